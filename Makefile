@@ -1,0 +1,38 @@
+# One word a job. `make repro` and `make test` work on a fresh machine with git and Python 3.11.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup sample repro test check lint bench docs clean
+
+help:     ## what there is
+	@sed -n 's/^\([a-z]*:\)[^#]*## /make \1 /p' Makefile
+
+setup:    ## .venv, with everything at the versions of constraints.txt
+	@scripts/setup
+
+sample: setup ## the sample scene, in data/raw and in DVC's cache
+	quadrat sample landuse
+	dvc commit --quiet data/raw/landuse.dvc </dev/null
+
+repro: sample ## the whole pipeline: what changed, nothing else
+	dvc repro
+
+test: setup ## every check and test
+	quadrat sample landuse
+	scripts/check
+	scripts/test
+
+check: setup ## format, lint, types, imports, docs
+	scripts/check
+
+lint: setup ## mend format and lint
+	scripts/lint
+
+bench: setup ## speed and memory, against floors and peers
+	python benchmarks/run.py
+
+docs: setup ## the documentation, in site/
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+clean:    ## remove caches and build products; data, models and .venv stay
+	rm -rf .*_cache .hypothesis site build dist src/*.egg-info
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
