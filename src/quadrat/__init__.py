@@ -1,0 +1,1 @@
+"""quadrat: reproducible deep learning on satellite, aerial and drone imagery."""

@@ -1,0 +1,169 @@
+"""Cutting windows out of strips, and pasting windows into rows: each other's inverse.
+
+Both go from top to bottom and hold only the rows that are still needed, so memory is bounded by the window's
+height times the area's width, never by the area's height.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.windows import Window
+
+FLOOR = 1e-3
+"""Least weight of a pixel in its window: a pixel that only one window's edge covers still counts."""
+
+
+class StripLike(Protocol):
+    """Full-width rows of pixels (``quadrat.scenes.raster.Strip`` is one)."""
+
+    @property
+    def window(self) -> Window:
+        """The strip's place on the grid."""
+        ...
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """(band, y, x)."""
+        ...
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(y, x), True where there is a value."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A window's pixels: ``values`` (band, y, x); ``valid`` (y, x), False beyond the grid's edge too."""
+
+    window: Window
+    values: NDArray[Any]
+    valid: NDArray[np.bool_]
+
+
+def reach(windows: Sequence[Window], shape: tuple[int, int]) -> Window:
+    """Return the area of a grid of ``shape`` that must be read to cut ``windows``: what they cover or mirror."""
+    rows = [_mirrored(w.row, w.bottom, shape[0]) for w in windows]
+    cols = [_mirrored(w.col, w.right, shape[1]) for w in windows]
+    top, left = min(int(r.min()) for r in rows), min(int(c.min()) for c in cols)
+    bottom, right = max(int(r.max()) for r in rows) + 1, max(int(c.max()) for c in cols) + 1
+    return Window(top, left, bottom - top, right - left)
+
+
+def cut(strips: Iterable[StripLike], windows: Sequence[Window], shape: tuple[int, int]) -> Iterator[Cut]:
+    """Cut ``windows`` (in row order) out of ``strips`` (top to bottom, together all of ``reach``).
+
+    Beyond the edge of the grid of ``shape`` (height, width) the values are mirrored about the edge's pixels
+    (1 2 3 | 2 1), so that a convolution meets no wall; ``valid`` is False there.
+    """
+    source = iter(strips)
+    held: deque[StripLike] = deque()
+    rows = [_mirrored(window.row, window.bottom, shape[0]) for window in windows]
+    needed = np.minimum.accumulate([int(r.min()) for r in rows][::-1])[::-1]
+    for window, wanted, oldest in zip(windows, rows, needed, strict=True):
+        while not held or held[-1].window.bottom <= int(wanted.max()):
+            held.append(next(source))
+        while held[0].window.bottom <= int(oldest):
+            held.popleft()
+        yield _gather(window, wanted, held, shape)
+
+
+def _gather(window: Window, rows: NDArray[np.intp], held: Iterable[StripLike], shape: tuple[int, int]) -> Cut:
+    strips = list(held)
+    values = np.empty((len(strips[0].values), *window.shape), strips[0].values.dtype)
+    valid = np.zeros(window.shape, np.bool_)
+    cols = _mirrored(window.col, window.right, shape[1]) - strips[0].window.col
+    straight = window.col >= 0 and window.right <= shape[1]
+    picked: slice | NDArray[np.intp] = slice(int(cols[0]), int(cols[-1]) + 1) if straight else cols
+    for strip in strips:
+        here = np.flatnonzero((rows >= strip.window.row) & (rows < strip.window.bottom))
+        if not here.size:
+            continue
+        local = rows[here] - strip.window.row
+        if local[-1] - local[0] == here[-1] - here[0] == here.size - 1:  # consecutive: a plain copy
+            there = slice(int(local[0]), int(local[-1]) + 1)
+            values[:, here[0] : here[-1] + 1] = strip.values[:, there, picked]
+            valid[here[0] : here[-1] + 1] = strip.valid[there, picked]
+        else:
+            values[:, here] = strip.values[:, local][:, :, picked]
+            valid[here] = strip.valid[local][:, picked]
+    inside = window.intersection(Window(0, 0, *shape))
+    within = np.zeros(window.shape, np.bool_)
+    if inside:
+        within[inside.slices(window)] = True
+    return Cut(window, values, valid & within)
+
+
+def _mirrored(start: int, stop: int, size: int) -> NDArray[np.intp]:
+    """Return for each of start … stop - 1 the index in 0 … size - 1 that it mirrors."""
+    if size == 1:
+        return np.zeros(stop - start, np.intp)
+    index = np.abs(np.arange(start, stop)) % (2 * size - 2)
+    return np.minimum(index, 2 * size - 2 - index)
+
+
+def taper(size: int) -> NDArray[np.float32]:
+    """Return the blending weight (y, x) of a window of ``size`` px: a Hann bell, never below FLOOR."""
+    bell = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
+    return np.maximum(np.outer(bell, bell), FLOOR).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Blended:
+    """Finished rows: ``values`` (channel, y, x), the weighted mean of all windows; ``covered`` (y, x)."""
+
+    row: int
+    col: int
+    values: NDArray[np.float32]
+    covered: NDArray[np.bool_]
+
+
+class Blend:
+    """Averages overlapping windows by ``taper`` over ``area`` and gives rows that no later window can reach."""
+
+    def __init__(self, area: Window, channels: int, size: int) -> None:
+        """Take windows of ``size`` px with ``channels`` outputs."""
+        self._area = area
+        self._taper = taper(size)
+        self._top = area.row
+        self._sums = np.zeros((channels, size, area.width), np.float32)
+        self._weights = np.zeros((size, area.width), np.float32)
+
+    def paste(self, window: Window, outputs: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Blended]:
+        """Add ``outputs`` (channel, y, x) where ``valid`` (y, x); give the rows above the window."""
+        if window.row > self._top:
+            yield from self._release(min(window.row, self._area.bottom))
+        inside = window.intersection(Window(self._top, self._area.col, *self._weights.shape))
+        inside = inside and inside.intersection(self._area)
+        if inside is None:
+            return
+        mine = inside.slices(window)
+        rows, cols = inside.slices(Window(self._top, self._area.col, *self._weights.shape))
+        weights = self._taper[mine] * valid[mine]
+        self._sums[:, rows, cols] += outputs[:, mine[0], mine[1]] * weights
+        self._weights[rows, cols] += weights
+
+    def close(self) -> Iterator[Blended]:
+        """Give all rows that are left."""
+        yield from self._release(self._area.bottom)
+
+    def _release(self, bottom: int) -> Iterator[Blended]:
+        while self._top < bottom:
+            count = min(bottom - self._top, len(self._weights))
+            weights = self._weights[:count]
+            covered = weights > 0
+            values = self._sums[:, :count] / np.where(covered, weights, 1)
+            yield Blended(self._top, self._area.col, values, covered)
+            self._shift(count)
+
+    def _shift(self, count: int) -> None:
+        self._top += count
+        for buffer in (self._sums, self._weights):
+            kept = buffer.shape[-2] - count
+            buffer[..., :kept, :] = buffer[..., count:, :].copy()
+            buffer[..., kept:, :] = 0

@@ -1,0 +1,41 @@
+"""Files that are whole or not there."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write a file or folder to; rename it to ``path`` at a good end.
+
+    After an error, or a kill, ``path`` is what it was before. The temporary name keeps the ending.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".part-{path.name}")
+    _remove(part)
+    try:
+        yield part
+        if path.is_dir():
+            _remove(path)
+        os.replace(part, path)
+    except BaseException:
+        _remove(part)
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` with two spaces of indent and a newline at the end; NaN is refused."""
+    with replaced(path) as part:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

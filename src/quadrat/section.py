@@ -1,0 +1,9 @@
+"""What every section of ``params.yaml`` and of the catalog is: frozen, and without unknown keys."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A part of a YAML file, typed: frozen, strict about types, no unknown keys, never NaN or infinite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -1,0 +1,103 @@
+"""YAML files read into sections, with errors that name the file, the key and the nearest valid key."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from quadrat.errors import QuadratError
+from quadrat.section import Section
+
+S = TypeVar("S", bound=Section)
+
+
+def load(path: Path, section: type[S], error: type[QuadratError]) -> S:
+    """Read the file at ``path`` (YAML 1.2, as DVC reads it) as a ``section``; else raise ``error``."""
+    return check(read(path, error), section, error, path)
+
+
+def read(path: Path, error: type[QuadratError]) -> Any:
+    """Return what the YAML file at ``path`` holds."""
+    try:
+        return YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError as cause:
+        raise error("the file is missing", file=path) from cause
+    except (YAMLError, UnicodeDecodeError) as cause:
+        raise error("the file isn't YAML", file=path, got=cause) from cause
+
+
+def check(content: Any, section: type[S], error: type[QuadratError], path: Path) -> S:
+    """Return ``content`` as a ``section``; else raise ``error`` for its first fault, naming all further ones."""
+    try:
+        # by way of JSON, where a list is a tuple's only form: so types can be strict
+        return section.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as cause:
+        faults = cause.errors()
+        first = faults[0]
+        further = [f"{_key(fault['loc'])}: {fault['msg']}" for fault in faults[1:]]
+        raise error(
+            f"{_key(first['loc']) or 'the file'}: {_message(first)}" + "".join(f"\n  also {line}" for line in further),
+            file=path,
+            got=_shown(first.get("input")),
+            mend=_nearest(first, content, section),
+        ) from cause
+
+
+def _key(location: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _message(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "there is no such key"
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _shown(value: object) -> str | None:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 200 else text[:200] + " …"
+
+
+def _nearest(fault: Any, content: Any, section: type[BaseModel]) -> str | None:
+    if fault["type"] != "extra_forbidden":
+        return None
+    *parents, wrong = fault["loc"]
+    valid = _keys(section, parents)
+    close = difflib.get_close_matches(str(wrong), valid, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"valid keys here: {', '.join(sorted(valid))}" if valid else None
+
+
+def _keys(section: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
+    """Return the keys that are valid at ``parents``, by the JSON schema of ``section``."""
+    schema = section.model_json_schema()
+    nodes = [schema]
+    for part in parents:
+        nodes = [child for node in nodes for child in _children(_resolved(node, schema), part, schema)]
+    return sorted({key for node in nodes for key in _resolved(node, schema).get("properties", {})})
+
+
+def _resolved(node: Any, schema: Any) -> Any:
+    while "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return node
+
+
+def _children(node: Any, part: int | str, schema: Any) -> list[Any]:
+    options = [_resolved(option, schema) for option in (*node.get("anyOf", ()), *node.get("oneOf", ()))]
+    tagged = [o for o in options if o.get("properties", {}).get("kind", {}).get("const") == part]
+    if tagged:
+        return tagged
+    found = [child for option in options for child in _children(option, part, schema)]
+    if isinstance(part, int):
+        return found + [node["items"]] * ("items" in node)
+    if part in node.get("properties", {}):
+        return [*found, node["properties"][part]]
+    extra = node.get("additionalProperties")
+    return [*found, extra] if isinstance(extra, dict) else found

@@ -1,0 +1,30 @@
+"""What tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from quadrat.samples import fetch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the project's own folder. Tests read there, and write elsewhere."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def landuse() -> Path:
+    """Return the folder of the sample ``landuse``, fetched where it isn't there yet."""
+    return fetch("landuse", ROOT)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests of the GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
