@@ -1,0 +1,54 @@
+"""A grid of pixels on the ground."""
+
+import math
+from dataclasses import dataclass
+
+from affine import Affine
+from pyproj import CRS
+from rasterio.crs import CRS as RasterioCRS
+from shapely.geometry import Polygon
+
+from quadrat.windows import Window, whole
+
+
+@dataclass(frozen=True)
+class Grid:
+    """CRS (None: pixel coordinates), transform from (col, row) to map coordinates, and (height, width) in px.
+
+    Pixel (row, col) covers [col, col + 1) × [row, row + 1) before the transform: corners, not centres.
+    """
+
+    crs: RasterioCRS | None
+    transform: Affine
+    shape: tuple[int, int]
+
+    @property
+    def area(self) -> Window:
+        """The window of the whole grid."""
+        return whole(self.shape)
+
+    @property
+    def gsd(self) -> float:
+        """Ground sample distance in m (in px where there is no CRS): the root of a pixel's area at the centre."""
+        side = math.sqrt(abs(self.transform.determinant))
+        if self.crs is None:
+            return 1.0
+        if self.crs.is_geographic:
+            _, latitude = self.transform @ (self.shape[1] / 2, self.shape[0] / 2)
+            metres_per_degree = math.radians(1) * CRS.from_user_input(self.crs).ellipsoid.semi_major_metre
+            return side * metres_per_degree * math.sqrt(math.cos(math.radians(latitude)))
+        return side * float(self.crs.linear_units_factor[1])
+
+    def window_transform(self, window: Window) -> Affine:
+        """Return the transform of a window's own pixels."""
+        return self.transform @ Affine.translation(window.col, window.row)
+
+    def footprint(self, window: Window) -> Polygon:
+        """Return the window's outline in map coordinates."""
+        corners = [
+            (window.col, window.row),
+            (window.right, window.row),
+            (window.right, window.bottom),
+            (window.col, window.bottom),
+        ]
+        return Polygon([self.transform @ corner for corner in corners])

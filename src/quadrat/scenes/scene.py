@@ -1,0 +1,73 @@
+"""A scene: an image, and optionally labels and an area of interest, on one grid."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.canvas import Cut, cut, reach
+from quadrat.errors import QuadratError
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.raster import Image, Raster
+from quadrat.scenes.vector import AOI, Labels, LabelSource, open_aoi
+from quadrat.windows import Window
+
+Split = Literal["train", "validation", "test", "predict"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the catalog says of a scene; nothing is opened."""
+
+    id: str
+    split: Split
+    image: Image
+    labels: LabelSource | None
+    aoi: str | None
+
+    @contextmanager
+    def open(self, bands: Sequence[str], aliases: Mapping[str, int]) -> Iterator["OpenScene"]:
+        """Open the image's ``bands``, the labels (``aliases``: class ids by the field's values) and the AOI."""
+        try:
+            with self.image.open(bands) as raster:
+                labels = None if self.labels is None else self.labels.open(raster.grid, aliases, self.id)
+                aoi = None if self.aoi is None else open_aoi(self.aoi, raster.grid, self.id)
+                yield OpenScene(self.id, self.split, raster, labels, aoi)
+        except QuadratError as error:
+            error.scene = error.scene or self.id
+            raise
+
+
+@dataclass(frozen=True)
+class OpenScene:
+    """A scene whose pixels can be read; not shared between threads."""
+
+    id: str
+    split: Split
+    raster: Raster
+    labels: Labels | None
+    aoi: AOI | None
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of all that the scene holds."""
+        return self.raster.grid
+
+    @property
+    def area(self) -> Window:
+        """The smallest window that holds all that counts: the AOI's bounds, or the whole grid."""
+        return self.grid.area if self.aoi is None else self.aoi.bounds
+
+    def counted(self, window: Window, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return (y, x), True on ``valid`` pixels of the window within the AOI."""
+        return valid if self.aoi is None else valid & self.aoi.mask(window)
+
+    def cut(self, windows: Sequence[Window]) -> Iterator[Cut]:
+        """Read ``windows`` (in row order), each pixel once; they may reach over the grid's edge."""
+        if not windows:
+            return
+        area = reach(windows, self.grid.shape)
+        yield from cut(self.raster.strips(area, self.raster.strip_height), windows, self.grid.shape)
