@@ -1,0 +1,196 @@
+"""The chip store: raw pixels and targets in few large ``.npy`` files, and an index that opens in QGIS.
+
+    data/chips/chips.json              bands, class names and chip size
+    data/chips/index.parquet           GeoParquet, a row for each chip
+    data/chips/<scene>/pixels-000.npy  (chip, band, y, x), raw
+    data/chips/<scene>/classes-000.npy (chip, …): the targets by name
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from quadrat.errors import ChipError
+from quadrat.files import write_json
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.raster import Band
+from quadrat.windows import Window
+
+SHARD_BYTES = 96 * 1024 * 1024
+"""About how large a file of pixels grows before the next is begun."""
+
+
+class SceneChips:
+    """Writes the chips of one scene, in order. A context manager."""
+
+    def __init__(self, folder: Path, scene: str, split: str, grid: Grid, class_names: Sequence[str]) -> None:
+        """Write below ``folder``/``scene``, which is made."""
+        self.folder = folder / scene
+        self.folder.mkdir(parents=True)
+        self._scene, self._split, self._grid, self._names = scene, split, grid, tuple(class_names)
+        self._rows: list[dict[str, Any]] = []
+        self._shard = -1
+        self._slot = 0
+        self._files: dict[str, _Appended] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> "SceneChips":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Finish the files."""
+        self._open.close()
+
+    def append(
+        self,
+        window: Window,
+        pixels: NDArray[Any],
+        target: Mapping[str, NDArray[Any]],
+        valid: float,
+        class_pixels: NDArray[np.int64],
+    ) -> None:
+        """Add a chip: ``pixels`` (band, y, x); ``valid`` is the share of px that count."""
+        arrays = {"pixels": pixels, **target}
+        if self._shard < 0 or (self._slot + 1) * pixels.nbytes > SHARD_BYTES:
+            self._begin(arrays)
+        for name, array in arrays.items():
+            self._files[name].append(array)
+        row = {"scene": self._scene, "split": self._split, "row": window.row, "col": window.col}
+        row |= {"height": window.height, "width": window.width, "shard": self._shard, "slot": self._slot}
+        row |= {"valid": valid, **{f"px_{n}": int(p) for n, p in zip(self._names, class_pixels, strict=True)}}
+        self._rows.append(row)
+        self._slot += 1
+
+    def index(self) -> geopandas.GeoDataFrame:
+        """Return a row for each chip, with its footprint in longitude and latitude (in px without a CRS)."""
+        columns = ["scene", "split", "row", "col", "height", "width", "shard", "slot", "valid"]
+        frame = pd.DataFrame(self._rows, columns=[*columns, *(f"px_{name}" for name in self._names)])
+        footprints = [self._grid.footprint(Window(r["row"], r["col"], r["height"], r["width"])) for r in self._rows]
+        indexed = geopandas.GeoDataFrame(frame, geometry=footprints, crs=self._grid.crs)
+        return indexed if self._grid.crs is None else indexed.to_crs(4326)
+
+    def _begin(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._open.close()
+        self._shard, self._slot = self._shard + 1, 0
+        self._files = {
+            name: self._open.enter_context(_Appended(self.folder / f"{name}-{self._shard:03}.npy", array))
+            for name, array in arrays.items()
+        }
+
+
+class _Appended:
+    """A ``.npy`` file that grows along its first axis; its header is written anew at the end."""
+
+    def __init__(self, path: Path, first: NDArray[Any]) -> None:
+        self._path, self._shape, self._dtype, self._count = path, first.shape, first.dtype, 0
+
+    def __enter__(self) -> "_Appended":
+        self._file: IO[bytes] = self._path.open("wb")
+        self._header()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        end = self._file.tell()
+        self._file.seek(0)
+        self._header()  # numpy pads headers so that a longer first axis needs no more room
+        assert self._file.tell() + self._count * int(np.prod(self._shape)) * self._dtype.itemsize == end
+        self._file.close()
+
+    def append(self, array: NDArray[Any]) -> None:
+        assert array.shape == self._shape and array.dtype == self._dtype
+        self._file.write(np.ascontiguousarray(array).data)
+        self._count += 1
+
+    def _header(self) -> None:
+        shape = (self._count, *self._shape)
+        header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(self._file, header)
+
+
+def write_index(
+    folder: Path, scenes: Sequence[geopandas.GeoDataFrame], bands: Sequence[Band], class_names: Sequence[str], size: int
+) -> None:
+    """Write the index of all scenes' chips, last: a store without it is not one."""
+    about = {"bands": [band.model_dump() for band in bands], "classes": list(class_names), "size": size}
+    write_json(folder / "chips.json", about)
+    index = geopandas.GeoDataFrame(pd.concat(scenes, ignore_index=True), crs=_common_crs(scenes))
+    index.to_parquet(folder / "index.parquet", write_covering_bbox=False)
+
+
+def _common_crs(scenes: Sequence[geopandas.GeoDataFrame]) -> Any:
+    return next((frame.crs for frame in scenes if len(frame)), None)
+
+
+@dataclass(frozen=True)
+class Chips:
+    """The chips of one split, mapped: pixels move only when they are read."""
+
+    bands: tuple[Band, ...]
+    index: pd.DataFrame
+    shards: tuple[Mapping[str, NDArray[Any]], ...]
+    shard: NDArray[np.intp]
+    slot: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        """Return the number of chips."""
+        return len(self.slot)
+
+    def read(self, indices: NDArray[np.intp]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Return the pixels (chip, band, y, x) and the targets by name of the chips at ``indices``, in that order."""
+        gathered = {
+            name: np.empty((len(indices), *array.shape[1:]), array.dtype) for name, array in self.shards[0].items()
+        }
+        shard, slot = self.shard[indices], self.slot[indices]
+        for number in np.unique(shard):
+            mine = np.flatnonzero(shard == number)
+            for name, array in self.shards[number].items():
+                gathered[name][mine] = array[slot[mine]]
+        return gathered.pop("pixels"), gathered
+
+    def class_pixels(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Return how many px of each class the chips hold together."""
+        return self.index[[f"px_{name}" for name in names]].sum().to_numpy(np.int64)
+
+
+def open_chips(folder: Path, split: str, class_names: Sequence[str], bands: Sequence[str]) -> Chips:
+    """Map the chips of ``split``; raise ChipError where the store is missing or made for other classes or bands."""
+    try:
+        about = json.loads((folder / "chips.json").read_text(encoding="utf-8"))
+        index = geopandas.read_parquet(folder / "index.parquet")
+    except FileNotFoundError as error:
+        raise ChipError("there is no complete chip store", file=folder, mend="run the stage 'chip'") from error
+    for what, made, wanted in (
+        ("classes", about["classes"], list(class_names)),
+        ("bands", [band["name"] for band in about["bands"]], list(bands)),
+    ):
+        if made != wanted:
+            raise ChipError(
+                f"the chips were cut for other {what}", file=folder, expected=wanted, got=made, mend="run 'chip' again"
+            )
+    index = index[index["split"] == split].reset_index(drop=True)
+    if index.empty:
+        raise ChipError(
+            f"no chip of split '{split}'",
+            file=folder,
+            mend=f"give a scene the split '{split}', or lower chip.least_valid and chip.least_target_pixels",
+        )
+    keys = index[["scene", "shard"]].drop_duplicates().reset_index(drop=True)
+    shards = tuple(_shard(folder / scene, number) for scene, number in keys.itertuples(index=False))
+    number = index.merge(keys.assign(number=keys.index), on=["scene", "shard"], how="left")["number"]
+    bands_of = tuple(Band.model_validate(band) for band in about["bands"])
+    return Chips(bands_of, index, shards, number.to_numpy(np.intp), index["slot"].to_numpy(np.intp))
+
+
+def _shard(folder: Path, number: int) -> dict[str, NDArray[Any]]:
+    files = sorted(folder.glob(f"*-{number:03}.npy"))
+    return {file.stem.rsplit("-", 1)[0]: np.load(file, mmap_mode="r") for file in files}

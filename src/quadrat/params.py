@@ -1,0 +1,60 @@
+"""``params.yaml``, typed: all that changes a result."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from quadrat.errors import ParamsError
+from quadrat.inference import Predict
+from quadrat.models import Model, Train
+from quadrat.section import Section
+from quadrat.stages.analyze import Analyze
+from quadrat.stages.bundle import Bundle
+from quadrat.stages.chip import Chip
+from quadrat.stages.eval import Eval
+from quadrat.tasks import Task
+from quadrat.yaml import load
+
+
+class Params(Section):
+    """The keys of ``params.yaml``."""
+
+    scenes: Path
+    """The catalog."""
+    raw: Path
+    """The folder of the catalog's images and labels, for DVC to watch."""
+    aoi: Path
+    """The folder of the catalog's areas of interest, for DVC to watch."""
+    seed: int = Field(ge=0)
+    task: Task
+    bands: tuple[str, ...] = Field(min_length=1)
+    """The bands that a model takes, by name, in order."""
+    analyze: Analyze
+    chip: Chip
+    model: Model
+    baseline: Model | None
+    """A second model of the same task, to see what the first is worth; null for none."""
+    lr: float = Field(gt=0)
+    """Largest learning rate."""
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    """Chips in a training step."""
+    train: Train
+    predict: Predict
+    eval: Eval
+    bundle: Bundle
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.bands)) < len(self.bands):
+            raise ValueError(f"bands must differ: {', '.join(self.bands)}")
+        unknown = sorted(set(self.chip.target_classes or ()) - set(self.task.names))
+        if unknown:
+            raise ValueError(f"chip.target_classes names no class of the task: {', '.join(unknown)}")
+        return self
+
+
+def read_params(path: Path) -> Params:
+    """Read the parameters at ``path``; raise ParamsError naming the file, the key and the nearest valid key."""
+    return load(path, Params, ParamsError)

@@ -1,0 +1,192 @@
+"""What can be wrong with scenes, found before anything is learnt from them."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import geopandas
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.raster import Band
+from quadrat.scenes.scene import OpenScene, Scene, Split
+from quadrat.tasks import Task
+from quadrat.windows import Window
+
+GSD_TOLERANCE = 1.2
+"""Largest ratio of two scenes' ground sample distances that draws no warning."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a scene without reading its pixels."""
+
+    scene: Scene
+    grid: Grid
+    area: Window
+    bands: tuple[Band, ...]
+    ground: BaseGeometry
+    """The AOI, or the whole image, in map coordinates."""
+    strip_height: int
+
+
+@dataclass(frozen=True)
+class Census:
+    """What was counted of a scene: px of the image, those within the AOI, the valid of these, and their classes."""
+
+    pixels: int
+    inside: int
+    valid: int
+    class_pixels: NDArray[np.int64]
+
+    def __add__(self, other: "Census") -> "Census":
+        """Return both counts together."""
+        return Census(
+            self.pixels + other.pixels,
+            self.inside + other.inside,
+            self.valid + other.valid,
+            self.class_pixels + other.class_pixels,
+        )
+
+
+def survey(scene: Scene, bands: Sequence[str], task: Task) -> Survey:
+    """Open the scene with its labels and AOI; raises what is wrong with any of them."""
+    with scene.open(bands, task.aliases) as opened:
+        raster = opened.raster
+        return Survey(scene, opened.grid, opened.area, raster.bands, _ground(opened), raster.strip_height)
+
+
+def check(surveys: Sequence[Survey]) -> list[str]:
+    """Raise what makes the scenes unfit to learn from together; return warnings."""
+    _check_splits(surveys)
+    _check_bands(surveys)
+    _check_overlap(surveys)
+    return [*_mixed_crs(surveys), *_mixed_gsd(surveys)]
+
+
+def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], names: Sequence[str]) -> list[str]:
+    """Raise for scenes without data and classes without training pixels; return warnings."""
+    for one, census in zip(surveys, censuses, strict=True):
+        if not census.valid:
+            raise ImageError(
+                "no pixel of the scene is valid within its area of interest",
+                one.scene.id,
+                one.scene.image.sources[0].path,
+                expected=f"a pixel with a value in every one of the bands {', '.join(b.name for b in one.bands)}",
+                mend="check 'nodata' in the catalog, and that each band has data there",
+            )
+    by_split = {
+        split: sum(c.class_pixels for s, c in zip(surveys, censuses, strict=True) if s.scene.split == split)
+        for split in dict.fromkeys(s.scene.split for s in surveys)
+    }
+    missing = [name for name, pixels in zip(names, by_split["train"], strict=True) if not pixels]
+    if missing:
+        raise LabelError(
+            "no training pixel has this class",
+            expected=", ".join(missing),
+            got=", ".join(f"{n} {int(p)} px" for n, p in zip(names, by_split["train"], strict=True)),
+            mend="label it in a train scene, add the labels' value to its 'from', or take it out of task.classes",
+        )
+    return [
+        f"split '{split}' has no pixel of class {name}: its metrics will be undefined there"
+        for split in by_split
+        if split in ("validation", "test")
+        for name, pixels in zip(names, by_split[split], strict=True)
+        if not pixels
+    ]
+
+
+def _ground(scene: OpenScene) -> BaseGeometry:
+    if scene.aoi is None:
+        return scene.grid.footprint(scene.grid.area)
+    transform = scene.grid.transform
+    matrix = np.array([[transform.a, transform.b], [transform.d, transform.e]])
+    mapped = shapely.transform(scene.aoi.geometry, lambda xy: xy @ matrix.T + (transform.c, transform.f))
+    return shapely.union_all(mapped)
+
+
+def _check_splits(surveys: Sequence[Survey]) -> None:
+    splits = [s.scene.split for s in surveys]
+    for split, why in (("train", "there is nothing to learn from"), ("validation", "no weights could be chosen")):
+        if split not in splits:
+            raise CatalogError(
+                f"no scene of split '{split}': {why}",
+                expected=f"at least one scene with split '{split}'",
+                got=", ".join(f"{s.scene.id}: {s.scene.split}" for s in surveys),
+                mend="one image may serve several scenes with different AOIs",
+            )
+
+
+def _check_bands(surveys: Sequence[Survey]) -> None:
+    first = surveys[0]
+    for other in surveys[1:]:
+        for mine, theirs in zip(first.bands, other.bands, strict=True):
+            if mine != theirs:
+                raise CatalogError(
+                    f"band {mine.name} means different things in different scenes",
+                    other.scene.id,
+                    expected=f"{_meaning(mine)} (scene {first.scene.id})",
+                    got=_meaning(theirs),
+                    mend="correct unit, scale, offset or nodata in the catalog, or convert the image",
+                )
+
+
+def _meaning(band: Band) -> str:
+    return f"{band.dtype} × {band.scale:g} + {band.offset:g} {band.unit}, nodata {band.nodata}"
+
+
+def _check_overlap(surveys: Sequence[Survey]) -> None:
+    scored: list[Split] = ["train", "validation", "test"]
+    for one, other in combinations([s for s in surveys if s.scene.split in scored], 2):
+        if one.scene.split == other.scene.split or _place(one) != _place(other):
+            continue
+        shared = shapely.intersection(one.ground, _on_crs_of(other, one))
+        pixels = shared.area / abs(one.grid.transform.determinant)
+        if pixels >= 1:
+            raise OverlapError(
+                f"a {one.scene.split} and a {other.scene.split} scene share ground: the metrics would be too good",
+                f"{one.scene.id} and {other.scene.id}",
+                got=f"{pixels:.0f} px of {one.scene.id}, within {tuple(round(v, 6) for v in shared.bounds)}",
+                mend="give them areas of interest that don't overlap",
+            )
+
+
+def _place(one: Survey) -> Hashable:
+    """Return where a scene lies: on the Earth, or in the pixel coordinates of its image."""
+    return "Earth" if one.grid.crs else one.scene.image
+
+
+def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
+    if other.grid.crs == one.grid.crs:
+        return other.ground
+    side = abs(other.grid.transform.determinant) ** 0.5
+    dense = shapely.segmentize(other.ground, 64 * side)  # straight in one CRS is bent in another
+    return geopandas.GeoSeries([dense], crs=other.grid.crs).to_crs(one.grid.crs).iloc[0]
+
+
+def _mixed_crs(surveys: Sequence[Survey]) -> Iterator[str]:
+    groups = _grouped(surveys, lambda s: s.grid.crs.to_string() if s.grid.crs else "no CRS")
+    if len(groups) > 1:
+        shown = "; ".join(f"{crs}: {', '.join(ids)}" for crs, ids in groups.items())
+        yield f"the scenes are in {len(groups)} CRSs ({shown}): each is read on its own grid"
+
+
+def _mixed_gsd(surveys: Sequence[Survey]) -> Iterator[str]:
+    finest, coarsest = (f(surveys, key=lambda s: s.grid.gsd) for f in (min, max))
+    if coarsest.grid.gsd > GSD_TOLERANCE * finest.grid.gsd:
+        yield (
+            f"pixels differ in size: {finest.grid.gsd:.3g} m in {finest.scene.id}, "
+            f"{coarsest.grid.gsd:.3g} m in {coarsest.scene.id}: a model learns sizes in px"
+        )
+
+
+def _grouped(surveys: Sequence[Survey], key: Callable[[Survey], str]) -> dict[str, list[str]]:
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for one in surveys:
+        groups[key(one)].append(one.scene.id)
+    return dict(groups)

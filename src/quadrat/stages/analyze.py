@@ -1,0 +1,181 @@
+"""analyze: exact statistics of the training pixels, a table of the scenes, and what is wrong with them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import geopandas
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from quadrat.catalog import read_catalog
+from quadrat.executor import Executor
+from quadrat.files import replaced, write_json
+from quadrat.preflight import Census, Survey, check, check_counts, survey
+from quadrat.progress import console, track
+from quadrat.section import Section
+from quadrat.stats import BandStatistics, Statistics, Tally
+from quadrat.tasks import Task
+from quadrat.windows import Window, strips
+
+PART_ROWS = 1024
+"""Rows of a scene that are counted in one piece: fixed, so that sums don't depend on the number of workers."""
+
+
+class Analyze(Section):
+    """What is written of the distribution of each band."""
+
+    percentiles: tuple[Annotated[float, Field(ge=0, le=100)], ...]
+    histogram_bins: int = Field(ge=1, le=65_536)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a scene's area."""
+
+    survey: Survey
+    window: Window
+
+
+def analyze(
+    *,
+    scenes: Path,
+    task: Task,
+    bands: tuple[str, ...],
+    analyze: Analyze,
+    stats: Path,
+    table: Path,
+    warnings: Path,
+    analyze_metrics: Path,
+    class_plot: Path,
+    band_plot: Path,
+    executor: Executor,
+) -> None:
+    """Write ``stats`` (per band over train ∩ AOI ∩ valid), the ``table`` of scenes, warnings, metrics and plots.
+
+    Raises what ``quadrat.preflight`` finds wrong, before anything is written.
+    """
+    surveys = [survey(scene, bands, task) for scene in read_catalog(scenes)]
+    noted = check(surveys)
+    censuses, tallies = _count(surveys, task, bands, executor)
+    noted += check_counts(surveys, censuses, task.names)
+    statistics = tuple(
+        tally.statistics(name, analyze.percentiles, analyze.histogram_bins)
+        for name, tally in zip(bands, tallies, strict=True)
+    )
+    write_json(stats, Statistics(bands=statistics).model_dump())
+    _write_table(table, surveys, censuses, task.names)
+    with replaced(warnings) as part:
+        part.write_text("".join(f"{line}\n" for line in noted), encoding="utf-8")
+    write_json(analyze_metrics, _metrics(surveys, censuses))
+    _write_class_plot(class_plot, surveys, censuses, task.names)
+    _write_band_plot(band_plot, statistics)
+    for line in noted:
+        console.print(f"[yellow]warning[/]: {line}", highlight=False)
+
+
+def _count(
+    surveys: Sequence[Survey], task: Task, bands: Sequence[str], executor: Executor
+) -> tuple[list[Census], list[Tally]]:
+    parts = [Part(one, window) for one in surveys for window in strips(one.area, PART_ROWS)]
+    none = np.zeros(len(task.classes), np.int64)
+    height, width = zip(*(one.grid.shape for one in surveys), strict=True)
+    censuses = {
+        one.scene.id: Census(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)
+    }
+    tallies = [Tally(np.dtype(band.dtype)) for band in surveys[0].bands]
+    counted = executor.map(partial(_count_part, task=task, bands=bands), parts)
+    for part, (census, seen) in zip(parts, track(counted, "analyze", len(parts), "parts"), strict=True):
+        censuses[part.survey.scene.id] += census
+        for tally, more in zip(tallies, seen, strict=False):  # none of held-out scenes
+            tally.merge(more)
+    return list(censuses.values()), tallies
+
+
+def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> tuple[Census, list[Tally]]:
+    learnt = part.survey.scene.split == "train"
+    tallies = [Tally(np.dtype(band.dtype)) for band in part.survey.bands] if learnt else []
+    census = Census(0, 0, 0, np.zeros(len(task.classes), np.int64))
+    with part.survey.scene.open(bands, task.aliases) as scene:
+        for strip in scene.raster.strips(part.window, part.survey.strip_height):
+            inside = scene.counted(strip.window, np.ones(strip.window.shape, np.bool_))
+            counted = inside & strip.valid
+            for values, tally, band in zip(strip.values, tallies, scene.raster.bands, strict=False):
+                tally.add(values[counted].astype(band.dtype, copy=False))
+            pixels = (
+                census.class_pixels * 0
+                if scene.labels is None
+                else task.class_pixels(task.target(scene.labels, strip.window, counted))
+            )
+            census += Census(0, int(inside.sum()), int(counted.sum()), pixels)
+    return census, tallies
+
+
+def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], names: Sequence[str]) -> None:
+    """Write a row for each scene, with what counts of it on the ground as its geometry (longitude, latitude)."""
+    rows = [
+        {
+            "scene": one.scene.id,
+            "split": one.scene.split,
+            "crs": one.grid.crs.to_string() if one.grid.crs else None,
+            "gsd": one.grid.gsd,
+            "height": one.grid.shape[0],
+            "width": one.grid.shape[1],
+            "pixels": census.inside,
+            "valid": census.valid / max(1, census.inside),
+            **{f"px_{name}": int(n) for name, n in zip(names, census.class_pixels, strict=True)},
+        }
+        for one, census in zip(surveys, censuses, strict=True)
+    ]
+    located = [one for one in surveys if one.grid.crs]
+    ground = [geopandas.GeoSeries([one.ground], crs=one.grid.crs) for one in surveys]
+    if located:  # a scene without a CRS has no place among those with one
+        ground = [g.to_crs(4326) if g.crs else geopandas.GeoSeries([None], crs=4326) for g in ground]
+    geometry = pd.concat(ground, ignore_index=True)
+    with replaced(path) as part:
+        geopandas.GeoDataFrame(pd.DataFrame(rows), geometry=geometry).to_parquet(part)
+
+
+def _metrics(surveys: Sequence[Survey], censuses: Sequence[Census]) -> dict[str, dict[str, float | int]]:
+    splits = list(dict.fromkeys(one.scene.split for one in surveys))
+    found = {}
+    for split in splits:
+        mine = [c for one, c in zip(surveys, censuses, strict=True) if one.scene.split == split]
+        inside, valid = sum(c.inside for c in mine), sum(c.valid for c in mine)
+        labelled = sum(int(c.class_pixels.sum()) for c in mine)
+        found[split] = {
+            "scenes": len(mine),
+            "pixels": inside,
+            "valid": round(valid / inside, 4),
+            "labelled": round(labelled / inside, 4),
+        }
+    return found
+
+
+def _write_class_plot(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], names: Sequence[str]) -> None:
+    rows = [
+        {"split": one.scene.split, "scene": one.scene.id, "class": name, "pixels": int(pixels)}
+        for one, census in zip(surveys, censuses, strict=True)
+        if one.scene.split != "predict"
+        for name, pixels in zip(names, census.class_pixels, strict=True)
+    ]
+    with replaced(path) as part:
+        pd.DataFrame(rows).to_csv(part, index=False)
+
+
+def _write_band_plot(path: Path, statistics: Sequence[BandStatistics]) -> None:
+    rows = [
+        {"band": s.band, "value": low, "pixels": pixels}
+        for s in statistics
+        for low, pixels in zip(_edges(s), s.histogram, strict=True)
+    ]
+    with replaced(path) as part:
+        pd.DataFrame(rows).to_csv(part, index=False)
+
+
+def _edges(statistics: BandStatistics) -> Iterator[float]:
+    width = (statistics.max - statistics.min) / len(statistics.histogram)
+    return (round(statistics.min + width * number, 6) for number in range(len(statistics.histogram)))

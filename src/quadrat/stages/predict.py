@@ -1,0 +1,63 @@
+"""predict: layers of every scene that the model did not learn from."""
+
+import shutil
+from pathlib import Path
+
+from quadrat.archive import Archive, read_archive
+from quadrat.catalog import read_catalog
+from quadrat.errors import ModelError
+from quadrat.inference import Predict, check_bands, predict_scene
+from quadrat.models import Model
+from quadrat.scenes.scene import Scene
+from quadrat.tasks import Task
+
+
+def predict(
+    *,
+    scenes: Path,
+    task: Task,
+    bands: tuple[str, ...],
+    baseline: Model | None,
+    predict: Predict,
+    folder: Path,
+    baseline_folder: Path,
+    predictions: Path,
+    batch: int,
+) -> None:
+    """Write ``predictions``/<scene>/ for all scenes but those of split train.
+
+    A scene with labels gets the baseline's labels too, in ``predictions``/<scene>/baseline/.
+    """
+    model = _read(folder, task, bands)
+    compared = None if baseline is None else _read(baseline_folder, task, bands)
+    shutil.rmtree(predictions, ignore_errors=True)
+    for scene in read_catalog(scenes):
+        if scene.split != "train":
+            _predict(scene, model, predict, predictions / scene.id, batch)
+            if compared is not None and scene.labels is not None:
+                _predict(scene, compared, _plain(predict, compared), predictions / scene.id / "baseline", batch)
+
+
+def _read(folder: Path, task: Task, bands: tuple[str, ...]) -> Archive:
+    archive = read_archive(folder)
+    learnt = archive.card.task, tuple(band.name for band in archive.card.bands)
+    for what, theirs, ours in (("task", learnt[0], task), ("bands", learnt[1], bands)):
+        if theirs != ours:
+            raise ModelError(f"the model learnt another {what}", file=folder, expected=ours, got=theirs, mend="train it")
+    return archive
+
+
+def _predict(scene: Scene, archive: Archive, predict: Predict, folder: Path, batch: int) -> None:
+    card = archive.card
+    predictor = card.model.restore(archive.weights, card.task, card.inputs)
+    with scene.open([band.name for band in card.bands], card.task.aliases) as opened:
+        check_bands(card.bands, opened.raster.bands, scene.id)
+        predict_scene(opened, predictor, card.task, predict, folder, {}, batch)
+
+
+def _plain(predict: Predict, archive: Archive) -> Predict:
+    """Return the plan of a model that sees no further than its ``context``: no more overlap than that needs."""
+    context = archive.card.model.context
+    stride = max(predict.stride, predict.size - 2 * context) if context else predict.stride
+    layers = predict.layers.model_copy(update={"scores": False, "polygons": None})
+    return predict.model_copy(update={"stride": stride, "layers": layers})

@@ -1,0 +1,98 @@
+"""train: fit the model, and the baseline that it has to beat, to the chips."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import geopandas
+import pandas as pd
+
+from quadrat.archive import Archive, Card, versions, write_archive
+from quadrat.chips import Chips, open_chips
+from quadrat.errors import ModelError
+from quadrat.files import replaced, write_json
+from quadrat.models import Fitted, Inputs, Model, Recipe, Train
+from quadrat.progress import console
+from quadrat.stats import Statistics
+from quadrat.tasks import Task
+from quadrat.yaml import load
+
+
+def train(
+    *,
+    seed: int,
+    task: Task,
+    bands: tuple[str, ...],
+    model: Model,
+    baseline: Model | None,
+    lr: float,
+    epochs: int,
+    batch_size: int,
+    train: Train,
+    stats: Path,
+    table: Path,
+    chips: Path,
+    folder: Path,
+    baseline_folder: Path,
+    train_metrics: Path,
+    curves: Path,
+    checkpoints: Path,
+) -> None:
+    """Write the model folder, the baseline's, metrics of the fit on the validation chips, and the curves.
+
+    ``checkpoints`` holds what an interrupted fit of the same chips and parameters goes on from.
+    """
+    training, validation = (open_chips(chips, split, task.names, bands) for split in ("train", "validation"))
+    inputs = Inputs(training.bands, load(stats, Statistics, ModelError).bands)
+    recipe = Recipe(seed, lr, epochs, batch_size, train)
+    gsd = float(geopandas.read_parquet(table).query("split == 'train'")["gsd"].median())
+    metrics = {}
+    for which, to, kind in (("model", folder, model), ("baseline", baseline_folder, baseline)):
+        if kind is None:
+            _write_none(to)
+            continue
+        checkpoint = checkpoints / _identity(chips, stats, task, kind, recipe)
+        fitted = kind.fit(training, validation, task, inputs, recipe, checkpoint)
+        write_archive(to, Archive(_card(task, kind, inputs, training, gsd), fitted.weights))
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        metrics[which] = dict(fitted.metrics)
+        if which == "model":
+            _write_curves(curves, fitted)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
+        console.print(f"{kind.kind}: {shown} (validation)", highlight=False)
+    write_json(train_metrics, metrics)
+
+
+def _card(task: Task, model: Model, inputs: Inputs, chips: Chips, gsd: float) -> Card:
+    return Card(
+        format=1,
+        task=task,
+        model=model,
+        bands=inputs.bands,
+        statistics=inputs.statistics,
+        size=int(chips.index["height"].iloc[0]),
+        gsd=gsd,
+        class_pixels={n: int(p) for n, p in zip(task.names, chips.class_pixels(task.names), strict=True)},
+        versions=versions(),
+    )
+
+
+def _identity(chips: Path, stats: Path, task: Task, model: Model, recipe: Recipe) -> str:
+    """Return a name for this fit alone: the same only for the same chips, parameters and library versions."""
+    digest = hashlib.sha256()
+    for file in (chips / "chips.json", chips / "index.parquet", stats):
+        digest.update(file.read_bytes())
+    digest.update(repr((task, model, recipe, versions())).encode())
+    return digest.hexdigest()[:16]
+
+
+def _write_none(folder: Path) -> None:
+    """Leave an empty folder: DVC wants every output to be there."""
+    with replaced(folder) as part:
+        part.mkdir()
+
+
+def _write_curves(path: Path, fitted: Fitted) -> None:
+    columns = ["epoch", "lr", "train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1"]
+    with replaced(path) as part:
+        pd.DataFrame(fitted.history, columns=columns).to_csv(part, index=False)

@@ -1,0 +1,191 @@
+"""Semantic segmentation: a class for every pixel."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from quadrat.canvas import Blend, Blended
+from quadrat.errors import PredictionError
+from quadrat.metrics import Confusion, confuse
+from quadrat.polygons import Polygoniser, Polygons
+from quadrat.section import Section
+from quadrat.tasks.task import IGNORE, Class, Features, Labels, Prediction, RasterLayer, Rows, Task, Truth, VectorLayer
+from quadrat.windows import Window
+
+if TYPE_CHECKING:
+    import torch
+
+SCORE_STEPS = 250
+"""Scores are stored as whole numbers from 0 to this many."""
+
+
+class Loss(Section):
+    """Cross-entropy plus ``dice`` times the Dice loss, over labelled pixels."""
+
+    dice: float = Field(ge=0)
+    label_smoothing: float = Field(ge=0, lt=1)
+    class_balance: float = Field(ge=0, le=1)
+    """Each class is weighted by its share of the training pixels to the power of minus this: 0 is no weights."""
+
+
+class Layers(Section):
+    """What predict writes beside ``labels.tif``."""
+
+    scores: bool
+    """Write ``scores.tif``: each class's probability, a band each."""
+    polygons: str | None
+    """Name of the vector file of the predicted areas, whose ending is its format; null for none."""
+    least_pixels: int = Field(ge=1)
+    """Smallest area, in px, that becomes a polygon."""
+
+
+class SemanticSegmentation(Task):
+    """A class for every pixel, from polygons: where they overlap, the last in the file counts."""
+
+    kind: Literal["semantic_segmentation"]
+    all_touched: bool
+    """Label every pixel that a polygon touches, not only those whose centre it covers."""
+
+    def target(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        """Return ``classes`` (y, x): class ids, IGNORE where unlabelled or not ``counted``."""
+        return {"classes": np.where(counted, labels.class_ids(window, self.all_touched), np.uint8(IGNORE))}
+
+    def class_pixels(self, target: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Return how many pixels of each class (K,) a target holds."""
+        return np.bincount(target["classes"].ravel(), minlength=IGNORE + 1)[: len(self.classes)]
+
+    @property
+    def channels(self) -> int:
+        """How many channels a model gives for each pixel."""
+        return len(self.classes)
+
+    def loss(
+        self, loss: Loss, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], shares: Sequence[float]
+    ) -> "torch.Tensor":
+        """Return the loss of logits (chip, class, y, x) on ``classes`` (chip, y, x).
+
+        ``shares`` are the classes' shares of the training pixels. Dice: the batch's soft Dice of the classes that
+        it holds (Milletari et al. 2016).
+        """
+        import torch
+        from torch.nn.functional import cross_entropy, one_hot
+
+        truth = target["classes"].long()
+        counted = truth != IGNORE
+        if not counted.any():
+            return outputs.sum() * 0
+        weights = torch.tensor([s**-loss.class_balance if s > 0 else 0.0 for s in shares], device=outputs.device)
+        weights = weights / weights[weights > 0].mean()
+        total = cross_entropy(
+            outputs, truth, weights.to(outputs.dtype), ignore_index=IGNORE, label_smoothing=loss.label_smoothing
+        )
+        if loss.dice:
+            logits = outputs.movedim(1, -1)[counted].float()  # (pixel, class)
+            likely, true = logits.softmax(-1), one_hot(truth[counted], self.channels).float()
+            shared, both = (likely * true).sum(0), (likely + true).sum(0)
+            present = true.sum(0) > 0
+            total = total + loss.dice * (1 - 2 * shared[present] / both[present]).mean()
+        return total
+
+    def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
+        """Return ``scores`` (chip, class, y, x) that sum to 1, from logits."""
+        return {"scores": outputs.float().softmax(1)}
+
+    def layers(self, layers: Layers) -> list[RasterLayer | VectorLayer]:
+        """Return what predict writes for a scene."""
+        written: list[RasterLayer | VectorLayer] = [
+            RasterLayer("labels", "uint8", ("class",), IGNORE, classes=self.classes)
+        ]
+        if layers.scores:
+            written.append(RasterLayer("scores", "uint8", self.names, IGNORE, scale=1 / SCORE_STEPS))
+        if layers.polygons:
+            written.append(VectorLayer("polygons", layers.polygons))
+        return written
+
+    def canvas(self, layers: Layers, area: Window, size: int) -> "SegmentationCanvas":
+        """Return what windows of ``size`` px over ``area`` are pasted on."""
+        return SegmentationCanvas(self, layers, area, size)
+
+    def no_counts(self) -> Confusion:
+        """Return counts of no pixel."""
+        return Confusion.none(len(self.classes))
+
+    def chip_counts(
+        self, target: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[np.float32]]
+    ) -> Confusion:
+        """Count ``scores`` (chip, class, y, x) against ``classes`` (chip, y, x)."""
+        return self._confuse(target["classes"], [outputs["scores"].argmax(1).astype(np.uint8)])[0]
+
+    def score(self, truth: Truth, predictions: Sequence[Prediction]) -> list[Confusion]:
+        """Count the pixels within the AOI that have a label and, in every one of ``predictions``, a class."""
+        counts = [self.no_counts() for _ in predictions]
+        for window in truth.windows():
+            classes = np.where(truth.inside(window), self.label_map(truth.labels, window), np.uint8(IGNORE))
+            predicted = [self.predicted_map(prediction, window) for prediction in predictions]
+            counts = [one + more for one, more in zip(counts, self._confuse(classes, predicted), strict=True)]
+        return counts
+
+    def label_map(self, labels: Labels, window: Window) -> NDArray[np.uint8]:
+        """Return the labels' class ids (y, x), IGNORE where unlabelled."""
+        return labels.class_ids(window, self.all_touched)
+
+    def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
+        """Return the predicted class ids (y, x), IGNORE where there is none."""
+        classes: NDArray[np.uint8] = prediction.rows("labels", window)[0]
+        return classes
+
+    def _confuse(self, truth: NDArray[np.uint8], predicted: Sequence[NDArray[np.uint8]]) -> list[Confusion]:
+        try:
+            return confuse(truth, predicted, len(self.classes), IGNORE)
+        except ValueError as cause:
+            raise PredictionError(str(cause), expected=", ".join(self.names), mend="run the stage 'predict' again") from cause
+
+
+class SegmentationCanvas:
+    """Blends scores and finishes them to labels, and to scores and polygons where asked."""
+
+    def __init__(self, task: SemanticSegmentation, layers: Layers, area: Window, size: int) -> None:
+        """Start empty."""
+        self._blend = Blend(area, task.channels, size)
+        self._layers = layers
+        self._names = np.array(task.names, object)
+        self._polygoniser = Polygoniser(least_pixels=layers.least_pixels) if layers.polygons else None
+        self._col = area.col
+
+    def paste(
+        self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
+    ) -> Iterator[Rows | Features]:
+        """Take ``scores`` (class, y, x) of a window; give the rows and polygons that it finishes."""
+        for rows in self._blend.paste(window, outputs["scores"], valid):
+            yield from self._finish(rows)
+
+    def close(self) -> Iterator[Rows | Features]:
+        """Give what is left."""
+        for rows in self._blend.close():
+            yield from self._finish(rows)
+        if self._polygoniser:
+            yield self._features(self._polygoniser.close())
+
+    def _finish(self, rows: Blended) -> Iterator[Rows | Features]:
+        labels = np.where(rows.covered, rows.values.argmax(0), IGNORE).astype(np.uint8)
+        yield Rows("labels", rows.row, rows.col, labels[None])
+        if self._layers.scores:
+            scores = np.where(rows.covered, np.rint(rows.values * SCORE_STEPS), IGNORE).astype(np.uint8)
+            yield Rows("scores", rows.row, rows.col, scores)
+        if self._polygoniser:
+            yield self._features(self._polygoniser.add(rows.row, labels, rows.values.max(0)))
+
+    def _features(self, polygons: Polygons) -> Features:
+        import shapely
+
+        moved = shapely.transform(polygons.geometry, lambda points: points + (self._col, 0))
+        fields = {
+            "class": self._names[polygons.class_id],
+            "class_id": polygons.class_id,
+            "score": polygons.score,
+            "pixels": polygons.pixels,
+        }
+        return Features("polygons", moved, fields)

@@ -1,0 +1,175 @@
+"""analyze: exact, the same bytes for any number of workers, and nothing wrong gets past it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+
+from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError
+from quadrat.executor import Threads
+from quadrat.stages.analyze import Analyze, analyze
+from tests.ground import BANDS, KINDS, NORTH_UP, pixel_box, segmentation, write_areas, write_raster, write_world
+
+OUTPUTS = {
+    "stats": "stats.json",
+    "table": "scenes.parquet",
+    "warnings": "warnings.txt",
+    "analyze_metrics": "analyze.json",
+    "class_plot": "classes.csv",
+    "band_plot": "bands.csv",
+}
+
+
+def run(catalog: Path, out: Path, workers: int = 2, bands: tuple[str, ...] = BANDS, kinds: tuple[str, ...] = KINDS) -> Path:
+    analyze(
+        scenes=catalog,
+        task=segmentation(*kinds),
+        bands=bands,
+        analyze=Analyze(percentiles=(2, 50, 98), histogram_bins=16),
+        executor=Threads(workers),
+        **{name: out / file for name, file in OUTPUTS.items()},
+    )
+    return out
+
+
+def test_statistics_are_those_of_the_valid_train_pixels(tmp_path: Path) -> None:
+    out = run(write_world(tmp_path), tmp_path / "out")
+    with rasterio.open(tmp_path / "image.tif") as file:
+        pixels = file.read()[:, :, :110]
+    for band, values in zip(json.loads((out / "stats.json").read_text())["bands"], pixels, strict=True):
+        assert band["count"] == values.size
+        assert band["mean"] == pytest.approx(values.mean(), rel=1e-12)
+        assert band["std"] == pytest.approx(values.std(), rel=1e-9)
+        assert (band["min"], band["max"]) == (values.min(), values.max())
+        assert band["percentiles"]["50"] == np.percentile(values, 50, method="inverted_cdf")
+    table = geopandas.read_parquet(out / "scenes.parquet").set_index("scene")
+    assert table.crs.to_epsg() == 4326
+    assert table.loc["w", "pixels"] == 110 * 120
+    assert table.loc["w", ["px_wood", "px_lake", "px_field"]].sum() == 110 * 120
+    assert table.loc["all", "split"] == "predict"
+    assert table.loc["w", "gsd"] == pytest.approx(10)
+    metrics = json.loads((out / "analyze.json").read_text())
+    assert metrics["train"] == {"scenes": 1, "pixels": 13_200, "valid": 1.0, "labelled": 1.0}
+
+
+def test_nodata_counts_nowhere(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    with rasterio.open(tmp_path / "image.tif") as file:
+        pixels = file.read()
+    pixels[1, 10:40, 5:60] = 0  # one band without a value takes the pixel out
+    write_raster(tmp_path / "image.tif", pixels, nodata=0)
+    out = run(catalog, tmp_path / "out")
+    assert {b["count"] for b in json.loads((out / "stats.json").read_text())["bands"]} == {13_200 - 30 * 55}
+    table = geopandas.read_parquet(out / "scenes.parquet").set_index("scene")
+    assert table.loc["w", "valid"] == pytest.approx(1 - 30 * 55 / 13_200)
+    assert table.loc["w", ["px_wood", "px_lake", "px_field"]].sum() == 13_200 - 30 * 55
+
+
+def test_the_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    outs = [run(catalog, tmp_path / str(workers), workers) for workers in (1, 2, 4)]
+    for file in OUTPUTS.values():
+        assert len({(out / file).read_bytes() for out in outs}) == 1, file
+
+
+@pytest.mark.parametrize(("split", "scenes"), [("train", {"w": {"split": "test"}}), ("validation", {"m": None})])
+def test_a_split_that_is_missing(tmp_path: Path, split: str, scenes: dict[str, Any]) -> None:
+    with pytest.raises(CatalogError, match=f"no scene of split '{split}'"):
+        run(write_world(tmp_path, **scenes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_train_and_held_out_areas_that_overlap(tmp_path: Path) -> None:
+    write_areas(tmp_path / "wide.geojson", [pixel_box(100, 0, 200, 120)], to_crs="EPSG:4326")
+    catalog = write_world(tmp_path, e={"aoi": str(tmp_path / "wide.geojson")})
+    with pytest.raises(OverlapError, match=r"a train and a test scene share ground(.|\n)*w and e(.|\n)*1200 px"):
+        run(catalog, tmp_path / "out")
+
+
+def test_areas_that_touch_do_not_overlap(tmp_path: Path) -> None:
+    write_areas(tmp_path / "next.geojson", [pixel_box(110, 0, 115, 120)], to_crs="EPSG:4326")
+    run(write_world(tmp_path, e={"aoi": str(tmp_path / "next.geojson")}), tmp_path / "out")
+
+
+def test_a_held_out_scene_in_another_crs_that_overlaps(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    with rasterio.open(tmp_path / "image.tif") as file:
+        from rasterio.vrt import WarpedVRT
+
+        with WarpedVRT(file, crs="EPSG:3035") as warped:
+            write_raster(tmp_path / "other.tif", warped.read(), warped.transform, "EPSG:3035", nodata=0)
+    content = json.loads(catalog.read_text())
+    source = {**content["images"]["i"]["sources"][0], "path": str(tmp_path / "other.tif")}
+    content["images"]["laea"] = {"grid": "B1", "sources": [source]}
+    content["scenes"].append({"id": "again", "split": "test", "image": "laea", "labels": "l"})
+    catalog.write_text(json.dumps(content))
+    with pytest.raises(OverlapError, match="w and again"):
+        run(catalog, tmp_path / "out")
+
+
+def test_labels_elsewhere(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    write_areas(tmp_path / "labels.gpkg", [pixel_box(900, 0, 950, 9)], {"kind": ["lake"]})
+    with pytest.raises(LabelError, match="no label lies on the image"):
+        run(catalog, tmp_path / "out")
+
+
+def test_a_class_without_a_training_pixel(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"no training pixel has this class(.|\n)*expected: moor"):
+        run(write_world(tmp_path), tmp_path / "out", kinds=(*KINDS, "moor"))
+
+
+def test_a_value_that_the_task_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"no class claims(.|\n)*field"):
+        run(write_world(tmp_path), tmp_path / "out", kinds=("wood", "lake"))
+
+
+def test_a_band_that_the_image_has_not(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"no such band(.|\n)*expected: B9"):
+        run(write_world(tmp_path), tmp_path / "out", bands=("B1", "B9"))
+
+
+def test_nodata_everywhere(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    write_raster(tmp_path / "image.tif", np.zeros((3, 120, 200), np.uint16), nodata=0)
+    with pytest.raises(ImageError, match=r"no pixel of the scene is valid(.|\n)*scene: w"):
+        run(catalog, tmp_path / "out")
+
+
+def with_second_image(tmp_path: Path, crs: str, transform: Any = NORTH_UP, **about: Any) -> Path:
+    catalog = write_world(tmp_path)
+    write_raster(tmp_path / "other.tif", np.full((3, 30, 30), 900, np.uint16), transform, crs, nodata=0)
+    content = json.loads(catalog.read_text())
+    source = {**content["images"]["i"]["sources"][0], "path": str(tmp_path / "other.tif"), **about}
+    content["images"]["second"] = {"grid": "B1", "sources": [source]}
+    content["scenes"].append({"id": "far", "split": "predict", "image": "second"})
+    catalog.write_text(json.dumps(content))
+    return catalog
+
+
+def test_a_mixture_of_crss_is_a_warning_that_names_them(tmp_path: Path) -> None:
+    out = run(with_second_image(tmp_path, "EPSG:32634"), tmp_path / "out")
+    assert "2 CRSs (EPSG:32633: w, m, e, all; EPSG:32634: far)" in (out / "warnings.txt").read_text()
+
+
+def test_pixels_of_different_sizes_are_a_warning(tmp_path: Path) -> None:
+    from affine import Affine
+
+    out = run(with_second_image(tmp_path, "EPSG:32633", NORTH_UP @ Affine.scale(2)), tmp_path / "out")
+    assert "pixels differ in size" in (out / "warnings.txt").read_text()
+
+
+def test_a_unit_that_differs_between_scenes(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"band B1 means different things(.|\n)*radiance"):
+        run(with_second_image(tmp_path, "EPSG:32633", unit="radiance"), tmp_path / "out")
+
+
+def test_a_held_out_class_that_is_missing_is_a_warning(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    write_areas(tmp_path / "e.geojson", [pixel_box(160, 0, 161, 1)], to_crs="EPSG:4326")
+    out = run(catalog, tmp_path / "out")
+    assert (out / "warnings.txt").read_text().count("split 'test' has no pixel of class") == 2
