@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,7 @@ def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.
 
 def main() -> None:
     """Run the command line."""
+    warnings.filterwarnings("ignore", "Dataset has no geotransform")  # photos, and GDAL's datasets in memory
     app()
 
 

@@ -1,0 +1,137 @@
+"""chip: chips show what the scene shows, and follow the seed, not the number of workers."""
+
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+
+from quadrat.chips import open_chips
+from quadrat.errors import ChipError
+from quadrat.executor import Threads
+from quadrat.stages.chip import Chip, chip
+from tests.ground import BANDS, KINDS, pixel_box, segmentation, write_areas, write_raster, write_world
+
+SLIDING = {
+    "size": 32,
+    "windows": {"kind": "sliding", "stride": 16, "padding": 0},
+    "least_valid": 0.0,
+    "target_classes": None,
+    "least_target_pixels": 1,
+    "survival": 0.0,
+}
+RANDOM = {**SLIDING, "windows": {"kind": "random", "count": 40, "padding": 8}}
+
+
+def run(catalog: Path, out: Path, workers: int = 2, seed: int = 3, **options: Any) -> Path:
+    (catalog.parent / "table").touch()
+    chip(
+        scenes=catalog,
+        seed=seed,
+        task=segmentation(*KINDS),
+        bands=BANDS,
+        chip=Chip.model_validate({**SLIDING, **options}),
+        table=catalog.parent / "table",
+        chips=out,
+        executor=Threads(workers),
+    )
+    return out
+
+
+def test_chips_show_what_the_image_shows_and_targets_what_counts(tmp_path: Path) -> None:
+    out = run(write_world(tmp_path), tmp_path / "chips", **RANDOM)
+    with rasterio.open(tmp_path / "image.tif") as file:
+        image = np.pad(file.read(), ((0, 0), (40, 40), (40, 40)), mode="reflect")
+    chips = open_chips(out, "train", KINDS, BANDS)
+    assert len(chips) > 30
+    pixels, target = chips.read(np.arange(len(chips)))
+    for number, row in chips.index.iterrows():
+        top, left = row["row"] + 40, row["col"] + 40
+        np.testing.assert_array_equal(pixels[number], image[:, top : top + 32, left : left + 32])
+        counted = np.zeros((200, 280), bool)
+        counted[40:160, 40:150] = True  # the AOI: columns 0 … 109
+        ignored = target["classes"][number] == 255
+        np.testing.assert_array_equal(ignored, ~counted[top : top + 32, left : left + 32])
+        assert row["valid"] == pytest.approx((~ignored).mean())
+        assert row[[f"px_{k}" for k in KINDS]].sum() == (~ignored).sum()
+
+
+def test_validation_scenes_show_each_pixel_once(tmp_path: Path) -> None:
+    out = run(write_world(tmp_path), tmp_path / "chips", **RANDOM)
+    chips = open_chips(out, "validation", KINDS, BANDS)
+    assert chips.class_pixels(KINDS).sum() == 40 * 120
+    assert len(chips) == 2 * 4
+
+
+def test_the_same_bytes_for_any_number_of_workers_and_others_for_another_seed(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    outs = [run(catalog, tmp_path / f"{w}", w, **RANDOM) for w in (1, 2, 4)]
+    files = [p.relative_to(outs[0]) for p in outs[0].rglob("*") if p.is_file()]
+    assert len(files) == 6
+    for file in files:
+        assert len({(out / file).read_bytes() for out in outs}) == 1, file
+    other = run(catalog, tmp_path / "other", seed=4, **RANDOM)
+    assert (other / "index.parquet").read_bytes() != (outs[0] / "index.parquet").read_bytes()
+
+
+def test_a_scene_that_is_added_moves_no_chip_of_another(tmp_path: Path) -> None:
+    one = geopandas.read_parquet(run(write_world(tmp_path), tmp_path / "one", **RANDOM) / "index.parquet")
+    write_areas(tmp_path / "v.geojson", [pixel_box(0, 0, 50, 50)], to_crs="EPSG:4326")
+    more = {"split": "train", "image": "i", "labels": "l", "aoi": str(tmp_path / "v.geojson")}
+    two = geopandas.read_parquet(run(write_world(tmp_path, a=more), tmp_path / "two", **RANDOM) / "index.parquet")
+    for scene in ("w", "m"):
+        mine, theirs = (f[f["scene"] == scene].reset_index(drop=True) for f in (one, two))
+        assert mine.equals(theirs)
+
+
+def test_filters(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    everything = open_chips(run(catalog, tmp_path / "all"), "train", KINDS, BANDS).index
+    for options, kept in (
+        ({"target_classes": ("lake",), "least_target_pixels": 300}, everything["px_lake"] >= 300),
+        ({"least_valid": 0.9}, everything["valid"] >= 0.9),
+    ):
+        found = open_chips(run(catalog, tmp_path / "some", **options), "train", KINDS, BANDS).index
+        assert 0 < len(found) < len(everything)
+        wanted = everything[kept]
+        assert found[["row", "col"]].to_numpy().tolist() == wanted[["row", "col"]].to_numpy().tolist()
+    lucky = run(catalog, tmp_path / "some", target_classes=("lake",), least_target_pixels=10_000, survival=0.5)
+    assert 0.2 < len(open_chips(lucky, "train", KINDS, BANDS)) / len(everything) < 0.8
+
+
+def test_nodata_is_never_a_target(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    with rasterio.open(tmp_path / "image.tif") as file:
+        pixels = file.read()
+    pixels[2, :, 50:] = 0
+    pixels[2, :, 120:150] = 900
+    write_raster(tmp_path / "image.tif", pixels, nodata=0)
+    chips = open_chips(run(catalog, tmp_path / "chips"), "train", KINDS, BANDS)
+    values, target = chips.read(np.arange(len(chips)))
+    assert (target["classes"][(values == 0).any(axis=1)] == 255).all()
+    assert (values == 0).any()
+
+
+def test_a_scene_smaller_than_a_chip(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    chips = open_chips(run(catalog, tmp_path / "chips", size=256, windows={"kind": "sliding", "stride": 256, "padding": 0}), "train", KINDS, BANDS)
+    assert len(chips) == 1
+    assert chips.class_pixels(KINDS).sum() == 110 * 120
+
+
+def test_a_rerun_leaves_no_chip_of_the_run_before(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    run(catalog, tmp_path / "chips")
+    (tmp_path / "chips" / "stale").mkdir()
+    run(catalog, tmp_path / "chips", **RANDOM)
+    assert not (tmp_path / "chips" / "stale").exists()
+
+
+def test_scenes_that_were_not_analysed(tmp_path: Path) -> None:
+    with pytest.raises(ChipError, match="not analysed"):
+        chip(
+            scenes=write_world(tmp_path), seed=1, task=segmentation(*KINDS), bands=BANDS,
+            chip=Chip.model_validate(SLIDING), table=tmp_path / "none", chips=tmp_path / "c", executor=Threads(1),
+        )  # fmt: skip

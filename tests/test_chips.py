@@ -1,0 +1,73 @@
+"""The chip store gives back what was put in, and says what it was made for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quadrat import chips as store
+from quadrat.chips import SceneChips, open_chips, write_index
+from quadrat.errors import ChipError
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.raster import Band
+from quadrat.windows import Window
+from tests.ground import NORTH_UP, UTM
+
+GRID = Grid(UTM, NORTH_UP, (100, 100))
+BAND = Band(name="a", dtype="uint16", unit="DN", scale=1.0, offset=0.0, nodata=None)
+
+
+def fill(folder: Path, counts: dict[str, int], split: str = "train") -> dict[str, list[np.ndarray]]:
+    generator = np.random.default_rng(0)
+    held: dict[str, list[np.ndarray]] = {"pixels": [], "classes": []}
+    indices = []
+    for scene, count in counts.items():
+        with SceneChips(folder, scene, split, GRID, ("x", "y")) as scene_chips:
+            for number in range(count):
+                pixels = generator.integers(0, 60_000, (1, 8, 8), np.uint16)
+                classes = generator.integers(0, 2, (8, 8), np.uint8)
+                window = Window(number, 2 * number, 8, 8)
+                scene_chips.append(window, pixels, {"classes": classes}, 1.0, np.bincount(classes.ravel(), minlength=2))
+                held["pixels"].append(pixels)
+                held["classes"].append(classes)
+        indices.append(scene_chips.index())
+    write_index(folder, indices, [BAND], ("x", "y"), 8)
+    return held
+
+
+def test_chips_come_back_in_any_order_from_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SHARD_BYTES", 3 * 8 * 8 * 2)
+    held = fill(tmp_path, {"s": 7, "t": 1, "u": 5})
+    assert len(list((tmp_path / "s").glob("pixels-*.npy"))) == 3
+    chips = open_chips(tmp_path, "train", ("x", "y"), ("a",))
+    assert len(chips) == 13
+    order = np.random.default_rng(1).permutation(13)
+    pixels, target = chips.read(order)
+    np.testing.assert_array_equal(pixels, np.stack(held["pixels"])[order])
+    np.testing.assert_array_equal(target["classes"], np.stack(held["classes"])[order])
+    assert chips.class_pixels(("x", "y")).sum() == 13 * 64
+    assert chips.index.crs.to_epsg() == 4326
+    shard = np.load(tmp_path / "s" / "pixels-000.npy")  # plain .npy: any program reads it
+    assert shard.shape == (3, 1, 8, 8)
+
+
+def test_a_scene_without_chips(tmp_path: Path) -> None:
+    fill(tmp_path, {"s": 0, "t": 2})
+    assert len(open_chips(tmp_path, "train", ("x", "y"), ("a",))) == 2
+
+
+def test_a_store_of_other_classes_bands_or_splits_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, {"s": 2})
+    with pytest.raises(ChipError, match="other classes"):
+        open_chips(tmp_path, "train", ("x", "z"), ("a",))
+    with pytest.raises(ChipError, match="other bands"):
+        open_chips(tmp_path, "train", ("x", "y"), ("b",))
+    with pytest.raises(ChipError, match="no chip of split 'validation'"):
+        open_chips(tmp_path, "validation", ("x", "y"), ("a",))
+
+
+def test_a_store_without_its_index_is_not_one(tmp_path: Path) -> None:
+    fill(tmp_path, {"s": 2})
+    (tmp_path / "index.parquet").unlink()
+    with pytest.raises(ChipError, match="no complete chip store"):
+        open_chips(tmp_path, "train", ("x", "y"), ("a",))
