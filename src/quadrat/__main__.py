@@ -1,0 +1,34 @@
+"""``quadrat`` and ``python -m quadrat``: the command line, with the code of the workspace that it runs in."""
+
+import os
+import sys
+from pathlib import Path
+
+_SWITCHED = "QUADRAT_SWITCHED"
+"""Names, in the environment of a process, the workspace whose code it was started with."""
+
+
+def main() -> None:
+    """Run the command line; as a DVC stage, only with the code that DVC has hashed.
+
+    In a temporary or queued experiment an editable install is the main checkout's code. Then the process starts
+    anew with the workspace's, which lies in the working folder.
+    """
+    loaded = Path(__file__).resolve().parent
+    workspace = Path.cwd().resolve() / "src" / "quadrat"
+    if "DVC_STAGE" in os.environ and workspace.is_dir() and workspace != loaded:
+        if os.environ.get(_SWITCHED) == str(workspace):
+            sys.exit(
+                f"quadrat: the wrong code runs\n  expected: {workspace}\n  got: {loaded}\n  mend: set PYTHONPATH=src"
+            )
+        path = [str(workspace.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), _SWITCHED: str(workspace)}
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, "-m", "quadrat", *sys.argv[1:]], environment)  # noqa: S606 no shell is meant
+    from quadrat.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

