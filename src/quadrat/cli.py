@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,8 @@ app = typer.Typer(
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 Workers = Annotated[int, typer.Option(envvar="QUADRAT_WORKERS", min=1, help="Threads that read. [default: all cores]")]
 Batch = Annotated[int, typer.Option(envvar="QUADRAT_BATCH", min=1, help="Windows that go through the model at once.")]
+
+BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
 
 
 @app.command()
@@ -78,6 +80,52 @@ def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.
 
     with _told():
         typer.echo(fetch(name, Path()))
+
+
+@app.command()
+def apply(  # noqa: PLR0913, PLR0917 the options of a command
+    bundle: BundleFile,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="A file with several bands, a path with {band} for a file of each, or a catalog (.yaml).",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder that gets a folder of layers for each image.")],
+    runtime: Annotated[Literal["torch", "onnx"], typer.Option(help="What runs the model.")] = "torch",
+    bands: Annotated[str | None, typer.Option(help="The file's bands in order, e.g. B02,B03,B04.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Value × scale + offset is in the model's unit.")] = None,
+    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
+    nodata: Annotated[float | None, typer.Option(help="The value, as stored, that is none.")] = None,
+    unchecked: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--unchecked", help="Take values unlike all that was learnt from.")
+    ] = False,
+    scores: Annotated[bool | None, typer.Option(help="Write the classes' scores. [default: as in the bundle]")] = None,
+    polygons: Annotated[
+        str | None, typer.Option(help="File of polygons, '' for none. [default: as in the bundle]")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of a window, px. [default: as in the bundle]")] = None,
+    stride: Annotated[int | None, typer.Option(help="Px between windows. [default: as in the bundle]")] = None,
+    batch: Batch = 8,
+) -> None:
+    """Predict new images with a bundle alone."""
+    with _told():
+        from quadrat.apply import Plan, apply
+        from quadrat.images import Reading
+
+        names = None if bands is None else tuple(name.strip() for name in bands.split(","))
+        reading = Reading(names, scale, offset, nodata, unchecked)
+        apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, scores, polygons))
+
+
+@app.command()
+def verify(bundle: BundleFile) -> None:
+    """Check that a bundle is whole, and that it gives here what it gave where it was made."""
+    with _told():
+        from quadrat.apply import verify
+
+        verify(bundle)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from quadrat.errors import ParamsError
 from quadrat.inference import Predict
-from quadrat.models import Model, Train
+from quadrat.models import Forest, Model, Train
 from quadrat.section import Section
 from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
@@ -33,8 +33,8 @@ class Params(Section):
     analyze: Analyze
     chip: Chip
     model: Model
-    baseline: Model | None
-    """A second model of the same task, to see what the first is worth; null for none."""
+    baseline: Forest | None
+    """A simple model of the same task, to see what the first is worth; null for none."""
     lr: float = Field(gt=0)
     """Largest learning rate."""
     epochs: int = Field(ge=1)
@@ -52,6 +52,9 @@ class Params(Section):
         unknown = sorted(set(self.chip.target_classes or ()) - set(self.task.names))
         if unknown:
             raise ValueError(f"chip.target_classes names no class of the task: {', '.join(unknown)}")
+        for key, size in (("chip.size", self.chip.size), ("predict.size", self.predict.size)):
+            if size % self.model.divisor:
+                raise ValueError(f"{key} must be a multiple of {self.model.divisor} for this model: {size}")
         return self
 
 

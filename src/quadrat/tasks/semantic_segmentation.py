@@ -113,9 +113,7 @@ class SemanticSegmentation(Task):
         """Return counts of no pixel."""
         return Confusion.none(len(self.classes))
 
-    def chip_counts(
-        self, target: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[np.float32]]
-    ) -> Confusion:
+    def chip_counts(self, target: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[np.float32]]) -> Confusion:
         """Count ``scores`` (chip, class, y, x) against ``classes`` (chip, y, x)."""
         return self._confuse(target["classes"], [outputs["scores"].argmax(1).astype(np.uint8)])[0]
 
@@ -141,7 +139,9 @@ class SemanticSegmentation(Task):
         try:
             return confuse(truth, predicted, len(self.classes), IGNORE)
         except ValueError as cause:
-            raise PredictionError(str(cause), expected=", ".join(self.names), mend="run the stage 'predict' again") from cause
+            raise PredictionError(
+                str(cause), expected=", ".join(self.names), mend="run the stage 'predict' again"
+            ) from cause
 
 
 class SegmentationCanvas:

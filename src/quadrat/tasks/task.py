@@ -162,6 +162,10 @@ class Task(Section, ABC):
         """Return counts of nothing, to add to."""
 
     @abstractmethod
+    def chip_counts(self, target: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[np.float32]]) -> Counts:
+        """Count a model's outputs of chips against their targets, both by name and (chip, …)."""
+
+    @abstractmethod
     def score(self, truth: Truth, predictions: Sequence[Prediction]) -> Sequence[Counts]:
         """Count each prediction of a scene against the truth, all on what every one of them has predicted.
 

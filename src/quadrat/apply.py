@@ -1,0 +1,153 @@
+"""A bundle at work, away from the project that made it: on new images, and on its own sample."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from quadrat.bundles import Agreement, OpenBundle, Runtime, agreement, read_bundle
+from quadrat.errors import BundleError, ImageError, ParamsError
+from quadrat.images import Offered, Reading, offered
+from quadrat.inference import Predict, predict_scene
+from quadrat.models import Inputs
+from quadrat.progress import console
+from quadrat.tasks import Task
+from quadrat.tasks.task import VectorLayer
+from quadrat.yaml import check
+
+GSD_TOLERANCE = 1.2
+"""Largest ratio of an image's ground sample distance to the training scenes' that draws no warning."""
+
+SIDECARS = (".aux.xml", ".qmd", ".qml")
+"""Endings of the files that lie beside a layer: its classes, and what a viewer leaves."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a bundle is run, and what of its section ``predict`` is to be otherwise; None is as in the bundle."""
+
+    runtime: Runtime = "torch"
+    batch: int = 8
+    size: int | None = None
+    stride: int | None = None
+    scores: bool | None = None
+    polygons: str | None = None
+
+
+def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan: Plan) -> None:
+    """Write ``out``/<name>/ for each image, the same layers as the stage predict; whole, or not at all.
+
+    All that can be known without the model is checked of all images before the first is predicted.
+    """
+    opened = read_bundle(bundle)
+    predict = _predict(opened, plan)
+    inputs, task = opened.card.inputs, opened.card.task
+    found = [one for image in images for one in offered(image, opened.card.bands, reading)]
+    _check_folders(found, out, task, predict)
+    for one in found:
+        _check(one, inputs, opened.card.gsd, reading)
+    predictor = opened.predictor(plan.runtime)
+    for one in found:
+        with one.open(inputs) as scene:
+            predict_scene(scene, predictor, task, predict, out / one.id, {}, plan.batch)
+
+
+def verify(bundle: Path) -> None:
+    """Check the bundle's checksums and run its sample through each runtime that is installed; tell both.
+
+    Raises BundleError where it is damaged, or an output is not the expected one.
+    """
+    opened = read_bundle(bundle)
+    table = Table("runtime", "largest difference", "equal labels", "seconds", title=str(bundle))
+    found = {runtime: _run(opened, runtime, table) for runtime in ("torch", "onnx")}
+    console.print(table)
+    ran = {runtime: result for runtime, result in found.items() if result is not None}
+    wrong = {runtime: str(result) for runtime, result in ran.items() if not result.good}
+    if wrong or not ran:
+        raise BundleError(
+            "the sample's outputs are not the expected ones" if wrong else "no runtime is installed",
+            file=bundle,
+            got="; ".join(f"{runtime}: {result}" for runtime, result in wrong.items()) or None,
+            mend="update that runtime, or make the bundle again" if wrong else "install onnxruntime",
+        )
+
+
+def _run(opened: OpenBundle, runtime: Runtime, table: Table) -> Agreement | None:
+    try:
+        predictor = opened.predictor(runtime)
+    except BundleError as error:
+        table.add_row(runtime, f"skipped: {error.expected} isn't installed", "", "")
+        return None
+    started = time.perf_counter()
+    found = agreement(opened.expected, predictor(opened.sample), runtime)
+    seconds = time.perf_counter() - started
+    table.add_row(runtime, f"{found.difference:.2g}", f"{found.equal} of {found.pixels}", f"{seconds:.2f}")
+    return found
+
+
+def _predict(opened: OpenBundle, plan: Plan) -> Predict:
+    """Return the bundle's section ``predict`` with the plan's changes."""
+    section: Mapping[str, Any] = opened.params["predict"]
+    layers = {"scores": plan.scores, "polygons": plan.polygons}
+    changed = {
+        **section,
+        "layers": {**section["layers"], **_known(layers)},
+        **_known({"size": plan.size, "stride": plan.stride}),
+    }
+    predict = check(changed, Predict, ParamsError, opened.path / "params.yaml")
+    divisor = opened.card.model.divisor
+    if predict.size % divisor:
+        raise ParamsError("the window doesn't fit the model", expected=f"a multiple of {divisor} px", got=predict.size)
+    return predict
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Predict) -> None:
+    """Raise ImageError where two images would share a folder, or a folder holds what is not a layer."""
+    ids = [one.id for one in found]
+    for one in found:
+        if ids.count(one.id) > 1:
+            raise ImageError(
+                "two images would be written to one folder",
+                file=one.image.sources[0].path,
+                got=out / one.id,
+                mend="rename one of the files, or apply the bundle to them one by one with different --out",
+            )
+        others = [file.name for file in _files(out / one.id) if not _is_layer(file.name, task, predict)]
+        if others:
+            raise ImageError(
+                "the output folder holds other files, which would be lost",
+                file=out / one.id,
+                expected="no folder, or an earlier output",
+                got=", ".join(sorted(others)[:5]),
+                mend="give another --out",
+            )
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.exists():
+        return []
+    return list(folder.iterdir()) if folder.is_dir() else [folder]
+
+
+def _is_layer(name: str, task: Task, predict: Predict) -> bool:
+    for ending in SIDECARS:
+        name = name.removesuffix(ending)
+    layers = task.layers(predict.layers.model_copy(update={"scores": True}))
+    return name in {layer.file if isinstance(layer, VectorLayer) else f"{layer.name}.tif" for layer in layers}
+
+
+def _check(one: Offered, inputs: Inputs, gsd: float, reading: Reading) -> None:
+    with one.open(inputs) as scene:
+        here = scene.grid.gsd
+    noted = [] if reading.unchecked else one.check(inputs)
+    if not 1 / GSD_TOLERANCE <= here / gsd <= GSD_TOLERANCE:
+        noted.append(f"{one.id} has pixels of {here:.3g} m, the model learnt from {gsd:.3g} m: it knows sizes in px")
+    for line in noted:
+        console.print(f"[yellow]warning[/]: {line}", highlight=False, soft_wrap=True)

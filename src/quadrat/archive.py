@@ -1,0 +1,80 @@
+"""The model folder: ``model.safetensors`` and ``model.json``, all that is needed to predict. No pickle."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from quadrat.errors import ModelError
+from quadrat.files import replaced, write_json
+from quadrat.models import Inputs, Model
+from quadrat.scenes.raster import Band
+from quadrat.section import Section
+from quadrat.stats import BandStatistics
+from quadrat.tasks import Task
+from quadrat.yaml import load
+
+
+class Card(Section):
+    """``model.json``: what a model is, takes and gives."""
+
+    format: Literal[1]
+    task: Task
+    model: Model
+    bands: tuple[Band, ...]
+    statistics: tuple[BandStatistics, ...]
+    """Of the training pixels, raw values; the model normalises with them."""
+    size: int
+    """Height and width of the chips that it learnt from, px."""
+    gsd: float
+    """Ground sample distance of the training scenes, m (their median); 1 where they have no CRS."""
+    class_pixels: dict[str, int]
+    """Labelled training px of each class."""
+    versions: dict[str, str]
+
+    @property
+    def inputs(self) -> Inputs:
+        """Bands with their statistics."""
+        return Inputs(self.bands, self.statistics)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A fitted model, whole."""
+
+    card: Card
+    weights: Mapping[str, NDArray[Any]]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what makes a model what it is."""
+    return {name: version(name) for name in ("quadrat", "torch", "scikit-learn", "timm", "segmentation-models-pytorch")}
+
+
+def write_archive(folder: Path, archive: Archive) -> None:
+    """Write the model folder at ``folder``, whole or not at all."""
+    with replaced(folder) as part:
+        part.mkdir()
+        save_file({name: np.ascontiguousarray(a) for name, a in archive.weights.items()}, part / "model.safetensors")
+        write_json(part / "model.json", archive.card.model_dump(mode="json", by_alias=True))
+
+
+def read_archive(folder: Path) -> Archive:
+    """Return the model at ``folder``; raise ModelError where it is missing, damaged or of another format."""
+    card = load(folder / "model.json", Card, ModelError)
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            "the model's weights can't be read",
+            file=folder / "model.safetensors",
+            got=error,
+            mend="run the stage 'train', or fetch the folder again",
+        ) from error
+    return Archive(card, weights)

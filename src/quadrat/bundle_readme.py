@@ -1,0 +1,95 @@
+"""What a bundle says to who unpacks it: the model in words, and how to run it without this package."""
+
+from quadrat.archive import Card
+
+TEXT = """\
+# {title}
+
+A model of the kind {kind}, trained with quadrat {version}. It takes windows of {bands_count} bands, raw values as
+stored, and gives a score for each of {classes_count} classes at every pixel; a pixel's scores sum to 1.
+
+With quadrat, from anywhere (`pip install quadrat`):
+
+    quadrat verify bundle.zip
+    quadrat apply bundle.zip image.tif --out out
+
+Without it, unpacked (`sha256sum --check SHA256SUMS` tells whether all is whole; `pip install numpy onnxruntime`):
+
+```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+pixels = np.load("sample/pixels.npy")  # (window, band, y, x)
+scores = session.run(["scores"], {{"pixels": pixels.astype(np.float32)}})[0]  # (window, class, y, x)
+labels = scores.argmax(1)
+assert np.abs(scores - np.load("sample/scores.npy")).max() < 1e-3
+```
+
+A window may have any height and width that are multiples of {divisor} px. The model learnt from windows of {size} px,
+of {gsd:g} m each; its normalisation is inside. Near a window's edge it sees less: let windows overlap.
+
+## Input: `pixels`, float32
+
+{bands}
+Where a band has no value, give its nodata value, or NaN.
+
+## Output: `scores`, float32
+
+{classes}
+## In QGIS
+
+The plugin Deepness, 0.6 or newer, wants a graph for tiles of one size; it finds its other settings in the graph:
+
+```python
+import onnx
+
+model = onnx.load("model.onnx")
+for value in (model.graph.input[0], model.graph.output[0]):
+    for axis in (2, 3):
+        value.type.tensor_type.shape.dim[axis].dim_value = {tile}
+onnx.save(model, "deepness.onnx")
+```
+
+Its layer must hold the bands above in this order, with the same raw values.
+
+## The other files
+
+`model.safetensors` and `model.json` are the same model for quadrat; `params.yaml`: the parameters that made it;
+`metrics.json`: how good it is; `provenance.json`: what it was made of; `sample/`: an input, and what must come of it.
+"""
+
+
+def readme(title: str, card: Card, tile: int) -> str:
+    """Return the README of a bundle; ``tile`` is the height and width of windows that predict uses, px."""
+    return TEXT.format(
+        title=title,
+        kind=card.model.kind,
+        version=card.versions.get("quadrat", "?"),
+        bands_count=len(card.bands),
+        classes_count=len(card.task.names),
+        divisor=card.model.divisor,
+        size=card.size,
+        gsd=card.gsd,
+        tile=tile,
+        bands=_table(
+            ("number", "band", "unit", "value in that unit", "nodata", "learnt from"),
+            [
+                (n, b.name, b.unit, f"raw × {b.scale:g} + {b.offset:g}", _shown(b.nodata), f"{s.min:g} to {s.max:g}")
+                for n, (b, s) in enumerate(zip(card.bands, card.statistics, strict=True))
+            ],
+        ),
+        classes=_table(
+            ("number", "class", "colour", "training pixels"),
+            [(n, c.name, c.color, card.class_pixels[c.name]) for n, c in enumerate(card.task.classes)],
+        ),
+    )
+
+
+def _shown(nodata: float | None) -> str:
+    return "none" if nodata is None else f"{nodata:g}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)

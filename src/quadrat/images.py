@@ -1,0 +1,213 @@
+"""Images from elsewhere: what a file says of its bands, brought to the units of the bands that a model learnt from."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+
+from quadrat.catalog import read_catalog
+from quadrat.errors import ImageError, QuadratError
+from quadrat.models import Inputs
+from quadrat.scenes.raster import Band, Image, Source
+from quadrat.scenes.scene import OpenScene
+from quadrat.scenes.units import InUnits
+from quadrat.scenes.vector import open_aoi
+
+OVERVIEW = 512
+"""Largest side, in px, of the overview that an image's values are judged by."""
+
+WIDE = 2.0
+"""Values up to this many times the largest, and down to the same part of the smallest, may be another season's."""
+
+FAR = 10.0
+"""Values this many times smaller than the training pixels', in every band, are in another unit."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are to be read, where their files don't say it or say it wrong; None is what the file says."""
+
+    bands: tuple[str, ...] | None = None
+    """Names of a file's bands, in order."""
+    scale: float | None = None
+    """Value × scale + offset is in the model's unit."""
+    offset: float | None = None
+    nodata: float | None = None
+    unchecked: bool = False
+    """Take values that are unlike all that the model learnt from."""
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is said of what the bands are and mean."""
+        return any(value is not None for value in (self.bands, self.scale, self.offset, self.nodata))
+
+
+@dataclass(frozen=True)
+class Offered:
+    """An image that a model is asked to predict."""
+
+    id: str
+    image: Image
+    aoi: str | None = None
+
+    @contextmanager
+    def open(self, inputs: Inputs) -> Iterator[OpenScene]:
+        """Open it as a scene whose raw values mean what those of ``inputs`` do."""
+        try:
+            with InUnits(self.image, inputs.bands) as raster:
+                aoi = None if self.aoi is None else open_aoi(self.aoi, raster.grid, self.id)
+                yield OpenScene(self.id, "predict", raster, None, aoi)
+        except QuadratError as error:
+            error.scene = error.scene or self.id
+            raise
+
+    def check(self, inputs: Inputs) -> list[str]:
+        """Raise ImageError where the values, seen from afar, are in another unit than those that were learnt from.
+
+        Returns warnings.
+        """
+        with self.open(inputs) as scene:
+            assert isinstance(scene.raster, InUnits)
+            values, valid = scene.raster.overview(OVERVIEW)
+        seen = [some[known] for some, known in zip(values, valid, strict=True)]
+        wrong = _unlike(seen, inputs)
+        if wrong is None:
+            empty = [band.name for band, some in zip(inputs.bands, seen, strict=True) if not some.size]
+            return [f"{self.id}: no value was seen in {', '.join(empty)}, from afar"] if empty else []
+        band, statistics = inputs.bands[wrong], inputs.statistics[wrong]
+        meaning = f"(× {band.scale:g} + {band.offset:g} is {band.unit})"
+        raise ImageError(
+            f"the values of band {band.name} are unlike all that the model learnt from, as in another unit",
+            self.id,
+            _file(self.image, band.name),
+            expected=f"{statistics.min:g} to {statistics.max:g}, {statistics.mean:.4g} on average {meaning}",
+            got=f"{seen[wrong].min():g} to {seen[wrong].max():g}, {seen[wrong].mean():.4g} on average",
+            mend=f"say what they mean: with --scale and --offset, value × scale + offset is {band.unit}; "
+            "or --unchecked, if they are right",
+        )
+
+
+def offered(path: str, bands: Sequence[Band], reading: Reading) -> list[Offered]:
+    """Return what ``path`` names: a file with several bands, one file per ``{band}``, or a catalog's scenes.
+
+    Bands have the names that the file gives them, or those of ``reading``; their scale and offset are the file's,
+    and the model's where it has none. Raises ImageError where a band of the model isn't there.
+    """
+    if path.endswith((".yaml", ".yml")):
+        if reading.given:
+            raise ImageError(
+                "a catalog says itself what its bands are and mean",
+                file=path,
+                mend="leave out --bands, --scale, --offset and --nodata",
+            )
+        return [Offered(scene.id, scene.image, scene.aoi) for scene in read_catalog(Path(path))]
+    whole = _by_file(path, bands, reading) if "{band}" in path else _in_one_file(path, bands, reading)
+    return [Offered(_stem(path), whole)]
+
+
+def _by_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
+    if reading.bands is not None:
+        raise ImageError("with a file for each band, the path names the bands", file=path, mend="leave out --bands")
+    sources, sides = [], []
+    for band in bands:
+        file = path.replace("{band}", band.name)
+        with _dataset(file) as dataset:
+            if dataset.count != 1:
+                raise ImageError("a file of one band holds more", file=file, got=f"{dataset.count} bands")
+            sources.append(_source(path, band.name, 1, dataset, band, reading))
+            sides.append(abs(dataset.transform.determinant))
+    return Image(grid=bands[int(np.argmin(sides))].name, sources=tuple(sources))
+
+
+def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
+    wanted = ", ".join(band.name for band in bands)
+    with _dataset(path) as dataset:
+        names = list(reading.bands or dataset.descriptions)
+        shown = ", ".join(str(name) for name in names)
+        if len(names) != dataset.count:
+            expected = f"{dataset.count} names"
+            raise ImageError("--bands must name each band of the file", file=path, expected=expected, got=shown)
+        if not any(names):
+            raise ImageError(
+                "the file doesn't say which band is which",
+                file=path,
+                expected=wanted,
+                got=f"{dataset.count} bands without descriptions",
+                mend="name them all, in order: --bands B02,B03,…",
+            )
+        for band in bands:
+            if names.count(band.name) != 1:
+                raise ImageError(
+                    f"the file has {'several bands' if band.name in names else 'no band'} {band.name}",
+                    file=path,
+                    expected=wanted,
+                    got=shown,
+                    mend="name the file's bands as the model does, in order: --bands B02,B03,…",
+                )
+        numbers = [names.index(band.name) + 1 for band in bands]
+        sources = [_source(path, b.name, n, dataset, b, reading) for b, n in zip(bands, numbers, strict=True)]
+    return Image(grid=bands[0].name, sources=tuple(sources))
+
+
+def _source(path: str, name: str, number: int, dataset: Any, learnt: Band, reading: Reading) -> Source:
+    """Return a source of one band: its scale, offset and nodata may be others than its neighbours'."""
+    meaning = (dataset.scales[number - 1], dataset.offsets[number - 1])
+    if reading.scale is not None or reading.offset is not None:
+        meaning = (1.0 if reading.scale is None else reading.scale, reading.offset or 0.0)
+    elif meaning == (1, 0):  # what GDAL says where a file says nothing
+        meaning = (learnt.scale, learnt.offset)
+    nodata = reading.nodata
+    if nodata is None and dataset.nodatavals[number - 1] is None and meaning == (learnt.scale, learnt.offset):
+        nodata = learnt.nodata
+    before = tuple(f"{name}, not band {n}" for n in range(1, number))  # a source's bands are the file's first ones
+    return Source(
+        path=path,
+        bands=(*before, name),
+        resampling="bilinear",
+        unit=learnt.unit,
+        scale=meaning[0],
+        offset=meaning[1],
+        nodata=nodata,
+    )
+
+
+@contextmanager
+def _dataset(path: str) -> Iterator[Any]:
+    try:
+        with rasterio.open(path) as dataset:
+            yield dataset
+    except RasterioError as error:
+        raise ImageError("the image can't be opened", file=path, got=error, mend="check the path") from error
+
+
+def _stem(path: str) -> str:
+    """Return the file's name without its ending, and without the place of the band."""
+    stem = PurePosixPath(path.replace("\\", "/")).name.replace("{band}", "")
+    return stem.rsplit(".", 1)[0].strip("._- ") or "image"
+
+
+def _file(image: Image, band: str) -> str:
+    return next(source.file_of(band)[0] for source in image.sources if band in source.bands)
+
+
+def _unlike(seen: Sequence[NDArray[np.float32]], inputs: Inputs) -> int | None:
+    """Return the number of a band whose valid values can't be in the model's unit, or None.
+
+    Either most of them lie far out of the training pixels' range, or all bands' are far smaller and closer together.
+    """
+    small = []
+    for number, (values, learnt) in enumerate(zip(seen, inputs.statistics, strict=True)):
+        if not values.size:
+            continue
+        low = learnt.min / WIDE if learnt.min > 0 else learnt.min - (learnt.max - learnt.min)
+        high = learnt.max * WIDE if learnt.max > 0 else learnt.max + (learnt.max - learnt.min)
+        if ((values < low) | (values > high)).mean() > 0.5:
+            return number
+        small.append(abs(values.mean()) < abs(learnt.mean) / FAR and values.std() < learnt.std / FAR)
+    return next(n for n, values in enumerate(seen) if values.size) if small and all(small) else None

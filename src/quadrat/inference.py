@@ -1,0 +1,96 @@
+"""From an open scene and a predictor to the scene's layers: streamed, in bounded memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from quadrat.canvas import Cut
+from quadrat.errors import ModelError
+from quadrat.executor import ahead
+from quadrat.files import replaced
+from quadrat.layers import writer_for
+from quadrat.models import Predictor
+from quadrat.progress import track
+from quadrat.scenes.raster import Band
+from quadrat.scenes.scene import OpenScene
+from quadrat.section import Section
+from quadrat.tasks import Layers, Task
+from quadrat.windows import Window, cover
+
+
+class Predict(Section):
+    """How a scene is covered with windows, and what is written of it."""
+
+    size: int = Field(ge=8)
+    """Height and width of a window, px."""
+    stride: int = Field(ge=1)
+    """Px between two windows; what overlaps is blended."""
+    layers: Layers
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.stride > self.size:
+            raise ValueError(f"stride {self.stride} leaves gaps between windows of size {self.size}")
+        return self
+
+
+def predict_scene(
+    scene: OpenScene, predictor: Predictor, task: Task, predict: Predict, folder: Path, tags: Mapping[str, str], batch: int
+) -> None:
+    """Write the layers of what counts of ``scene`` to ``folder``, whole or not at all.
+
+    Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once.
+    """
+    overlap = predict.size - predict.stride
+    windows = cover(scene.area, predict.size, predict.stride, overlap // 2)
+    canvas = task.canvas(predict.layers, scene.area, predict.size)
+    with replaced(folder) as part, ExitStack() as writers:
+        part.mkdir()
+        writer = {
+            layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))
+            for layer in task.layers(predict.layers)
+        }
+        wanted = ahead(_wanted(scene, windows))
+        for piece, outputs in _run(track(wanted, f"predict {scene.id}", len(windows), "windows"), predictor, batch):
+            for finished in canvas.paste(piece.window, outputs, piece.valid):
+                writer[finished.layer].write(finished)
+        for finished in canvas.close():
+            writer[finished.layer].write(finished)
+
+
+def check_bands(model: Sequence[Band], image: Sequence[Band], scene: str) -> None:
+    """Raise ModelError where an image's bands mean something else than those that the model learnt from."""
+    for learnt, given in zip(model, image, strict=True):
+        if learnt.model_copy(update={"dtype": given.dtype}) != given:
+            raise ModelError(
+                f"band {given.name} means something else than what the model learnt from",
+                scene,
+                expected=learnt,
+                got=given,
+                mend="correct unit, scale, offset or nodata in the catalog, or convert the image",
+            )
+
+
+def _wanted(scene: OpenScene, windows: Sequence[Window]) -> Iterator[Cut]:
+    for piece in scene.cut(windows):
+        yield Cut(piece.window, piece.values, scene.counted(piece.window, piece.valid))
+
+
+def _run(
+    pieces: Iterator[Cut], predictor: Predictor, batch: int
+) -> Iterator[tuple[Cut, dict[str, NDArray[np.float32]]]]:
+    for some in _batched((piece for piece in pieces if piece.valid.any()), batch):
+        outputs = predictor(np.stack([piece.values for piece in some]))
+        for number, piece in enumerate(some):
+            yield piece, {name: values[number] for name, values in outputs.items()}
+
+
+def _batched(pieces: Iterator[Cut], size: int) -> Iterator[list[Cut]]:
+    while some := list(islice(pieces, size)):
+        yield some

@@ -1,0 +1,84 @@
+"""A large area seen in few pixels: read in strips, so that memory does not grow with the area's height."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.raster import Raster
+from quadrat.windows import Window, strips
+
+STRIP_ROWS = 256
+"""Rows of a layer that are read at once."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """An area cut into blocks of ``step`` × ``step`` px, each of which becomes one pixel."""
+
+    area: Window
+    step: int
+
+    @classmethod
+    def of(cls, area: Window, size: int) -> "Lattice":
+        """Return the finest lattice of which no side is longer than ``size``."""
+        return cls(area, math.ceil(max(area.shape) / size))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in blocks."""
+        return math.ceil(self.area.height / self.step), math.ceil(self.area.width / self.step)
+
+    def pick(self, read: Callable[[Window], NDArray[Any]]) -> NDArray[Any]:
+        """Return the pixel in the middle of each block (y, x) of what ``read`` gives (y, x) of windows."""
+        rows = self._middles(self.area.row, self.area.bottom)
+        cols = self._middles(self.area.col, self.area.right) - self.area.col
+        parts = []
+        for window in strips(self.area, STRIP_ROWS):
+            local = rows[(rows >= window.row) & (rows < window.bottom)] - window.row
+            if local.size:
+                parts.append(read(window)[np.ix_(local, cols)])
+        return np.concatenate(parts)
+
+    def mean(self, raster: Raster) -> NDArray[np.float64]:
+        """Return each block's mean (band, y, x) over its valid pixels, NaN where it has none."""
+        sums, counts = np.zeros((len(raster.bands), *self.shape)), np.zeros((1, *self.shape))
+        for strip in raster.strips(self.area, raster.strip_height):
+            blocks = (np.arange(strip.window.row, strip.window.bottom) - self.area.row) // self.step
+            here = slice(int(blocks[0]), int(blocks[-1]) + 1)
+            starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+            sums[:, here] += self._sum(np.where(strip.valid, strip.values, 0), starts)
+            counts[:, here] += self._sum(strip.valid[None], starts)
+        return np.where(counts > 0, sums, np.nan) / np.maximum(counts, 1)
+
+    def _sum(self, values: NDArray[Any], row_starts: NDArray[np.intp]) -> NDArray[np.float64]:
+        within_rows = np.add.reduceat(values, np.arange(0, self.area.width, self.step), axis=2, dtype=np.float64)
+        return np.add.reduceat(within_rows, row_starts, axis=1)
+
+    def _middles(self, start: int, stop: int) -> NDArray[np.intp]:
+        return np.minimum(np.arange(start, stop, self.step) + self.step // 2, stop - 1)
+
+
+def ground_width(grid: Grid, area: Window) -> float | None:
+    """Return the width of a pixel at the centre of ``area``, in m on the ellipsoid; None without a place on Earth.
+
+    Not the CRS's own unit: degrees are no metres, and those of Web Mercator are not the ground's.
+    """
+    crs = None if grid.crs is None else CRS.from_user_input(grid.crs)
+    geod = None if crs is None else crs.get_geod()
+    if crs is None or crs.geodetic_crs is None or geod is None:
+        return None
+    col, row = area.col + area.width // 2, area.row + area.height // 2
+    try:
+        on_earth = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+        (west, south), (east, north) = (on_earth.transform(*(grid.transform @ (c, row))) for c in (col, col + 1))
+        _, _, metres = geod.inv(west, south, east, north)
+    except ProjError:
+        return None
+    return float(metres) if math.isfinite(metres) and metres > 0 else None

@@ -1,0 +1,209 @@
+"""Raster layers as cloud-optimised GeoTIFFs."""
+
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what copying raises, and rasterio.errors leaves out
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from quadrat.errors import QuadratError
+from quadrat.files import replaced
+from quadrat.scenes.grid import Grid
+from quadrat.tasks.task import Class, RasterLayer, Rows
+from quadrat.windows import strips
+
+BLOCK = 512
+"""Height and width of a block, px."""
+
+
+class RasterWriter:
+    """Writes a raster layer to ``path``, whole or not at all; a context manager.
+
+    Rows go to a temporary tiled file beside ``path``; at a good end that becomes a COG with overviews, is read
+    back, and takes its name. Pixels that are never written are nodata. The same pixels give the same bytes,
+    however they are cut into ``Rows``. Any transform is kept, also south-up and rotated ones. Where the layer has
+    classes, they stand in the colour table, in the first band's tags ``class_<id>``, and in ``<path>.aux.xml`` as
+    category names and as a raster attribute table, where QGIS looks for them.
+    """
+
+    def __init__(self, layer: RasterLayer, grid: Grid, path: Path, tags: Mapping[str, str]) -> None:
+        """Write ``layer`` on ``grid``; ``tags`` become the file's metadata."""
+        self._layer, self._grid, self._path, self._tags = layer, grid, path, dict(tags)
+        self._rows = path.with_name(f".rows-{path.name}")
+        self._sum = _Sum.none(len(layer.bands))
+        self._steps = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open the temporary file."""
+        with ExitStack() as steps:
+            self._part = steps.enter_context(replaced(self._path))
+            steps.callback(self._rows.unlink, missing_ok=True)
+            steps.push(self._finish)
+            self._dataset = steps.enter_context(self._open())
+            self._steps = steps.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the file, or after an exception leave nothing of it."""
+        self._steps.__exit__(kind, error, trace)
+
+    def write(self, rows: Rows) -> None:
+        """Write ``rows``; each pixel once, in any order (from top to bottom is fastest)."""
+        count, height, width = rows.values.shape
+        if rows.values.dtype != self._layer.dtype or count != len(self._layer.bands):
+            raise ValueError(f"{self._layer} can't hold {count} bands of {rows.values.dtype}")
+        try:
+            self._dataset.write(rows.values, window=RasterioWindow(rows.col, rows.row, width, height))
+        except RasterioError as error:
+            raise self._failure(error) from error
+        self._sum += _Sum.of(rows.values, self._layer.nodata)
+
+    def _open(self) -> Any:
+        grid, layer = self._grid, self._layer
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no CRS
+            dataset = rasterio.open(
+                self._rows,
+                "w",
+                driver="GTiff",
+                height=grid.shape[0],
+                width=grid.shape[1],
+                count=len(layer.bands),
+                dtype=layer.dtype,
+                nodata=layer.nodata,
+                crs=grid.crs,
+                transform=None if grid.transform == Affine.identity() else grid.transform,
+                tiled=True,
+                blockxsize=BLOCK,
+                blockysize=BLOCK,
+                interleave="band",
+                compress="DEFLATE",
+                zlevel=1,
+                sparse_ok=True,
+                bigtiff="IF_SAFER",
+            )
+        dataset.update_tags(**self._tags)
+        dataset.descriptions = layer.bands
+        if layer.scale != 1:
+            dataset.scales = [layer.scale] * len(layer.bands)
+        if layer.classes is not None:
+            colors = {number: (*c.rgb, 255) for number, c in enumerate(layer.classes)}
+            dataset.write_colormap(1, {**colors, layer.nodata: (0, 0, 0, 0)})
+            dataset.update_tags(1, **{f"class_{number}": c.name for number, c in enumerate(layer.classes)})
+        return dataset
+
+    def _finish(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            return
+        coded = self._layer.classes is not None
+        try:
+            rasterio.shutil.copy(
+                self._rows,
+                self._part,
+                driver="COG",
+                BLOCKSIZE=BLOCK,
+                COMPRESS="DEFLATE",
+                PREDICTOR="NO" if coded else "YES",  # neighbouring class ids have no difference to speak of
+                OVERVIEW_RESAMPLING="MODE" if coded else "AVERAGE",
+                BIGTIFF="IF_SAFER",
+            )
+            found = self._read_back()
+        except (RasterioError, CPLE_BaseError) as error:
+            raise self._failure(error) from error
+        if found != self._sum:
+            raise self._failure(found)
+        names = self._path.with_name(f"{self._path.name}.aux.xml")
+        names.unlink(missing_ok=True)
+        if self._layer.classes is not None:
+            with replaced(names) as part:
+                part.write_text(_names(self._layer.classes), encoding="utf-8")
+
+    def _read_back(self) -> "_Sum":
+        total = _Sum.none(len(self._layer.bands))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(self._part)
+        with dataset:
+            for window in strips(self._grid.area, BLOCK):
+                values = dataset.read(window=RasterioWindow(0, window.row, window.width, window.height))
+                total += _Sum.of(values, self._layer.nodata)
+        return total
+
+    def _failure(self, got: object) -> QuadratError:
+        return QuadratError(
+            f"the layer {self._layer.name} could not be written whole",
+            file=self._path,
+            expected=self._sum,
+            got=got,
+            mend="check that the disk has room, and run again",
+        )
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """What tells two rasters apart: each band's pixels that are not nodata, and the sum of their bytes."""
+
+    pixels: tuple[int, ...]
+    bytes: tuple[int, ...]
+
+    @classmethod
+    def none(cls, bands: int) -> Self:
+        return cls((0,) * bands, (0,) * bands)
+
+    @classmethod
+    def of(cls, values: NDArray[Any], nodata: int) -> Self:
+        """Sum up ``values`` (band, y, x)."""
+        written = values != nodata
+        raw = np.where(written, values, values.dtype.type(0)).view(np.uint8)
+        return cls(tuple(written.sum((1, 2)).tolist()), tuple(raw.sum((1, 2), dtype=np.int64).tolist()))
+
+    def __add__(self, other: "_Sum") -> "_Sum":
+        pixels = tuple(a + b for a, b in zip(self.pixels, other.pixels, strict=True))
+        return _Sum(pixels, tuple(a + b for a, b in zip(self.bytes, other.bytes, strict=True)))
+
+
+# GDALRATFieldType and GDALRATFieldUsage of gdal.h
+_INTEGER, _STRING = 0, 2
+_COLUMNS = (
+    ("Value", _INTEGER, 5),
+    ("Class", _STRING, 2),
+    ("Red", _INTEGER, 6),
+    ("Green", _INTEGER, 7),
+    ("Blue", _INTEGER, 8),
+)
+
+
+def _names(classes: tuple[Class, ...]) -> str:
+    """Return GDAL's auxiliary XML (PAM) with the classes as category names and as a raster attribute table."""
+    root = ET.Element("PAMDataset")
+    band = ET.SubElement(root, "PAMRasterBand", band="1")
+    categories = ET.SubElement(band, "CategoryNames")
+    for c in classes:
+        ET.SubElement(categories, "Category").text = c.name
+    table = ET.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
+    for index, (name, kind, usage) in enumerate(_COLUMNS):
+        column = ET.SubElement(table, "FieldDefn", index=str(index))
+        for tag, value in (("Name", name), ("Type", kind), ("Usage", usage)):
+            ET.SubElement(column, tag).text = str(value)
+    for number, c in enumerate(classes):
+        row = ET.SubElement(table, "Row", index=str(number))
+        for value in (number, c.name, *c.rgb):
+            ET.SubElement(row, "F").text = str(value)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"

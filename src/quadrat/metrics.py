@@ -1,0 +1,183 @@
+"""Count, then compute: what was predicted for what is there, and the metrics that follow from the counts alone.
+
+Counts of windows, scenes and splits add up; metrics don't. A ratio of nothing to nothing is undefined: None, never
+0, and no part of a mean. Definitions as in scikit-learn with ``zero_division=nan``; IoU after Jaccard (1912).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Metrics = dict[str, float | int | None]
+"""Metrics by name; None is undefined."""
+
+
+class Counts(Protocol):
+    """What scoring counts, whatever the task: adds up, and gives metrics (``Confusion`` is one)."""
+
+    def __add__(self, other: Self) -> Self:
+        """Return both counts together."""
+        ...
+
+    def summary(self) -> Metrics:
+        """Return the few metrics by which predictions are compared."""
+        ...
+
+    def overall(self) -> Metrics:
+        """Return all metrics that aren't a single class's; begins as ``summary`` does."""
+        ...
+
+    def per_class(self) -> list[Metrics]:
+        """Return each class's metrics, by id."""
+        ...
+
+    def confused(self) -> NDArray[np.int64]:
+        """Return counts (true class, predicted class)."""
+        ...
+
+    def always(self, class_id: int) -> Self | None:
+        """Return what would have been counted, had ``class_id`` been predicted everywhere; None if that can't be."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Pixels by true and predicted class."""
+
+    matrix: NDArray[np.int64]
+    """(true class, predicted class), px."""
+    unpredicted: NDArray[np.int64]
+    """(true class,), px that have a label but no prediction; they are in no metric but the share of their own."""
+
+    def __post_init__(self) -> None:
+        """Refuse counts whose shapes don't fit."""
+        classes = len(self.unpredicted)
+        if self.matrix.shape != (classes, classes):
+            raise ValueError(f"matrix {self.matrix.shape} and unpredicted {self.unpredicted.shape} differ in classes")
+
+    @classmethod
+    def none(cls, classes: int) -> Self:
+        """Return the counts of nothing."""
+        return cls(np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64))
+
+    def __add__(self, other: Self) -> Self:
+        """Return both counts together."""
+        return type(self)(self.matrix + other.matrix, self.unpredicted + other.unpredicted)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by content."""
+        if not isinstance(other, Confusion):
+            return NotImplemented
+        return np.array_equal(self.matrix, other.matrix) and np.array_equal(self.unpredicted, other.unpredicted)
+
+    __hash__ = None  # type: ignore[assignment]  # arrays can change
+
+    @property
+    def accuracy(self) -> float:
+        """The share of pixels whose class was found: pooled over pixels, so micro F1 too. NaN where undefined."""
+        return float(_ratio(self._found.sum(), self.matrix.sum()))
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """(class,) TP / (TP + FP), NaN where undefined."""
+        return _ratio(self._found, self.matrix.sum(0))
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """(class,) TP / (TP + FN), NaN where undefined."""
+        return _ratio(self._found, self.matrix.sum(1))
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """(class,) 2 TP / (2 TP + FP + FN), NaN where undefined: for classes neither labelled nor predicted."""
+        return _ratio(2 * self._found, self.matrix.sum(0) + self.matrix.sum(1))
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """(class,) TP / (TP + FP + FN), NaN where undefined, as F1."""
+        return _ratio(self._found, self.matrix.sum(0) + self.matrix.sum(1) - self._found)
+
+    def summary(self) -> Metrics:
+        """Return accuracy, macro F1 (the mean over the classes for which it is defined), and px."""
+        return {"accuracy": _known(self.accuracy), "macro_f1": _macro(self.f1), "pixels": int(self.matrix.sum())}
+
+    def overall(self) -> Metrics:
+        """Return ``summary``, macro precision, recall and IoU, and the share of labelled px without a prediction."""
+        missing, pixels = self.unpredicted.sum(), self.matrix.sum()
+        return {
+            **self.summary(),
+            "macro_precision": _macro(self.precision),
+            "macro_recall": _macro(self.recall),
+            "macro_iou": _macro(self.iou),
+            "unpredicted": _known(_ratio(missing, missing + pixels)),
+        }
+
+    def per_class(self) -> list[Metrics]:
+        """Return precision, recall, F1, IoU and support (labelled px that were predicted) of each class."""
+        columns = zip(self.precision, self.recall, self.f1, self.iou, self.matrix.sum(1), strict=True)
+        return [
+            {"precision": _known(p), "recall": _known(r), "f1": _known(f), "iou": _known(i), "support": int(support)}
+            for p, r, f, i, support in columns
+        ]
+
+    def confused(self) -> NDArray[np.int64]:
+        """Return ``matrix``."""
+        return self.matrix
+
+    def always(self, class_id: int) -> Self:
+        """Return what would have been counted, had ``class_id`` been predicted on the same pixels."""
+        matrix = np.zeros_like(self.matrix)
+        matrix[:, class_id] = self.matrix.sum(1)
+        return type(self)(matrix, self.unpredicted)
+
+    @property
+    def _found(self) -> NDArray[np.int64]:
+        return np.diagonal(self.matrix)
+
+
+def confuse(
+    truth: NDArray[np.uint8], predictions: Sequence[NDArray[np.uint8]], classes: int, ignore: int
+) -> list[Confusion]:
+    """Count each of ``predictions`` against ``truth``, all on the same pixels: those that every one has predicted.
+
+    All are class ids of one shape, ``ignore`` where there is none. Raises ValueError for other ids from ``classes`` on.
+    """
+    if len(predictions) > 1:
+        lacking = np.logical_or.reduce([predicted == ignore for predicted in predictions])
+        predictions = [np.where(lacking, np.uint8(ignore), predicted) for predicted in predictions]
+    return [_confuse(truth, predicted, classes, ignore) for predicted in predictions]
+
+
+def rounded(metrics: Metrics, digits: int = 4) -> Metrics:
+    """Return ``metrics`` as they are written: more digits than mean anything make differences hard to read."""
+    return {name: round(value, digits) if isinstance(value, float) else value for name, value in metrics.items()}
+
+
+def _confuse(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int) -> Confusion:
+    # every pair of bytes has a bin of its own: one look at each pixel, and what counts is picked among the bins
+    pairs = truth.astype(np.uint16) << 8 | predicted
+    bins = np.bincount(pairs.ravel(), minlength=1 << 16).reshape(256, 256)
+    for what, seen in (("truth", bins.any(1)), ("prediction", bins.any(0))):
+        wrong = [int(value) for value in np.flatnonzero(seen) if classes <= value != ignore]
+        if wrong:
+            raise ValueError(f"the {what} holds class ids that none of {classes} classes has: {wrong}")
+    return Confusion(bins[:classes, :classes].copy(), bins[:classes, ignore].copy())
+
+
+def _ratio(part: NDArray[Any], of: NDArray[Any]) -> NDArray[np.float64]:
+    """Return ``part / of``, NaN where that is 0 / 0."""
+    quotient: NDArray[np.float64] = np.divide(part, of, out=np.full(np.shape(of), np.nan), where=np.asarray(of) > 0)
+    return quotient
+
+
+def _known(value: float | NDArray[np.float64]) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _macro(values: NDArray[np.float64]) -> float | None:
+    """Return the mean of what is defined."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else None

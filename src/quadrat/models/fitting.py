@@ -1,0 +1,233 @@
+"""How a network learns: the loop, the batches, and what resuming needs."""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from quadrat.models.augment import jittered, turned
+from quadrat.models.devices import precision
+from quadrat.models.model import Fitted, Recipe, Samples
+from quadrat.models.normaliser import Normalised
+from quadrat.progress import Meter
+from quadrat.tasks import Task
+
+Batch = tuple[Tensor, dict[str, Tensor]]
+
+MONITOR = "validation_macro_f1"
+"""What early stopping and the best weights go by."""
+
+CHUNK = 64
+"""Validation chips that go through the network at once."""
+
+
+def fit(
+    network: Normalised, training: Samples, validation: Samples, task: Task, recipe: Recipe, checkpoint: Path
+) -> Fitted:
+    """Return the weights of the epoch that was best on ``validation``.
+
+    After a kill, the same call goes on after the last whole epoch and ends as if nothing had been: what is drawn
+    depends on the seed and the epoch alone. ``checkpoint`` is Lightning's, read with ``weights_only``.
+    """
+    learner = Learner(network, task, recipe, training.class_pixels(task.names))
+    best = ModelCheckpoint(checkpoint, "best", monitor=MONITOR, mode="max", save_weights_only=True, enable_version_counter=False)
+    last = ModelCheckpoint(checkpoint, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False)
+    stop = EarlyStopping(MONITOR, mode="max", patience=recipe.train.patience)
+    order = Order(len(training), recipe.batch_size, recipe.seed, lambda: trainer.current_epoch)
+    learn = _loader(training, order)
+    check = _loader(validation, Order(len(validation), CHUNK, None, lambda: 0))
+    steps = recipe.epochs * len(learn)
+    with torch.random.fork_rng(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its advice is not the user's
+        trainer = lightning.Trainer(
+            max_epochs=recipe.epochs,
+            precision=precision(),
+            gradient_clip_val=recipe.train.clip,
+            callbacks=[stop, best, last, Shown(meter)],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            deterministic="warn",
+            use_distributed_sampler=False,
+        )
+        resumed = checkpoint / "last.ckpt"
+        trainer.fit(learner, learn, check, ckpt_path=resumed if resumed.exists() else None, weights_only=True)
+    state = torch.load(checkpoint / "best.ckpt", weights_only=True)["state_dict"]
+    weights = {name.removeprefix("network."): tensor.cpu().numpy() for name, tensor in state.items()}
+    return Fitted(weights, _best(learner.history), learner.history)
+
+
+class Learner(lightning.LightningModule):
+    """A step of learning, a look at the validation chips after each epoch, and the schedule."""
+
+    def __init__(self, network: Normalised, task: Task, recipe: Recipe, class_pixels: NDArray[np.int64]) -> None:
+        """Learn ``task`` with ``network``; ``class_pixels`` (K,) are those of the training chips."""
+        super().__init__()
+        self.network = network
+        self.history: list[dict[str, float | int | None]] = []
+        self._task, self._recipe = task, recipe
+        self._shares = (class_pixels / class_pixels.sum()).tolist()
+        self._losses: list[Tensor] = []
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Return the loss of a batch: raw pixels (chip, band, y, x) and targets (chip, …) by name."""
+        raw, target = batch
+        augment = self._recipe.train.augment
+        normalised = self.network.normalise(raw)
+        if augment.turns:
+            normalised, *turned_targets = turned([normalised, *target.values()], self._generator)
+            target = dict(zip(target, turned_targets, strict=True))
+        normalised = jittered(normalised, augment.gain, augment.offset, self._generator)
+        loss = self._task.loss(self._recipe.train.loss, self.network.body(normalised), target, self._shares)
+        self._losses.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Count what the batch's chips show, and their loss."""
+        raw, target = batch
+        logits = self.network(raw)
+        loss = self._task.loss(self._recipe.train.loss, logits, target, self._shares)
+        outputs = {name: values.float().cpu().numpy() for name, values in self._task.activate(logits).items()}
+        truth = {name: values.cpu().numpy() for name, values in target.items()}
+        self._counts = self._counts + self._task.chip_counts(truth, outputs)
+        self._validation_losses.append(loss)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed all that is drawn in this epoch."""
+        seed = int(np.random.SeedSequence([self._recipe.seed, self.current_epoch]).generate_state(1)[0])
+        self._generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # dropout draws from it; ``fit`` has forked it
+        self._losses = []
+
+    def on_validation_epoch_start(self) -> None:
+        """Count from nothing."""
+        self._counts = self._task.no_counts()
+        self._validation_losses: list[Tensor] = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Add the epoch to the history."""
+        metrics = self._counts.summary()
+        self.history.append(
+            {
+                "epoch": self.current_epoch,
+                "lr": self._optimizer_lr(),
+                "train_loss": _mean(self._losses),
+                "validation_loss": _mean(self._validation_losses),
+                **{f"validation_{name}": value for name, value in metrics.items()},
+            }
+        )
+        self.log(MONITOR, float(self.history[-1][MONITOR] or 0.0))
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW, its rate rising over the warm-up, then falling along a cosine (Loshchilov & Hutter 2017)."""
+        recipe = self._recipe
+        optimizer = torch.optim.AdamW(self.network.parameters(), recipe.lr, weight_decay=recipe.train.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup = max(1, round(recipe.train.warmup * steps))
+
+        def share(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the history up again."""
+        self.history = list(checkpoint["history"])
+
+    def _optimizer_lr(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+
+class Chipped(Dataset[Batch]):
+    """Batches of chips, gathered at once."""
+
+    def __init__(self, samples: Samples) -> None:
+        """Read from ``samples``."""
+        self._samples = samples
+
+    def __getitem__(self, indices: NDArray[np.intp]) -> Batch:
+        """Return the chips at ``indices`` as one batch."""
+        pixels, target = self._samples.read(indices)
+        return torch.from_numpy(pixels.astype(np.float32)), {n: torch.from_numpy(a) for n, a in target.items()}
+
+
+class Order(Sampler[NDArray[np.intp]]):
+    """Indices of each batch: shuffled anew in each epoch from the seed, or in order where there is none."""
+
+    def __init__(self, count: int, batch_size: int, seed: int | None, epoch: Callable[[], int]) -> None:
+        """Put ``count`` chips into batches; when shuffled, the last, smaller one is left out if there are others."""
+        self._count, self._batch_size, self._seed, self._epoch = count, batch_size, seed, epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        whole, rest = divmod(self._count, self._batch_size)
+        return whole if self._seed is not None and whole else whole + bool(rest)
+
+    def __iter__(self) -> Iterator[NDArray[np.intp]]:
+        """Give each batch's indices, in the order of the epoch that begins."""
+        order = np.arange(self._count)
+        if self._seed is not None:
+            order = np.random.default_rng([self._seed, self._epoch()]).permutation(order)
+        for batch in range(len(self)):
+            yield order[batch * self._batch_size : (batch + 1) * self._batch_size]
+
+
+class Shown(Callback):
+    """Shows steps and the newest metrics."""
+
+    def __init__(self, meter: Meter) -> None:
+        """Show on ``meter``."""
+        self._meter, self._note = meter, ""
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Count what an earlier run has done."""
+        self._meter.advance(trainer.global_step)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Count a step."""
+        self._meter.advance(1, self._note)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Note the epoch's metrics."""
+        newest = module.history[-1]  # type: ignore[union-attr, operator, index]
+        shown = [f"{name.replace('_', ' ')} {newest[name]:.3f}" for name in ("train_loss", MONITOR) if newest[name]]
+        self._note = f"epoch {newest['epoch']}: {', '.join(shown)}"
+
+
+def _loader(samples: Samples, order: Order) -> DataLoader[Batch]:
+    # a generator of its own: a loader draws a number when it begins, which must not shift what dropout draws
+    return DataLoader(Chipped(samples), batch_size=None, sampler=order, generator=torch.Generator())
+
+
+def _mean(losses: list[Tensor]) -> float | None:
+    return float(torch.stack(losses).mean()) if losses else None
+
+
+def _best(history: list[dict[str, float | int | None]]) -> dict[str, float | int | None]:
+    best = max(history, key=lambda row: row[MONITOR] or 0.0)
+    return {
+        "accuracy": best["validation_accuracy"],
+        "macro_f1": best["validation_macro_f1"],
+        "loss": best["validation_loss"],
+        "epoch": best["epoch"],
+        "epochs": len(history),
+    }

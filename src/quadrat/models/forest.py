@@ -1,0 +1,246 @@
+"""The baseline: a random forest (Breiman 2001) on each pixel's bands and their local means.
+
+It says the same, to the bit, here and as ONNX, whatever the number of threads: a local mean is one division of sums
+that are added up in one stated order, thresholds are float32, and a leaf's probabilities are whole votes, of which
+float32 holds the sum over all trees exactly.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from pydantic import Field
+
+from quadrat.errors import ChipError
+from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
+from quadrat.progress import Meter
+from quadrat.scenes.raster import is_valid
+from quadrat.tasks import Task
+
+READ = 1 << 18
+"""Px of chips that are read at once."""
+
+CUT = 1 << 12
+"""Neighbourhoods that are cut out at once."""
+
+BLOCK = 1 << 16
+"""Px that go through the trees at once: a tree stays in the processor's cache for as many."""
+
+
+class Forest(Model):
+    """A random forest on single pixels, its classes balanced: each pixel's raw bands, then each band's local mean.
+
+    Weights: ``roots`` (tree + 1), each tree's first node, and the end; for each node ``left`` and ``right``, its
+    children by their number in the tree (-1 at a leaf), ``feature``, which it splits on (at a leaf -1 - its row of
+    ``votes``), and ``threshold``, float32, the largest value that goes left; ``votes`` (leaf, class), int32, equal
+    sums.
+    """
+
+    kind: Literal["forest"]
+    trees: int = Field(ge=1, le=1024)
+    radius: int = Field(ge=1, le=64)
+    """Local means are over (2 radius + 1)² px. Chips hold no more than themselves: their edges have fewer."""
+    max_depth: int | None = Field(ge=1)
+    least_leaf: int = Field(ge=1)
+    """Fewest training pixels of a leaf."""
+    samples: int = Field(ge=1)
+    """Training pixels are at most so many, drawn from all labelled pixels of the chips."""
+
+    @property
+    def context(self) -> int:
+        """The radius, px."""
+        return self.radius
+
+    def fit(
+        self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
+    ) -> Fitted:
+        """Learn from pixels drawn without replacement; too quick to keep a ``checkpoint``.
+
+        Raises ChipError where no training pixel is labelled, or one is infinite.
+        """
+        from sklearn.ensemble import RandomForestClassifier
+
+        del checkpoint
+        table, classes = self._drawn(training, task, inputs, recipe.seed)
+        forest = RandomForestClassifier(
+            self.trees,
+            max_depth=self.max_depth,
+            min_samples_leaf=self.least_leaf,
+            class_weight="balanced",
+            random_state=recipe.seed,
+            n_jobs=-1,
+        )
+        weights = _weights(forest.fit(table, classes), len(task.names), self._ballot)
+        predictor = self.restore(weights, task, inputs)
+        counts = task.no_counts()
+        for pixels, truth in _read(validation, "forest: validation"):
+            counts = counts + task.chip_counts({"classes": truth}, predictor(pixels))
+        summary = counts.summary()
+        return Fitted(weights, {name: summary[name] for name in ("accuracy", "macro_f1")}, [])
+
+    def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+        """Return the forest, ready to predict with all processors, in blocks of pixels."""
+        from joblib import Parallel, delayed
+
+        trees = list(_grown(weights, 2 * len(inputs.bands)))
+
+        def fill(scores: NDArray[np.float32], pixels: Pixels, top: int, bottom: int) -> None:
+            first = max(0, top - self.radius)
+            near = features(pixels[:, first : bottom + self.radius], inputs, self.radius)[:, top - first :]
+            near = near[:, : bottom - top]
+            table = np.ascontiguousarray(near.reshape(len(near), -1).T)
+            votes = np.zeros((len(table), len(scores)), np.int32)
+            for tree, leaf_rows in trees:
+                votes += weights["votes"].take(leaf_rows.take(tree.apply(table)), axis=0)
+            shares = votes.astype(np.float32) / np.float32(self.trees * self._ballot)
+            scores[:, top:bottom] = shares.T.reshape(len(scores), *near.shape[1:])
+
+        def predictor(pixels: Pixels) -> Outputs:
+            chips, _, height, width = pixels.shape
+            scores = np.empty((chips, len(task.names), height, width), np.float32)
+            tall = max(1, BLOCK // width)
+            blocks = [(chip, top) for chip in range(chips) for top in range(0, height, tall)]
+            Parallel(n_jobs=-1, require="sharedmem")(
+                delayed(fill)(scores[chip], pixels[chip], top, min(top + tall, height)) for chip, top in blocks
+            )
+            return {"scores": scores}
+
+        return predictor
+
+    def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:
+        """Return the forest as an ONNX graph of operators that runtimes have long had (opset 17, ai.onnx.ml 3)."""
+        from quadrat.models.forest_graph import graph
+
+        return graph(weights, inputs, self.radius, len(task.names), self.trees * self._ballot)
+
+    @property
+    def _ballot(self) -> int:
+        """How many votes each tree has: a power of 2, so many that all trees' together are at most 2²⁴."""
+        return 1 << 24 - (self.trees - 1).bit_length()
+
+    def _drawn(
+        self, samples: Samples, task: Task, inputs: Inputs, seed: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return the features (pixel, feature) and classes (pixel,) to learn from, in the chips' order."""
+        total = int(samples.class_pixels(task.names).sum())
+        if not total:
+            raise ChipError("no training chip has a labelled pixel", mend="label a scene of the split 'train'")
+        generator = np.random.default_rng(seed)
+        ranks = np.sort(generator.choice(total, min(total, self.samples), replace=False, shuffle=False))
+        tables, classes, seen = [], [], 0
+        for pixels, truth in _read(samples, "forest: training"):
+            labelled = np.flatnonzero(truth < len(task.names))
+            first, last = np.searchsorted(ranks, (seen, seen + labelled.size))
+            drawn = labelled[ranks[first:last] - seen]
+            seen += labelled.size
+            tables.append(_features_at(pixels, np.unravel_index(drawn, truth.shape), inputs, self.radius))
+            classes.append(truth.ravel()[drawn])
+        if seen != total:
+            raise ChipError("the chips' index is not of these chips", expected=total, got=seen, mend="run 'chip' again")
+        table = np.concatenate(tables)
+        if not np.isfinite(table).all():
+            raise ChipError("training pixels are infinite, or their sums are", mend="give their bands a nodata value")
+        return table, np.concatenate(classes)
+
+
+def features(pixels: NDArray[Any], inputs: Inputs, radius: int) -> NDArray[np.float32]:
+    """Return the raw bands, then their local means, (…, 2 band, y, x), of pixels (…, band, y, x).
+
+    A local mean is that of the valid values among the (2 radius + 1)² px around, as far as ``pixels`` reaches, and 0
+    where there is none. A raw value that is not valid is 0 too.
+    """
+    return _features(*_padded(pixels, inputs, radius), radius)
+
+
+def _features_at(
+    pixels: Pixels, places: tuple[NDArray[np.intp], ...], inputs: Inputs, radius: int
+) -> NDArray[np.float32]:
+    """Return the features (pixel, feature) at ``places`` (chip, y, x) alone, equal to those of whole chips."""
+    square = (2 * radius + 1, 2 * radius + 1)
+    values, valid = _padded(pixels, inputs, radius)
+    values, valid = sliding_window_view(values, square, (-2, -1)), sliding_window_view(valid, square, (-2, -1))
+    table = np.empty((len(places[0]), 2 * len(inputs.bands)), np.float32)
+    for first in range(0, len(table), CUT):
+        chip, y, x = (axis[first : first + CUT] for axis in places)
+        near = _features(values[chip, :, y, x], valid[chip, :, y, x], radius)  # (pixel, feature, 1, 1)
+        table[first : first + CUT] = near[..., 0, 0]
+    return table
+
+
+def _padded(pixels: NDArray[Any], inputs: Inputs, radius: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return values, 0 where not valid, and validity, both with ``radius`` px around them that are not valid."""
+    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite
+        values = pixels.astype(np.float32)
+        valid = np.stack([is_valid(values[..., n, :, :], band) for n, band in enumerate(inputs.bands)], -3)
+    np.copyto(values, 0, where=~valid)
+    margin = [(0, 0)] * (pixels.ndim - 2) + [(radius, radius)] * 2
+    return np.pad(values, margin), np.pad(valid, margin)
+
+
+def _features(values: NDArray[np.float32], valid: NDArray[np.bool_], radius: int) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = _sum(values, radius) / np.maximum(_sum(valid.astype(np.float32), radius), 1)
+    return np.concatenate([values[..., radius:-radius, radius:-radius], means], -3)
+
+
+def _sum(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
+    """Return the sums over (2 radius + 1)² px: from left to right, then from top to bottom, as ONNX does it."""
+    for axis in (values.ndim - 1, values.ndim - 2):
+        size = values.shape[axis] - 2 * radius
+        shifted = [values[(slice(None),) * axis + (slice(k, k + size),)] for k in range(2 * radius + 1)]
+        values = shifted[0].copy()
+        for more in shifted[1:]:
+            values += more
+    return values
+
+
+def _read(samples: Samples, label: str) -> Iterator[tuple[Pixels, NDArray[np.uint8]]]:
+    """Give all chips in order, some at once: pixels (chip, band, y, x) and classes (chip, y, x)."""
+    indices = np.arange(len(samples))
+    some = max(1, READ // samples.read(indices[:1])[0][0, 0].size) if len(samples) else 1
+    with Meter(label, len(samples), "chips") as meter:
+        for batch in (indices[first : first + some] for first in range(0, len(samples), some)):
+            pixels, target = samples.read(batch)
+            yield pixels, target["classes"]
+            meter.advance(len(batch))
+
+
+def _weights(forest: Any, classes: int, ballot: int) -> dict[str, NDArray[Any]]:
+    """Return a scikit-learn forest as arrays; see ``Forest``."""
+    trees = [estimator.tree_ for estimator in forest.estimators_]
+    left, right, feature, threshold, shares = (
+        np.concatenate([getattr(tree, name) for tree in trees])
+        for name in ("children_left", "children_right", "feature", "threshold", "value")
+    )
+    leaf = left < 0
+    below = threshold.astype(np.float32)
+    below = np.where(below > threshold, np.nextafter(below, np.float32(-np.inf)), below)  # x <= either is the same
+    running = shares[leaf, 0].cumsum(1)
+    votes = np.zeros((len(running), classes), np.int32)
+    votes[:, forest.classes_] = np.diff(np.rint(running / running[:, -1:] * ballot), prepend=0)
+    return {
+        "roots": np.cumsum([0, *(tree.node_count for tree in trees)], dtype=np.int64),
+        "left": left.astype(np.int32),
+        "right": right.astype(np.int32),
+        "feature": np.where(leaf, np.negative(np.cumsum(leaf)), feature).astype(np.int32),
+        "threshold": np.where(leaf, np.float32(0), below),
+        "votes": votes,
+    }
+
+
+def _grown(weights: Mapping[str, NDArray[Any]], count: int) -> Iterator[tuple[Any, NDArray[np.intp]]]:
+    """Give each tree as scikit-learn's own, which is fastest to walk, and the row of ``votes`` of each node."""
+    from sklearn.tree._tree import NODE_DTYPE, Tree
+
+    for first, last in pairwise(weights["roots"]):
+        nodes = np.zeros(last - first, NODE_DTYPE)
+        for ours, theirs in (("left", "left_child"), ("right", "right_child"), ("feature",) * 2, ("threshold",) * 2):
+            nodes[theirs] = weights[ours][first:last]
+        tree = Tree(count, np.ones(1, np.intp), 1)
+        unused = np.zeros((len(nodes), 1, 1))
+        tree.__setstate__({"max_depth": 0, "node_count": len(nodes), "nodes": nodes, "values": unused})
+        yield tree, -1 - weights["feature"][first:last].astype(np.intp)

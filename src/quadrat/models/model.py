@@ -1,0 +1,136 @@
+"""The contract of everything that learns: parameters that fit, restore and export themselves."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from quadrat.scenes.raster import Band
+from quadrat.section import Section
+from quadrat.stats import BandStatistics
+from quadrat.tasks import Loss, Task
+
+Pixels = NDArray[Any]
+"""Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit."""
+
+Outputs = dict[str, NDArray[np.float32]]
+"""What a model says of chips, by name; for segmentation ``scores`` (chip, class, y, x), summing to 1 over classes."""
+
+Predictor = Callable[[Pixels], Outputs]
+"""A model ready to predict: raw pixels in, outputs out; the same call for torch, scikit-learn and onnxruntime."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model takes: the bands in order, and each one's statistics over the training pixels (raw values)."""
+
+    bands: tuple[Band, ...]
+    statistics: tuple[BandStatistics, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse statistics of other bands."""
+        if [band.name for band in self.bands] != [s.band for s in self.statistics]:
+            raise ValueError("statistics and bands differ in names or order")
+
+
+class Samples(Protocol):
+    """Chips of one split, in a fixed order."""
+
+    def __len__(self) -> int:
+        """Return the number of chips."""
+        ...
+
+    def read(self, indices: NDArray[np.intp]) -> tuple[Pixels, dict[str, NDArray[Any]]]:
+        """Return the chips' pixels (chip, band, y, x), raw, and their targets, by name, (chip, …)."""
+        ...
+
+    def class_pixels(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Return how many px of each class the chips hold together."""
+        ...
+
+
+class Augment(Section):
+    """What is done to whole batches of training chips, on the device, at random for each chip."""
+
+    turns: bool
+    """Turn and mirror: one of the eight symmetries of the square."""
+    gain: float = Field(ge=0)
+    """Standard deviation of a factor, and"""
+    offset: float = Field(ge=0)
+    """of a summand, drawn for each chip and applied to all normalised bands alike."""
+
+
+class Train(Section):
+    """How a network is trained, whatever the network: the section ``train``."""
+
+    loss: Loss
+    augment: Augment
+    weight_decay: float = Field(ge=0)
+    warmup: float = Field(ge=0, le=1)
+    """Share of all steps in which the learning rate rises to ``lr``; then it falls to 0 along a cosine."""
+    clip: float = Field(gt=0)
+    """Largest norm of the gradient."""
+    patience: int = Field(ge=1)
+    """Epochs without a better validation metric after which training ends."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The sections that say how long and how fast a model learns."""
+
+    seed: int
+    lr: float
+    epochs: int
+    batch_size: int
+    train: Train
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What learning gives: weights by name, metrics of the fit, and a row for each epoch of the curves."""
+
+    weights: Mapping[str, NDArray[Any]]
+    metrics: Mapping[str, float | int | None]
+    history: list[dict[str, float | int | None]]
+
+
+class Model(Section, ABC):
+    """The parameters of a kind of model; the subclasses are the kinds.
+
+    ``weights`` is all that a fitted model knows beyond its parameters, the task and the inputs: arrays by name,
+    as they are stored in ``model.safetensors``. Raw pixels go in at every door; normalising is the model's part.
+    """
+
+    kind: str
+
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """How many px around a pixel its features reach, where that is few and known; else 0."""
+
+    @property
+    def divisor(self) -> int:
+        """The sides of windows must be multiples of this, px."""
+        return 1
+
+    @abstractmethod
+    def fit(
+        self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
+    ) -> Fitted:
+        """Learn from ``training``; ``checkpoint`` is a folder of this fit alone, to resume from after a kill."""
+
+    @abstractmethod
+    def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+        """Return the fitted model, ready to predict."""
+
+    @abstractmethod
+    def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:
+        """Return the fitted model as a serialised ONNX graph.
+
+        Input ``pixels``: float32 (chip, band, y, x), raw values, all but ``band`` dynamic. Outputs: as ``Outputs``.
+        """

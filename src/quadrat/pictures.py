@@ -1,0 +1,200 @@
+"""Pictures of scenes: image, labels, prediction and error, side by side."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from quadrat.section import Section
+from quadrat.tasks.task import IGNORE, Class
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Color = tuple[int, int, int]
+Colors = NDArray[np.uint8]
+"""(y, x, 3): red, green and blue."""
+
+NONE: Color = (236, 236, 236)
+RIGHT: Color = (172, 204, 224)
+WRONG: Color = (214, 20, 120)
+LOST: Color = (70, 70, 70)
+OUTSIDE: Color = (255, 255, 255)
+
+DPI = 100
+SMALLEST = 400
+"""Px to which the longer side of a small scene's panel is enlarged, at most, by a whole factor."""
+HEAD, LABEL, GAP, LINE, FRAME = 38, 22, 12, 20, "#999999"
+"""Px of the title, of a panel's name, between panels, and of a line of the legend; and the colour of frames."""
+
+
+class Pictures(Section):
+    """How pictures of scenes look."""
+
+    size: int = Field(ge=64, le=4096)
+    """Most px on a side of a panel: larger scenes are shrunk by a whole factor."""
+    bands: tuple[str, ...]
+    """Red, green and blue of the image; or one band, for grey."""
+    stretch: tuple[float, float]
+    """Percentiles of each band, within the picture, that become black and full colour."""
+
+    @field_validator("bands")
+    @classmethod
+    def _check_bands(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        if len(bands) not in {1, 3}:
+            raise ValueError(f"a picture takes three bands (red, green, blue) or one (grey), not {len(bands)}")
+        return bands
+
+    @field_validator("stretch")
+    @classmethod
+    def _check_stretch(cls, stretch: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= stretch[0] < stretch[1] <= 100:
+            raise ValueError("stretch takes two percentages, the lower one first")
+        return stretch
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What a scene's picture shows, on one lattice of pixels (y, x)."""
+
+    image: NDArray[np.float64]
+    """(band, y, x), raw values of one or three bands, NaN where there is none."""
+    inside: NDArray[np.bool_]
+    """(y, x), True within the AOI."""
+    predicted: NDArray[np.uint8]
+    """(y, x), class ids, IGNORE where there is none."""
+    truth: NDArray[np.uint8] | None
+    """(y, x), the same of the labels, where the scene is scored."""
+    side: float
+    """Of a pixel, in ``unit``."""
+    unit: str
+    """m on the ground, or px of the scene."""
+
+
+def draw(picture: Picture, classes: Sequence[Class], title: str, stretch: tuple[float, float], path: Path) -> None:
+    """Write ``picture`` as PNG: the same bytes every time, whatever the user's own matplotlib style."""
+    from matplotlib import style
+
+    with style.context("default"):
+        figure = _figure(dict(_panels(picture, classes, stretch)), list(_keys(picture, classes)), title)
+        _scale_bar(figure.axes[0], picture)
+        figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _figure(panels: dict[str, Colors], keys: Sequence[tuple[str, Color]], title: str) -> "Figure":
+    """Lay panels of one shape out under a title and above the legend, each pixel of theirs on whole px of the file."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    height, width = next(iter(panels.values())).shape[:2]
+    zoom = max(1, SMALLEST // max(height, width))
+    columns = _columns(len(panels), height, width)
+    across, down = width * zoom + GAP, height * zoom + LABEL + GAP
+    total = max(GAP + columns * across, SMALLEST)
+    per_line = max(1, (total - 2 * GAP) // (42 + 7 * max(len(name) for name, _ in keys)))
+    tall = HEAD + len(panels) // columns * down + LINE * (math.ceil(len(keys) / per_line) + 1)
+    figure = Figure((total / DPI, tall / DPI), DPI, facecolor="white")
+    left = (total - columns * across + GAP) / 2
+    figure.text(left / total, 1 - 0.45 * HEAD / tall, title, fontsize=11, fontweight="bold", va="center")
+    for number, (name, colors) in enumerate(panels.items()):
+        row, column = divmod(number, columns)
+        bottom = HEAD + row * down + LABEL + height * zoom
+        place = ((left + column * across) / total, 1 - bottom / tall, width * zoom / total, height * zoom / tall)
+        axes = figure.add_axes(place)
+        axes.imshow(colors, interpolation="nearest", aspect="auto")
+        axes.set_title(name, fontsize=9, loc="left", pad=4)
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set(color=FRAME, linewidth=0.6)
+    patches = [Patch(facecolor=_hex(color), edgecolor=FRAME, linewidth=0.6, label=key) for key, color in keys]
+    compact: dict[str, Any] = {"handlelength": 1.3, "handleheight": 1.0, "columnspacing": 1.3, "handletextpad": 0.5}
+    figure.legend(handles=patches, loc="lower center", ncols=per_line, frameon=False, fontsize=9, **compact)
+    return figure
+
+
+def _columns(panels: int, height: int, width: int) -> int:
+    """Return how many panels stand side by side, so that the whole is neither a tower nor a ribbon."""
+    options = [columns for columns in range(1, panels + 1) if panels % columns == 0]
+    return min(options, key=lambda columns: abs(math.log(columns**2 * width / (panels * height) / 1.6)))
+
+
+def _panels(picture: Picture, classes: Sequence[Class], stretch: tuple[float, float]) -> Iterator[tuple[str, Colors]]:
+    yield "image", _stretched(picture, stretch)
+    if picture.truth is not None:
+        yield "labels", _painted(picture.truth, picture.inside, classes)
+    yield "prediction", _painted(picture.predicted, picture.inside, classes)
+    if picture.truth is not None:
+        yield "error", _errors(picture.truth, picture.predicted, picture.inside)
+
+
+def _stretched(picture: Picture, stretch: tuple[float, float]) -> Colors:
+    """Return the image, paler outside the AOI, white where there is none."""
+    shown = np.full(picture.image.shape, 255.0)
+    for band, target in zip(picture.image, shown, strict=True):
+        known = ~np.isnan(band)
+        seen = band[known & picture.inside]
+        low, high = np.percentile(seen, stretch) if seen.size else (0.0, 1.0)
+        target[known] = 255 * np.clip((band[known] - low) / ((high - low) or 1), 0, 1)
+    paler = np.where(picture.inside, shown, 255 - 0.35 * (255 - shown))
+    colors: Colors = np.broadcast_to(np.rint(paler).astype(np.uint8), (3, *picture.inside.shape)).transpose(1, 2, 0)
+    return colors
+
+
+def _painted(ids: NDArray[np.uint8], inside: NDArray[np.bool_], classes: Sequence[Class]) -> Colors:
+    table = np.full((IGNORE + 1, 3), NONE, np.uint8)
+    table[: len(classes)] = [c.rgb for c in classes]
+    colors: Colors = table[ids]
+    colors[~inside] = OUTSIDE
+    return colors
+
+
+def _errors(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], inside: NDArray[np.bool_]) -> Colors:
+    labelled = (truth != IGNORE) & inside
+    colors = np.full((*truth.shape, 3), OUTSIDE, np.uint8)
+    colors[inside] = NONE
+    colors[labelled] = WRONG
+    colors[labelled & (truth == predicted)] = RIGHT
+    colors[labelled & (predicted == IGNORE)] = LOST
+    return colors
+
+
+def _keys(picture: Picture, classes: Sequence[Class]) -> Iterator[tuple[str, Color]]:
+    """Give names and colours for the legend: of what the picture shows."""
+    truth = np.full_like(picture.predicted, IGNORE) if picture.truth is None else picture.truth
+    truth, predicted = truth[picture.inside], picture.predicted[picture.inside]
+    seen = np.union1d(truth, predicted)
+    yield from ((c.name, c.rgb) for number, c in enumerate(classes) if number in seen)
+    if IGNORE in seen and (picture.truth is not None or IGNORE in predicted):
+        yield "none", NONE
+    labelled = truth != IGNORE
+    if picture.truth is not None:
+        yield from (("right", RIGHT), ("wrong", WRONG))
+    if (labelled & (predicted == IGNORE)).any():
+        yield "not predicted", LOST
+
+
+def _scale_bar(axes: "Axes", picture: Picture) -> None:
+    """Draw a bar of a round length, at most a third of the panel's width."""
+    from matplotlib.patheffects import withStroke
+
+    height, width = picture.predicted.shape
+    longest = width * picture.side / 3
+    magnitude = 10.0 ** math.floor(math.log10(longest))
+    length = max(digit * magnitude for digit in (1, 2, 5) if digit * magnitude <= longest)
+    km = picture.unit == "m" and length >= 1000
+    text = f"{length / 1000:g} km" if km else f"{length:g} {picture.unit}"
+    start, line = 0.04 * width, height - 0.03 * max(height, width)
+    dark: dict[str, Any] = {"path_effects": [withStroke(linewidth=3, foreground="black")], "color": "white"}
+    axes.plot((start, start + length / picture.side), (line, line), linewidth=1.6, solid_capstyle="butt", **dark)
+    axes.annotate(text, (start, line), (0, 5), textcoords="offset points", fontsize=8, **dark)
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def _hex(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)

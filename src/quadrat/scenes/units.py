@@ -1,0 +1,90 @@
+"""Images in other units: their values brought to those of the bands that a model learnt from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+
+from quadrat.errors import ImageError, ModelError
+from quadrat.scenes.raster import Band, Image, Raster, Strip, is_valid
+from quadrat.windows import Window
+
+ROUNDING = 2.0**-22
+"""Relative error of a float32 that went through two roundings, and a factor."""
+
+
+class InUnits(Raster):
+    """An open image whose values are brought to the bands that a model learnt from, as their raw values are.
+
+    Where a band has no value stands the model's nodata (NaN where it has none), so that the model knows it too.
+    """
+
+    def __init__(self, image: Image, bands: Sequence[Band]) -> None:
+        """Open ``image``; raise ModelError where a band is in another unit."""
+        super().__init__(image, tuple(band.name for band in bands))
+        self._stored, self.bands = self.bands, tuple(bands)
+        for learnt, stored in zip(self.bands, self._stored, strict=True):
+            if stored.unit != learnt.unit:
+                self.__exit__()
+                raise ModelError(
+                    f"band {stored.name} is in another unit than what the model learnt from",
+                    file=_file(image, stored.name),
+                    expected=learnt.unit,
+                    got=stored.unit,
+                    mend="convert the image, or correct the catalog",
+                )
+        self._alike = all(_alike(a, b) for a, b in zip(self._stored, self.bands, strict=True))
+        if not self._alike:
+            self.dtype = np.dtype(np.float32)
+
+    def read(self, window: Window) -> Strip:
+        """Return the pixels of a window that lies within the grid, in the model's units."""
+        strip = super().read(window)
+        if self._alike:
+            return strip
+        values, known = self._converted(strip.values)
+        return Strip(window, values, strip.valid & known.all(0))
+
+    def overview(self, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the image in at most ``side`` × ``side`` px, and where a band has a value: (band, y, x) each."""
+        height, width = self.grid.shape
+        steps = max(1.0, max(height, width) / side)
+        shape = max(1, round(height / steps)), max(1, round(width / steps))
+        try:
+            values = np.stack([dataset.read(number, out_shape=shape) for dataset, number in self._datasets])
+        except RasterioError as error:
+            raise ImageError("the image can't be read: a file is damaged or cut short", got=error) from error
+        return self._converted(values)
+
+    def _converted(self, values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        pairs = [in_units(*each) for each in zip(values, self._stored, self.bands, strict=True)]
+        return np.stack([converted for converted, _ in pairs]), np.stack([known for _, known in pairs])
+
+
+def in_units(values: NDArray[Any], stored: Band, learnt: Band) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return raw values of band ``stored`` as raw values of band ``learnt``, and where there are any.
+
+    What a rounding of float32 keeps from being whole is whole: reflectance becomes the counts that it was made of.
+    """
+    known = is_valid(values, stored)
+    factor, shift = stored.scale / learnt.scale, (stored.offset - learnt.offset) / learnt.scale
+    exact = values.astype(np.float64)
+    if (factor, shift) != (1, 0):
+        exact = exact * factor + shift
+        whole = np.rint(exact)
+        exact = np.where(abs(exact - whole) <= ROUNDING * abs(exact), whole, exact)
+    raw = exact.astype(np.float32)
+    if learnt.nodata is not None:
+        known &= raw != learnt.nodata
+    raw[~known] = np.nan if learnt.nodata is None else learnt.nodata
+    return raw, known
+
+
+def _alike(stored: Band, learnt: Band) -> bool:
+    return stored.model_copy(update={"dtype": learnt.dtype}) == learnt
+
+
+def _file(image: Image, band: str) -> str:
+    return next(source.file_of(band)[0] for source in image.sources if band in source.bands)

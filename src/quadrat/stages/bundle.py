@@ -1,0 +1,214 @@
+"""bundle: pack the model so that it runs anywhere, with what it was made of and how good it is."""
+
+import io
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic_core import to_jsonable_python
+from ruamel.yaml import YAML
+
+from quadrat.archive import Card, read_archive
+from quadrat.bundle_readme import readme
+from quadrat.bundles import CPU, agreement, as_npy, onnx_predictor, write_bundle
+from quadrat.chips import open_chips
+from quadrat.errors import BundleError, ModelError
+from quadrat.models import Model, Train
+from quadrat.progress import console
+from quadrat.section import Section
+from quadrat.tasks import Task
+from quadrat.yaml import read
+
+DEEPNESS = {"semantic_segmentation": "Segmentor"}
+"""What QGIS's plugin Deepness calls the tasks whose outputs it understands."""
+
+MADE_OF = [Path(name) for name in ("src", "data", "params.yaml", "dvc.yaml", "constraints.txt", "pyproject.toml")]
+"""What a model is made of, in the project's folder."""
+
+
+class Bundle(Section):
+    """What a bundle says of itself."""
+
+    title: str = Field(min_length=1)
+    """What the model does, in a line."""
+
+
+def bundle(
+    *,
+    scenes: Path,
+    raw: Path,
+    aoi: Path,
+    seed: int,
+    task: Task,
+    bands: tuple[str, ...],
+    analyze: Section,
+    chip: Section,
+    model: Model,
+    baseline: Model | None,
+    lr: float,
+    epochs: int,
+    batch_size: int,
+    train: Train,
+    predict: Section,
+    eval: Section,  # noqa: A002 the section's name
+    bundle: Bundle,
+    folder: Path,
+    chips: Path,
+    train_metrics: Path,
+    eval_metrics: Path,
+    bundle_file: Path,
+) -> None:
+    """Write ``bundle_file``; raise BundleError where the exported graph says something else than the model.
+
+    All sections are taken: a bundle carries the parameters that made it.
+    """
+    parameters = to_jsonable_python(
+        {"scenes": scenes, "raw": raw, "aoi": aoi, "seed": seed, "task": task, "bands": bands, "analyze": analyze}
+        | {"chip": chip, "model": model, "baseline": baseline, "lr": lr, "epochs": epochs, "batch_size": batch_size}
+        | {"train": train, "predict": predict, "eval": eval, "bundle": bundle},
+        by_alias=True,
+    )
+    archive = read_archive(folder)
+    card = archive.card
+    _check_current(card, folder, task=task, model=model)
+    sample = _sample(chips, task, bands)
+    graph = _described(model.onnx(archive.weights, task, card.inputs), card, parameters)
+    expected = onnx_predictor(graph, [CPU])(sample)
+    found = agreement(expected, model.restore(archive.weights, task, card.inputs)(sample), "torch")
+    if not found.good:
+        raise BundleError("the model and its ONNX graph say different things of the sample", file=folder, got=found)
+    members = {
+        "model.safetensors": (folder / "model.safetensors").read_bytes(),
+        "model.json": (folder / "model.json").read_bytes(),
+        "model.onnx": graph,
+        "params.yaml": _yaml(parameters),
+        "metrics.json": _dumped({"train": _json(train_metrics), "eval": _json(eval_metrics)}),
+        "provenance.json": _dumped(_provenance(card, bundle_file, scenes)),
+        "sample/pixels.npy": as_npy(sample),
+        **{f"sample/{name}.npy": as_npy(values) for name, values in expected.items()},
+        "README.md": readme(bundle.title, card, parameters["predict"]["size"]).encode(),
+    }
+    write_bundle(bundle_file, members)
+    console.print(f"bundle: {bundle_file}; torch and onnx: {found}", highlight=False, soft_wrap=True)
+
+
+def _check_current(card: Card, folder: Path, **wanted: Section) -> None:
+    for what, section in wanted.items():
+        if getattr(card, what) != section:
+            raise ModelError(
+                f"the model folder is of another {what}",
+                file=folder,
+                expected=section,
+                got=getattr(card, what),
+                mend="run the stage 'train' again",
+            )
+
+
+def _sample(folder: Path, task: Task, bands: Sequence[str]) -> NDArray[Any]:
+    """Return the pixels (1, band, y, x) of the validation chip with most classes; of several, with most labels."""
+    chips = open_chips(folder, "validation", task.names, bands)
+    pixels = chips.index[[f"px_{name}" for name in task.names]].to_numpy()
+    best = np.lexsort((-pixels.sum(1), -(pixels > 0).sum(1)))[:1]
+    return chips.read(best.astype(np.intp))[0]
+
+
+def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes:
+    """Return the graph with properties that tell what it takes, and those by which Deepness runs it.
+
+    Deepness (0.6 or newer) divides pixels by 255 and then by ``standardization_std``: 1/255 gives it the raw values.
+    It sets scores below ``seg_thresh`` to 0 before it takes the largest: 0 leaves them. The size of its tiles is the
+    graph's own, which must be fixed for that (the bundle's README says how).
+    """
+    model = onnx.load_from_string(graph)
+    window = parameters["predict"]
+    properties: dict[str, Any] = {"bands": [band.name for band in card.bands]}
+    if card.task.kind in DEEPNESS:
+        properties |= {
+            "model_type": DEEPNESS[card.task.kind],
+            "class_names": dict(enumerate(card.task.names)),
+            "resolution": 100 * card.gsd,
+            "tile_size": window["size"],
+            "tiles_overlap": round(100 - 100 * window["stride"] / window["size"]),
+            "standardization_mean": [0.0] * len(card.bands),
+            "standardization_std": [1 / 255] * len(card.bands),
+            "seg_thresh": 0.0,
+            "seg_small_segment": 0,
+        }
+    for name, value in properties.items():
+        model.metadata_props.add(key=name, value=json.dumps(value))
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+def _provenance(card: Card, bundle_file: Path, catalog: Path) -> dict[str, Any]:
+    """Return what the model was made of, as far as it is known: outside a Git or DVC repository it is null."""
+    here = {name: version(name) for name in ("onnx", "onnxruntime", "numpy")}
+    return {
+        "git": _git(catalog),
+        "dvc": _lock(Path("dvc.lock"), bundle_file),
+        "versions": {"python": platform.python_version(), **card.versions, **here},
+    }
+
+
+def _git(catalog: Path) -> dict[str, Any] | None:
+    """Return the commit, and the files that make the model and differ from it: not those that DVC's stages write."""
+    commit = _said_by_git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    differing = _said_by_git("diff", "--name-only", "--relative", "-z", "HEAD") or ""
+    untracked = _said_by_git("ls-files", "--others", "--exclude-standard", "-z") or ""
+    files = {Path(name) for name in (differing + untracked).split("\0") if name}
+    changed = sorted(file.as_posix() for file in files if {file, *file.parents} & {*MADE_OF, catalog})
+    return {"commit": commit.strip(), "dirty": bool(changed), "changed": changed}
+
+
+def _said_by_git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S603, S607 the user's own Git
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout
+
+
+def _lock(path: Path, bundle_file: Path) -> dict[str, Any] | None:
+    """Return the hashes that DVC keeps of what each stage read and wrote; the bundle's own stage is still running."""
+    if not path.exists():
+        return None
+    stages = read(path, BundleError).get("stages", {})
+    found = {
+        name: {
+            side: {entry["path"]: entry.get("md5") or entry.get("etag") for entry in stage.get(side, ())}
+            for side in ("deps", "outs")
+        }
+        for name, stage in sorted(stages.items())
+    }
+    return {name: hashes for name, hashes in found.items() if bundle_file.as_posix() not in hashes["outs"]}
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        mend = "run the stages 'train' and 'eval'"
+        raise BundleError("metrics are missing or no JSON", file=path, got=error, mend=mend) from error
+
+
+def _dumped(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _yaml(content: Mapping[str, Any]) -> bytes:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # the same
+    written = io.BytesIO()
+    yaml.dump(content, written)
+    return written.getvalue()

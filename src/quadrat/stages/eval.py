@@ -1,0 +1,214 @@
+"""eval: predictions against labels, in figures and in pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.table import Table
+
+from quadrat.catalog import read_catalog
+from quadrat.errors import QuadratError
+from quadrat.executor import Executor
+from quadrat.files import replaced, write_json
+from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
+from quadrat.metrics import Counts, Metrics, rounded
+from quadrat.models import Model
+from quadrat.pictures import Picture, Pictures, draw
+from quadrat.predictions import Prediction
+from quadrat.progress import console, track
+from quadrat.scenes.scene import OpenScene, Scene
+from quadrat.section import Section
+from quadrat.tasks import Task
+from quadrat.tasks.task import Labels
+from quadrat.windows import Window, strips
+
+SCORED = ("validation", "test")
+
+MODEL, MAJORITY = "model", "majority"
+"""Names of what is compared; the baseline goes by its kind."""
+
+
+class Eval(Section):
+    """What eval shows beside the metrics."""
+
+    pictures: Pictures | None
+    """A picture of each predicted scene; null for none."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is there: an open scene that has labels."""
+
+    scene: OpenScene
+    labels: Labels
+
+    def windows(self) -> Iterator[Window]:
+        """Give full-width windows, top to bottom, that together hold all that counts."""
+        return strips(self.scene.area, STRIP_ROWS)
+
+    def inside(self, window: Window) -> NDArray[np.bool_]:
+        """Return (y, x), True within the AOI."""
+        return _inside(self.scene, window)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A scene that was looked at: what was counted for the model and for the baseline, by name, and its picture."""
+
+    scene: Scene
+    counts: Mapping[str, Counts]
+    """Empty for a scene that isn't scored."""
+    picture: Picture | None
+
+
+def evaluate(
+    *,
+    scenes: Path,
+    task: Task,
+    baseline: Model | None,
+    eval: Eval,  # noqa: A002 (the section's name)
+    predictions: Path,
+    table: Path,
+    eval_metrics: Path,
+    confusion: Path,
+    pictures: Path,
+    executor: Executor,
+) -> None:
+    """Write metrics, the confusion matrix and a picture of each scene, and show the result.
+
+    What counts is a validation or test scene's labelled pixels within its AOI that the model, and the baseline where
+    there is one, have predicted; the share of those that they have not is ``unpredicted``. ``overall``, ``baseline``
+    and ``per_class`` are of the test scenes together; of the validation scenes, where there is no test scene.
+    """
+    predicted = [scene for scene in read_catalog(scenes) if scene.split != "train"]
+    rival = None if baseline is None else baseline.kind
+    look = partial(_examine, task=task, rival=rival, pictures=eval.pictures, predictions=predictions)
+    examined = []
+    with replaced(pictures) as folder:
+        folder.mkdir()
+        for one in track(executor.map(look, predicted), "eval", len(predicted), "scenes"):
+            if one.picture and eval.pictures:
+                draw(one.picture, task.classes, _title(one), eval.pictures.stretch, folder / f"{one.scene.id}.png")
+            examined.append(replace(one, picture=None))
+        reference = "test" if any(one.scene.split == "test" for one in examined) else "validation"
+        compared = _together(examined, reference, task, rival)
+        always = compared[MODEL].always(_most_frequent(table, task))
+        compared |= {} if always is None else {MAJORITY: always}
+        validation = _together(examined, "validation", task, rival)[MODEL]
+        write_json(eval_metrics, _metrics(task, compared, validation, examined))
+        _write_confusion(confusion, task, compared[MODEL])
+    for shown in _tables(task, compared, reference):
+        console.print(shown)
+
+
+def _examine(scene: Scene, *, task: Task, rival: str | None, pictures: Pictures | None, predictions: Path) -> Examined:
+    """Count a scene, if it is scored, and collect its picture; a prediction that is missing or misplaced raises."""
+    folders = {MODEL: predictions / scene.id}
+    if rival and scene.split in SCORED:
+        folders[rival] = folders[MODEL] / "baseline"
+    bands = (scene.image.grid,) if pictures is None else pictures.bands
+    try:
+        with scene.open(bands, task.aliases) as opened, ExitStack() as stack:
+            made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
+            truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
+            scores = [] if truth is None else task.score(truth, list(made.values()))
+            picture = None if pictures is None else _picture(opened, truth, made[MODEL], task, pictures.size)
+    except QuadratError as error:
+        error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
+        raise
+    return Examined(scene, dict(zip(made, scores, strict=False)), picture)
+
+
+def _picture(scene: OpenScene, truth: Truth | None, prediction: Prediction, task: Task, size: int) -> Picture:
+    lattice = Lattice.of(scene.area, size)
+    width = ground_width(scene.grid, scene.area)
+    return Picture(
+        image=lattice.mean(scene.raster),
+        inside=lattice.pick(partial(_inside, scene)),
+        predicted=lattice.pick(partial(task.predicted_map, prediction)),
+        truth=None if truth is None else lattice.pick(partial(task.label_map, truth.labels)),
+        side=lattice.step * (width or 1),
+        unit="m" if width else "px",
+    )
+
+
+def _inside(scene: OpenScene, window: Window) -> NDArray[np.bool_]:
+    return scene.counted(window, np.ones(window.shape, np.bool_))
+
+
+def _most_frequent(table: Path, task: Task) -> int:
+    """Return the id of the class that most of the training labels have."""
+    columns = [f"px_{name}" for name in task.names]
+    rows = pd.read_parquet(table, columns=["split", *columns])
+    return int(rows.loc[rows["split"] == "train", columns].sum().to_numpy().argmax())
+
+
+def _together(examined: Sequence[Examined], split: str, task: Task, rival: str | None) -> dict[str, Counts]:
+    """Return the counts of all scenes of a split, for the model and for the baseline, by name."""
+    scored = [one.counts for one in examined if one.scene.split == split and one.counts]
+    names = [MODEL] if rival is None else [MODEL, rival]
+    return {name: sum((counts[name] for counts in scored), task.no_counts()) for name in names}
+
+
+def _metrics(
+    task: Task, compared: Mapping[str, Counts], validation: Counts, examined: Sequence[Examined]
+) -> dict[str, Any]:
+    per_class = zip(task.names, compared[MODEL].per_class(), strict=True)
+    return {
+        "overall": rounded(compared[MODEL].overall()),
+        "baseline": {name: rounded(counts.summary()) for name, counts in compared.items() if name != MODEL},
+        "validation": rounded(validation.summary()),
+        "per_class": {name: rounded(metrics) for name, metrics in per_class},
+        "per_scene": {one.scene.id: rounded(one.counts[MODEL].summary()) for one in examined if one.counts},
+    }
+
+
+def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
+    """Write a row for each pair of classes; ``.dvc/plots/confusion_pixels.json`` draws them."""
+    pairs = counts.confused()
+    rows = [
+        {"truth": truth, "predicted": predicted, "pixels": pairs[t, p]}
+        for t, truth in enumerate(task.names)
+        for p, predicted in enumerate(task.names)
+    ]
+    with replaced(path) as part:
+        pd.DataFrame(rows).to_csv(part, index=False)
+
+
+def _title(one: Examined) -> str:
+    name = f"{one.scene.id} ({one.scene.split})"
+    if not one.counts:
+        return name
+    summary = one.counts[MODEL].summary()
+    return f"{name}: " + ", ".join(f"{_word(key)} {_figure(summary[key])}" for key in list(summary)[:2])
+
+
+def _tables(task: Task, compared: Mapping[str, Counts], split: str) -> Iterator[Table]:
+    """Give each class's metrics, and the model's beside the baseline's and the majority class's."""
+    names = [f"[{c.color}]■[/] {c.name}" for c in task.classes]
+    yield _table(f"{split}: each class", dict(zip(names, compared[MODEL].per_class(), strict=True)))
+    yield _table(f"{split}: all classes", {name: counts.summary() for name, counts in compared.items()})
+
+
+def _table(title: str, rows: Mapping[str, Metrics]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in next(iter(rows.values())):
+        table.add_column(_word(name), justify="right")
+    for name, metrics in rows.items():
+        table.add_row(name, *(_figure(value) for value in metrics.values()))
+    return table
+
+
+def _word(name: str) -> str:
+    return name.replace("_", " ").replace("f1", "F1").replace("iou", "IoU")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

@@ -1,0 +1,126 @@
+"""A small project for tests, from images to the bundle."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quadrat.archive import Archive, Card, write_archive
+from quadrat.chips import Chips, open_chips
+from quadrat.errors import ModelError
+from quadrat.executor import Threads
+from quadrat.inference import Predict
+from quadrat.models import Forest, Inputs, Model, Network, Recipe, Train
+from quadrat.stages.analyze import Analyze, analyze
+from quadrat.stages.bundle import Bundle, bundle
+from quadrat.stages.chip import Chip, chip
+from quadrat.stages.eval import Eval
+from quadrat.stats import Statistics
+from quadrat.tasks import SemanticSegmentation
+from quadrat.yaml import load
+from tests.ground import BANDS, KINDS, segmentation, write_world
+
+FOREST = Forest(kind="forest", trees=5, radius=1, max_depth=6, least_leaf=4, samples=2000)
+NETWORK = Network(
+    kind="network",
+    architecture="unet",
+    encoder="mobilenetv3_small_050",
+    pretrained=False,
+    depth=3,
+    decoder={"decoder_channels": [16, 8, 8]},
+    dropout=0.0,
+)
+
+TASK = segmentation(*KINDS)
+SECTIONS: dict[str, Any] = {
+    "raw": Path("raw"),
+    "aoi": Path("aoi"),
+    "seed": 3,
+    "bands": BANDS,
+    "analyze": Analyze(percentiles=(2, 50, 98), histogram_bins=16),
+    "chip": Chip.model_validate(
+        {
+            "size": 32,
+            "windows": {"kind": "sliding", "stride": 32, "padding": 0},
+            "least_valid": 0.0,
+            "target_classes": None,
+            "least_target_pixels": 1,
+            "survival": 0.0,
+        }
+    ),
+    "baseline": None,
+    "lr": 1e-05,
+    "epochs": 2,
+    "batch_size": 4,
+    "train": Train.model_validate(
+        {
+            "loss": {"dice": 0.5, "label_smoothing": 0.0, "class_balance": 0.5},
+            "augment": {"turns": True, "gain": 0.1, "offset": 0.1},
+            "weight_decay": 0.01,
+            "warmup": 0.1,
+            "clip": 1.0,
+            "patience": 2,
+        }
+    ),
+    "predict": Predict.model_validate(
+        {"size": 64, "stride": 32, "layers": {"scores": True, "polygons": "polygons.parquet", "least_pixels": 1}}
+    ),
+    "eval": Eval(pictures=None),
+    "bundle": Bundle(title="Woods and lakes"),
+}
+
+
+def prepared(root: Path, model: Model, **scenes: Any) -> Path:
+    """Write a project at ``root`` up to the model folder and the metrics; the network's weights are random."""
+    catalog = write_world(root, **scenes)
+    about: dict[str, Any] = {"scenes": catalog, "task": TASK, "bands": BANDS, "executor": Threads(2)}
+    outputs = {name: root / name for name in ("stats", "table", "warnings", "class_plot", "band_plot")}
+    analyze(**about, **outputs, analyze=SECTIONS["analyze"], analyze_metrics=root / "metrics")
+    chip(**about, seed=3, chip=SECTIONS["chip"], table=root / "table", chips=root / "chips")
+    training, validation = (open_chips(root / "chips", split, KINDS, BANDS) for split in ("train", "validation"))
+    inputs = Inputs(training.bands, load(root / "stats", Statistics, ModelError).bands)
+    write_archive(root / "model", Archive(_card(model, inputs), _weights(model, inputs, training, validation)))
+    for name in ("train", "eval"):
+        (root / f"{name}.json").write_text(json.dumps({"accuracy": 0.5}))
+    return root
+
+
+def sections(root: Path, model: Model) -> dict[str, Any]:
+    """Return the parameters of a project."""
+    return {"scenes": root / "scenes.yaml", "task": TASK, "model": model, **SECTIONS}
+
+
+def packed(root: Path, model: Model, out: Path | None = None, **changes: Any) -> Path:
+    """Run the stage bundle in a prepared project."""
+    paths = {"folder": root / "model", "chips": root / "chips", "bundle_file": out or root / "bundle.zip"}
+    metrics = {"train_metrics": root / "train.json", "eval_metrics": root / "eval.json"}
+    bundle(**{**sections(root, model), **paths, **metrics, **changes})
+    return paths["bundle_file"]
+
+
+def _card(model: Model, inputs: Inputs) -> Card:
+    return Card(
+        format=1,
+        task=TASK,
+        model=model,
+        bands=inputs.bands,
+        statistics=inputs.statistics,
+        size=32,
+        gsd=10.0,
+        class_pixels=dict.fromkeys(KINDS, 1),
+        versions={"quadrat": "0.1.0"},
+    )
+
+
+def _weights(model: Model, inputs: Inputs, training: Chips, validation: Chips) -> Mapping[str, np.ndarray]:
+    if isinstance(model, Network):
+        from quadrat.models.network import build
+
+        return {name: tensor.numpy() for name, tensor in build(model, TASK, inputs, 0).state_dict().items()}
+    recipe = Recipe(3, 1e-3, 1, 4, SECTIONS["train"])
+    return model.fit(training, validation, TASK, inputs, recipe, Path("none")).weights
+
+
+__all__ = ["FOREST", "NETWORK", "SECTIONS", "TASK", "SemanticSegmentation", "packed", "prepared", "sections"]

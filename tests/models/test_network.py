@@ -1,0 +1,165 @@
+"""Networks: raw values in, the same out wherever they run, and the same weights for the same seed, killed or not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from quadrat.models import Inputs, Network, Recipe, Train
+from quadrat.models.augment import jittered, turn, turned
+from quadrat.models.fitting import Order
+from quadrat.models.network import Architecture, build
+from quadrat.models.normaliser import Normalised
+from quadrat.scenes.raster import Band
+from quadrat.stats import BandStatistics
+from tests.ground import segmentation
+
+TASK = segmentation("a", "b", "c")
+NETWORK = Network(
+    kind="network", architecture="unet", encoder="resnet10t", pretrained=False, depth=3, decoder={"decoder_channels": [16, 8, 8]}, dropout=0.1
+)  # fmt: skip
+TRAIN = {
+    "loss": {"dice": 0.5, "label_smoothing": 0.05, "class_balance": 0.5},
+    "augment": {"turns": True, "gain": 0.05, "offset": 0.05},
+    "weight_decay": 0.01,
+    "warmup": 0.1,
+    "clip": 1.0,
+    "patience": 10,
+}
+
+
+class Memory:
+    """Chips in memory: three bands, whose first says the class."""
+
+    def __init__(self, count: int, seed: int, size: int = 32) -> None:
+        generator = np.random.default_rng(seed)
+        self.classes = np.repeat(np.repeat(generator.integers(0, 3, (count, size // 8, size // 8)), 8, 1), 8, 2)
+        noise = generator.normal(0, 30, (count, 3, size, size))
+        self.pixels = (500 + 300 * np.stack([self.classes, 2 - self.classes, self.classes * 0], 1) + noise).astype("u2")
+        self.classes[generator.random(self.classes.shape) < 0.1] = 255
+        self.classes = self.classes.astype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, indices: NDArray[np.intp]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        return self.pixels[indices], {"classes": self.classes[indices]}
+
+    def class_pixels(self, names: object) -> NDArray[np.int64]:
+        return np.bincount(self.classes.ravel(), minlength=256)[:3]
+
+
+def inputs(nodata: float | None = 0.0) -> Inputs:
+    bands = tuple(Band(name=n, dtype="uint16", unit="DN", scale=1.0, offset=0.0, nodata=nodata) for n in "xyz")
+    about = {"count": 9, "min": 0.0, "max": 2000.0, "percentiles": {}, "histogram": (9,)}
+    means = zip("xyz", (800.0, 800.0, 500.0), strict=True)
+    return Inputs(bands, tuple(BandStatistics(band=n, mean=m, std=250.0, **about) for n, m in means))  # type: ignore[arg-type]
+
+
+def fit(checkpoint: Path, epochs: int = 3, seed: int = 1) -> Any:
+    recipe = Recipe(seed, 0.01, epochs, 4, Train.model_validate(TRAIN))
+    return NETWORK.fit(Memory(10, 0), Memory(4, 1), TASK, inputs(), recipe, checkpoint)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return fit(tmp_path_factory.mktemp("whole"))
+
+
+def test_it_learns(fitted: Any) -> None:
+    assert fitted.metrics["accuracy"] > 0.5
+    assert [row["epoch"] for row in fitted.history] == [0, 1, 2]
+    assert fitted.history[-1]["lr"] < fitted.history[0]["lr"]
+    assert fitted.metrics["epoch"] == max(fitted.history, key=lambda r: r["validation_macro_f1"])["epoch"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(fitted: Any, tmp_path: Path) -> None:
+    again = fit(tmp_path / "again")
+    assert again.history == fitted.history
+    for name, values in fitted.weights.items():
+        np.testing.assert_array_equal(again.weights[name], values, err_msg=name)
+    assert fit(tmp_path / "other", seed=2, epochs=1).history != fitted.history[:1]
+
+
+def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_been(fitted: Any, tmp_path: Path, root: Path) -> None:
+    code = f"from pathlib import Path; from tests.models.test_network import fit; fit(Path({str(tmp_path)!r}))"
+    paths = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"}
+    with subprocess.Popen([sys.executable, "-c", code], env=paths, cwd=root) as process:
+        deadline = time.monotonic() + 300
+        while not (tmp_path / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    resumed = fit(tmp_path)
+    assert resumed.history == fitted.history
+    for name, values in fitted.weights.items():
+        np.testing.assert_array_equal(resumed.weights[name], values, err_msg=name)
+
+
+def test_restored_and_exported_it_says_the_same(fitted: Any) -> None:
+    predictor = NETWORK.restore(fitted.weights, TASK, inputs())
+    session = onnxruntime.InferenceSession(NETWORK.onnx(fitted.weights, TASK, inputs()))
+    pixels = Memory(3, 7, 64).pixels
+    pixels[0, :, :9] = 0  # nodata
+    for window in (pixels, pixels[:1, :, :32, :], pixels[:, :, :, :32]):
+        scores = predictor(window)["scores"]
+        assert scores.shape == (len(window), 3, *window.shape[2:])
+        np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-5)
+        exported = session.run(["scores"], {"pixels": window.astype(np.float32)})[0]
+        np.testing.assert_allclose(exported, scores, atol=1e-5)
+    assert (predictor(pixels)["scores"].argmax(1) == Memory(3, 7, 64).classes)[1:].mean() > 0.5
+
+
+def test_the_normaliser_takes_raw_values_and_makes_nothing_of_nodata() -> None:
+    raw = torch.tensor([0.0, 800.0, 1050.0, float("nan")]).reshape(1, 1, 1, 4).repeat(1, 3, 1, 1)
+    normalised = Normalised(torch.nn.Identity(), inputs())(raw)
+    torch.testing.assert_close(normalised[0, 0, 0], torch.tensor([0.0, 0.0, 1.0, 0.0]))
+    without = Normalised(torch.nn.Identity(), inputs(nodata=None))(raw)
+    torch.testing.assert_close(without[0, 0, 0], torch.tensor([-3.2, 0.0, 1.0, 0.0]))
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_every_architecture_takes_any_bands(architecture: str) -> None:
+    network = Network(kind="network", architecture=architecture, encoder="resnet10t", pretrained=False, depth=5, decoder={}, dropout=0.0)  # type: ignore[arg-type]  # fmt: skip
+    scores = build(network, TASK, inputs(), seed=0).eval()(torch.rand(1, 3, 64, 64))
+    assert scores.shape == (1, 3, 64, 64)
+
+
+def test_turning_is_one_of_eight_symmetries_alike_for_pixels_and_targets() -> None:
+    pixels = torch.arange(9.0).reshape(1, 1, 3, 3)
+    assert len({tuple(turn(pixels, n).flatten().tolist()) for n in range(8)}) == 8
+    chips = torch.rand(64, 2, 5, 5)
+    generator = torch.Generator().manual_seed(0)
+    moved, target = turned([chips, chips[:, 0]], generator)
+    torch.testing.assert_close(moved[:, 0], target)
+    seen = {next(n for n in range(8) if torch.equal(turn(c, n), m)) for c, m in zip(chips, moved, strict=True)}
+    assert seen == set(range(8))
+
+
+def test_jitter_is_one_factor_and_summand_a_chip() -> None:
+    chips = torch.rand(6, 3, 4, 4)
+    moved = jittered(chips, 0.1, 0.2, torch.Generator().manual_seed(0))
+    for chip, other in zip(chips, moved, strict=True):
+        fit_ = np.polyfit(chip.flatten(), other.flatten(), 1)
+        np.testing.assert_allclose(np.polyval(fit_, chip.flatten()), other.flatten(), atol=1e-5)
+    torch.testing.assert_close(jittered(chips, 0.0, 0.0, torch.Generator()), chips)
+
+
+def test_batches_are_shuffled_anew_in_each_epoch_and_hold_each_chip_once() -> None:
+    epochs = iter((0, 1))
+    order = Order(10, 3, 5, lambda: next(epochs))
+    first, second = list(order), list(order)
+    assert len(first) == len(order) == 3
+    assert len(np.unique(np.concatenate(first))) == 9
+    assert not np.array_equal(np.concatenate(first), np.concatenate(second))
+    assert np.concatenate(list(Order(10, 3, None, lambda: 0))).tolist() == list(range(10))
+    assert len(list(Order(2, 8, 1, lambda: 0))) == 1

@@ -1,0 +1,95 @@
+"""Values in other units become those that a model learnt from, and what is no value stays none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quadrat.errors import ModelError
+from quadrat.scenes.raster import Band
+from quadrat.scenes.units import InUnits, in_units
+from quadrat.windows import Window
+from tests.ground import image, write_raster
+
+
+def band(name: str = "a", **options: object) -> Band:
+    return Band.model_validate(
+        {"name": name, "dtype": "uint16", "unit": "reflectance", "scale": 1e-4, "offset": 0.0, "nodata": 0.0, **options}
+    )
+
+
+MEANINGS = st.tuples(st.sampled_from([1.0, 1e-4, 2e-5, 0.5]), st.sampled_from([0.0, -0.1, 0.25]))
+
+
+@given(MEANINGS, MEANINGS, st.lists(st.integers(1, 20_000), min_size=1))
+def test_a_value_means_the_same_before_and_after(
+    one: tuple[float, float], other: tuple[float, float], raw: list[int]
+) -> None:
+    stored, learnt = (
+        band(dtype="float32", scale=scale, offset=offset, nodata=None) for scale, offset in (one, other)
+    )
+    values = np.array(raw, np.float64)
+    converted, known = in_units(values, stored, learnt)
+    assert known.all()
+    meant = values * stored.scale + stored.offset
+    tolerance = 1e-6 * (abs(meant) + abs(learnt.offset) + abs(stored.offset))
+    assert (abs(converted.astype(np.float64) * learnt.scale + learnt.offset - meant) <= tolerance).all()
+
+
+def test_reflectance_becomes_the_whole_numbers_that_it_came_from() -> None:
+    raw = np.arange(1, 65_536)
+    converted, known = in_units((raw * 1e-4).astype(np.float32), band(dtype="float32", scale=1.0), band())
+    np.testing.assert_array_equal(converted, raw)
+    assert known.all()
+
+
+def test_values_that_need_no_change_are_not_rounded() -> None:
+    converted, known = in_units(np.array([0.1], np.float32), band(dtype="float32"), band())
+    np.testing.assert_array_equal(converted, np.float32([0.1]))
+    assert known.all()
+
+
+def test_an_offset_is_taken_off() -> None:
+    converted, _ = in_units(np.array([1000, 1500], np.uint16), band(offset=-0.1), band(nodata=None))
+    np.testing.assert_array_equal(converted, [0, 500])
+
+
+def test_no_value_is_the_models_no_value() -> None:
+    values = np.array([65535, 0, 7], np.uint16)
+    for nodata, expected in ((0.0, [0, 0, 7]), (9.0, [9, 0, 7]), (None, [np.nan, 0, 7])):
+        converted, known = in_units(values, band(nodata=65535.0), band(nodata=nodata))
+        np.testing.assert_array_equal(converted, expected)
+        assert known.tolist() == [False, nodata != 0, True]
+
+
+def test_an_image_is_read_in_the_models_units(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(100, 4000, (2, 40, 60)).astype(np.uint16)
+    pixels[0, :5] = 65535
+    path = write_raster(tmp_path / "a.tif", pixels, nodata=65535)
+    about = {"unit": "reflectance", "scale": 1e-4}
+    learnt = (band("a", nodata=0.0), band("b", nodata=0.0, scale=2e-4))
+    with InUnits(image(path, ("a", "b"), **about), learnt) as raster:
+        strip = raster.read(Window(2, 3, 10, 20))
+        values, valid = raster.overview(20)
+    expected = np.stack([pixels[0], np.rint(pixels[1] / 2)])
+    expected[0, :5] = 0
+    np.testing.assert_array_equal(strip.values, expected[:, 2:12, 3:23])
+    np.testing.assert_array_equal(strip.valid, np.broadcast_to(np.arange(2, 12)[:, None] >= 5, (10, 20)))
+    assert values.shape == valid.shape == (2, 13, 20)
+    assert valid[1].all()
+    assert not valid[0, 0].any()
+
+
+def test_what_needs_no_change_is_not_touched(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.uint16), nodata=0)
+    with InUnits(image(path, unit="reflectance", scale=1e-4), (band(),)) as raster:
+        assert raster.read(Window(0, 0, 8, 8)).values.dtype == raster.dtype == np.uint16
+
+
+def test_another_unit_is_refused(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.uint16))
+    with pytest.raises(ModelError, match="band a is in another unit") as error:
+        InUnits(image(path, unit="kelvin"), (band(),))
+    assert (error.value.expected, error.value.got) == ("reflectance", "kelvin")

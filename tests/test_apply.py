@@ -1,0 +1,358 @@
+"""A bundle gives elsewhere what its project gives, by torch and by onnxruntime, and refuses what it can't judge."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from quadrat.apply import Plan, apply, verify
+from quadrat.bundles import as_npy, write_bundle
+from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
+from quadrat.images import Reading
+from quadrat.models import Model
+from quadrat.stages.predict import predict
+from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared
+from tests.ground import BANDS, NORTH_UP, write_raster
+
+ONNX = Plan("onnx")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("forest"), FOREST)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("network"), NETWORK)
+
+
+def built(root: Path, model: Model) -> Path:
+    prepared(root, model)
+    packed(root, model)
+    about = {"task": TASK, "bands": BANDS, "baseline": None, "predict": SECTIONS["predict"], "batch": 4}
+    paths = {"folder": root / "model", "baseline_folder": root / "none", "predictions": root / "predictions"}
+    predict(scenes=root / "scenes.yaml", **about, **paths)
+    return root
+
+
+def run(project: Path, *images: Path | str, out: Path, plan: Plan = ONNX, **reading: Any) -> None:
+    apply(project / "bundle.zip", [str(image) for image in images], out, Reading(**reading), plan)
+
+
+def pixels(project: Path) -> np.ndarray:
+    with rasterio.open(project / "image.tif") as file:
+        return file.read()
+
+
+def written(path: Path, values: np.ndarray, bands: tuple[str | None, ...] = BANDS, **tags: Any) -> Path:
+    about = {name: tags.pop(name) for name in ("scales", "offsets") if name in tags}
+    write_raster(path, values, **tags)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = bands
+        for name, value in about.items():
+            setattr(file, name, value)
+    return path
+
+
+def layer(folder: Path, name: str = "labels") -> np.ndarray:
+    with rasterio.open(folder / f"{name}.tif") as file:
+        return file.read()
+
+
+def assert_as_predicted(project: Path, folder: Path) -> None:
+    expected = project / "predictions" / "all"
+    assert {p.name for p in folder.iterdir()} == {p.name for p in expected.iterdir()}
+    for name in ("labels", "scores"):
+        np.testing.assert_array_equal(layer(folder, name), layer(expected, name))
+    mine, theirs = (geopandas.read_parquet(f / "polygons.parquet") for f in (folder, expected))
+    assert len(mine) > 20
+    assert mine["class"].tolist() == theirs["class"].tolist()
+    assert mine.geometry.geom_equals(theirs.geometry).all()
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_the_bundle_gives_what_predict_gives(project: Path, tmp_path: Path, runtime: Any) -> None:
+    image = written(tmp_path / "new.tif", pixels(project), nodata=0)
+    run(project, image, out=tmp_path / "out", plan=Plan(runtime))
+    assert_as_predicted(project, tmp_path / "out" / "new")
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_so_does_a_networks(network: Path, tmp_path: Path, runtime: Any) -> None:
+    image = written(tmp_path / "new.tif", pixels(network), nodata=0)
+    run(network, image, out=tmp_path / "out", plan=Plan(runtime))
+    expected = layer(network / "predictions" / "all", "scores").astype(int)
+    found = layer(tmp_path / "out" / "new", "scores").astype(int)
+    assert abs(found - expected).max() <= 1  # a step of the stored scores
+    alike = layer(tmp_path / "out" / "new") == layer(network / "predictions" / "all")
+    assert alike.mean() > 0.999  # random weights: scores tie here and there
+
+
+def test_bands_are_taken_by_name(project: Path, tmp_path: Path) -> None:
+    values = pixels(project)
+    more = np.stack([values[2], values[0] * 0, values[1], values[0]])
+    run(
+        project,
+        written(tmp_path / "described.tif", more, ("B3", None, "B2", "B1"), nodata=0),
+        written(tmp_path / "again.tif", values, nodata=0),
+        out=tmp_path / "out",
+    )
+    run(
+        project,
+        written(tmp_path / "named.tif", more, (None, None, "wrong", None), nodata=0),
+        out=tmp_path / "out",
+        bands=("B3", "x", "B2", "B1"),
+    )
+    for name in ("described", "again", "named"):
+        assert_as_predicted(project, tmp_path / "out" / name)
+
+
+def test_bands_may_lie_in_files_of_their_own(project: Path, tmp_path: Path) -> None:
+    for band, values in zip(BANDS, pixels(project), strict=True):
+        write_raster(tmp_path / f"T33_{band}_x.tif", values[None], nodata=0)
+    run(project, tmp_path / "T33_{band}_x.tif", out=tmp_path / "out")
+    assert_as_predicted(project, tmp_path / "out" / "T33__x")
+
+
+def test_the_finest_of_several_files_is_the_grid_and_coarser_ones_are_interpolated(project: Path, tmp_path: Path) -> None:
+    fine = np.full((1, 64, 64), 1900, np.uint16)
+    coarse = (np.arange(32)[:, None] * 20 + np.full((32, 32), 1500)).astype(np.uint16)[None]
+    write_raster(tmp_path / "a_B1.tif", coarse, NORTH_UP @ Affine.scale(2))
+    write_raster(tmp_path / "a_B2.tif", fine)
+    write_raster(tmp_path / "a_B3.tif", fine)
+    run(project, tmp_path / "a_{band}.tif", out=tmp_path / "out")
+    with rasterio.open(tmp_path / "out" / "a" / "labels.tif") as file:
+        assert (file.shape, file.transform) == ((64, 64), NORTH_UP)
+        assert (file.read() < 3).all()
+
+
+def test_a_catalog_gives_all_its_scenes(project: Path, tmp_path: Path) -> None:
+    run(project, project / "scenes.yaml", out=tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"w", "m", "e", "all"}
+    assert_as_predicted(project, tmp_path / "out" / "all")
+    np.testing.assert_array_equal(layer(tmp_path / "out" / "m"), layer(project / "predictions" / "m"))
+    with pytest.raises(ImageError, match="a catalog says itself"):
+        run(project, project / "scenes.yaml", out=tmp_path / "out", scale=1.0)
+
+
+def test_reflectance_is_brought_to_what_the_model_learnt_from(project: Path, tmp_path: Path) -> None:
+    raw = pixels(project)
+    reflectance = (raw * 1e-4).astype(np.float32)
+    shifted = (raw + 1000).astype(np.uint16)
+    tags = {"scales": (1e-4,) * 3, "offsets": (-0.1,) * 3}
+    run(project, written(tmp_path / "shifted.tif", shifted, **tags, nodata=1000), out=tmp_path / "out")
+    run(project, written(tmp_path / "given.tif", reflectance, nodata=0), out=tmp_path / "out", scale=1.0)
+    halves = (reflectance / np.array([0.5, 1e-4, 0.25])[:, None, None]).astype(np.float32)
+    tags = {"scales": (0.5, 1e-4, 0.25), "offsets": (0.0,) * 3}
+    run(project, written(tmp_path / "mixed.tif", halves, **tags, nodata=0), out=tmp_path / "out")
+    for name in ("shifted", "given", "mixed"):
+        assert_as_predicted(project, tmp_path / "out" / name)
+
+
+def test_values_in_another_unit_stop_before_anything_is_written(project: Path, tmp_path: Path) -> None:
+    raw = pixels(project)
+    images = {
+        "reflectance": (raw * 1e-4).astype(np.float32),
+        "bytes": (raw / 25).astype(np.uint8),
+        "large": raw.astype(np.float32) * 30,
+        "one": np.stack([raw[0], raw[1], raw[2] * 10]).astype(np.uint16),
+    }
+    good = written(tmp_path / "good.tif", raw, nodata=0)
+    for name, values in images.items():
+        with pytest.raises(ImageError, match="unlike all that the model learnt from") as error:
+            run(project, good, written(tmp_path / f"{name}.tif", values), out=tmp_path / "out")
+        told = str(error.value)
+        assert f"scene: {name}" in told
+        assert {"one": "band B3", "bytes": "band B2"}.get(name, "band B1") in told
+        assert "--scale" in told and "expected: " in told and "got: " in told  # noqa: PT018 one thing: what to do
+        assert not (tmp_path / "out").exists()
+    run(project, tmp_path / "large.tif", out=tmp_path / "out", unchecked=True)
+    assert (tmp_path / "out" / "large" / "labels.tif").exists()
+
+
+def test_an_image_without_values_is_warned_of(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(project, written(tmp_path / "a.tif", pixels(project) * 0), out=tmp_path / "out")
+    assert "warning: a: no value was seen in B1, B2, B3" in capsys.readouterr().err
+    assert (layer(tmp_path / "out" / "a") == 255).all()
+
+
+def test_another_season_does_not(project: Path, tmp_path: Path) -> None:
+    raw = pixels(project).astype(float)
+    for name, values in (("brighter", raw * 1.8), ("darker", raw * 0.6), ("flat", np.full_like(raw, 900))):
+        run(project, written(tmp_path / f"{name}.tif", values.astype(np.uint16)), out=tmp_path / "out")
+
+
+def test_another_pixel_size_is_warned_of(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wide = written(tmp_path / "wide.tif", pixels(project), transform=NORTH_UP @ Affine.scale(1.3))
+    run(project, written(tmp_path / "alike.tif", pixels(project)), out=tmp_path / "out")
+    assert "warning" not in capsys.readouterr().err
+    run(project, wide, out=tmp_path / "out")
+    assert "wide has pixels of 13 m, the model learnt from 10 m" in capsys.readouterr().err
+
+
+def test_bands_are_never_guessed(project: Path, tmp_path: Path) -> None:
+    bare = written(tmp_path / "bare.tif", pixels(project), (None,) * 3)
+    cases = [
+        (bare, None, "doesn't say which band is which"),
+        (bare, ("B1", "B2"), "must name each band"),
+        (bare, ("B1", "B2", "B4"), "no band B3"),
+        (bare, ("B1", "B2", "B2"), "several bands B2"),
+        (written(tmp_path / "other.tif", pixels(project), ("B1", "B2", "b3")), None, "no band B3"),
+        (tmp_path / "none.tif", None, "can't be opened"),
+        (tmp_path / "none_{band}.tif", None, "can't be opened"),
+        (tmp_path / "none_{band}.tif", BANDS, "the path names the bands"),
+    ]
+    for image, bands, problem in cases:
+        with pytest.raises(ImageError, match=problem) as error:
+            run(project, image, out=tmp_path / "out", bands=bands)
+        assert error.value.file is not None
+    write_raster(tmp_path / "two_B1.tif", pixels(project))
+    with pytest.raises(ImageError, match="a file of one band holds more"):
+        run(project, tmp_path / "two_{band}.tif", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_catalog_in_another_unit_is_refused(project: Path, tmp_path: Path) -> None:
+    catalog = json.loads((project / "scenes.yaml").read_text())
+    catalog["images"]["i"]["sources"][0]["unit"] = "kelvin"
+    (tmp_path / "scenes.yaml").write_text(json.dumps(catalog))
+    with pytest.raises(ModelError, match="band B1 is in another unit"):
+        run(project, tmp_path / "scenes.yaml", out=tmp_path / "out")
+
+
+def test_an_image_cut_short_leaves_no_output(project: Path, tmp_path: Path) -> None:
+    image = written(tmp_path / "cut.tif", pixels(project), nodata=0)
+    whole = image.read_bytes()
+    with rasterio.open(image) as file:  # the strips lie one after the other
+        assert file.block_shapes[0][0] < 120
+    image.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError):
+        run(project, image, out=tmp_path / "out", unchecked=True)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_no_folder_is_written_twice_and_none_that_holds_something_else(project: Path, tmp_path: Path) -> None:
+    one, two = (written(tmp_path / side / "a.tif", pixels(project), nodata=0) for side in ("x", "y"))
+    with pytest.raises(ImageError, match="two images would be written to one folder"):
+        run(project, one, two, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    run(project, one, out=tmp_path / "out")
+    run(project, one, out=tmp_path / "out")  # an earlier output is replaced
+    (tmp_path / "out" / "a" / "labels.qml").touch()
+    run(project, one, out=tmp_path / "out")
+    (tmp_path / "out" / "a" / "notes.txt").write_text("mine")
+    with pytest.raises(ImageError, match="holds other files") as error:
+        run(project, one, out=tmp_path / "out")
+    assert error.value.got == "notes.txt"
+    assert (tmp_path / "out" / "a" / "notes.txt").read_text() == "mine"
+
+
+def test_the_plan_can_be_changed(project: Path, tmp_path: Path) -> None:
+    image = written(tmp_path / "a.tif", pixels(project), nodata=0)
+    run(project, image, out=tmp_path / "out", plan=Plan("onnx", size=48, stride=40, scores=False, polygons="areas.gpkg"))
+    assert {p.name for p in (tmp_path / "out" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml", "areas.gpkg"}
+    run(project, image, out=tmp_path / "none", plan=Plan("onnx", polygons="", scores=False))
+    assert {p.name for p in (tmp_path / "none" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml"}
+    with pytest.raises(ParamsError, match="leaves gaps"):
+        run(project, image, out=tmp_path / "bad", plan=Plan("onnx", stride=65))
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_window_that_doesnt_fit_a_network_is_refused(network: Path, tmp_path: Path) -> None:
+    image = written(tmp_path / "a.tif", pixels(network), nodata=0)
+    with pytest.raises(ParamsError, match="window doesn't fit") as error:
+        run(network, image, out=tmp_path / "bad", plan=Plan("onnx", size=80, stride=40))
+    assert error.value.expected == "a multiple of 32 px"
+
+
+def quadrat(cwd: Path, *arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, in a folder that is no project."""
+    code = f"import sys, quadrat.cli\nsys.argv = ['quadrat', *{list(arguments)}]\ntry:\n quadrat.cli.main()\nfinally:\n {script or 'pass'}"
+    source = str(Path(sys.modules["quadrat"].__path__[0]).parent)
+    environment = {**os.environ, "PYTHONPATH": source, "COLUMNS": "120"}
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 our own words
+
+
+@pytest.mark.parametrize("kind", ["project", "network"])
+def test_onnxruntime_needs_no_torch(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    root: Path = request.getfixturevalue(kind)
+    shutil.copy(root / "bundle.zip", tmp_path)
+    written(tmp_path / "a.tif", pixels(root), nodata=0)
+    heavy = "print(sorted({'torch', 'sklearn', 'timm', 'pytorch_lightning'} & set(sys.modules)))"
+    done = quadrat(tmp_path, "apply", "bundle.zip", "a.tif", "--out", "out", "--runtime", "onnx", script=heavy)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert layer(tmp_path / "out" / "a").shape == (1, 120, 200)
+    if kind == "project":
+        assert_as_predicted(root, tmp_path / "out" / "a")
+
+
+def test_the_command_line_takes_all_options(project: Path, tmp_path: Path) -> None:
+    written(tmp_path / "a.tif", (pixels(project) * 1e-4).astype(np.float32), (None,) * 3)
+    options = ["--bands", "B1, B2,B3", "--scale", "1", "--offset", "0", "--nodata", "0", "--no-scores", "--batch", "3"]
+    options += ["--polygons", "p.geojson", "--size", "64", "--stride", "32", "--runtime", "onnx"]
+    done = quadrat(tmp_path, "apply", str(project / "bundle.zip"), "a.tif", "--out", "out", *options)
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "out" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml", "p.geojson"}
+    np.testing.assert_array_equal(layer(tmp_path / "out" / "a"), layer(project / "predictions" / "all"))
+
+
+def test_faults_are_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "bundle.zip").write_text("no zip")
+    for arguments in (("apply", "bundle.zip", "a.tif", "--out", "out"), ("verify", "bundle.zip")):
+        done = quadrat(tmp_path, *arguments)
+        assert done.returncode == 1
+        assert "BundleError: the file is no bundle" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"bundle.zip"}
+
+
+def test_a_whole_bundle_is_verified_by_both_runtimes(network: Path, tmp_path: Path) -> None:
+    done = quadrat(tmp_path, "verify", str(network / "bundle.zip"))
+    assert done.returncode == 0, done.stderr
+    assert "torch" in done.stderr and "onnx" in done.stderr and "1024 of 1024" in done.stderr  # noqa: PT018 one table
+
+
+def with_scores(project: Path, path: Path, change: Any) -> Path:
+    with zipfile.ZipFile(project / "bundle.zip") as file:
+        content = {name: file.read(name) for name in file.namelist() if name != "SHA256SUMS"}
+        with file.open("sample/scores.npy") as member:
+            content["sample/scores.npy"] = as_npy(change(np.load(member)))
+    write_bundle(path, content)
+    return path
+
+
+def test_outputs_that_differ_are_told(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verify(with_scores(project, tmp_path / "alike.zip", lambda scores: scores + np.float32(1e-5)))
+    capsys.readouterr()
+    for change in (lambda scores: scores + np.float32(0.01), lambda scores: scores[:, ::-1]):
+        with pytest.raises(BundleError, match="not the expected ones") as error:
+            verify(with_scores(project, tmp_path / "other.zip", change))
+        assert "onnx: largest difference" in str(error.value.got)
+
+
+def test_a_runtime_that_isnt_there_is_skipped(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
+    verify(network / "bundle.zip")
+    assert "skipped: torch" in capsys.readouterr().err
+    image = written(tmp_path / "a.tif", pixels(network), nodata=0)
+    with pytest.raises(BundleError, match="needs a package") as error:
+        run(network, image, out=tmp_path / "out", plan=Plan("torch"))
+    assert error.value.expected == "torch"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BundleError, match="no runtime is installed"):
+        verify(network / "bundle.zip")

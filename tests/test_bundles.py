@@ -1,0 +1,105 @@
+"""Bundles that are not whole are never taken for whole."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quadrat.bundles import MEMBERS, Agreement, agreement, read_bundle, write_bundle
+from quadrat.errors import BundleError
+from tests.bundling import FOREST, TASK, packed, prepared
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = prepared(tmp_path_factory.mktemp("whole"), FOREST)
+    return packed(root, FOREST)
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def rewritten(path: Path, content: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, some in content.items():
+            file.writestr(name, some)
+    return path
+
+
+def test_a_whole_bundle_is_read(whole: Path) -> None:
+    opened = read_bundle(whole)
+    assert opened.card.task == TASK
+    assert opened.params["lr"] == 1e-05
+    assert opened.sample.shape == (1, 3, 32, 32)
+    assert set(opened.expected) == {"scores"}
+    for runtime in ("torch", "onnx"):
+        assert agreement(opened.expected, opened.predictor(runtime)(opened.sample), runtime).good
+
+
+def test_files_that_are_no_bundle(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="the bundle is missing"):
+        read_bundle(tmp_path / "none.zip")
+    with pytest.raises(BundleError, match="no bundle"):
+        read_bundle(tmp_path)
+    (tmp_path / "text.zip").write_text("not a zip")
+    with pytest.raises(BundleError, match="no bundle"):
+        read_bundle(tmp_path / "text.zip")
+    (tmp_path / "short.zip").write_bytes(whole.read_bytes()[:-1000])
+    with pytest.raises(BundleError, match="not whole"):
+        read_bundle(tmp_path / "short.zip")
+
+
+@pytest.mark.parametrize("name", [*MEMBERS, "sample/scores.npy"])
+def test_a_bit_that_flipped_is_found(whole: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copy(whole, tmp_path / "copy.zip"))
+    content = bytearray(copy.read_bytes())
+    with zipfile.ZipFile(copy) as file:
+        entry = file.getinfo(name)
+    place = entry.header_offset + 30 + len(name) + entry.file_size // 2
+    content[place] ^= 1
+    copy.write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} in the bundle is not what was written"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("name", [*MEMBERS, "sample/scores.npy"])
+def test_a_file_that_was_changed_or_lost_is_found(whole: Path, tmp_path: Path, name: str) -> None:
+    content = members(whole)
+    with pytest.raises(BundleError, match=f"{name} in the bundle is not what was written"):
+        read_bundle(rewritten(tmp_path / "changed.zip", {**content, name: b"other"}))
+    del content[name]
+    with pytest.raises(BundleError, match=name):
+        read_bundle(rewritten(tmp_path / "lost.zip", content))
+
+
+def test_a_file_too_many_is_found(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"more\.txt in the bundle is not what was written"):
+        read_bundle(rewritten(tmp_path / "more.zip", {**members(whole), "more.txt": b""}))
+    content = members(whole)
+    with zipfile.ZipFile(rewritten(tmp_path / "twice.zip", content), "a") as file, pytest.warns(UserWarning):
+        file.writestr("model.json", content["model.json"])
+    with pytest.raises(BundleError, match="twice"):
+        read_bundle(tmp_path / "twice.zip")
+
+
+def test_a_bundle_of_another_format_is_not_guessed_at(whole: Path, tmp_path: Path) -> None:
+    content = members(whole)
+    content["model.json"] = content["model.json"].replace(b'"format": 1', b'"format": 2')
+    del content["SHA256SUMS"]
+    write_bundle(tmp_path / "new.zip", content)
+    with pytest.raises(BundleError, match="format"):
+        read_bundle(tmp_path / "new.zip")
+
+
+def test_agreement_counts_what_differs() -> None:
+    expected = {"scores": np.array([[[[0.9, 0.2]], [[0.1, 0.8]]]], np.float32)}
+    swapped = {"scores": expected["scores"][:, ::-1]}
+    assert agreement(expected, expected, "onnx") == Agreement(0.0, 2, 2, 1e-3)
+    found = agreement(expected, swapped, "onnx")
+    assert (found.difference, found.equal, found.good) == (pytest.approx(0.8), 0, False)
+    for other in ({"scores": expected["scores"][..., :1]}, {"scores": expected["scores"] * np.float32("nan")}):
+        assert agreement(expected, other, "onnx").difference == float("inf")

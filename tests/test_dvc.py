@@ -1,0 +1,106 @@
+"""``dvc.yaml`` says what the stages take, read and write: no more, no less."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+from ruamel.yaml import YAML
+
+from quadrat.params import Params
+from quadrat.paths import PATHS
+
+STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
+FUNCTIONS = {"eval": "evaluate"}
+RUNS = {"executor", "batch", "checkpoints"}
+"""What a stage takes that changes no result."""
+
+KINDS = {
+    "quadrat.tasks.semantic_segmentation": "src/quadrat/tasks/${task.kind}.py",
+    "quadrat.models.network": "src/quadrat/models/${model.kind}.py",
+    "quadrat.models.forest": "src/quadrat/models/forest.py",  # the baseline's kind, whatever the model's
+}
+OF_KIND = {
+    "quadrat.models.network": ("fitting", "augment", "devices", "normaliser"),
+    "quadrat.models.forest": ("forest_graph",),
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline(root: Path) -> dict[str, Any]:
+    return YAML(typ="safe").load(root / "dvc.yaml")["stages"]
+
+
+def function(stage: str) -> Callable[..., None]:
+    return getattr(importlib.import_module(f"quadrat.stages.{stage}"), FUNCTIONS.get(stage, stage))
+
+
+def names(entries: list[Any]) -> list[str]:
+    return [e if isinstance(e, str) else next(iter(e)) for e in entries]
+
+
+def written(entry: dict[str, Any]) -> set[str]:
+    return {n for part in ("outs", "metrics", "plots") for n in names(entry.get(part, []))}
+
+
+@cache
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("quadrat")
+
+
+def modules(root: Path, stage: str) -> set[str]:
+    module = f"quadrat.stages.{stage}"
+    found = {module, *graph().find_upstream_modules(module)}
+    files = set()
+    for name in found:
+        file = root / "src" / Path(*name.split("."))
+        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        if file.name == "__init__.py" and "import" not in file.read_text(encoding="utf-8"):
+            continue  # a docstring
+        files.add(KINDS.get(name, file.relative_to(root).as_posix()))
+    return files
+
+
+def test_the_stages_are_the_six(pipeline: dict[str, Any]) -> None:
+    assert tuple(pipeline) == STAGES
+    assert {entry["cmd"] for entry in pipeline.values()} == {f"${{run}} {stage}" for stage in STAGES}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_are_the_sections_that_the_function_takes(pipeline: dict[str, Any], stage: str) -> None:
+    taken = set(inspect.signature(function(stage)).parameters)
+    assert taken <= {*Params.model_fields, *PATHS, *RUNS}
+    assert set(pipeline[stage]["params"]) == taken & set(Params.model_fields)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_artefacts_are_the_paths_that_the_function_takes(pipeline: dict[str, Any], stage: str) -> None:
+    taken = {str(PATHS[n]) for n in inspect.signature(function(stage)).parameters if n in PATHS}
+    read = {d for d in names(pipeline[stage]["deps"]) if not d.startswith(("src/", "${"))}
+    assert read | written(pipeline[stage]) == taken
+    earlier = set().union(*(written(pipeline[s]) for s in STAGES[: STAGES.index(stage)]))
+    assert read <= earlier
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_modules_that_the_stage_imports(root: Path, pipeline: dict[str, Any], stage: str) -> None:
+    listed = {d for d in names(pipeline[stage]["deps"]) if d.startswith("src/")}
+    wanted = modules(root, stage)
+    lines = "\n".join(f"      - {file}" for file in sorted(wanted))
+    assert listed == wanted, f"dvc.yaml should list for {stage}:\n{lines}"
+
+
+@pytest.mark.parametrize("stage", ["analyze", "chip", "predict", "eval"])
+def test_stages_that_read_scenes_depend_on_all_that_the_catalog_names(pipeline: dict[str, Any], stage: str) -> None:
+    assert {"${scenes}", "${raw}", "${aoi}"} <= set(names(pipeline[stage]["deps"]))
+
+
+def test_every_module_is_a_dependency_of_some_stage_or_named_here(root: Path) -> None:
+    used = {m for stage in STAGES for m in graph().find_upstream_modules(f"quadrat.stages.{stage}")}
+    rest = {m for m in graph().modules if m not in used and not m.startswith("quadrat.stages")}
+    around = {"quadrat", "quadrat.__main__", "quadrat.cli", "quadrat.params", "quadrat.paths", "quadrat.samples"}
+    assert rest == around | {"quadrat.apply", "quadrat.images", "quadrat.scenes.units", "quadrat.scenes"}
