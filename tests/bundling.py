@@ -12,26 +12,22 @@ from quadrat.chips import Chips, open_chips
 from quadrat.errors import ModelError
 from quadrat.executor import Threads
 from quadrat.inference import Predict
-from quadrat.models import Forest, Inputs, Model, Network, Recipe, Train
+from quadrat.models import Forest, Inputs, Model, Network, Recipe
+from quadrat.params import read_params
 from quadrat.stages.analyze import Analyze, analyze
 from quadrat.stages.bundle import Bundle, bundle
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Eval
 from quadrat.stats import Statistics
-from quadrat.tasks import SemanticSegmentation
 from quadrat.yaml import load
 from tests.ground import BANDS, KINDS, segmentation, write_world
 
+DEFAULT = read_params(Path(__file__).parents[1] / "params.yaml")
+
 FOREST = Forest(kind="forest", trees=5, radius=1, max_depth=6, least_leaf=4, samples=2000)
-NETWORK = Network(
-    kind="network",
-    architecture="unet",
-    encoder="mobilenetv3_small_050",
-    pretrained=False,
-    depth=3,
-    decoder={"decoder_channels": [16, 8, 8]},
-    dropout=0.0,
-)
+SMALL = {"encoder": "mobilenetv3_small_050", "depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}}
+assert isinstance(DEFAULT.model, Network)
+NETWORK = DEFAULT.model.model_copy(update=SMALL)
 
 TASK = segmentation(*KINDS)
 SECTIONS: dict[str, Any] = {
@@ -54,16 +50,7 @@ SECTIONS: dict[str, Any] = {
     "lr": 1e-05,
     "epochs": 2,
     "batch_size": 4,
-    "train": Train.model_validate(
-        {
-            "loss": {"dice": 0.5, "label_smoothing": 0.0, "class_balance": 0.5},
-            "augment": {"turns": True, "gain": 0.1, "offset": 0.1},
-            "weight_decay": 0.01,
-            "warmup": 0.1,
-            "clip": 1.0,
-            "patience": 2,
-        }
-    ),
+    "train": DEFAULT.train,
     "predict": Predict.model_validate(
         {"size": 64, "stride": 32, "layers": {"scores": True, "polygons": "polygons.parquet", "least_pixels": 1}}
     ),
@@ -121,6 +108,3 @@ def _weights(model: Model, inputs: Inputs, training: Chips, validation: Chips) -
         return {name: tensor.numpy() for name, tensor in build(model, TASK, inputs, 0).state_dict().items()}
     recipe = Recipe(3, 1e-3, 1, 4, SECTIONS["train"])
     return model.fit(training, validation, TASK, inputs, recipe, Path("none")).weights
-
-
-__all__ = ["FOREST", "NETWORK", "SECTIONS", "TASK", "SemanticSegmentation", "packed", "prepared", "sections"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.warp import Resampling, reproject
 
 from quadrat.apply import Plan, apply, verify
 from quadrat.bundles import as_npy, write_bundle
@@ -125,16 +127,19 @@ def test_bands_may_lie_in_files_of_their_own(project: Path, tmp_path: Path) -> N
     assert_as_predicted(project, tmp_path / "out" / "T33__x")
 
 
-def test_the_finest_of_several_files_is_the_grid_and_coarser_ones_are_interpolated(project: Path, tmp_path: Path) -> None:
-    fine = np.full((1, 64, 64), 1900, np.uint16)
-    coarse = (np.arange(32)[:, None] * 20 + np.full((32, 32), 1500)).astype(np.uint16)[None]
-    write_raster(tmp_path / "a_B1.tif", coarse, NORTH_UP @ Affine.scale(2))
-    write_raster(tmp_path / "a_B2.tif", fine)
-    write_raster(tmp_path / "a_B3.tif", fine)
-    run(project, tmp_path / "a_{band}.tif", out=tmp_path / "out")
-    with rasterio.open(tmp_path / "out" / "a" / "labels.tif") as file:
-        assert (file.shape, file.transform) == ((64, 64), NORTH_UP)
-        assert (file.read() < 3).all()
+def test_files_of_coarser_bands_are_interpolated_to_the_finest_ones_pixels(project: Path, tmp_path: Path) -> None:
+    fine = pixels(project)
+    write_raster(tmp_path / "a_B1.tif", fine[:1, ::2, ::2], NORTH_UP @ Affine.scale(2), nodata=0)
+    for band, values in zip(BANDS[1:], fine[1:], strict=True):
+        write_raster(tmp_path / f"a_{band}.tif", values[None], nodata=0)
+    with rasterio.open(tmp_path / "a_B1.tif") as file:
+        about = {"src_transform": file.transform, "src_crs": file.crs, "dst_transform": NORTH_UP, "dst_crs": file.crs}
+        expected = fine.copy()
+        reproject(file.read(1), expected[0], resampling=Resampling.bilinear, src_nodata=0, **about)
+    run(project, tmp_path / "a_{band}.tif", written(tmp_path / "b.tif", expected, nodata=0), out=tmp_path / "out")
+    found, wanted = (layer(tmp_path / "out" / name, "scores") for name in ("a", "b"))
+    np.testing.assert_array_equal(found, wanted)
+    assert (found != layer(project / "predictions" / "all", "scores")).any()
 
 
 def test_a_catalog_gives_all_its_scenes(project: Path, tmp_path: Path) -> None:
@@ -251,8 +256,6 @@ def test_no_folder_is_written_twice_and_none_that_holds_something_else(project: 
     assert not (tmp_path / "out").exists()
     run(project, one, out=tmp_path / "out")
     run(project, one, out=tmp_path / "out")  # an earlier output is replaced
-    (tmp_path / "out" / "a" / "labels.qml").touch()
-    run(project, one, out=tmp_path / "out")
     (tmp_path / "out" / "a" / "notes.txt").write_text("mine")
     with pytest.raises(ImageError, match="holds other files") as error:
         run(project, one, out=tmp_path / "out")
@@ -262,7 +265,8 @@ def test_no_folder_is_written_twice_and_none_that_holds_something_else(project: 
 
 def test_the_plan_can_be_changed(project: Path, tmp_path: Path) -> None:
     image = written(tmp_path / "a.tif", pixels(project), nodata=0)
-    run(project, image, out=tmp_path / "out", plan=Plan("onnx", size=48, stride=40, scores=False, polygons="areas.gpkg"))
+    plan = Plan("onnx", size=48, stride=40, scores=False, polygons="areas.gpkg")
+    run(project, image, out=tmp_path / "out", plan=plan)
     assert {p.name for p in (tmp_path / "out" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml", "areas.gpkg"}
     run(project, image, out=tmp_path / "none", plan=Plan("onnx", polygons="", scores=False))
     assert {p.name for p in (tmp_path / "none" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml"}
@@ -280,10 +284,18 @@ def test_a_window_that_doesnt_fit_a_network_is_refused(network: Path, tmp_path: 
 
 def quadrat(cwd: Path, *arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, in a folder that is no project."""
-    code = f"import sys, quadrat.cli\nsys.argv = ['quadrat', *{list(arguments)}]\ntry:\n quadrat.cli.main()\nfinally:\n {script or 'pass'}"
+    code = f"""
+import sys, quadrat.cli
+sys.argv = {["quadrat", *arguments]}
+try:
+    quadrat.cli.main()
+finally:
+    {script or "pass"}
+"""
     source = str(Path(sys.modules["quadrat"].__path__[0]).parent)
     environment = {**os.environ, "PYTHONPATH": source, "COLUMNS": "120"}
-    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 our own words
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("kind", ["project", "network"])
@@ -319,10 +331,11 @@ def test_faults_are_told_in_words(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"bundle.zip"}
 
 
-def test_a_whole_bundle_is_verified_by_both_runtimes(network: Path, tmp_path: Path) -> None:
-    done = quadrat(tmp_path, "verify", str(network / "bundle.zip"))
-    assert done.returncode == 0, done.stderr
-    assert "torch" in done.stderr and "onnx" in done.stderr and "1024 of 1024" in done.stderr  # noqa: PT018 one table
+def test_a_whole_bundle_is_verified_by_both_runtimes(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verify(network / "bundle.zip")
+    told = capsys.readouterr().err
+    for runtime in ("torch", "onnx"):
+        assert re.search(rf"{runtime} +│ [0-9.e-]+ +│ 1024 of 1024", told)
 
 
 def with_scores(project: Path, path: Path, change: Any) -> Path:

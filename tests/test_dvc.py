@@ -99,7 +99,7 @@ def test_stages_that_read_scenes_depend_on_all_that_the_catalog_names(pipeline: 
     assert {"${scenes}", "${raw}", "${aoi}"} <= set(names(pipeline[stage]["deps"]))
 
 
-def test_every_module_is_a_dependency_of_some_stage_or_named_here(root: Path) -> None:
+def test_every_module_is_a_dependency_of_some_stage_or_named_here() -> None:
     used = {m for stage in STAGES for m in graph().find_upstream_modules(f"quadrat.stages.{stage}")}
     rest = {m for m in graph().modules if m not in used and not m.startswith("quadrat.stages")}
     around = {"quadrat", "quadrat.__main__", "quadrat.cli", "quadrat.params", "quadrat.paths", "quadrat.samples"}

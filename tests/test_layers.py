@@ -120,9 +120,8 @@ def test_raster_is_a_cog_on_the_grid(name: str, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"labels.tif", "labels.tif.aux.xml"}
 
 
-def test_class_ids_have_colors_names_and_overviews_that_mix_nothing(tmp_path: Path) -> None:
-    labels = np.zeros((1024, 1024), np.uint8)
-    labels[:, 1::4] = labels[:, 2::4] = labels[:, 3::4] = 2  # a mean would be water
+def test_class_ids_have_colors_and_names(tmp_path: Path) -> None:
+    labels = some_labels((64, 64))
     write_rows(LABELS, grid_of("projected", labels.shape), tmp_path / "labels.tif", labels[None])
     with rasterio.open(tmp_path / "labels.tif") as dataset:
         assert dataset.nodata == IGNORE
@@ -131,8 +130,21 @@ def test_class_ids_have_colors_names_and_overviews_that_mix_nothing(tmp_path: Pa
         assert dataset.descriptions == ("class",)
         assert dataset.tags()["model"] == "abc"
         assert [dataset.tags(1)[f"class_{number}"] for number in range(3)] == [c.name for c in CLASSES]
+
+
+def test_overviews_of_class_ids_take_the_most_frequent(tmp_path: Path) -> None:
+    greys = zip("abc", ("#000000", "#bfbfbf", "#ffffff"), strict=True)  # the mean of 2, 2, 2 and 0 looks like 1
+    classes = tuple(Class.model_validate({"name": name, "color": grey, "from": (name,)}) for name, grey in greys)
+    layer = RasterLayer("labels", "uint8", ("class",), IGNORE, classes=classes)
+    labels = np.full((600, 600), 2, np.uint8)
+    labels[::2, ::2] = 0
+    labels[:, 300:] = IGNORE
+    write_rows(layer, grid_of("projected", labels.shape), tmp_path / "labels.tif", labels[None])
     with rasterio.open(tmp_path / "labels.tif", overview_level=0) as dataset:
-        assert set(np.unique(dataset.read(1))) <= {0, 2}
+        half = dataset.read(1)
+    assert half.shape == (300, 300)
+    assert (half[:, :150] == 2).all()
+    assert (half[:, 150:] == IGNORE).all()
 
 
 def test_gdal_reads_the_class_names(tmp_path: Path) -> None:
@@ -310,6 +322,15 @@ def test_vector_has_the_same_bytes_however_features_come(
         write_features(grid_of("turned", (90, 90)), path, features, cuts)
         written.append(path.read_bytes())
     assert len(set(written)) == 1
+
+
+def test_pages_of_geoparquet_do_not_depend_on_the_pieces(tmp_path: Path) -> None:
+    count = 30_000  # more than a page of 1 MiB
+    row, col = np.divmod(np.arange(count), 200)
+    features = Features("polygons", shapely.box(col, row, col + 1, row + 1), {"pixels": np.ones(count, np.int64)})
+    for name, cuts in (("one", []), ("many", range(777, count, 777))):
+        write_features(grid_of("projected", (150, 200)), tmp_path / name / "polygons.parquet", features, cuts)
+    assert len({path.read_bytes() for path in tmp_path.glob("*/*")}) == 1
 
 
 def test_geopackage_does_not_tell_the_time(tmp_path: Path) -> None:

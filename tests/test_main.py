@@ -27,7 +27,7 @@ def copies(tmp_path: Path) -> tuple[Path, Path]:
 def run(installed: Path, cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m quadrat`` in ``cwd``, with the package of ``installed``."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "QUADRAT_"))}
-    return subprocess.run(  # noqa: S603 our own words only
+    return subprocess.run(
         [sys.executable, *(arguments or ("-m", "quadrat", "train", "--device", "a b"))],
         cwd=cwd,
         env=clean | {"PYTHONPATH": str(installed / "src")} | environment,

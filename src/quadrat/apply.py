@@ -21,8 +21,8 @@ from quadrat.yaml import check
 GSD_TOLERANCE = 1.2
 """Largest ratio of an image's ground sample distance to the training scenes' that draws no warning."""
 
-SIDECARS = (".aux.xml", ".qmd", ".qml")
-"""Endings of the files that lie beside a layer: its classes, and what a viewer leaves."""
+SIDECAR = ".aux.xml"
+"""Ending of the file beside a raster that names its classes."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
     predictor = opened.predictor(plan.runtime)
     for one in found:
         with one.open(inputs) as scene:
-            predict_scene(scene, predictor, task, predict, out / one.id, {}, plan.batch)
+            predict_scene(scene, predictor, task, predict, out / one.id, plan.batch)
 
 
 def verify(bundle: Path) -> None:
@@ -137,10 +137,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _is_layer(name: str, task: Task, predict: Predict) -> bool:
-    for ending in SIDECARS:
-        name = name.removesuffix(ending)
     layers = task.layers(predict.layers.model_copy(update={"scores": True}))
-    return name in {layer.file if isinstance(layer, VectorLayer) else f"{layer.name}.tif" for layer in layers}
+    files = {layer.file if isinstance(layer, VectorLayer) else f"{layer.name}.tif" for layer in layers}
+    return name.removesuffix(SIDECAR) in files
 
 
 def _check(one: Offered, inputs: Inputs, gsd: float, reading: Reading) -> None:

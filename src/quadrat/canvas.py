@@ -104,7 +104,8 @@ def _mirrored(start: int, stop: int, size: int) -> NDArray[np.intp]:
     if size == 1:
         return np.zeros(stop - start, np.intp)
     index = np.abs(np.arange(start, stop)) % (2 * size - 2)
-    return np.minimum(index, 2 * size - 2 - index)
+    mirrored: NDArray[np.intp] = np.minimum(index, 2 * size - 2 - index)
+    return mirrored
 
 
 def taper(size: int) -> NDArray[np.float32]:
@@ -157,7 +158,7 @@ class Blend:
             count = min(bottom - self._top, len(self._weights))
             weights = self._weights[:count]
             covered = weights > 0
-            values = self._sums[:, :count] / np.where(covered, weights, 1)
+            values = (self._sums[:, :count] / np.where(covered, weights, 1)).astype(np.float32, copy=False)
             yield Blended(self._top, self._area.col, values, covered)
             self._shift(count)
 

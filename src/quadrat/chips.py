@@ -1,9 +1,9 @@
 """The chip store: raw pixels and targets in few large ``.npy`` files, and an index that opens in QGIS.
 
-    data/chips/chips.json              bands, class names and chip size
-    data/chips/index.parquet           GeoParquet, a row for each chip
-    data/chips/<scene>/pixels-000.npy  (chip, band, y, x), raw
-    data/chips/<scene>/classes-000.npy (chip, …): the targets by name
+data/chips/chips.json              bands, class names and chip size
+data/chips/index.parquet           GeoParquet, a row for each chip
+data/chips/<scene>/pixels-000.npy  (chip, band, y, x), raw
+data/chips/<scene>/classes-000.npy (chip, …): the targets by name
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import geopandas
 import numpy as np
@@ -43,7 +43,7 @@ class SceneChips:
         self._files: dict[str, _Appended] = {}
         self._open = ExitStack()
 
-    def __enter__(self) -> "SceneChips":
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -94,7 +94,7 @@ class _Appended:
     def __init__(self, path: Path, first: NDArray[Any]) -> None:
         self._path, self._shape, self._dtype, self._count = path, first.shape, first.dtype, 0
 
-    def __enter__(self) -> "_Appended":
+    def __enter__(self) -> Self:
         self._file: IO[bytes] = self._path.open("wb")
         self._header()
         return self
@@ -107,7 +107,7 @@ class _Appended:
         self._file.close()
 
     def append(self, array: NDArray[Any]) -> None:
-        assert array.shape == self._shape and array.dtype == self._dtype
+        assert (array.shape, array.dtype) == (self._shape, self._dtype)
         self._file.write(np.ascontiguousarray(array).data)
         self._count += 1
 

@@ -19,14 +19,16 @@ app = typer.Typer(
 )
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
-Workers = Annotated[int, typer.Option(envvar="QUADRAT_WORKERS", min=1, help="Threads that read. [default: all cores]")]
+Workers = Annotated[
+    int | None, typer.Option(envvar="QUADRAT_WORKERS", min=1, help="Threads that read.", show_default="all cores")
+]
 Batch = Annotated[int, typer.Option(envvar="QUADRAT_BATCH", min=1, help="Windows that go through the model at once.")]
 
 BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
 
 
 @app.command()
-def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = 0) -> None:
+def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
     """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""
     from quadrat.stages.analyze import analyze as stage
 
@@ -34,7 +36,7 @@ def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = 0) -> N
 
 
 @app.command()
-def chip(params: ParamsFile = Path("params.yaml"), workers: Workers = 0) -> None:
+def chip(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
     """Cut train and validation scenes into chips."""
     from quadrat.stages.chip import chip as stage
 
@@ -101,12 +103,14 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     unchecked: Annotated[  # noqa: FBT002 a flag
         bool, typer.Option("--unchecked", help="Take values unlike all that was learnt from.")
     ] = False,
-    scores: Annotated[bool | None, typer.Option(help="Write the classes' scores. [default: as in the bundle]")] = None,
-    polygons: Annotated[
-        str | None, typer.Option(help="File of polygons, '' for none. [default: as in the bundle]")
+    scores: Annotated[
+        bool | None, typer.Option(help="Write the classes' scores.", show_default="as in the bundle")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Side of a window, px. [default: as in the bundle]")] = None,
-    stride: Annotated[int | None, typer.Option(help="Px between windows. [default: as in the bundle]")] = None,
+    polygons: Annotated[
+        str | None, typer.Option(help="File of polygons, '' for none.", show_default="as in the bundle")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of a window, px.", show_default="as in the bundle")] = None,
+    stride: Annotated[int | None, typer.Option(help="Px between windows.", show_default="as in the bundle")] = None,
     batch: Batch = 8,
 ) -> None:
     """Predict new images with a bundle alone."""
@@ -134,15 +138,15 @@ def main() -> None:
     app()
 
 
-def _run(stage: Callable[..., None], params: Path, workers: int = 0, **options: Any) -> None:
+def _run(stage: Callable[..., None], params: Path, workers: int | None = None, **options: Any) -> None:
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and where it runs."""
     from quadrat.executor import Threads, cores
     from quadrat.params import read_params
-    from quadrat.paths import PATHS
+    from quadrat.paths import CHECKPOINTS, PATHS
 
     with _told():
         sections = dict(read_params(params))
-        here = {"executor": Threads(workers or cores()), **options}
+        here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
         stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
 
 

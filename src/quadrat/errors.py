@@ -1,17 +1,17 @@
 """What can go wrong, said so that the user can mend it.
 
-    QuadratError
-    ├── ParamsError     params.yaml: an unknown key, a wrong type, a value out of range
-    ├── CatalogError    scenes.yaml: the same, and scenes that contradict each other
-    ├── ImageError      an image: missing, corrupt, without a band, on another grid than declared
-    ├── LabelError      labels: missing, unreadable, off the image, of a class the task does not know
-    ├── AOIError        an area of interest: missing, unreadable, off the image, empty
-    ├── ChipError       the chip store: missing, incomplete, made for another task or other bands
-    ├── ModelError      a model folder: missing, incomplete, or it does not fit the image
-    ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
-    ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
-    ├── OverlapError    train and held-out areas share ground
-    └── SampleError     sample data that can't be fetched or is not what it should be
+QuadratError
+├── ParamsError     params.yaml: an unknown key, a wrong type, a value out of range
+├── CatalogError    scenes.yaml: the same, and scenes that contradict each other
+├── ImageError      an image: missing, corrupt, without a band, on another grid than declared
+├── LabelError      labels: missing, unreadable, off the image, of a class the task does not know
+├── AOIError        an area of interest: missing, unreadable, off the image, empty
+├── ChipError       the chip store: missing, incomplete, made for another task or other bands
+├── ModelError      a model folder: missing, incomplete, or it does not fit the image
+├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
+├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
+├── OverlapError    train and held-out areas share ground
+└── SampleError     sample data that can't be fetched or is not what it should be
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,37 +53,46 @@ def cores() -> int:
 
 def ahead(items: Iterable[Item], depth: int = 16) -> Iterator[Item]:
     """Give ``items``, made in a thread of their own up to ``depth`` items ahead of who takes them."""
-    ready: Queue[tuple[Item | None, BaseException | None]] = Queue(depth)
-    stop = Event()
-    end = StopIteration()
-
-    def put(item: Item | None, outcome: BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put((item, outcome), timeout=0.1)
-            except Full:
-                continue
-
-    def make() -> None:
-        try:
-            for item in items:
-                put(item, None)
-                if stop.is_set():
-                    return
-            put(None, end)
-        except BaseException as error:  # noqa: BLE001 (raised again where the items are taken)
-            put(None, error)
-
-    thread = Thread(target=make, daemon=True)
+    made = _Made[Item](depth)
+    thread = Thread(target=made.fill, args=(items,), daemon=True)
     thread.start()
     try:
-        while True:
-            item, outcome = ready.get()
-            if outcome is end:
-                return
-            if outcome is not None:
-                raise outcome
-            yield cast("Item", item)
+        yield from made.taken()
     finally:
-        stop.set()
+        made.stop.set()
         thread.join()
+
+
+class _Made(Generic[Item]):
+    """Items on their way from one thread to another, and how they ended."""
+
+    def __init__(self, depth: int) -> None:
+        self.stop = Event()
+        self._ready: Queue[tuple[list[Item], BaseException | None]] = Queue(depth)
+
+    def fill(self, items: Iterable[Item]) -> None:
+        try:
+            for item in items:
+                self._put([item], None)
+                if self.stop.is_set():
+                    return
+            self._put([], None)
+        except BaseException as error:  # noqa: BLE001 (raised again where the items are taken)
+            self._put([], error)
+
+    def taken(self) -> Iterator[Item]:
+        while True:
+            items, error = self._ready.get()
+            if error is not None:
+                raise error
+            if not items:
+                return
+            yield from items
+
+    def _put(self, items: list[Item], error: BaseException | None) -> None:
+        while not self.stop.is_set():
+            try:
+                self._ready.put((items, error), timeout=0.1)
+            except Full:
+                continue
+            return

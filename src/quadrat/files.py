@@ -1,7 +1,6 @@
 """Files that are whole or not there."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ def replaced(path: Path) -> Iterator[Path]:
         yield part
         if path.is_dir():
             _remove(path)
-        os.replace(part, path)
+        part.replace(path)
     except BaseException:
         _remove(part)
         raise

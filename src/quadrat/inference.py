@@ -1,6 +1,6 @@
 """From an open scene and a predictor to the scene's layers: streamed, in bounded memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -41,7 +41,7 @@ class Predict(Section):
 
 
 def predict_scene(
-    scene: OpenScene, predictor: Predictor, task: Task, predict: Predict, folder: Path, tags: Mapping[str, str], batch: int
+    scene: OpenScene, predictor: Predictor, task: Task, predict: Predict, folder: Path, batch: int
 ) -> None:
     """Write the layers of what counts of ``scene`` to ``folder``, whole or not at all.
 
@@ -53,7 +53,7 @@ def predict_scene(
     with replaced(folder) as part, ExitStack() as writers:
         part.mkdir()
         writer = {
-            layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))
+            layer.name: writers.enter_context(writer_for(layer, scene.grid, part, {}))
             for layer in task.layers(predict.layers)
         }
         wanted = ahead(_wanted(scene, windows))

@@ -20,3 +20,6 @@ PATHS: dict[str, Path] = {
     "pictures": Path("metrics/pictures"),
     "bundle_file": Path("models/bundle.zip"),
 }
+
+CHECKPOINTS = Path("models/.checkpoints")
+"""What an interrupted training goes on from; DVC knows nothing of it."""

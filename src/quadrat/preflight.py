@@ -81,7 +81,9 @@ def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], names: S
                 mend="check 'nodata' in the catalog, and that each band has data there",
             )
     by_split = {
-        split: sum(c.class_pixels for s, c in zip(surveys, censuses, strict=True) if s.scene.split == split)
+        split: np.sum(
+            [c.class_pixels for s, c in zip(surveys, censuses, strict=True) if s.scene.split == split], axis=0
+        )
         for split in dict.fromkeys(s.scene.split for s in surveys)
     }
     missing = [name for name, pixels in zip(names, by_split["train"], strict=True) if not pixels]
@@ -166,7 +168,8 @@ def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
         return other.ground
     side = abs(other.grid.transform.determinant) ** 0.5
     dense = shapely.segmentize(other.ground, 64 * side)  # straight in one CRS is bent in another
-    return geopandas.GeoSeries([dense], crs=other.grid.crs).to_crs(one.grid.crs).iloc[0]
+    moved: BaseGeometry = geopandas.GeoSeries([dense], crs=other.grid.crs).to_crs(one.grid.crs).iloc[0]
+    return moved
 
 
 def _mixed_crs(surveys: Sequence[Survey]) -> Iterator[str]:

@@ -43,7 +43,9 @@ class Meter:
         """Count ``count`` more; ``note`` is said beside it until the next."""
         self._done += count
         if self._bar:
-            self._bar.update(self._task, advance=count, **({"note": note} if note else {}))
+            self._bar.update(self._task, advance=count)
+            if note:
+                self._bar.update(self._task, note=note)
             return
         now = time.monotonic()
         if now - self._last >= LINE_EVERY and 0 < self._done < self._total:

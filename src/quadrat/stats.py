@@ -111,9 +111,9 @@ def _tally(values: NDArray[Any], dtype: np.dtype[Any]) -> Tally:
         total, squares = sum(n * v for n, v in pairs), sum(n * v * v for n, v in pairs)
         return Tally(dtype, values.size, total, squares, low, high, bins)
     wide = values.astype(np.float64)
-    total = float(wide.sum())
-    squares = float(np.square(wide - total / wide.size).sum())
-    return Tally(dtype, values.size, total, squares, low, high, np.bincount(_keys(values), minlength=BINS))
+    spread = np.square(wide - wide.sum() / wide.size)
+    bins = np.bincount(_keys(values), minlength=BINS)
+    return Tally(dtype, values.size, float(wide.sum()), float(spread.sum()), low, high, bins)
 
 
 def _lowest(dtype: np.dtype[Any]) -> int:

@@ -44,7 +44,7 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
             f"{_key(first['loc']) or 'the file'}: {_message(first)}" + "".join(f"\n  also {line}" for line in further),
             file=path,
             got=_shown(first.get("input")),
-            mend=_nearest(first, content, section),
+            mend=_nearest(first, section),
         ) from cause
 
 
@@ -63,7 +63,7 @@ def _shown(value: object) -> str | None:
     return text if len(text) <= 200 else text[:200] + " …"
 
 
-def _nearest(fault: Any, content: Any, section: type[BaseModel]) -> str | None:
+def _nearest(fault: Any, section: type[BaseModel]) -> str | None:
     if fault["type"] != "extra_forbidden":
         return None
     *parents, wrong = fault["loc"]

@@ -274,6 +274,17 @@ def test_features_of_floats_in_onnx_are_the_same_to_the_bit() -> None:
     np.testing.assert_array_equal(session.run([table], {"pixels": pixels})[0], expected)
 
 
+def test_sums_in_onnx_are_ordered_so_that_few_parts_are_in_memory_at_once() -> None:
+    """Runtimes that go depth first take the operand first that was made last: it must be the sum so far."""
+    model, held, inputs = kind(trees=30), chips(), inputs_of("uint16", 0.0, 0.0, 0.0)
+    learnt, task = fitted(model, held, inputs)
+    nodes = onnx.load_from_string(model.onnx(learnt.weights, task, inputs)).graph.node
+    made = {node.output[0]: number for number, node in enumerate(nodes)}
+    sums = [node for node in nodes if node.op_type == "Add" and nodes[made[node.input[0]]].op_type == "Add"]
+    assert len(sums) == 28 + 2 * 2 * 3
+    assert all(made[node.input[1]] < made[node.input[0]] for node in sums)
+
+
 def test_onnx_of_nodata_beyond_float32() -> None:
     low = float(np.finfo(np.float64).min)
     model, held, inputs = kind(), chips("float64", 1), inputs_of("float64", low)

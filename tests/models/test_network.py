@@ -24,15 +24,17 @@ from quadrat.stats import BandStatistics
 from tests.ground import segmentation
 
 TASK = segmentation("a", "b", "c")
-NETWORK = Network(
-    kind="network", architecture="unet", encoder="resnet10t", pretrained=False, depth=3, decoder={"decoder_channels": [16, 8, 8]}, dropout=0.1
-)  # fmt: skip
+SMALL = {"kind": "network", "encoder": "resnet10t", "pretrained": False}
+NETWORK = Network.model_validate(
+    {**SMALL, "architecture": "unet", "depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}, "dropout": 0.1}
+)
 TRAIN = {
     "loss": {"dice": 0.5, "label_smoothing": 0.05, "class_balance": 0.5},
     "augment": {"turns": True, "gain": 0.05, "offset": 0.05},
     "weight_decay": 0.01,
     "warmup": 0.1,
     "clip": 1.0,
+    "average": 0.5,
     "patience": 10,
 }
 
@@ -54,7 +56,7 @@ class Memory:
     def read(self, indices: NDArray[np.intp]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         return self.pixels[indices], {"classes": self.classes[indices]}
 
-    def class_pixels(self, names: object) -> NDArray[np.int64]:
+    def class_pixels(self, _: object) -> NDArray[np.int64]:
         return np.bincount(self.classes.ravel(), minlength=256)[:3]
 
 
@@ -129,7 +131,7 @@ def test_the_normaliser_takes_raw_values_and_makes_nothing_of_nodata() -> None:
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_every_architecture_takes_any_bands(architecture: str) -> None:
-    network = Network(kind="network", architecture=architecture, encoder="resnet10t", pretrained=False, depth=5, decoder={}, dropout=0.0)  # type: ignore[arg-type]  # fmt: skip
+    network = Network.model_validate({**SMALL, "architecture": architecture, "depth": 5, "decoder": {}, "dropout": 0.0})
     scores = build(network, TASK, inputs(), seed=0).eval()(torch.rand(1, 3, 64, 64))
     assert scores.shape == (1, 3, 64, 64)
 
@@ -145,12 +147,15 @@ def test_turning_is_one_of_eight_symmetries_alike_for_pixels_and_targets() -> No
     assert seen == set(range(8))
 
 
-def test_jitter_is_one_factor_and_summand_a_chip() -> None:
+def test_jitter_is_one_factor_and_summand_a_band_of_a_chip() -> None:
     chips = torch.rand(6, 3, 4, 4)
     moved = jittered(chips, 0.1, 0.2, torch.Generator().manual_seed(0))
-    for chip, other in zip(chips, moved, strict=True):
-        fit_ = np.polyfit(chip.flatten(), other.flatten(), 1)
-        np.testing.assert_allclose(np.polyval(fit_, chip.flatten()), other.flatten(), atol=1e-5)
+    lines = set()
+    for band, other in zip(chips.flatten(0, 1), moved.flatten(0, 1), strict=True):
+        line = np.polyfit(band.flatten(), other.flatten(), 1)
+        np.testing.assert_allclose(np.polyval(line, band.flatten()), other.flatten(), atol=1e-5)
+        lines.add(tuple(line))
+    assert len(lines) == 18
     torch.testing.assert_close(jittered(chips, 0.0, 0.0, torch.Generator()), chips)
 
 

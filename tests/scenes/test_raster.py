@@ -12,7 +12,7 @@ from rasterio.warp import reproject
 
 from quadrat.errors import ImageError
 from quadrat.scenes.raster import Image, Source
-from quadrat.windows import Window, strips, whole
+from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, opened, write_raster
 
 

@@ -27,9 +27,7 @@ MEANINGS = st.tuples(st.sampled_from([1.0, 1e-4, 2e-5, 0.5]), st.sampled_from([0
 def test_a_value_means_the_same_before_and_after(
     one: tuple[float, float], other: tuple[float, float], raw: list[int]
 ) -> None:
-    stored, learnt = (
-        band(dtype="float32", scale=scale, offset=offset, nodata=None) for scale, offset in (one, other)
-    )
+    stored, learnt = (band(dtype="float32", scale=scale, offset=offset, nodata=None) for scale, offset in (one, other))
     values = np.array(raw, np.float64)
     converted, known = in_units(values, stored, learnt)
     assert known.all()
@@ -73,7 +71,7 @@ def test_an_image_is_read_in_the_models_units(tmp_path: Path) -> None:
     with InUnits(image(path, ("a", "b"), **about), learnt) as raster:
         strip = raster.read(Window(2, 3, 10, 20))
         values, valid = raster.overview(20)
-    expected = np.stack([pixels[0], np.rint(pixels[1] / 2)])
+    expected = np.stack([pixels[0], pixels[1] / 2])
     expected[0, :5] = 0
     np.testing.assert_array_equal(strip.values, expected[:, 2:12, 3:23])
     np.testing.assert_array_equal(strip.valid, np.broadcast_to(np.arange(2, 12)[:, None] >= 5, (10, 20)))

@@ -34,7 +34,7 @@ def test_labels_in_another_crs_fall_on_the_same_pixels(tmp_path: Path, to_crs: s
     path = write_areas(tmp_path / f"l.{ending}", areas, {"kind": ["forest", "lake"]}, to_crs=to_crs)
     opened = labels(path).open(GRID, ALIASES, "s")
     expected = rasterize([(areas[0], 0), (areas[1], 1)], GRID.shape, fill=255, transform=NORTH_UP, dtype="uint8")
-    np.testing.assert_array_equal(opened.class_ids(GRID.area, False), expected)
+    np.testing.assert_array_equal(opened.class_ids(GRID.area, all_touched=False), expected)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,9 @@ def test_south_up_and_rotated_grids(tmp_path: Path, transform: Affine) -> None:
     path = write_areas(tmp_path / "l.gpkg", [Polygon([transform @ c for c in corners])], {"kind": ["lake"]})
     expected = np.full((30, 30), 255)
     expected[6:19, 4:22] = 1
-    np.testing.assert_array_equal(labels(path).open(grid, ALIASES, "s").class_ids(whole((30, 30)), False), expected)
+    np.testing.assert_array_equal(
+        labels(path).open(grid, ALIASES, "s").class_ids(whole((30, 30)), all_touched=False), expected
+    )
 
 
 @given(st.data())
@@ -72,7 +74,7 @@ def test_any_window_shows_the_part_of_the_whole(tmp_path_factory: pytest.TempPat
     )
     row, col = data.draw(st.integers(0, 35)), data.draw(st.integers(0, 45))
     window = Window(row, col, data.draw(st.integers(1, 40 - row)), data.draw(st.integers(1, 50 - col)))
-    found = opened.class_ids(window, touched)
+    found = opened.class_ids(window, all_touched=touched)
     np.testing.assert_array_equal(found, expected[row + 30 : window.bottom + 30, col + 30 : window.right + 30])
 
 
@@ -117,13 +119,13 @@ def test_one_with_and_one_without_a_crs_is_an_error(tmp_path: Path) -> None:
     opened = labels(path).open(bare, ALIASES, "s")  # pixel coordinates
     expected = np.full((12, 12), 255)
     expected[:9, :9] = 1
-    np.testing.assert_array_equal(opened.class_ids(bare.area, False), expected)
+    np.testing.assert_array_equal(opened.class_ids(bare.area, all_touched=False), expected)
 
 
 def test_self_crossing_polygons_keep_their_area(tmp_path: Path) -> None:
     bow = Polygon([NORTH_UP @ c for c in [(0, 0), (20, 20), (20, 0), (0, 20)]])
     opened = labels(write_areas(tmp_path / "l.gpkg", [bow], {"kind": ["lake"]})).open(GRID, ALIASES, "s")
-    assert (opened.class_ids(GRID.area, False) == 1).sum() == pytest.approx(200, abs=25)
+    assert (opened.class_ids(GRID.area, all_touched=False) == 1).sum() == pytest.approx(200, abs=25)
 
 
 def test_features_without_geometry_are_named(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_features_without_geometry_are_named(tmp_path: Path) -> None:
 def test_holes_are_unlabelled(tmp_path: Path) -> None:
     ring = pixel_box(5, 5, 25, 25).difference(pixel_box(10, 10, 15, 15))
     path = write_areas(tmp_path / "l.gpkg", [ring], {"kind": ["lake"]})
-    found = labels(path).open(GRID, ALIASES, "s").class_ids(GRID.area, False)
+    found = labels(path).open(GRID, ALIASES, "s").class_ids(GRID.area, all_touched=False)
     assert (found[10:15, 10:15] == 255).all()
     assert (found == 1).sum() == 400 - 25
 

@@ -24,7 +24,9 @@ OUTPUTS = {
 }
 
 
-def run(catalog: Path, out: Path, workers: int = 2, bands: tuple[str, ...] = BANDS, kinds: tuple[str, ...] = KINDS) -> Path:
+def run(
+    catalog: Path, out: Path, workers: int = 2, bands: tuple[str, ...] = BANDS, kinds: tuple[str, ...] = KINDS
+) -> Path:
     analyze(
         scenes=catalog,
         task=segmentation(*kinds),

@@ -116,7 +116,12 @@ def test_nodata_is_never_a_target(tmp_path: Path) -> None:
 
 def test_a_scene_smaller_than_a_chip(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
-    chips = open_chips(run(catalog, tmp_path / "chips", size=256, windows={"kind": "sliding", "stride": 256, "padding": 0}), "train", KINDS, BANDS)
+    chips = open_chips(
+        run(catalog, tmp_path / "chips", size=256, windows={"kind": "sliding", "stride": 256, "padding": 0}),
+        "train",
+        KINDS,
+        BANDS,
+    )
     assert len(chips) == 1
     assert chips.class_pixels(KINDS).sum() == 110 * 120
 

@@ -1,19 +1,29 @@
 """What predict writes for a scene: a cloud-optimised GeoTIFF or a vector file for each layer."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, Protocol
 
 from quadrat.layers.raster import RasterWriter
 from quadrat.layers.vector import VectorWriter
 from quadrat.scenes.grid import Grid
 from quadrat.tasks.task import RasterLayer, VectorLayer
 
-__all__ = ["RasterWriter", "VectorWriter", "writer_for"]
+__all__ = ["LayerWriter", "RasterWriter", "VectorWriter", "writer_for"]
+
+
+class LayerWriter(Protocol):
+    """Takes the pieces of one layer: ``Rows`` of a raster, ``Features`` of a vector layer."""
+
+    def write(self, piece: Any, /) -> None:
+        """Write a piece."""
+        ...
 
 
 def writer_for(
     layer: RasterLayer | VectorLayer, grid: Grid, folder: Path, tags: Mapping[str, str]
-) -> RasterWriter | VectorWriter:
+) -> AbstractContextManager[LayerWriter]:
     """Return what writes ``layer`` to ``folder``; raise ParamsError for an ending that stands for no format."""
     match layer:
         case RasterLayer():

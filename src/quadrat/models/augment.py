@@ -25,6 +25,6 @@ def turn(array: Tensor, symmetry: int) -> Tensor:
 
 
 def jittered(normalised: Tensor, gain: float, offset: float, generator: Generator) -> Tensor:
-    """Return (chip, band, y, x) × (1 + a) + b, with a and b drawn for each chip from N(0, gain²) and N(0, offset²)."""
-    factor, summand = torch.randn(2, len(normalised), 1, 1, 1, generator=generator).to(normalised.device)
-    return normalised * (1 + gain * factor) + offset * summand
+    """Return (chip, band, y, x) × (1 + a) + b, a and b drawn for each chip and band from N(0, gain²), N(0, offset²)."""
+    drawn = torch.randn(2, *normalised.shape[:2], 1, 1, generator=generator).to(normalised.device)
+    return normalised * (1 + gain * drawn[0]) + offset * drawn[1]

@@ -1,11 +1,12 @@
 """How a network learns: the loop, the batches, and what resuming needs."""
 
+import copy
 import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -40,8 +41,12 @@ def fit(
     depends on the seed and the epoch alone. ``checkpoint`` is Lightning's, read with ``weights_only``.
     """
     learner = Learner(network, task, recipe, training.class_pixels(task.names))
-    best = ModelCheckpoint(checkpoint, "best", monitor=MONITOR, mode="max", save_weights_only=True, enable_version_counter=False)
-    last = ModelCheckpoint(checkpoint, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False)
+    best = ModelCheckpoint(
+        checkpoint, "best", monitor=MONITOR, mode="max", save_weights_only=True, enable_version_counter=False
+    )
+    last = ModelCheckpoint(
+        checkpoint, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
+    )
     stop = EarlyStopping(MONITOR, mode="max", patience=recipe.train.patience)
     order = Order(len(training), recipe.batch_size, recipe.seed, lambda: trainer.current_epoch)
     learn = _loader(training, order)
@@ -65,7 +70,8 @@ def fit(
         resumed = checkpoint / "last.ckpt"
         trainer.fit(learner, learn, check, ckpt_path=resumed if resumed.exists() else None, weights_only=True)
     state = torch.load(checkpoint / "best.ckpt", weights_only=True)["state_dict"]
-    weights = {name.removeprefix("network."): tensor.cpu().numpy() for name, tensor in state.items()}
+    mean = {n.removeprefix("average."): t for n, t in state.items() if n.startswith("average.")}
+    weights = {name: tensor.cpu().numpy() for name, tensor in mean.items()}
     return Fitted(weights, _best(learner.history), learner.history)
 
 
@@ -76,10 +82,13 @@ class Learner(lightning.LightningModule):
         """Learn ``task`` with ``network``; ``class_pixels`` (K,) are those of the training chips."""
         super().__init__()
         self.network = network
+        self.average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
         self.history: list[dict[str, float | int | None]] = []
         self._task, self._recipe = task, recipe
         self._shares = (class_pixels / class_pixels.sum()).tolist()
         self._losses: list[Tensor] = []
+        self._validation_losses: list[Tensor] = []
+        self._counts = task.no_counts()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch: raw pixels (chip, band, y, x) and targets (chip, …) by name."""
@@ -97,12 +106,22 @@ class Learner(lightning.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count what the batch's chips show, and their loss."""
         raw, target = batch
-        logits = self.network(raw)
+        logits = self.average(raw)
         loss = self._task.loss(self._recipe.train.loss, logits, target, self._shares)
         outputs = {name: values.float().cpu().numpy() for name, values in self._task.activate(logits).items()}
         truth = {name: values.cpu().numpy() for name, values in target.items()}
         self._counts = self._counts + self._task.chip_counts(truth, outputs)
         self._validation_losses.append(loss)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Move the running mean of the weights on; at first it forgets faster, for it began at random weights."""
+        kept = min(self._recipe.train.average, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(value, 1 - kept)
+                else:
+                    mean.copy_(value)
 
     def on_train_epoch_start(self) -> None:
         """Seed all that is drawn in this epoch."""
@@ -114,7 +133,7 @@ class Learner(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Count from nothing."""
         self._counts = self._task.no_counts()
-        self._validation_losses: list[Tensor] = []
+        self._validation_losses = []
 
     def on_validation_epoch_end(self) -> None:
         """Add the epoch to the history."""
@@ -133,7 +152,10 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW, its rate rising over the warm-up, then falling along a cosine (Loshchilov & Hutter 2017)."""
         recipe = self._recipe
-        optimizer = torch.optim.AdamW(self.network.parameters(), recipe.lr, weight_decay=recipe.train.weight_decay)
+        weights = [p for p in self.network.parameters() if p.ndim > 1]
+        rest = [p for p in self.network.parameters() if p.ndim <= 1]  # biases and scales are not decayed
+        groups = [{"params": weights, "weight_decay": recipe.train.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, recipe.lr)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = max(1, round(recipe.train.warmup * steps))
 
@@ -198,7 +220,7 @@ class Shown(Callback):
         """Show on ``meter``."""
         self._meter, self._note = meter, ""
 
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Count what an earlier run has done."""
         self._meter.advance(trainer.global_step)
 
@@ -206,9 +228,9 @@ class Shown(Callback):
         """Count a step."""
         self._meter.advance(1, self._note)
 
-    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Note the epoch's metrics."""
-        newest = module.history[-1]  # type: ignore[union-attr, operator, index]
+        newest = cast("Learner", pl_module).history[-1]
         shown = [f"{name.replace('_', ' ')} {newest[name]:.3f}" for name in ("train_loss", MONITOR) if newest[name]]
         self._note = f"epoch {newest['epoch']}: {', '.join(shown)}"
 

@@ -1,6 +1,6 @@
 """A forest as an ONNX graph: the features, trees and votes of ``quadrat.models.forest``, operator by operator."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,10 @@ def graph(weights: Mapping[str, NDArray[Any]], inputs: Inputs, radius: int, clas
     build = _Builder()
     described = _features(build, inputs, radius)
     table = build("Reshape", build("Transpose", described, perm=[0, 2, 3, 1]), build.ints(-1, 2 * bands))
-    total = ""
-    for first, last in pairwise(weights["roots"]):
-        tree = {name: weights[name][first:last] for name in ("left", "right", "feature", "threshold")}
-        cast = build("TreeEnsembleRegressor", table, domain="ai.onnx.ml", **_tree(tree, weights["votes"]))
-        total = build("Add", total, cast) if total else cast
+    total = build.sum(
+        build("TreeEnsembleRegressor", table, domain="ai.onnx.ml", **_tree(weights, slice(first, last)))
+        for first, last in pairwise(weights["roots"])
+    )
     shares = build("Div", total, build.constant(np.float32(votes)))
     chip, plane = build("Shape", "pixels", end=1), build("Shape", "pixels", start=2)
     rows = build("Reshape", shares, build("Concat", chip, plane, build.ints(classes), axis=0))
@@ -54,17 +53,16 @@ def _features(build: "_Builder", inputs: Inputs, radius: int) -> str:
 def _sum(build: "_Builder", values: str, radius: int) -> str:
     values = build("Pad", values, build.ints(0, 0, radius, radius, 0, 0, radius, radius))
     for axis in (3, 2):
-        total = ""
-        for k in range(2 * radius + 1):
-            end = k - 2 * radius or np.iinfo(np.int64).max
-            shifted = build("Slice", values, build.ints(k), build.ints(end), build.ints(axis))
-            total = build("Add", total, shifted) if total else shifted
-        values = total
+        spans = [(k, k - 2 * radius or np.iinfo(np.int64).max) for k in range(2 * radius + 1)]
+        shifted = (build("Slice", values, build.ints(k), build.ints(end), build.ints(axis)) for k, end in spans)
+        values = build.sum(shifted)
     return values
 
 
-def _tree(tree: Mapping[str, NDArray[Any]], votes: NDArray[np.int32]) -> dict[str, Any]:
+def _tree(weights: Mapping[str, NDArray[Any]], nodes: slice) -> dict[str, Any]:
     """Return the attributes of TreeEnsembleRegressor for one tree, and the votes of its leaves that aren't 0."""
+    tree = {name: weights[name][nodes] for name in ("left", "right", "feature", "threshold")}
+    votes = weights["votes"]
     leaf = tree["left"] < 0
     rows, voted = np.nonzero(votes[-1 - tree["feature"][leaf]])
     leaves = np.flatnonzero(leaf)[rows]
@@ -105,6 +103,18 @@ class _Builder:
 
     def ints(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
+
+    def sum(self, parts: Iterator[str]) -> str:
+        """Add up ``parts`` in their order, each made one step ahead.
+
+        A runtime that goes through the graph depth first, operands that were made last first, so has few of them in
+        memory at a time; were each made just before it is added, all of them.
+        """
+        total, part = next(parts), next(parts, None)
+        while part:
+            following = next(parts, None)
+            total, part = self("Add", total, part), following
+        return total
 
     def serialised(self, bands: int, classes: int) -> bytes:
         given, made = (

@@ -60,9 +60,9 @@ class Augment(Section):
     turns: bool
     """Turn and mirror: one of the eight symmetries of the square."""
     gain: float = Field(ge=0)
-    """Standard deviation of a factor, and"""
+    """Standard deviation of the share by which a chip's band, normalised, is made stronger or weaker."""
     offset: float = Field(ge=0)
-    """of a summand, drawn for each chip and applied to all normalised bands alike."""
+    """Standard deviation of what is added to a chip's band, normalised."""
 
 
 class Train(Section):
@@ -75,6 +75,8 @@ class Train(Section):
     """Share of all steps in which the learning rate rises to ``lr``; then it falls to 0 along a cosine."""
     clip: float = Field(gt=0)
     """Largest norm of the gradient."""
+    average: float = Field(ge=0, lt=1)
+    """Share of itself that the running mean of the weights keeps at each step; it is what is validated and stored."""
     patience: int = Field(ge=1)
     """Epochs without a better validation metric after which training ends."""
 

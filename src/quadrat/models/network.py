@@ -89,7 +89,7 @@ class Network(Model):
             torch.onnx.export(
                 network,
                 (example,),
-                written,
+                written,  # type: ignore[arg-type]  # its stubs lack what it takes
                 input_names=["pixels"],
                 output_names=names,
                 dynamic_axes=dict.fromkeys(["pixels", *names], axes),

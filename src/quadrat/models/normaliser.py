@@ -7,9 +7,12 @@ from torch import Tensor, nn
 
 from quadrat.models.model import Inputs
 
+CLIP = 5.0
+"""Normalised values further from the mean than this, in standard deviations, are taken for this: clouds and glints."""
+
 
 class Normalised(nn.Module):
-    """A network behind its normaliser: (raw - mean) / std by band; 0, the mean, where there is no value."""
+    """A network behind its normaliser: (raw - mean) / std by band, clipped; 0, the mean, where there is no value."""
 
     mean: Tensor
     std: Tensor
@@ -24,9 +27,9 @@ class Normalised(nn.Module):
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Return (chip, band, y, x) in standard deviations from the mean."""
+        """Return (chip, band, y, x) in standard deviations from the mean, from -CLIP to CLIP."""
         valid = (raw == raw) & (raw != self.nodata)  # noqa: PLR0124 (NaN alone differs from itself)
-        return torch.where(valid, (raw - self.mean) / self.std, 0.0)
+        return torch.where(valid, (raw - self.mean) / self.std, 0.0).clamp(-CLIP, CLIP)
 
     def forward(self, raw: Tensor) -> Tensor:
         """Return the body's logits of raw pixels."""

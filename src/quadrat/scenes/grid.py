@@ -35,8 +35,9 @@ class Grid:
             return 1.0
         if self.crs.is_geographic:
             _, latitude = self.transform @ (self.shape[1] / 2, self.shape[0] / 2)
-            metres_per_degree = math.radians(1) * CRS.from_user_input(self.crs).ellipsoid.semi_major_metre
-            return side * metres_per_degree * math.sqrt(math.cos(math.radians(latitude)))
+            globe = CRS.from_user_input(self.crs).get_geod()
+            radius = 6_378_137.0 if globe is None else globe.a
+            return side * math.radians(1) * radius * math.sqrt(math.cos(math.radians(latitude)))
         return side * float(self.crs.linear_units_factor[1])
 
     def window_transform(self, window: Window) -> Affine:

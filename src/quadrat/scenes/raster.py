@@ -171,7 +171,8 @@ class Raster:
         lazy = indexing.LazilyIndexedArray(_LazyPixels(self))
         array = xarray.DataArray(xarray.Variable(("band", "y", "x"), lazy), coords=coords)
         array = array.rio.write_transform(transform)
-        return array if self.grid.crs is None else array.rio.write_crs(self.grid.crs)
+        placed: xarray.DataArray = array if self.grid.crs is None else array.rio.write_crs(self.grid.crs)
+        return placed
 
     def _grid(self, image: Image) -> Grid:
         source = next(source for source in image.sources if image.grid in source.bands)
@@ -272,9 +273,11 @@ class _LazyPixels(BackendArray):
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         rows, cols = (np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape[1:], key[1:], strict=True))
         if not (rows.size and cols.size):
-            return np.empty(self.shape, self.dtype)[key]
+            nothing: NDArray[Any] = np.empty(self.shape, self.dtype)[key]
+            return nothing
         top, left = int(rows.min()), int(cols.min())
         window = Window(top, left, int(rows.max()) + 1 - top, int(cols.max()) + 1 - left)
         picked = self._raster.read(window).values[:, rows - top][:, :, cols - left]
         singles = tuple(0 if isinstance(k, int) else slice(None) for k in key[1:])
-        return picked[(key[0], *singles)]
+        part: NDArray[Any] = picked[(key[0], *singles)]
+        return part

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.canvas import Cut, cut, reach
-from quadrat.errors import QuadratError
+from quadrat.errors import LabelError, QuadratError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.raster import Image, Raster
 from quadrat.scenes.vector import AOI, Labels, LabelSource, open_aoi
@@ -55,6 +55,12 @@ class OpenScene:
     def grid(self) -> Grid:
         """The grid of all that the scene holds."""
         return self.raster.grid
+
+    def needed_labels(self) -> Labels:
+        """Return the labels; raise LabelError where the scene has none."""
+        if self.labels is None:
+            raise LabelError("the scene has no labels", self.id, mend="give it labels in the catalog")
+        return self.labels
 
     @property
     def area(self) -> Window:

@@ -91,9 +91,10 @@ class Labels:
         """Index the areas."""
         object.__setattr__(self, "_tree", shapely.STRtree(self.geometry))
 
-    def class_ids(self, window: Window, all_touched: bool) -> NDArray[np.uint8]:
+    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
         """Return (y, x) class ids, 255 where unlabelled; of overlapping areas the last in the file counts."""
-        return _burn(self.geometry, self.ids, self._tree, window, UNLABELLED, all_touched)  # type: ignore[attr-defined]
+        tree: shapely.STRtree = self._tree  # type: ignore[attr-defined]
+        return _burn(self.geometry, self.ids, tree, window, fill=UNLABELLED, all_touched=all_touched)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class AOI:
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return (y, x), True where the AOI covers a pixel's centre; the window may reach over the grid's edge."""
         inside = np.ones(len(self.geometry), np.uint8)
-        return _burn(self.geometry, inside, self._tree, window, 0, False) == 1  # type: ignore[attr-defined]
+        burnt = _burn(self.geometry, inside, self._tree, window, fill=0)  # type: ignore[attr-defined]
+        return burnt.astype(np.bool_)
 
 
 def open_aoi(path: str, grid: Grid, scene: str) -> AOI:
@@ -141,8 +143,9 @@ def _burn(
     values: NDArray[np.uint8],
     tree: shapely.STRtree,
     window: Window,
+    *,
     fill: int,
-    all_touched: bool,
+    all_touched: bool = False,
 ) -> NDArray[np.uint8]:
     hits = np.sort(tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
     if not hits.size:
@@ -197,12 +200,14 @@ def _on_grid(
         frame = frame.to_crs(CRS.from_user_input(grid.crs))
     into = ~grid.transform
     matrix = np.array([[into.a, into.b], [into.d, into.e]])
-    points = shapely.transform(
-        shapely.force_2d(frame.geometry.to_numpy()), lambda xy: xy @ matrix.T + (into.c, into.f)
-    )
+    points = shapely.transform(shapely.force_2d(frame.geometry.to_numpy()), lambda xy: xy @ matrix.T + (into.c, into.f))
     if not np.isfinite(shapely.get_coordinates(points)).all():
         raise error(
-            "coordinates that the image's CRS has no place for", scene, path, expected=_name(grid.crs), got=_extent(frame)
+            "coordinates that the image's CRS has no place for",
+            scene,
+            path,
+            expected=_name(grid.crs),
+            got=_extent(frame),
         )
     broken = ~shapely.is_valid(points)
     points[broken] = shapely.make_valid(points[broken])

@@ -83,9 +83,7 @@ def _count(
     parts = [Part(one, window) for one in surveys for window in strips(one.area, PART_ROWS)]
     none = np.zeros(len(task.classes), np.int64)
     height, width = zip(*(one.grid.shape for one in surveys), strict=True)
-    censuses = {
-        one.scene.id: Census(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)
-    }
+    censuses = {one.scene.id: Census(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)}
     tallies = [Tally(np.dtype(band.dtype)) for band in surveys[0].bands]
     counted = executor.map(partial(_count_part, task=task, bands=bands), parts)
     for part, (census, seen) in zip(parts, track(counted, "analyze", len(parts), "parts"), strict=True):
@@ -141,7 +139,7 @@ def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Censu
 
 def _metrics(surveys: Sequence[Survey], censuses: Sequence[Census]) -> dict[str, dict[str, float | int]]:
     splits = list(dict.fromkeys(one.scene.split for one in surveys))
-    found = {}
+    found: dict[str, dict[str, float | int]] = {}
     for split in splits:
         mine = [c for one, c in zip(surveys, censuses, strict=True) if one.scene.split == split]
         inside, valid = sum(c.inside for c in mine), sum(c.valid for c in mine)

@@ -165,7 +165,7 @@ def _git(catalog: Path) -> dict[str, Any] | None:
         return None
     differing = _said_by_git("diff", "--name-only", "--relative", "-z", "HEAD") or ""
     untracked = _said_by_git("ls-files", "--others", "--exclude-standard", "-z") or ""
-    files = {Path(name) for name in (differing + untracked).split("\0") if name}
+    files = {Path(name) for name in (differing + untracked).split("\0") if name and not name.endswith(".gitignore")}
     changed = sorted(file.as_posix() for file in files if {file, *file.parents} & {*MADE_OF, catalog})
     return {"commit": commit.strip(), "dirty": bool(changed), "changed": changed}
 

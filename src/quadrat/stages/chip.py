@@ -80,7 +80,10 @@ def chip(
     work = partial(_chip_scene, seed=seed, task=task, bands=bands, chip=chip, chips=chips)
     done = list(track(executor.map(work, learnt), "chip", len(learnt), "scenes"))
     write_index(chips, [index for index, _ in done], _same_bands(learnt, [b for _, b in done]), task.names, chip.size)
-    counts = {s: sum(len(i) for (i, _), scene in zip(done, learnt, strict=True) if scene.split == s) for s in ("train", "validation")}
+    counts = {
+        s: sum(len(i) for (i, _), scene in zip(done, learnt, strict=True) if scene.split == s)
+        for s in ("train", "validation")
+    }
     console.print(f"chips: {counts['train']} to train, {counts['validation']} to validate")
 
 
@@ -92,10 +95,11 @@ def _chip_scene(
         scene.open(bands, task.aliases) as opened,
         SceneChips(chips, scene.id, scene.split, opened.grid, task.names) as store,
     ):
+        labels = opened.needed_labels()
         for window, pixels, counted in _candidates(opened, chip, generator):
             if counted.mean() < chip.least_valid:
                 continue
-            target = task.target(opened.labels, window, counted)
+            target = task.target(labels, window, counted)
             class_pixels = task.class_pixels(target)
             if scene.split == "train" and not _worth(class_pixels, task, chip, generator):
                 continue

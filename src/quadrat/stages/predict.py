@@ -43,7 +43,9 @@ def _read(folder: Path, task: Task, bands: tuple[str, ...]) -> Archive:
     learnt = archive.card.task, tuple(band.name for band in archive.card.bands)
     for what, theirs, ours in (("task", learnt[0], task), ("bands", learnt[1], bands)):
         if theirs != ours:
-            raise ModelError(f"the model learnt another {what}", file=folder, expected=ours, got=theirs, mend="train it")
+            raise ModelError(
+                f"the model learnt another {what}", file=folder, expected=ours, got=theirs, mend="train it"
+            )
     return archive
 
 
@@ -52,7 +54,7 @@ def _predict(scene: Scene, archive: Archive, predict: Predict, folder: Path, bat
     predictor = card.model.restore(archive.weights, card.task, card.inputs)
     with scene.open([band.name for band in card.bands], card.task.aliases) as opened:
         check_bands(card.bands, opened.raster.bands, scene.id)
-        predict_scene(opened, predictor, card.task, predict, folder, {}, batch)
+        predict_scene(opened, predictor, card.task, predict, folder, batch)
 
 
 def _plain(predict: Predict, archive: Archive) -> Predict:

@@ -12,7 +12,7 @@ from quadrat.errors import PredictionError
 from quadrat.metrics import Confusion, confuse
 from quadrat.polygons import Polygoniser, Polygons
 from quadrat.section import Section
-from quadrat.tasks.task import IGNORE, Class, Features, Labels, Prediction, RasterLayer, Rows, Task, Truth, VectorLayer
+from quadrat.tasks.task import IGNORE, Features, Labels, Prediction, RasterLayer, Rows, Task, Truth, VectorLayer
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class SemanticSegmentation(Task):
 
     def target(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """Return ``classes`` (y, x): class ids, IGNORE where unlabelled or not ``counted``."""
-        return {"classes": np.where(counted, labels.class_ids(window, self.all_touched), np.uint8(IGNORE))}
+        return {"classes": np.where(counted, labels.class_ids(window, all_touched=self.all_touched), np.uint8(IGNORE))}
 
     def class_pixels(self, target: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Return how many pixels of each class (K,) a target holds."""
@@ -128,7 +128,7 @@ class SemanticSegmentation(Task):
 
     def label_map(self, labels: Labels, window: Window) -> NDArray[np.uint8]:
         """Return the labels' class ids (y, x), IGNORE where unlabelled."""
-        return labels.class_ids(window, self.all_touched)
+        return labels.class_ids(window, all_touched=self.all_touched)
 
     def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return the predicted class ids (y, x), IGNORE where there is none."""
@@ -152,8 +152,7 @@ class SegmentationCanvas:
         self._blend = Blend(area, task.channels, size)
         self._layers = layers
         self._names = np.array(task.names, object)
-        self._polygoniser = Polygoniser(least_pixels=layers.least_pixels) if layers.polygons else None
-        self._col = area.col
+        self._polygoniser = Polygoniser(area.col, layers.least_pixels) if layers.polygons else None
 
     def paste(
         self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
@@ -179,13 +178,10 @@ class SegmentationCanvas:
             yield self._features(self._polygoniser.add(rows.row, labels, rows.values.max(0)))
 
     def _features(self, polygons: Polygons) -> Features:
-        import shapely
-
-        moved = shapely.transform(polygons.geometry, lambda points: points + (self._col, 0))
         fields = {
             "class": self._names[polygons.class_id],
             "class_id": polygons.class_id,
             "score": polygons.score,
             "pixels": polygons.pixels,
         }
-        return Features("polygons", moved, fields)
+        return Features("polygons", polygons.geometry, fields)

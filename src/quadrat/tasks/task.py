@@ -89,7 +89,7 @@ class Canvas(Protocol):
 class Labels(Protocol):
     """A scene's labels on its grid (``quadrat.scenes.vector.Labels`` is one)."""
 
-    def class_ids(self, window: Window, all_touched: bool) -> NDArray[np.uint8]:
+    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
         """Return (y, x) class ids, IGNORE where unlabelled; the window may reach over the grid's edge."""
         ...
 

@@ -1,0 +1,198 @@
+"""Write docs/parameters.md and docs/catalog.md from the models that read params.yaml and the catalog.
+
+Run it after a change of these models: `PYTHONPATH=src python scripts/reference.py`. A test holds the pages against it.
+"""  # noqa: INP001 (a script)
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from quadrat.catalog import Catalog
+from quadrat.params import Params
+from quadrat.section import Section
+
+ROOT = Path(__file__).resolve().parents[1]
+
+WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
+
+PARAMETERS = """\
+# Parameters
+
+<!-- Made by scripts/reference.py from the models in src/quadrat. Edit their docstrings, not this page. -->
+
+The keys of `params.yaml`. Each must be there, and no other may: there are no defaults in the code, so the file says
+all that changes a result. An unknown key, a wrong type or a value out of range stops every command with the file, the
+key and the nearest valid key. `dvc exp run -S` takes keys by their dotted names, as they stand here.
+
+A change of a key reruns the stages that depend on it, and then those whose inputs have changed by that.
+"""
+
+CATALOG = """\
+# Catalog keys
+
+<!-- Made by scripts/reference.py from the models in src/quadrat. Edit their docstrings, not this page. -->
+
+The keys of the catalog, the file that `scenes` in `params.yaml` names (`data/scenes.yaml`). [Bring your own
+data](data.md) explains them with examples. Keys that are not marked as optional must be there; unknown keys are
+errors. Paths start at the project's root, wherever the catalog lies.
+"""
+
+
+def parameters() -> str:
+    """Return the page of the parameters."""
+    return PARAMETERS + "".join(_Page(Params, _readers()).sections())
+
+
+def catalog() -> str:
+    """Return the page of the catalog."""
+    return CATALOG + "".join(_Page(Catalog, {}).sections())
+
+
+def _readers() -> dict[str, list[str]]:
+    """Return the stages that depend on each key, in pipeline order: on its value, or on the files that it names."""
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    return {
+        key: [
+            name
+            for name, stage in stages.items()
+            if key in stage["params"] or any(f"${{{key}}}" in dependency for dependency in stage["deps"])
+        ]
+        for key in Params.model_fields
+    }
+
+
+class _Page:
+    """Tables of a model's keys: one for the model, then one for each section in it, depth first."""
+
+    def __init__(self, model: type[Section], readers: Mapping[str, list[str]]) -> None:
+        self._schema = model.model_json_schema()
+        self._readers = readers
+        self._shown: dict[str, str] = {}
+
+    def sections(self) -> Iterator[str]:
+        yield "\n" + self._table(self._schema, self._readers)
+        yield from self._below("", self._schema)
+
+    def _below(self, path: str, node: Mapping[str, Any]) -> Iterator[str]:
+        for key, child in node["properties"].items():
+            name = f"{path}.{key}" if path else key
+            for title, section in self._parts(name, child):
+                yield f"\n{'#' * min(4, 2 + name.count('.'))} {title}\n\n"
+                known = self._shown.setdefault(section["title"], title)
+                if known != title:
+                    yield f"The keys of [{known}](#{slug(known)}).\n"
+                    continue
+                yield f"{_prose(section)}\n{self._table(section, {})}"
+                yield from self._below(name, section)
+
+    def _parts(self, name: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Give the sections that a key may hold, with their titles."""
+        node = self._resolved(node)
+        options = [self._resolved(option) for option in (*node.get("oneOf", ()), *node.get("anyOf", ()))]
+        if "oneOf" in node:
+            yield from ((f"{name}: {option['properties']['kind']['const']}", option) for option in options)
+            return
+        for option in options:
+            yield from self._parts(name, option)
+        if "properties" in node:
+            kind = node["properties"].get("kind", {}).get("const")
+            yield (f"{name}: {kind}" if kind else name), node
+        for inner in (node.get("items"), node.get("additionalProperties")):
+            if isinstance(inner, dict):
+                yield from ((f"{title}, each", part) for title, part in self._parts(name, inner))
+
+    def _table(self, node: Mapping[str, Any], readers: Mapping[str, list[str]]) -> str:
+        head = ["key", "type", "meaning", *(["stages"] if readers else [])]
+        rows = [head, ["---"] * len(head)]
+        for key, child in node["properties"].items():
+            meaning = "Which of the kinds it is." if "const" in child else self._meaning(child)
+            required = key in node.get("required", ())
+            kind = self._type(child) + ("" if required else f"; optional{_default(child)}")
+            rows.append([f"`{key}`", kind, meaning, *([", ".join(readers[key])] if readers else [])])
+        return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
+
+    def _meaning(self, node: Mapping[str, Any]) -> str:
+        """Return what the key's docstring says, else the first line of its section's, where that is one section."""
+        section = self._resolved(node)
+        own = str(section.get("description", "")).partition("\n")[0] if "properties" in section else ""
+        return _markdown(str(node.get("description") or own))
+
+    def _type(self, node: Mapping[str, Any]) -> str:
+        node = self._resolved(node)
+        if "oneOf" in node:
+            return "section by `kind`: " + ", ".join(f"`{kind}`" for kind in node["discriminator"]["mapping"])
+        if "anyOf" in node:
+            return " or ".join(self._type(option) for option in node["anyOf"])
+        if "const" in node or "enum" in node:
+            values = ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
+            return values if "const" in node else f"one of {values}"
+        return "section" if "properties" in node else self._plain(node)
+
+    def _plain(self, node: Mapping[str, Any]) -> str:
+        match node.get("type"):
+            case "array":
+                return self._list(node)
+            case "object":
+                return f"{self._plural(node['additionalProperties'])} by name"
+            case None:
+                return "any value"
+            case kind:
+                return ("path" if node.get("format") == "path" else WORDS[kind]) + _limits(node)
+
+    def _list(self, node: Mapping[str, Any]) -> str:
+        if "prefixItems" in node:
+            return "[" + ", ".join(self._type(item) for item in node["prefixItems"]) + "]"
+        low, high = node.get("minItems"), node.get("maxItems")
+        count = f", {low} to {high}" if low and high else f", at least {low}" if low else ""
+        return f"list of {self._plural(node['items'])}{count}"
+
+    def _plural(self, node: Mapping[str, Any]) -> str:
+        kind = self._type(node)
+        for one, many in (("section", "sections"), ("text", "texts"), ("whole number", "whole numbers")):
+            if kind == one or kind.startswith(f"{one} "):
+                return many + kind.removeprefix(one)
+        return re.sub("^number", "numbers", kind).replace("any value", "any values")
+
+    def _resolved(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        while "$ref" in node:
+            node = self._schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        return node
+
+
+def slug(title: str) -> str:
+    """Return the anchor that a heading gets on GitHub and in MkDocs."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title.replace("`", "")).strip().lower())
+
+
+def _limits(node: Mapping[str, Any]) -> str:
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {node[name]:g}" for name, sign in signs.items() if name in node]
+    if "pattern" in node:
+        limits.append(f"like `{node['pattern']}`")
+    if node.get("minLength") == 1:
+        limits.append("not empty")
+    return f" {', '.join(limits)}" if limits else ""
+
+
+def _default(node: Mapping[str, Any]) -> str:
+    default = node.get("default")
+    return "" if default in (None, [], {}) else f", else `{default}`"
+
+
+def _prose(section: Mapping[str, Any]) -> str:
+    """Return the docstring of a section up to what it says of arrays in files, which is for programmers."""
+    paragraphs = str(section.get("description", "")).split("\n\n")
+    shown = [paragraph for paragraph in paragraphs if not paragraph.startswith("Weights:")]
+    return "".join(f"{_markdown(paragraph)}\n" for paragraph in shown)
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"``(.+?)``", r"`\1`", " ".join(text.split()))
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "parameters.md").write_text(parameters(), encoding="utf-8")
+    (ROOT / "docs" / "catalog.md").write_text(catalog(), encoding="utf-8")

@@ -1,0 +1,288 @@
+"""The documentation says what is: commands, examples, figures, links and reference pages.
+
+A fenced block is ``bash``, ``yaml`` or ``text``. Each command of ``bash`` is run in a fresh copy of the project if it
+is in CHEAP or OWN; of any other, program, options, targets and keys must exist. ``yaml`` begins with a comment that
+names its file, and is valid there. ``text`` has a test of its own.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import typer
+from dvc.cli import parse_args
+from pydantic import TypeAdapter
+from ruamel.yaml import YAML
+
+from quadrat.catalog import Catalog
+from quadrat.cli import app
+from quadrat.errors import CatalogError, ParamsError
+from quadrat.params import Params
+from quadrat.paths import CHECKPOINTS
+from quadrat.yaml import check
+from tests.ground import pixel_box, smooth, write_areas, write_raster
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
+CHEAP = {
+    "quadrat --help",
+    "dvc dag",
+    "dvc status",
+    "dvc metrics show",
+    "dvc metrics diff",
+    "dvc exp show --only-changed",
+}
+OWN = ["dvc add data/raw/town", "dvc repro analyze"]
+"""The commands of the README's example of your own data that are run with its catalog and parameters."""
+
+
+class Block(NamedTuple):
+    page: str
+    language: str
+    heading: str
+    content: str
+
+
+def blocks(language: str, page: str | None = None) -> Iterator[Block]:
+    for name in PAGES if page is None else [page]:
+        heading, fence, lines = "", None, list[str]()
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            if line.startswith("```") and fence is None:
+                fence, lines = line[3:], []
+            elif line == "```":
+                assert fence in {"bash", "yaml", "text"}, f"{name}: nothing checks a block '{fence}'"
+                if fence == language:
+                    yield Block(name, fence, heading, "\n".join(lines))
+                fence = None
+            elif fence is not None:
+                lines.append(line)
+            elif line.startswith("#"):
+                heading = line.lstrip("# ")
+
+
+COMMANDS = [
+    (block, shlex.join(words))
+    for block in blocks("bash")
+    for line in block.content.splitlines()
+    if (words := shlex.split(line, comments=True))
+]
+
+
+def read(file: Path) -> Any:
+    return YAML(typ="safe", pure=True).load(file)
+
+
+def pipeline() -> dict[str, Any]:
+    return read(ROOT / "dvc.yaml")["stages"]
+
+
+def outs(stage: dict[str, Any]) -> list[str]:
+    entries = [*stage.get("outs", []), *stage.get("metrics", [])]
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+def run(command: str, folder: Path) -> str:
+    """Run a command of the docs as a user does, with the environment that the tests run in."""
+    words = shlex.split(command)
+    here = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": here, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": "src", "COLUMNS": "200"}
+    words = [sys.executable, "-m", *words] if words[0] in {"quadrat", "dvc"} else words
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory, landuse: Path) -> Path:
+    """Return the project as git sees it, elsewhere, with the sample fetched."""
+    folder = tmp_path_factory.mktemp("project")
+    listed = run("git ls-files --cached --others --exclude-standard", ROOT).splitlines()
+    for name in listed:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(landuse, folder / "data/raw/landuse")
+    for command in ("init --quiet", "add --all", "-c user.name=a -c user.email=a@example.org commit --quiet -m all"):
+        run(f"git {command}", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts/reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["parameters", "catalog"])
+def test_reference_pages_are_what_the_models_say(reference: ModuleType, page: str) -> None:
+    written = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
+    assert written == getattr(reference, page)(), "run: PYTHONPATH=src python scripts/reference.py"
+
+
+@pytest.mark.parametrize("command", sorted({command for _, command in COMMANDS} & CHEAP))
+def test_commands_run(copy: Path, command: str) -> None:
+    assert run(command, copy) or command == "dvc metrics diff"
+
+
+@pytest.mark.parametrize("command", sorted({command for _, command in COMMANDS} - {*CHEAP, *OWN}))
+def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
+    program, *words = shlex.split(command)
+    match program:
+        case "make":
+            assert run(f"make --dry-run {shlex.join(words)}", copy)
+        case "quadrat":
+            group: Any = typer.main.get_command(app)
+            name, taken, rest = group.resolve_command(group.make_context("quadrat", list(words)), list(words))
+            taken.make_context(name, rest)
+        case "dvc":
+            arguments = parse_args(words)
+            _check_dvc(arguments)
+        case _:
+            assert command == ". .venv/bin/activate", "say in this test how this command is checked"
+            assert ".venv" in (ROOT / "scripts/setup").read_text(encoding="utf-8")
+
+
+def _check_dvc(arguments: Any) -> None:
+    if arguments.cmd == "repro":
+        assert set(arguments.targets) <= set(pipeline())
+    changed = read(ROOT / "params.yaml")
+    for setting in getattr(arguments, "set_param", None) or []:
+        key, _, values = setting.partition("=")
+        *parents, last = key.split(".")
+        for value in values.split(","):
+            section = changed
+            for parent in parents:
+                section = section[parent]
+            assert last in section, f"params.yaml has no {key}"
+            section[last] = YAML(typ="safe", pure=True).load(value)
+            check(changed, Params, ParamsError, Path("params.yaml"))
+
+
+@pytest.mark.parametrize(
+    "block", [*blocks("yaml")], ids=lambda block: f"{block.page} {block.content.partition('.')[0]}"
+)
+def test_yaml_examples_are_valid(block: Block) -> None:
+    first = block.content.splitlines()[0]
+    assert re.fullmatch(r"# \S+\.yaml", first), "an example begins with a comment that names its file"
+    file, content = Path(first[2:]), YAML(typ="safe", pure=True).load(block.content)
+    if file == Path("params.yaml"):
+        check({**read(ROOT / "params.yaml"), **content}, Params, ParamsError, file)
+    elif {"images", "scenes"} <= set(content):
+        check(content, Catalog, CatalogError, file)
+    else:  # a part of a catalog
+        for key, value in content.items():
+            adapter: TypeAdapter[Any] = TypeAdapter(Catalog.model_fields[key].annotation)
+            adapter.validate_json(json.dumps(value))
+
+
+@pytest.mark.slow
+def test_the_example_of_your_own_data_works(copy: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(copy, tmp_path / "project"))
+    for block in blocks("yaml", "README.md"):
+        file = project / block.content.splitlines()[0][2:]
+        before = read(file) if file.exists() else {}
+        file.write_text(json.dumps({**before, **YAML(typ="safe").load(block.content)}))  # JSON is YAML
+    _make_town(project)
+    assert [command for block, command in COMMANDS if block.heading == "Your own data"] == [*OWN, "dvc repro"]
+    for command in OWN:
+        run(command, project)
+    found = json.loads((project / "metrics/analyze.json").read_text())
+    assert [*found] == ["train", "validation", "test"]
+    assert (project / "data/analysis/warnings.txt").read_text() == ""
+
+
+def _make_town(project: Path) -> None:
+    pixels = np.stack([smooth((90, 60), seed) * 5000 + 1 for seed in range(4)]).astype(np.uint16)
+    write_raster(project / "data/raw/town/image.tif", pixels, nodata=0)
+    uses = ["house", "garden", "road", "meadow"]
+    stripes = [pixel_box(15 * n, 0, 15 * n + 15, 90) for n in range(4)]
+    write_areas(project / "data/raw/town/parcels.gpkg", stripes, {"use": uses})
+    for name, top in (("north", 0), ("middle", 32), ("south", 64)):
+        area = pixel_box(0, top, 60, top + 26)
+        write_areas(project / f"data/aoi/town/{name}.geojson", [area], to_crs="EPSG:4326")
+
+
+def test_the_dag_of_the_readme_is_that_of_the_pipeline() -> None:
+    (table,) = (block.content for block in blocks("text", "README.md") if block.heading == "The pipeline")
+    rows = [re.split(r" {2,}", line) for line in table.splitlines()[1:]]
+    stages = pipeline()
+    assert [row[0] for row in rows] == [*stages]
+    for name, reads, writes in rows:
+        deps = stages[name]["deps"]
+        made = [one for one, other in stages.items() if set(outs(other)) & set(deps)]
+        data = ["data"] * any(dep in deps for dep in ("${scenes}", "${raw}", "${aoi}"))
+        assert reads.split(", ") == data + made
+        known = {parent for out in outs(stages[name]) for parent in (out, str(Path(out).parent))}
+        assert set(writes.split(", ")) <= known
+
+
+def test_paths_that_are_named_exist(copy: Path) -> None:
+    made = [*(out for stage in pipeline().values() for out in outs(stage)), str(CHECKPOINTS)]
+    (tree,) = (block.content for block in blocks("text", "README.md") if block.heading == "What is where")
+    named = {("README.md", line.split()[0]) for line in tree.splitlines()}
+    for page in PAGES:
+        spans = re.findall(r"`([^`\s]+)`", (ROOT / page).read_text(encoding="utf-8"))
+        named |= {(page, span) for span in spans if re.match(r"(src|tests|scripts|docs|data|metrics|models)/", span)}
+    for page, name in sorted(named):
+        if "town" in name or re.search(r"[<{$]", name):
+            continue  # an example's, or a pattern
+        assert (copy / name).exists() or any(f"{name}/".startswith(f"{out}/") for out in made), f"{page}: {name}"
+
+
+def test_environment_variables_that_are_named_are_read() -> None:
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.py"))
+    for page in PAGES:
+        for name in re.findall(r"QUADRAT_[A-Z]+", (ROOT / page).read_text(encoding="utf-8")):
+            assert f'"{name}"' in code, f"{page}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(reference: ModuleType, page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), f"{page}: {link}"
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in {reference.slug(title) for title in titles}, f"{page}: {link}"
+
+
+def test_the_figures_of_the_readme_are_those_of_the_committed_metrics() -> None:
+    words = ["git", "show", "HEAD:metrics/eval.json"]
+    committed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if committed.returncode:
+        pytest.skip("no metrics are committed")
+    metrics = json.loads(committed.stdout)
+    overall = {"network": metrics["overall"], **metrics["baseline"]}
+    tables = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- results: metrics/eval.json -->")[2]
+    totals, classes = re.findall(r"(?:^\|.*\n)+", tables, flags=re.MULTILINE)[:2]
+    _check_table(totals, overall, ["accuracy", "macro_f1"])
+    _check_table(classes, metrics["per_class"], ["precision", "recall", "f1", "iou", "support"])
+
+
+def _check_table(table: str, metrics: dict[str, dict[str, Any]], names: list[str]) -> None:
+    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == [*metrics]
+    for row in rows:
+        for shown, name in zip(row[1:], names, strict=True):
+            value = metrics[row[0]][name]
+            digits = len(shown.partition(".")[2])
+            assert shown == ("–" if value is None else f"{value:,.{digits}f}"), f"{row[0]}: {name}"

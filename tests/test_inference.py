@@ -1,0 +1,184 @@
+"""Prediction is streamed: seamless, on the image's own pixels, nodata where nothing is, in bounded memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+
+from quadrat.errors import ModelError
+from quadrat.inference import Predict, check_bands, predict_scene
+from quadrat.models import Outputs
+from quadrat.scenes.scene import Scene
+from quadrat.tasks import Layers
+from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
+
+TASK = segmentation("low", "middle", "high")
+
+
+def by_value(pixels: NDArray[np.generic]) -> Outputs:
+    """Predict the class of a pixel from its own value alone: whatever the windows, the answer is known."""
+    values = pixels[:, 0].astype(np.float32)
+    scores = np.stack([values < 300, (values >= 300) & (values < 600), values >= 600], 1).astype(np.float32)
+    return {"scores": 0.8 * scores + 0.1}
+
+
+def expected_of(pixels: np.ndarray) -> np.ndarray:
+    return np.where(pixels < 300, 0, np.where(pixels < 600, 1, 2)).astype(np.uint8)
+
+
+def predict(size: int = 32, stride: int = 16, polygons: str | None = None, *, scores: bool = False) -> Predict:
+    return Predict(size=size, stride=stride, layers=Layers(scores=scores, polygons=polygons, least_pixels=1))
+
+
+def run(path: Path, out: Path, plan: Predict, aoi: Path | None = None) -> Path:
+    scene = Scene("s", "predict", image(path), None, None if aoi is None else str(aoi))
+    with scene.open(("a",), {}) as opened:
+        predict_scene(opened, by_value, TASK, plan, out, 4)
+    return out
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    pixels = (1 + 900 * smooth((90, 133), 4, 5)).astype(np.uint16)
+    pixels[20:31, 40:70] = 0
+    return write_raster(tmp_path / "image.tif", pixels[None], nodata=0), pixels
+
+
+@pytest.mark.parametrize(("size", "stride"), [(32, 32), (32, 16), (32, 11), (256, 128), (8, 3)])
+def test_labels_lie_on_the_pixels_that_they_were_made_from(
+    tmp_path: Path, ground: tuple[Path, np.ndarray], size: int, stride: int
+) -> None:
+    path, pixels = ground
+    out = run(path, tmp_path / "out", predict(size, stride, scores=True))
+    with rasterio.open(out / "labels.tif") as file:
+        found = file.read(1)
+        assert (file.transform, file.crs.to_epsg(), file.nodata) == (NORTH_UP, 32633, 255)
+    np.testing.assert_array_equal(found, np.where(pixels == 0, 255, expected_of(pixels)))
+    with rasterio.open(out / "scores.tif") as file:
+        scores = file.read()
+        assert file.descriptions == TASK.names
+        np.testing.assert_allclose(file.scales, 1 / 250)
+    assert (scores[:, pixels == 0] == 255).all()
+    assert set(np.unique(scores[:, pixels > 0])) == {25, 225}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "gpkg", "fgb", "geojson"])
+def test_polygons_are_cut_on_pixel_edges(tmp_path: Path, ground: tuple[Path, np.ndarray], ending: str) -> None:
+    path, pixels = ground
+    file = run(path, tmp_path / "out", predict(polygons=f"areas.{ending}")) / f"areas.{ending}"
+    areas = geopandas.read_parquet(file) if ending == "parquet" else geopandas.read_file(file)
+    areas = areas.to_crs(32633)
+    shapes = zip(areas.geometry, areas["class_id"], strict=True)
+    burnt = rasterize(shapes, pixels.shape, fill=255, transform=NORTH_UP, dtype="uint8")
+    np.testing.assert_array_equal(burnt, np.where(pixels == 0, 255, expected_of(pixels)))
+    assert areas["pixels"].sum() == (pixels > 0).sum()
+    np.testing.assert_allclose(areas["area"], areas["pixels"] * 100)
+    np.testing.assert_allclose(areas["score"], 0.9, atol=1e-5)
+    assert set(areas["class"]) == set(TASK.names)
+    if ending == "parquet":  # corners are exactly those of pixels: no half-pixel shift
+        corners = np.array([c for a in areas.geometry for c in a.exterior.coords])
+        np.testing.assert_array_equal((corners - (NORTH_UP.c, NORTH_UP.f)) % 10, 0)
+
+
+def test_outside_the_aoi_is_nodata(tmp_path: Path, ground: tuple[Path, np.ndarray]) -> None:
+    path, pixels = ground
+    area = pixel_box(13, 7, 99, 64).difference(pixel_box(50, 40, 60, 50))
+    out = run(path, tmp_path / "out", predict(), write_areas(tmp_path / "a.gpkg", [area]))
+    inside = np.zeros(pixels.shape, bool)
+    inside[7:64, 13:99] = True
+    inside[40:50, 50:60] = False
+    with rasterio.open(out / "labels.tif") as file:
+        np.testing.assert_array_equal(file.read(1), np.where(inside & (pixels > 0), expected_of(pixels), 255))
+
+
+def test_nodata_everywhere_gives_an_empty_layer(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "image.tif", np.zeros((1, 40, 40), np.uint16), nodata=0)
+    out = run(path, tmp_path / "out", predict(polygons="areas.parquet"))
+    with rasterio.open(out / "labels.tif") as file:
+        assert (file.read(1) == 255).all()
+    assert len(geopandas.read_parquet(out / "areas.parquet")) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (5, 7)])
+def test_scenes_smaller_than_a_window(tmp_path: Path, shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(1, 900, shape).astype(np.uint16)
+    path = write_raster(tmp_path / "image.tif", pixels[None])
+    out = run(path, tmp_path / "out", predict(polygons="areas.gpkg"))
+    with rasterio.open(out / "labels.tif") as file:
+        np.testing.assert_array_equal(file.read(1), expected_of(pixels))
+
+
+def test_windows_are_blended_without_a_ring_at_the_border(tmp_path: Path) -> None:
+    """A model that errs at its windows' edges must not show their grid."""
+    pixels = np.full((1, 200, 200), 450, np.uint16)
+
+    def errs_at_edges(batch: NDArray[np.generic]) -> Outputs:
+        scores = by_value(batch)["scores"]
+        scores[:, :, [0, -1], :] = scores[:, :, :, [0, -1]] = np.array([1, 0, 0], np.float32)[None, :, None, None]
+        return {"scores": scores}
+
+    scene = Scene("s", "predict", image(write_raster(tmp_path / "image.tif", pixels)), None, None)
+    with scene.open(("a",), {}) as opened:
+        predict_scene(opened, errs_at_edges, TASK, predict(32, 16), tmp_path / "out", 8)
+    with rasterio.open(tmp_path / "out" / "labels.tif") as file:
+        assert (file.read(1) == 1).all()
+
+
+def test_a_failing_model_leaves_nothing_half(tmp_path: Path, ground: tuple[Path, np.ndarray]) -> None:
+    path, _ = ground
+    calls = []
+
+    def fails(batch: NDArray[np.generic]) -> Outputs:
+        calls.append(1)
+        if len(calls) > 3:
+            raise RuntimeError("out of memory")
+        return by_value(batch)
+
+    scene = Scene("s", "predict", image(path), None, None)
+    with scene.open(("a",), {}) as opened, pytest.raises(RuntimeError, match="out of memory"):
+        predict_scene(opened, fails, TASK, predict(), tmp_path / "out", 4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["image.tif"]
+
+
+def test_bands_in_other_units_are_refused(tmp_path: Path, ground: tuple[Path, np.ndarray]) -> None:
+    path, _ = ground
+    with image(path, scale=0.0001, unit="reflectance").open(("a",)) as learnt, image(path).open(("a",)) as given:
+        check_bands(learnt.bands, learnt.bands, "s")
+        with pytest.raises(ModelError, match=r"band a means something else(.|\n)*reflectance(.|\n)*DN"):
+            check_bands(learnt.bands, given.bands, "s")
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np, rasterio
+from tests.test_inference import predict, run
+from tests.ground import NORTH_UP, UTM
+height, root = int(sys.argv[1]), Path(sys.argv[2])
+shape = dict(count=1, height=height, width=1024, dtype="uint16", tiled=True, blockxsize=256, blockysize=256)
+with rasterio.open(root / "tall.tif", "w", driver="GTiff", transform=NORTH_UP, crs=UTM, compress="deflate", **shape) as f:
+    for row in range(0, height, 256):
+        rows = (np.indices((256, 1024)) // 37).sum(0) % 3 * 300 + 100
+        f.write(rows.astype("uint16")[None], window=rasterio.windows.Window(0, row, 1024, 256))
+run(root / "tall.tif", root / "out", predict(256, 128, "areas.parquet", scores=True))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_peak_memory_does_not_grow_with_height(tmp_path: Path, root: Path) -> None:
+    peaks = []
+    for height in (4096, 16384):
+        (tmp_path / str(height)).mkdir()
+        paths = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", "GDAL_CACHEMAX": "16"}
+        command = [sys.executable, "-c", MEMORY, str(height), str(tmp_path / str(height))]
+        found = subprocess.run(command, env=paths, cwd=root, check=True, capture_output=True, text=True)
+        peaks.append(int(found.stdout.split()[-1]))
+    assert peaks[1] < 1.1 * peaks[0], peaks

@@ -1,0 +1,118 @@
+"""Wrong parameters and catalogs stop at once, with file, key and the nearest valid key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from quadrat.catalog import read_catalog
+from quadrat.errors import CatalogError, ParamsError
+from quadrat.params import read_params
+
+
+def changed(source: Path, to: Path, key: str, value: Any) -> Path:
+    """Copy a YAML file with the value at a dotted ``key`` set, or taken out if it is ``...``."""
+    content = YAML(typ="safe").load(source)
+    *parents, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    node = content
+    for part in parents:
+        node = node[part]
+    if value is ...:
+        del node[last]
+    else:
+        node[last] = value
+    YAML().dump(content, to)
+    return to
+
+
+def test_the_default_parameters_are_complete(root: Path) -> None:
+    params = read_params(root / "params.yaml")
+    assert len(params.task.classes) == 8
+    assert len(params.bands) == 13
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("learning_rate", 0.1, r"learning_rate: there is no such key"),
+        ("epoch", 3, r"epoch: there is no such key(.|\n)*did you mean 'epochs'\?"),
+        ("chip.sise", 64, r"chip\.sise: there is no such key(.|\n)*did you mean 'size'\?"),
+        ("train.loss.dise", 1, r"train\.loss\.dise(.|\n)*did you mean 'dice'\?"),
+        ("model.enocder", "x", r"enocder: there is no such key(.|\n)*did you mean 'encoder'\?"),
+        ("chip.windows.cuont", 3, r"cuont: there is no such key(.|\n)*did you mean 'count'\?"),
+        ("lr", "fast", r"lr: Input should be a valid number(.|\n)*got: \"fast\""),
+        ("lr", "1e-3", r"lr: Input should be a valid number"),
+        ("epochs", 2.5, r"epochs: Input should be a valid integer"),
+        ("epochs", True, r"epochs: Input should be a valid integer"),
+        ("lr", -1.0, r"lr: Input should be greater than 0"),
+        ("lr", ..., r"lr: Field required"),
+        ("model.kind", "magic", r"model: .*'forest', 'network'"),
+        ("predict.stride", 500, r"leaves gaps"),
+        ("predict.size", 100, r"predict.size must be a multiple of 32"),
+        ("chip.target_classes", ["moor"], r"names no class of the task: moor"),
+        ("bands", ["B02", "B02"], r"bands must differ"),
+        ("task.classes.1.name", "farm", r"class names must differ: farm"),
+        ("task.classes.0.color", "red", r"task\.classes\.0\.color"),
+    ],
+)
+def test_what_is_wrong_is_named(root: Path, tmp_path: Path, key: str, value: Any, message: str) -> None:
+    path = changed(root / "params.yaml", tmp_path / "params.yaml", key, value)
+    with pytest.raises(ParamsError, match=message) as raised:
+        read_params(path)
+    assert str(path) in str(raised.value)
+
+
+def test_all_faults_are_told_at_once(root: Path, tmp_path: Path) -> None:
+    path = changed(root / "params.yaml", tmp_path / "a.yaml", "lr", "fast")
+    path = changed(path, tmp_path / "b.yaml", "epochs", 0)
+    with pytest.raises(ParamsError, match=r"lr(.|\n)*also epochs"):
+        read_params(path)
+
+
+def test_numbers_as_dvc_writes_them(root: Path, tmp_path: Path) -> None:
+    text = (root / "params.yaml").read_text(encoding="utf-8").replace("lr: 0.002", "lr: 1e-05")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert read_params(tmp_path / "params.yaml").lr == 1e-5
+
+
+def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"missing(.|\n)*none\.yaml"):
+        read_params(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1, 2", encoding="utf-8")
+    with pytest.raises(ParamsError, match="isn't YAML"):
+        read_params(tmp_path / "bad.yaml")
+    (tmp_path / "empty.yaml").write_text("", encoding="utf-8")
+    with pytest.raises(ParamsError):
+        read_params(tmp_path / "empty.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scenes.0.splitt", "train", r"scenes\.0\.splitt: there is no such key(.|\n)*did you mean 'split'\?"),
+        ("scenes.0.split", "training", r"scenes\.0\.split(.|\n)*'train', 'validation', 'test' or 'predict'"),
+        ("scenes.0.image", "t33", r"scene west names image 't33'; the catalog has t33uuu"),
+        ("scenes.0.labels", "none", r"scene west names labels 'none'; the catalog has osm"),
+        ("scenes.0.labels", ..., r"a scene of split 'train' needs labels"),
+        ("scenes.1.id", "west", r"stand twice: west"),
+        ("scenes.1.id", "../up", r"scenes\.1\.id"),
+        ("images.t33uuu.grid", "B99", r"B99 is none of"),
+        ("images.t33uuu.sources.0.resampling", "linear", r"resampling(.|\n)*'bilinear'"),
+        ("images.t33uuu.sources.0.scale", "big", r"scale: Input should be a valid number"),
+        ("images.t33uuu.sources.0.unitt", "x", r"did you mean 'unit'\?"),
+        ("labels.osm.feild", "x", r"did you mean 'field'\?"),
+    ],
+)
+def test_what_is_wrong_in_the_catalog_is_named(
+    root: Path, tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    path = changed(root / "data" / "scenes.yaml", tmp_path / "scenes.yaml", key, value)
+    with pytest.raises(CatalogError, match=message):
+        read_catalog(path)
+
+
+def test_one_image_serves_several_scenes(root: Path) -> None:
+    scenes = read_catalog(root / "data" / "scenes.yaml")
+    assert [scene.split for scene in scenes] == ["train", "validation", "test", "predict"]
+    assert len({id(scene.image) for scene in scenes}) == 1
