@@ -134,6 +134,12 @@ def test_reference_pages_are_what_the_models_say(reference: ModuleType, page: st
     assert written == getattr(reference, page)(), "run: PYTHONPATH=src python scripts/reference.py"
 
 
+@pytest.mark.parametrize("page", ["parameters", "catalog"])
+def test_every_key_has_a_meaning(page: str) -> None:
+    rows = [line for line in (ROOT / f"docs/{page}.md").read_text(encoding="utf-8").splitlines() if line[:2] == "| "]
+    assert [row for row in rows if row.split(" | ")[2].strip(" |") == ""] == [], "give these fields docstrings"
+
+
 @pytest.mark.parametrize("command", sorted({command for _, command in COMMANDS} & CHEAP))
 def test_commands_run(copy: Path, command: str) -> None:
     assert run(command, copy) or command == "dvc metrics diff"

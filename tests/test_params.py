@@ -104,9 +104,7 @@ def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
         ("labels.osm.feild", "x", r"did you mean 'field'\?"),
     ],
 )
-def test_what_is_wrong_in_the_catalog_is_named(
-    root: Path, tmp_path: Path, key: str, value: Any, message: str
-) -> None:
+def test_what_is_wrong_in_the_catalog_is_named(root: Path, tmp_path: Path, key: str, value: Any, message: str) -> None:
     path = changed(root / "data" / "scenes.yaml", tmp_path / "scenes.yaml", key, value)
     with pytest.raises(CatalogError, match=message):
         read_catalog(path)

@@ -18,10 +18,15 @@ class SceneEntry(Section):
     """A scene of the catalog: names of an image and of labels, and the file of its area of interest."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Its name in all outputs."""
     split: Split
+    """What it serves: to learn from, to choose weights by, to be scored on, or to be predicted alone."""
     image: str
+    """Name of an image of the catalog."""
     labels: str | None = None
+    """Name of labels of the catalog; only a scene of split ``predict`` may do without."""
     aoi: str | None = None
+    """File of its area of interest, from the project's root; left out: the whole image."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -34,8 +39,11 @@ class Catalog(Section):
     """Images and labels by name, and the scenes that use them. Paths start at the project's root."""
 
     images: Mapping[str, Image]
+    """Images, by names that scenes use."""
     labels: Mapping[str, LabelSource] = {}
+    """Labels, by names that scenes use."""
     scenes: tuple[SceneEntry, ...] = Field(min_length=1)
+    """The scenes; one image may serve several, with different areas of interest."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -32,6 +32,7 @@ class Predict(Section):
     stride: int = Field(ge=1)
     """Px between two windows; what overlaps is blended."""
     layers: Layers
+    """What is written of a scene beside ``labels.tif``."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

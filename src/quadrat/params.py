@@ -27,17 +27,20 @@ class Params(Section):
     aoi: Path
     """The folder of the catalog's areas of interest, for DVC to watch."""
     seed: int = Field(ge=0)
+    """What is drawn at random is drawn from this: chips, first weights, batches, augmentation, the forest."""
     task: Task
     bands: tuple[str, ...] = Field(min_length=1)
     """The bands that a model takes, by name, in order."""
     analyze: Analyze
     chip: Chip
     model: Model
+    """What learns."""
     baseline: Forest | None
     """A simple model of the same task, to see what the first is worth; null for none."""
     lr: float = Field(gt=0)
     """Largest learning rate."""
     epochs: int = Field(ge=1)
+    """Most passes over the training chips."""
     batch_size: int = Field(ge=1)
     """Chips in a training step."""
     train: Train

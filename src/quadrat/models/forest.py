@@ -42,9 +42,11 @@ class Forest(Model):
 
     kind: Literal["forest"]
     trees: int = Field(ge=1, le=1024)
+    """How many trees vote."""
     radius: int = Field(ge=1, le=64)
     """Local means are over (2 radius + 1)² px. Chips hold no more than themselves: their edges have fewer."""
     max_depth: int | None = Field(ge=1)
+    """Most splits above a leaf; null for no limit."""
     least_leaf: int = Field(ge=1)
     """Fewest training pixels of a leaf."""
     samples: int = Field(ge=1)

@@ -69,8 +69,11 @@ class Train(Section):
     """How a network is trained, whatever the network: the section ``train``."""
 
     loss: Loss
+    """What training minimises: cross-entropy, plus ``dice`` times the Dice loss."""
     augment: Augment
+    """What training chips undergo at random."""
     weight_decay: float = Field(ge=0)
+    """AdamW's decoupled decay of weights."""
     warmup: float = Field(ge=0, le=1)
     """Share of all steps in which the learning rate rises to ``lr``; then it falls to 0 along a cosine."""
     clip: float = Field(gt=0)

@@ -28,6 +28,7 @@ class Network(Model):
 
     kind: Literal["network"]
     architecture: Architecture
+    """The network's class in segmentation-models-pytorch, by its name there."""
     encoder: str
     """Name of a timm model; ``timm.list_models()`` lists them."""
     pretrained: bool

@@ -48,12 +48,19 @@ class Source(Section):
     """
 
     path: str
+    """The file, from the project's root; ``{band}`` stands for the name of each band."""
     bands: tuple[str, ...]
+    """Names of the bands: a file each, or the file's bands from the first on."""
     resampling: ResamplingName
+    """How pixels of another grid are brought to the image's."""
     unit: str
+    """The unit of ``value × scale + offset``, e.g. reflectance."""
     scale: float
+    """Factor from raw values to the unit."""
     offset: float
+    """Summand, in the unit."""
     nodata: float | None = None
+    """The raw value that is none; left out or null: what the file says."""
 
     def file_of(self, band: str) -> tuple[str, int]:
         """Return the file that holds ``band`` and the band's number in it, from 1."""
@@ -66,7 +73,9 @@ class Image(Section):
     """An image of the catalog: its sources, and the band whose file's grid is the image's."""
 
     grid: str
+    """The band whose file's pixels are the image's."""
     sources: tuple[Source, ...]
+    """Where the bands come from."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -28,8 +28,11 @@ class LabelSource(Section):
     """Vector labels of the catalog: a file, and the field whose values name the classes."""
 
     path: str
+    """The file, from the project's root."""
     field: str
+    """The field whose values name the classes."""
     layer: str | None = None
+    """The layer of a file that holds several; left out: the first."""
     drop: tuple[str, ...] = ()
     """Values of the field that are left out on purpose: their areas are unlabelled."""
 

@@ -29,7 +29,9 @@ class Analyze(Section):
     """What is written of the distribution of each band."""
 
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], ...]
+    """Percentages of the pixels, whose values ``stats.json`` tells."""
     histogram_bins: int = Field(ge=1, le=65_536)
+    """Equal bins from the smallest to the largest value."""
 
 
 @dataclass(frozen=True)

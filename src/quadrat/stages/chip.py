@@ -29,6 +29,7 @@ class Sliding(Section):
 
     kind: Literal["sliding"]
     stride: int = Field(ge=1)
+    """Px between two windows."""
     padding: int = Field(ge=0)
     """Px by which the first windows begin outside the area, and the last end outside it."""
 
@@ -38,6 +39,7 @@ class Random(Section):
 
     kind: Literal["random"]
     count: int = Field(ge=1)
+    """Windows a scene."""
     padding: int = Field(ge=0)
     """Px by which windows may reach over the area's edge."""
 
@@ -48,11 +50,13 @@ class Chip(Section):
     size: int = Field(ge=8)
     """Height and width of a chip, px."""
     windows: Annotated[Sliding | Random, Field(discriminator="kind")]
+    """Where train scenes are cut."""
     least_valid: float = Field(ge=0, le=1)
     """Least share of a chip's px that are valid and within the AOI."""
     target_classes: tuple[str, ...] | None
     """The classes whose px make a chip worth keeping; null for all."""
     least_target_pixels: int = Field(ge=0)
+    """Fewest px of the target classes that a train chip must hold."""
     survival: float = Field(ge=0, le=1)
     """Share of the chips with fewer target px that is kept all the same."""
 

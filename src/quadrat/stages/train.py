@@ -47,20 +47,20 @@ def train(
     recipe = Recipe(seed, lr, epochs, batch_size, train)
     gsd = float(geopandas.read_parquet(table).query("split == 'train'")["gsd"].median())
     metrics = {}
-    for which, to, kind in (("model", folder, model), ("baseline", baseline_folder, baseline)):
+    for which, to, kind in (("baseline", baseline_folder, baseline), ("model", folder, model)):  # the quick one first
         if kind is None:
             _write_none(to)
             continue
         checkpoint = checkpoints / _identity(chips, stats, task, kind, recipe)
         fitted = kind.fit(training, validation, task, inputs, recipe, checkpoint)
         write_archive(to, Archive(_card(task, kind, inputs, training, gsd), fitted.weights))
-        shutil.rmtree(checkpoint, ignore_errors=True)
         metrics[which] = dict(fitted.metrics)
         if which == "model":
             _write_curves(curves, fitted)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False)
     write_json(train_metrics, metrics)
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _card(task: Task, model: Model, inputs: Inputs, chips: Chips, gsd: float) -> Card:

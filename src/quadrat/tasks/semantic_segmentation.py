@@ -26,7 +26,9 @@ class Loss(Section):
     """Cross-entropy plus ``dice`` times the Dice loss, over labelled pixels."""
 
     dice: float = Field(ge=0)
+    """Weight of the Dice loss; 0 is cross-entropy alone."""
     label_smoothing: float = Field(ge=0, lt=1)
+    """Share of a pixel's truth that cross-entropy spreads over all classes."""
     class_balance: float = Field(ge=0, le=1)
     """Each class is weighted by its share of the training pixels to the power of minus this: 0 is no weights."""
 

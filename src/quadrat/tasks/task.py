@@ -21,7 +21,9 @@ class Class(Section):
     """A class of a task; its id is its place in the list."""
 
     name: str = Field(min_length=1)
+    """Its name, in all outputs."""
     color: str = Field(pattern="^#[0-9a-fA-F]{6}$")
+    """Its colour in layers and pictures, as hexadecimal red, green, blue."""
     aliases: tuple[str, ...] = Field(alias="from", min_length=1)
     """Values of the labels' field that mean this class."""
 
@@ -128,6 +130,7 @@ class Task(Section, ABC):
 
     kind: str
     classes: tuple[Class, ...] = Field(min_length=2, max_length=IGNORE)
+    """The classes, in the order of their ids, from 0."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
