@@ -147,7 +147,7 @@ def test_a_failing_model_leaves_nothing_half(tmp_path: Path, ground: tuple[Path,
     assert sorted(p.name for p in tmp_path.iterdir()) == ["image.tif"]
 
 
-def test_bands_in_other_units_are_refused(tmp_path: Path, ground: tuple[Path, np.ndarray]) -> None:
+def test_bands_in_other_units_are_refused(ground: tuple[Path, np.ndarray]) -> None:
     path, _ = ground
     with image(path, scale=0.0001, unit="reflectance").open(("a",)) as learnt, image(path).open(("a",)) as given:
         check_bands(learnt.bands, learnt.bands, "s")
@@ -163,7 +163,8 @@ from tests.test_inference import predict, run
 from tests.ground import NORTH_UP, UTM
 height, root = int(sys.argv[1]), Path(sys.argv[2])
 shape = dict(count=1, height=height, width=1024, dtype="uint16", tiled=True, blockxsize=256, blockysize=256)
-with rasterio.open(root / "tall.tif", "w", driver="GTiff", transform=NORTH_UP, crs=UTM, compress="deflate", **shape) as f:
+about = dict(driver="GTiff", transform=NORTH_UP, crs=UTM, compress="deflate", **shape)
+with rasterio.open(root / "tall.tif", "w", **about) as f:
     for row in range(0, height, 256):
         rows = (np.indices((256, 1024)) // 37).sum(0) % 3 * 300 + 100
         f.write(rows.astype("uint16")[None], window=rasterio.windows.Window(0, row, 1024, 256))

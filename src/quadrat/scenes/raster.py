@@ -277,16 +277,16 @@ class _LazyPixels(BackendArray):
         return self  # nothing in it changes, and open files can't be copied
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+        basic = indexing.IndexingSupport.BASIC
+        pixels: NDArray[Any] = indexing.explicit_indexing_adapter(key, self.shape, basic, self._read)
+        return pixels
 
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         rows, cols = (np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape[1:], key[1:], strict=True))
         if not (rows.size and cols.size):
-            nothing: NDArray[Any] = np.empty(self.shape, self.dtype)[key]
-            return nothing
+            return np.empty(self.shape, self.dtype)[key]
         top, left = int(rows.min()), int(cols.min())
         window = Window(top, left, int(rows.max()) + 1 - top, int(cols.max()) + 1 - left)
         picked = self._raster.read(window).values[:, rows - top][:, :, cols - left]
         singles = tuple(0 if isinstance(k, int) else slice(None) for k in key[1:])
-        part: NDArray[Any] = picked[(key[0], *singles)]
-        return part
+        return picked[(key[0], *singles)]
