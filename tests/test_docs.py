@@ -32,6 +32,7 @@ from quadrat.params import Params
 from quadrat.paths import CHECKPOINTS
 from quadrat.yaml import check
 from tests.ground import pixel_box, smooth, write_areas, write_raster
+from tests.project import clone
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
@@ -106,16 +107,7 @@ def run(command: str, folder: Path) -> str:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory, landuse: Path) -> Path:
     """Return the project as git sees it, elsewhere, with the sample fetched."""
-    folder = tmp_path_factory.mktemp("project")
-    listed = run("git ls-files --cached --others --exclude-standard", ROOT).splitlines()
-    for name in listed:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(landuse, folder / "data/raw/landuse")
-    for command in ("init --quiet", "add --all", "-c user.name=a -c user.email=a@example.org commit --quiet -m all"):
-        run(f"git {command}", folder)
-    return folder
+    return clone(tmp_path_factory.mktemp("project"), landuse)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def main() -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), _SWITCHED: str(workspace)}
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, "-m", "quadrat", *sys.argv[1:]], environment)  # noqa: S606 no shell is meant
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve whatever shares their cores
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long starve whatever shares their cores
     from quadrat.cli import main as run
 
     run()

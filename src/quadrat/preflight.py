@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -67,6 +68,15 @@ def check(surveys: Sequence[Survey]) -> list[str]:
     _check_bands(surveys)
     _check_overlap(surveys)
     return [*_mixed_crs(surveys), *_mixed_gsd(surveys)]
+
+
+def unwatched(scenes: Sequence[Scene], watched: Sequence[Path]) -> list[str]:
+    """Return a warning for each file of the catalog that lies outside the folders that DVC watches."""
+    files = {path for scene in scenes for path in scene.files()}
+    outside = sorted(file for file in files if not any(Path(file).is_relative_to(folder) for folder in watched))
+    return [
+        f"{file} lies outside {' and '.join(map(str, watched))}: DVC won't notice when it changes" for file in outside
+    ]
 
 
 def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], names: Sequence[str]) -> list[str]:

@@ -25,10 +25,17 @@ OUTPUTS = {
 
 
 def run(
-    catalog: Path, out: Path, workers: int = 2, bands: tuple[str, ...] = BANDS, kinds: tuple[str, ...] = KINDS
+    catalog: Path,
+    out: Path,
+    workers: int = 2,
+    bands: tuple[str, ...] = BANDS,
+    kinds: tuple[str, ...] = KINDS,
+    raw: Path | None = None,
 ) -> Path:
     analyze(
         scenes=catalog,
+        raw=raw or catalog.parent,
+        aoi=raw or catalog.parent,
         task=segmentation(*kinds),
         bands=bands,
         analyze=Analyze(percentiles=(2, 50, 98), histogram_bins=16),
@@ -56,6 +63,14 @@ def test_statistics_are_those_of_the_valid_train_pixels(tmp_path: Path) -> None:
     assert table.loc["w", "gsd"] == pytest.approx(10)
     metrics = json.loads((out / "analyze.json").read_text())
     assert metrics["train"] == {"scenes": 1, "pixels": 13_200, "valid": 1.0, "labelled": 1.0}
+
+
+def test_files_that_dvc_does_not_watch_are_a_warning(tmp_path: Path) -> None:
+    out = run(write_world(tmp_path / "in"), tmp_path / "out", raw=tmp_path / "elsewhere")
+    noted = (out / "warnings.txt").read_text().splitlines()
+    assert len(noted) == 5
+    assert sum("image.tif lies outside" in line for line in noted) == 1
+    assert (run(write_world(tmp_path / "in"), tmp_path / "out") / "warnings.txt").read_text() == ""
 
 
 def test_nodata_counts_nowhere(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def fit(
     After a kill, the same call goes on after the last whole epoch and ends as if nothing had been: what is drawn
     depends on the seed and the epoch alone. ``checkpoint`` is Lightning's, read with ``weights_only``.
     """
+    network = network.to(memory_format=torch.channels_last)
     learner = Learner(network, task, recipe, training.class_pixels(task.names))
     best = ModelCheckpoint(
         checkpoint, "best", monitor=MONITOR, mode="max", save_weights_only=True, enable_version_counter=False
@@ -99,6 +100,7 @@ class Learner(lightning.LightningModule):
             normalised, *turned_targets = turned([normalised, *target.values()], self._generator)
             target = dict(zip(target, turned_targets, strict=True))
         normalised = jittered(normalised, augment.gain, augment.offset, self._generator)
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
         loss = self._task.loss(self._recipe.train.loss, self.network.body(normalised), target, self._shares)
         self._losses.append(loss.detach())
         return loss
@@ -117,7 +119,7 @@ class Learner(lightning.LightningModule):
         """Move the running mean of the weights on; at first it forgets faster, for it began at random weights."""
         kept = min(self._recipe.train.average, (1 + self.global_step) / (10 + self.global_step))
         with torch.no_grad():
-            for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            for mean, value in zip(_tensors(self.average), _tensors(self.network), strict=True):
                 if mean.is_floating_point():
                     mean.lerp_(value, 1 - kept)
                 else:
@@ -238,6 +240,11 @@ class Shown(Callback):
 def _loader(samples: Samples, order: Order) -> DataLoader[Batch]:
     # a generator of its own: a loader draws a number when it begins, which must not shift what dropout draws
     return DataLoader(Chipped(samples), batch_size=None, sampler=order, generator=torch.Generator())
+
+
+def _tensors(network: Normalised) -> Iterator[Tensor]:
+    yield from network.parameters()
+    yield from network.buffers()
 
 
 def _mean(losses: list[Tensor]) -> float | None:

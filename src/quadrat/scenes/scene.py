@@ -28,6 +28,15 @@ class Scene:
     labels: LabelSource | None
     aoi: str | None
 
+    def files(self) -> Iterator[str]:
+        """Give the paths of all that the scene is made of."""
+        for source in self.image.sources:
+            yield from (source.file_of(band)[0] for band in source.bands)
+        if self.labels is not None:
+            yield self.labels.path
+        if self.aoi is not None:
+            yield self.aoi
+
     @contextmanager
     def open(self, bands: Sequence[str], aliases: Mapping[str, int]) -> Iterator["OpenScene"]:
         """Open the image's ``bands``, the labels (``aliases``: class ids by the field's values) and the AOI."""

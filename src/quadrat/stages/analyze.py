@@ -14,7 +14,7 @@ from pydantic import Field
 from quadrat.catalog import read_catalog
 from quadrat.executor import Executor
 from quadrat.files import replaced, write_json
-from quadrat.preflight import Census, Survey, check, check_counts, survey
+from quadrat.preflight import Census, Survey, check, check_counts, survey, unwatched
 from quadrat.progress import console, track
 from quadrat.section import Section
 from quadrat.stats import BandStatistics, Statistics, Tally
@@ -45,6 +45,8 @@ class Part:
 def analyze(
     *,
     scenes: Path,
+    raw: Path,
+    aoi: Path,
     task: Task,
     bands: tuple[str, ...],
     analyze: Analyze,
@@ -60,8 +62,9 @@ def analyze(
 
     Raises what ``quadrat.preflight`` finds wrong, before anything is written.
     """
-    surveys = [survey(scene, bands, task) for scene in read_catalog(scenes)]
-    noted = check(surveys)
+    catalog = read_catalog(scenes)
+    surveys = [survey(scene, bands, task) for scene in catalog]
+    noted = unwatched(catalog, (raw, aoi)) + check(surveys)
     censuses, tallies = _count(surveys, task, bands, executor)
     noted += check_counts(surveys, censuses, task.names)
     statistics = tuple(

@@ -1,0 +1,61 @@
+"""The whole project in another folder, as a user's clone."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a user who has activated the environment that the tests run in."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "QUADRAT_", "PYTEST_"))}
+    return {**clean, "PATH": path, "DVC_NO_ANALYTICS": "1", "COLUMNS": "200"}
+
+
+def call(command: str, folder: Path) -> str:
+    """Return what a command prints; fail the test with all of it where it fails."""
+    words = shlex.split(command)
+    done = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def clone(folder: Path, landuse: Path) -> Path:
+    """Copy the project as git sees it, commit it, and lay the sample in it."""
+    listed = call("git ls-files --cached --others --exclude-standard", ROOT).splitlines()
+    for name in listed:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(landuse, folder / "data/raw/landuse")
+    call("git init --quiet", folder)
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    """Commit all."""
+    call("git add --all", folder)
+    call("git -c user.name=a -c user.email=a@example.org commit --quiet --allow-empty -m all", folder)
+
+
+def change(folder: Path, values: Mapping[str, Any]) -> None:
+    """Set dotted keys of the parameters."""
+    yaml = YAML()
+    content = yaml.load(folder / "params.yaml")
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        node = content
+        for part in parents:
+            node = node[part]
+        node[last] = value
+    yaml.dump(content, folder / "params.yaml")
