@@ -124,7 +124,7 @@ def test_a_wrong_parameter_stops_before_anything_runs(restored: Path) -> None:
     change(restored, {"lr": "fast"})
     done = subprocess.run(
         ["dvc", "repro"], cwd=restored, env=environment(), capture_output=True, text=True, check=False
-    )  # noqa: S607
+    )
     assert done.returncode != 0
     assert "lr: Input should be a valid number" in done.stderr
     assert "Traceback" not in done.stderr
