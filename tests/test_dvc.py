@@ -24,10 +24,6 @@ KINDS = {
     "quadrat.models.network": "src/quadrat/models/${model.kind}.py",
     "quadrat.models.forest": "src/quadrat/models/forest.py",  # the baseline's kind, whatever the model's
 }
-OF_KIND = {
-    "quadrat.models.network": ("fitting", "augment", "devices", "normaliser"),
-    "quadrat.models.forest": ("forest_graph",),
-}
 
 
 @pytest.fixture(scope="module")
