@@ -10,6 +10,7 @@ import geopandas
 import numpy as np
 import pandas as pd
 from pydantic import Field
+from rich.markup import escape
 
 from quadrat.catalog import read_catalog
 from quadrat.executor import Executor
@@ -79,7 +80,7 @@ def analyze(
     _write_class_plot(class_plot, surveys, censuses, task.names)
     _write_band_plot(band_plot, statistics)
     for line in noted:
-        console.print(f"[yellow]warning[/]: {line}", highlight=False)
+        console.print(f"[yellow]warning[/]: {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def _count(
