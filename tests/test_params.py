@@ -102,6 +102,7 @@ def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
         ("scenes.1.id", "../up", r"scenes\.1\.id"),
         ("images.t33uuu.grid", "B99", r"B99 is none of"),
         ("images.t33uuu.sources.0.resampling", "linear", r"resampling(.|\n)*'bilinear'"),
+        ("images.t33uuu.sources.0.scale", 0.0, r"scale: a scale of 0"),
         ("images.t33uuu.sources.0.scale", "big", r"scale: Input should be a valid number"),
         ("images.t33uuu.sources.0.unitt", "x", r"did you mean 'unit'\?"),
         ("labels.osm.feild", "x", r"did you mean 'field'\?"),

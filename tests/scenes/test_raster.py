@@ -187,3 +187,23 @@ def test_a_nodata_value_that_the_type_cannot_hold_is_none(tmp_path: Path, nodata
     with opened(path, nodata=nodata) as raster:
         assert raster.bands[0].nodata is None
         assert raster.read(whole((8, 8))).valid.all()
+
+
+def test_a_file_of_one_band_that_holds_more(tmp_path: Path) -> None:
+    write_raster(tmp_path / "x_a.tif", np.ones((3, 8, 8), np.uint8))
+    with pytest.raises(ImageError, match=r"holds more(.|\n)*3 bands(.|\n)*without {band}"):
+        Image(grid="a", sources=(source(tmp_path / "x_{band}.tif", "a"),)).open(["a"])
+
+
+def test_complex_values(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="complex"):
+        opened(write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.complex64)))
+
+
+def test_a_local_crs_is_in_metres_but_not_on_earth(tmp_path: Path) -> None:
+    feet = write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.uint8), crs='LOCAL_CS["mine",UNIT["foot",0.3048]]')
+    with opened(feet) as raster:
+        assert raster.grid.gsd == pytest.approx(3.048)
+        assert not raster.grid.on_earth
+    with opened(write_raster(tmp_path / "b.tif", np.ones((1, 8, 8), np.uint8), crs="EPSG:2263")) as raster:
+        assert raster.grid.gsd == pytest.approx(10 * 1200 / 3937)

@@ -10,7 +10,7 @@ import rasterio
 import rioxarray  # noqa: F401 (gives xarray its .rio)
 import xarray
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
@@ -61,6 +61,13 @@ class Source(Section):
     """Summand, in the unit."""
     nodata: float | None = None
     """The raw value that is none; left out or null: what the file says."""
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: float) -> float:
+        if not scale:
+            raise ValueError("a scale of 0 makes all values one")
+        return scale
 
     def file_of(self, band: str) -> tuple[str, int]:
         """Return the file that holds ``band`` and the band's number in it, from 1."""
@@ -203,6 +210,14 @@ class Raster:
                 )
             path, number = source.file_of(name)
             dataset = self._dataset(path)
+            if "{band}" in source.path and dataset.count > 1:
+                raise ImageError(
+                    "a file of one band holds more",
+                    file=path,
+                    expected=f"band {name} alone",
+                    got=f"{dataset.count} bands",
+                    mend="give the file a source of its own, without {band} in its path, that names its bands in order",
+                )
             if number > dataset.count:
                 raise ImageError(
                     "the file has fewer bands than the catalog names",
@@ -211,6 +226,10 @@ class Raster:
                     got=f"{dataset.count} bands",
                 )
             dtype = np.dtype(dataset.dtypes[number - 1])
+            if dtype.kind == "c":
+                raise ImageError(
+                    "the values are complex numbers", file=path, got=dtype, mend="take their amplitude, in a new file"
+                )
             nodata = _storable(dataset.nodatavals[number - 1] if source.nodata is None else source.nodata, dtype)
             opened.append(self._on_grid(dataset, number, source, nodata, path))
             described.append(
