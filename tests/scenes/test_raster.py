@@ -34,11 +34,11 @@ def test_bands_by_name_in_the_order_asked_for(tmp_path: Path) -> None:
 def test_nodata_and_nan_are_no_values(tmp_path: Path, dtype: str) -> None:
     pixels = np.arange(2 * 6 * 6).reshape(2, 6, 6).astype(dtype)
     if dtype == "float32":
-        pixels[1, 5, 5] = np.nan
+        pixels[1, 5, 4:] = np.nan, -np.inf
     path = write_raster(tmp_path / "a.tif", pixels, nodata=7)
     with opened(path, ("a", "b")) as raster:
         valid = raster.read(whole((6, 6))).valid
-    expected = (pixels != 7).all(axis=0) & ~np.isnan(pixels.astype(float)).any(axis=0)
+    expected = (pixels != 7).all(axis=0) & np.isfinite(pixels.astype(float)).all(axis=0)
     np.testing.assert_array_equal(valid, expected)
 
 
@@ -207,3 +207,9 @@ def test_a_local_crs_is_in_metres_but_not_on_earth(tmp_path: Path) -> None:
         assert not raster.grid.on_earth
     with opened(write_raster(tmp_path / "b.tif", np.ones((1, 8, 8), np.uint8), crs="EPSG:2263")) as raster:
         assert raster.grid.gsd == pytest.approx(10 * 1200 / 3937)
+
+
+def test_infinity_as_nodata(tmp_path: Path) -> None:
+    pixels = np.array([[[1.0, np.inf], [-np.inf, 2.0]]], np.float32)
+    with opened(write_raster(tmp_path / "a.tif", pixels, nodata=np.inf)) as raster:
+        np.testing.assert_array_equal(raster.read(whole((2, 2))).valid, np.isfinite(pixels[0]))

@@ -44,7 +44,7 @@ class Source(Section):
     """Bands that come from alike files: one file each (``{band}`` in the path) or all from one file.
 
     Bands whose file has another grid than the scene's are brought to it by ``resampling``. ``nodata: null`` means
-    what the file says. NaN is no value in any band.
+    what the file says. NaN and infinity are no values in any band.
     """
 
     path: str
@@ -239,7 +239,7 @@ class Raster:
                     unit=source.unit,
                     scale=source.scale,
                     offset=source.offset,
-                    nodata=None if nodata is None or np.isnan(nodata) else nodata,
+                    nodata=None if nodata is None or not np.isfinite(nodata) else nodata,
                 )
             )
         return opened, tuple(described)
@@ -319,9 +319,9 @@ def _storable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
 
 
 def is_valid(values: NDArray[Any], band: Band) -> NDArray[np.bool_]:
-    """Return where ``values`` of ``band`` are neither its nodata nor NaN."""
+    """Return where ``values`` of ``band`` are neither its nodata nor NaN or infinite."""
     valid = np.ones(values.shape, np.bool_) if band.nodata is None else values != band.nodata
-    return valid & ~np.isnan(values) if values.dtype.kind == "f" else valid
+    return valid & np.isfinite(values) if values.dtype.kind == "f" else valid
 
 
 class _LazyPixels(BackendArray):
