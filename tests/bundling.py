@@ -64,7 +64,8 @@ def prepared(root: Path, model: Model, **scenes: Any) -> Path:
     catalog = write_world(root, **scenes)
     about: dict[str, Any] = {"scenes": catalog, "task": TASK, "bands": BANDS, "executor": Threads(2)}
     outputs = {name: root / name for name in ("stats", "table", "warnings", "class_plot", "band_plot")}
-    analyze(**about, **outputs, analyze=SECTIONS["analyze"], analyze_metrics=root / "metrics")
+    watched = {"raw": root, "aoi": root}
+    analyze(**about, **watched, **outputs, analyze=SECTIONS["analyze"], analyze_metrics=root / "metrics")
     chip(**about, seed=3, chip=SECTIONS["chip"], table=root / "table", chips=root / "chips")
     training, validation = (open_chips(root / "chips", split, KINDS, BANDS) for split in ("train", "validation"))
     inputs = Inputs(training.bands, load(root / "stats", Statistics, ModelError).bands)

@@ -263,6 +263,21 @@ def test_no_folder_is_written_twice_and_none_that_holds_something_else(project: 
     assert (tmp_path / "out" / "a" / "notes.txt").read_text() == "mine"
 
 
+def test_an_image_in_its_own_output_folder_is_not_lost(project: Path, tmp_path: Path) -> None:
+    image = written(tmp_path / "labels" / "labels.tif", pixels(project))
+    before = image.read_bytes()
+    with pytest.raises(ImageError, match="lies in the folder that its layers are to replace"):
+        run(project, image, out=tmp_path)
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["../x.gpkg", "polygons.shp", "labels.tif"])
+def test_polygons_are_a_file_of_the_folder_in_a_known_format(project: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ParamsError, match=r"polygons(.|\n)*\.parquet"):
+        run(project, project / "image.tif", out=tmp_path / "out", plan=Plan("onnx", polygons=name), bands=BANDS)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_plan_can_be_changed(project: Path, tmp_path: Path) -> None:
     image = written(tmp_path / "a.tif", pixels(project), nodata=0)
     plan = Plan("onnx", size=48, stride=40, scores=False, polygons="areas.gpkg")
@@ -329,6 +344,23 @@ def test_faults_are_told_in_words(tmp_path: Path) -> None:
         assert "BundleError: the file is no bundle" in done.stderr
         assert "Traceback" not in done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"bundle.zip"}
+
+
+def test_a_file_system_that_refuses_is_told_in_words(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    arguments = [str(project / "bundle.zip"), str(project / "image.tif"), "--out", "out", "--runtime", "onnx"]
+    done = quadrat(tmp_path, "apply", *arguments, "--bands", ",".join(BANDS))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "out" in done.stderr
+
+
+def test_brackets_in_names_are_no_markup(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "[bold] a [" / "] b"
+    folder.mkdir(parents=True)
+    shutil.copy(project / "bundle.zip", folder / "[red].zip")
+    verify(folder / "[red].zip")
+    assert "[red].zip" in capsys.readouterr().err
 
 
 def test_a_whole_bundle_is_verified_by_both_runtimes(network: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 
@@ -71,3 +72,17 @@ def test_a_store_without_its_index_is_not_one(tmp_path: Path) -> None:
     (tmp_path / "index.parquet").unlink()
     with pytest.raises(ChipError, match="no complete chip store"):
         open_chips(tmp_path, "train", ("x", "y"), ("a",))
+
+
+def test_chips_without_a_place_on_earth_have_none_among_those_with_one(tmp_path: Path) -> None:
+    frames = []
+    for name, grid in (("photo", Grid(None, NORTH_UP, (9, 9))), ("tile", GRID), ("none", GRID)):
+        with SceneChips(tmp_path, name, "train", grid, ("x",)) as chips:
+            if name != "none":
+                chips.append(Window(0, 0, 8, 8), np.ones((1, 8, 8)), {}, 1.0, np.array([1]))
+        frames.append(chips.index())
+    write_index(tmp_path, frames, [BAND], ("x",), 8)
+    index = geopandas.read_parquet(tmp_path / "index.parquet")
+    assert index.crs == "EPSG:4326"
+    assert index.geometry.isna().tolist() == [True, False]
+    assert index["px_x"].tolist() == [1, 1]

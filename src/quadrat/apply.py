@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from quadrat.bundles import Agreement, OpenBundle, Runtime, agreement, read_bundle
@@ -61,7 +62,7 @@ def verify(bundle: Path) -> None:
     Raises BundleError where it is damaged, or an output is not the expected one.
     """
     opened = read_bundle(bundle)
-    table = Table("runtime", "largest difference", "equal labels", "seconds", title=str(bundle))
+    table = Table("runtime", "largest difference", "equal labels", "seconds", title=escape(str(bundle)))
     found = {runtime: _run(opened, runtime, table) for runtime in ("torch", "onnx")}
     console.print(table)
     ran = {runtime: result for runtime, result in found.items() if result is not None}
@@ -94,7 +95,7 @@ def _predict(opened: OpenBundle, plan: Plan) -> Predict:
     layers = {"scores": plan.scores, "polygons": plan.polygons}
     changed = {
         **section,
-        "layers": {**section["layers"], **_known(layers)},
+        "layers": {**section["layers"], **_known(layers), **({"polygons": None} if plan.polygons == "" else {})},
         **_known({"window_size": plan.size, "stride": plan.stride}),
     }
     predict = check(changed, Predict, ParamsError, opened.path / "params.yaml")
@@ -111,7 +112,7 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Predict) -> None:
-    """Raise ImageError where two images would share a folder, or a folder holds what is not a layer."""
+    """Raise ImageError where two images would share a folder, or a folder holds an image, or what is no layer."""
     ids = [one.id for one in found]
     for one in found:
         if ids.count(one.id) > 1:
@@ -128,6 +129,15 @@ def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Pre
                 file=out / one.id,
                 expected="no folder, or an earlier output",
                 got=", ".join(sorted(others)[:5]),
+                mend="give another --out",
+            )
+        files = [source.file_of(band)[0] for source in one.image.sources for band in source.bands]
+        within = [file for file in files if Path(file).resolve().is_relative_to((out / one.id).resolve())]
+        if within:
+            raise ImageError(
+                "the image lies in the folder that its layers are to replace",
+                file=within[0],
+                got=out / one.id,
                 mend="give another --out",
             )
 
@@ -151,4 +161,4 @@ def _check(one: Offered, inputs: Inputs, gsd: float, reading: Reading) -> None:
     if not 1 / GSD_TOLERANCE <= here / gsd <= GSD_TOLERANCE:
         noted.append(f"{one.id} has pixels of {here:.3g} m, the model learnt from {gsd:.3g} m: it knows sizes in px")
     for line in noted:
-        console.print(f"[yellow]warning[/]: {line}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]warning[/]: {escape(line)}", highlight=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from quadrat.errors import ChipError
-from quadrat.files import write_json
+from quadrat.files import replaced, write_json
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.raster import Band
 from quadrat.windows import Window
@@ -77,7 +77,7 @@ class SceneChips:
         frame = pd.DataFrame(self._rows, columns=[*columns, *(f"px_{name}" for name in self._names)])
         footprints = [self._grid.footprint(Window(r["row"], r["col"], r["height"], r["width"])) for r in self._rows]
         indexed = geopandas.GeoDataFrame(frame, geometry=footprints, crs=self._grid.crs)
-        return indexed if self._grid.crs is None else indexed.to_crs(4326)
+        return indexed.to_crs(4326) if self._grid.on_earth else indexed.set_crs(None, allow_override=True)
 
     def _begin(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self._open.close()
@@ -123,12 +123,16 @@ def write_index(
     """Write the index of all scenes' chips, last: a store without it is not one."""
     about = {"bands": [band.model_dump() for band in bands], "classes": list(class_names), "size": size}
     write_json(folder / "chips.json", about)
-    index = geopandas.GeoDataFrame(pd.concat(scenes, ignore_index=True), crs=_common_crs(scenes))
-    index.to_parquet(folder / "index.parquet", write_covering_bbox=False)
+    located = next((frame.crs for frame in scenes if frame.crs is not None and len(frame)), None)
+    # chips without a place on Earth have none among those with one
+    placed = [frame if located is None or frame.crs else _without_place(frame, located) for frame in scenes]
+    index = geopandas.GeoDataFrame(pd.concat([frame for frame in placed if len(frame)] or placed, ignore_index=True))
+    with replaced(folder / "index.parquet") as part:
+        index.to_parquet(part, write_covering_bbox=False)
 
 
-def _common_crs(scenes: Sequence[geopandas.GeoDataFrame]) -> Any:
-    return next((frame.crs for frame in scenes if len(frame)), None)
+def _without_place(frame: geopandas.GeoDataFrame, crs: Any) -> geopandas.GeoDataFrame:
+    return frame.set_geometry(geopandas.GeoSeries([None] * len(frame), frame.index, crs=crs))
 
 
 @dataclass(frozen=True)

@@ -166,3 +166,15 @@ def _told() -> Iterator[None]:
         console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written: not this program's fault
+        if os.environ.get("QUADRAT_TRACEBACK"):
+            raise
+        console.print("[bold red]OSError[/]: ", end="")
+        console.print(
+            f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
+            "QUADRAT_TRACEBACK=1 shows where it came from",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(1)

@@ -170,7 +170,7 @@ def _check_overlap(surveys: Sequence[Survey]) -> None:
 
 def _place(one: Survey) -> Hashable:
     """Return where a scene lies: on the Earth, or in the pixel coordinates of its image."""
-    return "Earth" if one.grid.crs else one.scene.image
+    return "Earth" if one.grid.on_earth else one.scene.image
 
 
 def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:

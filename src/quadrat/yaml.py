@@ -27,6 +27,8 @@ def read(path: Path, error: type[QuadratError]) -> Any:
         return YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError as cause:
         raise error("the file is missing", file=path) from cause
+    except OSError as cause:
+        raise error("the file can't be read", file=path, got=cause) from cause
     except (YAMLError, UnicodeDecodeError) as cause:
         raise error("the file isn't YAML", file=path, got=cause) from cause
 

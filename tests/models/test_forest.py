@@ -396,9 +396,18 @@ def test_what_can_not_be_learnt_from_is_refused() -> None:
     held = chips("float32", 1)
     with pytest.raises(ChipError, match="no training chip has a labelled pixel"):
         fitted(kind(), Held(held.pixels, np.full_like(held.classes, IGNORE)), inputs)
-    held.pixels[0, 0, 3, 3] = np.inf
+    held.pixels[0, 0, 3, 2:5] = 3e38
     with pytest.raises(ChipError, match="infinite"):
         fitted(kind(), held, inputs)
+
+
+def test_infinite_values_are_none_here_and_in_onnx() -> None:
+    model, held, inputs = kind(), chips("float32", 2), inputs_of("float32", 0.0, None)
+    held.pixels[0, 0, 3, 3], held.pixels[1, 1, 5, 5] = np.inf, -np.inf
+    assert np.isfinite(features(held.pixels, inputs, 2)).all()
+    learnt, task = fitted(model, held, inputs)
+    found = served(model.onnx(learnt.weights, task, inputs), held.pixels)
+    np.testing.assert_array_equal(found, model.restore(learnt.weights, task, inputs)(held.pixels)["scores"])
 
 
 def test_an_index_of_other_chips_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

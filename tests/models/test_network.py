@@ -122,11 +122,11 @@ def test_restored_and_exported_it_says_the_same(fitted: Any) -> None:
 
 
 def test_the_normaliser_takes_raw_values_and_makes_nothing_of_nodata() -> None:
-    raw = torch.tensor([0.0, 800.0, 1050.0, float("nan")]).reshape(1, 1, 1, 4).repeat(1, 3, 1, 1)
+    raw = torch.tensor([0.0, 800.0, 1050.0, float("nan"), float("inf")]).reshape(1, 1, 1, 5).repeat(1, 3, 1, 1)
     normalised = Normalised(torch.nn.Identity(), inputs())(raw)
-    torch.testing.assert_close(normalised[0, 0, 0], torch.tensor([0.0, 0.0, 1.0, 0.0]))
+    torch.testing.assert_close(normalised[0, 0, 0], torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0]))
     without = Normalised(torch.nn.Identity(), inputs(nodata=None))(raw)
-    torch.testing.assert_close(without[0, 0, 0], torch.tensor([-3.2, 0.0, 1.0, 0.0]))
+    torch.testing.assert_close(without[0, 0, 0], torch.tensor([-3.2, 0.0, 1.0, 0.0, 0.0]))
 
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))

@@ -34,11 +34,11 @@ def test_bands_by_name_in_the_order_asked_for(tmp_path: Path) -> None:
 def test_nodata_and_nan_are_no_values(tmp_path: Path, dtype: str) -> None:
     pixels = np.arange(2 * 6 * 6).reshape(2, 6, 6).astype(dtype)
     if dtype == "float32":
-        pixels[1, 5, 5] = np.nan
+        pixels[1, 5, 4:] = np.nan, -np.inf
     path = write_raster(tmp_path / "a.tif", pixels, nodata=7)
     with opened(path, ("a", "b")) as raster:
         valid = raster.read(whole((6, 6))).valid
-    expected = (pixels != 7).all(axis=0) & ~np.isnan(pixels.astype(float)).any(axis=0)
+    expected = (pixels != 7).all(axis=0) & np.isfinite(pixels.astype(float)).all(axis=0)
     np.testing.assert_array_equal(valid, expected)
 
 
@@ -154,3 +154,62 @@ def test_the_real_scene_has_13_bands_on_one_grid(landuse: Path) -> None:
         nine = raster.read(raster.grid.area).values[names.index("B09")].astype(float)
         centres = (nine[2::6, 2::6] + nine[3::6, 3::6] + nine[2::6, 3::6] + nine[3::6, 2::6]) / 4
         assert np.abs(centres - vapour).mean() < 0.05 * vapour.std()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
+def test_where_a_coarser_file_does_not_reach_there_is_no_value(tmp_path: Path, dtype: str, resampling: str) -> None:
+    fine = write_raster(tmp_path / "fine.tif", np.full((1, 40, 60), 9, np.uint16))
+    coarse = write_raster(tmp_path / "coarse.tif", np.full((1, 20, 15), 50, dtype), NORTH_UP @ Affine.scale(2))
+    image = Image(grid="f", sources=(source(fine, "f"), source(coarse, "c", resampling=resampling)))
+    with image.open(["f", "c"]) as raster:
+        strip = raster.read(whole((40, 60)))
+    np.testing.assert_array_equal(strip.valid, np.broadcast_to(np.arange(60) < 30, (40, 60)))
+    assert (strip.values[1][strip.valid] == 50).all()
+
+
+def test_a_nodata_value_counts_as_the_file_holds_it(tmp_path: Path) -> None:
+    holes = np.where(np.arange(40) < 20, 0.5, -9999.9).astype(np.float32)[None, None].repeat(20, axis=1)
+    whole_numbers = write_raster(tmp_path / "i.tif", np.ones((1, 20, 40), np.int32))
+    alike = write_raster(tmp_path / "alike.tif", holes)
+    coarse = write_raster(tmp_path / "coarse.tif", holes[:, ::2, ::2], NORTH_UP @ Affine.scale(2))
+    for path in (alike, coarse):
+        image = Image(grid="i", sources=(source(whole_numbers, "i"), source(path, "f", nodata=-9999.9)))
+        with image.open(["i", "f"]) as raster:
+            strip = raster.read(whole((20, 40)))
+        np.testing.assert_array_equal(strip.valid, np.broadcast_to(np.arange(40) < 20, (20, 40)))
+        assert (strip.values[1][strip.valid] == 0.5).all()
+
+
+@pytest.mark.parametrize("nodata", [-9999.0, 0.5, 1e9])
+def test_a_nodata_value_that_the_type_cannot_hold_is_none(tmp_path: Path, nodata: float) -> None:
+    path = write_raster(tmp_path / "a.tif", np.zeros((1, 8, 8), np.uint8))
+    with opened(path, nodata=nodata) as raster:
+        assert raster.bands[0].nodata is None
+        assert raster.read(whole((8, 8))).valid.all()
+
+
+def test_a_file_of_one_band_that_holds_more(tmp_path: Path) -> None:
+    write_raster(tmp_path / "x_a.tif", np.ones((3, 8, 8), np.uint8))
+    with pytest.raises(ImageError, match=r"holds more(.|\n)*3 bands(.|\n)*without {band}"):
+        Image(grid="a", sources=(source(tmp_path / "x_{band}.tif", "a"),)).open(["a"])
+
+
+def test_complex_values(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="complex"):
+        opened(write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.complex64)))
+
+
+def test_a_local_crs_is_in_metres_but_not_on_earth(tmp_path: Path) -> None:
+    feet = write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.uint8), crs='LOCAL_CS["mine",UNIT["foot",0.3048]]')
+    with opened(feet) as raster:
+        assert raster.grid.gsd == pytest.approx(3.048)
+        assert not raster.grid.on_earth
+    with opened(write_raster(tmp_path / "b.tif", np.ones((1, 8, 8), np.uint8), crs="EPSG:2263")) as raster:
+        assert raster.grid.gsd == pytest.approx(10 * 1200 / 3937)
+
+
+def test_infinity_as_nodata(tmp_path: Path) -> None:
+    pixels = np.array([[[1.0, np.inf], [-np.inf, 2.0]]], np.float32)
+    with opened(write_raster(tmp_path / "a.tif", pixels, nodata=np.inf)) as raster:
+        np.testing.assert_array_equal(raster.read(whole((2, 2))).valid, np.isfinite(pixels[0]))

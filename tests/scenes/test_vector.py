@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.features import rasterize
-from shapely.geometry import Point, Polygon, box
+from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from quadrat.errors import AOIError, LabelError
 from quadrat.scenes.grid import Grid
@@ -170,3 +170,42 @@ def test_an_aoi_that_leaves_nothing(tmp_path: Path, area: Polygon) -> None:
     path = write_areas(tmp_path / "a.gpkg", [area])
     with pytest.raises(AOIError, match="leaves no pixel"):
         open_aoi(str(path), GRID, "s")
+
+
+def test_a_spike_of_a_polygon_labels_nothing(tmp_path: Path) -> None:
+    spiked = Polygon([NORTH_UP @ c for c in [(3, 4), (20, 4), (20, 10), (40, 10), (20, 10), (20, 30), (3, 30)]])
+    assert not spiked.is_valid
+    opened = labels(write_areas(tmp_path / "l.gpkg", [spiked], {"kind": ["lake"]})).open(GRID, ALIASES, "s")
+    expected = np.full(GRID.shape, 255)
+    expected[4:30, 3:20] = 1
+    np.testing.assert_array_equal(opened.class_ids(GRID.area, all_touched=False), expected)
+
+
+def test_a_polygon_that_is_but_a_line_labels_nothing(tmp_path: Path) -> None:
+    flat = Polygon([NORTH_UP @ c for c in [(30, 4), (40, 4), (30, 4)]])
+    path = write_areas(tmp_path / "l.gpkg", [flat, pixel_box(0, 0, 5, 5)], {"kind": ["lake", "wood"]})
+    found = labels(path).open(GRID, ALIASES, "s").class_ids(GRID.area, all_touched=False)
+    assert (found != 255).sum() == 25
+
+
+def test_an_aoi_that_also_touches_the_image_from_outside(tmp_path: Path) -> None:
+    two = MultiPolygon([pixel_box(10, 10, 20, 20), pixel_box(-10, 0, 0, 40)])
+    aoi = open_aoi(str(write_areas(tmp_path / "a.gpkg", [two])), GRID, "s")
+    assert aoi.bounds == Window(10, 10, 10, 10)
+    assert aoi.mask(GRID.area).sum() == 100
+
+
+def test_a_table_without_geometries(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("kind,x\nlake,1\n")
+    with pytest.raises(LabelError, match="without geometries"):
+        labels(tmp_path / "l.csv").open(GRID, ALIASES, "s")
+    with pytest.raises(AOIError, match="without geometries"):
+        open_aoi(str(tmp_path / "l.csv"), GRID, "s")
+
+
+def test_of_many_unknown_values_the_commonest_are_told(tmp_path: Path) -> None:
+    kinds = ["often", "often", *(f"kind {n}" for n in range(100))]
+    path = write_areas(tmp_path / "l.gpkg", [pixel_box(0, 0, 9, 9)] * 102, {"kind": kinds})
+    with pytest.raises(LabelError, match=r"got: often \(2 features\), .* and 61 more") as caught:
+        labels(path).open(GRID, ALIASES, "s")
+    assert len(str(caught.value)) < 2000

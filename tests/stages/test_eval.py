@@ -18,7 +18,7 @@ from quadrat.errors import ImageError, PredictionError
 from quadrat.executor import Threads
 from quadrat.models import Forest
 from quadrat.progress import console
-from quadrat.stages.eval import Eval, evaluate
+from quadrat.stages.eval import Eval, _tables, evaluate
 from tests.ground import (
     KINDS,
     NORTH_UP,
@@ -255,3 +255,12 @@ def test_the_result_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert any("field" in line and "–" in line for line in lines)
     model = next(line for line in lines if line.startswith("│ model"))
     assert f"{found['overall']['accuracy']:.3f}" in model
+
+
+def test_brackets_in_class_names_are_no_markup() -> None:
+    task = segmentation("wood [dense]", "[/] or")
+    with console.capture() as shown:
+        for table in _tables(task, {"model": task.no_counts()}, "test"):
+            console.print(table)
+    assert "wood [dense]" in shown.get()
+    assert "[/] or" in shown.get()

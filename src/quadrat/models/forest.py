@@ -62,7 +62,7 @@ class Forest(Model):
     ) -> Fitted:
         """Learn from pixels drawn without replacement; too quick to keep a ``checkpoint``.
 
-        Raises ChipError where no training pixel is labelled, or one is infinite.
+        Raises ChipError where no training pixel is labelled, or a sum of values is infinite.
         """
         from sklearn.ensemble import RandomForestClassifier
 
@@ -145,7 +145,9 @@ class Forest(Model):
             raise ChipError("the chips' index is not of these chips", expected=total, got=seen, mend="run 'chip' again")
         table = np.concatenate(tables)
         if not np.isfinite(table).all():
-            raise ChipError("training pixels are infinite, or their sums are", mend="give their bands a nodata value")
+            raise ChipError(
+                "sums of training pixels are infinite", mend="give their bands a nodata value, or another scale"
+            )
         return table, np.concatenate(classes)
 
 
@@ -175,7 +177,7 @@ def _features_at(
 
 def _padded(pixels: NDArray[Any], inputs: Inputs, radius: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return values, 0 where not valid, and validity, both with ``radius`` px around them that are not valid."""
-    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite
+    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite: no value
         values = pixels.astype(np.float32)
         valid = np.stack([is_valid(values[..., n, :, :], band) for n, band in enumerate(inputs.bands)], -3)
     np.copyto(values, 0, where=~valid)

@@ -43,7 +43,7 @@ def _features(build: "_Builder", inputs: Inputs, radius: int) -> str:
         values = [np.nan if band.nodata is None else band.nodata for band in inputs.bands]  # NaN equals nothing
         nodata = np.array(values, np.float64).astype(np.float32)
     missing = build("Equal", "pixels", build.constant(nodata.reshape(1, -1, 1, 1)))
-    missing = build("Or", missing, build("IsNaN", "pixels"))
+    missing = build("Or", missing, build("Or", build("IsNaN", "pixels"), build("IsInf", "pixels")))
     raw = build("Where", missing, build.constant(np.float32(0)), "pixels")
     valid = build("Cast", build("Not", missing), to=TensorProto.FLOAT)
     count = build("Max", _sum(build, valid, radius), build.constant(np.float32(1)))

@@ -28,7 +28,7 @@ class Normalised(nn.Module):
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Return (chip, band, y, x) in standard deviations from the mean, from -CLIP to CLIP."""
-        valid = (raw == raw) & (raw != self.nodata)  # noqa: PLR0124 (NaN alone differs from itself)
+        valid = torch.isfinite(raw) & (raw != self.nodata)
         return torch.where(valid, (raw - self.mean) / self.std, 0.0).clamp(-CLIP, CLIP)
 
     def forward(self, raw: Tensor) -> Tensor:

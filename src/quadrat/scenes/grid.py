@@ -38,7 +38,13 @@ class Grid:
             globe = CRS.from_user_input(self.crs).get_geod()
             radius = 6_378_137.0 if globe is None else globe.a
             return side * math.radians(1) * radius * math.sqrt(math.cos(math.radians(latitude)))
-        return side * float(self.crs.linear_units_factor[1])
+        axes = CRS.from_user_input(self.crs).axis_info
+        return side * (axes[0].unit_conversion_factor if axes else 1.0)  # a local CRS isn't projected, but in metres
+
+    @property
+    def on_earth(self) -> bool:
+        """Whether its CRS has longitudes and latitudes: not so without one, or in a local one."""
+        return self.crs is not None and CRS.from_user_input(self.crs).geodetic_crs is not None
 
     def window_transform(self, window: Window) -> Affine:
         """Return the transform of a window's own pixels."""

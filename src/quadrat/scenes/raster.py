@@ -10,8 +10,8 @@ import rasterio
 import rioxarray  # noqa: F401 (gives xarray its .rio)
 import xarray
 from numpy.typing import NDArray
-from pydantic import model_validator
-from rasterio.enums import Resampling
+from pydantic import field_validator, model_validator
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
@@ -44,7 +44,7 @@ class Source(Section):
     """Bands that come from alike files: one file each (``{band}`` in the path) or all from one file.
 
     Bands whose file has another grid than the scene's are brought to it by ``resampling``. ``nodata: null`` means
-    what the file says. NaN is no value in any band.
+    what the file says. NaN and infinity are no values in any band.
     """
 
     path: str
@@ -61,6 +61,13 @@ class Source(Section):
     """Summand, in the unit."""
     nodata: float | None = None
     """The raw value that is none; left out or null: what the file says."""
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: float) -> float:
+        if not scale:
+            raise ValueError("a scale of 0 makes all values one")
+        return scale
 
     def file_of(self, band: str) -> tuple[str, int]:
         """Return the file that holds ``band`` and the band's number in it, from 1."""
@@ -114,7 +121,7 @@ class Raster:
         self._files = ExitStack()
         try:
             self.grid = self._grid(image)
-            self._datasets, self.bands = self._open(image, bands)
+            self._stored_bands, self.bands = self._open(image, bands)
         except BaseException:
             self._files.close()
             raise
@@ -136,18 +143,18 @@ class Raster:
         values = np.empty((len(self.bands), *window.shape), self.dtype)
         valid = np.ones(window.shape, np.bool_)
         area = RasterioWindow(window.col, window.row, window.width, window.height)
-        for index, (band, (dataset, number)) in enumerate(zip(self.bands, self._datasets, strict=True)):
+        for index, (band, stored) in enumerate(zip(self.bands, self._stored_bands, strict=True)):
             try:
-                values[index] = dataset.read(number, window=area)
+                values[index], covered = stored.read(window=area)
             except RasterioError as error:
                 raise ImageError(
                     "the image can't be read: the file is damaged or cut short",
-                    file=dataset.name,
+                    file=stored.dataset.name,
                     window=window,
                     got=error,
                     mend="fetch the file again",
                 ) from error
-            valid &= is_valid(values[index], band)
+            valid &= is_valid(values[index], band) & covered
         return Strip(window, values, valid)
 
     def strips(self, area: Window, height: int) -> Iterator[Strip]:
@@ -158,7 +165,7 @@ class Raster:
     @property
     def strip_height(self) -> int:
         """Rows of a strip that decodes each block once: the tallest block, at least 64 rows, at most 1024."""
-        tallest = max(int(dataset.block_shapes[number - 1][0]) for dataset, number in self._datasets)
+        tallest = max(int(one.dataset.block_shapes[one.number - 1][0]) for one in self._stored_bands)
         return min(max(tallest, 64), 1024)
 
     def to_xarray(self) -> xarray.DataArray:
@@ -188,8 +195,8 @@ class Raster:
         dataset = self._dataset(source.file_of(image.grid)[0])
         return Grid(dataset.crs, dataset.transform, dataset.shape)
 
-    def _open(self, image: Image, bands: tuple[str, ...]) -> tuple[list[tuple[Any, int]], tuple[Band, ...]]:
-        datasets: list[tuple[Any, int]] = []
+    def _open(self, image: Image, bands: tuple[str, ...]) -> "tuple[list[_StoredBand], tuple[Band, ...]]":
+        opened: list[_StoredBand] = []
         described: list[Band] = []
         for name in bands:
             source = next((source for source in image.sources if name in source.bands), None)
@@ -203,6 +210,14 @@ class Raster:
                 )
             path, number = source.file_of(name)
             dataset = self._dataset(path)
+            if "{band}" in source.path and dataset.count > 1:
+                raise ImageError(
+                    "a file of one band holds more",
+                    file=path,
+                    expected=f"band {name} alone",
+                    got=f"{dataset.count} bands",
+                    mend="give the file a source of its own, without {band} in its path, that names its bands in order",
+                )
             if number > dataset.count:
                 raise ImageError(
                     "the file has fewer bands than the catalog names",
@@ -210,19 +225,24 @@ class Raster:
                     expected=f"{len(source.bands)} bands: {', '.join(source.bands)}",
                     got=f"{dataset.count} bands",
                 )
-            nodata = dataset.nodatavals[number - 1] if source.nodata is None else source.nodata
-            datasets.append((self._on_grid(dataset, source, nodata, path), number))
+            dtype = np.dtype(dataset.dtypes[number - 1])
+            if dtype.kind == "c":
+                raise ImageError(
+                    "the values are complex numbers", file=path, got=dtype, mend="take their amplitude, in a new file"
+                )
+            nodata = _storable(dataset.nodatavals[number - 1] if source.nodata is None else source.nodata, dtype)
+            opened.append(self._on_grid(dataset, number, source, nodata, path))
             described.append(
                 Band(
                     name=name,
-                    dtype=str(np.dtype(dataset.dtypes[number - 1])),
+                    dtype=str(dtype),
                     unit=source.unit,
                     scale=source.scale,
                     offset=source.offset,
-                    nodata=None if nodata is None or np.isnan(nodata) else float(nodata),
+                    nodata=None if nodata is None or not np.isfinite(nodata) else nodata,
                 )
             )
-        return datasets, tuple(described)
+        return opened, tuple(described)
 
     def _dataset(self, path: str) -> Any:
         try:
@@ -235,15 +255,18 @@ class Raster:
                 mend="check the path in the catalog; `quadrat sample` or `dvc pull` provides data that is missing",
             ) from error
 
-    def _on_grid(self, dataset: Any, source: Source, nodata: float | None, path: str) -> Any:
+    def _on_grid(self, dataset: Any, number: int, source: Source, nodata: float | None, path: str) -> "_StoredBand":
         grid = self.grid
         if (dataset.crs, dataset.transform, dataset.shape) == (grid.crs, grid.transform, grid.shape):
-            return dataset
+            return _StoredBand(dataset, number, None)
         if (dataset.crs is None) != (grid.crs is None):
             raise CatalogError(
                 "files with and without a CRS can't share a grid", file=path, expected=grid.crs, got=dataset.crs
             )
-        return self._files.enter_context(
+        if nodata is None and np.dtype(dataset.dtypes[number - 1]).kind == "f":
+            nodata = np.nan
+        has_alpha = ColorInterp.alpha in dataset.colorinterp
+        warped = self._files.enter_context(
             WarpedVRT(
                 dataset,
                 crs=grid.crs,
@@ -254,15 +277,49 @@ class Raster:
                 resampling=Resampling[source.resampling],
                 src_nodata=nodata,
                 nodata=nodata,
+                add_alpha=nodata is None and not has_alpha,
                 tolerance=TOLERANCE,
             )
         )
+        # without a nodata value, 0 stands where the file does not reach: alpha tells it from a value
+        alpha = next((n for n, kind in enumerate(warped.colorinterp, 1) if kind == ColorInterp.alpha), None)
+        return _StoredBand(warped, number, alpha if nodata is None else None)
+
+
+@dataclass(frozen=True)
+class _StoredBand:
+    """A band of an open file, on the image's grid; ``alpha`` is 0 where the file doesn't reach; None: values tell."""
+
+    dataset: Any
+    number: int
+    alpha: int | None
+
+    def read(self, **part: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return values (y, x) and where the file reaches (y, x), both of the same part."""
+        values: NDArray[Any] = self.dataset.read(self.number, **part)
+        if self.alpha is None:
+            return values, np.ones(values.shape, np.bool_)
+        covered: NDArray[np.bool_] = self.dataset.read(self.alpha, **part) > 0
+        return values, covered
+
+
+def _storable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
+    """Return ``nodata`` as ``dtype`` holds it; None where no pixel can be it, so that nothing is taken for it."""
+    if nodata is None:
+        return None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            held = float(dtype.type(nodata))
+        return held if np.isfinite(held) == np.isfinite(nodata) else None
+    held_by = np.iinfo(dtype)
+    whole = np.isfinite(nodata) and nodata == int(nodata)
+    return float(nodata) if whole and held_by.min <= nodata <= held_by.max else None
 
 
 def is_valid(values: NDArray[Any], band: Band) -> NDArray[np.bool_]:
-    """Return where ``values`` of ``band`` are neither its nodata nor NaN."""
+    """Return where ``values`` of ``band`` are neither its nodata nor NaN or infinite."""
     valid = np.ones(values.shape, np.bool_) if band.nodata is None else values != band.nodata
-    return valid & ~np.isnan(values) if values.dtype.kind == "f" else valid
+    return valid & np.isfinite(values) if values.dtype.kind == "f" else valid
 
 
 class _LazyPixels(BackendArray):

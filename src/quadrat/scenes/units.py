@@ -53,10 +53,11 @@ class InUnits(Raster):
         steps = max(1.0, max(height, width) / side)
         shape = max(1, round(height / steps)), max(1, round(width / steps))
         try:
-            values = np.stack([dataset.read(number, out_shape=shape) for dataset, number in self._datasets])
+            read = [stored.read(out_shape=shape) for stored in self._stored_bands]
         except RasterioError as error:
             raise ImageError("the image can't be read: a file is damaged or cut short", got=error) from error
-        return self._converted(values)
+        values, known = self._converted(np.stack([values for values, _ in read]))
+        return values, known & np.stack([covered for _, covered in read])
 
     def _converted(self, values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         pairs = [in_units(*each) for each in zip(values, self._stored, self.bands, strict=True)]

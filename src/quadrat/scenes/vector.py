@@ -23,6 +23,9 @@ from quadrat.windows import Window
 
 UNLABELLED = 255
 
+MOST_TOLD = 40
+"""Most values of a field that an error lists."""
+
 
 class LabelSource(Section):
     """Vector labels of the catalog: a file, and the field whose values name the classes."""
@@ -72,12 +75,15 @@ class LabelSource(Section):
     def _check(self, values: Any, aliases: Mapping[str, int], scene: str) -> None:
         unknown = Counter(v for v in values if v not in aliases and v not in self.drop)
         if unknown:
+            shown = [f"{value} ({count} features)" for value, count in unknown.most_common()]
             raise LabelError(
                 "the labels hold values that no class claims",
                 scene,
                 self.path,
                 expected=", ".join(sorted(aliases)),
-                got=", ".join(f"{value} ({count} features)" for value, count in sorted(unknown.items())),
+                got=", ".join(
+                    [*shown[:MOST_TOLD], *([f"and {len(shown) - MOST_TOLD} more"] * (len(shown) > MOST_TOLD))]
+                ),
                 mend="add each to a class's 'from' in params.yaml, or to the labels' 'drop' in the catalog",
             )
 
@@ -124,7 +130,7 @@ def open_aoi(path: str, grid: Grid, scene: str) -> AOI:
     frame = _read(path, None, AOIError, scene)
     geometry = _on_grid(frame, grid, path, AOIError, scene)
     geometry = shapely.intersection(geometry, shapely.box(0, 0, grid.shape[1], grid.shape[0]))
-    geometry = geometry[shapely.area(geometry) > 0]
+    geometry = _areas(geometry[shapely.area(geometry) > 0])
     if geometry.size:
         left, top, right, bottom = shapely.total_bounds(geometry)
         row, col = int(np.floor(top)), int(np.floor(left))
@@ -171,10 +177,20 @@ def _read(path: str, layer: str | None, error: type[QuadratError], scene: str) -
         raise error("the file is missing", scene, path, mend="check the path in the catalog, or fetch the data")
     try:
         if path.endswith(".parquet"):
-            return geopandas.read_parquet(path)
-        return pyogrio.read_dataframe(path, layer=layer, fid_as_index=False)
+            frame = geopandas.read_parquet(path)
+        else:
+            frame = pyogrio.read_dataframe(path, layer=layer, fid_as_index=False)
     except (DataSourceError, DataLayerError, ValueError, OSError) as cause:
         raise error("the file can't be read as vector data", scene, path, got=cause) from cause
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise error(
+            "the file holds a table without geometries",
+            scene,
+            path,
+            got=", ".join(map(str, frame.columns)),
+            mend="name a file, or a layer of it, with polygons",
+        )
+    return frame
 
 
 def _on_grid(
@@ -212,9 +228,19 @@ def _on_grid(
             expected=_name(grid.crs),
             got=_extent(frame),
         )
-    broken = ~shapely.is_valid(points)
-    points[broken] = shapely.make_valid(points[broken])
+    broken = ~shapely.is_valid(points) & (shapely.get_dimensions(points) == 2)
+    points[broken] = _areas(shapely.make_valid(points[broken]))
     return np.asarray(points, object)
+
+
+def _areas(geometry: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return geometries without the points and lines that repairing and clipping leave of polygons: they'd be drawn."""
+    kept = geometry.copy()
+    areal = shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON
+    for place in np.flatnonzero(~np.isin(shapely.get_type_id(geometry), areal)):
+        parts = shapely.get_parts(shapely.get_parts(geometry[place]))
+        kept[place] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
+    return kept
 
 
 def _text(value: object) -> str:

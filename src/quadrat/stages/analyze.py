@@ -10,6 +10,7 @@ import geopandas
 import numpy as np
 import pandas as pd
 from pydantic import Field
+from rich.markup import escape
 
 from quadrat.catalog import read_catalog
 from quadrat.executor import Executor
@@ -79,7 +80,7 @@ def analyze(
     _write_class_plot(class_plot, surveys, censuses, task.names)
     _write_band_plot(band_plot, statistics)
     for line in noted:
-        console.print(f"[yellow]warning[/]: {line}", highlight=False)
+        console.print(f"[yellow]warning[/]: {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def _count(
@@ -133,9 +134,8 @@ def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Censu
         }
         for one, census in zip(surveys, censuses, strict=True)
     ]
-    located = [one for one in surveys if one.grid.crs]
-    ground = [geopandas.GeoSeries([one.ground], crs=one.grid.crs) for one in surveys]
-    if located:  # a scene without a CRS has no place among those with one
+    ground = [geopandas.GeoSeries([one.ground], crs=one.grid.crs if one.grid.on_earth else None) for one in surveys]
+    if any(one.grid.on_earth for one in surveys):  # a scene without a CRS has no place among those with one
         ground = [g.to_crs(4326) if g.crs else geopandas.GeoSeries([None], crs=4326) for g in ground]
     geometry = pd.concat(ground, ignore_index=True)
     with replaced(path) as part:

@@ -97,7 +97,7 @@ def bundle(
         "README.md": readme(bundle.title, card, parameters["predict"]["window_size"]).encode(),
     }
     write_bundle(bundle_file, members)
-    console.print(f"bundle: {bundle_file}; torch and onnx: {found}", highlight=False, soft_wrap=True)
+    console.print(f"bundle: {bundle_file}; torch and onnx: {found}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_current(card: Card, folder: Path, **wanted: Section) -> None:

@@ -5,12 +5,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import geopandas
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from quadrat.catalog import read_catalog
 from quadrat.chips import SceneChips, write_index
@@ -59,6 +59,12 @@ class Chip(Section):
     """Fewest px of the target classes that a train chip must hold."""
     survival: float = Field(ge=0, le=1)
     """Share of the chips with fewer target px that is kept all the same."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if isinstance(self.windows, Sliding) and self.windows.stride > self.chip_size:
+            raise ValueError(f"windows.stride {self.windows.stride} leaves gaps between chips of size {self.chip_size}")
+        return self
 
 
 def chip(

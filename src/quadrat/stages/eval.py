@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.table import Table
 
 from quadrat.catalog import read_catalog
@@ -191,7 +192,7 @@ def _title(one: Examined) -> str:
 
 def _tables(task: Task, compared: Mapping[str, Counts], split: str) -> Iterator[Table]:
     """Give each class's metrics, and the model's beside the baseline's and the majority class's."""
-    names = [f"[{c.color}]■[/] {c.name}" for c in task.classes]
+    names = [f"[{c.color}]■[/] {escape(c.name)}" for c in task.classes]
     yield _table(f"{split}: each class", dict(zip(names, compared[MODEL].per_class(), strict=True)))
     yield _table(f"{split}: all classes", {name: counts.summary() for name, counts in compared.items()})
 

@@ -1,11 +1,12 @@
 """Semantic segmentation: a class for every pixel."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from quadrat.canvas import Blend, Blended
 from quadrat.errors import PredictionError
@@ -17,6 +18,9 @@ from quadrat.windows import Window
 
 if TYPE_CHECKING:
     import torch
+
+POLYGONS = re.compile(r"[^./\\][^/\\]*\.(parquet|gpkg|fgb|geojson)")
+"""Names of vector files; ``quadrat.layers.vector`` writes these formats."""
 
 SCORE_STEPS = 250
 """Scores are stored as whole numbers from 0 to this many."""
@@ -42,6 +46,13 @@ class Layers(Section):
     """Name of the vector file of the predicted areas, whose ending is its format; null for none."""
     least_pixels: int = Field(ge=1)
     """Smallest area, in px, that becomes a polygon."""
+
+    @field_validator("polygons")
+    @classmethod
+    def _check_polygons(cls, polygons: str | None) -> str | None:
+        if polygons is not None and not POLYGONS.fullmatch(polygons):
+            raise ValueError("polygons is the name of a file that ends in .parquet, .gpkg, .fgb or .geojson, or null")
+        return polygons
 
 
 class SemanticSegmentation(Task):
