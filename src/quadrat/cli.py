@@ -168,6 +168,11 @@ def _told() -> Iterator[None]:
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
         console.print("[bold red]OSError[/]: ", end="")
-        console.print(f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
-                      "QUADRAT_TRACEBACK=1 shows where it came from", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
+            "QUADRAT_TRACEBACK=1 shows where it came from",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         sys.exit(1)

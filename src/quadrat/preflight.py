@@ -61,7 +61,9 @@ def survey(scene: Scene, bands: Sequence[str], task: Task) -> Survey:
     """Open the scene with its labels and AOI; raises what is wrong with any of them."""
     with scene.open(bands, task.aliases) as opened:
         raster = opened.raster
-        return Survey(scene, opened.grid, opened.area, raster.bands, _ground(opened), raster.strip_height, tuple(raster.remarks))
+        return Survey(
+            scene, opened.grid, opened.area, raster.bands, _ground(opened), raster.strip_height, tuple(raster.remarks)
+        )
 
 
 def check(surveys: Sequence[Survey]) -> list[str]:

@@ -145,7 +145,9 @@ class Forest(Model):
             raise ChipError("the chips' index is not of these chips", expected=total, got=seen, mend="run 'chip' again")
         table = np.concatenate(tables)
         if not np.isfinite(table).all():
-            raise ChipError("sums of training pixels are infinite", mend="give their bands a nodata value, or another scale")
+            raise ChipError(
+                "sums of training pixels are infinite", mend="give their bands a nodata value, or another scale"
+            )
         return table, np.concatenate(classes)
 
 

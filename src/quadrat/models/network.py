@@ -129,7 +129,7 @@ def build(network: Network, task: Task, inputs: Inputs, seed: int) -> "Normalise
             raise ModelError(
                 "no network can be built of these parameters",
                 got=f"{type(error).__name__}: {error}",
-                mend="check encoder, depth and decoder under 'model' in params.yaml; pretrained weights need the network",
+                mend="check encoder, depth and decoder of 'model' in params.yaml; pretrained weights must be fetched",
             ) from error
         body.segmentation_head = torch.nn.Sequential(torch.nn.Dropout2d(network.dropout), body.segmentation_head)
     return Normalised(body, inputs)

@@ -258,9 +258,7 @@ class Raster:
                 mend="check the path in the catalog; `quadrat sample` or `dvc pull` provides data that is missing",
             ) from error
 
-    def _on_grid(
-        self, dataset: Any, number: int, source: Source, nodata: float | None, path: str
-    ) -> "_StoredBand":
+    def _on_grid(self, dataset: Any, number: int, source: Source, nodata: float | None, path: str) -> "_StoredBand":
         grid = self.grid
         if (dataset.crs, dataset.transform, dataset.shape) == (grid.crs, grid.transform, grid.shape):
             return _StoredBand(dataset, number, None)
@@ -293,7 +291,7 @@ class Raster:
 
 @dataclass(frozen=True)
 class _StoredBand:
-    """A band of an open file, on the image's grid; ``alpha`` is 0 where the file doesn't reach, None: it tells itself."""
+    """A band of an open file, on the image's grid; band ``alpha``, if any, is 0 where the file doesn't reach."""
 
     dataset: Any
     number: int
@@ -316,7 +314,8 @@ class _StoredBand:
 def _remarks(dataset: Any, number: int, name: str, source: Source, image: Image, path: str) -> Iterator[str]:
     said, meant = (dataset.scales[number - 1], dataset.offsets[number - 1]), (source.scale, source.offset)
     if said not in {(1, 0), meant}:
-        yield f"{path} gives band {name} scale {said[0]:g} and offset {said[1]:g}, the catalog {meant[0]:g} and {meant[1]:g}"
+        ours = f"{meant[0]:g} and {meant[1]:g}"
+        yield f"{path} gives band {name} scale {said[0]:g} and offset {said[1]:g}, the catalog {ours}"
     called = dataset.descriptions[number - 1]
     if called != name and called in image.bands:
         yield f"{path} calls its band {number} {called}, the catalog {name}: are they in order?"

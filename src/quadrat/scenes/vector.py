@@ -82,7 +82,9 @@ class LabelSource(Section):
                 scene,
                 self.path,
                 expected=", ".join(sorted(aliases)),
-                got=", ".join([*shown[:MOST_TOLD], *([f"and {len(shown) - MOST_TOLD} more"] * (len(shown) > MOST_TOLD))]),
+                got=", ".join(
+                    [*shown[:MOST_TOLD], *([f"and {len(shown) - MOST_TOLD} more"] * (len(shown) > MOST_TOLD))]
+                ),
                 mend="add each to a class's 'from' in params.yaml, or to the labels' 'drop' in the catalog",
             )
 
