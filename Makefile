@@ -11,7 +11,6 @@ setup:    ## .venv, with everything at the versions of constraints.txt
 
 sample: setup ## the sample scene, in data/raw and in DVC's cache
 	quadrat sample landuse
-	dvc commit --quiet data/raw/landuse.dvc </dev/null
 
 repro: sample ## the whole pipeline: what changed, nothing else
 	dvc repro

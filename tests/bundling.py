@@ -38,7 +38,7 @@ SECTIONS: dict[str, Any] = {
     "analyze": Analyze(percentiles=(2, 50, 98), histogram_bins=16),
     "chip": Chip.model_validate(
         {
-            "size": 32,
+            "chip_size": 32,
             "windows": {"kind": "sliding", "stride": 32, "padding": 0},
             "least_valid": 0.0,
             "target_classes": None,
@@ -52,7 +52,7 @@ SECTIONS: dict[str, Any] = {
     "batch_size": 4,
     "train": DEFAULT.train,
     "predict": Predict.model_validate(
-        {"size": 64, "stride": 32, "layers": {"scores": True, "polygons": "polygons.parquet", "least_pixels": 1}}
+        {"window_size": 64, "stride": 32, "layers": {"scores": True, "polygons": "polygons.parquet", "least_pixels": 1}}
     ),
     "eval": Eval(pictures=None),
     "bundle": Bundle(title="Woods and lakes"),

@@ -37,7 +37,7 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
     [
         ("learning_rate", 0.1, r"learning_rate: there is no such key"),
         ("epoch", 3, r"epoch: there is no such key(.|\n)*did you mean 'epochs'\?"),
-        ("chip.sise", 64, r"chip\.sise: there is no such key(.|\n)*did you mean 'size'\?"),
+        ("chip.chip_sise", 64, r"chip\.chip_sise: there is no such key(.|\n)*did you mean 'chip_size'\?"),
         ("train.loss.dise", 1, r"train\.loss\.dise(.|\n)*did you mean 'dice'\?"),
         ("model.enocder", "x", r"enocder: there is no such key(.|\n)*did you mean 'encoder'\?"),
         ("chip.windows.cuont", 3, r"cuont: there is no such key(.|\n)*did you mean 'count'\?"),
@@ -49,7 +49,7 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("lr", ..., r"lr: Field required"),
         ("model.kind", "magic", r"model: .*'forest', 'network'"),
         ("predict.stride", 500, r"leaves gaps"),
-        ("predict.size", 100, r"predict.size must be a multiple of 32"),
+        ("predict.window_size", 100, r"predict.window_size must be a multiple of 32"),
         ("chip.windows", {"kind": "sliding", "stride": 65, "padding": 0}, r"chip: windows.stride 65 leaves gaps"),
         ("predict.layers.polygons", "polygons.shp", r"polygons is the name of a file that ends in \.parquet"),
         ("predict.layers.polygons", "../polygons.gpkg", r"polygons is the name of a file"),

@@ -116,6 +116,6 @@ def test_the_users_own_style_changes_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_looks_that_make_no_sense_are_refused(key: str, value: object, said: str) -> None:
-    content = {"size": 256, "bands": ["a"], "stretch": [2, 98], key: value}
+    content = {"longest_side": 256, "bands": ["a"], "stretch": [2, 98], key: value}
     with pytest.raises(ValidationError, match=said):
         Pictures.model_validate(content, strict=False)

@@ -27,7 +27,7 @@ QUICK = {
     "baseline.trees": 4,
     "baseline.samples": 3000,
     "predict.stride": 96,
-    "eval.pictures.size": 256,
+    "eval.pictures.longest_side": 256,
 }
 STAGES = ["analyze", "chip", "train", "predict", "eval", "bundle"]
 
@@ -63,6 +63,19 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+def test_the_sample_is_clean_after_the_command_and_after_a_pull(tmp_path: Path, landuse: Path, project: Path) -> None:
+    fetched = clone(tmp_path / "fetched", landuse)
+    call("quadrat sample landuse", fetched)
+    assert call("dvc status data/raw/landuse.dvc", fetched).strip() == "Data and pipelines are up to date."
+    call(f"dvc remote add --default --force storage {tmp_path / 'remote'}", fetched)
+    call("dvc push data/raw/landuse.dvc", fetched)
+    commit(fetched)
+    call(f"git clone --quiet {fetched} {tmp_path / 'pulled'}", tmp_path)
+    call("dvc pull data/raw/landuse.dvc", tmp_path / "pulled")
+    assert call("dvc status data/raw/landuse.dvc", tmp_path / "pulled").strip() == "Data and pipelines are up to date."
+    assert digests(tmp_path / "pulled/data/raw/landuse") == digests(project / "data/raw/landuse")
+
+
 def test_a_second_repro_runs_nothing(project: Path) -> None:
     assert ran(call("dvc repro", project)) == []
     assert call("git status --porcelain", project) == ""
@@ -76,7 +89,7 @@ def test_a_second_repro_runs_nothing(project: Path) -> None:
         ("model.encoder", "resnet18", {"train", "bundle"}),
         ("train.loss.dice", 0.1, {"train", "bundle"}),
         ("predict.stride", 64, {"predict", "bundle"}),
-        ("eval.pictures.size", 128, {"eval", "bundle"}),
+        ("eval.pictures.longest_side", 128, {"eval", "bundle"}),
         ("bundle.title", "other", {"bundle"}),
         ("chip.survival", 0.5, {"chip", "bundle"}),
         ("analyze.histogram_bins", 8, {"analyze", "bundle"}),
@@ -89,7 +102,7 @@ def test_a_parameter_makes_stale_what_takes_it(restored: Path, key: str, value: 
 
 
 def test_eval_parameters_rerun_eval_and_bundle_alone(restored: Path) -> None:
-    change(restored, {"eval.pictures.size": 128})
+    change(restored, {"eval.pictures.longest_side": 128})
     assert ran(call("dvc repro", restored)) == ["eval", "bundle"]
 
 
@@ -124,7 +137,7 @@ def test_a_wrong_parameter_stops_before_anything_runs(restored: Path) -> None:
     change(restored, {"lr": "fast"})
     done = subprocess.run(
         ["dvc", "repro"], cwd=restored, env=environment(), capture_output=True, text=True, check=False
-    )  # noqa: S607
+    )
     assert done.returncode != 0
     assert "lr: Input should be a valid number" in done.stderr
     assert "Traceback" not in done.stderr

@@ -96,12 +96,14 @@ def _predict(opened: OpenBundle, plan: Plan) -> Predict:
     changed = {
         **section,
         "layers": {**section["layers"], **_known(layers), **({"polygons": None} if plan.polygons == "" else {})},
-        **_known({"size": plan.size, "stride": plan.stride}),
+        **_known({"window_size": plan.size, "stride": plan.stride}),
     }
     predict = check(changed, Predict, ParamsError, opened.path / "params.yaml")
     divisor = opened.card.model.divisor
-    if predict.size % divisor:
-        raise ParamsError("the window doesn't fit the model", expected=f"a multiple of {divisor} px", got=predict.size)
+    if predict.window_size % divisor:
+        raise ParamsError(
+            "the window doesn't fit the model", expected=f"a multiple of {divisor} px", got=predict.window_size
+        )
     return predict
 
 

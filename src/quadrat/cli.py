@@ -78,10 +78,12 @@ def bundle(params: ParamsFile = Path("params.yaml")) -> None:
 @app.command()
 def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.")]) -> None:
     """Fetch sample data into data/raw."""
-    from quadrat.samples import fetch
+    from quadrat.samples import fetch, keep
 
     with _told():
-        typer.echo(fetch(name, Path()))
+        folder = fetch(name, Path())
+        keep(folder)
+        typer.echo(folder)
 
 
 @app.command()

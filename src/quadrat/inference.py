@@ -27,7 +27,7 @@ from quadrat.windows import Window, cover
 class Predict(Section):
     """How a scene is covered with windows, and what is written of it."""
 
-    size: int = Field(ge=8)
+    window_size: int = Field(ge=8)
     """Height and width of a window, px."""
     stride: int = Field(ge=1)
     """Px between two windows; what overlaps is blended."""
@@ -36,8 +36,8 @@ class Predict(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.stride > self.size:
-            raise ValueError(f"stride {self.stride} leaves gaps between windows of size {self.size}")
+        if self.stride > self.window_size:
+            raise ValueError(f"stride {self.stride} leaves gaps between windows of size {self.window_size}")
         return self
 
 
@@ -48,9 +48,9 @@ def predict_scene(
 
     Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once.
     """
-    overlap = predict.size - predict.stride
-    windows = cover(scene.area, predict.size, predict.stride, overlap // 2)
-    canvas = task.canvas(predict.layers, scene.area, predict.size)
+    overlap = predict.window_size - predict.stride
+    windows = cover(scene.area, predict.window_size, predict.stride, overlap // 2)
+    canvas = task.canvas(predict.layers, scene.area, predict.window_size)
     with replaced(folder) as part, ExitStack() as writers:
         part.mkdir()
         writer = {

@@ -55,7 +55,7 @@ class Params(Section):
         unknown = sorted(set(self.chip.target_classes or ()) - set(self.task.names))
         if unknown:
             raise ValueError(f"chip.target_classes names no class of the task: {', '.join(unknown)}")
-        for key, size in (("chip.size", self.chip.size), ("predict.size", self.predict.size)):
+        for key, size in (("chip.chip_size", self.chip.chip_size), ("predict.window_size", self.predict.window_size)):
             if size % self.model.divisor:
                 raise ValueError(f"{key} must be a multiple of {self.model.divisor} for this model: {size}")
         return self

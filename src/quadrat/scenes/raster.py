@@ -291,7 +291,7 @@ class Raster:
 
 @dataclass(frozen=True)
 class _StoredBand:
-    """A band of an open file, on the image's grid; band ``alpha``, if any, is 0 where the file doesn't reach."""
+    """A band of an open file, on the image's grid; ``alpha`` is 0 where the file doesn't reach; None: values tell."""
 
     dataset: Any
     number: int

@@ -94,7 +94,7 @@ def bundle(
         "provenance.json": _dumped(_provenance(card, bundle_file, scenes)),
         "sample/pixels.npy": as_npy(sample),
         **{f"sample/{name}.npy": as_npy(values) for name, values in expected.items()},
-        "README.md": readme(bundle.title, card, parameters["predict"]["size"]).encode(),
+        "README.md": readme(bundle.title, card, parameters["predict"]["window_size"]).encode(),
     }
     write_bundle(bundle_file, members)
     console.print(f"bundle: {bundle_file}; torch and onnx: {found}", markup=False, highlight=False, soft_wrap=True)
@@ -135,8 +135,8 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
             "model_type": DEEPNESS[card.task.kind],
             "class_names": dict(enumerate(card.task.names)),
             "resolution": 100 * card.gsd,
-            "tile_size": window["size"],
-            "tiles_overlap": round(100 - 100 * window["stride"] / window["size"]),
+            "tile_size": window["window_size"],
+            "tiles_overlap": round(100 - 100 * window["stride"] / window["window_size"]),
             "standardization_mean": [0.0] * len(card.bands),
             "standardization_std": [1 / 255] * len(card.bands),
             "seg_thresh": 0.0,

@@ -47,7 +47,7 @@ class Random(Section):
 class Chip(Section):
     """How train scenes are cut. Validation scenes are cut without overlap, each pixel once."""
 
-    size: int = Field(ge=8)
+    chip_size: int = Field(ge=8)
     """Height and width of a chip, px."""
     windows: Annotated[Sliding | Random, Field(discriminator="kind")]
     """Where train scenes are cut."""
@@ -62,8 +62,8 @@ class Chip(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if isinstance(self.windows, Sliding) and self.windows.stride > self.size:
-            raise ValueError(f"windows.stride {self.windows.stride} leaves gaps between chips of size {self.size}")
+        if isinstance(self.windows, Sliding) and self.windows.stride > self.chip_size:
+            raise ValueError(f"windows.stride {self.windows.stride} leaves gaps between chips of size {self.chip_size}")
         return self
 
 
@@ -89,7 +89,9 @@ def chip(
     chips.mkdir(parents=True)
     work = partial(_chip_scene, seed=seed, task=task, bands=bands, chip=chip, chips=chips)
     done = list(track(executor.map(work, learnt), "chip", len(learnt), "scenes"))
-    write_index(chips, [index for index, _ in done], _same_bands(learnt, [b for _, b in done]), task.names, chip.size)
+    write_index(
+        chips, [index for index, _ in done], _same_bands(learnt, [b for _, b in done]), task.names, chip.chip_size
+    )
     counts = {
         s: sum(len(i) for (i, _), scene in zip(done, learnt, strict=True) if scene.split == s)
         for s in ("train", "validation")
@@ -123,11 +125,11 @@ def _candidates(
     scene: OpenScene, chip: Chip, generator: np.random.Generator
 ) -> Iterator[tuple[Window, NDArray[np.generic], NDArray[np.bool_]]]:
     if scene.split == "validation":
-        windows = cover(scene.area, chip.size, chip.size)
+        windows = cover(scene.area, chip.chip_size, chip.chip_size)
     elif isinstance(chip.windows, Sliding):
-        windows = cover(scene.area, chip.size, chip.windows.stride, chip.windows.padding)
+        windows = cover(scene.area, chip.chip_size, chip.windows.stride, chip.windows.padding)
     else:
-        windows = scatter(scene.area, chip.size, chip.windows.count, generator, chip.windows.padding)
+        windows = scatter(scene.area, chip.chip_size, chip.windows.count, generator, chip.windows.padding)
     for piece in scene.cut(windows):
         yield piece.window, piece.values, scene.counted(piece.window, piece.valid)
 

@@ -119,7 +119,7 @@ def _examine(scene: Scene, *, task: Task, rival: str | None, pictures: Pictures 
             made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
             scores = [] if truth is None else task.score(truth, list(made.values()))
-            picture = None if pictures is None else _picture(opened, truth, made[MODEL], task, pictures.size)
+            picture = None if pictures is None else _picture(opened, truth, made[MODEL], task, pictures.longest_side)
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise

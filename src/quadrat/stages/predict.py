@@ -60,6 +60,6 @@ def _predict(scene: Scene, archive: Archive, predict: Predict, folder: Path, bat
 def _plain(predict: Predict, archive: Archive) -> Predict:
     """Return the plan of a model that sees no further than its ``context``: no more overlap than that needs."""
     context = archive.card.model.context
-    stride = max(predict.stride, predict.size - 2 * context) if context else predict.stride
+    stride = max(predict.stride, predict.window_size - 2 * context) if context else predict.stride
     layers = predict.layers.model_copy(update={"scores": False, "polygons": None})
     return predict.model_copy(update={"stride": stride, "layers": layers})
