@@ -11,7 +11,7 @@ import rioxarray  # noqa: F401 (gives xarray its .rio)
 import xarray
 from numpy.typing import NDArray
 from pydantic import field_validator, model_validator
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
@@ -119,6 +119,8 @@ class Raster:
     def __init__(self, image: Image, bands: tuple[str, ...]) -> None:
         """Open the files of ``bands`` and of the grid."""
         self._files = ExitStack()
+        self.remarks: list[str] = []
+        """What files say of themselves that the catalog says otherwise, or that isn't looked at."""
         try:
             self.grid = self._grid(image)
             self._stored_bands, self.bands = self._open(image, bands)
@@ -231,6 +233,7 @@ class Raster:
                     "the values are complex numbers", file=path, got=dtype, mend="take their amplitude, in a new file"
                 )
             nodata = _storable(dataset.nodatavals[number - 1] if source.nodata is None else source.nodata, dtype)
+            self.remarks += _remarks(dataset, number, name, source, image, path)
             opened.append(self._on_grid(dataset, number, source, nodata, path))
             described.append(
                 Band(
@@ -295,12 +298,30 @@ class _StoredBand:
     alpha: int | None
 
     def read(self, **part: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return values (y, x) and where the file reaches (y, x), both of the same part."""
-        values: NDArray[Any] = self.dataset.read(self.number, **part)
-        if self.alpha is None:
-            return values, np.ones(values.shape, np.bool_)
-        covered: NDArray[np.bool_] = self.dataset.read(self.alpha, **part) > 0
-        return values, covered
+        """Return values (y, x) and where the file reaches (y, x), both of the same part.
+
+        Raises RasterioError for a damaged file. With threads of its own, GDAL's reader of JPEG 2000 says nothing of
+        it and leaves zeros (seen in 3.10): so it has none.
+        """
+        with rasterio.Env(GDAL_NUM_THREADS="1"):
+            values: NDArray[Any] = self.dataset.read(self.number, **part)
+            if self.alpha is None:
+                return values, np.ones(values.shape, np.bool_)
+            covered: NDArray[np.bool_] = self.dataset.read(self.alpha, **part) > 0
+            return values, covered
+
+
+def _remarks(dataset: Any, number: int, name: str, source: Source, image: Image, path: str) -> Iterator[str]:
+    said, meant = (dataset.scales[number - 1], dataset.offsets[number - 1]), (source.scale, source.offset)
+    if said not in {(1, 0), meant}:
+        ours = f"{meant[0]:g} and {meant[1]:g}"
+        yield f"{path} gives band {name} scale {said[0]:g} and offset {said[1]:g}, the catalog {ours}"
+    called = dataset.descriptions[number - 1]
+    if called != name and called in image.bands:
+        yield f"{path} calls its band {number} {called}, the catalog {name}: are they in order?"
+    masks = {MaskFlags.per_dataset, MaskFlags.alpha} & set(dataset.mask_flag_enums[number - 1])
+    if masks:
+        yield f"{path} masks pixels of band {name}, by a mask or alpha: that isn't looked at, only nodata is"
 
 
 def _storable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
