@@ -38,6 +38,7 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("learning_rate", 0.1, r"learning_rate: there is no such key"),
         ("epoch", 3, r"epoch: there is no such key(.|\n)*did you mean 'epochs'\?"),
         ("chip.chip_sise", 64, r"chip\.chip_sise: there is no such key(.|\n)*did you mean 'chip_size'\?"),
+        ("eval.pictures.longest_sied", 9, r"longest_sied: there is no such key(.|\n)*did you mean 'longest_side'\?"),
         ("train.loss.dise", 1, r"train\.loss\.dise(.|\n)*did you mean 'dice'\?"),
         ("model.enocder", "x", r"enocder: there is no such key(.|\n)*did you mean 'encoder'\?"),
         ("chip.windows.cuont", 3, r"cuont: there is no such key(.|\n)*did you mean 'count'\?"),
