@@ -107,6 +107,13 @@ def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
         ("images.t33uuu.sources.0.scale", "big", r"scale: Input should be a valid number"),
         ("images.t33uuu.sources.0.unitt", "x", r"did you mean 'unit'\?"),
         ("labels.osm.feild", "x", r"did you mean 'field'\?"),
+        ("labels.osm.default", "farm", r"need 'field', or 'default'"),
+        ("labels.osm.width", {"unit": "m", "defualt": 3.0}, r"did you mean 'default'\?"),
+        ("labels.osm.width", {"unit": "m", "default": 0.0}, r"greater than 0"),
+        ("scenes.0.labels", ["osm", "none"], r"scene west names labels 'none'; the catalog has osm"),
+        ("scenes.0.labels", ["osm", "osm"], r"scene west names labels twice: osm"),
+        ("scenes.0.labels", [], r"scenes\.0\.labels(.|\n)*at least 1 item"),
+        ("scenes.0.aoi", ["a", "a"], r"scene west names aoi twice: a"),
     ],
 )
 def test_what_is_wrong_in_the_catalog_is_named(root: Path, tmp_path: Path, key: str, value: Any, message: str) -> None:
