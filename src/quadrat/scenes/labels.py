@@ -1,19 +1,22 @@
-"""What the catalog says of labels, and several as one, by priority."""
+"""Labels of every sort: what the catalog says of them, and several as one, by priority."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend
+from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from quadrat.windows import Window
 
-Ranked = LabelledAreas
-LabelSource = VectorLabels
+Ranked = LabelledAreas | LabelledPixels
+LabelSource = Annotated[VectorLabels | RasterLabels, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
