@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from affine import Affine
+from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.features import rasterize
-from shapely.geometry import MultiPolygon, Point, Polygon
+from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from quadrat.errors import AOIError
 from quadrat.scenes.aoi import AOI, open_aoi
@@ -91,3 +93,16 @@ def test_a_table_without_geometries(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("kind,x\nlake,1\n")
     with pytest.raises(AOIError, match="without geometries"):
         opened(tmp_path / "a.csv")
+
+
+def test_long_edges_bend_with_the_crs(tmp_path: Path) -> None:
+    """A rectangle of longitude and latitude, of four corners, has bent edges in UTM: by up to 70 px of these."""
+    grid = Grid(CRS.from_string(UTM), Affine(100.0, 0.0, 200_000.0, 0.0, -100.0, 5_900_000.0), (1500, 1800))
+    path = write_areas(tmp_path / "a.gpkg", [box(11.2, 52.1, 12.9, 53.0)], crs="EPSG:4326")
+    found = open_aoi([str(path)], grid, "s")
+    assert found is not None
+    rows, cols = np.indices(grid.shape) + 0.5
+    to_degrees = Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(200_000 + 100 * cols, 5_900_000 - 100 * rows)
+    expected = (lon > 11.2) & (lon < 12.9) & (lat > 52.1) & (lat < 53.0)
+    assert (found.mask(grid.area) != expected).sum() <= 4

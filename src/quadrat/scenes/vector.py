@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
@@ -94,7 +94,7 @@ def on_grid(
         )
     if frame.crs is not None and not frame.crs.equals(CRS.from_user_input(grid.crs)):
         try:
-            frame = frame.to_crs(CRS.from_user_input(grid.crs))
+            frame = frame.set_geometry(_dense(frame, grid)).to_crs(CRS.from_user_input(grid.crs))
         except ProjError as cause:
             raise no_way(grid, frame.crs, path, error, scene) from cause
     into = ~grid.transform
@@ -109,6 +109,19 @@ def on_grid(
             got=extent(frame),
         )
     return _parts(np.asarray(points, object), _valid)
+
+
+def _dense(frame: geopandas.GeoDataFrame, grid: Grid) -> geopandas.GeoSeries:
+    """Return the geometries with more vertices: an edge that is straight in one CRS is bent in another.
+
+    Edges are cut to 1/128 of the image's extent, over which they bend by 1/16,000 of what they would over all of
+    it; but to no more than 4,096 pieces across all features.
+    """
+    into = Transformer.from_crs(CRS.from_user_input(grid.crs), frame.crs, always_xy=True)
+    image = into.transform_bounds(*grid.footprint(grid.area).bounds)
+    side = max(image[2] - image[0], image[3] - image[1]) / 128
+    across = max(np.ptp(frame.total_bounds[0::2]), np.ptp(frame.total_bounds[1::2])) / 4096
+    return frame.geometry.segmentize(max(side, across)) if np.isfinite(side) and side > 0 else frame.geometry
 
 
 def clipped(geometry: Geometries, grid: Grid, margin: int) -> tuple[Geometries, NDArray[np.intp]]:
