@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from quadrat.errors import CatalogError
-from quadrat.scenes.raster import Image
+from quadrat.scenes.image import Image
 from quadrat.scenes.scene import Scene, Split
 from quadrat.scenes.vector import LabelSource
 from quadrat.section import Section

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError
+from quadrat.scenes.bands import Band
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.raster import Band
 from quadrat.scenes.scene import OpenScene, Scene, Split
 from quadrat.tasks import Task
 from quadrat.windows import Window
@@ -86,7 +86,7 @@ def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], names: S
             raise ImageError(
                 "no pixel of the scene is valid within its area of interest",
                 one.scene.id,
-                one.scene.image.sources[0].path,
+                one.scene.image.file_of(one.bands[0].name),
                 expected=f"a pixel with a value in every one of the bands {', '.join(b.name for b in one.bands)}",
                 mend="check 'nodata' in the catalog, and that each band has data there",
             )

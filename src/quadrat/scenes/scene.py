@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from quadrat.canvas import Cut, cut, reach
 from quadrat.errors import LabelError, QuadratError
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.raster import Image, Raster
+from quadrat.scenes.image import Image
+from quadrat.scenes.raster import Raster
 from quadrat.scenes.vector import AOI, Labels, LabelSource, open_aoi
 from quadrat.windows import Window
 
@@ -30,8 +31,7 @@ class Scene:
 
     def files(self) -> Iterator[str]:
         """Give the paths of all that the scene is made of."""
-        for source in self.image.sources:
-            yield from (source.file_of(band)[0] for band in source.bands)
+        yield from self.image.files()
         if self.labels is not None:
             yield self.labels.path
         if self.aoi is not None:
