@@ -17,7 +17,7 @@ from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
 from quadrat.scenes.bands import Band, storable
-from quadrat.scenes.files import Channel, Header, check, gdal_name, network
+from quadrat.scenes.files import Channel, Header, check, gdal_name, is_remote, network
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.mosaic import Mosaic, mosaic
 from quadrat.windows import Window
@@ -58,13 +58,14 @@ class Reader:
                     return pixels[: len(self.numbers)], pixels[-1] != 0 if self.mask else None
                 return pixels, self.dataset.read_masks(1, window=area, out_shape=shape) != 0
         except RasterioError as error:
-            more = len(self.files) - 1
+            more, far = len(self.files) - 1, any(map(is_remote, self.files))
             raise ImageError(
-                "the image can't be read: the file is damaged or cut short",
+                "the image can't be read: "
+                + ("the object can't be reached" if far else "the file is damaged or cut short"),
                 file=self.files[0] + (f" (and {more} more)" if more else ""),
                 window=window,
                 got=error.__cause__ or error,
-                mend="fetch the file again",
+                mend="check the network, then try again" if far else "fetch the file again",
             ) from error
 
 
