@@ -24,7 +24,8 @@ class InUnits(Raster):
 
     def __init__(self, image: Image, bands: Sequence[Band]) -> None:
         """Open ``image``; raise ModelError where a band is in another unit."""
-        super().__init__(image.channels([image.grid])[0], image.channels([band.name for band in bands]))
+        grid, *channels = image.channels([image.grid, *(band.name for band in bands)])
+        super().__init__(grid, channels)
         self._stored, self.bands = self.bands, tuple(bands)
         for learnt, stored in zip(self.bands, self._stored, strict=True):
             if stored.unit != learnt.unit:
