@@ -1,10 +1,16 @@
 """What tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from quadrat.samples import fetch
+
+# no deadline: machines are busy; in CI the same examples each time, so that a change alone can turn it red
+settings.register_profile("quadrat", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("quadrat")
 
 ROOT = Path(__file__).parents[1]
 

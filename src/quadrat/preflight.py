@@ -35,6 +35,8 @@ class Survey:
     ground: BaseGeometry
     """The AOI, or the whole image, in map coordinates."""
     strip_height: int
+    remarks: tuple[str, ...]
+    """What the image's files say of themselves, and the catalog says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ def survey(scene: Scene, bands: Sequence[str], task: Task) -> Survey:
     """Open the scene with its labels and AOI; raises what is wrong with any of them."""
     with scene.open(bands, task.aliases) as opened:
         raster = opened.raster
-        return Survey(scene, opened.grid, opened.area, raster.bands, _ground(opened), raster.strip_height)
+        return Survey(
+            scene, opened.grid, opened.area, raster.bands, _ground(opened), raster.strip_height, tuple(raster.remarks)
+        )
 
 
 def check(surveys: Sequence[Survey]) -> list[str]:
@@ -68,7 +72,8 @@ def check(surveys: Sequence[Survey]) -> list[str]:
     _check_splits(surveys)
     _check_bands(surveys)
     _check_overlap(surveys)
-    return [*_mixed_crs(surveys), *_mixed_gsd(surveys)]
+    remarks = dict.fromkeys(remark for one in surveys for remark in one.remarks)  # an image may serve several scenes
+    return [*remarks, *_mixed_crs(surveys), *_mixed_gsd(surveys)]
 
 
 def unwatched(scenes: Sequence[Scene], watched: Sequence[Path]) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from quadrat.errors import ModelError
 from quadrat.models import Inputs, Network, Recipe, Train
 from quadrat.models.augment import jittered, turn, turned
 from quadrat.models.batches import Order
@@ -168,3 +169,16 @@ def test_batches_are_shuffled_anew_in_each_epoch_and_hold_each_chip_once() -> No
     assert not np.array_equal(np.concatenate(first), np.concatenate(second))
     assert np.concatenate(list(Order(10, 3, None, lambda: 0))).tolist() == list(range(10))
     assert len(list(Order(2, 8, 1, lambda: 0))) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"encoder": "nosuch"}, "nosuch"),
+        ({"decoder": {"bogus": 1}}, "bogus"),
+        ({"decoder": {"decoder_channels": [16]}}, "decoder"),
+    ],
+)
+def test_a_network_that_can_not_be_built_is_told(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=rf"no network can be built(.|\n)*{message}"):
+        build(NETWORK.model_copy(update=wrong), segmentation("a", "b"), inputs(), 0)

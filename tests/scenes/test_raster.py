@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -213,3 +214,17 @@ def test_infinity_as_nodata(tmp_path: Path) -> None:
     pixels = np.array([[[1.0, np.inf], [-np.inf, 2.0]]], np.float32)
     with opened(write_raster(tmp_path / "a.tif", pixels, nodata=np.inf)) as raster:
         np.testing.assert_array_equal(raster.read(whole((2, 2))).valid, np.isfinite(pixels[0]))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("side", [64, 512])
+def test_a_jpeg_2000_file_cut_short(tmp_path: Path, share: float, side: int) -> None:
+    pixels = np.random.default_rng(0).integers(1, 9999, (1, 512, 512), np.uint16)
+    path = tmp_path / "a.jp2"
+    lossless = {"QUALITY": "100", "REVERSIBLE": "YES", "BLOCKXSIZE": 64, "BLOCKYSIZE": 64}
+    rasterio.shutil.copy(write_raster(tmp_path / "a.tif", pixels), path, driver="JP2OpenJPEG", **lossless)
+    with opened(path) as raster:
+        np.testing.assert_array_equal(raster.read(raster.grid.area).values, pixels)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with opened(path) as raster, pytest.raises(ImageError, match=r"damaged(.|\n)*a\.jp2"):
+        list(raster.strips(raster.grid.area, side))

@@ -209,3 +209,10 @@ def test_of_many_unknown_values_the_commonest_are_told(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"got: often \(2 features\), .* and 61 more") as caught:
         labels(path).open(GRID, ALIASES, "s")
     assert len(str(caught.value)) < 2000
+
+
+def test_labels_on_earth_for_an_image_in_a_local_crs(tmp_path: Path) -> None:
+    grid = Grid(CRS.from_wkt('LOCAL_CS["mine",UNIT["metre",1]]'), NORTH_UP, (40, 50))
+    path = write_areas(tmp_path / "l.gpkg", [pixel_box(0, 0, 9, 9)], {"kind": ["lake"]})
+    with pytest.raises(LabelError, match="no way is known"):
+        labels(path).open(grid, ALIASES, "s")

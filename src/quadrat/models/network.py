@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
+from quadrat.errors import ModelError
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.tasks import Task
 
@@ -114,15 +115,22 @@ def build(network: Network, task: Task, inputs: Inputs, seed: int) -> "Normalise
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        body = smp.create_model(
-            network.architecture,
-            encoder_name=f"tu-{network.encoder}",
-            encoder_weights="imagenet" if network.pretrained else None,
-            encoder_depth=network.depth,
-            in_channels=len(inputs.bands),
-            classes=task.channels,
-            **network.decoder,
-        )
+        try:
+            body = smp.create_model(
+                network.architecture,
+                encoder_name=f"tu-{network.encoder}",
+                encoder_weights="imagenet" if network.pretrained else None,
+                encoder_depth=network.depth,
+                in_channels=len(inputs.bands),
+                classes=task.channels,
+                **network.decoder,
+            )
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OSError) as error:
+            raise ModelError(
+                "no network can be built of these parameters",
+                got=f"{type(error).__name__}: {error}",
+                mend="check encoder, depth and decoder of 'model' in params.yaml; pretrained weights must be fetched",
+            ) from error
         body.segmentation_head = torch.nn.Sequential(torch.nn.Dropout2d(network.dropout), body.segmentation_head)
     return Normalised(body, inputs)
 

@@ -1,6 +1,6 @@
 """An open image: bands on one grid, read by window."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
 from quadrat.scenes.bands import is_valid
-from quadrat.scenes.files import Channel, header, opened
+from quadrat.scenes.files import Channel, Header, header, opened
 from quadrat.scenes.lazy import to_xarray
 from quadrat.scenes.mosaic import mosaic
 from quadrat.scenes.reader import described, layouts
@@ -41,6 +41,8 @@ class Raster:
         plans = layouts(channels, headers)
         self.bands = tuple(described(channel, headers) for channel in channels)
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
+        self.remarks = _remarks(channels, headers)
+        """What files say of themselves that the catalog says otherwise."""
         self._files = ExitStack()
         try:
             self._readers = [layout.open(self.grid, self._files) for layout in plans]
@@ -103,3 +105,13 @@ class Raster:
     def to_xarray(self) -> xarray.DataArray:
         """Return the image as a lazy array (band, y, x); pixels move when its values are asked for."""
         return to_xarray(self)
+
+
+def _remarks(channels: Sequence[Channel], headers: Mapping[str, Header]) -> list[str]:
+    wanted = {channel.name for channel in channels}
+    named = [(headers[path], number, channel.name) for channel in channels for path, number in channel.pieces]
+    return [
+        f"{file.path} calls its band {number} {file.names[number - 1]}, the catalog {name}: are they in order?"
+        for file, number, name in named
+        if file.names[number - 1] in wanted - {name}
+    ]

@@ -17,7 +17,7 @@ from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
 from quadrat.scenes.bands import Band, storable
-from quadrat.scenes.files import Channel, Header, check, gdal_name, is_remote, network
+from quadrat.scenes.files import Channel, Header, check, environment, gdal_name, is_remote
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.mosaic import Mosaic, mosaic
 from quadrat.windows import Window
@@ -51,7 +51,7 @@ class Reader:
         area = None if window is None else RasterioWindow(window.col, window.row, window.width, window.height)
         numbers = [*self.numbers, *([self.mask] if self.mask else [])]
         try:
-            with network(self.files):
+            with environment(self.files):
                 stack = None if shape is None else (len(numbers), *shape)
                 pixels = self.dataset.read(numbers, window=area, out_shape=stack)
                 if self.mask != MASK:
@@ -88,7 +88,7 @@ class Layout:
         numbers = tuple(channel.pieces[0][1] for channel in self.channels)
         alpha = masks[0] if masks and plain else None
         mask = None if masks is None else int(alpha) if alpha and alpha.isdigit() else MASK
-        with network(paths):
+        with environment(paths):
             dataset = files.enter_context(rasterio.open(gdal_name(paths[0]) if plain else self._virtual(masks)))
             numbers = numbers if plain else tuple(range(1, len(numbers) + 1))
             height = max(header.block[0] for header in headers)

@@ -14,6 +14,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS
+from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
 from quadrat.errors import AOIError, LabelError, QuadratError
@@ -216,7 +217,17 @@ def _on_grid(
             mend="delete them, or give them geometries",
         )
     if frame.crs is not None and not frame.crs.equals(CRS.from_user_input(grid.crs)):
-        frame = frame.to_crs(CRS.from_user_input(grid.crs))
+        try:
+            frame = frame.to_crs(CRS.from_user_input(grid.crs))
+        except ProjError as cause:
+            raise error(
+                "no way is known from the file's CRS to the image's",
+                scene,
+                path,
+                expected=_name(grid.crs),
+                got=_name(frame.crs),
+                mend="give both a CRS that has a place on Earth, or both the same local one",
+            ) from cause
     into = ~grid.transform
     matrix = np.array([[into.a, into.b], [into.d, into.e]])
     points = shapely.transform(shapely.force_2d(frame.geometry.to_numpy()), lambda xy: xy @ matrix.T + (into.c, into.f))
