@@ -125,7 +125,7 @@ class _Page:
         if "oneOf" in node:
             return "section by `kind`: " + ", ".join(f"`{kind}`" for kind in node["discriminator"]["mapping"])
         if "anyOf" in node:
-            return " or ".join(self._type(option) for option in node["anyOf"])
+            return re.sub(r"(, at least \d+) or", r"\1, or", " or ".join(self._type(o) for o in node["anyOf"]))
         if "const" in node or "enum" in node:
             values = ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
             return values if "const" in node else f"one of {values}"
@@ -136,7 +136,8 @@ class _Page:
             case "array":
                 return self._list(node)
             case "object":
-                return f"{self._plural(node['additionalProperties'])} by name"
+                what, by, kinds = self._plural(node["additionalProperties"]).partition(" by `kind`")
+                return f"{what} by name" + (f", each{by}{kinds}" if by else "")
             case None:
                 return "any value"
             case kind:

@@ -86,6 +86,12 @@ def segmentation(*names: str, **options: Any) -> SemanticSegmentation:
     return SemanticSegmentation.model_validate(content, strict=False)
 
 
+def legend(**aliases: Sequence[str]) -> SemanticSegmentation:
+    """Return a task whose classes take the values that are given for each."""
+    classes = [{"name": name, "color": "#000000", "from": list(values)} for name, values in aliases.items()]
+    return segmentation("a", "b", classes=classes)
+
+
 def smooth(shape: tuple[int, int], seed: int = 0, scale: int = 8) -> np.ndarray:
     """Return a smooth random field (y, x) in 0 … 1."""
     from scipy.ndimage import gaussian_filter
@@ -121,7 +127,7 @@ def write_world(root: Path, **scenes: Any) -> Path:
     source = {"path": str(root / "image.tif"), "bands": list(BANDS), "resampling": "nearest", **REFLECTANCE}
     catalog = {
         "images": {"i": {"grid": "B1", "sources": [source]}},
-        "labels": {"l": {"path": str(root / "labels.gpkg"), "field": "kind"}},
+        "labels": {"l": {"kind": "vector", "path": str(root / "labels.gpkg"), "field": "kind"}},
         "scenes": [entry for entry in entries.values() if entry is not None],
     }
     (root / "scenes.yaml").write_text(json.dumps(catalog))  # JSON is YAML

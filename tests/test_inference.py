@@ -38,7 +38,7 @@ def predict(size: int = 32, stride: int = 16, polygons: str | None = None, *, sc
 
 
 def run(path: Path, out: Path, plan: Predict, aoi: Path | None = None) -> Path:
-    scene = Scene("s", "predict", image(path), None, None if aoi is None else str(aoi))
+    scene = Scene("s", "predict", image(path), (), () if aoi is None else (str(aoi),))
     with scene.open(("a",), {}) as opened:
         predict_scene(opened, by_value, TASK, plan, out, 4)
     return out
@@ -124,7 +124,7 @@ def test_windows_are_blended_without_a_ring_at_the_border(tmp_path: Path) -> Non
         scores[:, :, [0, -1], :] = scores[:, :, :, [0, -1]] = np.array([1, 0, 0], np.float32)[None, :, None, None]
         return {"scores": scores}
 
-    scene = Scene("s", "predict", image(write_raster(tmp_path / "image.tif", pixels)), None, None)
+    scene = Scene("s", "predict", image(write_raster(tmp_path / "image.tif", pixels)), (), ())
     with scene.open(("a",), {}) as opened:
         predict_scene(opened, errs_at_edges, TASK, predict(32, 16), tmp_path / "out", 8)
     with rasterio.open(tmp_path / "out" / "labels.tif") as file:
@@ -141,7 +141,7 @@ def test_a_failing_model_leaves_nothing_half(tmp_path: Path, ground: tuple[Path,
             raise RuntimeError("out of memory")
         return by_value(batch)
 
-    scene = Scene("s", "predict", image(path), None, None)
+    scene = Scene("s", "predict", image(path), (), ())
     with scene.open(("a",), {}) as opened, pytest.raises(RuntimeError, match="out of memory"):
         predict_scene(opened, fails, TASK, predict(), tmp_path / "out", 4)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["image.tif"]

@@ -38,6 +38,7 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("learning_rate", 0.1, r"learning_rate: there is no such key"),
         ("epoch", 3, r"epoch: there is no such key(.|\n)*did you mean 'epochs'\?"),
         ("chip.chip_sise", 64, r"chip\.chip_sise: there is no such key(.|\n)*did you mean 'chip_size'\?"),
+        ("eval.pictures.longest_sied", 9, r"longest_sied: there is no such key(.|\n)*did you mean 'longest_side'\?"),
         ("train.loss.dise", 1, r"train\.loss\.dise(.|\n)*did you mean 'dice'\?"),
         ("model.enocder", "x", r"enocder: there is no such key(.|\n)*did you mean 'encoder'\?"),
         ("chip.windows.cuont", 3, r"cuont: there is no such key(.|\n)*did you mean 'count'\?"),
@@ -106,12 +107,31 @@ def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
         ("images.t33uuu.sources.0.scale", "big", r"scale: Input should be a valid number"),
         ("images.t33uuu.sources.0.unitt", "x", r"did you mean 'unit'\?"),
         ("labels.osm.feild", "x", r"did you mean 'field'\?"),
+        ("labels.osm.kind", ..., r"labels\.osm: .*'kind'"),
+        ("labels.osm.kind", "picture", r"labels\.osm: .*'vector', 'raster'"),
+        ("labels.osm.default", "farm", r"need 'field', or 'default'"),
+        ("labels.osm.width", {"unit": "m", "defualt": 3.0}, r"did you mean 'default'\?"),
+        ("labels.osm.width", {"unit": "m", "default": 0.0}, r"greater than 0"),
+        ("scenes.0.labels", ["osm", "none"], r"scene west names labels 'none'; the catalog has osm"),
+        ("scenes.0.labels", ["osm", "osm"], r"scene west names labels twice: osm"),
+        ("scenes.0.labels", [], r"scenes\.0\.labels(.|\n)*at least 1 item"),
+        ("scenes.0.aoi", ["a", "a"], r"scene west names aoi twice: a"),
     ],
 )
 def test_what_is_wrong_in_the_catalog_is_named(root: Path, tmp_path: Path, key: str, value: Any, message: str) -> None:
     path = changed(root / "data" / "scenes.yaml", tmp_path / "scenes.yaml", key, value)
     with pytest.raises(CatalogError, match=message):
         read_catalog(path)
+
+
+def test_labels_that_leave_no_pixel_to_those_after_them(root: Path, tmp_path: Path) -> None:
+    path = changed(root / "data" / "scenes.yaml", tmp_path / "a.yaml", "labels.osm.outside", "farm")
+    path = changed(path, tmp_path / "b.yaml", "labels.map", {"kind": "raster", "path": "m.tif", "values": "ids"})
+    scene = read_catalog(changed(path, tmp_path / "c.yaml", "scenes.0.labels", ["map", "osm"]))[0]
+    assert [source.kind for source in scene.labels] == ["raster", "vector"]
+    assert {"m.tif", "data/raw/landuse/osm.gpkg", "data/aoi/train.geojson"} <= set(scene.files())
+    with pytest.raises(CatalogError, match=r"scene west: labels 'osm' give a class to all pixels(.|\n)*name them last"):
+        read_catalog(changed(path, tmp_path / "d.yaml", "scenes.0.labels", ["osm", "map"]))
 
 
 def test_one_image_serves_several_scenes(root: Path) -> None:

@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from quadrat.errors import CatalogError
 from quadrat.scenes.image import Image
+from quadrat.scenes.labels import LabelSource
 from quadrat.scenes.scene import Scene, Split
-from quadrat.scenes.vector import LabelSource
 from quadrat.section import Section
 from quadrat.yaml import load
 
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
 
 class SceneEntry(Section):
-    """A scene of the catalog: names of an image and of labels, and the file of its area of interest."""
+    """A scene of the catalog: names of an image and of labels, and the files of its area of interest."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Its name in all outputs."""
@@ -23,16 +25,32 @@ class SceneEntry(Section):
     """What it serves: to learn from, to choose weights by, to be scored on, or to be predicted alone."""
     image: str
     """Name of an image of the catalog."""
-    labels: str | None = None
-    """Name of labels of the catalog; only a scene of split ``predict`` may do without."""
-    aoi: str | None = None
-    """File of its area of interest, from the project's root; left out: the whole image."""
+    labels: str | Names | None = None
+    """Name of labels of the catalog, or several names: the first whose labels say something of a pixel counts. Only a
+    scene of split ``predict`` may do without."""
+    aoi: str | Names | None = None
+    """File of its area of interest, from the project's root, or several, which count together; left out: the whole
+    image."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.split != "predict" and self.labels is None:
             raise ValueError(f"a scene of split '{self.split}' needs labels; without labels its split is 'predict'")
+        for key, names in (("labels", self.label_names), ("aoi", self.aoi_files)):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"scene {self.id} names {key} twice: {', '.join(twice)}")
         return self
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of its labels, in order of priority."""
+        return _listed(self.labels)
+
+    @property
+    def aoi_files(self) -> tuple[str, ...]:
+        """The files of its area of interest."""
+        return _listed(self.aoi)
 
 
 class Catalog(Section):
@@ -52,9 +70,16 @@ class Catalog(Section):
         if twice:
             raise ValueError(f"each scene needs an id of its own, but these stand twice: {', '.join(twice)}")
         for entry in self.scenes:
-            for what, name, known in (("image", entry.image, self.images), ("labels", entry.labels, self.labels)):
-                if name is not None and name not in known:
+            named = [("image", entry.image, self.images), *(("labels", n, self.labels) for n in entry.label_names)]
+            for what, name, known in named:
+                if name not in known:
                     raise ValueError(f"scene {entry.id} names {what} '{name}'; the catalog has {', '.join(known)}")
+            closed = next((n for n in entry.label_names[:-1] if self.labels[n].outside is not None), None)
+            if closed is not None:
+                raise ValueError(
+                    f"scene {entry.id}: labels '{closed}' give a class to all pixels ('outside'), so none is left to "
+                    "those after them: name them last"
+                )
         return self
 
     def resolve(self) -> tuple[Scene, ...]:
@@ -64,8 +89,8 @@ class Catalog(Section):
                 entry.id,
                 entry.split,
                 self.images[entry.image],
-                None if entry.labels is None else self.labels[entry.labels],
-                entry.aoi,
+                tuple(self.labels[name] for name in entry.label_names),
+                entry.aoi_files,
             )
             for entry in self.scenes
         )
@@ -74,3 +99,9 @@ class Catalog(Section):
 def read_catalog(path: Path) -> tuple[Scene, ...]:
     """Return the scenes of the catalog at ``path``; raise CatalogError naming the file and the key."""
     return load(path, Catalog, CatalogError).resolve()
+
+
+def _listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    return (names,) if isinstance(names, str) else names

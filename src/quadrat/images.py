@@ -14,11 +14,11 @@ from rasterio.errors import RasterioError
 from quadrat.catalog import read_catalog
 from quadrat.errors import ImageError, QuadratError
 from quadrat.models import Inputs
+from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.bands import Band
 from quadrat.scenes.image import Image, Source
 from quadrat.scenes.scene import OpenScene
 from quadrat.scenes.units import InUnits
-from quadrat.scenes.vector import open_aoi
 
 OVERVIEW = 512
 """Largest side, in px, of the overview that an image's values are judged by."""
@@ -55,15 +55,14 @@ class Offered:
 
     id: str
     image: Image
-    aoi: str | None = None
+    aoi: tuple[str, ...] = ()
 
     @contextmanager
     def open(self, inputs: Inputs) -> Iterator[OpenScene]:
         """Open it as a scene whose raw values mean what those of ``inputs`` do."""
         try:
             with InUnits(self.image, inputs.bands) as raster:
-                aoi = None if self.aoi is None else open_aoi(self.aoi, raster.grid, self.id)
-                yield OpenScene(self.id, "predict", raster, None, aoi)
+                yield OpenScene(self.id, "predict", raster, None, open_aoi(self.aoi, raster.grid, self.id))
         except QuadratError as error:
             error.scene = error.scene or self.id
             raise

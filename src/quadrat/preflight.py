@@ -60,7 +60,7 @@ class Census:
 
 def survey(scene: Scene, bands: Sequence[str], task: Task) -> Survey:
     """Open the scene with its labels and AOI; raises what is wrong with any of them."""
-    with scene.open(bands, task.aliases) as opened:
+    with scene.open(bands, task) as opened:
         raster = opened.raster
         return Survey(
             scene, opened.grid, opened.area, raster.bands, _ground(opened), raster.strip_height, tuple(raster.remarks)

@@ -82,7 +82,8 @@ def _keys(section: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
     nodes = [schema]
     for part in parents:
         nodes = [child for node in nodes for child in _children(_resolved(node, schema), part, schema)]
-    return sorted({key for node in nodes for key in _resolved(node, schema).get("properties", {})})
+    sections = [option for node in nodes for option in _options(_resolved(node, schema), schema)]
+    return sorted({key for section in sections for key in section.get("properties", {})})
 
 
 def _resolved(node: Any, schema: Any) -> Any:
@@ -91,8 +92,13 @@ def _resolved(node: Any, schema: Any) -> Any:
     return node
 
 
+def _options(node: Any, schema: Any) -> list[Any]:
+    """Return the node, and what it may be in its place: a section that is optional is one, or null."""
+    return [node, *(_resolved(option, schema) for option in (*node.get("anyOf", ()), *node.get("oneOf", ())))]
+
+
 def _children(node: Any, part: int | str, schema: Any) -> list[Any]:
-    options = [_resolved(option, schema) for option in (*node.get("anyOf", ()), *node.get("oneOf", ()))]
+    options = _options(node, schema)[1:]
     tagged = [o for o in options if o.get("properties", {}).get("kind", {}).get("const") == part]
     if tagged:
         return tagged

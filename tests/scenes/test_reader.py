@@ -101,6 +101,13 @@ def test_a_source_elsewhere(tmp_path: Path, crs: str) -> None:
         pass
 
 
+def test_a_source_in_a_local_crs(tmp_path: Path) -> None:
+    fine = write_raster(tmp_path / "fine.tif", np.ones((1, *GRID), np.uint16))
+    local = write_raster(tmp_path / "local.tif", np.ones((1, 9, 9), np.uint16), crs='LOCAL_CS["mine",UNIT["foot",0.3]]')
+    with pytest.raises(ImageError, match=r"no way is known(.|\n)*local\.tif"):
+        Image(grid="f", sources=(source(fine, "f"), source(local, "l"))).open(["l"])
+
+
 class Counting:
     """A dataset that counts how often each block of each band is asked for."""
 

@@ -164,7 +164,7 @@ def test_an_infrared_band_that_gdal_calls_alpha(tmp_path: Path) -> None:
 
 def test_files_of_items_are_known(folder: Path) -> None:
     path = written(folder / "item.json", item("one", apart()))
-    scene = Scene("s", "predict", of(path, "red", "nir"), None, None)
+    scene = Scene("s", "predict", of(path, "red", "nir"), (), ())
     assert list(scene.files()) == [path, str(folder / "red.tif"), str(folder / "nir.tif")]
     assert len(unwatched([scene], [Path("data/raw")])) == 3
 

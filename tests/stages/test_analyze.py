@@ -8,11 +8,15 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from shapely.geometry import LineString
 
 from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError
 from quadrat.executor import Threads
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.stages.analyze import Analyze, analyze
-from tests.ground import BANDS, KINDS, NORTH_UP, pixel_box, segmentation, write_areas, write_raster, write_world
+from quadrat.tasks import SemanticSegmentation
+from tests.ground import BANDS, KINDS, NORTH_UP, legend, pixel_box, segmentation, write_areas, write_raster, write_world
 
 OUTPUTS = {
     "stats": "stats.json",
@@ -31,12 +35,13 @@ def run(
     bands: tuple[str, ...] = BANDS,
     kinds: tuple[str, ...] = KINDS,
     raw: Path | None = None,
+    task: SemanticSegmentation | None = None,
 ) -> Path:
     analyze(
         scenes=catalog,
         raw=raw or catalog.parent,
         aoi=raw or catalog.parent,
-        task=segmentation(*kinds),
+        task=task or segmentation(*kinds),
         bands=bands,
         analyze=Analyze(percentiles=(2, 50, 98), histogram_bins=16),
         executor=Threads(workers),
@@ -133,6 +138,58 @@ def test_labels_elsewhere(tmp_path: Path) -> None:
     write_areas(tmp_path / "labels.gpkg", [pixel_box(900, 0, 950, 9)], {"kind": ["lake"]})
     with pytest.raises(LabelError, match="no label lies on the image"):
         run(catalog, tmp_path / "out")
+
+
+def labelled_anew(catalog: Path, **sources: Any) -> Path:
+    """Give all scenes with labels those of ``sources``, in this order of priority."""
+    content = json.loads(catalog.read_text())
+    content["labels"] = sources
+    for entry in content["scenes"]:
+        entry.update({"labels": list(sources)} if "labels" in entry else {})
+    catalog.write_text(json.dumps(content))
+    return catalog
+
+
+def pixels_of(out: Path) -> dict[str, int]:
+    table = geopandas.read_parquet(out / "scenes.parquet").set_index("scene")
+    return {name: int(table.loc["w", f"px_{name}"]) for name in KINDS}
+
+
+def test_labels_of_every_sort(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    whole = pixels_of(run(catalog, tmp_path / "before"))
+    with rasterio.open(tmp_path / "image.tif") as file:
+        grid = Grid(file.crs, file.transform, file.shape)
+    vector = {"kind": "vector", "path": str(tmp_path / "labels.gpkg"), "field": "kind"}
+    with VectorLabels(**vector).open(grid, segmentation(*KINDS), "s") as drawn:
+        ids = drawn.class_ids(grid.area, all_touched=False)
+    paints = np.array([[0, 99, 0], [0, 0, 255], [255, 200, 0]], np.uint8)
+    write_raster(tmp_path / "colors.tif", paints[ids].transpose(2, 0, 1), photometric="RGB")
+    colors = {"kind": "raster", "path": str(tmp_path / "colors.tif"), "values": "colors"}
+    task = legend(wood=["#006300", "wood"], lake=["#0000ff"], field=["#ffc800"])
+    assert pixels_of(run(labelled_anew(catalog, c=colors), tmp_path / "colors", task=task)) == whole
+    write_areas(tmp_path / "line.gpkg", [LineString([NORTH_UP @ (0, 60), NORTH_UP @ (200, 60)])], to_crs="EPSG:4326")
+    line = {"kind": "vector", "path": str(tmp_path / "line.gpkg"), "default": "lake"}
+    wide = {**line, "width": {"unit": "px", "default": 4.0}}
+    ranked = pixels_of(run(labelled_anew(catalog, line=wide, c=colors), tmp_path / "ranked", task=task))
+    assert ranked["lake"] == whole["lake"] + (ids[58:62, :110] != 1).sum()
+    with pytest.raises(LabelError, match=r"without a width(.|\n)*scene: w(.|\n)*got: 1 lines of class lake"):
+        run(labelled_anew(catalog, line=line, c=colors), tmp_path / "bare", task=task)
+    woods = {**vector, "filter": "kind == 'wood'", "outside": "field"}
+    background = pixels_of(run(labelled_anew(catalog, lake=wide, woods=woods), tmp_path / "rest", task=task))
+    assert sum(background.values()) == 110 * 120
+    assert background["wood"] == (ids[:, :110] == 0).sum() - (ids[58:62, :110] == 0).sum()
+    paints[2] = 7
+    write_raster(tmp_path / "colors.tif", paints[ids].transpose(2, 0, 1), photometric="RGB")
+    with pytest.raises(LabelError, match=rf"no class claims(.|\n)*got: #070707 \({(ids == 2).sum()} px\)"):
+        run(labelled_anew(catalog, c=colors), tmp_path / "unknown", task=task)
+
+
+def test_an_aoi_of_two_files(tmp_path: Path) -> None:
+    write_areas(tmp_path / "more.gpkg", [pixel_box(100, 10, 113, 20)], to_crs="EPSG:3035")
+    out = run(write_world(tmp_path, w={"aoi": [str(tmp_path / f) for f in ("w.geojson", "more.gpkg")]}), tmp_path / "o")
+    table = geopandas.read_parquet(out / "scenes.parquet").set_index("scene")
+    assert table.loc["w", "pixels"] == 110 * 120 + 3 * 10
 
 
 def test_a_class_without_a_training_pixel(tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ from quadrat.executor import Threads
 from quadrat.models import Forest
 from quadrat.progress import console
 from quadrat.stages.eval import Eval, _tables, evaluate
+from quadrat.tasks import SemanticSegmentation
 from tests.ground import (
     KINDS,
     NORTH_UP,
     UTM,
+    legend,
     pixel_box,
     segmentation,
     write_areas,
@@ -69,10 +71,17 @@ def write_ground(root: Path, **scenes: Any) -> Path:
     return catalog
 
 
-def run(root: Path, catalog: Path, baseline: Forest | None = FOREST, workers: int = 2, **look: Any) -> dict[str, Any]:
+def run(
+    root: Path,
+    catalog: Path,
+    baseline: Forest | None = FOREST,
+    workers: int = 2,
+    task: SemanticSegmentation | None = None,
+    **look: Any,
+) -> dict[str, Any]:
     evaluate(
         scenes=catalog,
-        task=segmentation(*KINDS),
+        task=task or segmentation(*KINDS),
         baseline=baseline,
         eval=Eval.model_validate({"pictures": None, **look}, strict=False),
         predictions=root / "predictions",
@@ -118,6 +127,29 @@ def test_figures_are_scikit_learns_on_the_pixels_that_count(tmp_path: Path) -> N
     assert found["validation"] == found["per_scene"]["m"]
     assert found["per_scene"]["m"]["accuracy"] == pytest.approx(accuracy_score(truth, ours), abs=1e-4)
     assert list(found["per_scene"]) == ["m", "e"]
+
+
+def test_labels_of_every_sort_score_alike(tmp_path: Path) -> None:
+    catalog = write_ground(tmp_path)
+    drawn = run(tmp_path, catalog)
+    content = json.loads(catalog.read_text())
+    write_raster(tmp_path / "ids.tif", labelled()[None], nodata=255)
+    ids = {"kind": "raster", "path": str(tmp_path / "ids.tif"), "values": "ids"}
+    upper = labelled()
+    upper[60:] = 255  # said of by the other file
+    write_raster(tmp_path / "upper.tif", upper[None], nodata=255)
+    content["labels"] = {"upper": {**ids, "path": str(tmp_path / "upper.tif")}, "ids": ids}
+    for entry in content["scenes"]:
+        entry.update({"labels": ["upper", "ids"]} if "labels" in entry else {})
+    catalog.write_text(json.dumps(content))
+    numbered = legend(wood=["0"], lake=["1"], field=["2"])
+    assert run(tmp_path, catalog, task=numbered) == drawn
+    content["labels"]["ids"]["outside"] = "field"
+    catalog.write_text(json.dumps(content))
+    found = run(tmp_path, catalog, task=numbered)
+    truth = np.where(labelled() == 255, 2, labelled())[:, AOIS["e"]]
+    both = predicted(1)[:, AOIS["e"]] != 255, predicted(10)[:, AOIS["e"]] != 255
+    assert found["per_class"]["field"]["support"] == (truth[np.logical_and(*both)] == 2).sum()
 
 
 def test_confusion_matrix_is_scikit_learns(tmp_path: Path) -> None:

@@ -156,7 +156,15 @@ def _mask(header: Header, channel: Channel) -> str | None:
 
 
 def _check_reach(source: Grid, grid: Grid, path: str) -> None:
-    """Raise ImageError where no pixel of ``source`` lies on ``grid``."""
+    """Raise ImageError where no pixel of ``source`` lies on ``grid``, or none can be told to."""
+    if source.crs != grid.crs and not (source.on_earth and grid.on_earth):
+        raise ImageError(
+            "no way is known from the file's CRS to the image's",
+            file=path,
+            expected=_bounds(grid),
+            got=_bounds(source),
+            mend="give both a CRS that has a place on Earth, or both the same local one",
+        )
     step = 64 * abs(source.transform.determinant) ** 0.5  # straight in one CRS is bent in another
     outline = np.array(source.footprint(source.area).segmentize(step).exterior.coords)
     points = outline.T if source.crs == grid.crs else np.array(warp_transform(source.crs, grid.crs, *outline.T))

@@ -1,6 +1,6 @@
 """A scene: an image, and optionally labels and an area of interest, on one grid."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from quadrat.canvas import Cut, cut, reach
 from quadrat.errors import LabelError, QuadratError
+from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.image import Image
+from quadrat.scenes.labels import Labels, LabelSource, open_labels
+from quadrat.scenes.legend import Legend
 from quadrat.scenes.raster import Raster
-from quadrat.scenes.vector import AOI, Labels, LabelSource, open_aoi
 from quadrat.windows import Window
 
 Split = Literal["train", "validation", "test", "predict"]
@@ -26,25 +28,23 @@ class Scene:
     id: str
     split: Split
     image: Image
-    labels: LabelSource | None
-    aoi: str | None
+    labels: tuple[LabelSource, ...]
+    """In order of priority; none where the scene is only predicted."""
+    aoi: tuple[str, ...]
+    """The files of its area of interest, which count together; none for the whole image."""
 
     def files(self) -> Iterator[str]:
         """Give the paths of all that the scene is made of."""
         yield from self.image.files()
-        if self.labels is not None:
-            yield self.labels.path
-        if self.aoi is not None:
-            yield self.aoi
+        yield from (source.path for source in self.labels)
+        yield from self.aoi
 
     @contextmanager
-    def open(self, bands: Sequence[str], aliases: Mapping[str, int]) -> Iterator["OpenScene"]:
-        """Open the image's ``bands``, the labels (``aliases``: class ids by the field's values) and the AOI."""
+    def open(self, bands: Sequence[str], legend: Legend) -> Iterator["OpenScene"]:
+        """Open the image's ``bands``, the labels, for the classes of ``legend``, and the AOI."""
         try:
-            with self.image.open(bands) as raster:
-                labels = None if self.labels is None else self.labels.open(raster.grid, aliases, self.id)
-                aoi = None if self.aoi is None else open_aoi(self.aoi, raster.grid, self.id)
-                yield OpenScene(self.id, self.split, raster, labels, aoi)
+            with self.image.open(bands) as raster, open_labels(self.labels, raster.grid, legend, self.id) as labels:
+                yield OpenScene(self.id, self.split, raster, labels, open_aoi(self.aoi, raster.grid, self.id))
         except QuadratError as error:
             error.scene = error.scene or self.id
             raise

@@ -1,7 +1,6 @@
-"""Vector data on a grid: labels and areas of interest."""
+"""Vector data on a grid: read, brought to its pixels, drawn by window."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,163 +16,45 @@ from pyproj import CRS
 from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
-from quadrat.errors import AOIError, LabelError, QuadratError
+from quadrat.errors import QuadratError
 from quadrat.scenes.grid import Grid
-from quadrat.section import Section
 from quadrat.windows import Window
 
-UNLABELLED = 255
-
-MOST_TOLD = 40
-"""Most values of a field that an error lists."""
-
-
-class LabelSource(Section):
-    """Vector labels of the catalog: a file, and the field whose values name the classes."""
-
-    path: str
-    """The file, from the project's root."""
-    field: str
-    """The field whose values name the classes."""
-    layer: str | None = None
-    """The layer of a file that holds several; left out: the first."""
-    drop: tuple[str, ...] = ()
-    """Values of the field that are left out on purpose: their areas are unlabelled."""
-
-    def open(self, grid: Grid, aliases: Mapping[str, int], scene: str) -> "Labels":
-        """Read the features near the grid; ``aliases`` gives the class id of each value of the field.
-
-        Raises LabelError for a file or field that isn't there, a value that no class claims, or labels that
-        miss the image.
-        """
-        frame = _read(self.path, self.layer, LabelError, scene)
-        if self.field not in frame:
-            raise LabelError(
-                "the labels have no such field",
-                scene,
-                self.path,
-                expected=self.field,
-                got=", ".join(c for c in frame.columns if c != "geometry"),
-                mend="set 'field' of the labels in the catalog",
-            )
-        values = frame[self.field].map(_text)
-        self._check(values, aliases, scene)
-        frame = frame[~values.isin(self.drop)]
-        geometry = _on_grid(frame, grid, self.path, LabelError, scene)
-        class_ids = values[~values.isin(self.drop)].map(aliases.__getitem__).to_numpy(np.uint8)
-        near = shapely.intersects(geometry, shapely.box(0, 0, grid.shape[1], grid.shape[0]))
-        if not near.any():
-            raise LabelError(
-                "no label lies on the image",
-                scene,
-                self.path,
-                expected=f"features within {_bounds(grid)} ({_name(grid.crs)})",
-                got=f"{len(frame)} features within {_extent(frame)} ({_name(frame.crs)})",
-                mend="check the labels' CRS and that they belong to this image",
-            )
-        return Labels(grid, geometry[near], class_ids[near])
-
-    def _check(self, values: Any, aliases: Mapping[str, int], scene: str) -> None:
-        unknown = Counter(v for v in values if v not in aliases and v not in self.drop)
-        if unknown:
-            shown = [f"{value} ({count} features)" for value, count in unknown.most_common()]
-            raise LabelError(
-                "the labels hold values that no class claims",
-                scene,
-                self.path,
-                expected=", ".join(sorted(aliases)),
-                got=", ".join(
-                    [*shown[:MOST_TOLD], *([f"and {len(shown) - MOST_TOLD} more"] * (len(shown) > MOST_TOLD))]
-                ),
-                mend="add each to a class's 'from' in params.yaml, or to the labels' 'drop' in the catalog",
-            )
+Geometries = NDArray[np.object_]
 
 
 @dataclass(frozen=True)
-class Labels:
-    """A scene's labelled areas, in pixel coordinates of its grid, in drawing order."""
+class Areas:
+    """Polygons in pixel coordinates of a grid (x = column, y = row), in drawing order, and what each is drawn with."""
 
-    grid: Grid
-    geometry: NDArray[np.object_]
-    ids: NDArray[np.uint8]
+    geometry: Geometries
+    values: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        """Index the areas."""
+        """Index the polygons."""
         object.__setattr__(self, "_tree", shapely.STRtree(self.geometry))
 
-    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
-        """Return (y, x) class ids, 255 where unlabelled; of overlapping areas the last in the file counts."""
+    def draw(self, window: Window, *, fill: int, all_touched: bool = False) -> NDArray[np.uint8]:
+        """Return (y, x) values, ``fill`` where no polygon is; of overlapping polygons the last counts."""
         tree: shapely.STRtree = self._tree  # type: ignore[attr-defined]
-        return _burn(self.geometry, self.ids, tree, window, fill=UNLABELLED, all_touched=all_touched)
+        hits = np.sort(tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
+        if not hits.size:
+            return np.full(window.shape, fill, np.uint8)
+        # in the window's own pixels, so that each window rounds alike; off by one: GDAL takes identity for no place
+        moved = shapely.transform(self.geometry[hits], lambda points: points - (window.col - 1, window.row - 1))
+        burnt: NDArray[np.uint8] = rasterize(
+            zip(moved, self.values[hits].tolist(), strict=True),
+            window.shape,
+            transform=Affine.translation(1, 1),
+            fill=fill,
+            all_touched=all_touched,
+            dtype="uint8",
+        )
+        return burnt
 
 
-@dataclass(frozen=True)
-class AOI:
-    """A scene's area of interest, in pixel coordinates of its grid."""
-
-    geometry: NDArray[np.object_]
-    bounds: Window
-    """The smallest window of the grid that holds all of it."""
-
-    def __post_init__(self) -> None:
-        """Index the areas."""
-        object.__setattr__(self, "_tree", shapely.STRtree(self.geometry))
-
-    def mask(self, window: Window) -> NDArray[np.bool_]:
-        """Return (y, x), True where the AOI covers a pixel's centre; the window may reach over the grid's edge."""
-        inside = np.ones(len(self.geometry), np.uint8)
-        burnt = _burn(self.geometry, inside, self._tree, window, fill=0)  # type: ignore[attr-defined]
-        return burnt.astype(np.bool_)
-
-
-def open_aoi(path: str, grid: Grid, scene: str) -> AOI:
-    """Read an area of interest in any CRS; raise AOIError where it can't be read or covers no pixel of the grid."""
-    frame = _read(path, None, AOIError, scene)
-    geometry = _on_grid(frame, grid, path, AOIError, scene)
-    geometry = shapely.intersection(geometry, shapely.box(0, 0, grid.shape[1], grid.shape[0]))
-    geometry = _areas(geometry[shapely.area(geometry) > 0])
-    if geometry.size:
-        left, top, right, bottom = shapely.total_bounds(geometry)
-        row, col = int(np.floor(top)), int(np.floor(left))
-        aoi = AOI(geometry, Window(row, col, int(np.ceil(bottom)) - row, int(np.ceil(right)) - col))
-        if aoi.mask(aoi.bounds).any():
-            return aoi
-    raise AOIError(
-        "the area of interest leaves no pixel of the image",
-        scene,
-        path,
-        expected=f"an area within {_bounds(grid)} ({_name(grid.crs)})",
-        got=f"{len(frame)} features within {_extent(frame)} ({_name(frame.crs)})",
-        mend="check the AOI's CRS (GeoJSON is longitude, latitude unless it says otherwise) and its place",
-    )
-
-
-def _burn(
-    geometry: NDArray[np.object_],
-    values: NDArray[np.uint8],
-    tree: shapely.STRtree,
-    window: Window,
-    *,
-    fill: int,
-    all_touched: bool = False,
-) -> NDArray[np.uint8]:
-    hits = np.sort(tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
-    if not hits.size:
-        return np.full(window.shape, fill, np.uint8)
-    # in the window's own pixels, so that each window rounds alike; off by one, for GDAL takes identity for no place
-    moved = shapely.transform(geometry[hits], lambda points: points - (window.col - 1, window.row - 1))
-    burnt: NDArray[np.uint8] = rasterize(
-        zip(moved, values[hits].tolist(), strict=True),
-        window.shape,
-        transform=Affine.translation(1, 1),
-        fill=fill,
-        all_touched=all_touched,
-        dtype="uint8",
-    )
-    return burnt
-
-
-def _read(path: str, layer: str | None, error: type[QuadratError], scene: str) -> geopandas.GeoDataFrame:
+def read_features(path: str, layer: str | None, error: type[QuadratError], scene: str) -> geopandas.GeoDataFrame:
+    """Return the features of a file, in its order; raise ``error`` where it is missing or can't be read."""
     if "://" not in path and not Path(path).exists():
         raise error("the file is missing", scene, path, mend="check the path in the catalog, or fetch the data")
     try:
@@ -189,24 +70,19 @@ def _read(path: str, layer: str | None, error: type[QuadratError], scene: str) -
             scene,
             path,
             got=", ".join(map(str, frame.columns)),
-            mend="name a file, or a layer of it, with polygons",
+            mend="name a file, or a layer of it, with geometries",
         )
     return frame
 
 
-def _on_grid(
+def on_grid(
     frame: geopandas.GeoDataFrame, grid: Grid, path: str, error: type[QuadratError], scene: str
-) -> NDArray[np.object_]:
-    """Return the geometries in pixel coordinates (x = column, y = row, corners), made valid, none of them None."""
-    if (frame.crs is None) != (grid.crs is None):
-        raise error(
-            "the file and the image must both have a CRS, or neither",
-            scene,
-            path,
-            expected=_name(grid.crs),
-            got=_name(frame.crs),
-            mend="write the CRS into the one that lacks it (for a file without one: `ogr2ogr -a_srs EPSG:…`)",
-        )
+) -> tuple[Geometries, NDArray[np.intp]]:
+    """Return points, lines and polygons in pixel coordinates (x = column, y = row, corners), and the feature of each.
+
+    Collections come in parts, polygons are made valid, and nothing is left of those without an area.
+    """
+    check_crs(grid, frame.crs, path, error, scene)
     empty = frame.geometry.isna() | frame.geometry.is_empty
     if empty.any():
         raise error(
@@ -220,14 +96,7 @@ def _on_grid(
         try:
             frame = frame.to_crs(CRS.from_user_input(grid.crs))
         except ProjError as cause:
-            raise error(
-                "no way is known from the file's CRS to the image's",
-                scene,
-                path,
-                expected=_name(grid.crs),
-                got=_name(frame.crs),
-                mend="give both a CRS that has a place on Earth, or both the same local one",
-            ) from cause
+            raise no_way(grid, frame.crs, path, error, scene) from cause
     into = ~grid.transform
     matrix = np.array([[into.a, into.b], [into.d, into.e]])
     points = shapely.transform(shapely.force_2d(frame.geometry.to_numpy()), lambda xy: xy @ matrix.T + (into.c, into.f))
@@ -236,42 +105,99 @@ def _on_grid(
             "coordinates that the image's CRS has no place for",
             scene,
             path,
-            expected=_name(grid.crs),
-            got=_extent(frame),
+            expected=crs_name(grid.crs),
+            got=extent(frame),
         )
-    broken = ~shapely.is_valid(points) & (shapely.get_dimensions(points) == 2)
-    points[broken] = _areas(shapely.make_valid(points[broken]))
-    return np.asarray(points, object)
+    return _parts(np.asarray(points, object), _valid)
 
 
-def _areas(geometry: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Return geometries without the points and lines that repairing and clipping leave of polygons: they'd be drawn."""
-    kept = geometry.copy()
-    areal = shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON
-    for place in np.flatnonzero(~np.isin(shapely.get_type_id(geometry), areal)):
-        parts = shapely.get_parts(shapely.get_parts(geometry[place]))
-        kept[place] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
-    return kept
+def clipped(geometry: Geometries, grid: Grid, margin: int) -> tuple[Geometries, NDArray[np.intp]]:
+    """Return polygons that meet the grid, cut to it and ``margin`` px around it, and the number of each."""
+    height, width = grid.shape
+    near = np.flatnonzero(shapely.intersects(geometry, shapely.box(0, 0, width, height)))
+    frame = shapely.box(-margin, -margin, width + margin, height + margin)
+    parts, inner = _parts(geometry[near], lambda some: _cut(some, frame))
+    return parts, near[inner]
 
 
-def _text(value: object) -> str:
-    """Return a field's value as classes name it: whole numbers without a fraction, a missing value as 'null'."""
-    if value is None or value != value:  # noqa: PLR0124 (only NaN differs from itself)
-        return "null"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def check_crs(grid: Grid, crs: object, path: str, error: type[QuadratError], scene: str) -> None:
+    """Raise ``error`` where one of grid and file has a CRS, and the other has none."""
+    if (crs is None) != (grid.crs is None):
+        raise error(
+            "the file and the image must both have a CRS, or neither",
+            scene,
+            path,
+            expected=crs_name(grid.crs),
+            got=crs_name(crs),
+            mend="write the CRS into the one that lacks it (vectors: `ogr2ogr -a_srs EPSG:…`, rasters: "
+            "`gdal_translate -a_srs EPSG:… -a_ullr …`)",
+        )
 
 
-def _name(crs: object) -> str:
+def no_way(grid: Grid, crs: object, path: str, error: type[QuadratError], scene: str) -> QuadratError:
+    """Return the error of a file whose CRS has no way to the grid's, such as one on Earth and one that isn't."""
+    return error(
+        "no way is known from the file's CRS to the image's",
+        scene,
+        path,
+        expected=crs_name(grid.crs),
+        got=crs_name(crs),
+        mend="give both a CRS that has a place on Earth, or both the same local one",
+    )
+
+
+def crs_name(crs: object) -> str:
+    """Return what an error calls a CRS."""
     return "no CRS" if crs is None else CRS.from_user_input(crs).to_string()
 
 
-def _bounds(grid: Grid) -> str:
+def bounds(grid: Grid) -> str:
+    """Return what an error says of where a grid lies."""
     return _rounded(grid.footprint(grid.area).bounds)
 
 
-def _extent(frame: geopandas.GeoDataFrame) -> str:
-    return _rounded(frame.total_bounds)
+def extent(frame: geopandas.GeoDataFrame) -> str:
+    """Return what an error says of where features lie."""
+    return _rounded(frame.total_bounds) if len(frame) else "nothing"
 
 
-def _rounded(bounds: Sequence[float]) -> str:
-    return "({})".format(", ".join(f"{value:.6g}" for value in bounds))
+def _parts(geometry: Geometries, change: Callable[[Geometries], Geometries]) -> tuple[Geometries, NDArray[np.intp]]:
+    """Return the single points, lines and polygons of what ``change`` makes of each part, and the number of each.
+
+    Of what it makes of a polygon only polygons are taken: a border has no area.
+    """
+    parts, owners = _single(geometry)
+    areal = _is_polygon(parts)
+    parts, inner = _single(change(parts))
+    kept = _is_polygon(parts) | ~areal[inner]
+    return parts[kept], owners[inner][kept]
+
+
+def _single(geometry: Geometries) -> tuple[Geometries, NDArray[np.intp]]:
+    owners = np.arange(len(geometry))
+    while (shapely.get_type_id(geometry) >= shapely.GeometryType.MULTIPOINT).any():  # collections may hold collections
+        geometry, inner = shapely.get_parts(geometry, return_index=True)
+        owners = owners[inner]
+    some = ~shapely.is_empty(geometry)
+    return geometry[some], owners[some]
+
+
+def _is_polygon(geometry: Geometries) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = shapely.get_type_id(geometry) == shapely.GeometryType.POLYGON
+    return found
+
+
+def _valid(geometry: Geometries) -> Geometries:
+    broken = ~shapely.is_valid(geometry)
+    geometry[broken] = shapely.make_valid(geometry[broken])
+    return geometry
+
+
+def _cut(geometry: Geometries, frame: Any) -> Geometries:
+    over = ~shapely.covered_by(geometry, frame)
+    geometry[over] = shapely.intersection(geometry[over], frame)
+    return geometry
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return "({})".format(", ".join(f"{value:.6g}" for value in values))

@@ -103,7 +103,7 @@ def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> tuple[Census
     learnt = part.survey.scene.split == "train"
     tallies = [Tally(np.dtype(band.dtype)) for band in part.survey.bands] if learnt else []
     census = Census(0, 0, 0, np.zeros(len(task.classes), np.int64))
-    with part.survey.scene.open(bands, task.aliases) as scene:
+    with part.survey.scene.open(bands, task) as scene:
         for strip in scene.raster.strips(part.window, part.survey.strip_height):
             inside = scene.counted(strip.window, np.ones(strip.window.shape, np.bool_))
             counted = inside & strip.valid

@@ -104,7 +104,7 @@ def _chip_scene(
 ) -> tuple[geopandas.GeoDataFrame, tuple[Band, ...]]:
     generator = np.random.default_rng([seed, *hashlib.sha256(scene.id.encode()).digest()])
     with (
-        scene.open(bands, task.aliases) as opened,
+        scene.open(bands, task) as opened,
         SceneChips(chips, scene.id, scene.split, opened.grid, task.names) as store,
     ):
         labels = opened.needed_labels()

@@ -115,7 +115,7 @@ def _examine(scene: Scene, *, task: Task, rival: str | None, pictures: Pictures 
         folders[rival] = folders[MODEL] / "baseline"
     bands = (scene.image.grid,) if pictures is None else pictures.bands
     try:
-        with scene.open(bands, task.aliases) as opened, ExitStack() as stack:
+        with scene.open(bands, task) as opened, ExitStack() as stack:
             made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
             scores = [] if truth is None else task.score(truth, list(made.values()))

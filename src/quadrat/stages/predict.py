@@ -34,7 +34,7 @@ def predict(
     for scene in read_catalog(scenes):
         if scene.split != "train":
             _predict(scene, model, predict, predictions / scene.id, batch)
-            if compared is not None and scene.labels is not None:
+            if compared is not None and scene.labels:
                 _predict(scene, compared, _plain(predict, compared), predictions / scene.id / "baseline", batch)
 
 
@@ -52,7 +52,7 @@ def _read(folder: Path, task: Task, bands: tuple[str, ...]) -> Archive:
 def _predict(scene: Scene, archive: Archive, predict: Predict, folder: Path, batch: int) -> None:
     card = archive.card
     predictor = card.model.restore(archive.weights, card.task, card.inputs)
-    with scene.open([band.name for band in card.bands], card.task.aliases) as opened:
+    with scene.open([band.name for band in card.bands], card.task) as opened:
         check_bands(card.bands, opened.raster.bands, scene.id)
         predict_scene(opened, predictor, card.task, predict, folder, batch)
 

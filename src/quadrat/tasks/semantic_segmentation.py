@@ -56,11 +56,11 @@ class Layers(Section):
 
 
 class SemanticSegmentation(Task):
-    """A class for every pixel, from polygons: where they overlap, the last in the file counts."""
+    """A class for every pixel, from areas or from rasters of classes."""
 
     kind: Literal["semantic_segmentation"]
     all_touched: bool
-    """Label every pixel that a polygon touches, not only those whose centre it covers."""
+    """Label every pixel that an area touches, not only those whose centre it covers."""
 
     def target(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """Return ``classes`` (y, x): class ids, IGNORE where unlabelled or not ``counted``."""

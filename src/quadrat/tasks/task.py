@@ -24,8 +24,9 @@ class Class(Section):
     """Its name, in all outputs."""
     color: str = Field(pattern="^#[0-9a-fA-F]{6}$")
     """Its colour in layers and pictures, as hexadecimal red, green, blue."""
-    aliases: tuple[str, ...] = Field(alias="from", min_length=1)
-    """Values of the labels' field that mean this class."""
+    aliases: tuple[str, ...] = Field(alias="from")
+    """Values of the labels that mean this class: of their field, or a raster's numbers or colours. Empty where only
+    ``default`` or ``outside`` of labels name it."""
 
     @property
     def rgb(self) -> tuple[int, int, int]:
@@ -89,7 +90,7 @@ class Canvas(Protocol):
 
 
 class Labels(Protocol):
-    """A scene's labels on its grid (``quadrat.scenes.vector.Labels`` is one)."""
+    """A scene's labels on its grid (``quadrat.scenes.labels.Labels`` is one)."""
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
         """Return (y, x) class ids, IGNORE where unlabelled; the window may reach over the grid's edge."""
@@ -149,7 +150,7 @@ class Task(Section, ABC):
 
     @property
     def aliases(self) -> dict[str, int]:
-        """The class id of each value of the labels' field."""
+        """The class id of each value of the labels."""
         return {alias: number for number, c in enumerate(self.classes) for alias in c.aliases}
 
     @abstractmethod

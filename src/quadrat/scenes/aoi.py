@@ -1,0 +1,65 @@
+"""Areas of interest: where a scene counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from quadrat.errors import AOIError
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, extent, on_grid, read_features
+from quadrat.windows import Window
+
+
+@dataclass(frozen=True)
+class AOI:
+    """A scene's area of interest, in pixel coordinates of its grid."""
+
+    geometry: Geometries
+    bounds: Window
+    """The smallest window of the grid that holds all of it."""
+
+    def __post_init__(self) -> None:
+        """Index the areas."""
+        object.__setattr__(self, "_areas", Areas(self.geometry, np.ones(len(self.geometry), np.uint8)))
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        """Return (y, x), True where the AOI covers a pixel's centre; the window may reach over the grid's edge."""
+        areas: Areas = self._areas  # type: ignore[attr-defined]
+        return areas.draw(window, fill=0).astype(np.bool_)
+
+
+def open_aoi(paths: Sequence[str], grid: Grid, scene: str) -> AOI | None:
+    """Return the areas of all files together, each in any CRS; None where there are no files.
+
+    Raises AOIError for a file that can't be read or covers no pixel of the grid.
+    """
+    if not paths:
+        return None
+    return _aoi(np.concatenate([_open(path, grid, scene).geometry for path in paths]))
+
+
+def _open(path: str, grid: Grid, scene: str) -> AOI:
+    frame = read_features(path, None, AOIError, scene)
+    geometry, _ = on_grid(frame, grid, path, AOIError, scene)
+    geometry, _ = clipped(geometry[shapely.area(geometry) > 0], grid, 0)
+    if geometry.size:
+        aoi = _aoi(geometry)
+        if aoi.mask(aoi.bounds).any():
+            return aoi
+    raise AOIError(
+        "the area of interest leaves no pixel of the image",
+        scene,
+        path,
+        expected=f"an area within {bounds(grid)} ({crs_name(grid.crs)})",
+        got=f"{len(frame)} features within {extent(frame)} ({crs_name(frame.crs)})",
+        mend="check the AOI's CRS (GeoJSON is longitude, latitude unless it says otherwise) and its place",
+    )
+
+
+def _aoi(geometry: Geometries) -> AOI:
+    left, top, right, bottom = shapely.total_bounds(geometry)
+    row, col = int(np.floor(top)), int(np.floor(left))
+    return AOI(geometry, Window(row, col, int(np.ceil(bottom)) - row, int(np.ceil(right)) - col))

@@ -1,0 +1,47 @@
+"""Labels of every sort: what the catalog says of them, and several as one, by priority."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.legend import UNLABELLED, Legend
+from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
+from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
+from quadrat.windows import Window
+
+Ranked = LabelledAreas | LabelledPixels
+LabelSource = Annotated[VectorLabels | RasterLabels, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """All that is said of a scene's pixels, in order of priority: the first that says something of a pixel counts."""
+
+    ranked: tuple[Ranked, ...]
+
+    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
+        """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
+        first, *others = self.ranked
+        ids = first.class_ids(window, all_touched=all_touched)
+        for other in others:
+            unsaid = ids == UNLABELLED
+            if unsaid.any():
+                ids = np.where(unsaid, other.class_ids(window, all_touched=all_touched), ids)
+        return ids
+
+
+@contextmanager
+def open_labels(sources: Sequence[LabelSource], grid: Grid, legend: Legend, scene: str) -> Iterator[Labels | None]:
+    """Open ``sources``, in order of priority, on the scene's grid; None where there are none.
+
+    Raises LabelError for any of them that is at fault, or misses the image.
+    """
+    ranked: list[AbstractContextManager[Ranked]] = [source.open(grid, legend, scene) for source in sources]
+    with ExitStack() as files:
+        yield Labels(tuple(files.enter_context(one) for one in ranked)) if ranked else None

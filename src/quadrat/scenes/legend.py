@@ -1,0 +1,63 @@
+"""What labels mean: class ids of a field's values, of a raster's numbers and colours."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import pandas as pd
+
+from quadrat.errors import LabelError
+
+UNLABELLED = 255
+"""The class id of pixels that labels say nothing of."""
+
+MOST_TOLD = 40
+"""Most values that an error lists: the commonest."""
+
+
+class Legend(Protocol):
+    """The classes that labels are read for (a task is one)."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names, by id."""
+        ...
+
+    @property
+    def aliases(self) -> Mapping[str, int]:
+        """The class id of each value of the labels."""
+        ...
+
+
+def class_id(name: str, legend: Legend, key: str, scene: str, file: str) -> int:
+    """Return the id of the class that ``key`` of labels names; raise LabelError where there is none."""
+    if name not in legend.names:
+        raise LabelError(
+            "the labels name a class that the task doesn't have",
+            scene,
+            file,
+            expected=", ".join(legend.names),
+            got=f"{key}: {name}",
+            mend=f"correct '{key}' of the labels in the catalog, or add the class to task.classes in params.yaml",
+        )
+    return legend.names.index(name)
+
+
+def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], scene: str, file: str) -> LabelError:
+    """Return the error of values that no class claims; ``counts`` says how many ``unit`` have each."""
+    frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{value} ({count} {unit})" for value, count in frequent]
+    return LabelError(
+        "the labels hold values that no class claims",
+        scene,
+        file,
+        expected=", ".join(sorted(aliases)),
+        got=", ".join([*shown[:MOST_TOLD], *([f"and {len(shown) - MOST_TOLD} more"] * (len(shown) > MOST_TOLD))]),
+        mend="add each to a class's 'from' in params.yaml, or to the labels' 'drop' in the catalog",
+    )
+
+
+def text(value: object) -> str:
+    """Return a field's value as classes name it: whole numbers without a fraction, a missing value as 'null'."""
+    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):  # type: ignore[call-overload] # any scalar
+        return "null"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

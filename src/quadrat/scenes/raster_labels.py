@@ -1,0 +1,141 @@
+"""Labels from rasters: class ids or colours, on any grid."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from quadrat.errors import LabelError
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.label_pixels import Format, Pixels, Values
+from quadrat.scenes.legend import UNLABELLED, Legend, class_id, unclaimed
+from quadrat.section import Section
+from quadrat.windows import Window, strips
+
+STRIP_ROWS = 256
+"""Rows that are read at once where all of a scene is counted."""
+
+WRITTEN = {"ids": re.compile(r"0|-?[1-9][0-9]*"), "colors": re.compile("#[0-9a-fA-F]{6}")}
+"""How classes write values under ``from``."""
+
+
+class RasterLabels(Section):
+    """A class for each pixel of a raster, by whole numbers or by colours; other grids are brought to the scene's.
+
+    Each pixel of the scene takes the value of the nearest one. What the file's nodata, mask or alpha takes out, and all
+    beyond its edge, is unlabelled.
+    """
+
+    kind: Literal["raster"]
+    path: str
+    """The file, from the project's root."""
+    values: Values
+    """What classes list under ``from``: whole numbers (``"4"``), or colours (``"#1f6f3a"``), of a file's first three
+    bands or of its colour table."""
+    band: int = Field(default=1, ge=1)
+    """The band that holds the whole numbers."""
+    drop: tuple[str, ...] = ()
+    """Values that are left out on purpose: their pixels are unlabelled, whatever ``outside`` says."""
+    outside: str | None = None
+    """Name of the class of all pixels that the raster says nothing of; left out: they are unlabelled."""
+
+    @contextmanager
+    def open(self, grid: Grid, legend: Legend, scene: str) -> Iterator["LabelledPixels"]:
+        """Open the file on the scene's grid, to be read by window.
+
+        Raises LabelError for a file or class that isn't there, pixels of another type than ``values`` says, or labels
+        that miss the image. Values that no class claims raise when they are met.
+        """
+        outside = UNLABELLED if self.outside is None else class_id(self.outside, legend, "outside", scene, self.path)
+        with ExitStack() as files:
+            pixels = Pixels(self.path, grid, scene, files)
+            form = pixels.ids(self.band) if self.values == "ids" else pixels.colors()
+            yield LabelledPixels(pixels, form, self._key(legend, scene), outside)
+
+    def _key(self, legend: Legend, scene: str) -> "Key":
+        """Return the class id of each value as a number, UNLABELLED where it is dropped."""
+        ids: dict[int, int] = {}
+        for value, number in legend.aliases.items():
+            if WRITTEN[self.values].fullmatch(value) and ids.setdefault(_number(value), number) != number:
+                raise self._unusable(f"two classes claim {value}", value, scene)
+        ids |= dict.fromkeys(
+            (_number(value) for value in self.drop if WRITTEN[self.values].fullmatch(value)), UNLABELLED
+        )
+        if not ids:
+            raise self._unusable("no class claims any value of the labels", ", ".join(sorted(legend.aliases)), scene)
+        numbers = np.array(sorted(ids), np.int64)
+        return Key(self.values, numbers, np.array([ids[n] for n in numbers.tolist()], np.uint8), legend)
+
+    def _unusable(self, problem: str, got: str, scene: str) -> LabelError:
+        example = "whole numbers such as '4'" if self.values == "ids" else "colours such as '#1f6f3a'"
+        return LabelError(
+            problem,
+            scene,
+            self.path,
+            expected=f"{example} under 'from' of the classes, each once",
+            got=got,
+            mend="correct 'from' in params.yaml, or 'values' of the labels in the catalog",
+        )
+
+
+@dataclass(frozen=True)
+class Key:
+    """The class ids of the values of a raster."""
+
+    values: Values
+    numbers: NDArray[np.int64]
+    """The values that are known, in rising order; colours in 24 bits."""
+    ids: NDArray[np.uint8]
+    """The class id of each, UNLABELLED where it is dropped."""
+    legend: Legend
+
+    def find(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return the class ids of values of any shape, and whether they are known at all."""
+        places = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
+        return self.ids[places], self.numbers[places] == numbers
+
+    def text(self, number: int) -> str:
+        """Return a value as classes write it."""
+        return str(number) if self.values == "ids" else f"#{number:06x}"
+
+
+class LabelledPixels:
+    """What a raster says of a scene. Not shared between threads."""
+
+    def __init__(self, pixels: Pixels, form: Format, key: Key, outside: int) -> None:
+        """Read ``pixels`` by ``key``; what has no value is ``outside``."""
+        self._pixels, self._form, self._key, self._outside = pixels, form, key, outside
+
+    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
+        """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge.
+
+        Raises LabelError for values that no class claims, with their counts in the whole scene.
+        """
+        ids = np.full(window.shape, self._outside, np.uint8)
+        inside = window.intersection(self._pixels.grid.area)
+        if inside is not None:
+            part = ids[inside.slices(window)]
+            for rows, numbers, labelled in self._pixels.read(inside, self._form):
+                found, known = self._key.find(numbers)
+                if (labelled & ~known).any():
+                    raise self._unclaimed()
+                part[rows][labelled] = found[labelled]
+        return ids
+
+    def _unclaimed(self) -> LabelError:
+        counts = Counter[str]()
+        for strip in strips(self._pixels.grid.area, STRIP_ROWS):
+            for _, numbers, labelled in self._pixels.read(strip, self._form):
+                unknown, times = np.unique(numbers[labelled & ~self._key.find(numbers)[1]], return_counts=True)
+                counts.update({self._key.text(int(n)): int(t) for n, t in zip(unknown, times, strict=True)})
+        return unclaimed(counts, "px", self._key.legend.aliases, self._pixels.scene, self._pixels.path)
+
+
+def _number(value: str) -> int:
+    return int(value[1:], 16) if value.startswith("#") else int(value)

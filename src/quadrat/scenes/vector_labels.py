@@ -1,0 +1,203 @@
+"""Labels from vector files: polygons, and lines and points with a width."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, Self
+
+import geopandas
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from quadrat.errors import LabelError
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
+from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, extent, on_grid, read_features
+from quadrat.scenes.widths import Width, class_widths, widened
+from quadrat.section import Section
+from quadrat.windows import Window
+
+MARGIN = 1
+"""Px around the grid to which areas are cut, so that the image's edge is no edge of theirs."""
+
+
+FAULTS = (
+    SyntaxError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+"""What pandas raises of a query that is wrong."""
+
+
+class VectorLabels(Section):
+    """Polygons, and lines and points with a width, of a vector file: classes by a field's values, or one class for all.
+
+    Where areas overlap, the last in the file counts.
+    """
+
+    kind: Literal["vector"]
+    path: str
+    """The file, from the project's root."""
+    layer: str | None = None
+    """The layer of a file that holds several; left out: the first."""
+    field: str | None = None
+    """The field whose values name the classes; left out: ``default`` is the class of all."""
+    default: str | None = None
+    """Name of the class of all features, in place of ``field``."""
+    filter: str | None = None
+    """A pandas query, such as ``height > 3``: features that it isn't true of are not there."""
+    drop: tuple[str, ...] = ()
+    """Values of the field that are left out on purpose: their areas are unlabelled, whatever ``outside`` says."""
+    width: Width | None = None
+    """The width of lines and points; left out: there are none."""
+    outside: str | None = None
+    """Name of the class of all that no feature covers; left out: that is unlabelled."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.field is None) == (self.default is None):
+            raise ValueError("vector labels need 'field', or 'default' in its place, and not both")
+        if self.drop and self.field is None:
+            raise ValueError("'drop' lists values of 'field', and there is none")
+        return self
+
+    @contextmanager
+    def open(self, grid: Grid, legend: Legend, scene: str) -> Iterator["LabelledAreas"]:
+        """Read the features near the grid, and give what they label.
+
+        Raises LabelError for a file, field or class that isn't there, a value that no class claims, lines and points
+        without a width, or labels that miss the image.
+        """
+        outside = UNLABELLED if self.outside is None else class_id(self.outside, legend, "outside", scene, self.path)
+        frame = self._filtered(read_features(self.path, self.layer, LabelError, scene), scene)
+        ids = self._ids(frame, legend, scene)
+        if self.outside is None:
+            frame, ids = frame[ids != UNLABELLED], ids[ids != UNLABELLED]
+        parts, owners = on_grid(frame, grid, self.path, LabelError, scene)
+        areas, inner = clipped(self._areas(parts, ids[owners], grid, legend, scene), grid, MARGIN)
+        if not areas.size and not (self.outside and _around(parts, grid)):
+            raise self._misplaced(frame, grid, scene)
+        drawn = ids[owners[inner]]
+        order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
+        yield LabelledAreas(Areas(areas[order], drawn[order]), outside)
+
+    def _filtered(self, frame: geopandas.GeoDataFrame, scene: str) -> geopandas.GeoDataFrame:
+        if self.filter is None:
+            return frame
+        fields = pd.DataFrame(frame.drop(columns=frame.geometry.name))
+        try:
+            return frame[_true_of(fields, self.filter)]
+        except FAULTS as cause:
+            raise LabelError(
+                "the labels' filter can't be applied",
+                scene,
+                self.path,
+                expected=f"a pandas query of the fields {', '.join(fields.columns)}",
+                got=f"{self.filter}: {cause}",
+                mend="correct 'filter' of the labels in the catalog",
+            ) from cause
+
+    def _ids(self, frame: geopandas.GeoDataFrame, legend: Legend, scene: str) -> NDArray[np.uint8]:
+        """Return each feature's class id, UNLABELLED where it is dropped."""
+        if self.default is not None:
+            return np.full(len(frame), class_id(self.default, legend, "default", scene, self.path), np.uint8)
+        if self.field not in frame:
+            raise LabelError(
+                "the labels have no such field",
+                scene,
+                self.path,
+                expected=self.field,
+                got=", ".join(c for c in frame.columns if c != frame.geometry.name),
+                mend="set 'field' of the labels in the catalog",
+            )
+        values = [text(value) for value in frame[self.field]]
+        known: Mapping[str, int] = {**dict.fromkeys(self.drop, UNLABELLED), **legend.aliases}
+        unknown = Counter(value for value in values if value not in known)
+        if unknown:
+            raise unclaimed(unknown, "features", legend.aliases, scene, self.path)
+        dropped = set(self.drop)
+        return np.array([UNLABELLED if value in dropped else known[value] for value in values], np.uint8)
+
+    def _areas(self, parts: Geometries, ids: NDArray[np.uint8], grid: Grid, legend: Legend, scene: str) -> Geometries:
+        """Return polygons in place of all parts: empty ones for dropped lines and points without a width."""
+        width = self.width or Width(unit="px")
+        for name in width.classes:
+            class_id(name, legend, "width.classes", scene, self.path)
+        thin = np.flatnonzero(shapely.get_dimensions(parts) < 2)
+        if not thin.size:
+            return parts
+        widths = class_widths(width, legend.names, ids[thin])
+        bare = np.isnan(widths)
+        self._check_widths(parts[thin[bare]], ids[thin[bare]], legend, scene)
+        if width.unit == "m" and grid.crs is None:
+            raise LabelError(
+                "widths in metres need an image with a CRS",
+                scene,
+                self.path,
+                expected="unit: px",
+                got="unit: m",
+                mend="give the labels' widths in px in the catalog",
+            )
+        areas = parts.copy()
+        areas[thin[bare]] = shapely.Polygon()
+        areas[thin[~bare]] = widened(parts[thin[~bare]], widths[~bare], width.unit, grid)
+        return areas
+
+    def _check_widths(self, bare: Geometries, ids: NDArray[np.uint8], legend: Legend, scene: str) -> None:
+        kinds = np.where(shapely.get_dimensions(bare) == 1, "lines", "points")
+        counts = Counter((int(i), str(kind)) for kind, i in zip(kinds, ids, strict=True) if i != UNLABELLED)
+        if counts:
+            raise LabelError(
+                "lines and points without a width cover nothing",
+                scene,
+                self.path,
+                expected="a width for each class that has lines or points",
+                got=", ".join(f"{n} {kind} of class {legend.names[i]}" for (i, kind), n in sorted(counts.items())),
+                mend="give the labels a 'width' in the catalog, such as {unit: m, default: 6.0}, "
+                "or leave such features out with 'filter' or 'drop'",
+            )
+
+    def _misplaced(self, frame: geopandas.GeoDataFrame, grid: Grid, scene: str) -> LabelError:
+        return LabelError(
+            "no label lies on the image",
+            scene,
+            self.path,
+            expected=f"features within {bounds(grid)} ({crs_name(grid.crs)})",
+            got=f"{len(frame)} features within {extent(frame)} ({crs_name(frame.crs)})",
+            mend="check the labels' CRS and that they belong to this image",
+        )
+
+
+class LabelledAreas:
+    """What vector labels say of a scene."""
+
+    def __init__(self, areas: Areas, outside: int) -> None:
+        """Draw ``areas``, whose values are class ids, on ``outside``."""
+        self.areas, self._outside = areas, outside
+
+    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
+        """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
+        return self.areas.draw(window, fill=self._outside, all_touched=all_touched)
+
+
+def _true_of(fields: pd.DataFrame, query: str) -> NDArray[np.bool_]:
+    """Return for each row whether the query is true of it, which it isn't where values are missing."""
+    found: Any = fields.eval(query, engine="python")
+    if not (isinstance(found, pd.Series) and pd.api.types.is_bool_dtype(found)):
+        raise TypeError("it is neither true nor false")
+    kept: NDArray[np.bool_] = found.fillna(value=False).to_numpy(bool)
+    return kept
+
+
+def _around(parts: Geometries, grid: Grid) -> bool:
+    """Return whether there are no features, or some on both sides: then none on the image is no mistake."""
+    image = shapely.box(0, 0, grid.shape[1], grid.shape[0])
+    return not parts.size or bool(shapely.box(*shapely.total_bounds(parts)).intersects(image))

@@ -1,0 +1,299 @@
+"""Raster labels are the values of the nearest pixels, on any grid, and no value is lost without a word."""
+
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from pyproj import Transformer
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+
+from quadrat.errors import LabelError
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
+from quadrat.tasks import SemanticSegmentation
+from quadrat.windows import Window
+from tests.ground import NORTH_UP, UTM, legend, write_raster
+
+GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))
+KEY = legend(wood=["3", "forest"], lake=["0", "-7", "70000"], rest=["5"])
+COLORS = legend(wood=["#00FF00", "#001000"], lake=["#0000ff"], rest=["#ff8000"])
+
+
+@contextmanager
+def labels(path: Path, grid: Grid = GRID, key: SemanticSegmentation = KEY, **options: Any) -> Iterator[LabelledPixels]:
+    content = {"kind": "raster", "path": str(path), "values": "ids", **options}
+    with RasterLabels.model_validate(content, strict=False).open(grid, key, "s") as opened:
+        yield opened
+
+
+def read(path: Path, grid: Grid = GRID, key: SemanticSegmentation = KEY, **options: Any) -> np.ndarray:
+    with labels(path, grid, key, **options) as opened:
+        return opened.class_ids(grid.area, all_touched=False)
+
+
+def random_ids(shape: tuple[int, int], dtype: str = "uint8", seed: int = 0) -> np.ndarray:
+    values = {"uint8": [0, 3, 5], "int16": [-7, 0, 3], "int32": [-7, 70000, 5], "uint16": [0, 3, 5]}[dtype]
+    return np.random.default_rng(seed).choice(np.array(values, dtype), shape)
+
+
+def mapped(values: np.ndarray) -> np.ndarray:
+    """Look each value up, one by one."""
+    ids = {3: 0, 0: 1, -7: 1, 70000: 1, 5: 2}
+    return np.array([ids[int(v)] for v in values.ravel()]).reshape(values.shape)
+
+
+def nearest(grid: Grid, own: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return row and column of the other grid's pixel that each pixel's centre lies in, and where that is sure."""
+    rows, cols = np.indices(grid.shape) + 0.5
+    x, y = grid.transform @ (cols.ravel(), rows.ravel())
+    there = Transformer.from_crs(grid.crs, own.crs, always_xy=True).transform(x, y)
+    col, row = (np.reshape(v, grid.shape) for v in ~own.transform @ there)
+    sure = np.all([np.abs(v - np.rint(v)) > 3e-3 for v in (col, row)], axis=0)
+    return np.floor(row).astype(int), np.floor(col).astype(int), sure
+
+
+def expected_on(grid: Grid, own: Grid, ids: np.ndarray, beyond: int = 255) -> tuple[np.ndarray, np.ndarray]:
+    row, col, sure = nearest(grid, own)
+    inside = (row >= 0) & (col >= 0) & (row < own.shape[0]) & (col < own.shape[1])
+    there = ids[row.clip(0, own.shape[0] - 1), col.clip(0, own.shape[1] - 1)]
+    return np.where(inside, there, beyond), sure
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32"])
+def test_the_image_s_own_pixels(tmp_path: Path, dtype: str) -> None:
+    ids = random_ids(GRID.shape, dtype)
+    path = write_raster(tmp_path / "l.tif", np.stack([ids * 0 + 99, ids]), tiled=True, blockxsize=16, blockysize=16)
+    np.testing.assert_array_equal(read(path, band=2), mapped(ids))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_any_window_shows_the_part_of_the_whole(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    place = data.draw(st.sampled_from([NORTH_UP, NORTH_UP @ Affine.translation(3.3, -4.2) @ Affine.scale(0.7)]))
+    outside = data.draw(st.sampled_from([None, "rest"]))
+    ids = random_ids((40, 50), seed=data.draw(st.integers(0, 3)))
+    path = write_raster(tmp_path_factory.mktemp("l") / "l.tif", ids[None], place, nodata=0)
+    row, col = data.draw(st.integers(-20, 50)), data.draw(st.integers(-20, 60))
+    window = Window(row, col, data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40)))
+    with labels(path, outside=outside) as opened:
+        whole = opened.class_ids(GRID.area, all_touched=False)
+        found = opened.class_ids(window, all_touched=True)
+    padded = np.full((200, 200), 255 if outside is None else 2)
+    padded[60:100, 60:110] = whole
+    np.testing.assert_array_equal(found, padded[row + 60 : window.bottom + 60, col + 60 : window.right + 60])
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "shape"),
+    [
+        (UTM, NORTH_UP @ Affine.translation(-3, 5), (40, 50)),  # the same pixels, elsewhere
+        (UTM, NORTH_UP @ Affine.translation(4.313, -2.617) @ Affine.scale(3.7123), (9, 11)),  # coarse
+        (UTM, NORTH_UP @ Affine.translation(-1.0127, -1.0233) @ Affine.scale(0.21317), (180, 290)),  # fine
+        (UTM, Affine(7.1234, 0.0, 330_101.23, 0.0, 7.1357, 5_821_601.77), (60, 60)),  # south-up
+        (UTM, NORTH_UP @ Affine.rotation(25) @ Affine.scale(1.3), (40, 40)),
+        ("EPSG:3035", Affine(11.0, 0.0, 4_490_100.0, 0.0, -11.0, 3_271_100.0), (90, 90)),
+        ("EPSG:4326", Affine(0.0001, 0.0, 12.4935, 0.0, -0.00007, 52.5225), (90, 90)),
+    ],
+)
+@pytest.mark.parametrize("outside", [None, "rest"])
+def test_another_grid_gives_the_nearest_pixel(
+    tmp_path: Path, crs: str, transform: Affine, shape: tuple[int, int], outside: str | None
+) -> None:
+    own = Grid(CRS.from_string(crs), transform, shape)
+    ids = random_ids(shape, seed=7)
+    ids[ids == 5] = 9  # nodata
+    path = write_raster(tmp_path / "l.tif", ids[None], transform, crs, nodata=9)
+    none = 255 if outside is None else 2
+    known = np.where(ids == 9, none, mapped(np.where(ids == 9, 0, ids)))
+    expected, sure = expected_on(GRID, own, known, none)
+    assert len(np.unique(expected)) == 3
+    assert sure.mean() > 0.97
+    np.testing.assert_array_equal(read(path, outside=outside)[sure], expected[sure])
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Affine(10.0, 0.0, 330_000.0, 0.0, 10.0, 5_821_640.0),
+        NORTH_UP @ Affine.translation(8, 9) @ Affine.rotation(-20) @ Affine.scale(0.8),
+    ],
+)
+def test_south_up_and_rotated_scenes(tmp_path: Path, transform: Affine) -> None:
+    grid, own = Grid(GRID.crs, transform, (30, 33)), Grid(GRID.crs, NORTH_UP, (40, 50))
+    ids = random_ids(own.shape)
+    expected, sure = expected_on(grid, own, mapped(ids))
+    path = write_raster(tmp_path / "l.tif", ids[None])
+    np.testing.assert_array_equal(read(path, grid)[sure], expected[sure])
+
+
+def test_overviews_are_not_looked_at(tmp_path: Path) -> None:
+    own = Grid(GRID.crs, NORTH_UP @ Affine.translation(-0.013, 0.027) @ Affine.scale(0.1), (400, 510))
+    ids = random_ids(own.shape)
+    path = write_raster(tmp_path / "l.tif", ids[None], own.transform, tiled=True)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4, 8], Resampling.average)
+    expected, sure = expected_on(GRID, own, mapped(ids))
+    np.testing.assert_array_equal(read(path)[sure], expected[sure])
+
+
+def masked(path: Path, ids: np.ndarray, how: str, transform: Affine) -> Path:
+    """Write ids of which those over 3 are taken out, by nodata, a mask or an alpha band."""
+    if how == "alpha":
+        pixels = np.stack([ids, np.where(ids > 3, 0, 255).astype(np.uint8)])
+        return write_raster(path, pixels, transform, alpha="yes")
+    write_raster(path, ids[None], transform, nodata=5 if how == "nodata" else None)
+    if how == "mask":
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+            file.write_mask(ids <= 3)
+    return path
+
+
+@pytest.mark.parametrize("how", ["nodata", "mask", "alpha"])
+@pytest.mark.parametrize("shift", [0, 6])
+def test_what_is_masked_is_unlabelled_or_outside(tmp_path: Path, how: str, shift: int) -> None:
+    ids = random_ids(GRID.shape)
+    path = masked(tmp_path / "l.tif", ids, how, NORTH_UP @ Affine.translation(-shift, 0))
+    for outside, none in ((None, 255), ("rest", 2)):
+        expected = np.full(GRID.shape, none)
+        expected[:, : 50 - shift] = np.where(ids > 3, none, mapped(ids))[:, shift:]
+        np.testing.assert_array_equal(read(path, outside=outside), expected)
+
+
+PAINTS = np.array([[0, 255, 0], [0, 16, 0], [0, 0, 255], [255, 128, 0], [0, 0, 0]], np.uint8)
+
+
+@pytest.mark.parametrize("how", ["plain", "nodata", "alpha", "palette"])
+@pytest.mark.parametrize("shift", [0, 6])
+def test_colours(tmp_path: Path, how: str, shift: int) -> None:
+    index = np.random.default_rng(3).integers(0, 4 if how == "plain" else 5, GRID.shape)
+    rgb = PAINTS[index].transpose(2, 0, 1)
+    expected = np.full(GRID.shape, 255)
+    expected[:, : 50 - shift] = np.array([0, 0, 1, 2, 255])[index][:, shift:]
+    path, place = tmp_path / "l.tif", NORTH_UP @ Affine.translation(-shift, 0)
+    if how == "palette":
+        write_raster(path, index[None].astype(np.uint8), place, nodata=4)
+        with rasterio.open(path, "r+") as file:
+            file.write_colormap(1, {n: (*map(int, paint), 255) for n, paint in enumerate(PAINTS)})
+    elif how == "alpha":
+        alpha = np.where(index == 4, 0, 255).astype(np.uint8)
+        write_raster(path, np.concatenate([rgb, alpha[None]]), place, photometric="RGB", alpha="yes")
+    else:
+        write_raster(path, rgb, place, nodata=0 if how == "nodata" else None, photometric="RGB")
+    np.testing.assert_array_equal(read(path, key=COLORS, values="colors"), expected)
+
+
+def test_a_palette_of_a_picture_without_a_place(tmp_path: Path) -> None:
+    index = np.random.default_rng(3).integers(0, 5, GRID.shape).astype(np.uint8)
+    picture = PIL.Image.fromarray(index)
+    picture.putpalette(PAINTS.ravel().tolist())
+    picture.save(tmp_path / "l.png", transparency=4)
+    found = read(tmp_path / "l.png", Grid(None, Affine.identity(), GRID.shape), key=COLORS, values="colors")
+    np.testing.assert_array_equal(found, np.array([0, 0, 1, 2, 255])[index])
+
+
+def test_colours_in_another_crs(tmp_path: Path) -> None:
+    own = Grid(CRS.from_epsg(3035), Affine(11.0, 0.0, 4_490_100.0, 0.0, -11.0, 3_271_100.0), (90, 90))
+    index = np.random.default_rng(3).integers(0, 4, own.shape)
+    path = write_raster(tmp_path / "l.tif", PAINTS[index].transpose(2, 0, 1), own.transform, "EPSG:3035")
+    expected, sure = expected_on(GRID, own, np.array([0, 0, 1, 2])[index])
+    np.testing.assert_array_equal(read(path, key=COLORS, values="colors")[sure], expected[sure])
+
+
+def test_values_that_no_class_claims_are_counted_in_the_whole_scene(tmp_path: Path) -> None:
+    ids = random_ids(GRID.shape)
+    ids[30, :20], ids[39, 3] = 8, 9
+    path = write_raster(tmp_path / "l.tif", ids[None])
+    with labels(path) as opened:
+        opened.class_ids(Window(0, 0, 30, 50), all_touched=False)
+        with pytest.raises(LabelError, match=r"no class claims(.|\n)*scene: s(.|\n)*got: 8 \(20 px\), 9 \(1 px\)\n"):
+            opened.class_ids(Window(39, 0, 1, 5), all_touched=False)
+    dropped = read(path, drop=["8", "9"], outside="rest")
+    np.testing.assert_array_equal(dropped == 255, ids > 7)
+    rgb = PAINTS[np.where(ids == 8, 4, 2)].transpose(2, 0, 1)
+    with pytest.raises(LabelError, match=r"got: #000000 \(20 px\)"):
+        read(write_raster(tmp_path / "c.tif", rgb), key=COLORS, values="colors")
+
+
+def test_a_picture_in_place_of_ids_names_the_most_frequent_values(tmp_path: Path) -> None:
+    ids = (np.arange(2000).reshape(40, 50) ** 2 // 99).astype(np.uint16)
+    with pytest.raises(LabelError, match=r"and \d{3,} more"):
+        read(write_raster(tmp_path / "l.tif", ids[None]))
+
+
+def test_pixels_of_another_type(tmp_path: Path) -> None:
+    floats = write_raster(tmp_path / "f.tif", np.zeros((1, 40, 50), np.float32))
+    with pytest.raises(LabelError, match=r"another type(.|\n)*whole numbers in band 1(.|\n)*got: float32"):
+        read(floats)
+    ids = write_raster(tmp_path / "i.tif", np.zeros((1, 40, 50), np.uint8))
+    with pytest.raises(LabelError, match=r"whole numbers in band 2(.|\n)*got: uint8"):
+        read(ids, band=2)
+    with pytest.raises(LabelError, match=r"red, green and blue as bytes, or a colour table"):
+        read(ids, key=COLORS, values="colors")
+    with pytest.raises(LabelError, match=r"no class claims any value(.|\n)*whole numbers such as '4'"):
+        read(ids, key=COLORS)
+    with pytest.raises(LabelError, match=r"two classes claim #0000FF"):
+        read(
+            write_raster(tmp_path / "c.tif", np.zeros((3, 40, 50), np.uint8)),
+            key=legend(a=["#0000ff"], b=["#0000FF"]),
+            values="colors",
+        )
+    with pytest.raises(LabelError, match=r"a class that the task doesn't have(.|\n)*outside: moor"):
+        read(ids, outside="moor")
+    with pytest.raises(ValidationError):
+        RasterLabels.model_validate({"kind": "raster", "path": "p", "values": "rgb"}, strict=False)
+
+
+def test_labels_elsewhere_missing_or_damaged(tmp_path: Path) -> None:
+    ids = random_ids(GRID.shape)[None]
+    with pytest.raises(LabelError, match=r"no label lies on the image(.|\n)*EPSG:32633"):
+        read(write_raster(tmp_path / "far.tif", ids, NORTH_UP @ Affine.translation(51, 0)))
+    with pytest.raises(LabelError, match=r"no label lies on the image"):
+        read(write_raster(tmp_path / "zone.tif", ids, NORTH_UP, "EPSG:32631"))
+    local = 'LOCAL_CS["site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+    with pytest.raises(LabelError, match=r"no way is known(.|\n)*expected: EPSG:32633"):
+        read(write_raster(tmp_path / "local.tif", ids, NORTH_UP, local))
+    with pytest.raises(LabelError, match=r"can't be opened(.|\n)*none\.tif"):
+        read(tmp_path / "none.tif")
+    path = write_raster(tmp_path / "cut.tif", random_ids((40, 50))[None], compress="deflate")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(LabelError, match=r"the file is damaged(.|\n)*cut\.tif"):
+        read(path)
+
+
+def test_no_crs(tmp_path: Path) -> None:
+    ids = random_ids((40, 50))
+    path = write_raster(tmp_path / "l.png.tif", ids[None], Affine.identity(), None)
+    with pytest.raises(LabelError, match=r"must both have a CRS"):
+        read(path)
+    np.testing.assert_array_equal(read(path, Grid(None, Affine.identity(), (40, 50))), mapped(ids))
+    with pytest.raises(LabelError, match=r"the image's own pixels(.|\n)*expected: 51 × 40 px(.|\n)*got: 50 × 40 px"):
+        read(path, Grid(None, Affine.identity(), (40, 51)))
+
+
+@pytest.mark.parametrize("shift", [0, 6])
+def test_only_the_window_is_read(tmp_path: Path, shift: int) -> None:
+    path, side = tmp_path / "large.tif", 20_000
+    about = {"driver": "GTiff", "count": 1, "height": side, "width": side, "dtype": "uint8", "crs": UTM}
+    place = NORTH_UP @ Affine.translation(shift, 0)
+    with rasterio.open(path, "w", transform=place, sparse_ok=True, tiled=True, compress="deflate", **about) as file:
+        file.write(np.full((1, 256, 256), 3, np.uint8), window=rasterio.windows.Window(10_240, 10_240, 256, 256))
+    with labels(path, Grid(GRID.crs, NORTH_UP, (side, side))) as opened:
+        tracemalloc.start()
+        found = opened.class_ids(Window(10_300, 10_300, 64, 64), all_touched=False)
+        rows = opened.class_ids(Window(10_240, 0, 64, side), all_touched=False)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (found == 0).all()
+    assert (rows == 0).sum() == 64 * 256
+    assert peak < 30e6
