@@ -14,7 +14,8 @@ from affine import Affine
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
-from quadrat.scenes.raster import Image, Raster, Source
+from quadrat.scenes.image import Image, Source
+from quadrat.scenes.raster import Raster
 from quadrat.tasks import SemanticSegmentation
 
 UTM = "EPSG:32633"
@@ -63,10 +64,13 @@ def pixel_box(col: float, row: float, right: float, bottom: float, transform: Af
     return box(min(left, east), min(top, south), max(left, east), max(top, south))
 
 
-def image(path: Path | str, bands: Sequence[str] = ("a",), **options: Any) -> Image:
+def image(path: Path | str | tuple[str, ...], bands: Sequence[str] = ("a",), **options: Any) -> Image:
     """Return a catalog image of one file."""
     about = {"unit": "DN", "scale": 1.0, "offset": 0.0, "resampling": "bilinear", **options}
-    return Image(grid=bands[0], sources=(Source(path=str(path), bands=tuple(bands), **about),))
+    return Image(
+        grid=bands[0],
+        sources=(Source(path=path if isinstance(path, tuple) else str(path), bands=tuple(bands), **about),),
+    )
 
 
 def opened(path: Path | str, bands: Sequence[str] = ("a",), **options: Any) -> Raster:

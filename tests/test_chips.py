@@ -9,8 +9,8 @@ import pytest
 from quadrat import chips as store
 from quadrat.chips import SceneChips, open_chips, write_index
 from quadrat.errors import ChipError
+from quadrat.scenes.bands import Band
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.raster import Band
 from quadrat.windows import Window
 from tests.ground import NORTH_UP, UTM
 

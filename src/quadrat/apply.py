@@ -118,7 +118,7 @@ def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Pre
         if ids.count(one.id) > 1:
             raise ImageError(
                 "two images would be written to one folder",
-                file=one.image.sources[0].path,
+                file=next(one.image.files()),
                 got=out / one.id,
                 mend="rename one of the files, or apply the bundle to them one by one with different --out",
             )
@@ -131,8 +131,7 @@ def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Pre
                 got=", ".join(sorted(others)[:5]),
                 mend="give another --out",
             )
-        files = [source.file_of(band)[0] for source in one.image.sources for band in source.bands]
-        within = [file for file in files if Path(file).resolve().is_relative_to((out / one.id).resolve())]
+        within = [file for file in one.image.files() if Path(file).resolve().is_relative_to((out / one.id).resolve())]
         if within:
             raise ImageError(
                 "the image lies in the folder that its layers are to replace",

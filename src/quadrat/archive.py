@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
 from quadrat.models import Inputs, Model
-from quadrat.scenes.raster import Band
+from quadrat.scenes.bands import Band
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
 from quadrat.tasks import Task

@@ -7,8 +7,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from quadrat.errors import CatalogError
+from quadrat.scenes.image import Image
 from quadrat.scenes.labels import LabelSource
-from quadrat.scenes.raster import Image
 from quadrat.scenes.scene import Scene, Split
 from quadrat.section import Section
 from quadrat.yaml import load

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ChipError
 from quadrat.files import replaced, write_json
+from quadrat.scenes.bands import Band
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.raster import Band
 from quadrat.windows import Window
 
 SHARD_BYTES = 96 * 1024 * 1024

@@ -15,7 +15,8 @@ from quadrat.catalog import read_catalog
 from quadrat.errors import ImageError, QuadratError
 from quadrat.models import Inputs
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.raster import Band, Image, Source
+from quadrat.scenes.bands import Band
+from quadrat.scenes.image import Image, Source
 from quadrat.scenes.scene import OpenScene
 from quadrat.scenes.units import InUnits
 
@@ -84,7 +85,7 @@ class Offered:
         raise ImageError(
             f"the values of band {band.name} are unlike all that the model learnt from, as in another unit",
             self.id,
-            _file(self.image, band.name),
+            self.image.file_of(band.name),
             expected=f"{statistics.min:g} to {statistics.max:g}, {statistics.mean:.4g} on average {meaning}",
             got=f"{seen[wrong].min():g} to {seen[wrong].max():g}, {seen[wrong].mean():.4g} on average",
             mend=f"say what they mean: with --scale and --offset, value × scale + offset is {band.unit}; "
@@ -164,15 +165,15 @@ def _source(path: str, name: str, number: int, dataset: Any, learnt: Band, readi
     nodata = reading.nodata
     if nodata is None and dataset.nodatavals[number - 1] is None and meaning == (learnt.scale, learnt.offset):
         nodata = learnt.nodata
-    before = tuple(f"{name}, not band {n}" for n in range(1, number))  # a source's bands are the file's first ones
     return Source(
         path=path,
-        bands=(*before, name),
+        bands={name: number},
         resampling="bilinear",
         unit=learnt.unit,
         scale=meaning[0],
         offset=meaning[1],
         nodata=nodata,
+        ignore_tags=reading.scale is not None or reading.offset is not None,
     )
 
 
@@ -189,10 +190,6 @@ def _stem(path: str) -> str:
     """Return the file's name without its ending, and without the place of the band."""
     stem = PurePosixPath(path.replace("\\", "/")).name.replace("{band}", "")
     return stem.rsplit(".", 1)[0].strip("._- ") or "image"
-
-
-def _file(image: Image, band: str) -> str:
-    return next(source.file_of(band)[0] for source in image.sources if band in source.bands)
 
 
 def _unlike(seen: Sequence[NDArray[np.float32]], inputs: Inputs) -> int | None:

@@ -17,7 +17,7 @@ from quadrat.files import replaced
 from quadrat.layers import writer_for
 from quadrat.models import Predictor
 from quadrat.progress import track
-from quadrat.scenes.raster import Band
+from quadrat.scenes.bands import Band
 from quadrat.scenes.scene import OpenScene
 from quadrat.section import Section
 from quadrat.tasks import Layers, Task

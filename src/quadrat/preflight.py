@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError
+from quadrat.scenes.bands import Band
+from quadrat.scenes.files import is_remote
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.raster import Band
 from quadrat.scenes.scene import OpenScene, Scene, Split
 from quadrat.tasks import Task
 from quadrat.windows import Window
@@ -79,8 +80,12 @@ def unwatched(scenes: Sequence[Scene], watched: Sequence[Path]) -> list[str]:
     """Return a warning for each file of the catalog that lies outside the folders that DVC watches."""
     files = {path for scene in scenes for path in scene.files()}
     outside = sorted(file for file in files if not any(Path(file).is_relative_to(folder) for folder in watched))
+    folders = " and ".join(map(str, watched))
     return [
-        f"{file} lies outside {' and '.join(map(str, watched))}: DVC won't notice when it changes" for file in outside
+        f"{file} is not on this machine: DVC doesn't notice when it changes; `dvc repro --force` reads it anew"
+        if is_remote(file)
+        else f"{file} lies outside {folders}: DVC won't notice when it changes"
+        for file in outside
     ]
 
 
@@ -91,7 +96,7 @@ def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], names: S
             raise ImageError(
                 "no pixel of the scene is valid within its area of interest",
                 one.scene.id,
-                one.scene.image.sources[0].path,
+                one.scene.image.file_of(one.bands[0].name),
                 expected=f"a pixel with a value in every one of the bands {', '.join(b.name for b in one.bands)}",
                 mend="check 'nodata' in the catalog, and that each band has data there",
             )

@@ -22,7 +22,7 @@ from quadrat.errors import ChipError
 from quadrat.models import forest as module
 from quadrat.models.forest import Forest, features
 from quadrat.models.model import Fitted, Inputs, Recipe
-from quadrat.scenes.raster import Band
+from quadrat.scenes.bands import Band
 from quadrat.stats import BandStatistics
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import segmentation

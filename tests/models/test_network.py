@@ -20,7 +20,7 @@ from quadrat.models.augment import jittered, turn, turned
 from quadrat.models.batches import Order
 from quadrat.models.network import Architecture, build
 from quadrat.models.normaliser import Normalised
-from quadrat.scenes.raster import Band
+from quadrat.scenes.bands import Band
 from quadrat.stats import BandStatistics
 from tests.ground import segmentation
 

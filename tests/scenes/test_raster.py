@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from rasterio.warp import reproject
 
 from quadrat.errors import ImageError
-from quadrat.scenes.raster import Image, Source
+from quadrat.scenes.image import Image, Source
 from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, opened, write_raster
 
 
-def source(path: Path | str, *bands: str, **options: object) -> Source:
+def source(path: Path | str | tuple[str, ...], *bands: str, **options: object) -> Source:
     about = {"unit": "DN", "scale": 1.0, "offset": 0.0, "resampling": "bilinear", **options}
-    return Source(path=str(path), bands=bands, **about)  # type: ignore[arg-type]
+    return Source(path=path if isinstance(path, tuple) else str(path), bands=bands, **about)  # type: ignore[arg-type]
 
 
 def test_bands_by_name_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_resampling_does_not_depend_on_the_window(tmp_path: Path) -> None:
 def test_a_band_that_the_image_has_not(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8))
     with pytest.raises(ImageError, match=r"no such band(.|\n)*expected: B99(.|\n)*got: a"):
-        opened(path, ("a",)).__class__(Image(grid="a", sources=(source(path, "a"),)), ("B99",))
+        Image(grid="a", sources=(source(path, "a"),)).open(["B99"])
     with pytest.raises(ImageError, match=r"fewer bands(.|\n)*got: 1 bands"):
         opened(path, ("a", "b"))
 

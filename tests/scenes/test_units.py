@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.errors import ModelError
-from quadrat.scenes.raster import Band
+from quadrat.scenes.bands import Band
 from quadrat.scenes.units import InUnits, in_units
 from quadrat.windows import Window
 from tests.ground import image, write_raster

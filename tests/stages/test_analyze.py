@@ -249,14 +249,16 @@ def test_a_held_out_class_that_is_missing_is_a_warning(tmp_path: Path) -> None:
     assert (out / "warnings.txt").read_text().count("split 'test' has no pixel of class") == 2
 
 
-def test_what_a_file_says_against_the_catalog_is_a_warning(tmp_path: Path) -> None:
+def test_what_a_file_says_against_the_catalog(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
     with rasterio.open(tmp_path / "image.tif", "r+") as file:
-        file.scales, file.offsets = (0.0001, 0.0001, 0.01), (0.0, 0.0, -0.1)
         file.descriptions = ("B2", "B1", "other")
         file.nodata = None
-        file.write_mask(np.ones(file.shape, bool))
-    noted = (run(catalog, tmp_path / "out") / "warnings.txt").read_text()
-    assert noted.count("gives band B3 scale 0.01 and offset -0.1, the catalog 0.0001 and 0") == 1
-    assert noted.count("calls its band 1 B2, the catalog B1") == 1
-    assert noted.count("masks pixels of band B1") == 1
+        file.write_mask(np.arange(200) % 2 * np.ones((120, 1)) > 0)
+    out = run(catalog, tmp_path / "out")
+    assert (out / "warnings.txt").read_text().count("calls its band 1 B2, the catalog B1") == 1
+    assert json.loads((out / "analyze.json").read_text())["train"]["valid"] == 0.5
+    with rasterio.open(tmp_path / "image.tif", "r+") as file:
+        file.scales, file.offsets = (0.0001, 0.0001, 0.01), (0.0, 0.0, -0.1)
+    with pytest.raises(ImageError, match=r"band B3 another scale(.|\n)*scale 0\.0001(.|\n)*scale 0\.01, offset -0\.1"):
+        run(catalog, tmp_path / "out")

@@ -18,7 +18,7 @@ from pydantic import Field
 from quadrat.errors import ChipError
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.progress import Meter
-from quadrat.scenes.raster import is_valid
+from quadrat.scenes.bands import is_valid
 from quadrat.tasks import Task
 
 READ = 1 << 18

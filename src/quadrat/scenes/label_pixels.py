@@ -18,7 +18,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import LabelError
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.raster import TOLERANCE
+from quadrat.scenes.reader import TOLERANCE
 from quadrat.scenes.vector import bounds, check_crs, crs_name, no_way
 from quadrat.windows import Window
 

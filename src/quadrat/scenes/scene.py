@@ -12,9 +12,10 @@ from quadrat.canvas import Cut, cut, reach
 from quadrat.errors import LabelError, QuadratError
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.grid import Grid
+from quadrat.scenes.image import Image
 from quadrat.scenes.labels import Labels, LabelSource, open_labels
 from quadrat.scenes.legend import Legend
-from quadrat.scenes.raster import Image, Raster
+from quadrat.scenes.raster import Raster
 from quadrat.windows import Window
 
 Split = Literal["train", "validation", "test", "predict"]
@@ -34,8 +35,7 @@ class Scene:
 
     def files(self) -> Iterator[str]:
         """Give the paths of all that the scene is made of."""
-        for source in self.image.sources:
-            yield from (source.file_of(band)[0] for band in source.bands)
+        yield from self.image.files()
         yield from (source.path for source in self.labels)
         yield from self.aoi
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 
-from quadrat.errors import ImageError, ModelError
-from quadrat.scenes.raster import Band, Image, Raster, Strip, is_valid
+from quadrat.errors import ModelError
+from quadrat.scenes.bands import Band, is_valid
+from quadrat.scenes.image import Image
+from quadrat.scenes.raster import Raster, Strip
 from quadrat.windows import Window
 
 ROUNDING = 2.0**-22
@@ -23,14 +24,15 @@ class InUnits(Raster):
 
     def __init__(self, image: Image, bands: Sequence[Band]) -> None:
         """Open ``image``; raise ModelError where a band is in another unit."""
-        super().__init__(image, tuple(band.name for band in bands))
+        grid, *channels = image.channels([image.grid, *(band.name for band in bands)])
+        super().__init__(grid, channels)
         self._stored, self.bands = self.bands, tuple(bands)
         for learnt, stored in zip(self.bands, self._stored, strict=True):
             if stored.unit != learnt.unit:
                 self.__exit__()
                 raise ModelError(
                     f"band {stored.name} is in another unit than what the model learnt from",
-                    file=_file(image, stored.name),
+                    file=image.file_of(stored.name),
                     expected=learnt.unit,
                     got=stored.unit,
                     mend="convert the image, or correct the catalog",
@@ -52,12 +54,9 @@ class InUnits(Raster):
         height, width = self.grid.shape
         steps = max(1.0, max(height, width) / side)
         shape = max(1, round(height / steps)), max(1, round(width / steps))
-        try:
-            read = [stored.read(out_shape=shape) for stored in self._stored_bands]
-        except RasterioError as error:
-            raise ImageError("the image can't be read: a file is damaged or cut short", got=error) from error
-        values, known = self._converted(np.stack([values for values, _ in read]))
-        return values, known & np.stack([covered for _, covered in read])
+        values, shown = self.reduced(shape)
+        converted, known = self._converted(values)
+        return converted, known & shown
 
     def _converted(self, values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         pairs = [in_units(*each) for each in zip(values, self._stored, self.bands, strict=True)]
@@ -85,7 +84,3 @@ def in_units(values: NDArray[Any], stored: Band, learnt: Band) -> tuple[NDArray[
 
 def _alike(stored: Band, learnt: Band) -> bool:
     return stored.model_copy(update={"dtype": learnt.dtype}) == learnt
-
-
-def _file(image: Image, band: str) -> str:
-    return next(source.file_of(band)[0] for source in image.sources if band in source.bands)

@@ -17,7 +17,7 @@ from quadrat.chips import SceneChips, write_index
 from quadrat.errors import ChipError
 from quadrat.executor import Executor
 from quadrat.progress import console, track
-from quadrat.scenes.raster import Band
+from quadrat.scenes.bands import Band
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.section import Section
 from quadrat.tasks import Task

@@ -1,0 +1,209 @@
+"""Raster files: where they are, what their headers say, and which of them can't be read as bands of an image."""
+
+import glob
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+
+from quadrat.errors import ImageError
+from quadrat.scenes.grid import Grid
+
+REMOTE = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
+"""What GDAL calls the places that a path's scheme names."""
+
+NETWORK = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, and no search for files beside the image
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+}
+"""How remote files are read, where the environment says nothing else."""
+
+SAME = 1e-6
+"""Relative difference of two factors that are the same but for rounding: files may hold them as float32."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Where a band's pixels are, and what is said that they mean: by the catalog, or by STAC items."""
+
+    name: str
+    pieces: tuple[tuple[str, int], ...]
+    """Files that make up the band together, and its number in each, from 1; the first with a value counts."""
+    unit: str
+    scale: float
+    offset: float
+    nodata: float | None
+    """The raw value that is none; None: what the files say."""
+    resampling: str
+    mask: bool | None
+    """Whether the files' mask or alpha band counts; None: where they have one."""
+    ignore_tags: bool
+    """Whether scale and offset may contradict what the files say."""
+    numbers: frozenset[int]
+    """The numbers of all bands that are named: an alpha band among them is a band like others."""
+    alone: bool
+    """Whether its files are to hold no other band (but alpha)."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of the files."""
+        return tuple(path for path, _ in self.pieces)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a file without its pixels; what is said per band stands in the bands' order."""
+
+    path: str
+    grid: Grid
+    dtypes: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    meanings: tuple[tuple[float, float], ...]
+    """Scale and offset; (1, 0) where the file says nothing."""
+    colors: tuple[ColorInterp, ...]
+    names: tuple[str | None, ...]
+    """What the file calls its bands; None where it doesn't."""
+    block: tuple[int, int]
+    """Height and width of what is decoded at once, px."""
+    masked: bool
+    """Whether a mask says for all bands which pixels count (an alpha band is none)."""
+
+    @property
+    def alpha(self) -> int | None:
+        """The number of the alpha band, if there is one."""
+        return self.colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in self.colors else None
+
+
+def is_remote(path: str) -> bool:
+    """Return whether the path is elsewhere than on this machine's disks."""
+    return path.partition("://")[0] in REMOTE if "://" in path else path.startswith(tuple(REMOTE.values()))
+
+
+def gdal_name(path: str) -> str:
+    """Return what GDAL calls the file; it finds credentials in the environment, as its own programs do."""
+    scheme, separator, rest = path.partition("://")
+    return REMOTE[scheme] + rest if separator and scheme in REMOTE else path
+
+
+def environment(paths: Sequence[str]) -> AbstractContextManager[Any]:
+    """Return GDAL's settings for reading ``paths``; of those for remote ones, the environment's come first.
+
+    With threads of its own, GDAL's reader of JPEG 2000 says nothing of damage and leaves zeros (seen in 3.10): so it
+    has none.
+    """
+    settings = {name: value for name, value in NETWORK.items() if name not in os.environ}
+    context: AbstractContextManager[Any] = rasterio.Env(
+        GDAL_NUM_THREADS="1", **(settings if any(map(is_remote, paths)) else {})
+    )
+    return context
+
+
+def expand(path: str) -> tuple[str, ...]:
+    """Return the files that a local pattern (``*``, ``?``, ``[…]``, ``**``) means, sorted; a path is its own."""
+    if is_remote(path) or not glob.has_magic(path) or Path(path).exists():
+        return (path,)
+    found = tuple(sorted(glob.glob(path, recursive=True)))  # noqa: PTH207 (a whole path, also an absolute one)
+    if not found:
+        raise ImageError("no file matches the pattern", file=path, mend="check the path in the catalog")
+    return found
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """Open a file; raise ImageError where it can't be."""
+    try:
+        with environment((path,)):
+            dataset = rasterio.open(gdal_name(path))
+    except RasterioError as error:
+        remote = "check the path, and the credentials and endpoint that the environment gives (AWS_…)"
+        local = "check the path in the catalog; `quadrat sample` or `dvc pull` provides data that is missing"
+        mend = remote if is_remote(path) else local
+        raise ImageError("the image can't be opened", file=path, got=error, mend=mend) from error
+    with dataset:
+        yield dataset
+
+
+def header(dataset: Any, path: str) -> Header:
+    """Return what the file says of itself; raise ImageError where its pixels aren't on a grid."""
+    if dataset.transform.is_identity and (dataset.gcps[0] or dataset.rpcs):
+        kind, option = ("ground control points", "-tps") if dataset.gcps[0] else ("rational polynomials (RPC)", "-rpc")
+        raise ImageError(
+            f"the image has {kind}, but no grid on the ground",
+            file=path,
+            expected="a transform from pixels to the ground, or no place at all (then pixel coordinates count)",
+            mend=f"bring it to a grid: gdalwarp {option} …",
+        )
+    flags = [flag for flags in dataset.mask_flag_enums for flag in flags]
+    return Header(
+        path,
+        Grid(dataset.crs, dataset.transform, dataset.shape),
+        tuple(dataset.dtypes),
+        tuple(dataset.nodatavals),
+        tuple(zip(dataset.scales, dataset.offsets, strict=True)),
+        tuple(dataset.colorinterp),
+        tuple(dataset.descriptions),
+        dataset.block_shapes[0],
+        MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+    )
+
+
+def check(channel: Channel, number: int, header: Header) -> None:
+    """Raise ImageError where band ``number`` of a file can't be read as the channel says."""
+    if number > len(header.dtypes):
+        raise ImageError(
+            "the file has fewer bands than the catalog names",
+            file=header.path,
+            expected=f"a band number {number}: {channel.name}",
+            got=f"{len(header.dtypes)} bands",
+        )
+    if channel.alone and len(header.dtypes) - (header.alpha is not None) > 1:
+        raise ImageError(
+            "a file of one band holds more",
+            file=header.path,
+            expected=f"band {channel.name} alone",
+            got=f"{len(header.dtypes)} bands",
+            mend=f"say which it is ('bands: {{{channel.name}: 1}}'), or give the file a source of its own, without "
+            "{band} in its path",
+        )
+    if header.dtypes[number - 1].startswith("complex"):
+        raise ImageError(
+            f"band {channel.name} holds complex numbers, which mean nothing to a model",
+            file=header.path,
+            got=header.dtypes[number - 1],
+            mend="write amplitude and phase, or both parts, as bands of their own",
+        )
+    if header.colors[number - 1] == ColorInterp.palette:
+        raise ImageError(
+            f"band {channel.name} holds numbers of colours in a palette, not values",
+            file=header.path,
+            mend="write the colours as bands (gdal_translate -expand rgb); if the numbers are what is meant, "
+            "take the palette off (gdal_edit.py -colorinterp_1 gray)",
+        )
+    if channel.mask and not (header.masked or header.alpha):
+        raise ImageError("the file has neither mask nor alpha band", file=header.path, mend="leave out 'mask: true'")
+    _check_meaning(channel, header.meanings[number - 1], header.path)
+
+
+def _check_meaning(channel: Channel, said: tuple[float, float], path: str) -> None:
+    alike = all(
+        math.isclose(one, other, rel_tol=SAME, abs_tol=1e-12)
+        for one, other in zip(said, (channel.scale, channel.offset), strict=True)
+    )
+    silent = said == (1.0, 0.0)  # what GDAL says where a file says nothing
+    if silent or alike or channel.ignore_tags:
+        return
+    raise ImageError(
+        f"the file says of band {channel.name} another scale and offset than the catalog",
+        file=path,
+        expected=f"scale {channel.scale:g}, offset {channel.offset:g} (the catalog's)",
+        got=f"scale {said[0]:g}, offset {said[1]:g} (the file's)",
+        mend="correct the catalog; if the file is wrong, say so there with 'ignore_tags: true'",
+    )

