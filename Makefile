@@ -1,7 +1,7 @@
 # One word a job. `make repro` and `make test` work on a fresh machine with git and Python 3.11.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup sample repro test check lint bench docs clean
+.PHONY: help setup sample repro test check lint docs clean
 
 help:     ## what there is
 	@sed -n 's/^\([a-z]*:\)[^#]*## /make \1 /p' Makefile
@@ -26,12 +26,9 @@ check: setup ## format, lint, types, imports, docs
 lint: setup ## mend format and lint
 	scripts/lint
 
-bench: setup ## speed and memory, against floors and peers
-	python benchmarks/run.py
-
 docs: setup ## the documentation, in site/
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 clean:    ## remove caches and build products; data, models and .venv stay
 	rm -rf .*_cache .hypothesis site build dist src/*.egg-info
-	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
