@@ -20,7 +20,7 @@ from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Eval
 from quadrat.stats import Statistics
 from quadrat.yaml import load
-from tests.ground import BANDS, KINDS, segmentation, write_world
+from tests.ground import BANDS, COLUMNS, KINDS, segmentation, write_world
 
 DEFAULT = read_params(Path(__file__).parents[1] / "params.yaml")
 
@@ -42,8 +42,8 @@ SECTIONS: dict[str, Any] = {
             "windows": {"kind": "sliding", "stride": 32, "padding": 0},
             "least_valid": 0.0,
             "target_classes": None,
-            "least_target_pixels": 1,
-            "survival": 0.0,
+            "least_targets": 1,
+            "negatives": 0,
         }
     ),
     "baseline": None,
@@ -52,9 +52,18 @@ SECTIONS: dict[str, Any] = {
     "batch_size": 4,
     "train": DEFAULT.train,
     "predict": Predict.model_validate(
-        {"window_size": 64, "stride": 32, "layers": {"scores": True, "polygons": "polygons.parquet", "least_pixels": 1}}
+        {
+            "window_size": 64,
+            "stride": 32,
+            "layers": {
+                "kind": "semantic_segmentation",
+                "scores": True,
+                "polygons": "polygons.parquet",
+                "least_pixels": 1,
+            },
+        }
     ),
-    "eval": Eval(pictures=None),
+    "eval": Eval(match=None, pictures=None),
     "bundle": Bundle(title="Woods and lakes"),
 }
 
@@ -67,7 +76,7 @@ def prepared(root: Path, model: Model, **scenes: Any) -> Path:
     watched = {"raw": root, "aoi": root}
     analyze(**about, **watched, **outputs, analyze=SECTIONS["analyze"], analyze_metrics=root / "metrics")
     chip(**about, seed=3, chip=SECTIONS["chip"], table=root / "table", chips=root / "chips")
-    training, validation = (open_chips(root / "chips", split, KINDS, BANDS) for split in ("train", "validation"))
+    training, validation = (open_chips(root / "chips", split, COLUMNS, BANDS) for split in ("train", "validation"))
     inputs = Inputs(training.bands, load(root / "stats", Statistics, ModelError).bands)
     write_archive(root / "model", Archive(_card(model, inputs), _weights(model, inputs, training, validation)))
     for name in ("train", "eval"):
@@ -97,14 +106,14 @@ def _card(model: Model, inputs: Inputs) -> Card:
         statistics=inputs.statistics,
         size=32,
         gsd=10.0,
-        class_pixels=dict.fromkeys(KINDS, 1),
+        class_counts=dict.fromkeys(KINDS, 1),
         versions={"quadrat": "0.1.0"},
     )
 
 
 def _weights(model: Model, inputs: Inputs, training: Chips, validation: Chips) -> Mapping[str, np.ndarray]:
     if isinstance(model, Network):
-        from quadrat.models.network import build
+        from quadrat.models.neural import build
 
         return {name: tensor.numpy() for name, tensor in build(model, TASK, inputs, 0).state_dict().items()}
     recipe = Recipe(3, 1e-3, 1, 4, SECTIONS["train"])

@@ -136,3 +136,4 @@ def write_world(root: Path, **scenes: Any) -> Path:
 
 REFLECTANCE = {"unit": "reflectance", "scale": 0.0001, "offset": 0.0}
 KINDS = ("wood", "lake", "field")
+COLUMNS = tuple(f"px_{kind}" for kind in KINDS)

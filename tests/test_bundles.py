@@ -37,7 +37,7 @@ def test_a_whole_bundle_is_read(whole: Path) -> None:
     assert opened.sample.shape == (1, 3, 32, 32)
     assert set(opened.expected) == {"scores"}
     for runtime in ("torch", "onnx"):
-        assert agreement(opened.expected, opened.predictor(runtime)(opened.sample), runtime).good
+        assert agreement(opened.card.task, opened.expected, opened.predictor(runtime)(opened.sample), runtime).good
 
 
 def test_files_that_are_no_bundle(whole: Path, tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_bundle_of_another_format_is_not_guessed_at(whole: Path, tmp_path: Pat
 def test_agreement_counts_what_differs() -> None:
     expected = {"scores": np.array([[[[0.9, 0.2]], [[0.1, 0.8]]]], np.float32)}
     swapped = {"scores": expected["scores"][:, ::-1]}
-    assert agreement(expected, expected, "onnx") == Agreement(0.0, 2, 2, 1e-3)
-    found = agreement(expected, swapped, "onnx")
+    assert agreement(TASK, expected, expected, "onnx") == Agreement(0.0, 2, 2, 1e-3)
+    found = agreement(TASK, expected, swapped, "onnx")
     assert (found.difference, found.equal, found.good) == (pytest.approx(0.8), 0, False)
     for other in ({"scores": expected["scores"][..., :1]}, {"scores": expected["scores"] * np.float32("nan")}):
-        assert agreement(expected, other, "onnx").difference == float("inf")
+        assert agreement(TASK, expected, other, "onnx").difference == float("inf")

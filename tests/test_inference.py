@@ -34,7 +34,11 @@ def expected_of(pixels: np.ndarray) -> np.ndarray:
 
 
 def predict(size: int = 32, stride: int = 16, polygons: str | None = None, *, scores: bool = False) -> Predict:
-    return Predict(window_size=size, stride=stride, layers=Layers(scores=scores, polygons=polygons, least_pixels=1))
+    return Predict(
+        window_size=size,
+        stride=stride,
+        layers=Layers(kind="semantic_segmentation", scores=scores, polygons=polygons, least_pixels=1),
+    )
 
 
 def run(path: Path, out: Path, plan: Predict, aoi: Path | None = None) -> Path:

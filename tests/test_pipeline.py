@@ -91,7 +91,7 @@ def test_a_second_repro_runs_nothing(project: Path) -> None:
         ("predict.stride", 64, {"predict", "bundle"}),
         ("eval.pictures.longest_side", 128, {"eval", "bundle"}),
         ("bundle.title", "other", {"bundle"}),
-        ("chip.survival", 0.5, {"chip", "bundle"}),
+        ("chip.negatives", 0.5, {"chip", "bundle"}),
         ("analyze.histogram_bins", 8, {"analyze", "bundle"}),
         ("seed", 7, {"chip", "train", "bundle"}),
     ],

@@ -83,7 +83,7 @@ def _run(opened: OpenBundle, runtime: Runtime, table: Table) -> Agreement | None
         table.add_row(runtime, f"skipped: {error.expected} isn't installed", "", "")
         return None
     started = time.perf_counter()
-    found = agreement(opened.expected, predictor(opened.sample), runtime)
+    found = agreement(opened.card.task, opened.expected, predictor(opened.sample), runtime)
     seconds = time.perf_counter() - started
     table.add_row(runtime, f"{found.difference:.2g}", f"{found.equal} of {found.pixels}", f"{seconds:.2f}")
     return found
@@ -148,7 +148,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _is_layer(name: str, task: Task, predict: Predict) -> bool:
-    layers = task.layers(predict.layers.model_copy(update={"scores": True}))
+    layers = task.layers(predict.layers.full())
     files = {layer.file if isinstance(layer, VectorLayer) else f"{layer.name}.tif" for layer in layers}
     return name.removesuffix(SIDECAR) in files
 

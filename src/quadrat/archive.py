@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
-from quadrat.models import Inputs, Model
+from quadrat.models import Fit, Inputs
 from quadrat.scenes.bands import Band
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
@@ -26,7 +26,7 @@ class Card(Section):
 
     format: Literal[1]
     task: Task
-    model: Model
+    model: Fit
     bands: tuple[Band, ...]
     statistics: tuple[BandStatistics, ...]
     """Of the training pixels, raw values; the model normalises with them."""
@@ -34,7 +34,7 @@ class Card(Section):
     """Height and width of the chips that it learnt from, px."""
     gsd: float
     """Ground sample distance of the training scenes, m (their median); 1 where they have no CRS."""
-    class_pixels: dict[str, int]
+    class_counts: dict[str, int]
     """Labelled training px of each class."""
     versions: dict[str, str]
 

@@ -6,7 +6,7 @@ TEXT = """\
 # {title}
 
 A model of the kind {kind}, trained with quadrat {version}. It takes windows of {bands_count} bands, raw values as
-stored, and gives a score for each of {classes_count} classes at every pixel; a pixel's scores sum to 1.
+stored, and gives {says}.
 
 With quadrat, from anywhere (`pip install quadrat`):
 
@@ -21,9 +21,9 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 pixels = np.load("sample/pixels.npy")  # (window, band, y, x)
-scores = session.run(["scores"], {{"pixels": pixels.astype(np.float32)}})[0]  # (window, class, y, x)
-labels = scores.argmax(1)
-assert np.abs(scores - np.load("sample/scores.npy")).max() < 1e-3
+{names} = session.run([{quoted}], {{"pixels": pixels.astype(np.float32)}})
+{decide}
+assert np.abs({first} - np.load("sample/{first}.npy")).max() < 1e-3
 ```
 
 A window may have any height and width that are multiples of {divisor} px. The model learnt from windows of {size} px,
@@ -34,9 +34,20 @@ of {gsd:g} m each; its normalisation is inside. Near a window's edge it sees les
 {bands}
 Where a band has no value, give its nodata value, or NaN.
 
-## Output: `scores`, float32
+## Outputs, float32
 
-{classes}
+{outputs}
+Classes, in the order of their axis:
+
+{classes}{qgis}
+## The other files
+
+`model.safetensors` and `model.json` are the same model for quadrat; `params.yaml`: the parameters that made it;
+`metrics.json`: how good it is; `provenance.json`: what it was made of; `sample/`: an input, and what must come of it.
+"""
+
+QGIS = """\
+
 ## In QGIS
 
 The plugin Deepness, 0.6 or newer, wants a graph for tiles of one size; it finds its other settings in the graph:
@@ -52,26 +63,28 @@ onnx.save(model, "deepness.onnx")
 ```
 
 Its layer must hold the bands above in this order, with the same raw values.
-
-## The other files
-
-`model.safetensors` and `model.json` are the same model for quadrat; `params.yaml`: the parameters that made it;
-`metrics.json`: how good it is; `provenance.json`: what it was made of; `sample/`: an input, and what must come of it.
 """
 
 
 def readme(title: str, card: Card, tile: int) -> str:
     """Return the README of a bundle; ``tile`` is the height and width of windows that predict uses, px."""
+    signature = card.task.signature()
+    names = list(signature.outputs)
     return TEXT.format(
         title=title,
+        says=signature.says,
+        names=", ".join(names) if len(names) > 1 else f"({names[0]},)",
+        quoted=", ".join(f'"{name}"' for name in names),
+        first=names[0],
+        decide=signature.decide,
+        outputs=_table(("output", "axes and meaning"), [(f"`{n}`", text) for n, text in signature.outputs.items()]),
+        qgis=QGIS.format(tile=tile) if card.task.deepness else "",
         kind=card.model.kind,
         version=card.versions.get("quadrat", "?"),
         bands_count=len(card.bands),
-        classes_count=len(card.task.names),
         divisor=card.model.divisor,
         size=card.size,
         gsd=card.gsd,
-        tile=tile,
         bands=_table(
             ("number", "band", "unit", "value in that unit", "nodata", "learnt from"),
             [
@@ -80,8 +93,8 @@ def readme(title: str, card: Card, tile: int) -> str:
             ],
         ),
         classes=_table(
-            ("number", "class", "colour", "training pixels"),
-            [(n, c.name, c.color, card.class_pixels[c.name]) for n, c in enumerate(card.task.classes)],
+            ("number", "class", "colour", f"training {card.task.unit}"),
+            [(n, c.name, c.color, card.class_counts[c.name]) for n, c in enumerate(card.task.classes)],
         ),
     )
 

@@ -34,6 +34,7 @@ from quadrat.errors import BundleError
 from quadrat.executor import cores
 from quadrat.files import replaced
 from quadrat.models import Outputs, Predictor
+from quadrat.tasks import Task
 from quadrat.yaml import check
 
 SUMS = "SHA256SUMS"
@@ -120,15 +121,15 @@ class OpenBundle:
             return file.read(name)
 
 
-def agreement(expected: Outputs, outputs: Outputs, runtime: Runtime) -> Agreement:
-    """Compare the outputs of ``runtime`` by name, and their labels: the class of the largest score."""
-    labels = expected["scores"].argmax(1)
+def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime) -> Agreement:
+    """Compare the outputs of ``runtime`` by name, and what is decided of them."""
+    labels = task.decided(expected)
     tolerance = HALF_ROUNDING if _on_gpu(runtime) else ROUNDING
     shapes = [{name: values.shape for name, values in some.items()} for some in (expected, outputs)]
     if shapes[0] != shapes[1]:
         return Agreement(float("inf"), 0, labels.size, tolerance)
     difference = max(float(np.abs(values - outputs[name]).max()) for name, values in expected.items())
-    equal = int((outputs["scores"].argmax(1) == labels).sum())
+    equal = int((task.decided(outputs) == labels).sum())
     return Agreement(float("inf") if np.isnan(difference) else difference, equal, labels.size, tolerance)
 
 

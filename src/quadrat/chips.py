@@ -4,10 +4,12 @@ data/chips/chips.json              bands, class names and chip size
 data/chips/index.parquet           GeoParquet, a row for each chip
 data/chips/<scene>/pixels-000.npy  (chip, band, y, x), raw
 data/chips/<scene>/classes-000.npy (chip, …): the targets by name
+
+A target of any length (boxes) is stored end to end, with the end of each chip's part in ``<name>_ends-000.npy``.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +34,23 @@ SHARD_BYTES = 96 * 1024 * 1024
 class SceneChips:
     """Writes the chips of one scene, in order. A context manager."""
 
-    def __init__(self, folder: Path, scene: str, split: str, grid: Grid, class_names: Sequence[str]) -> None:
-        """Write below ``folder``/``scene``, which is made."""
+    def __init__(
+        self,
+        folder: Path,
+        scene: str,
+        split: str,
+        grid: Grid,
+        columns: Sequence[str],
+        ragged: Collection[str] = (),
+    ) -> None:
+        """Write below ``folder``/``scene``, which is made.
+
+        ``columns`` count labels by class; ``ragged`` names the targets whose first axis may be of any length.
+        """
         self.folder = folder / scene
         self.folder.mkdir(parents=True)
-        self._scene, self._split, self._grid, self._names = scene, split, grid, tuple(class_names)
+        self._scene, self._split, self._grid, self._columns = scene, split, grid, tuple(columns)
+        self._ragged = frozenset(ragged)
         self._rows: list[dict[str, Any]] = []
         self._shard = -1
         self._slot = 0
@@ -57,31 +71,41 @@ class SceneChips:
         pixels: NDArray[Any],
         target: Mapping[str, NDArray[Any]],
         valid: float,
-        class_pixels: NDArray[np.int64],
+        class_counts: NDArray[np.int64],
     ) -> None:
         """Add a chip: ``pixels`` (band, y, x); ``valid`` is the share of px that count."""
-        arrays = {"pixels": pixels, **target}
+        arrays = {"pixels": pixels[None]}
+        for name, array in target.items():
+            arrays[name] = array if name in self._ragged else array[None]
         if self._shard < 0 or (self._slot + 1) * pixels.nbytes > SHARD_BYTES:
-            self._begin(arrays)
+            self._begin()
+        for name in self._ragged & arrays.keys():
+            end = self._files[name].count if name in self._files else 0
+            arrays[f"{name}_ends"] = np.array([end + len(arrays[name])], np.int64)
+        if not self._files:
+            self._open_files(arrays)
         for name, array in arrays.items():
-            self._files[name].append(array)
+            self._files[name].extend(array)
         row = {"scene": self._scene, "split": self._split, "row": window.row, "col": window.col}
         row |= {"height": window.height, "width": window.width, "shard": self._shard, "slot": self._slot}
-        row |= {"valid": valid, **{f"px_{n}": int(p) for n, p in zip(self._names, class_pixels, strict=True)}}
+        row |= {"valid": valid, **{n: int(c) for n, c in zip(self._columns, class_counts, strict=True)}}
         self._rows.append(row)
         self._slot += 1
 
     def index(self) -> geopandas.GeoDataFrame:
         """Return a row for each chip, with its footprint in longitude and latitude (in px without a CRS)."""
         columns = ["scene", "split", "row", "col", "height", "width", "shard", "slot", "valid"]
-        frame = pd.DataFrame(self._rows, columns=[*columns, *(f"px_{name}" for name in self._names)])
+        frame = pd.DataFrame(self._rows, columns=[*columns, *self._columns])
         footprints = [self._grid.footprint(Window(r["row"], r["col"], r["height"], r["width"])) for r in self._rows]
         indexed = geopandas.GeoDataFrame(frame, geometry=footprints, crs=self._grid.crs)
         return indexed.to_crs(4326) if self._grid.on_earth else indexed.set_crs(None, allow_override=True)
 
-    def _begin(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def _begin(self) -> None:
         self._open.close()
+        self._files = {}
         self._shard, self._slot = self._shard + 1, 0
+
+    def _open_files(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self._files = {
             name: self._open.enter_context(_Appended(self.folder / f"{name}-{self._shard:03}.npy", array))
             for name, array in arrays.items()
@@ -92,7 +116,7 @@ class _Appended:
     """A ``.npy`` file that grows along its first axis; its header is written anew at the end."""
 
     def __init__(self, path: Path, first: NDArray[Any]) -> None:
-        self._path, self._shape, self._dtype, self._count = path, first.shape, first.dtype, 0
+        self._path, self._shape, self._dtype, self.count = path, first.shape[1:], first.dtype, 0
 
     def __enter__(self) -> Self:
         self._file: IO[bytes] = self._path.open("wb")
@@ -103,25 +127,25 @@ class _Appended:
         end = self._file.tell()
         self._file.seek(0)
         self._header()  # numpy pads headers so that a longer first axis needs no more room
-        assert self._file.tell() + self._count * int(np.prod(self._shape)) * self._dtype.itemsize == end
+        assert self._file.tell() + self.count * int(np.prod(self._shape)) * self._dtype.itemsize == end
         self._file.close()
 
-    def append(self, array: NDArray[Any]) -> None:
-        assert (array.shape, array.dtype) == (self._shape, self._dtype)
+    def extend(self, array: NDArray[Any]) -> None:
+        assert (array.shape[1:], array.dtype) == (self._shape, self._dtype)
         self._file.write(np.ascontiguousarray(array).data)
-        self._count += 1
+        self.count += len(array)
 
     def _header(self) -> None:
-        shape = (self._count, *self._shape)
+        shape = (self.count, *self._shape)
         header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
         npy.write_array_header_1_0(self._file, header)
 
 
 def write_index(
-    folder: Path, scenes: Sequence[geopandas.GeoDataFrame], bands: Sequence[Band], class_names: Sequence[str], size: int
+    folder: Path, scenes: Sequence[geopandas.GeoDataFrame], bands: Sequence[Band], columns: Sequence[str], size: int
 ) -> None:
     """Write the index of all scenes' chips, last: a store without it is not one."""
-    about = {"bands": [band.model_dump() for band in bands], "classes": list(class_names), "size": size}
+    about = {"bands": [band.model_dump() for band in bands], "classes": list(columns), "size": size}
     write_json(folder / "chips.json", about)
     located = next((frame.crs for frame in scenes if frame.crs is not None and len(frame)), None)
     # chips without a place on Earth have none among those with one
@@ -144,29 +168,48 @@ class Chips:
     shards: tuple[Mapping[str, NDArray[Any]], ...]
     shard: NDArray[np.intp]
     slot: NDArray[np.intp]
+    columns: tuple[str, ...]
+    """The columns of ``index`` that count labels, by class id."""
 
     def __len__(self) -> int:
         """Return the number of chips."""
         return len(self.slot)
 
     def read(self, indices: NDArray[np.intp]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-        """Return the pixels (chip, band, y, x) and the targets by name of the chips at ``indices``, in that order."""
-        gathered = {
-            name: np.empty((len(indices), *array.shape[1:]), array.dtype) for name, array in self.shards[0].items()
-        }
+        """Return the pixels (chip, band, y, x) and the targets by name of the chips at ``indices``, in that order.
+
+        Targets of any length are filled up with NaN to the longest.
+        """
         shard, slot = self.shard[indices], self.slot[indices]
+        ragged = {name.removesuffix("_ends") for name in self.shards[0] if name.endswith("_ends")}
+        gathered = {
+            name: np.empty((len(indices), *array.shape[1:]), array.dtype)
+            for name, array in self.shards[0].items()
+            if name.removesuffix("_ends") not in ragged
+        }
         for number in np.unique(shard):
             mine = np.flatnonzero(shard == number)
-            for name, array in self.shards[number].items():
-                gathered[name][mine] = array[slot[mine]]
-        return gathered.pop("pixels"), gathered
+            for name, array in gathered.items():
+                array[mine] = self.shards[number][name][slot[mine]]
+        pixels = gathered.pop("pixels")
+        return pixels, gathered | {name: self._filled_up(name, shard, slot) for name in sorted(ragged)}
 
-    def class_pixels(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Return how many px of each class the chips hold together."""
-        return self.index[[f"px_{name}" for name in names]].sum().to_numpy(np.int64)
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return how many labels of each class (K,) the chips hold together."""
+        return self.index[list(self.columns)].sum().to_numpy(np.int64)
+
+    def _filled_up(self, name: str, shard: NDArray[np.intp], slot: NDArray[np.intp]) -> NDArray[Any]:
+        parts = []
+        for number, place in zip(shard, slot, strict=True):
+            ends = self.shards[number][f"{name}_ends"]
+            parts.append(self.shards[number][name][ends[place - 1] if place else 0 : ends[place]])
+        filled = np.full((len(parts), max(map(len, parts), default=0), *parts[0].shape[1:]), np.nan, parts[0].dtype)
+        for row, part in zip(filled, parts, strict=True):
+            row[: len(part)] = part
+        return filled
 
 
-def open_chips(folder: Path, split: str, class_names: Sequence[str], bands: Sequence[str]) -> Chips:
+def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence[str]) -> Chips:
     """Map the chips of ``split``; raise ChipError where the store is missing or made for other classes or bands."""
     try:
         about = json.loads((folder / "chips.json").read_text(encoding="utf-8"))
@@ -174,7 +217,7 @@ def open_chips(folder: Path, split: str, class_names: Sequence[str], bands: Sequ
     except FileNotFoundError as error:
         raise ChipError("there is no complete chip store", file=folder, mend="run the stage 'chip'") from error
     for what, made, wanted in (
-        ("classes", about["classes"], list(class_names)),
+        ("classes", about["classes"], list(columns)),
         ("bands", [band["name"] for band in about["bands"]], list(bands)),
     ):
         if made != wanted:
@@ -186,13 +229,13 @@ def open_chips(folder: Path, split: str, class_names: Sequence[str], bands: Sequ
         raise ChipError(
             f"no chip of split '{split}'",
             file=folder,
-            mend=f"give a scene the split '{split}', or lower chip.least_valid and chip.least_target_pixels",
+            mend=f"give a scene the split '{split}', or lower chip.least_valid and chip.least_targets",
         )
     keys = index[["scene", "shard"]].drop_duplicates().reset_index(drop=True)
     shards = tuple(_shard(folder / scene, number) for scene, number in keys.itertuples(index=False))
     number = index.merge(keys.assign(number=keys.index), on=["scene", "shard"], how="left")["number"]
     bands_of = tuple(Band.model_validate(band) for band in about["bands"])
-    return Chips(bands_of, index, shards, number.to_numpy(np.intp), index["slot"].to_numpy(np.intp))
+    return Chips(bands_of, index, shards, number.to_numpy(np.intp), index["slot"].to_numpy(np.intp), tuple(columns))
 
 
 def _shard(folder: Path, number: int) -> dict[str, NDArray[Any]]:

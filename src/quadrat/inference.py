@@ -32,7 +32,7 @@ class Predict(Section):
     stride: int = Field(ge=1)
     """Px between two windows; what overlaps is blended."""
     layers: Layers
-    """What is written of a scene beside ``labels.tif``."""
+    """What is written of a scene."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -48,9 +48,9 @@ def predict_scene(
 
     Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once.
     """
-    overlap = predict.window_size - predict.stride
-    windows = cover(scene.area, predict.window_size, predict.stride, overlap // 2)
-    canvas = task.canvas(predict.layers, scene.area, predict.window_size)
+    size, stride = predict.window_size, predict.stride
+    windows = cover(scene.area, size, stride, task.margin(size, stride))
+    canvas = task.canvas(predict.layers, scene.area, size, stride)
     with replaced(folder) as part, ExitStack() as writers:
         part.mkdir()
         writer = {

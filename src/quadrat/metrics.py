@@ -35,7 +35,7 @@ class Counts(Protocol):
         ...
 
     def confused(self) -> NDArray[np.int64]:
-        """Return counts (true class, predicted class)."""
+        """Return counts (true class, predicted class), with a last row and column of none where there can be such."""
         ...
 
     def always(self, class_id: int) -> Self | None:

@@ -1,20 +1,23 @@
 """``params.yaml``, typed: all that changes a result."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from quadrat.errors import ParamsError
 from quadrat.inference import Predict
-from quadrat.models import Forest, Model, Train
+from quadrat.models import Baseline, Model, Train, serving
 from quadrat.section import Section
 from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
 from quadrat.tasks import Task
-from quadrat.yaml import load
+from quadrat.yaml import check, read
+
+OWN = (("train", "loss"), ("predict", "layers"))
+"""Sections of which each task has its own."""
 
 
 class Params(Section):
@@ -35,7 +38,7 @@ class Params(Section):
     chip: Chip
     model: Model
     """What learns."""
-    baseline: Forest | None
+    baseline: Baseline | None
     """A simple model of the same task, to see what the first is worth; null for none."""
     lr: float = Field(gt=0)
     """Largest learning rate."""
@@ -52,6 +55,13 @@ class Params(Section):
     def _check(self) -> Self:
         if len(set(self.bands)) < len(self.bands):
             raise ValueError(f"bands must differ: {', '.join(self.bands)}")
+        for name, own in (("train.loss", self.train.loss), ("predict.layers", self.predict.layers)):
+            if own.kind != self.task.kind:
+                raise ValueError(f"{name} is of another task: {own.kind}, where task.kind is {self.task.kind}")
+        for name, model in (("model", self.model), ("baseline", self.baseline)):
+            if model is not None and self.task.unit not in model.units:
+                able = " or ".join(serving(self.task.unit))
+                raise ValueError(f"{name}.kind {model.kind} can't learn the task {self.task.kind}: {able} can")
         unknown = sorted(set(self.chip.target_classes or ()) - set(self.task.names))
         if unknown:
             raise ValueError(f"chip.target_classes names no class of the task: {', '.join(unknown)}")
@@ -63,4 +73,14 @@ class Params(Section):
 
 def read_params(path: Path) -> Params:
     """Read the parameters at ``path``; raise ParamsError naming the file, the key and the nearest valid key."""
-    return load(path, Params, ParamsError)
+    return check(_with_kinds(read(path, ParamsError)), Params, ParamsError, path)
+
+
+def _with_kinds(content: Any) -> Any:
+    """Give the sections of which each task has its own the task's kind, where they don't say it."""
+    try:
+        kind = content["task"]["kind"]
+        own = {section: {**content[section], key: {"kind": kind, **content[section][key]}} for section, key in OWN}
+    except (TypeError, KeyError):
+        return content  # what is missing is told when it is checked
+    return {**content, **own}

@@ -1,17 +1,18 @@
 """Pictures of scenes: image, labels, prediction and error, side by side."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from quadrat.section import Section
-from quadrat.tasks.task import IGNORE, Class
+from quadrat.tasks.task import IGNORE, Class, Outlines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,10 +22,15 @@ Color = tuple[int, int, int]
 Colors = NDArray[np.uint8]
 """(y, x, 3): red, green and blue."""
 
+Drawn = Sequence[tuple[Outlines, Sequence[Color]]]
+"""Outlines in px of the picture, and the colour of each."""
+
 NONE: Color = (236, 236, 236)
 RIGHT: Color = (172, 204, 224)
 WRONG: Color = (214, 20, 120)
 LOST: Color = (70, 70, 70)
+FOUND: Color = (60, 150, 255)
+MISSED: Color = (255, 200, 0)
 OUTSIDE: Color = (255, 255, 255)
 
 DPI = 100
@@ -75,6 +81,8 @@ class Picture:
     """Of a pixel, in ``unit``."""
     unit: str
     """m on the ground, or px of the scene."""
+    drawn: tuple[Outlines, ...] | None = None
+    """What is drawn over the image in place of these maps, in px of the picture: labels, and prediction."""
 
 
 def draw(picture: Picture, classes: Sequence[Class], title: str, stretch: tuple[float, float], path: Path) -> None:
@@ -82,7 +90,10 @@ def draw(picture: Picture, classes: Sequence[Class], title: str, stretch: tuple[
     from matplotlib import style
 
     with style.context("default"):
-        figure = _figure(dict(_panels(picture, classes, stretch)), list(_keys(picture, classes)), title)
+        panels = dict(_panels(picture, classes, stretch))
+        figure = _figure(panels, list(_keys(picture, classes)), title)
+        for axes, drawn in zip(figure.axes, _overlays(picture, classes, panels), strict=True):
+            _outline(axes, drawn)
         _scale_bar(figure.axes[0], picture)
         figure.savefig(path, format="png", metadata={"Software": None})
 
@@ -125,12 +136,51 @@ def _columns(panels: int, height: int, width: int) -> int:
 
 
 def _panels(picture: Picture, classes: Sequence[Class], stretch: tuple[float, float]) -> Iterator[tuple[str, Colors]]:
-    yield "image", _stretched(picture, stretch)
+    image = _stretched(picture, stretch)
+    yield "image", image
+    if picture.drawn is not None:
+        yield from ((name, image) for name in ("labels", "prediction", "error") if name in _shown(picture))
+        return
     if picture.truth is not None:
         yield "labels", _painted(picture.truth, picture.inside, classes)
     yield "prediction", _painted(picture.predicted, picture.inside, classes)
     if picture.truth is not None:
         yield "error", _errors(picture.truth, picture.predicted, picture.inside)
+
+
+def _shown(picture: Picture) -> tuple[str, ...]:
+    return ("prediction",) if picture.truth is None else ("labels", "prediction", "error")
+
+
+def _overlays(picture: Picture, classes: Sequence[Class], panels: Mapping[str, Colors]) -> Iterator[Drawn]:
+    """Give what is drawn over each panel: labels and prediction by class, and the error by what was found."""
+    for name in panels:
+        if picture.drawn is None or name == "image":
+            yield []
+            continue
+        labels, predicted = picture.drawn
+        if name == "error":
+            lost = replace(labels, **_picked(labels, ~labels.right))
+            yield [
+                (predicted, [FOUND if right else WRONG for right in predicted.right]),
+                (lost, [MISSED] * len(lost.geometry)),
+            ]
+        else:
+            some = labels if name == "labels" else predicted
+            yield [(some, [classes[number].rgb if number < len(classes) else NONE for number in some.class_ids])]
+
+
+def _picked(outlines: Outlines, wanted: NDArray[np.bool_]) -> dict[str, Any]:
+    return {name: getattr(outlines, name)[wanted] for name in ("geometry", "class_ids", "right")}
+
+
+def _outline(axes: "Axes", drawn: Drawn) -> None:
+    from matplotlib.collections import LineCollection
+
+    for outlines, colors in drawn:
+        rings, owners = shapely.get_parts(shapely.boundary(outlines.geometry), return_index=True)
+        lines = [shapely.get_coordinates(ring) - 0.5 for ring in rings]  # matplotlib counts from pixels' centres
+        axes.add_collection(LineCollection(lines, colors=[_hex(colors[n]) for n in owners], linewidths=1.1))
 
 
 def _stretched(picture: Picture, stretch: tuple[float, float]) -> Colors:
@@ -166,11 +216,16 @@ def _errors(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], inside: NDAr
 
 def _keys(picture: Picture, classes: Sequence[Class]) -> Iterator[tuple[str, Color]]:
     """Give names and colours for the legend: of what the picture shows."""
+    if picture.drawn is not None:
+        seen = {int(number) for outlines in picture.drawn for number in outlines.class_ids}
+        yield from ((c.name, c.rgb) for number, c in enumerate(classes) if number in seen)
+        yield from () if picture.truth is None else (("right", FOUND), ("wrong", WRONG), ("missed", MISSED))
+        return
     truth = np.full_like(picture.predicted, IGNORE) if picture.truth is None else picture.truth
     truth, predicted = truth[picture.inside], picture.predicted[picture.inside]
-    seen = np.union1d(truth, predicted)
-    yield from ((c.name, c.rgb) for number, c in enumerate(classes) if number in seen)
-    if IGNORE in seen and (picture.truth is not None or IGNORE in predicted):
+    shown = np.union1d(truth, predicted)
+    yield from ((c.name, c.rgb) for number, c in enumerate(classes) if number in shown)
+    if IGNORE in shown and (picture.truth is not None or IGNORE in predicted):
         yield "none", NONE
     labelled = truth != IGNORE
     if picture.truth is not None:

@@ -41,12 +41,12 @@ class Survey:
 
 @dataclass(frozen=True)
 class Census:
-    """What was counted of a scene: px of the image, those within the AOI, the valid of these, and their classes."""
+    """What was counted of a scene: px of the image, those within the AOI, the valid of these; and labels by class."""
 
     pixels: int
     inside: int
     valid: int
-    class_pixels: NDArray[np.int64]
+    class_counts: NDArray[np.int64]
 
     def __add__(self, other: "Census") -> "Census":
         """Return both counts together."""
@@ -54,7 +54,7 @@ class Census:
             self.pixels + other.pixels,
             self.inside + other.inside,
             self.valid + other.valid,
-            self.class_pixels + other.class_pixels,
+            self.class_counts + other.class_counts,
         )
 
 
@@ -89,8 +89,8 @@ def unwatched(scenes: Sequence[Scene], watched: Sequence[Path]) -> list[str]:
     ]
 
 
-def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], names: Sequence[str]) -> list[str]:
-    """Raise for scenes without data and classes without training pixels; return warnings."""
+def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], task: Task) -> list[str]:
+    """Raise for scenes without data and classes without training labels; return warnings."""
     for one, census in zip(surveys, censuses, strict=True):
         if not census.valid:
             raise ImageError(
@@ -102,24 +102,24 @@ def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], names: S
             )
     by_split = {
         split: np.sum(
-            [c.class_pixels for s, c in zip(surveys, censuses, strict=True) if s.scene.split == split], axis=0
+            [c.class_counts for s, c in zip(surveys, censuses, strict=True) if s.scene.split == split], axis=0
         )
         for split in dict.fromkeys(s.scene.split for s in surveys)
     }
-    missing = [name for name, pixels in zip(names, by_split["train"], strict=True) if not pixels]
+    missing = [name for name, count in zip(task.names, by_split["train"], strict=True) if not count]
     if missing:
         raise LabelError(
-            "no training pixel has this class",
+            "no training label has this class",
             expected=", ".join(missing),
-            got=", ".join(f"{n} {int(p)} px" for n, p in zip(names, by_split["train"], strict=True)),
+            got=", ".join(f"{n} {int(c)} {task.unit}" for n, c in zip(task.names, by_split["train"], strict=True)),
             mend="label it in a train scene, add the labels' value to its 'from', or take it out of task.classes",
         )
     return [
-        f"split '{split}' has no pixel of class {name}: its metrics will be undefined there"
+        f"split '{split}' has no label of class {name}: its metrics will be undefined there"
         for split in by_split
         if split in ("validation", "test")
-        for name, pixels in zip(names, by_split[split], strict=True)
-        if not pixels
+        for name, count in zip(task.names, by_split[split], strict=True)
+        if not count
     ]
 
 

@@ -1,7 +1,6 @@
 """The forest, against a naive loop, scikit-learn and onnxruntime."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,8 @@ class Held:
         self.most = max(self.most, len(indices))
         return self.pixels[indices], {"classes": self.classes[indices]}
 
-    def class_pixels(self, names: Sequence[str]) -> np.ndarray:
-        return np.bincount(self.classes.ravel(), minlength=256)[: len(names)]
+    def class_counts(self) -> np.ndarray:
+        return np.bincount(self.classes.ravel(), minlength=256)[:3]
 
 
 def inputs_of(dtype: str, *nodata: float | None) -> Inputs:
@@ -411,7 +410,7 @@ def test_infinite_values_are_none_here_and_in_onnx() -> None:
 
 
 def test_an_index_of_other_chips_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Held, "class_pixels", lambda *_: np.array([100, 0, 0]))
+    monkeypatch.setattr(Held, "class_counts", lambda *_: np.array([100, 0, 0]))
     with pytest.raises(ChipError, match="not of these chips"):
         fitted(kind(), chips(), inputs_of("uint16", 0.0, 0.0, 0.0))
 

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
 from quadrat.models import Inputs, Network, Recipe, Train
-from quadrat.models.augment import jittered, turn, turned
+from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Order
-from quadrat.models.network import Architecture, build
-from quadrat.models.normaliser import Normalised
+from quadrat.models.learnable import Normalised
+from quadrat.models.network import Architecture
+from quadrat.models.neural import build
 from quadrat.scenes.bands import Band
 from quadrat.stats import BandStatistics
+from quadrat.symmetries import turn
 from tests.ground import segmentation
 
 TASK = segmentation("a", "b", "c")
@@ -57,7 +59,7 @@ class Memory:
     def read(self, indices: NDArray[np.intp]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         return self.pixels[indices], {"classes": self.classes[indices]}
 
-    def class_pixels(self, _: object) -> NDArray[np.int64]:
+    def class_counts(self) -> NDArray[np.int64]:
         return np.bincount(self.classes.ravel(), minlength=256)[:3]
 
 
@@ -124,16 +126,16 @@ def test_restored_and_exported_it_says_the_same(fitted: Any) -> None:
 
 def test_the_normaliser_takes_raw_values_and_makes_nothing_of_nodata() -> None:
     raw = torch.tensor([0.0, 800.0, 1050.0, float("nan"), float("inf")]).reshape(1, 1, 1, 5).repeat(1, 3, 1, 1)
-    normalised = Normalised(torch.nn.Identity(), inputs())(raw)
+    normalised = Normalised(torch.nn.Identity(), inputs(), TASK).normalise(raw)
     torch.testing.assert_close(normalised[0, 0, 0], torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0]))
-    without = Normalised(torch.nn.Identity(), inputs(nodata=None))(raw)
+    without = Normalised(torch.nn.Identity(), inputs(nodata=None), TASK).normalise(raw)
     torch.testing.assert_close(without[0, 0, 0], torch.tensor([-3.2, 0.0, 1.0, 0.0, 0.0]))
 
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_every_architecture_takes_any_bands(architecture: str) -> None:
     network = Network.model_validate({**SMALL, "architecture": architecture, "depth": 5, "decoder": {}, "dropout": 0.0})
-    scores = build(network, TASK, inputs(), seed=0).eval()(torch.rand(1, 3, 64, 64))
+    scores = build(network, TASK, inputs(), seed=0).eval()(torch.rand(1, 3, 64, 64))["scores"]
     assert scores.shape == (1, 3, 64, 64)
 
 
@@ -142,8 +144,8 @@ def test_turning_is_one_of_eight_symmetries_alike_for_pixels_and_targets() -> No
     assert len({tuple(turn(pixels, n).flatten().tolist()) for n in range(8)}) == 8
     chips = torch.rand(64, 2, 5, 5)
     generator = torch.Generator().manual_seed(0)
-    moved, target = turned([chips, chips[:, 0]], generator)
-    torch.testing.assert_close(moved[:, 0], target)
+    moved, target = turned(chips, {"classes": chips[:, 0]}, TASK.turn, generator)
+    torch.testing.assert_close(moved[:, 0], target["classes"])
     seen = {next(n for n in range(8) if torch.equal(turn(c, n), m)) for c, m in zip(chips, moved, strict=True)}
     assert seen == set(range(8))
 

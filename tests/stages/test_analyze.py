@@ -193,7 +193,7 @@ def test_an_aoi_of_two_files(tmp_path: Path) -> None:
 
 
 def test_a_class_without_a_training_pixel(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match=r"no training pixel has this class(.|\n)*expected: moor"):
+    with pytest.raises(LabelError, match=r"no training label has this class(.|\n)*expected: moor"):
         run(write_world(tmp_path), tmp_path / "out", kinds=(*KINDS, "moor"))
 
 
@@ -246,7 +246,7 @@ def test_a_held_out_class_that_is_missing_is_a_warning(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
     write_areas(tmp_path / "e.geojson", [pixel_box(160, 0, 161, 1)], to_crs="EPSG:4326")
     out = run(catalog, tmp_path / "out")
-    assert (out / "warnings.txt").read_text().count("split 'test' has no pixel of class") == 2
+    assert (out / "warnings.txt").read_text().count("split 'test' has no label of class") == 2
 
 
 def test_what_a_file_says_against_the_catalog(tmp_path: Path) -> None:

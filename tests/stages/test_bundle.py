@@ -21,7 +21,7 @@ from quadrat.models import Forest, Model
 from quadrat.params import read_params
 from quadrat.stages.bundle import Bundle
 from tests.bundling import FOREST, NETWORK, SECTIONS, packed, prepared, sections
-from tests.ground import BANDS, KINDS
+from tests.ground import BANDS, COLUMNS
 
 
 @pytest.fixture(scope="module", params=[FOREST, NETWORK], ids=["forest", "network"])
@@ -76,7 +76,9 @@ def test_the_graph_says_what_the_model_says(project: tuple[Path, Model], unpacke
 
 
 def test_the_sample_is_the_validation_chip_with_most_classes(project: tuple[Path, Model], unpacked: Path) -> None:
-    pixels, target = (chips := open_chips(project[0] / "chips", "validation", KINDS, BANDS)).read(np.arange(len(chips)))
+    pixels, target = (chips := open_chips(project[0] / "chips", "validation", COLUMNS, BANDS)).read(
+        np.arange(len(chips))
+    )
     kinds = [len(set(classes[classes < 255])) for classes in target["classes"]]
     labels = (target["classes"] < 255).sum((1, 2))
     best = max(range(len(chips)), key=lambda n: (kinds[n], labels[n], -n))

@@ -12,15 +12,15 @@ from quadrat.chips import open_chips
 from quadrat.errors import ChipError
 from quadrat.executor import Threads
 from quadrat.stages.chip import Chip, chip
-from tests.ground import BANDS, KINDS, pixel_box, segmentation, write_areas, write_raster, write_world
+from tests.ground import BANDS, COLUMNS, KINDS, pixel_box, segmentation, write_areas, write_raster, write_world
 
 SLIDING = {
     "chip_size": 32,
     "windows": {"kind": "sliding", "stride": 16, "padding": 0},
     "least_valid": 0.0,
     "target_classes": None,
-    "least_target_pixels": 1,
-    "survival": 0.0,
+    "least_targets": 1,
+    "negatives": 0,
 }
 RANDOM = {**SLIDING, "windows": {"kind": "random", "count": 40, "padding": 8}}
 
@@ -44,7 +44,7 @@ def test_chips_show_what_the_image_shows_and_targets_what_counts(tmp_path: Path)
     out = run(write_world(tmp_path), tmp_path / "chips", **RANDOM)
     with rasterio.open(tmp_path / "image.tif") as file:
         image = np.pad(file.read(), ((0, 0), (40, 40), (40, 40)), mode="reflect")
-    chips = open_chips(out, "train", KINDS, BANDS)
+    chips = open_chips(out, "train", COLUMNS, BANDS)
     assert len(chips) > 30
     pixels, target = chips.read(np.arange(len(chips)))
     for number, row in chips.index.iterrows():
@@ -60,8 +60,8 @@ def test_chips_show_what_the_image_shows_and_targets_what_counts(tmp_path: Path)
 
 def test_validation_scenes_show_each_pixel_once(tmp_path: Path) -> None:
     out = run(write_world(tmp_path), tmp_path / "chips", **RANDOM)
-    chips = open_chips(out, "validation", KINDS, BANDS)
-    assert chips.class_pixels(KINDS).sum() == 40 * 120
+    chips = open_chips(out, "validation", COLUMNS, BANDS)
+    assert chips.class_counts().sum() == 40 * 120
     assert len(chips) == 2 * 4
 
 
@@ -88,17 +88,17 @@ def test_a_scene_that_is_added_moves_no_chip_of_another(tmp_path: Path) -> None:
 
 def test_filters(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
-    everything = open_chips(run(catalog, tmp_path / "all"), "train", KINDS, BANDS).index
+    everything = open_chips(run(catalog, tmp_path / "all"), "train", COLUMNS, BANDS).index
     for options, kept in (
-        ({"target_classes": ("lake",), "least_target_pixels": 300}, everything["px_lake"] >= 300),
+        ({"target_classes": ("lake",), "least_targets": 300}, everything["px_lake"] >= 300),
         ({"least_valid": 0.9}, everything["valid"] >= 0.9),
     ):
-        found = open_chips(run(catalog, tmp_path / "some", **options), "train", KINDS, BANDS).index
+        found = open_chips(run(catalog, tmp_path / "some", **options), "train", COLUMNS, BANDS).index
         assert 0 < len(found) < len(everything)
         wanted = everything[kept]
         assert found[["row", "col"]].to_numpy().tolist() == wanted[["row", "col"]].to_numpy().tolist()
-    lucky = run(catalog, tmp_path / "some", target_classes=("lake",), least_target_pixels=10_000, survival=0.5)
-    assert 0.2 < len(open_chips(lucky, "train", KINDS, BANDS)) / len(everything) < 0.8
+    lucky = run(catalog, tmp_path / "some", target_classes=("lake",), least_targets=10_000, negatives=0.5)
+    assert 0.2 < len(open_chips(lucky, "train", COLUMNS, BANDS)) / len(everything) < 0.8
 
 
 def test_nodata_is_never_a_target(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_nodata_is_never_a_target(tmp_path: Path) -> None:
     pixels[2, :, 50:] = 0
     pixels[2, :, 120:150] = 900
     write_raster(tmp_path / "image.tif", pixels, nodata=0)
-    chips = open_chips(run(catalog, tmp_path / "chips"), "train", KINDS, BANDS)
+    chips = open_chips(run(catalog, tmp_path / "chips"), "train", COLUMNS, BANDS)
     values, target = chips.read(np.arange(len(chips)))
     assert (target["classes"][(values == 0).any(axis=1)] == 255).all()
     assert (values == 0).any()
@@ -123,7 +123,7 @@ def test_a_scene_smaller_than_a_chip(tmp_path: Path) -> None:
         BANDS,
     )
     assert len(chips) == 1
-    assert chips.class_pixels(KINDS).sum() == 110 * 120
+    assert chips.class_counts().sum() == 110 * 120
 
 
 def test_a_rerun_leaves_no_chip_of_the_run_before(tmp_path: Path) -> None:

@@ -1,27 +1,34 @@
 """Augmentation of whole batches, on the device."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Generator, Tensor
 
+from quadrat.symmetries import turn
 
-def turned(arrays: list[Tensor], generator: Generator) -> list[Tensor]:
-    """Turn and mirror each chip by one of the eight symmetries of the square, alike in all ``arrays`` (chip, …, y, x).
+Turn = Callable[[Mapping[str, Tensor], int, int], dict[str, Tensor]]
+"""Turns targets (chip, …), by name, under a symmetry, with chips of so many px: a task's ``turn``."""
 
-    Chips must be square.
+
+def turned(
+    image: Tensor, target: Mapping[str, Tensor], turn_target: Turn, generator: Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Turn and mirror each chip by one of the eight symmetries of the square, its target alike.
+
+    ``image`` is (chip, …, y, x); chips must be square.
     """
-    drawn = torch.randint(8, (len(arrays[0]),), generator=generator)
-    results = [torch.empty_like(array) for array in arrays]
+    size = image.shape[-1]
+    drawn = torch.randint(8, (len(image),), generator=generator)
+    turned_image = torch.empty_like(image)
+    turned_target = {name: torch.empty_like(values) for name, values in target.items()}
     for symmetry in range(8):
         mine = (drawn == symmetry).nonzero()[:, 0]
         if len(mine):
-            for array, result in zip(arrays, results, strict=True):
-                result[mine] = turn(array[mine], symmetry)
-    return results
-
-
-def turn(array: Tensor, symmetry: int) -> Tensor:
-    """Return (…, y, x) under one of the symmetries 0 to 7: quarter turns 0 to 3, and the same of its transpose."""
-    return torch.rot90(array.mT if symmetry & 4 else array, symmetry & 3, (-2, -1))
+            turned_image[mine] = turn(image[mine], symmetry)
+            for name, values in turn_target({n: v[mine] for n, v in target.items()}, symmetry, size).items():
+                turned_target[name][mine] = values
+    return turned_image, turned_target
 
 
 def jittered(normalised: Tensor, gain: float, offset: float, generator: Generator) -> Tensor:

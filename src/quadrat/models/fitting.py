@@ -18,20 +18,17 @@ from torch import Tensor
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Batch, Order, loader
 from quadrat.models.devices import precision
+from quadrat.models.learnable import Learnable
 from quadrat.models.model import Fitted, Recipe, Samples
-from quadrat.models.normaliser import Normalised
 from quadrat.progress import Meter
 from quadrat.tasks import Task
-
-MONITOR = "validation_macro_f1"
-"""What early stopping and the best weights go by."""
 
 CHUNK = 64
 """Validation chips that go through the network at once."""
 
 
 def fit(
-    network: Normalised, training: Samples, validation: Samples, task: Task, recipe: Recipe, checkpoint: Path
+    network: Learnable, training: Samples, validation: Samples, task: Task, recipe: Recipe, checkpoint: Path
 ) -> Fitted:
     """Return the weights of the epoch that was best on ``validation``.
 
@@ -39,14 +36,15 @@ def fit(
     depends on the seed and the epoch alone. ``checkpoint`` is Lightning's, read with ``weights_only``.
     """
     network = network.to(memory_format=torch.channels_last)
-    learner = Learner(network, task, recipe, training.class_pixels(task.names))
+    learner = Learner(network, task, recipe, training.class_counts())
+    monitor = learner.monitor
     best = ModelCheckpoint(
-        checkpoint, "best", monitor=MONITOR, mode="max", save_weights_only=True, enable_version_counter=False
+        checkpoint, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False
     )
     last = ModelCheckpoint(
         checkpoint, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
-    stop = EarlyStopping(MONITOR, mode="max", patience=recipe.train.patience)
+    stop = EarlyStopping(monitor, mode="max", patience=recipe.train.patience)
     order = Order(len(training), recipe.batch_size, recipe.seed, lambda: trainer.current_epoch)
     learn = loader(training, order)
     check = loader(validation, Order(len(validation), CHUNK, None, lambda: 0))
@@ -71,20 +69,21 @@ def fit(
     state = torch.load(checkpoint / "best.ckpt", weights_only=True)["state_dict"]
     mean = {n.removeprefix("average."): t for n, t in state.items() if n.startswith("average.")}
     weights = {name: tensor.cpu().numpy() for name, tensor in mean.items()}
-    return Fitted(weights, _best(learner.history), learner.history)
+    return Fitted(weights, _best(learner.history, monitor), learner.history)
 
 
 class Learner(lightning.LightningModule):
     """A step of learning, a look at the validation chips after each epoch, and the schedule."""
 
-    def __init__(self, network: Normalised, task: Task, recipe: Recipe, class_pixels: NDArray[np.int64]) -> None:
-        """Learn ``task`` with ``network``; ``class_pixels`` (K,) are those of the training chips."""
+    def __init__(self, network: Learnable, task: Task, recipe: Recipe, class_counts: NDArray[np.int64]) -> None:
+        """Learn ``task`` with ``network``; ``class_counts`` (K,) are those of the training chips."""
         super().__init__()
+        self.monitor = f"validation_{task.monitor}"
         self.network = network
         self.average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
         self.history: list[dict[str, float | int | None]] = []
         self._task, self._recipe = task, recipe
-        self._shares = (class_pixels / class_pixels.sum()).tolist()
+        self._shares = (class_counts / max(1, class_counts.sum())).tolist()
         self._losses: list[Tensor] = []
         self._validation_losses: list[Tensor] = []
         self._counts = task.no_counts()
@@ -95,23 +94,22 @@ class Learner(lightning.LightningModule):
         augment = self._recipe.train.augment
         normalised = self.network.normalise(raw)
         if augment.turns:
-            normalised, *turned_targets = turned([normalised, *target.values()], self._generator)
-            target = dict(zip(target, turned_targets, strict=True))
+            normalised, target = turned(normalised, target, self._task.turn, self._generator)
         normalised = jittered(normalised, augment.gain, augment.offset, self._generator)
         normalised = normalised.contiguous(memory_format=torch.channels_last)
-        loss = self._task.loss(self._recipe.train.loss, self.network.body(normalised), target, self._shares)
+        loss = self.network.loss(normalised, target, self._recipe.train.loss, self._shares)
         self._losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count what the batch's chips show, and their loss."""
         raw, target = batch
-        logits = self.average(raw)
-        loss = self._task.loss(self._recipe.train.loss, logits, target, self._shares)
-        outputs = {name: values.float().cpu().numpy() for name, values in self._task.activate(logits).items()}
+        said, loss = self.average.examined(raw, target, self._recipe.train.loss, self._shares)
+        outputs = {name: values.float().cpu().numpy() for name, values in said.items()}
         truth = {name: values.cpu().numpy() for name, values in target.items()}
         self._counts = self._counts + self._task.chip_counts(truth, outputs)
-        self._validation_losses.append(loss)
+        if loss is not None:
+            self._validation_losses.append(loss)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Move the running mean of the weights on; at first it forgets faster, for it began at random weights."""
@@ -147,7 +145,7 @@ class Learner(lightning.LightningModule):
                 **{f"validation_{name}": value for name, value in metrics.items()},
             }
         )
-        self.log(MONITOR, float(self.history[-1][MONITOR] or 0.0))
+        self.log(self.monitor, float(self.history[-1][self.monitor] or 0.0))
 
     def configure_optimizers(self) -> Any:
         """Return AdamW, its rate rising over the warm-up, then falling along a cosine (Loshchilov & Hutter 2017)."""
@@ -196,12 +194,13 @@ class Shown(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Note the epoch's metrics."""
-        newest = cast("Learner", pl_module).history[-1]
-        shown = [f"{name.replace('_', ' ')} {newest[name]:.3f}" for name in ("train_loss", MONITOR) if newest[name]]
+        learner = cast("Learner", pl_module)
+        newest, names = learner.history[-1], ("train_loss", learner.monitor)
+        shown = [f"{name.replace('_', ' ')} {newest[name]:.3f}" for name in names if newest[name]]
         self._note = f"epoch {newest['epoch']}: {', '.join(shown)}"
 
 
-def _tensors(network: Normalised) -> Iterator[Tensor]:
+def _tensors(network: Learnable) -> Iterator[Tensor]:
     yield from network.parameters()
     yield from network.buffers()
 
@@ -210,12 +209,12 @@ def _mean(losses: list[Tensor]) -> float | None:
     return float(torch.stack(losses).mean()) if losses else None
 
 
-def _best(history: list[dict[str, float | int | None]]) -> dict[str, float | int | None]:
-    best = max(history, key=lambda row: row[MONITOR] or 0.0)
+def _best(history: list[dict[str, float | int | None]], monitor: str) -> dict[str, float | int | None]:
+    """Return the metrics of the epoch that was best by ``monitor``, and which it was; not what was merely counted."""
+    best = max(history, key=lambda row: row[monitor] or 0.0)
+    metrics = {name: value for name, value in best.items() if name.startswith("validation_")}
     return {
-        "accuracy": best["validation_accuracy"],
-        "macro_f1": best["validation_macro_f1"],
-        "loss": best["validation_loss"],
+        **{name.removeprefix("validation_"): v for name, v in metrics.items() if not isinstance(v, int)},
         "epoch": best["epoch"],
         "epochs": len(history),
     }

@@ -8,7 +8,7 @@ float32 holds the sum over all trees exactly.
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -19,7 +19,7 @@ from quadrat.errors import ChipError
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.progress import Meter
 from quadrat.scenes.bands import is_valid
-from quadrat.tasks import Task
+from quadrat.tasks import ScoredTask, Task, Unit
 
 READ = 1 << 18
 """Px of chips that are read at once."""
@@ -39,6 +39,8 @@ class Forest(Model):
     ``votes``), and ``threshold``, float32, the largest value that goes left; ``votes`` (leaf, class), int32, equal
     sums.
     """
+
+    units: ClassVar[frozenset[Unit]] = frozenset({"px", "cells"})
 
     kind: Literal["forest"]
     trees: int = Field(ge=1, le=1024)
@@ -67,6 +69,7 @@ class Forest(Model):
         from sklearn.ensemble import RandomForestClassifier
 
         del checkpoint
+        assert isinstance(task, ScoredTask)
         table, classes = self._drawn(training, task, inputs, recipe.seed)
         forest = RandomForestClassifier(
             self.trees,
@@ -79,15 +82,17 @@ class Forest(Model):
         weights = _weights(forest.fit(table, classes), len(task.names), self._ballot)
         predictor = self.restore(weights, task, inputs)
         counts = task.no_counts()
-        for pixels, truth in _read(validation, "forest: validation"):
-            counts = counts + task.chip_counts({"classes": truth}, predictor(pixels))
-        summary = counts.summary()
-        return Fitted(weights, {name: summary[name] for name in ("accuracy", "macro_f1")}, [])
+        for pixels, target in _read(validation, "forest: validation"):
+            counts = counts + task.chip_counts(target, predictor(pixels))
+        measured = {name: value for name, value in counts.summary().items() if not isinstance(value, int)}
+        return Fitted(weights, measured, [])
 
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
         """Return the forest, ready to predict with all processors, in blocks of pixels."""
         from joblib import Parallel, delayed
 
+        assert isinstance(task, ScoredTask)
+        pooled = task.pooled
         trees = list(_grown(weights, 2 * len(inputs.bands)))
 
         def fill(scores: NDArray[np.float32], pixels: Pixels, top: int, bottom: int) -> None:
@@ -109,7 +114,7 @@ class Forest(Model):
             Parallel(n_jobs=-1, require="sharedmem")(
                 delayed(fill)(scores[chip], pixels[chip], top, min(top + tall, height)) for chip, top in blocks
             )
-            return {"scores": scores}
+            return pooled(scores)
 
         return predictor
 
@@ -125,16 +130,17 @@ class Forest(Model):
         return 1 << 24 - (self.trees - 1).bit_length()
 
     def _drawn(
-        self, samples: Samples, task: Task, inputs: Inputs, seed: int
+        self, samples: Samples, task: ScoredTask, inputs: Inputs, seed: int
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return the features (pixel, feature) and classes (pixel,) to learn from, in the chips' order."""
-        total = int(samples.class_pixels(task.names).sum())
+        total = task.labelled_pixels(samples.class_counts(), _chip_pixels(samples))
         if not total:
             raise ChipError("no training chip has a labelled pixel", mend="label a scene of the split 'train'")
         generator = np.random.default_rng(seed)
         ranks = np.sort(generator.choice(total, min(total, self.samples), replace=False, shuffle=False))
         tables, classes, seen = [], [], 0
-        for pixels, truth in _read(samples, "forest: training"):
+        for pixels, target in _read(samples, "forest: training"):
+            truth = task.pixel_classes(target, pixels.shape[2:])
             labelled = np.flatnonzero(truth < len(task.names))
             first, last = np.searchsorted(ranks, (seen, seen + labelled.size))
             drawn = labelled[ranks[first:last] - seen]
@@ -202,14 +208,17 @@ def _sum(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
     return values
 
 
-def _read(samples: Samples, label: str) -> Iterator[tuple[Pixels, NDArray[np.uint8]]]:
-    """Give all chips in order, some at once: pixels (chip, band, y, x) and classes (chip, y, x)."""
+def _chip_pixels(samples: Samples) -> int:
+    return int(samples.read(np.arange(1))[0][0, 0].size) if len(samples) else 1
+
+
+def _read(samples: Samples, label: str) -> Iterator[tuple[Pixels, dict[str, NDArray[Any]]]]:
+    """Give all chips in order, some at once: pixels (chip, band, y, x) and targets (chip, …) by name."""
     indices = np.arange(len(samples))
-    some = max(1, READ // samples.read(indices[:1])[0][0, 0].size) if len(samples) else 1
+    some = max(1, READ // _chip_pixels(samples))
     with Meter(label, len(samples), "chips") as meter:
         for batch in (indices[first : first + some] for first in range(0, len(samples), some)):
-            pixels, target = samples.read(batch)
-            yield pixels, target["classes"]
+            yield samples.read(batch)
             meter.advance(len(batch))
 
 

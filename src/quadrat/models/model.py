@@ -1,10 +1,10 @@
 """The contract of everything that learns: parameters that fit, restore and export themselves."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,13 @@ from pydantic import Field
 from quadrat.scenes.bands import Band
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
-from quadrat.tasks import Loss, Task
+from quadrat.tasks import Loss, Task, Unit
 
 Pixels = NDArray[Any]
 """Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit."""
 
 Outputs = dict[str, NDArray[np.float32]]
-"""What a model says of chips, by name; for segmentation ``scores`` (chip, class, y, x), summing to 1 over classes."""
+"""What a model says of chips, by name, each with the chips as its first axis: what its task's ``signature`` tells."""
 
 Predictor = Callable[[Pixels], Outputs]
 """A model ready to predict: raw pixels in, outputs out; the same call for torch, scikit-learn and onnxruntime."""
@@ -49,8 +49,8 @@ class Samples(Protocol):
         """Return the chips' pixels (chip, band, y, x), raw, and their targets, by name, (chip, …)."""
         ...
 
-    def class_pixels(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Return how many px of each class the chips hold together."""
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return how many labels of each class (K,) the chips hold together."""
         ...
 
 
@@ -69,7 +69,7 @@ class Train(Section):
     """How a network is trained, whatever the network: the section ``train``."""
 
     loss: Loss
-    """What training minimises: cross-entropy, plus ``dice`` times the Dice loss."""
+    """What training minimises."""
     augment: Augment
     """What training chips undergo at random."""
     weight_decay: float = Field(ge=0)
@@ -110,6 +110,9 @@ class Model(Section, ABC):
     ``weights`` is all that a fitted model knows beyond its parameters, the task and the inputs: arrays by name,
     as they are stored in ``model.safetensors``. Raw pixels go in at every door; normalising is the model's part.
     """
+
+    units: ClassVar[frozenset[Unit]]
+    """What it learns to label: the tasks that it serves."""
 
     kind: str
 

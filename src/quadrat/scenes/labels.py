@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from quadrat.errors import LabelError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend
+from quadrat.scenes.objects import Objects
 from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from quadrat.windows import Window
@@ -24,6 +26,7 @@ class Labels:
     """All that is said of a scene's pixels, in order of priority: the first that says something of a pixel counts."""
 
     ranked: tuple[Ranked, ...]
+    scene: str
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
@@ -35,6 +38,23 @@ class Labels:
                 ids = np.where(unsaid, other.class_ids(window, all_touched=all_touched), ids)
         return ids
 
+    def objects(self, window: Window) -> Objects:
+        """Return the features of all labels that meet the window; raise LabelError where some have none."""
+        found = [one.objects(window) for one in self.ranked]
+        some = [objects for objects in found if objects is not None]
+        if len(some) < len(found):
+            raise LabelError(
+                "labels of pixels have no objects",
+                self.scene,
+                expected="labels of the kind 'vector'",
+                got="labels of the kind 'raster'",
+                mend="draw the objects as features of a vector file (`gdal_polygonize` makes polygons of a raster)",
+            )
+        return Objects(
+            np.concatenate([objects.geometry for objects in some]),
+            np.concatenate([objects.class_ids for objects in some]),
+        )
+
 
 @contextmanager
 def open_labels(sources: Sequence[LabelSource], grid: Grid, legend: Legend, scene: str) -> Iterator[Labels | None]:
@@ -44,4 +64,4 @@ def open_labels(sources: Sequence[LabelSource], grid: Grid, legend: Legend, scen
     """
     ranked: list[AbstractContextManager[Ranked]] = [source.open(grid, legend, scene) for source in sources]
     with ExitStack() as files:
-        yield Labels(tuple(files.enter_context(one) for one in ranked)) if ranked else None
+        yield Labels(tuple(files.enter_context(one) for one in ranked), scene) if ranked else None

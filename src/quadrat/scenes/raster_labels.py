@@ -110,14 +110,14 @@ class LabelledPixels:
 
     def __init__(self, pixels: Pixels, form: Format, key: Key, outside: int) -> None:
         """Read ``pixels`` by ``key``; what has no value is ``outside``."""
-        self._pixels, self._form, self._key, self._outside = pixels, form, key, outside
+        self._pixels, self._form, self._key, self.outside = pixels, form, key, outside
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge.
 
         Raises LabelError for values that no class claims, with their counts in the whole scene.
         """
-        ids = np.full(window.shape, self._outside, np.uint8)
+        ids = np.full(window.shape, self.outside, np.uint8)
         inside = window.intersection(self._pixels.grid.area)
         if inside is not None:
             part = ids[inside.slices(window)]
@@ -127,6 +127,9 @@ class LabelledPixels:
                     raise self._unclaimed()
                 part[rows][labelled] = found[labelled]
         return ids
+
+    def objects(self, window: Window) -> None:
+        """Return None: pixels are no objects."""
 
     def _unclaimed(self) -> LabelError:
         counts = Counter[str]()

@@ -15,6 +15,7 @@ from pydantic import model_validator
 from quadrat.errors import LabelError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
+from quadrat.scenes.objects import Objects, gathered
 from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, extent, on_grid, read_features
 from quadrat.scenes.widths import Width, class_widths, widened
 from quadrat.section import Section
@@ -82,12 +83,14 @@ class VectorLabels(Section):
         if self.outside is None:
             frame, ids = frame[ids != UNLABELLED], ids[ids != UNLABELLED]
         parts, owners = on_grid(frame, grid, self.path, LabelError, scene)
-        areas, inner = clipped(self._areas(parts, ids[owners], grid, legend, scene), grid, MARGIN)
+        polygons = self._areas(parts, ids[owners], grid, legend, scene)
+        areas, inner = clipped(polygons, grid, MARGIN)
         if not areas.size and not (self.outside and _around(parts, grid)):
             raise self._misplaced(frame, grid, scene)
         drawn = ids[owners[inner]]
         order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
-        yield LabelledAreas(Areas(areas[order], drawn[order]), outside)
+        whole = gathered(polygons, owners, len(frame))
+        yield LabelledAreas(Areas(areas[order], drawn[order]), Objects(whole, ids), outside)
 
     def _filtered(self, frame: geopandas.GeoDataFrame, scene: str) -> geopandas.GeoDataFrame:
         if self.filter is None:
@@ -179,13 +182,17 @@ class VectorLabels(Section):
 class LabelledAreas:
     """What vector labels say of a scene."""
 
-    def __init__(self, areas: Areas, outside: int) -> None:
-        """Draw ``areas``, whose values are class ids, on ``outside``."""
-        self.areas, self._outside = areas, outside
+    def __init__(self, areas: Areas, objects: Objects, outside: int) -> None:
+        """Draw ``areas``, whose values are class ids, on ``outside``; ``objects`` are the same, feature by feature."""
+        self.areas, self._objects, self.outside = areas, objects, outside
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
-        return self.areas.draw(window, fill=self._outside, all_touched=all_touched)
+        return self.areas.draw(window, fill=self.outside, all_touched=all_touched)
+
+    def objects(self, window: Window) -> Objects:
+        """Return the features that meet the window, whole, in the file's order."""
+        return self._objects.within(window)
 
 
 def _true_of(fields: pd.DataFrame, query: str) -> NDArray[np.bool_]:

@@ -67,13 +67,13 @@ def analyze(
     surveys = [survey(scene, bands, task) for scene in catalog]
     noted = unwatched(catalog, (raw, aoi)) + check(surveys)
     censuses, tallies = _count(surveys, task, bands, executor)
-    noted += check_counts(surveys, censuses, task.names)
+    noted += check_counts(surveys, censuses, task)
     statistics = tuple(
         tally.statistics(name, analyze.percentiles, analyze.histogram_bins)
         for name, tally in zip(bands, tallies, strict=True)
     )
     write_json(stats, Statistics(bands=statistics).model_dump())
-    _write_table(table, surveys, censuses, task.names)
+    _write_table(table, surveys, censuses, task.columns)
     with replaced(warnings) as part:
         part.write_text("".join(f"{line}\n" for line in noted), encoding="utf-8")
     write_json(analyze_metrics, _metrics(surveys, censuses))
@@ -109,16 +109,14 @@ def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> tuple[Census
             counted = inside & strip.valid
             for values, tally, band in zip(strip.values, tallies, scene.raster.bands, strict=False):
                 tally.add(values[counted].astype(band.dtype, copy=False))
-            pixels = (
-                census.class_pixels * 0
-                if scene.labels is None
-                else task.class_pixels(task.target(scene.labels, strip.window, counted))
+            labels = (
+                census.class_counts * 0 if scene.labels is None else task.census(scene.labels, strip.window, counted)
             )
-            census += Census(0, int(inside.sum()), int(counted.sum()), pixels)
+            census += Census(0, int(inside.sum()), int(counted.sum()), labels)
     return census, tallies
 
 
-def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], names: Sequence[str]) -> None:
+def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], columns: Sequence[str]) -> None:
     """Write a row for each scene, with what counts of it on the ground as its geometry (longitude, latitude)."""
     rows = [
         {
@@ -130,7 +128,7 @@ def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Censu
             "width": one.grid.shape[1],
             "pixels": census.inside,
             "valid": census.valid / max(1, census.inside),
-            **{f"px_{name}": int(n) for name, n in zip(names, census.class_pixels, strict=True)},
+            **{name: int(n) for name, n in zip(columns, census.class_counts, strict=True)},
         }
         for one, census in zip(surveys, censuses, strict=True)
     ]
@@ -148,22 +146,21 @@ def _metrics(surveys: Sequence[Survey], censuses: Sequence[Census]) -> dict[str,
     for split in splits:
         mine = [c for one, c in zip(surveys, censuses, strict=True) if one.scene.split == split]
         inside, valid = sum(c.inside for c in mine), sum(c.valid for c in mine)
-        labelled = sum(int(c.class_pixels.sum()) for c in mine)
         found[split] = {
             "scenes": len(mine),
             "pixels": inside,
             "valid": round(valid / inside, 4),
-            "labelled": round(labelled / inside, 4),
+            "labels": sum(int(c.class_counts.sum()) for c in mine),
         }
     return found
 
 
 def _write_class_plot(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], names: Sequence[str]) -> None:
     rows = [
-        {"split": one.scene.split, "scene": one.scene.id, "class": name, "pixels": int(pixels)}
+        {"split": one.scene.split, "scene": one.scene.id, "class": name, "labels": int(count)}
         for one, census in zip(surveys, censuses, strict=True)
         if one.scene.split != "predict"
-        for name, pixels in zip(names, census.class_pixels, strict=True)
+        for name, count in zip(names, census.class_counts, strict=True)
     ]
     with replaced(path) as part:
         pd.DataFrame(rows).to_csv(part, index=False)

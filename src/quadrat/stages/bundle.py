@@ -27,9 +27,6 @@ from quadrat.section import Section
 from quadrat.tasks import Task
 from quadrat.yaml import read
 
-DEEPNESS = {"semantic_segmentation": "Segmentor"}
-"""What QGIS's plugin Deepness calls the tasks whose outputs it understands."""
-
 MADE_OF = [Path(name) for name in ("src", "data", "params.yaml", "dvc.yaml", "constraints.txt", "pyproject.toml")]
 """What a model is made of, in the project's folder."""
 
@@ -82,7 +79,7 @@ def bundle(
     sample = _sample(chips, task, bands)
     graph = _described(model.onnx(archive.weights, task, card.inputs), card, parameters)
     expected = onnx_predictor(graph, [CPU])(sample)
-    found = agreement(expected, model.restore(archive.weights, task, card.inputs)(sample), "torch")
+    found = agreement(task, expected, model.restore(archive.weights, task, card.inputs)(sample), "torch")
     if not found.good:
         raise BundleError("the model and its ONNX graph say different things of the sample", file=folder, got=found)
     members = {
@@ -114,9 +111,9 @@ def _check_current(card: Card, folder: Path, **wanted: Section) -> None:
 
 def _sample(folder: Path, task: Task, bands: Sequence[str]) -> NDArray[Any]:
     """Return the pixels (1, band, y, x) of the validation chip with most classes; of several, with most labels."""
-    chips = open_chips(folder, "validation", task.names, bands)
-    pixels = chips.index[[f"px_{name}" for name in task.names]].to_numpy()
-    best = np.lexsort((-pixels.sum(1), -(pixels > 0).sum(1)))[:1]
+    chips = open_chips(folder, "validation", task.columns, bands)
+    labels = chips.index[task.columns].to_numpy()
+    best = np.lexsort((-labels.sum(1), -(labels > 0).sum(1)))[:1]
     return chips.read(best.astype(np.intp))[0]
 
 
@@ -130,9 +127,9 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     model = onnx.load_from_string(graph)
     window = parameters["predict"]
     properties: dict[str, Any] = {"bands": [band.name for band in card.bands]}
-    if card.task.kind in DEEPNESS:
+    if card.task.deepness:
         properties |= {
-            "model_type": DEEPNESS[card.task.kind],
+            "model_type": card.task.deepness,
             "class_names": dict(enumerate(card.task.names)),
             "resolution": 100 * card.gsd,
             "tile_size": window["window_size"],

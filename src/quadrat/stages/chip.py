@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -18,6 +18,7 @@ from quadrat.errors import ChipError
 from quadrat.executor import Executor
 from quadrat.progress import console, track
 from quadrat.scenes.bands import Band
+from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.section import Section
 from quadrat.tasks import Task
@@ -54,11 +55,11 @@ class Chip(Section):
     least_valid: float = Field(ge=0, le=1)
     """Least share of a chip's px that are valid and within the AOI."""
     target_classes: tuple[str, ...] | None
-    """The classes whose px make a chip worth keeping; null for all."""
-    least_target_pixels: int = Field(ge=0)
-    """Fewest px of the target classes that a train chip must hold."""
-    survival: float = Field(ge=0, le=1)
-    """Share of the chips with fewer target px that is kept all the same."""
+    """The classes whose labels make a train chip positive; null for all."""
+    least_targets: int = Field(ge=0)
+    """Fewest labels of the target classes that a positive chip holds: px, cells or boxes, whatever the task counts."""
+    negatives: float | None = Field(ge=0)
+    """Most train chips that are not positive, for each of the scene's that is, drawn at random; null for all."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -90,7 +91,7 @@ def chip(
     work = partial(_chip_scene, seed=seed, task=task, bands=bands, chip=chip, chips=chips)
     done = list(track(executor.map(work, learnt), "chip", len(learnt), "scenes"))
     write_index(
-        chips, [index for index, _ in done], _same_bands(learnt, [b for _, b in done]), task.names, chip.chip_size
+        chips, [index for index, _ in done], _same_bands(learnt, [b for _, b in done]), task.columns, chip.chip_size
     )
     counts = {
         s: sum(len(i) for (i, _), scene in zip(done, learnt, strict=True) if scene.split == s)
@@ -105,40 +106,62 @@ def _chip_scene(
     generator = np.random.default_rng([seed, *hashlib.sha256(scene.id.encode()).digest()])
     with (
         scene.open(bands, task) as opened,
-        SceneChips(chips, scene.id, scene.split, opened.grid, task.names) as store,
+        SceneChips(chips, scene.id, scene.split, opened.grid, task.columns, task.ragged) as store,
     ):
         labels = opened.needed_labels()
-        for window, pixels, counted in _candidates(opened, chip, generator):
+        windows, drawn = _windows(opened, labels, task, chip, generator)
+        for piece in opened.cut(windows):
+            counted = opened.counted(piece.window, piece.valid)
             if counted.mean() < chip.least_valid:
                 continue
-            target = task.target(labels, window, counted)
-            class_pixels = task.class_pixels(target)
-            if scene.split == "train" and not _worth(class_pixels, task, chip, generator):
+            target = task.target(labels, piece.window, counted)
+            class_counts = task.class_counts(target)
+            if piece.window not in drawn and not _positive(class_counts, task, chip):
                 continue
-            if class_pixels.any() or chip.least_target_pixels == 0:
-                store.append(window, pixels, target, float(counted.mean()), class_pixels)
+            if class_counts.any() or task.blanks:
+                store.append(piece.window, piece.values, target, float(counted.mean()), class_counts)
         index = store.index()
     return index, opened.raster.bands
 
 
-def _candidates(
-    scene: OpenScene, chip: Chip, generator: np.random.Generator
-) -> Iterator[tuple[Window, NDArray[np.generic], NDArray[np.bool_]]]:
+def _windows(
+    scene: OpenScene, labels: Labels, task: Task, chip: Chip, generator: np.random.Generator
+) -> tuple[list[Window], Collection[Window]]:
+    """Return where to cut, in row order, and those of the windows whose chips are kept even if not positive."""
+    size = chip.chip_size
     if scene.split == "validation":
-        windows = cover(scene.area, chip.chip_size, chip.chip_size)
-    elif isinstance(chip.windows, Sliding):
-        windows = cover(scene.area, chip.chip_size, chip.windows.stride, chip.windows.padding)
+        stride = task.validation_stride(size)
+        windows = cover(scene.area, size, stride, task.margin(size, stride))
+        return windows, windows
+    if isinstance(chip.windows, Sliding):
+        windows = cover(scene.area, size, chip.windows.stride, chip.windows.padding)
     else:
-        windows = scatter(scene.area, chip.chip_size, chip.windows.count, generator, chip.windows.padding)
-    for piece in scene.cut(windows):
-        yield piece.window, piece.values, scene.counted(piece.window, piece.valid)
+        windows = scatter(scene.area, size, chip.windows.count, generator, chip.windows.padding)
+    if chip.negatives is None:
+        return windows, windows
+    if not chip.negatives:
+        return windows, ()
+    return _thinned(scene, labels, windows, task, chip, generator)
 
 
-def _worth(class_pixels: NDArray[np.int64], task: Task, chip: Chip, generator: np.random.Generator) -> bool:
+def _thinned(
+    scene: OpenScene, labels: Labels, windows: Sequence[Window], task: Task, chip: Chip, generator: np.random.Generator
+) -> tuple[list[Window], set[Window]]:
+    """Return the positive windows, by labels alone, with as many others as are wanted, and these."""
+    positive: list[Window] = []
+    others: list[Window] = []
+    for window in windows:
+        target = task.target(labels, window, scene.counted(window, np.ones(window.shape, np.bool_)))
+        (positive if _positive(task.class_counts(target), task, chip) else others).append(window)
+    count = min(len(others), round((chip.negatives or 0) * len(positive)))
+    drawn = {others[n] for n in generator.choice(len(others), count, replace=False)} if count else set()
+    return sorted([*positive, *(window for window in others if window in drawn)]), drawn
+
+
+def _positive(class_counts: NDArray[np.int64], task: Task, chip: Chip) -> bool:
     wanted = task.names if chip.target_classes is None else chip.target_classes
-    found = sum(int(n) for name, n in zip(task.names, class_pixels, strict=True) if name in wanted)
-    lucky = generator.random() < chip.survival  # drawn for every chip, so that one chip's fate moves no other's
-    return found >= chip.least_target_pixels or lucky
+    found = sum(int(n) for name, n in zip(task.names, class_counts, strict=True) if name in wanted)
+    return found >= chip.least_targets
 
 
 def _same_bands(scenes: Sequence[Scene], bands: Sequence[tuple[Band, ...]]) -> tuple[Band, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import shapely
 from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
@@ -25,8 +26,8 @@ from quadrat.predictions import Prediction
 from quadrat.progress import console, track
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.section import Section
-from quadrat.tasks import Task
-from quadrat.tasks.task import Labels
+from quadrat.tasks import Match, Task
+from quadrat.tasks.task import Labels, Outlines
 from quadrat.windows import Window, strips
 
 SCORED = ("validation", "test")
@@ -34,10 +35,15 @@ SCORED = ("validation", "test")
 MODEL, MAJORITY = "model", "majority"
 """Names of what is compared; the baseline goes by its kind."""
 
+NONE = "–"
+"""What the confusion matrix calls what is of no class: missed, or not there."""
+
 
 class Eval(Section):
-    """What eval shows beside the metrics."""
+    """When a prediction is right, and what eval shows beside the metrics."""
 
+    match: Match
+    """When a detection is right; null for tasks that detect nothing."""
     pictures: Pictures | None
     """A picture of each predicted scene; null for none."""
 
@@ -83,13 +89,12 @@ def evaluate(
 ) -> None:
     """Write metrics, the confusion matrix and a picture of each scene, and show the result.
 
-    What counts is a validation or test scene's labelled pixels within its AOI that the model, and the baseline where
-    there is one, have predicted; the share of those that they have not is ``unpredicted``. ``overall``, ``baseline``
-    and ``per_class`` are of the test scenes together; of the validation scenes, where there is no test scene.
+    What counts is what a validation or test scene's labels say within its AOI, as its task counts it. ``overall``,
+    ``baseline`` and ``per_class`` are of the test scenes together; of the validation scenes where no scene is one.
     """
     predicted = [scene for scene in read_catalog(scenes) if scene.split != "train"]
     rival = None if baseline is None else baseline.kind
-    look = partial(_examine, task=task, rival=rival, pictures=eval.pictures, predictions=predictions)
+    look = partial(_examine, task=task, rival=rival, eval=eval, predictions=predictions)
     examined = []
     with replaced(pictures) as folder:
         folder.mkdir()
@@ -98,45 +103,68 @@ def evaluate(
                 draw(one.picture, task.classes, _title(one), eval.pictures.stretch, folder / f"{one.scene.id}.png")
             examined.append(replace(one, picture=None))
         reference = "test" if any(one.scene.split == "test" for one in examined) else "validation"
-        compared = _together(examined, reference, task, rival)
+        compared = _together(examined, reference, task.no_counts(eval.match), rival)
         always = compared[MODEL].always(_most_frequent(table, task))
         compared |= {} if always is None else {MAJORITY: always}
-        validation = _together(examined, "validation", task, rival)[MODEL]
+        validation = _together(examined, "validation", task.no_counts(eval.match), rival)[MODEL]
         write_json(eval_metrics, _metrics(task, compared, validation, examined))
         _write_confusion(confusion, task, compared[MODEL])
     for shown in _tables(task, compared, reference):
         console.print(shown)
 
 
-def _examine(scene: Scene, *, task: Task, rival: str | None, pictures: Pictures | None, predictions: Path) -> Examined:
+def _examine(
+    scene: Scene,
+    *,
+    task: Task,
+    rival: str | None,
+    eval: Eval,  # noqa: A002 (the section's name)
+    predictions: Path,
+) -> Examined:
     """Count a scene, if it is scored, and collect its picture; a prediction that is missing or misplaced raises."""
     folders = {MODEL: predictions / scene.id}
     if rival and scene.split in SCORED:
         folders[rival] = folders[MODEL] / "baseline"
-    bands = (scene.image.grid,) if pictures is None else pictures.bands
+    bands = (scene.image.grid,) if eval.pictures is None else eval.pictures.bands
     try:
         with scene.open(bands, task) as opened, ExitStack() as stack:
             made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
-            scores = [] if truth is None else task.score(truth, list(made.values()))
-            picture = None if pictures is None else _picture(opened, truth, made[MODEL], task, pictures.longest_side)
+            scores = [] if truth is None else task.score(truth, list(made.values()), eval.match)
+            picture = None if eval.pictures is None else _picture(opened, truth, made[MODEL], task, eval)
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise
     return Examined(scene, dict(zip(made, scores, strict=False)), picture)
 
 
-def _picture(scene: OpenScene, truth: Truth | None, prediction: Prediction, task: Task, size: int) -> Picture:
-    lattice = Lattice.of(scene.area, size)
+def _picture(
+    scene: OpenScene,
+    truth: Truth | None,
+    prediction: Prediction,
+    task: Task,
+    eval: Eval,  # noqa: A002 (the section's name)
+) -> Picture:
+    assert eval.pictures
+    lattice = Lattice.of(scene.area, eval.pictures.longest_side)
     width = ground_width(scene.grid, scene.area)
+    outlines = task.outlines(truth, prediction, eval.match)
     return Picture(
         image=lattice.mean(scene.raster),
         inside=lattice.pick(partial(_inside, scene)),
         predicted=lattice.pick(partial(task.predicted_map, prediction)),
-        truth=None if truth is None else lattice.pick(partial(task.label_map, truth.labels)),
+        truth=None if truth is None else lattice.pick(partial(task.label_map, truth, prediction)),
+        drawn=None if outlines is None else tuple(_on_lattice(some, lattice) for some in outlines),
         side=lattice.step * (width or 1),
         unit="m" if width else "px",
     )
+
+
+def _on_lattice(outlines: Outlines, lattice: Lattice) -> Outlines:
+    """Return outlines in pixels of the picture."""
+    origin = (lattice.area.col, lattice.area.row)
+    moved = shapely.transform(outlines.geometry, lambda xy: (xy - origin) / lattice.step)
+    return replace(outlines, geometry=moved)
 
 
 def _inside(scene: OpenScene, window: Window) -> NDArray[np.bool_]:
@@ -145,16 +173,15 @@ def _inside(scene: OpenScene, window: Window) -> NDArray[np.bool_]:
 
 def _most_frequent(table: Path, task: Task) -> int:
     """Return the id of the class that most of the training labels have."""
-    columns = [f"px_{name}" for name in task.names]
-    rows = pd.read_parquet(table, columns=["split", *columns])
-    return int(rows.loc[rows["split"] == "train", columns].sum().to_numpy().argmax())
+    rows = pd.read_parquet(table, columns=["split", *task.columns])
+    return int(rows.loc[rows["split"] == "train", task.columns].sum().to_numpy().argmax())
 
 
-def _together(examined: Sequence[Examined], split: str, task: Task, rival: str | None) -> dict[str, Counts]:
+def _together(examined: Sequence[Examined], split: str, none: Counts, rival: str | None) -> dict[str, Counts]:
     """Return the counts of all scenes of a split, for the model and for the baseline, by name."""
     scored = [one.counts for one in examined if one.scene.split == split and one.counts]
     names = [MODEL] if rival is None else [MODEL, rival]
-    return {name: sum((counts[name] for counts in scored), task.no_counts()) for name in names}
+    return {name: sum((counts[name] for counts in scored), none) for name in names}
 
 
 def _metrics(
@@ -171,12 +198,13 @@ def _metrics(
 
 
 def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
-    """Write a row for each pair of classes; ``.dvc/plots/confusion_pixels.json`` draws them."""
+    """Write a row for each pair of classes; ``.dvc/plots/confusion.json`` draws them."""
     pairs = counts.confused()
+    names = [*task.names, NONE][: len(pairs)]
     rows = [
-        {"truth": truth, "predicted": predicted, "pixels": pairs[t, p]}
-        for t, truth in enumerate(task.names)
-        for p, predicted in enumerate(task.names)
+        {"truth": truth, "predicted": predicted, "count": pairs[t, p]}
+        for t, truth in enumerate(names)
+        for p, predicted in enumerate(names)
     ]
     with replaced(path) as part:
         pd.DataFrame(rows).to_csv(part, index=False)

@@ -35,7 +35,7 @@ def predict(
         if scene.split != "train":
             _predict(scene, model, predict, predictions / scene.id, batch)
             if compared is not None and scene.labels:
-                _predict(scene, compared, _plain(predict, compared), predictions / scene.id / "baseline", batch)
+                _predict(scene, compared, _plain(predict, task, compared), predictions / scene.id / "baseline", batch)
 
 
 def _read(folder: Path, task: Task, bands: tuple[str, ...]) -> Archive:
@@ -57,9 +57,7 @@ def _predict(scene: Scene, archive: Archive, predict: Predict, folder: Path, bat
         predict_scene(opened, predictor, card.task, predict, folder, batch)
 
 
-def _plain(predict: Predict, archive: Archive) -> Predict:
+def _plain(predict: Predict, task: Task, archive: Archive) -> Predict:
     """Return the plan of a model that sees no further than its ``context``: no more overlap than that needs."""
-    context = archive.card.model.context
-    stride = max(predict.stride, predict.window_size - 2 * context) if context else predict.stride
-    layers = predict.layers.model_copy(update={"scores": False, "polygons": None})
-    return predict.model_copy(update={"stride": stride, "layers": layers})
+    stride = task.plain_stride(predict.window_size, predict.stride, archive.card.model.context)
+    return predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()})

@@ -42,7 +42,7 @@ def train(
 
     ``checkpoints`` holds what an interrupted fit of the same chips and parameters goes on from.
     """
-    training, validation = (open_chips(chips, split, task.names, bands) for split in ("train", "validation"))
+    training, validation = (open_chips(chips, split, task.columns, bands) for split in ("train", "validation"))
     inputs = Inputs(training.bands, load(stats, Statistics, ModelError).bands)
     recipe = Recipe(seed, lr, epochs, batch_size, train)
     gsd = float(geopandas.read_parquet(table).query("split == 'train'")["gsd"].median())
@@ -72,7 +72,7 @@ def _card(task: Task, model: Model, inputs: Inputs, chips: Chips, gsd: float) ->
         statistics=inputs.statistics,
         size=int(chips.index["height"].iloc[0]),
         gsd=gsd,
-        class_pixels={n: int(p) for n, p in zip(task.names, chips.class_pixels(task.names), strict=True)},
+        class_counts={n: int(p) for n, p in zip(task.names, chips.class_counts(), strict=True)},
         versions=versions(),
     )
 
@@ -93,6 +93,7 @@ def _write_none(folder: Path) -> None:
 
 
 def _write_curves(path: Path, fitted: Fitted) -> None:
-    columns = ["epoch", "lr", "train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1"]
+    columns = ["epoch", "lr", "train_loss", "validation_loss", "validation_macro_f1"]
+    more = [name for name in (fitted.history or [{}])[0] if name not in columns]
     with replaced(path) as part:
-        pd.DataFrame(fitted.history, columns=columns).to_csv(part, index=False)
+        pd.DataFrame(fitted.history, columns=[*columns, *more]).to_csv(part, index=False)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,21 @@ from quadrat.errors import PredictionError
 from quadrat.metrics import Confusion, confuse
 from quadrat.polygons import Polygoniser, Polygons
 from quadrat.section import Section
-from quadrat.tasks.task import IGNORE, Features, Labels, Prediction, RasterLayer, Rows, Task, Truth, VectorLayer
+from quadrat.tasks.task import (
+    IGNORE,
+    Class,
+    Features,
+    Labels,
+    Prediction,
+    RasterLayer,
+    Rows,
+    ScoredTask,
+    Signature,
+    Truth,
+    Unit,
+    VectorLayer,
+    WrittenLayers,
+)
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
@@ -26,9 +40,10 @@ SCORE_STEPS = 250
 """Scores are stored as whole numbers from 0 to this many."""
 
 
-class Loss(Section):
+class SegmentationLoss(Section):
     """Cross-entropy plus ``dice`` times the Dice loss, over labelled pixels."""
 
+    kind: Literal["semantic_segmentation"]
     dice: float = Field(ge=0)
     """Weight of the Dice loss; 0 is cross-entropy alone."""
     label_smoothing: float = Field(ge=0, lt=1)
@@ -37,9 +52,10 @@ class Loss(Section):
     """Each class is weighted by its share of the training pixels to the power of minus this: 0 is no weights."""
 
 
-class Layers(Section):
+class SegmentationLayers(WrittenLayers):
     """What predict writes beside ``labels.tif``."""
 
+    kind: Literal["semantic_segmentation"]
     scores: bool
     """Write ``scores.tif``: each class's probability, a band each."""
     polygons: str | None
@@ -54,29 +70,46 @@ class Layers(Section):
             raise ValueError("polygons is the name of a file that ends in .parquet, .gpkg, .fgb or .geojson, or null")
         return polygons
 
+    def plain(self) -> Self:
+        """Return the labels alone."""
+        return self.model_copy(update={"scores": False, "polygons": None})
 
-class SemanticSegmentation(Task):
+    def full(self) -> Self:
+        """Return the same, and the scores."""
+        return self.model_copy(update={"scores": True})
+
+
+class SemanticSegmentation(ScoredTask):
     """A class for every pixel, from areas or from rasters of classes."""
 
+    unit: ClassVar[Unit] = "px"
+    monitor: ClassVar[str] = "macro_f1"
+    deepness: ClassVar[str | None] = "Segmentor"
+
     kind: Literal["semantic_segmentation"]
+    classes: tuple[Class, ...] = Field(min_length=2, max_length=IGNORE)
+    """The classes, in the order of their ids, from 0."""
     all_touched: bool
     """Label every pixel that an area touches, not only those whose centre it covers."""
+
+    def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return how many pixels of each class (K,) a strip holds."""
+        return self.class_counts(self.target(labels, window, counted))
 
     def target(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """Return ``classes`` (y, x): class ids, IGNORE where unlabelled or not ``counted``."""
         return {"classes": np.where(counted, labels.class_ids(window, all_touched=self.all_touched), np.uint8(IGNORE))}
 
-    def class_pixels(self, target: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def class_counts(self, target: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Return how many pixels of each class (K,) a target holds."""
         return np.bincount(target["classes"].ravel(), minlength=IGNORE + 1)[: len(self.classes)]
 
-    @property
-    def channels(self) -> int:
-        """How many channels a model gives for each pixel."""
-        return len(self.classes)
-
     def loss(
-        self, loss: Loss, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], shares: Sequence[float]
+        self,
+        loss: SegmentationLoss,
+        outputs: "torch.Tensor",
+        target: Mapping[str, "torch.Tensor"],
+        shares: Sequence[float],
     ) -> "torch.Tensor":
         """Return the loss of logits (chip, class, y, x) on ``classes`` (chip, y, x).
 
@@ -107,7 +140,20 @@ class SemanticSegmentation(Task):
         """Return ``scores`` (chip, class, y, x) that sum to 1, from logits."""
         return {"scores": outputs.float().softmax(1)}
 
-    def layers(self, layers: Layers) -> list[RasterLayer | VectorLayer]:
+    def pixel_classes(self, target: Mapping[str, NDArray[Any]], shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return ``classes`` (chip, y, x)."""
+        classes: NDArray[np.uint8] = target["classes"]
+        return classes
+
+    def labelled_pixels(self, class_counts: NDArray[np.int64], chip_pixels: int) -> int:
+        """Return the sum: pixels are what is counted."""
+        return int(class_counts.sum())
+
+    def pooled(self, scores: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return ``scores`` as they are."""
+        return {"scores": scores}
+
+    def layers(self, layers: SegmentationLayers) -> list[RasterLayer | VectorLayer]:
         """Return what predict writes for a scene."""
         written: list[RasterLayer | VectorLayer] = [
             RasterLayer("labels", "uint8", ("class",), IGNORE, classes=self.classes)
@@ -118,11 +164,15 @@ class SemanticSegmentation(Task):
             written.append(VectorLayer("polygons", layers.polygons))
         return written
 
-    def canvas(self, layers: Layers, area: Window, size: int) -> "SegmentationCanvas":
+    def canvas(self, layers: SegmentationLayers, area: Window, size: int, stride: int) -> "SegmentationCanvas":
         """Return what windows of ``size`` px over ``area`` are pasted on."""
         return SegmentationCanvas(self, layers, area, size)
 
-    def no_counts(self) -> Confusion:
+    def plain_stride(self, size: int, stride: int, context: int) -> int:
+        """Return the largest stride at which every pixel has its ``context`` within some window."""
+        return max(stride, size - 2 * context) if context else stride
+
+    def no_counts(self, match: None = None) -> Confusion:
         """Return counts of no pixel."""
         return Confusion.none(len(self.classes))
 
@@ -130,23 +180,39 @@ class SemanticSegmentation(Task):
         """Count ``scores`` (chip, class, y, x) against ``classes`` (chip, y, x)."""
         return self._confuse(target["classes"], [outputs["scores"].argmax(1).astype(np.uint8)])[0]
 
-    def score(self, truth: Truth, predictions: Sequence[Prediction]) -> list[Confusion]:
+    def score(self, truth: Truth, predictions: Sequence[Prediction], match: None = None) -> list[Confusion]:
         """Count the pixels within the AOI that have a label and, in every one of ``predictions``, a class."""
         counts = [self.no_counts() for _ in predictions]
         for window in truth.windows():
-            classes = np.where(truth.inside(window), self.label_map(truth.labels, window), np.uint8(IGNORE))
+            classes = np.where(truth.inside(window), self._labelled(truth, window), np.uint8(IGNORE))
             predicted = [self.predicted_map(prediction, window) for prediction in predictions]
             counts = [one + more for one, more in zip(counts, self._confuse(classes, predicted), strict=True)]
         return counts
 
-    def label_map(self, labels: Labels, window: Window) -> NDArray[np.uint8]:
+    def label_map(self, truth: Truth, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return the labels' class ids (y, x), IGNORE where unlabelled."""
-        return labels.class_ids(window, all_touched=self.all_touched)
+        return self._labelled(truth, window)
 
     def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return the predicted class ids (y, x), IGNORE where there is none."""
         classes: NDArray[np.uint8] = prediction.rows("labels", window)[0]
         return classes
+
+    def decided(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.intp]:
+        """Return the class id of each pixel (chip, y, x)."""
+        ids: NDArray[np.intp] = outputs["scores"].argmax(1)
+        return ids
+
+    def signature(self) -> Signature:
+        """Return what a model gives: a score for each class at every pixel."""
+        return Signature(
+            f"a score for each of {len(self.classes)} classes at every pixel; a pixel's scores sum to 1",
+            {"scores": "(window, class, y, x): each class's score at every pixel"},
+            "labels = scores.argmax(1)  # (window, y, x)",
+        )
+
+    def _labelled(self, truth: Truth, window: Window) -> NDArray[np.uint8]:
+        return truth.labels.class_ids(window, all_touched=self.all_touched)
 
     def _confuse(self, truth: NDArray[np.uint8], predicted: Sequence[NDArray[np.uint8]]) -> list[Confusion]:
         try:
@@ -160,7 +226,7 @@ class SemanticSegmentation(Task):
 class SegmentationCanvas:
     """Blends scores and finishes them to labels, and to scores and polygons where asked."""
 
-    def __init__(self, task: SemanticSegmentation, layers: Layers, area: Window, size: int) -> None:
+    def __init__(self, task: SemanticSegmentation, layers: SegmentationLayers, area: Window, size: int) -> None:
         """Start empty."""
         self._blend = Blend(area, task.channels, size)
         self._layers = layers

@@ -1,0 +1,92 @@
+"""What networks are, whatever their task: a module behind a normaliser, so that raw values go in wherever it runs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quadrat.models.model import Inputs
+from quadrat.tasks import ScoredTask
+
+CLIP = 5.0
+"""Normalised values further from the mean than this, in standard deviations, are taken for this: clouds and glints."""
+
+
+class Learnable(nn.Module, ABC):
+    """What is fitted, restored and exported. Normalises: (raw - mean) / std by band, clipped; 0 without a value."""
+
+    mean: Tensor
+    std: Tensor
+    nodata: Tensor
+
+    def __init__(self, inputs: Inputs) -> None:
+        """Take means and deviations of the training pixels from ``inputs``."""
+        super().__init__()
+        self._keep("mean", [s.mean for s in inputs.statistics])
+        self._keep("std", [s.std or 1.0 for s in inputs.statistics])  # a constant band says nothing: all 0
+        self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """Return (chip, band, y, x) in standard deviations from the mean, from -CLIP to CLIP."""
+        valid = torch.isfinite(raw) & (raw != self.nodata)
+        return torch.where(valid, (raw - self.mean) / self.std, 0.0).clamp(-CLIP, CLIP)
+
+    @abstractmethod
+    def forward(self, raw: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of raw pixels, by name."""
+
+    @abstractmethod
+    def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]) -> Tensor:
+        """Return the loss of normalised pixels (chip, band, y, x) on targets (chip, …).
+
+        ``loss`` is the task's section of that name; ``shares`` are the classes' shares of the training labels.
+        """
+
+    @abstractmethod
+    def examined(
+        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return outputs and loss at once, to validate; the loss is None where it can't be told without learning."""
+
+    def _keep(self, name: str, values: list[float]) -> None:
+        self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
+
+
+class Normalised(Learnable):
+    """A network that gives logits, behind its normaliser; its task knows their loss, and what they mean."""
+
+    def __init__(self, body: nn.Module, inputs: Inputs, task: ScoredTask) -> None:
+        """Put ``body`` behind the normaliser of ``inputs``."""
+        super().__init__(inputs)
+        self.body = body
+        self._task = task
+
+    def forward(self, raw: Tensor) -> dict[str, Tensor]:
+        """Return the task's outputs of raw pixels, by name."""
+        return self._task.activate(self.body(self.normalise(raw)))
+
+    def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]) -> Tensor:
+        """Return the task's loss of the body's logits."""
+        return self._task.loss(loss, self.body(normalised), target, shares)
+
+    def examined(
+        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return outputs and loss of the same logits."""
+        logits = self.body(self.normalise(raw))
+        return self._task.activate(logits), self._task.loss(loss, logits, target, shares)
+
+
+class Listed(nn.Module):
+    """A network for export: its outputs in the order of their names, without the names."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Take the network."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of raw pixels."""
+        return tuple(self.network(raw).values())

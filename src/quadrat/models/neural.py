@@ -1,0 +1,130 @@
+"""What neural networks of all kinds have in common: how they are fitted, restored and exported."""
+
+import io
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.errors import ModelError
+from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
+from quadrat.tasks import Task
+
+if TYPE_CHECKING:
+    from quadrat.models.learnable import Learnable
+
+WRONG = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OSError)
+"""What libraries raise of parameters of which no network can be built."""
+
+
+class Neural(Model):
+    """A network trained from scratch, or from an encoder's pretrained weights."""
+
+    pretrained: bool
+    """Begin with timm's weights of the encoder (fetched by timm), its first layer adapted to the number of bands."""
+
+    @property
+    def context(self) -> int:
+        """Not known: the receptive field is larger than a chip."""
+        return 0
+
+    @abstractmethod
+    def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
+        """Return the untrained network; what is drawn at random is drawn from torch's own generator."""
+
+    @property
+    def example(self) -> tuple[int, int, int]:
+        """Chips, height and width, px, that the export traces: no two alike, so that none stands for another."""
+        return 2, 2 * self.divisor, 3 * self.divisor
+
+    def fit(
+        self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
+    ) -> Fitted:
+        """Learn on the best device there is; see ``quadrat.models.fitting``."""
+        from quadrat.models.fitting import fit
+
+        return fit(build(self, task, inputs, recipe.seed), training, validation, task, recipe, checkpoint)
+
+    def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+        """Return the network with ``weights`` on the best device there is."""
+        import torch
+
+        from quadrat.models.devices import autocast, device
+
+        network = loaded(self, weights, task, inputs).to(device()).to(memory_format=torch.channels_last)
+
+        def predictor(pixels: Pixels) -> Outputs:
+            with torch.inference_mode(), autocast():
+                raw = torch.from_numpy(as_float(pixels)).to(device(), memory_format=torch.channels_last)
+                outputs = network(raw)
+            return {name: values.float().cpu().numpy() for name, values in outputs.items()}
+
+        return predictor
+
+    def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:
+        """Return the network as an ONNX graph; its windows' sides are multiples of ``divisor``."""
+        import torch
+
+        from quadrat.models.learnable import Listed
+
+        network = loaded(self, weights, task, inputs)
+        chips, height, width = self.example
+        example = torch.zeros(chips, len(inputs.bands), height, width)
+        with torch.inference_mode():
+            outputs = network(example)
+        axes = {name: _dynamic(values.shape, (height, width)) for name, values in outputs.items()}
+        written = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracing exporter is what follows any size of window
+            torch.onnx.export(
+                Listed(network),
+                (example,),
+                written,  # type: ignore[arg-type]  # its stubs lack what it takes
+                input_names=["pixels"],
+                output_names=list(outputs),
+                dynamic_axes={"pixels": {0: "chip", 2: "y", 3: "x"}, **axes},
+                opset_version=17,
+                dynamo=False,
+            )
+        return written.getvalue()
+
+
+def as_float(pixels: Pixels) -> NDArray[np.float32]:
+    """Return raw pixels as the float32 that networks take."""
+    return np.ascontiguousarray(pixels, np.float32)
+
+
+def build(model: Neural, task: Task, inputs: Inputs, seed: int) -> "Learnable":
+    """Return the untrained network; raise ModelError where the parameters are those of none."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            return model.assemble(task, inputs)
+        except WRONG as error:
+            raise ModelError(
+                "no network can be built of these parameters",
+                got=f"{type(error).__name__}: {error}",
+                mend="check 'model' in params.yaml, its encoder first; pretrained weights must be fetched",
+            ) from error
+
+
+def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> "Learnable":
+    """Return the network with ``weights``, ready to predict."""
+    import torch
+
+    untrained = model.model_copy(update={"pretrained": False})  # its weights are in ``weights``
+    network = build(untrained, task, inputs, seed=0)
+    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in weights.items()})
+    return network.eval()
+
+
+def _dynamic(shape: tuple[int, ...], window: tuple[int, int]) -> dict[int, str]:
+    """Return the names of an output's axes that follow the input: the chips, and rows and columns of maps."""
+    maps = len(shape) == 4 and shape[2:] == window
+    return {0: "chip", 2: "y", 3: "x"} if maps else {0: "chip"}

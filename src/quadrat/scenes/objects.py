@@ -1,0 +1,52 @@
+"""Objects: features of vector labels as they are, not as pixels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from quadrat.scenes.vector import Geometries
+from quadrat.windows import Window
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Features in pixel coordinates (x = column, y = row), whole, in the file's order, and their class ids.
+
+    ``class_ids`` (object,) are UNLABELLED where the catalog drops what a feature is.
+    """
+
+    geometry: Geometries
+    class_ids: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Index the features."""
+        object.__setattr__(self, "_tree", shapely.STRtree(self.geometry))
+
+    def within(self, window: Window) -> "Objects":
+        """Return those that meet the window: that share some area with it."""
+        tree: shapely.STRtree = self._tree  # type: ignore[attr-defined]
+        frame = shapely.box(window.col, window.row, window.right, window.bottom)
+        hits = np.sort(tree.query(frame))
+        hits = hits[shapely.area(shapely.intersection(self.geometry[hits], frame)) > 0]
+        return Objects(self.geometry[hits], self.class_ids[hits])
+
+
+def gathered(parts: Geometries, owners: NDArray[np.intp], count: int) -> Geometries:
+    """Return the areas (``count``,) of features of which ``parts`` are polygons; empty where one has none.
+
+    ``owners`` are the features' numbers, rising.
+    """
+    whole = np.full(count, shapely.Polygon(), object)
+    some = ~shapely.is_empty(parts)
+    parts, owners = parts[some], owners[some]
+    single = np.bincount(owners, minlength=count)[owners] == 1
+    whole[owners[single]] = parts[single]
+    if not single.all():
+        several, numbers = np.unique(owners[~single], return_inverse=True)
+        multi = shapely.multipolygons(parts[~single], indices=numbers)
+        broken = ~shapely.is_valid(multi)  # parts of a collection may overlap
+        multi[broken] = shapely.union_all(multi[broken][:, None], axis=1)
+        whole[several] = multi
+    return whole
