@@ -25,7 +25,8 @@ PARAMETERS = """\
 
 The keys of `params.yaml`. Each must be there, and no other may: there are no defaults in the code, so the file says
 all that changes a result. An unknown key, a wrong type or a value out of range stops every command with the file, the
-key and the nearest valid key. `dvc exp run -S` takes keys by their dotted names, as they stand here.
+key and the nearest valid key. Only `kind` of `train.loss` and `predict.layers` may be left out: it is that of `task`,
+which has its own keys there. `dvc exp run -S` takes keys by their dotted names, as they stand here.
 
 A change of a key reruns the stages that depend on it, and then those whose inputs have changed by that.
 """

@@ -52,6 +52,26 @@ def test_chips_come_back_in_any_order_from_several_shards(tmp_path: Path, monkey
     assert shard.shape == (3, 1, 8, 8)
 
 
+def test_targets_of_any_length_come_back_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SHARD_BYTES", 2 * 8 * 8 * 2)
+    generator = np.random.default_rng(0)
+    held = [generator.random((count, 5), np.float32) for count in (0, 3, 1, 0, 0, 4, 2)]
+    with SceneChips(tmp_path, "s", "train", GRID, ("boxes_x",), {"boxes"}) as chips:
+        for number, boxes in enumerate(held):
+            pixels = np.full((1, 8, 8), number, np.uint16)
+            chips.append(Window(0, number, 8, 8), pixels, {"boxes": boxes}, 1.0, np.array([len(boxes)]))
+    write_index(tmp_path, [chips.index()], [BAND], ("boxes_x",), 8)
+    found = open_chips(tmp_path, "train", ("boxes_x",), ("a",))
+    assert found.class_counts().tolist() == [10]
+    for order in ([0, 1, 2, 3, 4, 5, 6], [5, 1, 1], [0, 3], [6]):
+        pixels, target = found.read(np.array(order))
+        assert pixels[:, 0, 0, 0].tolist() == order
+        assert target["boxes"].shape == (len(order), max(len(held[n]) for n in order), 5)
+        for row, number in zip(target["boxes"], order, strict=True):
+            np.testing.assert_array_equal(row[: len(held[number])], held[number])
+            assert np.isnan(row[len(held[number]) :]).all()
+
+
 def test_a_scene_without_chips(tmp_path: Path) -> None:
     fill(tmp_path, {"s": 0, "t": 2})
     assert len(open_chips(tmp_path, "train", ("x", "y"), ("a",))) == 2
@@ -77,11 +97,11 @@ def test_a_store_without_its_index_is_not_one(tmp_path: Path) -> None:
 def test_chips_without_a_place_on_earth_have_none_among_those_with_one(tmp_path: Path) -> None:
     frames = []
     for name, grid in (("photo", Grid(None, NORTH_UP, (9, 9))), ("tile", GRID), ("none", GRID)):
-        with SceneChips(tmp_path, name, "train", grid, ("x",)) as chips:
+        with SceneChips(tmp_path, name, "train", grid, ("px_x",)) as chips:
             if name != "none":
                 chips.append(Window(0, 0, 8, 8), np.ones((1, 8, 8)), {}, 1.0, np.array([1]))
         frames.append(chips.index())
-    write_index(tmp_path, frames, [BAND], ("x",), 8)
+    write_index(tmp_path, frames, [BAND], ("px_x",), 8)
     index = geopandas.read_parquet(tmp_path / "index.parquet")
     assert index.crs == "EPSG:4326"
     assert index.geometry.isna().tolist() == [True, False]

@@ -27,8 +27,8 @@ from ruamel.yaml import YAML
 
 from quadrat.catalog import Catalog
 from quadrat.cli import app
-from quadrat.errors import CatalogError, ParamsError
-from quadrat.params import Params
+from quadrat.errors import CatalogError
+from quadrat.params import check_params
 from quadrat.paths import CHECKPOINTS
 from quadrat.yaml import check
 from tests.ground import pixel_box, smooth, write_areas, write_raster
@@ -168,7 +168,7 @@ def _check_dvc(arguments: Any) -> None:
                 section = section[parent]
             assert last in section, f"params.yaml has no {key}"
             section[last] = YAML(typ="safe", pure=True).load(value)
-            check(changed, Params, ParamsError, Path("params.yaml"))
+            check_params(changed, Path("params.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_yaml_examples_are_valid(block: Block) -> None:
     assert re.fullmatch(r"# \S+\.yaml", first), "an example begins with a comment that names its file"
     file, content = Path(first[2:]), YAML(typ="safe", pure=True).load(block.content)
     if file == Path("params.yaml"):
-        check({**read(ROOT / "params.yaml"), **content}, Params, ParamsError, file)
+        check_params({**read(ROOT / "params.yaml"), **content}, file)
     elif {"images", "scenes"} <= set(content):
         check(content, Catalog, CatalogError, file)
     else:  # a part of a catalog

@@ -73,7 +73,12 @@ class Params(Section):
 
 def read_params(path: Path) -> Params:
     """Read the parameters at ``path``; raise ParamsError naming the file, the key and the nearest valid key."""
-    return check(_with_kinds(read(path, ParamsError)), Params, ParamsError, path)
+    return check_params(read(path, ParamsError), path)
+
+
+def check_params(content: Any, path: Path) -> Params:
+    """Return what ``params.yaml`` holds as parameters; raise ParamsError as ``read_params`` does, naming ``path``."""
+    return check(_with_kinds(content), Params, ParamsError, path)
 
 
 def _with_kinds(content: Any) -> Any:

@@ -32,7 +32,7 @@ NETWORK = Network.model_validate(
     {**SMALL, "architecture": "unet", "depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}, "dropout": 0.1}
 )
 TRAIN = {
-    "loss": {"dice": 0.5, "label_smoothing": 0.05, "class_balance": 0.5},
+    "loss": {"kind": "semantic_segmentation", "dice": 0.5, "label_smoothing": 0.05, "class_balance": 0.5},
     "augment": {"turns": True, "gain": 0.05, "offset": 0.05},
     "weight_decay": 0.01,
     "warmup": 0.1,

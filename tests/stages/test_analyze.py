@@ -67,7 +67,7 @@ def test_statistics_are_those_of_the_valid_train_pixels(tmp_path: Path) -> None:
     assert table.loc["all", "split"] == "predict"
     assert table.loc["w", "gsd"] == pytest.approx(10)
     metrics = json.loads((out / "analyze.json").read_text())
-    assert metrics["train"] == {"scenes": 1, "pixels": 13_200, "valid": 1.0, "labelled": 1.0}
+    assert metrics["train"] == {"scenes": 1, "pixels": 13_200, "valid": 1.0, "labels": 13_200}
 
 
 def test_files_that_dvc_does_not_watch_are_a_warning(tmp_path: Path) -> None:

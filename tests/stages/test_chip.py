@@ -97,8 +97,20 @@ def test_filters(tmp_path: Path) -> None:
         assert 0 < len(found) < len(everything)
         wanted = everything[kept]
         assert found[["row", "col"]].to_numpy().tolist() == wanted[["row", "col"]].to_numpy().tolist()
-    lucky = run(catalog, tmp_path / "some", target_classes=("lake",), least_targets=10_000, negatives=0.5)
-    assert 0.2 < len(open_chips(lucky, "train", COLUMNS, BANDS)) / len(everything) < 0.8
+
+
+def test_negatives_are_drawn_in_proportion_to_what_is_positive(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    everything = open_chips(run(catalog, tmp_path / "all"), "train", COLUMNS, BANDS).index
+    wanted = {"target_classes": ("lake",), "least_targets": 300}
+    positive = int((everything["px_lake"] >= 300).sum())
+    assert 1 < positive < len(everything)
+    for ratio, count in ((0, 0), (0.5, round(0.5 * positive)), (99, len(everything) - positive), (None, None)):
+        found = open_chips(run(catalog, tmp_path / "some", **wanted, negatives=ratio), "train", COLUMNS, BANDS).index
+        assert (found["px_lake"] >= 300).sum() == positive
+        assert len(found) == (len(everything) if count is None else positive + count)
+        places = list(zip(found["row"], found["col"], strict=True))
+        assert places == sorted(places)
 
 
 def test_nodata_is_never_a_target(tmp_path: Path) -> None:
@@ -119,7 +131,7 @@ def test_a_scene_smaller_than_a_chip(tmp_path: Path) -> None:
     chips = open_chips(
         run(catalog, tmp_path / "chips", chip_size=256, windows={"kind": "sliding", "stride": 256, "padding": 0}),
         "train",
-        KINDS,
+        COLUMNS,
         BANDS,
     )
     assert len(chips) == 1

@@ -83,7 +83,7 @@ def run(
         scenes=catalog,
         task=task or segmentation(*KINDS),
         baseline=baseline,
-        eval=Eval.model_validate({"pictures": None, **look}, strict=False),
+        eval=Eval.model_validate({"match": None, "pictures": None, **look}, strict=False),
         predictions=root / "predictions",
         table=root / "table.parquet",
         eval_metrics=root / "eval.json",
@@ -157,20 +157,20 @@ def test_confusion_matrix_is_scikit_learns(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "confusion.csv")
     truth, ours = pixels_of("e", predicted(1))
     expected = pd.DataFrame(confusion_matrix(truth, ours, labels=range(3)), KINDS, KINDS)
-    pairs = table.pivot_table(index="truth", columns="predicted", values="pixels").loc[list(KINDS), list(KINDS)]
+    pairs = table.pivot_table(index="truth", columns="predicted", values="count").loc[list(KINDS), list(KINDS)]
     np.testing.assert_array_equal(pairs, expected)
 
 
 def test_dvc_fills_the_template_of_the_confusion_matrix(tmp_path: Path, root: Path) -> None:
     run(tmp_path, write_ground(tmp_path))
     points = [{**row, "rev": "workspace"} for row in pd.read_csv(tmp_path / "confusion.csv").to_dict("records")]
-    about = {"template": "confusion_pixels", "template_dir": str(root / ".dvc/plots"), "x": "predicted", "y": "truth"}
+    about = {"template": "confusion", "template_dir": str(root / ".dvc/plots"), "x": "predicted", "y": "truth"}
     drawn = VegaRenderer(points, "confusion", **about).get_filled_template()
     assert "DVC_METRIC" not in json.dumps(drawn)
-    assert drawn["data"]["values"][0]["pixels"] == points[0]["pixels"]
+    assert drawn["data"]["values"][0]["count"] == points[0]["count"]
     assert drawn["spec"]["encoding"]["y"]["field"] == "truth"
     used = set(re.findall(r"datum\.(\w+)", json.dumps(drawn)))
-    made = {t["as"] for t in drawn["spec"]["transform"] if "as" in t} | {"class_px"}
+    made = {t["as"] for t in drawn["spec"]["transform"] if "as" in t} | {"class_n"}
     assert used - made <= set(points[0])
 
 
