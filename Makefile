@@ -9,14 +9,15 @@ help:     ## what there is
 setup:    ## .venv, with everything at the versions of constraints.txt
 	@scripts/setup
 
-sample: setup ## the sample scene, in data/raw and in DVC's cache
+sample: setup ## the samples, in data/raw and in DVC's cache
 	quadrat sample landuse
+	quadrat sample trees
 
 repro: sample ## the whole pipeline: what changed, nothing else
 	dvc repro
 
-test: setup ## every check and test
-	quadrat sample landuse
+test: sample ## every check and test
+	quadrat sample landsat
 	scripts/check
 	scripts/test
 

@@ -27,6 +27,18 @@ def landuse() -> Path:
     return fetch("landuse", ROOT)
 
 
+@pytest.fixture(scope="session")
+def trees() -> Path:
+    """Return the folder of the sample ``trees``, fetched where it isn't there yet."""
+    return fetch("trees", ROOT)
+
+
+@pytest.fixture(scope="session")
+def landsat() -> Path:
+    """Return the folder of the sample ``landsat``, fetched where it isn't there yet."""
+    return fetch("landsat", ROOT)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests of the GPU where there is none."""
     if item.get_closest_marker("gpu"):

@@ -29,16 +29,19 @@ def call(command: str, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-def clone(folder: Path, landuse: Path) -> Path:
-    """Copy the project as git sees it, commit it, and lay the sample in it."""
+def clone(folder: Path, *samples: Path) -> Path:
+    """Copy the project as git sees it, commit it, and lay the folders of samples in it, as their command does."""
     listed = call("git ls-files --cached --others --exclude-standard", ROOT).splitlines()
     for name in listed:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(landuse, folder / "data/raw/landuse")
+    for sample in samples:
+        shutil.copytree(sample, folder / "data/raw" / sample.name)
     call("git init --quiet", folder)
     commit(folder)
+    for sample in samples:
+        call(f"quadrat sample {sample.name}", folder)
     return folder
 
 

@@ -33,9 +33,9 @@ STAGES = ["analyze", "chip", "train", "predict", "eval", "bundle"]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, landuse: Path) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, landuse: Path, trees: Path) -> Path:
     """Return a clone in which the pipeline has run."""
-    folder = clone(tmp_path_factory.mktemp("project"), landuse)
+    folder = clone(tmp_path_factory.mktemp("project"), landuse, trees)
     change(folder, QUICK)
     assert ran(call("dvc repro", folder)) == STAGES
     commit(folder)
@@ -65,7 +65,6 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_the_sample_is_clean_after_the_command_and_after_a_pull(tmp_path: Path, landuse: Path, project: Path) -> None:
     fetched = clone(tmp_path / "fetched", landuse)
-    call("quadrat sample landuse", fetched)
     assert call("dvc status data/raw/landuse.dvc", fetched).strip() == "Data and pipelines are up to date."
     call(f"dvc remote add --default --force storage {tmp_path / 'remote'}", fetched)
     call("dvc push data/raw/landuse.dvc", fetched)

