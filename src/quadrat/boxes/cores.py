@@ -26,8 +26,9 @@ class Cores:
         """Return which boxes (box, 4), in px of the grid, are the window's: whose middle half its core touches.
 
         A centre alone would not do: two windows that see one object in slightly different places may each put its
-        centre into the other's core. If their boxes overlap by half or more, the middle half of at least one of them
-        touches the core of its own window, so that none is lost; suppression takes what is double.
+        centre into the other's core, and it would be lost. Where all boxes of an object overlap by half or more, their
+        middle halves share a point (upright boxes of which every two meet do), and the window in whose core that
+        point lies takes its own. What is taken twice is left to suppression.
         """
         top, bottom = self._core(window.row, self.area.row, self.area.bottom)
         left, right = self._core(window.col, self.area.col, self.area.right)

@@ -148,7 +148,8 @@ class ObjectDetection(Task):
         share = areas(inside) / areas(bounds)
         taught = centred(bounds, window, counted) & (share >= (self.least_inside if self.cut == "clip" else 1))
         boxes = np.column_stack([inside - [window.col, window.row] * 2, np.where(taught, class_ids, IGNORE)])
-        return {"boxes": boxes.astype(np.float32)}
+        boxes = boxes.astype(np.float32)
+        return {"boxes": boxes[solid(boxes[:, :4])]}  # what is left of a box may be less than rounding
 
     def class_counts(self, target: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Return how many boxes of each class (K,) a target holds."""
