@@ -29,9 +29,8 @@ def configure(file: Path, params_file: Path | None = None) -> tuple[Path, Path]:
     except SyntaxError as error:
         raise ParamsError("the file is no Python", file=f"{error.filename}:{error.lineno}", got=error.msg) from error
     except ValidationError as error:
-        raise ParamsError(
-            f"{error.title}: {told(error)}", file=_line(error, file), got=shown(error.errors()[0].get("input"))
-        ) from error
+        got = shown(error.errors()[0].get("input"))
+        raise ParamsError(told(error, error.title), file=_line(error, file), got=got) from error
     params_file = params_file or file.with_name("params.yaml")
     header = f"# Written by `quadrat configure {file.as_posix()}`: change that file, and run it again.\n".encode()
     for path, content in ((params_file, params.written(made)), (made.scenes, catalog.written(scenes))):

@@ -82,7 +82,7 @@ def check_params(content: Any, path: Path) -> Params:
 
 
 def written(params: Params) -> bytes:
-    """Return ``params`` as a file that ``read_params`` reads, where the task's own sections don't say its kind again."""
+    """Return ``params`` as a file that ``read_params`` reads; the task's own sections don't repeat its kind."""
     content = params.model_dump(mode="json", by_alias=True)
     for section, key in OWN:
         del content[section][key]["kind"]

@@ -54,11 +54,11 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
         raise error(told(cause), file=path, got=shown(first.get("input")), mend=_nearest(first, section)) from cause
 
 
-def told(fault: ValidationError) -> str:
-    """Return what is wrong with a section: the first key that is at fault, and below it the others."""
+def told(fault: ValidationError, root: str = "") -> str:
+    """Return what is wrong with the section that is called ``root``: its first fault, and below it the others."""
     first, *others = fault.errors()
-    further = [f"\n  also {_key(other['loc'])}: {other['msg']}" for other in others]
-    return f"{_key(first['loc']) or 'the file'}: {_message(first)}" + "".join(further)
+    further = [f"\n  also {_key(root, other['loc'])}: {other['msg']}" for other in others]
+    return f"{_key(root, first['loc']) or 'the file'}: {_message(first)}" + "".join(further)
 
 
 def shown(value: object) -> str | None:
@@ -97,13 +97,13 @@ _Representer.add_representer(str, _Representer.text)
 
 def _styled(value: Any, depth: int) -> Any:
     """Return a value with marks for what stands on one line; the file's own keys are at depth 0."""
-    if not isinstance(value, list | dict):
-        return value
-    styled = CommentedMap() if isinstance(value, dict) else CommentedSeq()
+    styled: CommentedMap | CommentedSeq
     if isinstance(value, dict):
-        styled.update({key: _styled(each, depth + 1) for key, each in value.items()})
+        styled = CommentedMap({key: _styled(each, depth + 1) for key, each in value.items()})
+    elif isinstance(value, list):
+        styled = CommentedSeq([_styled(each, depth + 1) for each in value])
     else:
-        styled.extend(_styled(each, depth + 1) for each in value)
+        return value
     section = isinstance(value, dict) and depth < 2
     if section or not _flat(value) or len(json.dumps(value, ensure_ascii=False)) > LINE:
         styled.fa.set_block_style()
@@ -119,8 +119,8 @@ def _flat(value: Any) -> bool:
     return not isinstance(value, list) or not any(isinstance(each, dict) or not _flat(each) for each in value)
 
 
-def _key(location: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in location)
+def _key(root: str, location: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in (root, *location) if part != "")
 
 
 def _message(fault: Any) -> str:
