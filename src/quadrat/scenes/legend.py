@@ -18,6 +18,11 @@ class Legend(Protocol):
     """The classes that labels are read for (a task is one)."""
 
     @property
+    def blanks(self) -> bool:
+        """Whether labels may say that nothing is there."""
+        ...
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The class names, by id."""
         ...
@@ -25,11 +30,6 @@ class Legend(Protocol):
     @property
     def aliases(self) -> Mapping[str, int]:
         """The class id of each value of the labels."""
-        ...
-
-    @property
-    def blanks(self) -> bool:
-        """Whether what no label covers means something: that nothing is there."""
         ...
 
 

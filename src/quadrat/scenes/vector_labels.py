@@ -80,17 +80,14 @@ class VectorLabels(Section):
         outside = UNLABELLED if self.outside is None else class_id(self.outside, legend, "outside", scene, self.path)
         frame = self._filtered(read_features(self.path, self.layer, LabelError, scene), scene)
         ids = self._ids(frame, legend, scene)
-        lost = (ids == UNLABELLED) & (frame.geometry.isna() | frame.geometry.is_empty)  # dropped, and nowhere
-        frame, ids = frame[~lost], ids[~lost]
+        there = (ids != UNLABELLED) | ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
+        frame, ids = frame[there], ids[there]
         parts, owners = on_grid(frame, grid, self.path, LabelError, scene)
         polygons = self._areas(parts, ids[owners], grid, legend, scene)
         areas, inner = clipped(polygons, grid, MARGIN)
         drawn = ids[owners[inner]]
-        if self.outside is None:
-            areas, drawn = areas[drawn != UNLABELLED], drawn[drawn != UNLABELLED]
-        complete = self.outside is not None or legend.blanks
-        if not areas.size and not (complete and _around(parts, grid)):
-            raise self._misplaced(frame[ids != UNLABELLED], grid, scene)
+        if not (drawn != UNLABELLED).any() and not ((self.outside or legend.blanks) and _around(parts, grid)):
+            raise self._misplaced(frame, grid, scene)
         order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
         whole = gathered(polygons, owners, len(frame))
         yield LabelledAreas(Areas(areas[order], drawn[order]), Objects(whole, ids), outside)
