@@ -45,10 +45,10 @@ def clipped(boxes: Boxes, window: Window) -> Boxes:
 
 def centred(boxes: Boxes, window: Window, counted: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """Return which boxes have their centre on a pixel of the window, and on one that is ``counted`` (y, x)."""
-    cols, rows = np.floor(centres(boxes)).astype(np.int64).T - np.array([[window.col], [window.row]])
+    cols, rows = np.floor(centres(boxes)).T - np.array([[window.col], [window.row]])
     hit: NDArray[np.bool_] = np.logical_and.reduce([cols >= 0, rows >= 0, cols < window.width, rows < window.height])
     if counted is not None:
-        hit[hit] = counted[rows[hit], cols[hit]]
+        hit[hit] = counted[rows[hit].astype(np.intp), cols[hit].astype(np.intp)]
     return hit
 
 

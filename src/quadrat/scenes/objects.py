@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from quadrat.scenes.vector import Geometries
 from quadrat.windows import Window
 
+DIGITS = 3
+"""Of boxes, in px: what is less is lost between CRSs and formats, and would leave slivers in other windows."""
+
 
 @dataclass(frozen=True, eq=False)
 class Objects:
@@ -48,11 +51,13 @@ class Envelopes:
 
     @classmethod
     def around(cls, objects: Objects, grid: Window) -> "Envelopes":
-        """Return the boxes of objects that meet the grid."""
-        whole = shapely.bounds(objects.geometry).reshape(-1, 4)
+        """Return the boxes of objects, of those that meet the grid."""
+        whole = np.round(shapely.bounds(objects.geometry).reshape(-1, 4), DIGITS)
         within = np.clip(whole, 0, [grid.width, grid.height] * 2)
+        there = (within[:, 2:] > within[:, :2]).all(1)
+        whole, within = whole[there], within[there]
         shares = np.prod((within[:, 2:] - within[:, :2]) / (whole[:, 2:] - whole[:, :2]), axis=1)
-        return cls(within, shares, objects.class_ids)
+        return cls(within, shares, objects.class_ids[there])
 
     def meeting(self, window: Window) -> "Envelopes":
         """Return those that share some area with the window."""
