@@ -430,6 +430,8 @@ def test_only_what_is_centred_in_the_aoi_counts(world: World, tmp_path: Path) ->
     with inside.scene.open(("a",), TASK) as opened:
         census = TASK.census(opened.needed_labels(), opened.area, opened.counted(opened.area, np.ones((60, 100), bool)))
     np.testing.assert_array_equal(census, [3, 2])
+    world.predict()  # outside the AOI too
+    assert inside.score()[0].overall() == counts.overall()
 
 
 def test_what_lies_on_nodata_counts_nowhere(world: World, tmp_path: Path) -> None:
