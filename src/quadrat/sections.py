@@ -1,5 +1,6 @@
 """All sections of ``params.yaml`` and of the catalog by name, for Python files that compose them."""
 
+from quadrat.boxes import Suppression
 from quadrat.catalog import Catalog, SceneEntry
 from quadrat.inference import Predict
 from quadrat.models import Forest, Network, Train
@@ -14,7 +15,8 @@ from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip, Random, Sliding
 from quadrat.stages.eval import Eval
-from quadrat.tasks import Class, SemanticSegmentation
+from quadrat.tasks import Class, ObjectDetection, SemanticSegmentation
+from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch
 from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss
 
 __all__ = [
@@ -24,10 +26,14 @@ __all__ = [
     "Catalog",
     "Chip",
     "Class",
+    "DetectionLayers",
+    "DetectionLoss",
+    "DetectionMatch",
     "Eval",
     "Forest",
     "Image",
     "Network",
+    "ObjectDetection",
     "Params",
     "Pictures",
     "Predict",
@@ -39,6 +45,7 @@ __all__ = [
     "SemanticSegmentation",
     "Sliding",
     "Source",
+    "Suppression",
     "Train",
     "VectorLabels",
     "Width",
