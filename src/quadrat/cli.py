@@ -156,25 +156,22 @@ def _run(stage: Callable[..., None], params: Path, workers: int | None = None, *
 def _told() -> Iterator[None]:
     """Tell an error in words and exit with 1; with QUADRAT_TRACEBACK set, show where it came from."""
     from quadrat.errors import QuadratError
-    from quadrat.progress import console
+    from quadrat.progress import tell
 
     try:
         yield
     except QuadratError as error:
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        tell(error)
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that may not be written: not this program's fault
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        console.print("[bold red]OSError[/]: ", end="")
-        console.print(
-            f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
-            "QUADRAT_TRACEBACK=1 shows where it came from",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        tell(
+            OSError(
+                f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
+                "QUADRAT_TRACEBACK=1 shows where it came from"
+            )
         )
         sys.exit(1)
