@@ -44,7 +44,7 @@ CHEAP = {
     "dvc metrics diff",
     "dvc exp show --only-changed",
 }
-OWN = ["dvc add data/raw/town", "dvc repro analyze"]
+OWN = ["dvc add data/raw/town", "quadrat check", "dvc repro analyze"]
 """The commands of the README's example of your own data that are run with its catalog and parameters."""
 
 

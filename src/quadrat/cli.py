@@ -76,6 +76,15 @@ def bundle(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @app.command()
+def check(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
+    """Tell in seconds all that the stages would stop at, and list the scenes; exits with 1 where there is a fault."""
+    from quadrat.checks import check as look
+
+    if _run(look, params, workers=workers):
+        raise typer.Exit(1)
+
+
+@app.command()
 def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.")]) -> None:
     """Fetch sample data into data/raw."""
     from quadrat.samples import fetch, keep
@@ -140,7 +149,7 @@ def main() -> None:
     app()
 
 
-def _run(stage: Callable[..., None], params: Path, workers: int | None = None, **options: Any) -> None:
+def _run(stage: Callable[..., Any], params: Path, workers: int | None = None, **options: Any) -> Any:
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and where it runs."""
     from quadrat.executor import Threads, cores
     from quadrat.params import read_params
@@ -149,7 +158,7 @@ def _run(stage: Callable[..., None], params: Path, workers: int | None = None, *
     with _told():
         sections = dict(read_params(params))
         here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
-        stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+        return stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
 
 
 @contextmanager

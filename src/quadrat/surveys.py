@@ -10,14 +10,16 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from quadrat.errors import QuadratError
+from quadrat.errors import AOIError, LabelError, QuadratError
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.bands import Band
+from quadrat.scenes.files import header, opened
 from quadrat.scenes.glimpse import Glimpse, glimpse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels, Ranked
 from quadrat.scenes.raster import Raster
 from quadrat.scenes.scene import Scene
+from quadrat.scenes.vector import check_file
 from quadrat.tasks import Task
 from quadrat.windows import Window
 
@@ -79,15 +81,17 @@ class Look:
         except QuadratError as fault:
             before, whole = len(self.faults), fault
         for band in dict.fromkeys([self.scene.image.grid, *bands]):
-            self.tried(partial(self._open_alone, [band]))
+            for channel in self.tried(partial(self.scene.image.channels, [band])) or ():
+                for path in channel.files:
+                    self.tried(partial(_read_header, path))
+                self.tried(partial(self._open_alone, band))
         if len(self.faults) == before:  # each is well by itself
             whole.scene = self.scene.id
             self.faults.append(whole)
         return None
 
-    def _open_alone(self, bands: Sequence[str]) -> None:
-        """Open the image, and close it."""
-        with self.scene.image.open(bands):
+    def _open_alone(self, band: str) -> None:
+        with self.scene.image.open([band]):
             pass
 
 
@@ -98,6 +102,7 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
         raster = look.image(bands)
         placed = raster or look.image([scene.image.grid])  # labels and AOI have a place all the same
         if placed is None:
+            _missing(look)
             return Finding(scene, None, tuple(look.faults))
         aoi = look.tried(lambda: _aoi(look, placed.grid))
         known = aoi is not None or not scene.aoi
@@ -114,6 +119,13 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
             files=look.tried(lambda: tuple(scene.files())) or (),
         )
         return Finding(scene, found, tuple(look.faults))
+
+
+def _missing(look: Look) -> None:
+    """Note which files of labels and AOI aren't there, where no grid is known to read them on."""
+    paths = {**dict.fromkeys((one.path for one in look.scene.labels), LabelError)}
+    for path, error in {**paths, **dict.fromkeys(look.scene.aoi, AOIError)}.items():
+        look.tried(partial(check_file, path, error, look.scene.id))
 
 
 def _aoi(look: Look, grid: Grid) -> AOI | None:
@@ -138,6 +150,11 @@ def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -
         look.tried(lambda: task.census(labels, first, np.zeros(first.shape, np.bool_)))
     whole = len(look.faults) == before
     return seen if whole and seen is not None else Glimpse.nothing(len(task.classes), hidden=True)
+
+
+def _read_header(path: str) -> None:
+    with opened(path) as dataset:
+        header(dataset, path)
 
 
 def _ground(grid: Grid, aoi: AOI | None) -> BaseGeometry:
