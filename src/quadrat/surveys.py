@@ -131,8 +131,8 @@ def _missing(look: Look) -> None:
 def _aoi(look: Look, grid: Grid) -> AOI | None:
     """Return the AOI of all files together; each is looked at by itself first."""
     for path in look.scene.aoi if len(look.scene.aoi) > 1 else ():
-        look.tried(partial(open_aoi, (path,), grid, look.scene.id))
-    return open_aoi(look.scene.aoi, grid, look.scene.id)
+        look.tried(partial(open_aoi, (path,), grid, look.scene.id, look.scene.split))
+    return open_aoi(look.scene.aoi, grid, look.scene.id, look.scene.split)
 
 
 def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -> Glimpse:
