@@ -1,10 +1,12 @@
 """The documentation says what is: commands, examples, figures, links and reference pages.
 
-A fenced block is ``bash``, ``yaml`` or ``text``. Each command of ``bash`` is run in a fresh copy of the project if it
-is in CHEAP or OWN; of any other, program, options, targets and keys must exist. ``yaml`` begins with a comment that
-names its file, and is valid there. ``text`` has a test of its own.
+A fenced block is ``bash``, ``yaml``, ``python`` or ``text``. Each command of ``bash`` is run in a fresh copy of the
+project if it is in CHEAP or OWN; of any other, program, options, targets and keys must exist. ``yaml`` begins with a
+comment that names its file, and is valid there. ``python`` imports what there is. ``text`` has a test of its own.
 """
 
+import ast
+import importlib
 import importlib.util
 import json
 import os
@@ -28,14 +30,15 @@ from ruamel.yaml import YAML
 from quadrat.catalog import Catalog
 from quadrat.cli import app
 from quadrat.errors import CatalogError
-from quadrat.params import check_params
+from quadrat.params import Params, check_params
 from quadrat.paths import CHECKPOINTS
 from quadrat.yaml import check
 from tests.ground import pixel_box, smooth, write_areas, write_raster
 from tests.project import clone
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
+OTHERS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
+PAGES = ["README.md", "CHANGELOG.md", *(str(file.relative_to(ROOT)) for file in OTHERS)]
 CHEAP = {
     "quadrat --help",
     "dvc dag",
@@ -62,7 +65,7 @@ def blocks(language: str, page: str | None = None) -> Iterator[Block]:
             if line.startswith("```") and fence is None:
                 fence, lines = line[3:], []
             elif line == "```":
-                assert fence in {"bash", "yaml", "text"}, f"{name}: nothing checks a block '{fence}'"
+                assert fence in {"bash", "yaml", "python", "text"}, f"{name}: nothing checks a block '{fence}'"
                 if fence == language:
                     yield Block(name, fence, heading, "\n".join(lines))
                 fence = None
@@ -150,6 +153,12 @@ def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
         case "dvc":
             arguments = parse_args(words)
             _check_dvc(arguments)
+        case "cp":
+            assert (copy / words[0]).is_file()
+            assert words[1:] == ["."]
+        case "git":
+            assert words[0] == "checkout"
+            assert all((copy / name).exists() for name in words[1:])
         case _:
             assert command == ". .venv/bin/activate", "say in this test how this command is checked"
             assert ".venv" in (ROOT / "scripts/setup").read_text(encoding="utf-8")
@@ -186,6 +195,15 @@ def test_yaml_examples_are_valid(block: Block) -> None:
         for key, value in content.items():
             adapter: TypeAdapter[Any] = TypeAdapter(Catalog.model_fields[key].annotation)
             adapter.validate_json(json.dumps(value))
+
+
+@pytest.mark.parametrize("block", [*blocks("python")], ids=lambda block: block.page)
+def test_python_examples_import_what_there_is(block: Block) -> None:
+    imports = [node for node in ast.walk(ast.parse(block.content)) if isinstance(node, ast.ImportFrom)]
+    assert imports
+    for node in imports:
+        module = importlib.import_module(str(node.module))
+        assert all(hasattr(module, name.name) for name in node.names)
 
 
 @pytest.mark.slow

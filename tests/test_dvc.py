@@ -22,6 +22,7 @@ RUNS = {"executor", "batch", "checkpoints"}
 """What a stage takes that changes no result."""
 
 KINDS = {
+    "quadrat.tasks.object_detection": "src/quadrat/tasks/${task.kind}.py",
     "quadrat.tasks.semantic_segmentation": "src/quadrat/tasks/${task.kind}.py",
     "quadrat.models.network": "src/quadrat/models/${model.kind}.py",
     "quadrat.models.forest": "src/quadrat/models/forest.py",  # the baseline's kind, whatever the model's

@@ -158,9 +158,10 @@ def _mixed_crs(surveys: Sequence[Survey]) -> Iterator[str]:
 
 
 def _mixed_gsd(surveys: Sequence[Survey]) -> Iterator[str]:
-    if not surveys:
+    placed = [one for one in surveys if one.grid.crs is not None]  # of a photo, nobody knows
+    if not placed:
         return
-    finest, coarsest = (f(surveys, key=lambda s: s.grid.gsd) for f in (min, max))
+    finest, coarsest = (f(placed, key=lambda s: s.grid.gsd) for f in (min, max))
     if coarsest.grid.gsd > GSD_TOLERANCE * finest.grid.gsd:
         yield (
             f"pixels differ in size: {finest.grid.gsd:.3g} m in {finest.scene.id}, "

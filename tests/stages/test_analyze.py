@@ -214,7 +214,7 @@ def test_nodata_everywhere(tmp_path: Path) -> None:
         run(catalog, tmp_path / "out")
 
 
-def with_second_image(tmp_path: Path, crs: str, transform: Any = NORTH_UP, **about: Any) -> Path:
+def with_second_image(tmp_path: Path, crs: str | None, transform: Any = NORTH_UP, **about: Any) -> Path:
     catalog = write_world(tmp_path)
     write_raster(tmp_path / "other.tif", np.full((3, 30, 30), 900, np.uint16), transform, crs, nodata=0)
     content = json.loads(catalog.read_text())
@@ -235,6 +235,12 @@ def test_pixels_of_different_sizes_are_a_warning(tmp_path: Path) -> None:
 
     out = run(with_second_image(tmp_path, "EPSG:32633", NORTH_UP @ Affine.scale(2)), tmp_path / "out")
     assert "pixels differ in size" in (out / "warnings.txt").read_text()
+
+
+def test_the_pixels_of_a_photo_have_no_size_to_differ_by(tmp_path: Path) -> None:
+    out = run(with_second_image(tmp_path, None), tmp_path / "out")
+    assert "2 CRSs (EPSG:32633: w, m, e, all; no CRS: far)" in (out / "warnings.txt").read_text()
+    assert "differ in size" not in (out / "warnings.txt").read_text()
 
 
 def test_a_unit_that_differs_between_scenes(tmp_path: Path) -> None:
