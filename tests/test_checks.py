@@ -12,6 +12,7 @@ import pytest
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.crs import CRS
 from rasterio.features import rasterize
 from ruamel.yaml import YAML
 from shapely.geometry import box
@@ -24,9 +25,11 @@ from quadrat.preflight import faults, merged
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.labels import open_labels
+from quadrat.scenes.labels import Labels, open_labels
+from quadrat.scenes.objects import Objects
 from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
-from quadrat.scenes.vector_labels import VectorLabels
+from quadrat.scenes.vector import Areas
+from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from quadrat.stages.eval import Eval
 from quadrat.surveys import survey
 from quadrat.tasks import Task
@@ -36,6 +39,7 @@ from tests.ground import (
     KINDS,
     NORTH_UP,
     UTM,
+    detection,
     legend,
     pixel_box,
     segmentation,
@@ -243,43 +247,44 @@ def test_faults_that_differ_in_scene_and_file_alone() -> None:
 
 @given(st.data())
 def test_features_are_counted_as_one_by_one(data: st.DataObject) -> None:
-    """By GEOS one by one: a feature counts when it shares area with the image, and touches the AOI."""
+    """By GEOS one by one: on the image, by those that touch the AOI; within reach of it, a class may be there."""
     numbers = st.integers(-4, 20)
     boxes = st.lists(st.tuples(numbers, numbers, st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12)
     areas = [box(x, y, x + w, y + h) for x, y, w, h in data.draw(boxes)]
-    aoi = [box(x, y, x + w, y + h).intersection(box(0, 0, 16, 16)) for x, y, w, h in data.draw(boxes)]
+    image = box(0, 0, 16, 16)
+    aoi = [box(x, y, x + w, y + h).intersection(image) for x, y, w, h in data.draw(boxes)]
     aoi = [one for one in aoi if one.area > 0] or [box(0, 0, 1, 1)]
-    ids = np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(areas), max_size=len(areas))), np.uint8)
-    from quadrat.scenes.labels import Labels
-    from quadrat.scenes.objects import Objects
-    from quadrat.scenes.vector import Areas
-    from quadrat.scenes.vector_labels import LabelledAreas
-
+    ids = np.array(data.draw(st.lists(st.sampled_from([0, 1, 2, 255]), min_size=len(areas), max_size=len(areas))))
+    ids, reach = ids.astype(np.uint8), data.draw(st.sampled_from([0, 3, np.inf]))
     geometry = np.array(areas, object)
     part = LabelledAreas(Areas(geometry, ids), Objects(geometry, ids), 255)
     whole = AOI(np.array(aoi, object), Window(0, 0, 16, 16))
-    seen = glimpse(Labels((part,), "s"), whole, whole.bounds, 3)
-    meeting = [a.intersection(box(0, 0, 16, 16)).area > 0 and any(a.intersects(one) for one in aoi) for a in areas]
-    np.testing.assert_array_equal(seen.features, np.bincount(ids[meeting], minlength=3))
-    np.testing.assert_array_equal(seen.absent, seen.features == 0)
+    seen = glimpse(Labels((part,), grid((16, 16)), "s"), whole, whole.bounds, 3, reach)
+    on_image = [a.intersection(image).area > 0 for a in areas]
+    meeting = [on and any(a.intersects(one) for one in aoi) for on, a in zip(on_image, areas, strict=True)]
+    near = [on and any(a.distance(one) <= reach for one in aoi) for on, a in zip(on_image, areas, strict=True)]
+    np.testing.assert_array_equal(seen.features, np.bincount(ids[meeting], minlength=3)[:3])
+    np.testing.assert_array_equal(seen.absent, np.bincount(ids[near], minlength=3)[:3] == 0)
+
+
+def grid(shape: tuple[int, int]) -> Grid:
+    return Grid(CRS.from_string(UTM), NORTH_UP, shape)
 
 
 def raster_labels(tmp_path: Path, ids: np.ndarray, **options: Any) -> tuple[RasterLabels, Grid]:
     path = write_raster(tmp_path / "ids.tif", ids[None], nodata=9)
-    from rasterio.crs import CRS
-
     source = RasterLabels.model_validate({"kind": "raster", "path": str(path), "values": "ids", **options})
-    return source, Grid(CRS.from_string(UTM), NORTH_UP, ids.shape)
+    return source, grid(ids.shape)
 
 
 def test_a_small_raster_is_read_whole_within_the_aoi(tmp_path: Path) -> None:
     ids = np.random.default_rng(0).choice([0, 1, 9], (60, 70)).astype(np.uint8)
-    source, grid = raster_labels(tmp_path, ids)
+    source, place = raster_labels(tmp_path, ids)
     area = box(10, 5, 40, 50).difference(box(20, 20, 30, 30))
     aoi = AOI(np.array([area], object), Window(5, 10, 45, 30))
-    with open_labels([source], grid, legend(a=["0"], b=["1"], c=["2"]), "s") as labels:
+    with open_labels([source], place, legend(a=["0"], b=["1"], c=["2"]), "s") as labels:
         assert labels is not None
-        seen = glimpse(labels, aoi, aoi.bounds, 3)
+        seen = glimpse(labels, aoi, aoi.bounds, 3, 0)
     inside = rasterize([area], ids.shape) > 0
     np.testing.assert_array_equal(seen.pixels, np.bincount(ids[inside], minlength=3)[:3])
     np.testing.assert_array_equal(seen.absent, [False, False, True])
@@ -289,7 +294,7 @@ def test_a_small_raster_is_read_whole_within_the_aoi(tmp_path: Path) -> None:
 def test_of_a_large_raster_parts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: Any) -> None:
     ids = np.zeros(shape, np.uint8)
     ids[-1, -1] = 1  # the last px of the last part
-    source, grid = raster_labels(tmp_path, ids)
+    source, place = raster_labels(tmp_path, ids)
     read: list[Window] = []
     whole = LabelledPixels.class_ids
 
@@ -298,12 +303,12 @@ def test_of_a_large_raster_parts_are_read(tmp_path: Path, monkeypatch: pytest.Mo
         return whole(self, window, all_touched=all_touched)
 
     monkeypatch.setattr(LabelledPixels, "class_ids", spy)
-    with open_labels([source], grid, legend(a=["0"], b=["1"], c=["2"]), "s") as labels:
+    with open_labels([source], place, legend(a=["0"], b=["1"], c=["2"]), "s") as labels:
         assert labels is not None
-        seen = glimpse(labels, None, grid.area, 3)
+        seen = glimpse(labels, None, place.area, 3, 0)
     taken = sum(window.height * window.width for window in read)
     assert taken <= (PART * PARTS) ** 2 < ids.size
-    assert all(window.intersection(grid.area) == window for window in read)
+    assert all(window.intersection(place.area) == window for window in read)
     assert seen.pixels.tolist() == [taken - 1, 1, 0]
     assert not seen.absent.any()  # a class may hide in what wasn't read
 
@@ -319,6 +324,24 @@ def test_values_of_a_raster_that_no_class_claims(tmp_path: Path, capsys: pytest.
     assert count == 1
     assert "no class claims\n  scene: w\n" in out
     assert "got: 7 (13200 px)" in out
+
+
+def test_what_a_task_cannot_do_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And a class that only lies beside the AOI: its box may reach into it, its pixels don't."""
+    catalog = write_world(tmp_path)
+    write_raster(tmp_path / "ids.tif", np.ones((1, 120, 200), np.uint8))
+    labels = {"kind": "raster", "path": str(tmp_path / "ids.tif"), "values": "ids"}
+    edit(catalog, lambda content: content["labels"].update(r=labels))
+    edit(catalog, lambda content: content["scenes"][1].update(labels=["l", "r"]))
+    count, out = told(capsys, catalog, task=detection(*KINDS, "1"))
+    assert count == 2
+    assert "no training label has this class\n  expected: 1\n" in out
+    assert "labels of pixels have no objects\n  scene: m\n" in out
+    corner = [pixel_box(0, 0, 9, 9), pixel_box(150, 0, 180, 9)]
+    write_areas(tmp_path / "labels.gpkg", corner, {"kind": ["wood", "lake"]})
+    edit(catalog, lambda content: content["scenes"][1].update(labels=["l"]))
+    assert told(capsys, catalog, task=detection("wood", "lake"))[0] == 0
+    assert "expected: lake" in told(capsys, catalog, task=segmentation("wood", "lake"))[1]
 
 
 def test_a_scene_without_fault_is_surveyed_as_it_is_opened(tmp_path: Path) -> None:
@@ -367,12 +390,10 @@ def test_labels_of_vector_files_that_miss_one_scene_of_several(tmp_path: Path) -
     """An error of one scene is not taken for that of another: the places differ."""
     write_areas(tmp_path / "far.gpkg", [pixel_box(900, 0, 950, 9)], {"kind": ["lake"]})
     source = VectorLabels(kind="vector", path=str(tmp_path / "far.gpkg"), field="kind")
-    from rasterio.crs import CRS
-
     errors = []
     for left in (0, 300):
-        grid = Grid(CRS.from_string(UTM), NORTH_UP @ Affine.translation(left, 0), (9, 9))
-        with pytest.raises(LabelError) as raised, source.open(grid, segmentation(*KINDS), f"s{left}"):
+        place = Grid(CRS.from_string(UTM), NORTH_UP @ Affine.translation(left, 0), (9, 9))
+        with pytest.raises(LabelError) as raised, source.open(place, segmentation(*KINDS), f"s{left}"):
             pass
         errors.append(raised.value)
     assert len(merged(errors)) == 2

@@ -142,9 +142,9 @@ def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -
         return Glimpse.nothing(len(task.classes), hidden=False)
     sources: list[AbstractContextManager[Ranked]] = [one.open(grid, task, scene.id) for one in scene.labels]
     opened = [look.tried(partial(look.files.enter_context, source)) for source in sources]
-    labels = Labels(tuple(part for part in opened if part is not None), scene.id)
+    labels = Labels(tuple(part for part in opened if part is not None), grid, scene.id)
     if labels.ranked:
-        seen = look.tried(lambda: glimpse(labels, aoi, area, len(task.classes)))
+        seen = look.tried(lambda: glimpse(labels, aoi, area, len(task.classes), task.reach))
         first = Window(area.row, area.col, 1, area.width)
         # what the task can't do with such labels, it can't do with none of their pixels
         look.tried(lambda: task.census(labels, first, np.zeros(first.shape, np.bool_)))

@@ -8,8 +8,9 @@ import shapely
 from numpy.typing import NDArray
 
 from quadrat.scenes.aoi import AOI
-from quadrat.scenes.labels import Labels
+from quadrat.scenes.labels import Labels, Ranked
 from quadrat.scenes.legend import UNLABELLED
+from quadrat.scenes.objects import Objects
 from quadrat.windows import Window, strips
 
 PART = 256
@@ -47,34 +48,46 @@ class Glimpse:
         return Glimpse(self.features + other.features, self.pixels + other.pixels, self.hidden | other.hidden)
 
 
-def glimpse(labels: Labels, aoi: AOI | None, area: Window, classes: int) -> Glimpse:
+def glimpse(labels: Labels, aoi: AOI | None, area: Window, classes: int, reach: float) -> Glimpse:
     """Look at the labels within ``area``, which holds all of the ``aoi``.
 
-    Raises LabelError for values of a raster that no class claims, where they are met.
+    Features up to ``reach`` px from the AOI may label what counts there. Raises LabelError for values of a raster that
+    no class claims, where they are met.
     """
     seen = Glimpse.nothing(classes, hidden=False)
     for part in labels.ranked:
-        objects = part.objects(area)
-        pixels = np.zeros(UNLABELLED + 1, np.int64)
-        hidden = np.zeros(classes, np.bool_)
-        if objects is None:
-            windows = list(_parts(area))
-            hidden[:] = sum(window.height * window.width for window in windows) < area.height * area.width
-            for window in windows:
-                ids = part.class_ids(window, all_touched=False)
-                pixels += np.bincount(ids[slice(None) if aoi is None else aoi.mask(window)].ravel(), minlength=256)
-            ids = np.empty(0, np.uint8)
-        else:
-            ids = objects.class_ids if aoi is None else objects.class_ids[_meeting(objects.geometry, aoi)]
+        objects = part.objects(labels.grid.area)
+        one = _pixels(part, aoi, area, classes, reach) if objects is None else _features(objects, aoi, classes, reach)
         if part.outside != UNLABELLED:
-            hidden[part.outside] = True
-        seen += Glimpse(np.bincount(ids, minlength=classes)[:classes], pixels[:classes], hidden)
+            one.hidden[part.outside] = True
+        seen += one
     return seen
 
 
-def _meeting(geometry: NDArray[np.object_], aoi: AOI) -> NDArray[np.intp]:
-    """Return the numbers of the geometries that touch the area of interest at least."""
-    return np.unique(shapely.STRtree(aoi.geometry).query(geometry, predicate="intersects")[0])
+def _features(objects: Objects, aoi: AOI | None, classes: int, reach: float) -> Glimpse:
+    geometry, ids = objects.geometry, objects.class_ids
+    if aoi is None:
+        meeting = near = np.arange(len(ids))
+    else:
+        tree = shapely.STRtree(aoi.geometry)
+        meeting = np.unique(tree.query(geometry, predicate="intersects")[0])
+        near = meeting
+        if reach:
+            within = tree.query(geometry, predicate="dwithin", distance=reach)[0] if np.isfinite(reach) else None
+            near = np.arange(len(ids)) if within is None else np.unique(within)
+    here, there = (np.bincount(ids[some], minlength=classes)[:classes] for some in (meeting, near))
+    return Glimpse(here, np.zeros(classes, np.int64), (here == 0) & (there > 0))
+
+
+def _pixels(part: Ranked, aoi: AOI | None, area: Window, classes: int, reach: float) -> Glimpse:
+    windows = list(_parts(area))
+    pixels = np.zeros(UNLABELLED + 1, np.int64)
+    for window in windows:
+        ids = part.class_ids(window, all_touched=False)
+        pixels += np.bincount(ids[slice(None) if aoi is None else aoi.mask(window)].ravel(), minlength=UNLABELLED + 1)
+    partly = sum(window.height * window.width for window in windows) < area.height * area.width
+    unseen = partly or (reach > 0 and aoi is not None)
+    return Glimpse(np.zeros(classes, np.int64), pixels[:classes], np.full(classes, unseen))
 
 
 def _parts(area: Window) -> Iterator[Window]:
