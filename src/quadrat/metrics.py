@@ -107,7 +107,7 @@ class Confusion:
         return {"accuracy": known(self.accuracy), "macro_f1": macro(self.f1), self.counted: int(self.matrix.sum())}
 
     def overall(self) -> Metrics:
-        """Return ``summary``, macro precision, recall and IoU, and the share of what is labelled without a prediction."""
+        """Return ``summary``, macro precision, recall and IoU, and the share of labels without a prediction."""
         missing, found = self.unpredicted.sum(), self.matrix.sum()
         return {
             **self.summary(),

@@ -116,6 +116,11 @@ class Model(Section, ABC):
 
     kind: str
 
+    @classmethod
+    def serves(cls, task: Task) -> bool:
+        """Return whether it learns such a task."""
+        return task.unit in cls.units
+
     @property
     @abstractmethod
     def context(self) -> int:

@@ -1,6 +1,6 @@
 """The tasks with their sections, and the one place that lists them."""
 
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import Field
 
@@ -9,7 +9,10 @@ from quadrat.tasks.semantic_segmentation import SegmentationLayers, Segmentation
 from quadrat.tasks.task import Class, ScoredTask, Unit
 from quadrat.tasks.task import Task as TaskContract
 
-Task = Annotated[ChipClassification | SemanticSegmentation, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    Task: TypeAlias = TaskContract  # whoever is handed a task knows no more of it
+else:
+    Task = Annotated[ChipClassification | SemanticSegmentation, Field(discriminator="kind")]
 Loss = Annotated[ClassificationLoss | SegmentationLoss, Field(discriminator="kind")]
 Layers = Annotated[CellLayers | SegmentationLayers, Field(discriminator="kind")]
 Match: TypeAlias = None
