@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from quadrat.scenes.image import Image, Source
 from quadrat.scenes.raster import Raster
-from quadrat.tasks import SemanticSegmentation
+from quadrat.tasks import ChipClassification, SemanticSegmentation
 
 UTM = "EPSG:32633"
 NORTH_UP = Affine(10.0, 0.0, 330_000.0, 0.0, -10.0, 5_822_040.0)
@@ -84,6 +84,14 @@ def segmentation(*names: str, **options: Any) -> SemanticSegmentation:
     classes = [{"name": n, "color": c, "from": [n]} for n, c in zip(names, colors, strict=True)]
     content = {"kind": "semantic_segmentation", "classes": classes, "all_touched": False, **options}
     return SemanticSegmentation.model_validate(content, strict=False)
+
+
+def cells(*names: str, **options: Any) -> ChipClassification:
+    """Return a task of cells of 16 px, of classes that are called as the labels' field calls them."""
+    rule = {"share_of": "cell", "least_share": 0.5, "choose": "largest"}
+    own = {"kind": "chip_classification", "cell_size": 16, "rule": rule, "multi_label": False}
+    content = segmentation(*names).model_dump(by_alias=True, exclude={"kind", "all_touched"})
+    return ChipClassification.model_validate({**content, **own, **options}, strict=False)
 
 
 def legend(**aliases: Sequence[str]) -> SemanticSegmentation:

@@ -20,7 +20,8 @@ from quadrat.progress import track
 from quadrat.scenes.bands import Band
 from quadrat.scenes.scene import OpenScene
 from quadrat.section import Section
-from quadrat.tasks import Layers, Task
+from quadrat.tasks import Layers
+from quadrat.tasks.task import Task
 from quadrat.windows import Window, cover
 
 

@@ -2,7 +2,7 @@
 
 from quadrat.catalog import Catalog, SceneEntry
 from quadrat.inference import Predict
-from quadrat.models import Forest, Network, Train
+from quadrat.models import Classifier, Forest, Network, Train
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
@@ -14,7 +14,9 @@ from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip, Random, Sliding
 from quadrat.stages.eval import Eval
-from quadrat.tasks import Class, SemanticSegmentation
+from quadrat.tasks import ChipClassification, Class, SemanticSegmentation
+from quadrat.tasks.cell_rule import Rule
+from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
 from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss
 
 __all__ = [
@@ -22,8 +24,12 @@ __all__ = [
     "Augment",
     "Bundle",
     "Catalog",
+    "CellLayers",
     "Chip",
+    "ChipClassification",
     "Class",
+    "ClassificationLoss",
+    "Classifier",
     "Eval",
     "Forest",
     "Image",
@@ -33,6 +39,7 @@ __all__ = [
     "Predict",
     "Random",
     "RasterLabels",
+    "Rule",
     "SceneEntry",
     "SegmentationLayers",
     "SegmentationLoss",

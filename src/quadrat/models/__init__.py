@@ -9,7 +9,7 @@ from quadrat.models.forest import Forest
 from quadrat.models.model import Fitted, Inputs, Outputs, Predictor, Recipe, Train
 from quadrat.models.model import Model as ModelContract
 from quadrat.models.network import Network
-from quadrat.tasks import Task
+from quadrat.tasks.task import Task
 
 Model = Annotated[Classifier | Forest | Network, Field(discriminator="kind")]
 """What learns."""

@@ -20,7 +20,7 @@ from quadrat.errors import ChipError
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.progress import Meter
 from quadrat.scenes.bands import is_valid
-from quadrat.tasks import ScoredTask, Task, Unit
+from quadrat.tasks.task import ScoredTask, Task, Unit
 from quadrat.windows import Window
 
 READ = 1 << 18

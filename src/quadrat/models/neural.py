@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
-from quadrat.tasks import Task
+from quadrat.tasks.task import Task
 
 if TYPE_CHECKING:
     from quadrat.models.learnable import Learnable

@@ -26,8 +26,8 @@ from quadrat.predictions import Prediction
 from quadrat.progress import console, track
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.section import Section
-from quadrat.tasks import Match, Task
-from quadrat.tasks.task import Labels, Outlines
+from quadrat.tasks import Match
+from quadrat.tasks.task import Labels, Outlines, Task
 from quadrat.windows import Window, strips
 
 SCORED = ("validation", "test")

@@ -1,6 +1,6 @@
 """The tasks with their sections, and the one place that lists them."""
 
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
@@ -9,12 +9,9 @@ from quadrat.tasks.semantic_segmentation import SegmentationLayers, Segmentation
 from quadrat.tasks.task import Class, ScoredTask, Unit
 from quadrat.tasks.task import Task as TaskContract
 
-if TYPE_CHECKING:
-    Task: TypeAlias = TaskContract  # whoever is handed a task knows no more of it
-else:
-    Task = Annotated[ChipClassification | SemanticSegmentation, Field(discriminator="kind")]
-Loss = Annotated[ClassificationLoss | SegmentationLoss, Field(discriminator="kind")]
-Layers = Annotated[CellLayers | SegmentationLayers, Field(discriminator="kind")]
+Task = Annotated[SemanticSegmentation | ChipClassification, Field(discriminator="kind")]
+Loss = Annotated[SegmentationLoss | ClassificationLoss, Field(discriminator="kind")]
+Layers = Annotated[SegmentationLayers | CellLayers, Field(discriminator="kind")]
 Match: TypeAlias = None
 """The section ``eval.match``."""
 

@@ -105,13 +105,12 @@ class Rule(Section):
         """Return the px² of each cell of which the objects say nothing: of no class, or dropped."""
         dropped = (objects.class_ids == IGNORE)[pieces.owner]
         known = pieces.some(~dropped)
-        labelled = known.covered(np.zeros(len(known.cell), np.intp), 1)[:, 0]
-        said = pieces.covered(np.zeros(len(pieces.cell), np.intp), 1)[:, 0]
-        whole: NDArray[np.float64] = sizes(pieces.cells).astype(np.float64) if outside == IGNORE else said
-        return whole - labelled
+        labelled, said = (some.covered(np.zeros(len(some.cell), np.intp), 1)[:, 0] for some in (known, pieces))
+        return (sizes(pieces.cells).astype(np.float64) if outside == IGNORE else said) - labelled
 
     def _least(self, cells: Cells) -> NDArray[np.float64]:
-        return self._share * sizes(cells)
+        least: NDArray[np.float64] = self._share * sizes(cells).astype(np.float64)
+        return least
 
     @property
     def _share(self) -> float:
