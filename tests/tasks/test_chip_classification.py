@@ -19,17 +19,19 @@ from sklearn.metrics import confusion_matrix
 
 from quadrat.cells import as_cells, boxes
 from quadrat.errors import PredictionError
+from quadrat.inference import Predict, predict_scene
 from quadrat.layers import writer_for
 from quadrat.metrics import Confusion
 from quadrat.multilabel import Presence
 from quadrat.predictions import Prediction
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels
+from quadrat.scenes.scene import Scene
 from quadrat.tasks import ChipClassification
 from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
 from quadrat.tasks.task import Features
 from quadrat.windows import Window, cover, strips, whole
-from tests.ground import NORTH_UP, UTM, cells
+from tests.ground import NORTH_UP, UTM, cells, image, write_raster
 from tests.tasks.labelling import NONE, Areas
 
 FORMATS = ("parquet", "gpkg", "fgb", "geojson")
@@ -226,6 +228,29 @@ def test_edges_and_classes_are_exact_after_they_were_written(
     with Prediction(tmp_path, place, "s") as prediction:
         painted = task.predicted_map(prediction, place.area)
     np.testing.assert_array_equal(painted, task.predicted_map(alone, place.area))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 40), (20, 3), (33, 17)])
+@pytest.mark.parametrize("task", [TASK, SEVERAL], ids=["one", "several"])
+def test_scenes_smaller_than_a_window(tmp_path: Path, shape: tuple[int, int], task: ChipClassification) -> None:
+    pixels = np.full((1, *shape), 7, np.uint8)
+    path = write_raster(tmp_path / "image.tif", pixels)
+    layers = CellLayers(kind="chip_classification", cells="cells.parquet")
+
+    def predictor(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        assert (pixels == 7).all()  # mirrored beyond the edge
+        return {"scores": np.tile(np.array([0.1, 0.7, 0.2], np.float32), (len(pixels), 1))}
+
+    scene = Scene("s", "predict", image(path), (), ())
+    with scene.open(("a",), task) as opened:
+        predict_scene(
+            opened, predictor, task, Predict(window_size=24, stride=16, layers=layers), tmp_path / "out", batch=3
+        )
+        with Prediction(tmp_path / "out", opened.grid, "s") as prediction:
+            assert (task.predicted_map(prediction, opened.area) == 1).all()
+            cells_ = shapely.bounds(prediction.features("cells").geometry)
+    assert len(cells_) == -(-shape[0] // 16) * -(-shape[1] // 16)
+    np.testing.assert_allclose(shapely.area(shapely.box(*cells_.T)).sum(), shape[0] * shape[1])
 
 
 def test_the_fields_are_for_people_and_machines(tmp_path: Path) -> None:

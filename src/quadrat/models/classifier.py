@@ -1,11 +1,14 @@
 """Networks for a whole window: a model of timm with its own pooling and a linear head."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
-from quadrat.models.model import Inputs
-from quadrat.models.neural import Neural
+from quadrat.errors import ModelError
+from quadrat.models.model import Fitted, Inputs, Recipe, Samples
+from quadrat.models.neural import WRONG, Neural, as_float, build
 from quadrat.tasks.task import ScoredTask, Task, Unit
 
 if TYPE_CHECKING:
@@ -25,8 +28,28 @@ class Classifier(Neural):
 
     @property
     def example(self) -> tuple[int, int, int]:
-        """Chips, height and width, px, that the export traces: larger than what strides of 32 px leave nothing of."""
+        """Chips, height and width, px, that the export traces: so large that something is left of them."""
         return 2, 64, 96
+
+    def fit(
+        self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
+    ) -> Fitted:
+        """Learn as every network, once a chip has gone through; raise ModelError where they are too small for it."""
+        import torch
+
+        pixels, _ = training.read(np.arange(1))
+        network = build(self, task, inputs, recipe.seed).eval()
+        try:
+            with torch.inference_mode():
+                network(torch.from_numpy(as_float(pixels)))
+        except WRONG as error:
+            raise ModelError(
+                f"the encoder {self.encoder} can't take such chips",
+                expected="chips that it leaves something of",
+                got=f"{pixels.shape[3]} × {pixels.shape[2]} px: {error}",
+                mend="set a larger chip.chip_size, or another model.encoder",
+            ) from error
+        return super().fit(training, validation, task, inputs, recipe, checkpoint)
 
     def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
         """Return the untrained network: logits (chip, channel) become the task's outputs."""
