@@ -4,13 +4,14 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from quadrat.models.classifier import Classifier
 from quadrat.models.forest import Forest
 from quadrat.models.model import Fitted, Inputs, Outputs, Predictor, Recipe, Train
 from quadrat.models.model import Model as ModelContract
 from quadrat.models.network import Network
-from quadrat.tasks import Unit
+from quadrat.tasks.task import Task
 
-Model = Annotated[Forest | Network, Field(discriminator="kind")]
+Model = Annotated[Classifier | Forest | Network, Field(discriminator="kind")]
 """What learns."""
 Baseline = Forest
 """What it is compared with."""
@@ -18,14 +19,15 @@ Fit = Model
 """Either."""
 
 
-def serving(unit: Unit) -> list[str]:
-    """Return the kinds of model that label ``unit``."""
+def serving(task: Task) -> list[str]:
+    """Return the kinds of model that learn a task."""
     kinds: tuple[type[ModelContract], ...] = get_args(get_args(Fit)[0])
-    return [get_args(kind.model_fields["kind"].annotation)[0] for kind in kinds if unit in kind.units]
+    return [get_args(kind.model_fields["kind"].annotation)[0] for kind in kinds if kind.serves(task)]
 
 
 __all__ = [
     "Baseline",
+    "Classifier",
     "Fit",
     "Fitted",
     "Forest",

@@ -13,7 +13,8 @@ from pydantic import Field
 from quadrat.scenes.bands import Band
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
-from quadrat.tasks import Loss, Task, Unit
+from quadrat.tasks import Loss
+from quadrat.tasks.task import Task, Unit
 
 Pixels = NDArray[Any]
 """Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit."""
@@ -115,6 +116,11 @@ class Model(Section, ABC):
     """What it learns to label: the tasks that it serves."""
 
     kind: str
+
+    @classmethod
+    def serves(cls, task: Task) -> bool:
+        """Return whether it learns such a task."""
+        return task.unit in cls.units
 
     @property
     @abstractmethod
