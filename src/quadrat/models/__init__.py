@@ -4,13 +4,14 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from quadrat.models.detector import Detector
 from quadrat.models.forest import Forest
 from quadrat.models.model import Fitted, Inputs, Outputs, Predictor, Recipe, Train
 from quadrat.models.model import Model as ModelContract
 from quadrat.models.network import Network
 from quadrat.tasks import Unit
 
-Model = Annotated[Forest | Network, Field(discriminator="kind")]
+Model = Annotated[Forest | Network | Detector, Field(discriminator="kind")]
 """What learns."""
 Baseline = Forest
 """What it is compared with."""
@@ -26,6 +27,7 @@ def serving(unit: Unit) -> list[str]:
 
 __all__ = [
     "Baseline",
+    "Detector",
     "Fit",
     "Fitted",
     "Forest",
