@@ -112,3 +112,11 @@ def test_agreement_is_relative_beyond_one() -> None:
         moved = {"scores": expected["scores"] + np.array(change, np.float32)}
         found = agreement(TASK, expected, moved, "onnx")
         assert (found.difference, found.good) == (pytest.approx(difference, rel=1e-3), name == "near")
+
+
+def test_any_output_that_is_no_number_is_a_difference() -> None:
+    scores = np.array([[[[0.9, 0.2]], [[0.1, 0.8]]]], np.float32)
+    expected = {"scores": scores, "boxes": scores}
+    assert agreement(
+        TASK, expected, {"scores": scores + 0.1, "boxes": scores * np.float32("nan")}, "onnx"
+    ).difference == float("inf")

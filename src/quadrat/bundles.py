@@ -128,7 +128,7 @@ def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime)
     shapes = [{name: values.shape for name, values in some.items()} for some in (expected, outputs)]
     if shapes[0] != shapes[1]:
         return Agreement(float("inf"), 0, labels.size, tolerance)
-    difference = max(_difference(values, outputs[name]) for name, values in expected.items())
+    difference = float(np.max([_difference(values, outputs[name]) for name, values in expected.items()]))
     equal = int((task.decided(outputs) == labels).sum())
     return Agreement(float("inf") if np.isnan(difference) else difference, equal, labels.size, tolerance)
 
