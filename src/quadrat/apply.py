@@ -15,8 +15,7 @@ from quadrat.images import Offered, Reading, offered
 from quadrat.inference import Predict, predict_scene
 from quadrat.models import Inputs
 from quadrat.progress import console
-from quadrat.tasks import Task
-from quadrat.tasks.task import VectorLayer
+from quadrat.tasks.task import Task, VectorLayer
 from quadrat.yaml import check
 
 GSD_TOLERANCE = 1.2

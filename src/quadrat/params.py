@@ -62,6 +62,9 @@ class Params(Section):
             if model is not None and self.task.unit not in model.units:
                 able = " or ".join(serving(self.task.unit))
                 raise ValueError(f"{name}.kind {model.kind} can't learn the task {self.task.kind}: {able} can")
+        if self.task.matches != (self.eval.match is not None):
+            needed = "say when a detection is right" if self.task.matches else "be null"
+            raise ValueError(f"eval.match must {needed} for the task {self.task.kind}")
         unknown = sorted(set(self.chip.target_classes or ()) - set(self.task.names))
         if unknown:
             raise ValueError(f"chip.target_classes names no class of the task: {', '.join(unknown)}")

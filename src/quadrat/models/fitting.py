@@ -21,7 +21,7 @@ from quadrat.models.devices import precision
 from quadrat.models.learnable import Learnable
 from quadrat.models.model import Fitted, Recipe, Samples
 from quadrat.progress import Meter
-from quadrat.tasks import Task
+from quadrat.tasks.task import Task
 
 CHUNK = 1 << 18
 """Px of validation chips that go through the network at once."""

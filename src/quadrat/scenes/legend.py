@@ -27,6 +27,11 @@ class Legend(Protocol):
         """The class id of each value of the labels."""
         ...
 
+    @property
+    def blanks(self) -> bool:
+        """Whether what no label covers means something: that nothing is there."""
+        ...
+
 
 def class_id(name: str, legend: Legend, key: str, scene: str, file: str) -> int:
     """Return the id of the class that ``key`` of labels names; raise LabelError where there is none."""

@@ -26,8 +26,8 @@ from quadrat.predictions import Prediction
 from quadrat.progress import console, track
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.section import Section
-from quadrat.tasks import Match, Task
-from quadrat.tasks.task import Labels, Outlines
+from quadrat.tasks import Match
+from quadrat.tasks.task import Labels, Outlines, Task
 from quadrat.windows import Window, strips
 
 SCORED = ("validation", "test")
@@ -62,6 +62,10 @@ class Truth:
     def inside(self, window: Window) -> NDArray[np.bool_]:
         """Return (y, x), True within the AOI."""
         return _inside(self.scene, window)
+
+    def counted(self, window: Window) -> NDArray[np.bool_]:
+        """Return (y, x), True within the AOI where the bands that are opened have a value."""
+        return self.scene.counted(window, self.scene.raster.read(window).valid)
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,9 @@ class SemanticSegmentation(ScoredTask):
             written.append(VectorLayer("polygons", layers.polygons))
         return written
 
-    def canvas(self, layers: SegmentationLayers, area: Window, size: int, stride: int) -> "SegmentationCanvas":
+    def canvas(
+        self, layers: SegmentationLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
+    ) -> "SegmentationCanvas":
         """Return what windows of ``size`` px over ``area`` are pasted on."""
         return SegmentationCanvas(self, layers, area, size)
 
