@@ -59,9 +59,9 @@ class Params(Section):
         for name, own in (("train.loss", self.train.loss), ("predict.layers", self.predict.layers)):
             if own.kind != self.task.kind:
                 raise ValueError(f"{name} is of another task: {own.kind}, where task.kind is {self.task.kind}")
-        for name, model in (("model", self.model), ("baseline", self.baseline)):
+        for name, model, union in (("model", self.model, Model), ("baseline", self.baseline, Baseline)):
             if model is not None and not model.serves(self.task):
-                able = " or ".join(serving(self.task))
+                able = " or ".join(serving(self.task, union))
                 raise ValueError(f"{name}.kind {model.kind} can't learn this task, {self.task.kind}: {able} can")
         if self.task.matches != (self.eval.match is not None):
             needed = "say when a detection is right" if self.task.matches else "be null"

@@ -105,8 +105,8 @@ class Fitted:
     history: list[dict[str, float | int | None]]
 
 
-class Model(Section, ABC):
-    """The parameters of a kind of model; the subclasses are the kinds.
+class Kind(Section, ABC):
+    """The parameters of a kind of what learns; the subclasses are the kinds.
 
     ``weights`` is all that a fitted model knows beyond its parameters, the task and the inputs: arrays by name,
     as they are stored in ``model.safetensors``. Raw pixels go in at every door; normalising is the model's part.
@@ -144,6 +144,10 @@ class Model(Section, ABC):
     @abstractmethod
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
         """Return the fitted model, ready to predict."""
+
+
+class Model(Kind):
+    """A kind that can be bundled: one that exports itself. What can't serves as a baseline alone."""
 
     @abstractmethod
     def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:

@@ -136,6 +136,7 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, input
 
 
 def _dynamic(shape: tuple[int, ...], window: tuple[int, int]) -> dict[int, str]:
-    """Return the names of an output's axes that follow the input: the chips, and rows and columns of maps."""
-    maps = len(shape) == 4 and shape[2:] == window
-    return {0: "chip", 2: "y", 3: "x"} if maps else {0: "chip"}
+    """Return the names of an output's axes that follow the input: the chips; a map's rows and columns; locations."""
+    if len(shape) == 4 and shape[2:] == window:
+        return {0: "chip", 2: "y", 3: "x"}
+    return {0: "chip", 1: "location"} if len(shape) == 3 else {0: "chip"}
