@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     return serialised
 
 
-def _provenance(card: Card, bundle_file: Path, data: Set[Path]) -> dict[str, Any]:
+def _provenance(card: Card, bundle_file: Path, data: Iterable[Path]) -> dict[str, Any]:
     """Return what the model was made of, as far as it is known: outside a Git or DVC repository it is null."""
     here = {name: version(name) for name in ("onnx", "onnxruntime", "numpy")}
     return {
@@ -153,7 +153,7 @@ def _provenance(card: Card, bundle_file: Path, data: Set[Path]) -> dict[str, Any
     }
 
 
-def _git(data: Set[Path]) -> dict[str, Any] | None:
+def _git(data: Iterable[Path]) -> dict[str, Any] | None:
     """Return the commit, and the files that make the model and differ from it: not those that DVC's stages write."""
     commit = _said_by_git("rev-parse", "HEAD")
     if commit is None:
