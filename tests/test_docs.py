@@ -30,7 +30,7 @@ from ruamel.yaml import YAML
 from quadrat.catalog import Catalog
 from quadrat.cli import app
 from quadrat.errors import CatalogError
-from quadrat.params import check_params
+from quadrat.params import Params, check_params
 from quadrat.paths import CHECKPOINTS
 from quadrat.yaml import check
 from tests.ground import pixel_box, smooth, write_areas, write_raster
@@ -47,7 +47,7 @@ CHEAP = {
     "dvc metrics diff",
     "dvc exp show --only-changed",
 }
-OWN = ["dvc add data/raw/town", "dvc repro analyze"]
+OWN = ["dvc add data/raw/town", "quadrat check", "dvc repro analyze"]
 """The commands of the README's example of your own data that are run with its catalog and parameters."""
 
 
@@ -302,3 +302,47 @@ def _check_table(table: str, metrics: dict[str, dict[str, Any]], names: list[str
             value = metrics[row[0]][name]
             digits = len(shown.partition(".")[2])
             assert shown == ("–" if value is None else f"{value:,.{digits}f}"), f"{row[0]}: {name}"
+
+
+PENDING = {
+    "images.*.dates",
+    "images.*.clear",
+    "predict.layers.cells",
+    "predict.layers.largest_hole",
+    "predict.layers.outlines",
+    "predict.layers.polygon_classes",
+    "task.cell_size",
+    "task.multi_label",
+    "task.rule.choose",
+    "task.rule.least_share",
+    "task.rule.share_of",
+}
+"""Keys of the parity page that are still to come."""
+
+
+def test_the_parity_page_names_keys_that_there_are() -> None:
+    """The second column of its tables; ``*`` stands for a name, and lists and kinds are looked through."""
+    lines = (ROOT / "docs/raster-vision.md").read_text(encoding="utf-8").splitlines()
+    cells = [line.split(" | ")[1] for line in lines if line.startswith("| ")]
+    keys = {key for cell in cells for key in re.findall(r"`([a-z_]+(?:\.[a-z_*]+)*)`", cell)}
+    schemas = [Params.model_json_schema(), Catalog.model_json_schema()]
+    assert len(keys) > 60
+    assert {key for key in keys - PENDING if not any(_known(schema, key.split(".")) for schema in schemas)} == set()
+
+
+def _known(schema: Any, key: list[str]) -> bool:
+    nodes = [schema]
+    for part in key:
+        options = [option for node in nodes for option in _options(node, schema)]
+        found = [o["additionalProperties"] for o in options if isinstance(o.get("additionalProperties"), dict)]
+        nodes = found if part == "*" else [o["properties"][part] for o in options if part in o.get("properties", {})]
+    return bool(nodes)
+
+
+def _options(node: Any, schema: Any) -> Iterator[Any]:
+    """Give all that a node may be: what it refers to, each of its kinds, and the items of lists."""
+    yield node
+    references = [schema["$defs"][node["$ref"].rsplit("/", 1)[1]]] if "$ref" in node else []
+    items = [node["items"]] if isinstance(node.get("items"), dict) else []
+    for child in (*references, *items, *node.get("anyOf", ()), *node.get("oneOf", ())):
+        yield from _options(child, schema)

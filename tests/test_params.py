@@ -55,6 +55,8 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("predict.layers.polygons", "polygons.shp", r"polygons is the name of a file that ends in \.parquet"),
         ("predict.layers.polygons", "../polygons.gpkg", r"polygons is the name of a file"),
         ("chip.target_classes", ["moor"], r"names no class of the task: moor"),
+        ("eval.match", {"iou": 0.5, "score": 0.5}, r"eval\.match must be null for the task semantic_segmentation"),
+        ("predict.layers.kind", "object_detection", r"predict\.layers\.detections: Field required"),
         ("bands", ["B02", "B02"], r"bands must differ"),
         ("task.classes.1.name", "farm", r"class names must differ: farm"),
         ("task.classes.0.color", "red", r"task\.classes\.0\.color"),

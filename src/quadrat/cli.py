@@ -76,6 +76,15 @@ def bundle(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @app.command()
+def check(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
+    """Tell in seconds all that the stages would stop at, and list the scenes; exits with 1 where there is a fault."""
+    from quadrat.checks import check as look
+
+    if _run(look, params, workers=workers):
+        raise typer.Exit(1)
+
+
+@app.command()
 def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.")]) -> None:
     """Fetch sample data into data/raw."""
     from quadrat.samples import fetch, keep
@@ -155,7 +164,7 @@ def main() -> None:
     app()
 
 
-def _run(stage: Callable[..., None], params: Path, workers: int | None = None, **options: Any) -> None:
+def _run(stage: Callable[..., Any], params: Path, workers: int | None = None, **options: Any) -> Any:
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and where it runs."""
     from quadrat.executor import Threads, cores
     from quadrat.params import read_params
@@ -164,32 +173,29 @@ def _run(stage: Callable[..., None], params: Path, workers: int | None = None, *
     with _told():
         sections = dict(read_params(params))
         here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
-        stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+        return stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
 
 
 @contextmanager
 def _told() -> Iterator[None]:
     """Tell an error in words and exit with 1; with QUADRAT_TRACEBACK set, show where it came from."""
     from quadrat.errors import QuadratError
-    from quadrat.progress import console
+    from quadrat.progress import tell
 
     try:
         yield
     except QuadratError as error:
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        tell(error)
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that may not be written: not this program's fault
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        console.print("[bold red]OSError[/]: ", end="")
-        console.print(
-            f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
-            "QUADRAT_TRACEBACK=1 shows where it came from",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        tell(
+            OSError(
+                f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
+                "QUADRAT_TRACEBACK=1 shows where it came from"
+            )
         )
         sys.exit(1)

@@ -32,6 +32,7 @@ class Params(Section):
     seed: int = Field(ge=0)
     """What is drawn at random is drawn from this: chips, first weights, batches, augmentation, the forest."""
     task: Task
+    """What is learnt of the labels."""
     bands: tuple[str, ...] = Field(min_length=1)
     """The bands that a model takes, by name, in order."""
     analyze: Analyze

@@ -9,6 +9,7 @@ from quadrat.params import Params
 from quadrat.pictures import Pictures
 from quadrat.scenes.image import Image, Source
 from quadrat.scenes.raster_labels import RasterLabels
+from quadrat.scenes.stac_labels import StacLabels
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.scenes.widths import Width
 from quadrat.stages.analyze import Analyze
@@ -45,6 +46,7 @@ __all__ = [
     "SemanticSegmentation",
     "Sliding",
     "Source",
+    "StacLabels",
     "Suppression",
     "Train",
     "VectorLabels",

@@ -244,7 +244,7 @@ def test_the_pixels_of_a_photo_have_no_size_to_differ_by(tmp_path: Path) -> None
 
 
 def test_a_unit_that_differs_between_scenes(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match=r"band B1 means different things(.|\n)*radiance"):
+    with pytest.raises(CatalogError, match=r"bands B1, B2, B3 mean different things(.|\n)*radiance"):
         run(with_second_image(tmp_path, "EPSG:32633", unit="radiance"), tmp_path / "out")
 
 

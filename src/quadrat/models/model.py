@@ -126,6 +126,9 @@ class Model(Section, ABC):
         """The sides of windows must be multiples of this, px."""
         return 1
 
+    def check(self, task: Task, inputs: Inputs) -> None:
+        """Raise ModelError where no such model can be set up; nothing is learnt, and no weights are fetched."""
+
     @abstractmethod
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path

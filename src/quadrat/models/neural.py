@@ -41,6 +41,10 @@ class Neural(Model):
         """Chips, height and width, px, that the export traces: no two alike, so that none stands for another."""
         return 2, 2 * self.divisor, 3 * self.divisor
 
+    def check(self, task: Task, inputs: Inputs) -> None:
+        """Set the network up without weights: raise ModelError where that can't be."""
+        build(self.model_copy(update={"pretrained": False}), task, inputs, seed=0)
+
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
     ) -> Fitted:

@@ -92,6 +92,11 @@ class SemanticSegmentation(ScoredTask):
     all_touched: bool
     """Label every pixel that an area touches, not only those whose centre it covers."""
 
+    @property
+    def reach(self) -> float:
+        """A pixel is labelled by what covers its centre, or touches it."""
+        return 2 if self.all_touched else 0
+
     def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many pixels of each class (K,) a strip holds."""
         return self.class_counts(self.target(labels, window, counted))

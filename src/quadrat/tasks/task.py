@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -281,6 +282,11 @@ class Task(Section, ABC):
     def columns(self) -> list[str]:
         """The names of columns that count each class, by id."""
         return [f"{self.unit}_{name}" for name in self.names]
+
+    @property
+    def reach(self) -> float:
+        """Px around what counts within which a feature may label some of it; infinite where that isn't known."""
+        return inf
 
     @abstractmethod
     def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
