@@ -10,6 +10,8 @@ from quadrat.catalog import read_catalog
 from quadrat.errors import CatalogError, ParamsError
 from quadrat.params import read_params
 
+PEAKS = {"kind": "peaks", "bands": {"B03": 1.0}, "smoothing": 2.0, "distance": 4}
+
 
 def changed(source: Path, to: Path, key: str, value: Any) -> Path:
     """Copy a YAML file with the value at a dotted ``key`` set, or taken out if it is ``...``."""
@@ -49,6 +51,9 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("lr", -1.0, r"lr: Input should be greater than 0"),
         ("lr", ..., r"lr: Field required"),
         ("model.kind", "magic", r"model: .*'forest', 'network'"),
+        ("model.kind", "peaks", r"model: .*'detector'"),
+        ("baseline", PEAKS, r"baseline\.kind peaks can't learn the task semantic_segmentation: forest can"),
+        ("baseline.kind", "detector", r"baseline: .*'peaks'"),
         ("predict.stride", 500, r"leaves gaps"),
         ("predict.window_size", 100, r"predict.window_size must be a multiple of 32"),
         ("chip.windows", {"kind": "sliding", "stride": 65, "padding": 0}, r"chip: windows.stride 65 leaves gaps"),

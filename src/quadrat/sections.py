@@ -3,7 +3,7 @@
 from quadrat.boxes import Suppression
 from quadrat.catalog import Catalog, SceneEntry
 from quadrat.inference import Predict
-from quadrat.models import Forest, Network, Train
+from quadrat.models import Classifier, Forest, Network, Train
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
@@ -16,7 +16,9 @@ from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip, Random, Sliding
 from quadrat.stages.eval import Eval
-from quadrat.tasks import Class, ObjectDetection, SemanticSegmentation
+from quadrat.tasks import ChipClassification, Class, ObjectDetection, SemanticSegmentation
+from quadrat.tasks.cell_rule import Rule
+from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
 from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch
 from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss
 
@@ -25,8 +27,12 @@ __all__ = [
     "Augment",
     "Bundle",
     "Catalog",
+    "CellLayers",
     "Chip",
+    "ChipClassification",
     "Class",
+    "ClassificationLoss",
+    "Classifier",
     "DetectionLayers",
     "DetectionLoss",
     "DetectionMatch",
@@ -40,6 +46,7 @@ __all__ = [
     "Predict",
     "Random",
     "RasterLabels",
+    "Rule",
     "SceneEntry",
     "SegmentationLayers",
     "SegmentationLoss",

@@ -14,7 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from quadrat.errors import QuadratError
+from quadrat.errors import ParamsError, QuadratError
 from quadrat.section import Section
 
 S = TypeVar("S", bound=Section)
@@ -42,6 +42,21 @@ def read(path: Path, error: type[QuadratError]) -> Any:
         raise error("the file can't be read", file=path, got=cause) from cause
     except (YAMLError, UnicodeDecodeError) as cause:
         raise error("the file isn't YAML", file=path, got=cause) from cause
+
+
+def settings(options: Sequence[str]) -> dict[str, Any]:
+    """Return what options ``KEY=VALUE`` say, whose values are YAML; raise ParamsError for others."""
+    yaml = YAML(typ="safe", pure=True)
+    found = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        try:
+            found[key] = yaml.load(value)
+        except YAMLError as cause:
+            raise ParamsError("the option can't be read", expected="KEY=VALUE, in YAML", got=option) from cause
+        if not equals:
+            raise ParamsError("the option says no value", expected="KEY=VALUE", got=option)
+    return found
 
 
 def check(content: Any, section: type[S], error: type[QuadratError], path: Path) -> S:
