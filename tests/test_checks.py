@@ -213,6 +213,24 @@ def test_bands_of_pictures_that_an_image_has_not(tmp_path: Path, capsys: pytest.
     assert told(capsys, catalog, None)[0] == 0
 
 
+def test_each_band_and_file_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    catalog = write_world(tmp_path)
+    count, out = told(capsys, catalog, bands=("B8", "B1", "B9"))
+    assert count == 2
+    assert "expected: B8\n" in out
+    assert "expected: B9\n" in out
+    assert "200×120 EPSG:32633 10 m     ?" in out  # what is known all the same
+    assert "B1" not in {line.split()[-1] for line in out.splitlines() if "expected" in line}
+    write_raster(tmp_path / "B2.tif", np.ones((1, 120, 200), np.uint16), nodata=0)
+    path = {"path": str(tmp_path / "{band}.tif"), "bands": [*BANDS, "B4"]}
+    apart = edit(catalog, lambda content: content["images"]["i"]["sources"][0].update(path))
+    (tmp_path / "labels.gpkg").unlink()
+    count, out = told(capsys, apart)
+    assert count == 2
+    assert f"scene: w, m, e, all\n  file: {tmp_path}/B1.tif, {tmp_path}/B3.tif\n" in out
+    assert "LabelError: the file is missing\n  scene: w, m, e\n" in out
+
+
 def test_a_network_that_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     catalog = write_world(tmp_path)
     assert told(capsys, catalog, model=network())[0] == 0  # pretrained, and nothing is fetched
