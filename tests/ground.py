@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from quadrat.scenes.image import Image, Source
 from quadrat.scenes.raster import Raster
-from quadrat.tasks import ObjectDetection, SemanticSegmentation
+from quadrat.tasks import ChipClassification, ObjectDetection, SemanticSegmentation
 
 UTM = "EPSG:32633"
 NORTH_UP = Affine(10.0, 0.0, 330_000.0, 0.0, -10.0, 5_822_040.0)
@@ -88,6 +88,13 @@ def detection(*names: str, **options: Any) -> ObjectDetection:
     """Return a task of detecting objects of classes that are called as the labels' field calls them."""
     content = {"kind": "object_detection", "classes": _classes(names), "least_inside": 0.8, "cut": "clip", **options}
     return ObjectDetection.model_validate(content, strict=False)
+
+
+def cells(*names: str, **options: Any) -> ChipClassification:
+    """Return a task of cells of 16 px, of classes that are called as the labels' field calls them."""
+    rule = {"share_of": "cell", "least_share": 0.5, "choose": "largest"}
+    own = {"kind": "chip_classification", "cell_size": 16, "rule": rule, "multi_label": False}
+    return ChipClassification.model_validate({**own, "classes": _classes(names), **options}, strict=False)
 
 
 def _classes(names: Sequence[str]) -> list[dict[str, Any]]:

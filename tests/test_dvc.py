@@ -22,9 +22,12 @@ RUNS = {"executor", "batch", "checkpoints"}
 """What a stage takes that changes no result."""
 
 KINDS = {
+    "quadrat.tasks.chip_classification": "src/quadrat/tasks/${task.kind}.py",
     "quadrat.tasks.object_detection": "src/quadrat/tasks/${task.kind}.py",
     "quadrat.tasks.semantic_segmentation": "src/quadrat/tasks/${task.kind}.py",
+    "quadrat.models.classifier": "src/quadrat/models/${model.kind}.py",
     "quadrat.models.network": "src/quadrat/models/${model.kind}.py",
+    "quadrat.models.detector": "src/quadrat/models/${model.kind}.py",
     "quadrat.models.forest": "src/quadrat/models/forest.py",  # the baseline's kind, whatever the model's
 }
 
@@ -118,4 +121,10 @@ def test_every_module_is_a_dependency_of_some_stage_or_named_here() -> None:
         "quadrat.paths",
         "quadrat.samples",
     }
-    assert rest == around | {"quadrat.apply", "quadrat.images", "quadrat.scenes.units", "quadrat.scenes"}
+    assert rest == around | {
+        "quadrat.apply",
+        "quadrat.images",
+        "quadrat.models.detection",
+        "quadrat.scenes.units",
+        "quadrat.scenes",
+    }

@@ -129,11 +129,13 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     unchecked: Annotated[  # noqa: FBT002 a flag
         bool, typer.Option("--unchecked", help="Take values unlike all that was learnt from.")
     ] = False,
-    scores: Annotated[
-        bool | None, typer.Option(help="Write the classes' scores.", show_default="as in the bundle")
-    ] = None,
-    polygons: Annotated[
-        str | None, typer.Option(help="File of polygons, '' for none.", show_default="as in the bundle")
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What is written, by the keys of predict.layers, e.g. scores=true or polygons=areas.gpkg.",
+            show_default="as in the bundle",
+        ),
     ] = None,
     size: Annotated[int | None, typer.Option(help="Side of a window, px.", show_default="as in the bundle")] = None,
     stride: Annotated[int | None, typer.Option(help="Px between windows.", show_default="as in the bundle")] = None,
@@ -143,10 +145,11 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     with _told():
         from quadrat.apply import Plan, apply
         from quadrat.images import Reading
+        from quadrat.yaml import settings
 
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))
         reading = Reading(names, scale, offset, nodata, unchecked)
-        apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, scores, polygons))
+        apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, settings(layer or [])))
 
 
 @app.command()

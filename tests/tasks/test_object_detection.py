@@ -1,6 +1,5 @@
 """Boxes teach where they count, are found once across windows, and are scored by centre."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +14,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from rasterio.crs import CRS
-from scipy.ndimage import find_objects, label
 
 from quadrat.boxes import Detections, suppressed
 from quadrat.boxes.overlaps import overlaps
-from quadrat.chips import open_chips
 from quadrat.errors import PredictionError
-from quadrat.executor import Threads
 from quadrat.inference import Predict, predict_scene
-from quadrat.models import Outputs
 from quadrat.predictions import Prediction
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels, LabelSource
@@ -31,29 +26,17 @@ from quadrat.scenes.objects import Objects
 from quadrat.scenes.scene import Scene
 from quadrat.scenes.vector import Areas
 from quadrat.scenes.vector_labels import LabelledAreas
-from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Truth
 from quadrat.symmetries import turn as turned
 from quadrat.tasks import Layers
-from quadrat.tasks.object_detection import VALIDATING, DetectionLayers, DetectionMatch
+from quadrat.tasks.object_detection import VALIDATING, DetectionMatch
 from quadrat.tasks.task import Features
 from quadrat.windows import Window, cover, strips, whole
 from tests.ground import NORTH_UP, UTM, detection, image, pixel_box, write_areas, write_raster
+from tests.tasks.patches import BOXES, IDS, layers, marked, reader
 
 TASK = detection("tree", "car")
 MATCH = DetectionMatch(iou=0.5, score=0.5)
-
-
-def layers(**options: Any) -> DetectionLayers:
-    content = {
-        "kind": "object_detection",
-        "detections": "detections.parquet",
-        "least_score": 0.1,
-        "most": 1000,
-        "suppress": {"measure": "iou", "overlap": 0.5},
-        **options,
-    }
-    return DetectionLayers.model_validate(content, strict=False)
 
 
 def labels(boxes: np.ndarray, ids: Sequence[int], shape: tuple[int, int]) -> Labels:
@@ -318,43 +301,6 @@ def test_rows_are_given_out_as_soon_as_no_window_can_change_them() -> None:
 # ---- from image to figures
 
 
-def marked(shape: tuple[int, int], boxes: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    """Return pixels (1, y, x) of which each value is the number of a box, from 2 on; 1 is ground."""
-    pixels = np.ones((1, *shape), np.uint16)
-    for number, (left, top, right, bottom) in enumerate(np.asarray(boxes, int)):
-        pixels[0, max(top, 0) : bottom, max(left, 0) : right] = 2 + 2 * number + ids[number]
-    return pixels
-
-
-def reader(pixels: np.ndarray) -> Outputs:
-    """Predict a box around each patch of one value: the odd ones are cars."""
-    places = 40
-    scores, boxes = np.zeros((len(pixels), places, 2), np.float32), np.zeros((len(pixels), places, 4), np.float32)
-    for window, chip_pixels in enumerate(pixels[:, 0]):
-        patches = [
-            (v, *patch) for v in np.unique(chip_pixels) if v > 1 for patch in find_objects(label(chip_pixels == v)[0])
-        ]
-        for place, (value, rows, cols) in enumerate(patches):
-            boxes[window, place] = cols.start, rows.start, cols.stop, rows.stop
-            area = (rows.stop - rows.start) * (cols.stop - cols.start)
-            scores[window, place, value % 2] = min(1, 0.5 + area / 1000)
-    return {"scores": scores, "boxes": boxes}
-
-
-BOXES = np.array(
-    [
-        [5, 5, 15, 14],
-        [28, 10, 38, 18],
-        [60, 3, 70, 12],
-        [12, 30, 20, 40],
-        [55, 40, 64, 52],
-        [80, 50, 90, 60],
-        [84, 2, 95, 9],
-    ]
-)
-IDS = [0, 1, 0, 1, 1, 0, 0]
-
-
 @dataclass(frozen=True)
 class World:
     scene: Scene
@@ -430,6 +376,8 @@ def test_only_what_is_centred_in_the_aoi_counts(world: World, tmp_path: Path) ->
     with inside.scene.open(("a",), TASK) as opened:
         census = TASK.census(opened.needed_labels(), opened.area, opened.counted(opened.area, np.ones((60, 100), bool)))
     np.testing.assert_array_equal(census, [3, 2])
+    world.predict()  # outside the AOI too
+    assert inside.score()[0].overall() == counts.overall()
 
 
 def test_what_lies_on_nodata_counts_nowhere(world: World, tmp_path: Path) -> None:
@@ -506,52 +454,6 @@ def test_scenes_smaller_than_a_window_and_without_objects(tmp_path: Path) -> Non
     tiny = World(scene(path), tmp_path / "out")
     tiny.predict()
     assert tiny.score()[0].summary() == {"map50": None, "map": None, "macro_f1": None, "boxes": 0}
-
-
-def test_chips_hold_ragged_boxes_and_blanks_at_the_ratio_that_is_set(world: World, tmp_path: Path) -> None:
-    catalog = {
-        "images": {"i": {"grid": "a", "sources": [{**world.scene.image.sources[0].model_dump(exclude_none=True)}]}},
-        "labels": {"l": {"kind": "vector", "path": str(tmp_path / "labels.gpkg"), "field": "kind"}},
-        "scenes": [{"id": s, "split": s, "image": "i", "labels": "l"} for s in ("train", "validation")],
-    }
-    (tmp_path / "scenes.yaml").write_text(json.dumps(catalog))
-    (tmp_path / "table").touch()
-    content = {
-        "chip_size": 20,
-        "windows": {"kind": "sliding", "stride": 10, "padding": 0},
-        "least_valid": 0.5,
-        "target_classes": None,
-        "least_targets": 1,
-        "negatives": 0.5,
-    }
-    chip(
-        scenes=tmp_path / "scenes.yaml",
-        seed=1,
-        task=TASK,
-        bands=("a",),
-        chip=Chip.model_validate(content),
-        table=tmp_path / "table",
-        chips=tmp_path / "chips",
-        executor=Threads(2),
-    )
-    chips = open_chips(tmp_path / "chips", "train", TASK.columns, ("a",))
-    held = chips.index[TASK.columns].sum(axis=1)
-    assert (held == 0).sum() == round(0.5 * (held > 0).sum())
-    pixels, target = chips.read(np.arange(len(chips)))
-    np.testing.assert_array_equal(
-        [((b[:, 4] == 0).sum(), (b[:, 4] == 1).sum()) for b in target["boxes"]], chips.index[TASK.columns]
-    )
-    for chip_pixels, boxes in zip(pixels[:, 0], target["boxes"], strict=True):
-        for left, top, right, bottom, class_id in np.rint(boxes[~np.isnan(boxes[:, 0])]).astype(int):
-            value = np.unique(chip_pixels[top:bottom, left:right])
-            assert value.size == 1
-            assert class_id in (255, value[0] % 2)
-    validation = open_chips(tmp_path / "chips", "validation", TASK.columns, ("a",))
-    assert len(validation) == 15  # blank ones too
-    outputs = reader(validation.read(np.arange(15))[0])
-    summary = TASK.chip_counts(validation.read(np.arange(15))[1], outputs).summary()
-    assert summary["map50"] == summary["macro_f1"] == 1.0
-    assert summary["boxes"] == validation.class_counts().sum()
 
 
 # ---- sections, and what a bundle says

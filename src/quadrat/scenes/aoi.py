@@ -23,7 +23,7 @@ class AOI:
 
     geometry: Geometries
     bounds: Window
-    """The smallest window of the grid that holds all of it."""
+    """The smallest window of the grid that holds all pixels whose centres lie within its bounds."""
 
     def __post_init__(self) -> None:
         """Index the areas."""
@@ -83,5 +83,6 @@ def _of_split(frame: geopandas.GeoDataFrame, path: str, scene: str, split: str) 
 
 def _aoi(geometry: Geometries) -> AOI:
     left, top, right, bottom = shapely.total_bounds(geometry)
-    row, col = int(np.floor(top)), int(np.floor(left))
-    return AOI(geometry, Window(row, col, int(np.ceil(bottom)) - row, int(np.ceil(right)) - col))
+    row, col = int(np.ceil(top - 0.5)), int(np.ceil(left - 0.5))
+    height, width = int(np.floor(bottom + 0.5)) - row, int(np.floor(right + 0.5)) - col
+    return AOI(geometry, Window(row, col, max(1, height), max(1, width)))

@@ -20,7 +20,7 @@ from quadrat.executor import Executor
 from quadrat.files import replaced, write_json
 from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
 from quadrat.metrics import Counts, Metrics, rounded
-from quadrat.models import Model
+from quadrat.models import Baseline
 from quadrat.pictures import Picture, Pictures, draw
 from quadrat.predictions import Prediction
 from quadrat.progress import console, track
@@ -82,7 +82,7 @@ def evaluate(
     *,
     scenes: Path,
     task: Task,
-    baseline: Model | None,
+    baseline: Baseline | None,
     eval: Eval,  # noqa: A002 (the section's name)
     predictions: Path,
     table: Path,

@@ -4,18 +4,20 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from quadrat.tasks.chip_classification import CellLayers, ChipClassification, ClassificationLoss
 from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch, ObjectDetection
 from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss, SemanticSegmentation
 from quadrat.tasks.task import Class, ScoredTask, Unit
 from quadrat.tasks.task import Task as TaskContract
 
-Task = Annotated[SemanticSegmentation | ObjectDetection, Field(discriminator="kind")]
-Loss = Annotated[SegmentationLoss | DetectionLoss, Field(discriminator="kind")]
-Layers = Annotated[SegmentationLayers | DetectionLayers, Field(discriminator="kind")]
+Task = Annotated[SemanticSegmentation | ChipClassification | ObjectDetection, Field(discriminator="kind")]
+Loss = Annotated[SegmentationLoss | ClassificationLoss | DetectionLoss, Field(discriminator="kind")]
+Layers = Annotated[SegmentationLayers | CellLayers | DetectionLayers, Field(discriminator="kind")]
 Match: TypeAlias = DetectionMatch | None
 """The section ``eval.match``."""
 
 __all__ = [
+    "ChipClassification",
     "Class",
     "Layers",
     "Loss",

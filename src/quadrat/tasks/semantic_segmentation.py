@@ -154,10 +154,6 @@ class SemanticSegmentation(ScoredTask):
         """Return the sum: pixels are what is counted."""
         return int(class_counts.sum())
 
-    def pooled(self, scores: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Return ``scores`` as they are."""
-        return {"scores": scores}
-
     def layers(self, layers: SegmentationLayers) -> list[RasterLayer | VectorLayer]:
         """Return what predict writes for a scene."""
         written: list[RasterLayer | VectorLayer] = [
@@ -216,6 +212,7 @@ class SemanticSegmentation(ScoredTask):
             f"a score for each of {len(self.classes)} classes at every pixel; a pixel's scores sum to 1",
             {"scores": "(window, class, y, x): each class's score at every pixel"},
             "labels = scores.argmax(1)  # (window, y, x)",
+            "Near a window's edge it sees less: let windows overlap.",
         )
 
     def _labelled(self, truth: Truth, window: Window) -> NDArray[np.uint8]:

@@ -212,8 +212,8 @@ class Prediction(Protocol):
         """Return a raster layer's values (band, y, x) of a window that lies within the grid."""
         ...
 
-    def features(self, layer: str) -> Features:
-        """Return all of a vector layer."""
+    def features(self, layer: str, window: Window | None = None) -> Features:
+        """Return all of a vector layer, or what meets the window."""
         ...
 
 
@@ -236,6 +236,8 @@ class Signature:
     """Each output's axes and meaning, by name; the first is what the example looks at."""
     decide: str
     """A line of Python that makes a decision of the outputs, which are variables of their names."""
+    windows: str = ""
+    """What else there is to know of windows, in sentences."""
 
 
 class Task(Section, ABC):
@@ -378,6 +380,16 @@ class ScoredTask(Task):
         """How many logits a network gives for each pixel or cell."""
         return len(self.classes)
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether what has one class has no other."""
+        return True
+
+    @property
+    def pool(self) -> int | None:
+        """Side, px, of the square in a window's middle over which scores of single pixels are averaged; None: none."""
+        return None
+
     @abstractmethod
     def loss(
         self, loss: Any, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], shares: Sequence[float]
@@ -395,7 +407,3 @@ class ScoredTask(Task):
     @abstractmethod
     def labelled_pixels(self, class_counts: NDArray[np.int64], chip_pixels: int) -> int:
         """Return how many pixels of chips of ``chip_pixels`` px have a class, of which there are ``class_counts``."""
-
-    @abstractmethod
-    def pooled(self, scores: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Return outputs by name of scores (chip, class, y, x) that a model of single pixels gives."""
