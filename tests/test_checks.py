@@ -21,6 +21,7 @@ from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
 from quadrat.executor import Threads
 from quadrat.models import Forest, Network
+from quadrat.models.peaks import Peaks
 from quadrat.preflight import faults, merged
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse
@@ -67,7 +68,13 @@ def told(
 ) -> tuple[int, str]:
     """Return the number of faults, and what is printed."""
     shown = {"longest_side": 64, "bands": pictures, "stretch": (2, 98)}
-    options: dict[str, Any] = {"raw": catalog.parent, "aoi": catalog.parent, "bands": BANDS, "model": FOREST}
+    options: dict[str, Any] = {
+        "raw": catalog.parent,
+        "aoi": catalog.parent,
+        "bands": BANDS,
+        "model": FOREST,
+        "baseline": None,
+    }
     count = check(
         scenes=catalog,
         task=task or segmentation(*KINDS),
@@ -342,6 +349,13 @@ def test_values_of_a_raster_that_no_class_claims(tmp_path: Path, capsys: pytest.
     assert count == 1
     assert "no class claims\n  scene: w\n" in out
     assert "got: 7 (13200 px)" in out
+
+
+def test_a_baseline_that_takes_other_bands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    peaks = Peaks(kind="peaks", bands={"B1": 1, "green": 2}, smoothing=1.0, distance=3)
+    count, out = told(capsys, write_world(tmp_path), task=detection(*KINDS), baseline=peaks)
+    assert count == 1
+    assert "ModelError: bands of the baseline are none of the model's" in out
 
 
 def test_what_a_task_cannot_do_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
