@@ -108,9 +108,9 @@ def run(command: str, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory, landuse: Path) -> Path:
-    """Return the project as git sees it, elsewhere, with the sample fetched."""
-    return clone(tmp_path_factory.mktemp("project"), landuse)
+def copy(tmp_path_factory: pytest.TempPathFactory, landuse: Path, trees: Path) -> Path:
+    """Return the project as git sees it, elsewhere, with the samples fetched."""
+    return clone(tmp_path_factory.mktemp("project"), landuse, trees)
 
 
 @pytest.fixture(scope="module")
