@@ -307,15 +307,9 @@ def _check_table(table: str, metrics: dict[str, dict[str, Any]], names: list[str
 PENDING = {
     "images.*.dates",
     "images.*.clear",
-    "predict.layers.cells",
     "predict.layers.largest_hole",
     "predict.layers.outlines",
     "predict.layers.polygon_classes",
-    "task.cell_size",
-    "task.multi_label",
-    "task.rule.choose",
-    "task.rule.least_share",
-    "task.rule.share_of",
 }
 """Keys of the parity page that are still to come."""
 

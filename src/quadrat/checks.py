@@ -17,7 +17,7 @@ from quadrat.catalog import read_catalog
 from quadrat.census import seen, unscored
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.executor import Executor
-from quadrat.models import Inputs, Model
+from quadrat.models import Baseline, Inputs, Kind, Model
 from quadrat.preflight import doubts, faults, merged
 from quadrat.progress import tell, track, warn
 from quadrat.scenes.glimpse import Glimpse
@@ -46,6 +46,7 @@ def check(
     task: Task,
     bands: tuple[str, ...],
     model: Model,
+    baseline: Baseline | None,
     eval: Eval,  # noqa: A002 (the section's name)
     executor: Executor,
 ) -> int:
@@ -60,7 +61,7 @@ def check(
     findings = list(track(executor.map(look, catalog), "check", len(catalog), "scenes"))
     found = merged([*faults(findings, task), *_without_picture(findings, bands, eval)])
     if not found:
-        found = list(_without_model(findings, task, model))
+        found = [fault for one in (model, baseline) if one is not None for fault in _without_model(findings, task, one)]
     noted = doubts(findings, (raw, aoi)) + unscored(findings, task)
     out = Console()
     out.print(_scenes(findings, found))
@@ -106,7 +107,7 @@ def _without_picture(
             yield from look.faults
 
 
-def _without_model(findings: Sequence[Finding], task: Task, model: Model) -> Iterator[QuadratError]:
+def _without_model(findings: Sequence[Finding], task: Task, model: Kind) -> Iterator[QuadratError]:
     """Give what train stops at: parameters of which no model can be set up."""
     (bands, *_) = (finding.survey.bands for finding in findings if finding.survey)
     some = {"count": 1, "mean": 0.0, "std": 1.0, "min": 0.0, "max": 1.0, "percentiles": {}, "histogram": ()}

@@ -29,22 +29,22 @@ MOST_FILES = 3
 def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
     """Return all that analyze stops at, as far as it is known without pixels: of single scenes, and of all together."""
     surveys = [finding.survey for finding in findings if finding.survey]
-    found = [
+    return [
         *_lacking_splits([finding.scene for finding in findings]),
         *(fault for finding in findings for fault in finding.faults),
         *_differing_bands(surveys),
         *_overlaps(surveys),
         *unlabelled(findings, task),
     ]
-    return merged(found)
 
 
 def sound(faults: Sequence[QuadratError]) -> None:
     """Raise the first of the faults, if there is one; the others are told before."""
-    for fault in faults[1:]:
+    together = merged(faults)
+    for fault in together[1:]:
         tell(fault)
-    if faults:
-        raise faults[0]
+    if together:
+        raise together[0]
 
 
 def doubts(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:

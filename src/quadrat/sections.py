@@ -3,7 +3,8 @@
 from quadrat.boxes import Suppression
 from quadrat.catalog import Catalog, SceneEntry
 from quadrat.inference import Predict
-from quadrat.models import Classifier, Forest, Network, Train
+from quadrat.models import Classifier, Detector, Forest, Network, Peaks, Train
+from quadrat.models.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
@@ -36,16 +37,21 @@ __all__ = [
     "DetectionLayers",
     "DetectionLoss",
     "DetectionMatch",
+    "Detector",
     "Eval",
+    "FasterRcnn",
+    "Fcos",
     "Forest",
     "Image",
     "Network",
     "ObjectDetection",
     "Params",
+    "Peaks",
     "Pictures",
     "Predict",
     "Random",
     "RasterLabels",
+    "RetinaNet",
     "Rule",
     "SceneEntry",
     "SegmentationLayers",

@@ -53,6 +53,11 @@ class Peaks(Kind):
         """The px that a peak is compared with, and those that the smoothing looks at."""
         return self.distance + math.ceil(REACH * self.smoothing)
 
+    def check(self, task: Task, inputs: Inputs) -> None:
+        """Raise ModelError for a band that the model doesn't take."""
+        del task
+        self._weights(inputs)
+
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
     ) -> Fitted:
