@@ -16,8 +16,9 @@ from quadrat.errors import ImageError, QuadratError
 from quadrat.models import Inputs
 from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.bands import Band
-from quadrat.scenes.image import Image, Source
+from quadrat.scenes.image import Image
 from quadrat.scenes.scene import OpenScene
+from quadrat.scenes.source import Source
 from quadrat.scenes.units import InUnits
 
 OVERVIEW = 512

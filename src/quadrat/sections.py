@@ -6,8 +6,9 @@ from quadrat.models import Forest, Network, Train
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
-from quadrat.scenes.image import Image, Source
+from quadrat.scenes.image import Clear, Image
 from quadrat.scenes.raster_labels import RasterLabels
+from quadrat.scenes.source import Source
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.scenes.widths import Width
 from quadrat.stages.analyze import Analyze
@@ -24,6 +25,7 @@ __all__ = [
     "Catalog",
     "Chip",
     "Class",
+    "Clear",
     "Eval",
     "Forest",
     "Image",
