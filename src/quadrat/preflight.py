@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError
-from quadrat.scenes.bands import Band
+from quadrat.scenes.bands import Band, dates_of, names_of, undated
 from quadrat.scenes.files import is_remote
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.scene import OpenScene, Scene, Split
@@ -70,6 +70,7 @@ def survey(scene: Scene, bands: Sequence[str], task: Task) -> Survey:
 def check(surveys: Sequence[Survey]) -> list[str]:
     """Raise what makes the scenes unfit to learn from together; return warnings."""
     _check_splits(surveys)
+    _check_dates(surveys)
     _check_bands(surveys)
     _check_overlap(surveys)
     remarks = dict.fromkeys(remark for one in surveys for remark in one.remarks)  # an image may serve several scenes
@@ -97,7 +98,8 @@ def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], task: Ta
                 "no pixel of the scene is valid within its area of interest",
                 one.scene.id,
                 one.scene.image.file_of(one.bands[0].name),
-                expected=f"a pixel with a value in every one of the bands {', '.join(b.name for b in one.bands)}",
+                expected=f"a pixel with a value in every one of the bands {', '.join(names_of(one.bands))}"
+                + (", on one date at least" if dates_of(one.bands) else ""),
                 mend="check 'nodata' in the catalog, and that each band has data there",
             )
     by_split = {
@@ -144,10 +146,24 @@ def _check_splits(surveys: Sequence[Survey]) -> None:
             )
 
 
+def _check_dates(surveys: Sequence[Survey]) -> None:
+    counts = {one.scene.id: len(dates_of(one.bands)) for one in surveys}
+    first = surveys[0].scene.id
+    for scene, count in counts.items():
+        if count != counts[first]:
+            raise CatalogError(
+                "the scenes' images have different numbers of dates",
+                scene,
+                expected=f"{counts[first]} (scene {first})",
+                got=", ".join(f"{other}: {n}" for other, n in counts.items()),
+                mend="give all images as many 'dates'; their names may differ",
+            )
+
+
 def _check_bands(surveys: Sequence[Survey]) -> None:
     first = surveys[0]
     for other in surveys[1:]:
-        for mine, theirs in zip(first.bands, other.bands, strict=True):
+        for mine, theirs in zip(undated(first.bands), undated(other.bands), strict=True):
             if mine != theirs:
                 raise CatalogError(
                     f"band {mine.name} means different things in different scenes",

@@ -16,7 +16,8 @@ PLACE = "{date}"
 class Date:
     """A date of an image: its name, and the text that stands for it in paths and begins the times of STAC items."""
 
-    name: str
+    name: str | None
+    """None is that of an image without dates."""
     text: str
 
     def path(self, path: str) -> str:
@@ -24,8 +25,10 @@ class Date:
         return path.replace(PLACE, self.text)
 
 
-def listed(dates: Sequence[str] | Mapping[str, str]) -> tuple[Date, ...]:
-    """Return the dates that a catalog names, in its order."""
+def listed(dates: Sequence[str] | Mapping[str, str] | None) -> tuple[Date, ...]:
+    """Return the dates that a catalog names, in its order; the one of an image without dates for None."""
+    if dates is None:
+        return (Date(None, ""),)
     return tuple(Date(name, dates[name] if isinstance(dates, Mapping) else name) for name in dates)
 
 

@@ -74,7 +74,7 @@ class Image(Section):
         """Give the paths of all files of all bands, and of what names them."""
         for source in self.sources:
             if source.stac:
-                yield from dict.fromkeys(date.path(source.stac) if date else source.stac for date in self._dates)
+                yield from dict.fromkeys(date.path(source.stac) for date in self._dates)
         for channel in self.channels(self.bands):
             yield from channel.files
 
@@ -100,13 +100,13 @@ class Image(Section):
         return Origin(grid, tuple(self.channels(bands)), tuple(telling), self.clear.values if self.clear else ())
 
     @property
-    def _dates(self) -> tuple[Date | None, ...]:
-        return (None,) if self.dates is None else listed(self.dates)
+    def _dates(self) -> tuple[Date, ...]:
+        return listed(self.dates)
 
     def _source(self, band: str) -> Source:
         return next(source for source in self.sources if band in source.names)
 
-    def _channels(self, bands: Sequence[str], dates: Sequence[Date | None]) -> list[Channel]:
+    def _channels(self, bands: Sequence[str], dates: Sequence[Date]) -> list[Channel]:
         missing = next((band for band in bands if band not in self.bands), None)
         if missing is not None:
             raise ImageError(
@@ -125,4 +125,4 @@ class Image(Section):
             if wanted:
                 for channel in source.channels(wanted, dates, frozenset(named[source.path])):
                     found[channel.date, channel.name] = channel
-        return [found[date and date.name, band] for date in dates for band in bands]
+        return [found[date.name, band] for date in dates for band in bands]

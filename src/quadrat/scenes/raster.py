@@ -31,7 +31,7 @@ class Strip:
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
         """(y, x), True where every band has a value, on one date at least."""
-        some: NDArray[np.bool_] = self.seen.any(0)
+        some: NDArray[np.bool_] = np.logical_or.reduce(self.seen)
         return some
 
     @property

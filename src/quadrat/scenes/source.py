@@ -1,6 +1,6 @@
 """Sources of the catalog: where the bands of an image come from."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -82,23 +82,13 @@ class Source(Section):
         """Whether ``{date}`` stands in its paths."""
         return any(PLACE in path for path in (*self._paths, self.stac or ""))
 
-    def items(self, dates: Iterable[Date | None]) -> dict[Date | None, list[Item]]:
-        """Return the STAC items of each date, each file read once."""
-        assert self.stac
-        wanted = {date: date.path(self.stac) if date else self.stac for date in dates}
-        read = {path: read_items(path) for path in dict.fromkeys(wanted.values())}
-        apart = not self.dated
-        return {d: of_date(read[path], d.text) if d and apart else read[path] for d, path in wanted.items()}
-
-    def channels(
-        self, bands: Sequence[str], dates: Sequence[Date | None], numbers: frozenset[int]
-    ) -> Iterator[Channel]:
+    def channels(self, bands: Sequence[str], dates: Sequence[Date], numbers: frozenset[int]) -> Iterator[Channel]:
         """Give where ``bands`` are on each date, and what their values mean.
 
-        ``numbers`` are those that are named in its files; None is the date of an image without dates.
+        ``numbers`` are those that are named in its files.
         """
         if self.stac:
-            for date, items in self.items(dates).items():
+            for date, items in self._items(self.stac, dates):
                 yield from (self._of_assets(band, date, [item.band(band) for item in items]) for band in bands)
             return
         assert self.unit is not None
@@ -106,13 +96,20 @@ class Source(Section):
         assert self.offset is not None
         meaning = (self.unit, self.scale, self.offset, self.nodata)
         for date in dates:
-            paths = [date.path(path) if date else path for path in self._paths]
+            paths = [date.path(path) for path in self._paths]
             for band in bands:
                 files = dict.fromkeys(file for path in paths for file in expand(path.replace("{band}", band)))
                 pieces = tuple((file, self.number(band)) for file in files)
                 yield self._channel(band, date, pieces, meaning, numbers)
 
-    def _of_assets(self, band: str, date: Date | None, found: Sequence[AssetBand]) -> Channel:
+    def _items(self, stac: str, dates: Sequence[Date]) -> Iterator[tuple[Date, list[Item]]]:
+        """Give the items of each date; each file is read once."""
+        read = {path: read_items(path) for path in dict.fromkeys(date.path(stac) for date in dates)}
+        for date in dates:
+            items = read[date.path(stac)]
+            yield date, items if date.name is None or self.dated else of_date(items, date.text)
+
+    def _of_assets(self, band: str, date: Date, found: Sequence[AssetBand]) -> Channel:
         said = same(band, found)
         pieces = tuple((each.href, each.number) for each in found)
         for what in () if self.ignore_tags else ("unit", "scale", "offset"):
@@ -142,14 +139,13 @@ class Source(Section):
     def _channel(
         self,
         band: str,
-        date: Date | None,
+        date: Date,
         pieces: tuple[tuple[str, int], ...],
         meaning: tuple[str, float, float, float | None],
         numbers: frozenset[int],
     ) -> Channel:
         alone = self._by_band and not isinstance(self.bands, Mapping)
-        name = date and date.name
-        return Channel(band, pieces, *meaning, self.resampling, self.mask, self.ignore_tags, numbers, alone, name)
+        return Channel(band, pieces, *meaning, self.resampling, self.mask, self.ignore_tags, numbers, alone, date.name)
 
     @property
     def _by_band(self) -> bool:
