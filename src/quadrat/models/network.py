@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from quadrat.models.model import Inputs
+from quadrat.models.model import Inputs, Pooling
 from quadrat.models.neural import Neural
 from quadrat.tasks import ScoredTask, Task, Unit
 
@@ -33,6 +33,14 @@ class Network(Neural):
     """Further arguments of the architecture's class in segmentation-models-pytorch, e.g. ``decoder_channels``."""
     dropout: float = Field(ge=0, lt=1)
     """Share of the decoder's channels that are left out in training, before the last layer."""
+    dates: Pooling | None
+    """Of time series, how what the encoder sees on each date becomes one: the mean over the dates that have a value,
+    the largest, or a mean whose weights are learnt (attention); null for images without dates."""
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How it makes one of several dates."""
+        return self.dates
 
     @property
     def divisor(self) -> int:
@@ -44,6 +52,7 @@ class Network(Neural):
         import segmentation_models_pytorch as smp
         import torch
 
+        from quadrat.models.dates import Pooled
         from quadrat.models.learnable import Normalised
 
         assert isinstance(task, ScoredTask)
@@ -52,9 +61,11 @@ class Network(Neural):
             encoder_name=f"tu-{self.encoder}",
             encoder_weights="imagenet" if self.pretrained else None,
             encoder_depth=self.depth,
-            in_channels=len(inputs.bands),
+            in_channels=len(inputs.statistics),
             classes=task.channels,
             **self.decoder,
         )
+        if self.dates:
+            body.encoder = Pooled(body.encoder, body.encoder.out_channels[-1], inputs.dates, self.dates)
         body.segmentation_head = torch.nn.Sequential(torch.nn.Dropout2d(self.dropout), body.segmentation_head)
         return Normalised(body, inputs, task)

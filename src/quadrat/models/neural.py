@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
+from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Pooling, Predictor, Recipe, Samples
 from quadrat.tasks import Task
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class Neural(Model):
     def context(self) -> int:
         """Not known: the receptive field is larger than a chip."""
         return 0
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How it makes one of several dates; None where it takes images without dates."""
+        return None
 
     @abstractmethod
     def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
@@ -99,9 +104,20 @@ def as_float(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def build(model: Neural, task: Task, inputs: Inputs, seed: int) -> "Learnable":
-    """Return the untrained network; raise ModelError where the parameters are those of none."""
+    """Return the untrained network; raise ModelError where the parameters are those of none, or of other images."""
     import torch
 
+    if (model.pooling is None) != (inputs.dates == 0):
+        raise ModelError(
+            "the network pools over dates, and the images have none"
+            if model.pooling
+            else "the images are time series, and the network doesn't pool over dates",
+            expected=f"images with dates, for model.dates {model.pooling}" if model.pooling else "images without dates",
+            got=f"{inputs.dates} dates" if inputs.dates else "images without dates",
+            mend="set model.dates to null"
+            if model.pooling
+            else "take a network, and set its 'dates' to mean, max or attention",
+        )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
