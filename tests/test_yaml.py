@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from quadrat.errors import ParamsError
-from quadrat.yaml import dumped, read
+from quadrat.yaml import dumped, read, settings
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -63,3 +63,15 @@ def test_dates_are_text_as_they_are_written(tmp_path: Path) -> None:
     assert read(tmp_path / "a.yaml", ParamsError) == content
     (tmp_path / "b.yaml").write_bytes(dumped(content))
     assert read(tmp_path / "b.yaml", ParamsError) == content
+
+
+def test_settings_are_yaml() -> None:
+    options = ["scores=true", "polygons=a=b.gpkg", "none=null", "empty=", "count=3", "list=[1, a]"]
+    expected = {"scores": True, "polygons": "a=b.gpkg", "none": None, "empty": None, "count": 3, "list": [1, "a"]}
+    assert settings(options) == expected
+
+
+@pytest.mark.parametrize("option", ["scores", "scores=[1"])
+def test_settings_that_say_nothing_are_told(option: str) -> None:
+    with pytest.raises(ParamsError, match=r"the option (.|\n)*expected: KEY=VALUE"):
+        settings([option])
