@@ -1,5 +1,6 @@
 """Pooling over dates: against loops over pixels and dates; what isn't there, and the order of dates, change nothing."""
 
+import warnings
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,13 +14,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from quadrat.errors import ModelError
-from quadrat.models import Forest, Inputs, Network, Recipe, Train
+from quadrat.models import Forest, Inputs, Network, Peaks, Recipe, Train
 from quadrat.models.dates import Pooled
 from quadrat.models.model import Pooling
 from quadrat.models.network import Architecture
 from quadrat.models.neural import build
 from quadrat.scenes.bands import Band
 from quadrat.stats import BandStatistics
+from tests.ground import cells
+from tests.models.boxes import Boxes
+from tests.models.test_classifier import CLASSIFIER
+from tests.models.test_detector import detector
 from tests.models.test_network import SMALL, TRAIN, Memory
 from tests.models.test_network import TASK as CLASSES
 
@@ -225,6 +230,46 @@ def test_restored_and_exported_it_says_the_same(pooling: str, tmp_path: Path) ->
     other = pixels.astype(np.float32)
     other[other == 0] = np.nan
     np.testing.assert_allclose(session.run(["scores"], {"pixels": other})[0], predictor(pixels)["scores"], atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("kind", ["classifier", "detector"])
+def test_other_networks_pool_alike(kind: str, pooling: Pooling) -> None:
+    if kind == "classifier":
+        model: Any = CLASSIFIER.model_copy(update={"dates": pooling})
+        task: Any = cells("a", "b", "c")
+    else:
+        model, task = detector(dates=pooling), Boxes()
+    built = scored(build(model, task, inputs(), 0))
+    pixels = series(2, 3, 64, 0)
+    outputs = built(flat(pixels))
+    for name, values in built(flat(pixels[:, [1, 2, 0]])).items():
+        torch.testing.assert_close(values, outputs[name])
+    lacking = (pixels == NODATA).any(2, keepdims=True).repeat(3, 2)
+    for name, values in built(flat(np.where(lacking, NODATA, pixels))).items():
+        torch.testing.assert_close(values, outputs[name])
+    weights = {name: value.numpy() for name, value in built.state_dict().items()}
+    session = onnxruntime.InferenceSession(model.onnx(weights, task, inputs()))
+    for window in (flat(pixels), flat(pixels[:1, :, :, :, :32])):
+        expected = {name: values.detach().numpy() for name, values in built(window).items()}
+        for name, values in zip(expected, session.run([*expected], {"pixels": window.numpy()}), strict=True):
+            np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-4)
+
+
+def test_peaks_are_of_the_mean_over_dates() -> None:
+    pixels = series(1, 3, 24, 0)[0]
+    peaks = Peaks(kind="peaks", bands={"x": 1.0, "z": -2.0}, smoothing=1.0, distance=2)
+    surface = peaks._surface(pixels.reshape(9, 24, 24), inputs())
+    shifted = (pixels.astype(float) - np.array([500, 600, 700])[:, None, None]) / 250
+    known = (pixels[:, [0, 2]] != NODATA).all(1)
+    sums = np.where(known, shifted[:, 0] - 2 * shifted[:, 2], np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pixels that no date knows
+        mean = np.nanmean(sums, 0)
+    single = Inputs(inputs(0).bands[:1], (inputs(0).statistics[0].model_copy(update={"mean": 0.0, "std": 1.0}),))
+    expected = peaks.model_copy(update={"bands": {"x": 1.0}})._surface(mean[None], single)
+    np.testing.assert_allclose(surface, expected, atol=1e-5)
+    np.testing.assert_array_equal(np.isfinite(surface), known.any(0))
 
 
 def test_a_forest_takes_the_dates_as_they_come(tmp_path: Path) -> None:

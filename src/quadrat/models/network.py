@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from quadrat.models.model import Inputs, Pooling
+from quadrat.models.model import Inputs
 from quadrat.models.neural import Neural
 from quadrat.tasks.task import ScoredTask, Task, Unit
 
@@ -33,14 +33,6 @@ class Network(Neural):
     """Further arguments of the architecture's class in segmentation-models-pytorch, e.g. ``decoder_channels``."""
     dropout: float = Field(ge=0, lt=1)
     """Share of the decoder's channels that are left out in training, before the last layer."""
-    dates: Pooling | None
-    """Of time series, how what the encoder sees on each date becomes one: the mean over the dates that have a value,
-    the largest, or a mean whose weights are learnt (attention); null for images without dates."""
-
-    @property
-    def pooling(self) -> Pooling | None:
-        """How it makes one of several dates."""
-        return self.dates
 
     @property
     def divisor(self) -> int:

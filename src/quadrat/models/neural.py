@@ -26,16 +26,14 @@ class Neural(Model):
 
     pretrained: bool
     """Begin with timm's weights of the encoder (fetched by timm), its first layer adapted to the number of bands."""
+    dates: Pooling | None
+    """Of time series, how what the encoder sees on each date becomes one: the mean over the dates that have a value,
+    the largest, or a mean whose weights are learnt (attention); null for images without dates."""
 
     @property
     def context(self) -> int:
         """Not known: the receptive field is larger than a chip."""
         return 0
-
-    @property
-    def pooling(self) -> Pooling | None:
-        """How it makes one of several dates; None where it takes images without dates."""
-        return None
 
     @abstractmethod
     def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
@@ -118,17 +116,7 @@ def build(model: Neural, task: Task, inputs: Inputs, seed: int) -> "Learnable":
     """Return the untrained network; raise ModelError where the parameters are those of none, or of other images."""
     import torch
 
-    if (model.pooling is None) != (inputs.dates == 0):
-        raise ModelError(
-            "the network pools over dates, and the images have none"
-            if model.pooling
-            else "the images are time series, and the network doesn't pool over dates",
-            expected=f"images with dates, for model.dates {model.pooling}" if model.pooling else "images without dates",
-            got=f"{inputs.dates} dates" if inputs.dates else "images without dates",
-            mend="set model.dates to null"
-            if model.pooling
-            else "take a network, and set its 'dates' to mean, max or attention",
-        )
+    _check_dates(model, inputs)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
@@ -139,6 +127,23 @@ def build(model: Neural, task: Task, inputs: Inputs, seed: int) -> "Learnable":
                 got=f"{type(error).__name__}: {error}",
                 mend="check 'model' in params.yaml, its encoder first; pretrained weights must be fetched",
             ) from error
+
+
+def _check_dates(model: Neural, inputs: Inputs) -> None:
+    if model.dates and not inputs.dates:
+        raise ModelError(
+            "the network pools over dates, and the images have none",
+            expected=f"images with dates, for model.dates is {model.dates}",
+            got="images without dates",
+            mend="set model.dates to null, or give the images 'dates' in the catalog",
+        )
+    if inputs.dates and not model.dates:
+        raise ModelError(
+            "the images are time series, and the network doesn't pool over dates",
+            expected="images without dates, for model.dates is null",
+            got=f"{inputs.dates} dates",
+            mend="set model.dates to mean, max or attention",
+        )
 
 
 def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> "Learnable":
