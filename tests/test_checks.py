@@ -55,7 +55,14 @@ SMALL: dict[str, Any] = {"architecture": "unet", "encoder": "resnet10t", "depth"
 
 
 def network(**changed: Any) -> Network:
-    content = {"kind": "network", "pretrained": True, "decoder": {"decoder_channels": [8, 8, 8]}, **SMALL, **changed}
+    content = {
+        "kind": "network",
+        "pretrained": True,
+        "dates": None,
+        "decoder": {"decoder_channels": [8, 8, 8]},
+        **SMALL,
+        **changed,
+    }
     return Network.model_validate(content, strict=False)
 
 

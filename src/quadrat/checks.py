@@ -20,6 +20,7 @@ from quadrat.executor import Executor
 from quadrat.models import Baseline, Inputs, Kind, Model
 from quadrat.preflight import doubts, faults, merged
 from quadrat.progress import tell, track, warn
+from quadrat.scenes.bands import dates_of, names_of
 from quadrat.scenes.glimpse import Glimpse
 from quadrat.scenes.grid import Grid
 from quadrat.stages.eval import Eval
@@ -111,7 +112,7 @@ def _without_model(findings: Sequence[Finding], task: Task, model: Kind) -> Iter
     """Give what train stops at: parameters of which no model can be set up."""
     (bands, *_) = (finding.survey.bands for finding in findings if finding.survey)
     some = {"count": 1, "mean": 0.0, "std": 1.0, "min": 0.0, "max": 1.0, "percentiles": {}, "histogram": ()}
-    statistics = tuple(BandStatistics.model_validate({"band": band.name, **some}) for band in bands)
+    statistics = tuple(BandStatistics.model_validate({"band": name, **some}) for name in names_of(bands))
     try:
         model.check(task, Inputs(bands, statistics))
     except QuadratError as fault:
@@ -156,8 +157,11 @@ def _place(grid: Grid) -> tuple[str, str, str]:
 
 
 def _bands(one: Survey) -> str:
+    """Return how many bands there are, of time series on how many dates, and their types."""
     kinds = dict.fromkeys(band.dtype for band in one.bands)
-    return f"{len(one.bands)} {'/'.join(kinds)}" if kinds else UNKNOWN
+    dates = len(dates_of(one.bands))
+    times = f"{dates}×" if dates else ""
+    return f"{times}{len(names_of(one.bands))} {'/'.join(kinds)}" if kinds else UNKNOWN
 
 
 def _labels(labels: Glimpse) -> str:

@@ -8,8 +8,9 @@ from quadrat.models.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
-from quadrat.scenes.image import Image, Source
+from quadrat.scenes.image import Clear, Image
 from quadrat.scenes.raster_labels import RasterLabels
+from quadrat.scenes.source import Source
 from quadrat.scenes.stac_labels import StacLabels
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.scenes.widths import Width
@@ -34,6 +35,7 @@ __all__ = [
     "Class",
     "ClassificationLoss",
     "Classifier",
+    "Clear",
     "DetectionLayers",
     "DetectionLoss",
     "DetectionMatch",

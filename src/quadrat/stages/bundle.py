@@ -21,6 +21,7 @@ from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Baseline, Model, Train
 from quadrat.progress import console
+from quadrat.scenes.bands import names_of
 from quadrat.section import Section
 from quadrat.tasks import Task
 from quadrat.yaml import dumped, read
@@ -124,7 +125,9 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     """
     model = onnx.load_from_string(graph)
     window = parameters["predict"]
-    properties: dict[str, Any] = {"bands": [band.name for band in card.bands]}
+    properties: dict[str, Any] = {"bands": list(names_of(card.bands))}
+    if card.inputs.dates:
+        properties["dates"] = card.inputs.dates
     if card.task.deepness:
         properties |= {
             "model_type": card.task.deepness,
