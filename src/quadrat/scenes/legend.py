@@ -18,6 +18,11 @@ class Legend(Protocol):
     """The classes that labels are read for (a task is one)."""
 
     @property
+    def blanks(self) -> bool:
+        """Whether labels may say that nothing is there."""
+        ...
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The class names, by id."""
         ...

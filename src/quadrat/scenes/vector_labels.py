@@ -80,14 +80,14 @@ class VectorLabels(Section):
         outside = UNLABELLED if self.outside is None else class_id(self.outside, legend, "outside", scene, self.path)
         frame = self._filtered(read_features(self.path, self.layer, LabelError, scene), scene)
         ids = self._ids(frame, legend, scene)
-        if self.outside is None:
-            frame, ids = frame[ids != UNLABELLED], ids[ids != UNLABELLED]
+        there = (ids != UNLABELLED) | ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
+        frame, ids = frame[there], ids[there]
         parts, owners = on_grid(frame, grid, self.path, LabelError, scene)
         polygons = self._areas(parts, ids[owners], grid, legend, scene)
         areas, inner = clipped(polygons, grid, MARGIN)
-        if not areas.size and not (self.outside and _around(parts, grid)):
-            raise self._misplaced(frame, grid, scene)
         drawn = ids[owners[inner]]
+        if not (drawn != UNLABELLED).any() and not ((self.outside or legend.blanks) and _around(parts, grid)):
+            raise self._misplaced(frame, grid, scene)
         order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
         whole = gathered(polygons, owners, len(frame))
         yield LabelledAreas(Areas(areas[order], drawn[order]), Objects(whole, ids), outside)
