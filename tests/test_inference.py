@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -15,6 +16,7 @@ from rasterio.features import rasterize
 from quadrat.errors import ModelError
 from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.models import Outputs
+from quadrat.polygons import Edges
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Layers
 from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
@@ -33,12 +35,12 @@ def expected_of(pixels: np.ndarray) -> np.ndarray:
     return np.where(pixels < 300, 0, np.where(pixels < 600, 1, 2)).astype(np.uint8)
 
 
-def predict(size: int = 32, stride: int = 16, polygons: str | None = None, *, scores: bool = False) -> Predict:
-    return Predict(
-        window_size=size,
-        stride=stride,
-        layers=Layers(kind="semantic_segmentation", scores=scores, polygons=polygons, least_pixels=1),
-    )
+def predict(
+    size: int = 32, stride: int = 16, polygons: str | None = None, *, scores: bool = False, **drawn: Any
+) -> Predict:
+    about: dict[str, Any] = {"least_pixels": 1, "polygon_classes": None, "largest_hole": 0}
+    layers = {**about, "outlines": Edges(kind="edges"), **drawn, "scores": scores, "polygons": polygons}
+    return Predict(window_size=size, stride=stride, layers=Layers(kind="semantic_segmentation", **layers))
 
 
 def run(path: Path, out: Path, plan: Predict, aoi: Path | None = None) -> Path:

@@ -62,9 +62,13 @@ class Params(Section):
             if model is not None and self.task.unit not in model.units:
                 able = " or ".join(serving(self.task.unit))
                 raise ValueError(f"{name}.kind {model.kind} can't learn the task {self.task.kind}: {able} can")
-        unknown = sorted(set(self.chip.target_classes or ()) - set(self.task.names))
-        if unknown:
-            raise ValueError(f"chip.target_classes names no class of the task: {', '.join(unknown)}")
+        for name, named in (
+            ("chip.target_classes", self.chip.target_classes),
+            ("predict.layers", self.predict.layers.named()),
+        ):
+            unknown = sorted(set(named or ()) - set(self.task.names))
+            if unknown:
+                raise ValueError(f"{name} names no class of the task: {', '.join(unknown)}")
         for key, size in (("chip.chip_size", self.chip.chip_size), ("predict.window_size", self.predict.window_size)):
             if size % self.model.divisor:
                 raise ValueError(f"{key} must be a multiple of {self.model.divisor} for this model: {size}")

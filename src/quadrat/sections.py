@@ -6,6 +6,7 @@ from quadrat.models import Forest, Network, Train
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
+from quadrat.polygons import Edges, RightAngled, Simplified
 from quadrat.scenes.image import Image, Source
 from quadrat.scenes.raster_labels import RasterLabels
 from quadrat.scenes.vector_labels import VectorLabels
@@ -24,6 +25,7 @@ __all__ = [
     "Catalog",
     "Chip",
     "Class",
+    "Edges",
     "Eval",
     "Forest",
     "Image",
@@ -33,10 +35,12 @@ __all__ = [
     "Predict",
     "Random",
     "RasterLabels",
+    "RightAngled",
     "SceneEntry",
     "SegmentationLayers",
     "SegmentationLoss",
     "SemanticSegmentation",
+    "Simplified",
     "Sliding",
     "Source",
     "Train",

@@ -38,7 +38,7 @@ class Simplified(Section):
 
     kind: Literal["simplified"]
     tolerance: float = Field(gt=0)
-    """Furthest that a corner which is left out may lie from the outline, px."""
+    """Furthest that a corner which is left out may lie from the outline, px; near a ring's first one, twice that."""
 
     def drawn(self, edges: NDArray[np.object_]) -> NDArray[np.object_]:
         """Return polygons along pixel edges (n,) with fewer corners (Douglas and Peucker 1973).
@@ -75,7 +75,7 @@ class RightAngled(Section):
         return drawn
 
 
-Outlines = Annotated[Edges | Simplified | RightAngled, Field(discriminator="kind")]
+Outline = Annotated[Edges | Simplified | RightAngled, Field(discriminator="kind")]
 
 
 def filled(edges: NDArray[np.object_], largest: int) -> NDArray[np.object_]:

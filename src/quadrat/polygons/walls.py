@@ -8,7 +8,7 @@ too short to be more than noise are left out, and the corners are where walls me
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import shapely
@@ -18,9 +18,10 @@ from quadrat.polygons import rings
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Offsets = NDArray[np.integer[Any]]
 
 STEP = 1.0
-"""How far the steps of a slanting wall lie from a straight line, at most, px: corners are not sought below it."""
+"""Least tolerance with which corners are sought, px: below it, steps of slanting walls would be corners."""
 
 
 def right_angled(edges: NDArray[np.object_], tolerance: float) -> NDArray[np.object_]:
@@ -29,10 +30,10 @@ def right_angled(edges: NDArray[np.object_], tolerance: float) -> NDArray[np.obj
     Walls shorter than ``tolerance`` px are left out. What comes out may be invalid, or far from what went in. It is
     the same whatever other polygons there are.
     """
-    walls = _Walls.fitted(edges, max(STEP, tolerance / 2))
+    walls = _Walls.between_corners(edges, max(STEP, tolerance / 2))
     while (short := walls.shortest(tolerance)).any():
         walls = walls.without(short)
-    return walls.polygons()
+    return walls.parted_anew().polygons()
 
 
 @dataclass(frozen=True)
@@ -67,27 +68,48 @@ class _Cycle:
 
 
 @dataclass(frozen=True)
+class _Steps:
+    """Pixel edges (m,), from ``start`` to ``stop`` (m, 2), that go around polygons."""
+
+    start: Floats
+    stop: Floats
+    polygon: Integers
+
+    @cached_property
+    def length(self) -> Floats:
+        """(m,) px; each lies along a row or a column."""
+        length: Floats = np.abs(self.stop - self.start).sum(1)
+        return length
+
+    @cached_property
+    def middle(self) -> Floats:
+        """(m, 2), the point between."""
+        return (self.start + self.stop) / 2
+
+
+@dataclass(frozen=True)
 class _Walls:
-    """The walls (n,) of polygons, in a frame of each polygon: turned by its angle about its origin."""
+    """Walls (n,): which pixel edges each is made of. Where it lies follows from these.
+
+    Each polygon has a frame of its own: turned by its angle about its origin.
+    """
 
     origin: Floats
     """(polygon, 2)"""
-    angle: Floats
-    """(polygon,) of the frame's first axis."""
     owner: Integers
     """(ring,) the polygon of each ring, the shell first."""
+    steps: _Steps
+    """In coordinates from their polygon's origin."""
+    wall: Integers
+    """(step,) the wall of each pixel edge."""
     ring: Integers
     """(n,) of each wall; walls follow each other."""
     upright: NDArray[np.bool_]
     """(n,) whether a wall runs along the frame's second axis; every other one does."""
-    offset: Floats
-    """(n,) where it crosses the other axis, px."""
-    weight: Floats
-    """(n,) length of the pixel edges that it was fitted to."""
 
     @classmethod
-    def fitted(cls, edges: NDArray[np.object_], tolerance: float) -> Self:
-        """Fit walls to the pixel edges between the corners that simplifying with ``tolerance`` leaves."""
+    def between_corners(cls, edges: NDArray[np.object_], tolerance: float) -> Self:
+        """Part pixel edges where simplifying with ``tolerance`` leaves a corner, and the direction changes."""
         _, path, (bounds, shells) = shapely.to_ragged_array(edges)
         owner = np.repeat(np.arange(len(edges)), np.diff(shells))
         closing = np.zeros(len(path), np.bool_)
@@ -96,21 +118,14 @@ class _Walls:
         ring = np.repeat(np.arange(owner.size), np.diff(bounds) - 1)
         corner |= (np.bincount(ring[corner], minlength=owner.size) < 4)[ring]  # too small to be simplified
         origin = path[bounds[shells[:-1]]]
-        point = path[~closing] - origin[owner[ring]]
+        start = path[~closing] - origin[owner[ring]]
         around, chords = _Cycle(ring), _Cycle(ring[corner])
-        side = point[corner][chords.following] - point[corner]
-        polygon = owner[chords.ring]
-        angle, length = np.arctan2(side[:, 1], side[:, 0]), (side**2).sum(1)
-        sine, cosine = (_sums(polygon, length * turn(4 * angle), len(edges)) for turn in (np.sin, np.cos))
-        turned = angle - (np.arctan2(sine, cosine) / 4)[polygon]
-        upright = np.abs(np.sin(turned)) > np.abs(np.cos(turned))
-        starts = upright != upright[chords.preceding]
-        wall = np.append(chords.groups(starts), -1)[around.groups(corner)]
-        moments = _Moments.of(point, point[around.following], wall, np.count_nonzero(starts))
-        ring = chords.ring[starts]
-        angle = moments.direction(owner[ring], upright[starts], len(edges))
-        offset = moments.offset(angle[owner[ring]], upright[starts])
-        return cls(origin, angle, owner, ring, upright[starts], offset, moments.length)
+        upright = _upright(start[corner][chords.following] - start[corner], owner[chords.ring])
+        opens = upright != upright[chords.preceding]
+        wall = np.append(chords.groups(opens), -1)[around.groups(corner)]
+        known = wall >= 0
+        steps = _Steps(start[known], start[around.following][known], owner[ring[known]])
+        return cls(origin, owner, steps, wall[known], chords.ring[opens], upright[opens])
 
     @cached_property
     def around(self) -> _Cycle:
@@ -122,13 +137,33 @@ class _Walls:
         """(ring,) the number of walls."""
         return np.bincount(self.ring, minlength=self.owner.size)
 
+    @cached_property
+    def lines(self) -> tuple[Floats, Floats]:
+        """The angle of each polygon's frame, and where each wall crosses an axis of it: the best fit (Pearson 1901)."""
+        steps, number, count = self.steps, self.wall, self.ring.size
+        length = _sums(number, steps.length, count)
+        x, y = (_sums(number, steps.length * steps.middle[:, axis], count) / length for axis in (0, 1))
+        # about the middle of each wall: no large numbers are subtracted
+        off = steps.middle - np.stack([x, y], axis=1)[number]
+        along = steps.stop - steps.start
+        scatter = [
+            _sums(number, steps.length * (off[:, one] * off[:, other] + along[:, one] * along[:, other] / 12), count)
+            for one, other in ((0, 0), (1, 1), (0, 1))
+        ]
+        polygon, turned = self.owner[self.ring], np.where(self.upright, -1, 1)
+        spread = _sums(polygon, turned * (scatter[0] - scatter[1]), len(self.origin))
+        angle = np.arctan2(2 * _sums(polygon, turned * scatter[2], len(self.origin)), spread) / 2
+        cosine, sine = np.cos(angle)[polygon], np.sin(angle)[polygon]
+        return angle, np.where(self.upright, x * cosine + y * sine, y * cosine - x * sine)
+
     def shortest(self, tolerance: float) -> NDArray[np.bool_]:
         """Return which walls (n,) are below ``tolerance`` and shorter than their three neighbours on either side.
 
         Between two of them there are three walls at least, so they can be left out at once, and each ring keeps four.
         """
         before, after = self.around.preceding, self.around.following
-        length = np.abs(self.offset[after] - self.offset[before])
+        _, offset = self.lines
+        length = np.abs(offset[after] - offset[before])
         length[self.counts[self.ring] <= 4] = np.inf  # nothing can be left out of a rectangle
         found, number = length < tolerance, np.arange(length.size)
         for _ in range(3):
@@ -138,73 +173,45 @@ class _Walls:
         return found
 
     def without(self, left_out: NDArray[np.bool_]) -> Self:
-        """Leave out walls, and make one of the two beside each."""
-        before, after = self.around.preceding[left_out], self.around.following[left_out]
-        weight, offset = self.weight.copy(), self.offset.copy()
-        weight[before] += weight[after]
-        offset[before] += (self.offset[after] - self.offset[before]) * self.weight[after] / weight[before]
-        stays = ~left_out
-        stays[after] = False
-        return replace(
-            self, ring=self.ring[stays], upright=self.upright[stays], offset=offset[stays], weight=weight[stays]
-        )
+        """Leave out walls, and make each one with the two beside it."""
+        into = np.arange(self.ring.size)
+        into[left_out] = into[self.around.following[left_out]] = self.around.preceding[left_out]
+        stays = into == np.arange(into.size)
+        wall = (np.cumsum(stays) - 1)[into[self.wall]]
+        return replace(self, wall=wall, ring=self.ring[stays], upright=self.upright[stays])
+
+    def parted_anew(self) -> Self:
+        """Give each pixel edge to the nearest of its wall and the two beside it: corners needn't be pixels' then."""
+        angle, offset = self.lines
+        cosine, sine = np.cos(angle)[self.steps.polygon], np.sin(angle)[self.steps.polygon]
+        x, y = self.steps.middle.T
+        along, across = x * cosine + y * sine, y * cosine - x * sine
+        own, other = np.where(self.upright[self.wall], (along, across), (across, along))
+        walls = np.stack([self.wall, self.around.preceding[self.wall], self.around.following[self.wall]])
+        nearest = np.abs(np.stack([own, other, other]) - offset[walls]).argmin(0)
+        wall = np.take_along_axis(walls, nearest[None], 0)[0]
+        empty = np.bincount(wall, minlength=self.ring.size) == 0
+        return replace(self, wall=np.where(empty[self.wall], self.wall, wall))
 
     def polygons(self) -> NDArray[np.object_]:
         """Return the polygons; None where one of the rings has no four walls."""
-        whole = np.ones(len(self.angle), np.bool_)
+        whole = np.ones(len(self.origin), np.bool_)
         whole[self.owner[self.counts < 4]] = False
         found = np.full(whole.size, None, np.object_)
         if not whole.any():
             return found
-        shown, kept = whole[self.owner[self.ring]], whole[self.owner]
-        other = self.offset[self.around.following]
-        along, across = np.where(self.upright, (self.offset, other), (other, self.offset))
-        polygon = self.owner[self.ring]
-        cosine, sine = np.cos(self.angle)[polygon], np.sin(self.angle)[polygon]
-        point = np.stack([along * cosine - across * sine, along * sine + across * cosine], axis=1)
-        bounds = np.append(0, np.cumsum(self.counts[kept] + 1))
-        shells = np.append(0, np.cumsum(np.bincount(self.owner, minlength=whole.size)[whole]))
-        found[whole] = rings.assembled((point + self.origin[polygon])[shown], bounds, shells)
+        angle, offset = self.lines
+        polygon, other = self.owner[self.ring], offset[self.around.following]
+        along, across = np.where(self.upright, (offset, other), (other, offset))
+        cosine, sine = np.cos(angle)[polygon], np.sin(angle)[polygon]
+        corner = np.stack([along * cosine - across * sine, along * sine + across * cosine], axis=1)
+        bounds = np.append(0, np.cumsum(self.counts[whole[self.owner]] + 1))
+        shells = np.append(0, np.cumsum(np.bincount(self.owner)[whole]))
+        found[whole] = rings.assembled((corner + self.origin[polygon])[whole[polygon]], bounds, shells)
         return found
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Of the pixel edges of walls (n,): their length, their middle, and how they scatter about it."""
-
-    length: Floats
-    middle: Floats
-    """(n, 2)"""
-    scatter: Floats
-    """(n, 3): sums of squares along x, along y, and of products."""
-
-    @classmethod
-    def of(cls, start: Floats, stop: Floats, wall: Integers, count: int) -> Self:
-        """Add up edges from ``start`` to ``stop`` (m, 2) by their ``wall`` (m,), -1 for none."""
-        step, centre = stop - start, (start + stop) / 2
-        length = np.abs(step).sum(1)  # along an axis of the grid
-        total = _sums(wall, length, count)
-        middle = np.stack([_sums(wall, length * centre[:, axis], count) / total for axis in (0, 1)], axis=1)
-        # about the middle of the wall: no large numbers are subtracted
-        centre = centre - np.append(middle, np.zeros((1, 2)), axis=0)[wall]
-        products = [
-            length * (centre[:, one] * centre[:, other] + step[:, one] * step[:, other] / 12)
-            for one, other in ((0, 0), (1, 1), (0, 1))
-        ]
-        return cls(total, middle, np.stack([_sums(wall, product, count) for product in products], axis=1))
-
-    def direction(self, polygon: Integers, upright: NDArray[np.bool_], count: int) -> Floats:
-        """Return the angles (``count``,) of the lines that fit best, upright walls turned back (Pearson 1901)."""
-        along, across, both = np.where(upright, self.scatter.T[[1, 0, 2]] * [[1], [1], [-1]], self.scatter.T)
-        return np.arctan2(2 * _sums(polygon, both, count), _sums(polygon, along - across, count)) / 2
-
-    def offset(self, angle: Floats, upright: NDArray[np.bool_]) -> Floats:
-        """Return where walls at ``angle`` (n,), or at right angles to it, lie."""
-        x, y = self.middle.T
-        return np.where(upright, x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle))
-
-
-def _corners(path: Floats, bounds: Integers, shells: Integers, tolerance: float) -> NDArray[np.bool_]:
+def _corners(path: Floats, bounds: Offsets, shells: Offsets, tolerance: float) -> NDArray[np.bool_]:
     """Return which points (n,) of ``path`` are left when polygons are simplified; their heights carry their numbers."""
     numbered = np.column_stack([path, np.arange(len(path))])
     polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, numbered, (bounds, shells))
@@ -215,6 +222,18 @@ def _corners(path: Floats, bounds: Integers, shells: Integers, tolerance: float)
     return corner
 
 
+def _upright(chord: Floats, polygon: Integers) -> NDArray[np.bool_]:
+    """Return which chords (n, 2) run across the main direction of their ``polygon`` (n,).
+
+    It is the mean of the chords' directions, taken modulo 90° and weighted by squared length.
+    """
+    angle, weight = np.arctan2(chord[:, 1], chord[:, 0]), (chord**2).sum(1)
+    count = int(polygon.max()) + 1
+    sine, cosine = (_sums(polygon, weight * turn(4 * angle), count) for turn in (np.sin, np.cos))
+    angle -= (np.arctan2(sine, cosine) / 4)[polygon]
+    return np.abs(np.sin(angle)) > np.abs(np.cos(angle))
+
+
 def _sums(group: Integers, values: Floats, count: int) -> Floats:
-    """Return sums (``count``,) of ``values`` (n,) by ``group`` (n,), without group -1: in order, so to the last bit."""
-    return np.bincount(group + 1, values, count + 1)[1:]
+    """Return sums (``count``,) of ``values`` (n,) by ``group`` (n,), in order, so always the same to the last bit."""
+    return np.bincount(group, values, count).astype(np.float64, copy=False)
