@@ -22,7 +22,7 @@ label_rasters = st.tuples(st.integers(1, 24), st.integers(1, 24), st.floats(0, 2
     lambda drawn: blobs(*drawn)
 )
 drawings = st.one_of(
-    st.builds(Simplified, kind=st.just("simplified"), tolerance=st.floats(0.1, 20)),
+    st.builds(Simplified, kind=st.just("simplified"), tolerance=st.floats(0.5, 20)),
     st.builds(RightAngled, kind=st.just("right_angled"), tolerance=st.floats(1, 20)),
 )
 angles = st.floats(0, 90)

@@ -13,6 +13,9 @@ from quadrat.section import Section
 LEAST_IOU = 0.8
 """Least intersection over union of what is drawn with the polygon along pixel edges, else it is drawn otherwise."""
 
+LEAST_TOLERANCE = 0.5
+"""Px; below it, outlines along pixel edges have no corner to spare."""
+
 MOST_CORNERS = 2**16
 """A polygon of more corners stays along pixel edges: the time to simplify it grows with their square."""
 
@@ -31,24 +34,27 @@ class Edges(Section):
 
 
 class Simplified(Section):
-    """With fewer corners.
+    """With fewer corners; small polygons keep more of them than the tolerance would leave.
 
     Each polygon is simplified by itself: neighbours may overlap, or leave a gap.
     """
 
     kind: Literal["simplified"]
-    tolerance: float = Field(gt=0)
+    tolerance: float = Field(ge=LEAST_TOLERANCE)
     """Furthest that a corner which is left out may lie from the outline, px; near a ring's first one, twice that."""
 
     def drawn(self, edges: NDArray[np.object_]) -> NDArray[np.object_]:
         """Return polygons along pixel edges (n,) with fewer corners (Douglas and Peucker 1973).
 
-        One that would become quite another (``LEAST_IOU``), or has too many (``MOST_CORNERS``), stays as it is.
+        One that would become quite another (``LEAST_IOU``) is drawn with half the tolerance, and half of that. One
+        with too many corners (``MOST_CORNERS``) stays as it is.
         """
-        drawn, tried = edges.copy(), np.flatnonzero(_drawable(edges))
-        simple = shapely.simplify(edges[tried], self.tolerance)
-        good = _alike(simple, edges[tried])
-        drawn[tried[good]] = simple[good]
+        drawn, left, tolerance = edges.copy(), np.flatnonzero(_drawable(edges)), self.tolerance
+        while left.size and tolerance >= LEAST_TOLERANCE:
+            simple = shapely.simplify(edges[left], tolerance)
+            good = _alike(simple, edges[left])
+            drawn[left[good]] = simple[good]
+            left, tolerance = left[~good], tolerance / 2
         return drawn
 
 
