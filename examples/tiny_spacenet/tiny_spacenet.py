@@ -20,6 +20,7 @@ from quadrat.sections import (
     Pictures,
     Predict,
     Random,
+    RightAngled,
     SceneEntry,
     SegmentationLayers,
     SegmentationLoss,
@@ -115,7 +116,13 @@ def parameters() -> Params:
             window_size=256,
             stride=128,
             layers=SegmentationLayers(
-                kind="semantic_segmentation", scores=False, polygons="buildings.parquet", least_pixels=50
+                kind="semantic_segmentation",
+                scores=False,
+                polygons="buildings.parquet",
+                least_pixels=50,
+                polygon_classes=("building",),
+                largest_hole=50,
+                outlines=RightAngled(kind="right_angled", tolerance=3.0),
             ),
         ),
         eval=Eval(match=None, pictures=Pictures(longest_side=650, bands=BANDS, stretch=(2.0, 98.0))),

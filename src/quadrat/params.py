@@ -67,9 +67,13 @@ class Params(Section):
         if self.task.matches != (self.eval.match is not None):
             needed = "say when a detection is right" if self.task.matches else "be null"
             raise ValueError(f"eval.match must {needed} for the task {self.task.kind}")
-        unknown = sorted(set(self.chip.target_classes or ()) - set(self.task.names))
-        if unknown:
-            raise ValueError(f"chip.target_classes names no class of the task: {', '.join(unknown)}")
+        for name, named in (
+            ("chip.target_classes", self.chip.target_classes or ()),
+            ("predict.layers", self.predict.layers.named()),
+        ):
+            unknown = sorted(set(named) - set(self.task.names))
+            if unknown:
+                raise ValueError(f"{name} names no class of the task: {', '.join(unknown)}")
         self._check_windows()
         return self
 

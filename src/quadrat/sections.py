@@ -8,6 +8,7 @@ from quadrat.models.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
+from quadrat.polygons import Edges, RightAngled, Simplified
 from quadrat.scenes.image import Clear, Image
 from quadrat.scenes.raster_labels import RasterLabels
 from quadrat.scenes.source import Source
@@ -40,6 +41,7 @@ __all__ = [
     "DetectionLoss",
     "DetectionMatch",
     "Detector",
+    "Edges",
     "Eval",
     "FasterRcnn",
     "Fcos",
@@ -54,11 +56,13 @@ __all__ = [
     "Random",
     "RasterLabels",
     "RetinaNet",
+    "RightAngled",
     "Rule",
     "SceneEntry",
     "SegmentationLayers",
     "SegmentationLoss",
     "SemanticSegmentation",
+    "Simplified",
     "Sliding",
     "Source",
     "StacLabels",

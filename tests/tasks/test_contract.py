@@ -73,7 +73,15 @@ CASES = {
     "semantic_segmentation": Case(
         segmentation(*NAMES),
         {"kind": "semantic_segmentation", "dice": 0.5, "label_smoothing": 0.0, "class_balance": 0.5},
-        {"kind": "semantic_segmentation", "scores": True, "polygons": "polygons.parquet", "least_pixels": 1},
+        {
+            "kind": "semantic_segmentation",
+            "scores": True,
+            "polygons": "polygons.parquet",
+            "least_pixels": 1,
+            "polygon_classes": None,
+            "largest_hole": 0,
+            "outlines": {"kind": "edges"},
+        },
         None,
         of_pixels,
     ),

@@ -98,6 +98,10 @@ class WrittenLayers(Section):
         """Return all of them that there can be."""
         return self
 
+    def named(self) -> Sequence[str]:
+        """Return the classes that the section names."""
+        return ()
+
 
 class Canvas(Protocol):
     """Takes outputs of windows in row order and gives what is finished; see ``quadrat.canvas`` for the blending."""
