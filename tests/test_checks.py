@@ -21,6 +21,7 @@ from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
 from quadrat.executor import Threads
 from quadrat.models import Forest, Network
+from quadrat.models.peaks import Peaks
 from quadrat.preflight import faults, merged
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse
@@ -54,7 +55,14 @@ SMALL: dict[str, Any] = {"architecture": "unet", "encoder": "resnet10t", "depth"
 
 
 def network(**changed: Any) -> Network:
-    content = {"kind": "network", "pretrained": True, "decoder": {"decoder_channels": [8, 8, 8]}, **SMALL, **changed}
+    content = {
+        "kind": "network",
+        "pretrained": True,
+        "dates": None,
+        "decoder": {"decoder_channels": [8, 8, 8]},
+        **SMALL,
+        **changed,
+    }
     return Network.model_validate(content, strict=False)
 
 
@@ -67,7 +75,13 @@ def told(
 ) -> tuple[int, str]:
     """Return the number of faults, and what is printed."""
     shown = {"longest_side": 64, "bands": pictures, "stretch": (2, 98)}
-    options: dict[str, Any] = {"raw": catalog.parent, "aoi": catalog.parent, "bands": BANDS, "model": FOREST}
+    options: dict[str, Any] = {
+        "raw": catalog.parent,
+        "aoi": catalog.parent,
+        "bands": BANDS,
+        "model": FOREST,
+        "baseline": None,
+    }
     count = check(
         scenes=catalog,
         task=task or segmentation(*KINDS),
@@ -213,6 +227,24 @@ def test_bands_of_pictures_that_an_image_has_not(tmp_path: Path, capsys: pytest.
     assert told(capsys, catalog, None)[0] == 0
 
 
+def test_each_band_and_file_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    catalog = write_world(tmp_path)
+    count, out = told(capsys, catalog, bands=("B8", "B1", "B9"))
+    assert count == 2
+    assert "expected: B8\n" in out
+    assert "expected: B9\n" in out
+    assert "200×120 EPSG:32633 10 m     ?" in out  # what is known all the same
+    assert "B1" not in {line.split()[-1] for line in out.splitlines() if "expected" in line}
+    write_raster(tmp_path / "B2.tif", np.ones((1, 120, 200), np.uint16), nodata=0)
+    path = {"path": str(tmp_path / "{band}.tif"), "bands": [*BANDS, "B4"]}
+    apart = edit(catalog, lambda content: content["images"]["i"]["sources"][0].update(path))
+    (tmp_path / "labels.gpkg").unlink()
+    count, out = told(capsys, apart)
+    assert count == 2
+    assert f"scene: w, m, e, all\n  file: {tmp_path}/B1.tif, {tmp_path}/B3.tif\n" in out
+    assert "LabelError: the file is missing\n  scene: w, m, e\n" in out
+
+
 def test_a_network_that_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     catalog = write_world(tmp_path)
     assert told(capsys, catalog, model=network())[0] == 0  # pretrained, and nothing is fetched
@@ -324,6 +356,13 @@ def test_values_of_a_raster_that_no_class_claims(tmp_path: Path, capsys: pytest.
     assert count == 1
     assert "no class claims\n  scene: w\n" in out
     assert "got: 7 (13200 px)" in out
+
+
+def test_a_baseline_that_takes_other_bands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    peaks = Peaks(kind="peaks", bands={"B1": 1, "green": 2}, smoothing=1.0, distance=3)
+    count, out = told(capsys, write_world(tmp_path), task=detection(*KINDS), baseline=peaks)
+    assert count == 1
+    assert "ModelError: bands of the baseline are none of the model's" in out
 
 
 def test_what_a_task_cannot_do_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("lr", ..., r"lr: Field required"),
         ("model.kind", "magic", r"model: .*'forest', 'network'"),
         ("model.kind", "peaks", r"model: .*'detector'"),
-        ("baseline", PEAKS, r"baseline\.kind peaks can't learn the task semantic_segmentation: forest can"),
+        ("baseline", PEAKS, r"baseline\.kind peaks can't learn this task, semantic_segmentation: forest can"),
         ("baseline.kind", "detector", r"baseline: .*'peaks'"),
         ("predict.stride", 500, r"leaves gaps"),
         ("predict.window_size", 100, r"predict.window_size must be a multiple of 32"),

@@ -97,6 +97,7 @@ def parameters() -> Params:
             depth=4,
             decoder={"decoder_channels": [128, 64, 32, 32]},
             dropout=0.1,
+            dates=None,
         ),
         baseline=Forest(kind="forest", trees=50, radius=4, max_depth=None, least_leaf=1, samples=100_000),
         lr=0.001,

@@ -120,7 +120,10 @@ class Pieces:
         place = self.cell * groups + group
         count = len(self.cells) * groups
         covered = np.bincount(place, self.area, count).astype(np.float64, copy=False)
-        several = np.bincount(place, minlength=count)[place] > 1
+        whole = np.repeat(sizes(self.cells), groups)
+        filled = np.bincount(place, self.area >= whole[place] * (1 - ROUNDING), count) > 0
+        covered[filled] = whole[filled]
+        several = (np.bincount(place, minlength=count)[place] > 1) & ~filled[place]
         if several.any():  # pieces may overlap: what they cover is their union
             order = np.flatnonzero(several)[np.argsort(place[several], kind="stable")]
             places, number = np.unique(place[order], return_inverse=True)

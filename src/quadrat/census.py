@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError, LabelError, QuadratError
+from quadrat.scenes.bands import dates_of, names_of
 from quadrat.scenes.glimpse import Glimpse
 from quadrat.scenes.scene import Split
 from quadrat.surveys import Finding, Survey
@@ -42,7 +43,8 @@ def count_faults(surveys: Sequence[Survey], censuses: Sequence[Census], task: Ta
             "no pixel of the scene is valid within its area of interest",
             one.scene.id,
             one.scene.image.file_of(one.bands[0].name),
-            expected=f"a pixel with a value in every one of the bands {', '.join(b.name for b in one.bands)}",
+            expected=f"a pixel with a value in every one of the bands {', '.join(names_of(one.bands))}"
+            + (", on one date at least" if dates_of(one.bands) else ""),
             mend="check 'nodata' in the catalog, and that each band has data there",
         )
         for one, census in zip(surveys, censuses, strict=True)

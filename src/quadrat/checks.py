@@ -17,9 +17,10 @@ from quadrat.catalog import read_catalog
 from quadrat.census import seen, unscored
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.executor import Executor
-from quadrat.models import Inputs, Model
+from quadrat.models import Baseline, Inputs, Kind, Model
 from quadrat.preflight import doubts, faults, merged
 from quadrat.progress import tell, track, warn
+from quadrat.scenes.bands import dates_of, names_of
 from quadrat.scenes.glimpse import Glimpse
 from quadrat.scenes.grid import Grid
 from quadrat.stages.eval import Eval
@@ -46,6 +47,7 @@ def check(
     task: Task,
     bands: tuple[str, ...],
     model: Model,
+    baseline: Baseline | None,
     eval: Eval,  # noqa: A002 (the section's name)
     executor: Executor,
 ) -> int:
@@ -60,7 +62,7 @@ def check(
     findings = list(track(executor.map(look, catalog), "check", len(catalog), "scenes"))
     found = merged([*faults(findings, task), *_without_picture(findings, bands, eval)])
     if not found:
-        found = list(_without_model(findings, task, model))
+        found = [fault for one in (model, baseline) if one is not None for fault in _without_model(findings, task, one)]
     noted = doubts(findings, (raw, aoi)) + unscored(findings, task)
     out = Console()
     out.print(_scenes(findings, found))
@@ -106,11 +108,11 @@ def _without_picture(
             yield from look.faults
 
 
-def _without_model(findings: Sequence[Finding], task: Task, model: Model) -> Iterator[QuadratError]:
+def _without_model(findings: Sequence[Finding], task: Task, model: Kind) -> Iterator[QuadratError]:
     """Give what train stops at: parameters of which no model can be set up."""
     (bands, *_) = (finding.survey.bands for finding in findings if finding.survey)
     some = {"count": 1, "mean": 0.0, "std": 1.0, "min": 0.0, "max": 1.0, "percentiles": {}, "histogram": ()}
-    statistics = tuple(BandStatistics.model_validate({"band": band.name, **some}) for band in bands)
+    statistics = tuple(BandStatistics.model_validate({"band": name, **some}) for name in names_of(bands))
     try:
         model.check(task, Inputs(bands, statistics))
     except QuadratError as fault:
@@ -155,8 +157,11 @@ def _place(grid: Grid) -> tuple[str, str, str]:
 
 
 def _bands(one: Survey) -> str:
+    """Return how many bands there are, of time series on how many dates, and their types."""
     kinds = dict.fromkeys(band.dtype for band in one.bands)
-    return f"{len(one.bands)} {'/'.join(kinds)}" if kinds else UNKNOWN
+    dates = len(dates_of(one.bands))
+    times = f"{dates}×" if dates else ""
+    return f"{times}{len(names_of(one.bands))} {'/'.join(kinds)}" if kinds else UNKNOWN
 
 
 def _labels(labels: Glimpse) -> str:

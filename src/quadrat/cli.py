@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -164,7 +164,19 @@ def verify(bundle: BundleFile) -> None:
 def main() -> None:
     """Run the command line."""
     warnings.filterwarnings("ignore", "Dataset has no geotransform")  # photos, and GDAL's datasets in memory
+    _open_many()
     app()
+
+
+def _open_many() -> None:
+    """Let as many files be open as the system allows: a time series has many, and each thread opens them."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows, which has no such limit
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a system may allow less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _run(stage: Callable[..., Any], params: Path, workers: int | None = None, **options: Any) -> Any:

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from quadrat.census import unlabelled
 from quadrat.errors import CatalogError, OverlapError, QuadratError
 from quadrat.progress import tell
-from quadrat.scenes.bands import Band
+from quadrat.scenes.bands import Band, dates_of, names_of, undated
 from quadrat.scenes.files import is_remote
 from quadrat.scenes.scene import Scene, Split
 from quadrat.surveys import Finding, Survey
@@ -29,22 +29,23 @@ MOST_FILES = 3
 def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
     """Return all that analyze stops at, as far as it is known without pixels: of single scenes, and of all together."""
     surveys = [finding.survey for finding in findings if finding.survey]
-    found = [
+    return [
         *_lacking_splits([finding.scene for finding in findings]),
         *(fault for finding in findings for fault in finding.faults),
+        *_differing_dates(surveys),
         *_differing_bands(surveys),
         *_overlaps(surveys),
         *unlabelled(findings, task),
     ]
-    return merged(found)
 
 
 def sound(faults: Sequence[QuadratError]) -> None:
     """Raise the first of the faults, if there is one; the others are told before."""
-    for fault in faults[1:]:
+    together = merged(faults)
+    for fault in together[1:]:
         tell(fault)
-    if faults:
-        raise faults[0]
+    if together:
+        raise together[0]
 
 
 def doubts(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:
@@ -98,13 +99,28 @@ def _lacking_splits(scenes: Sequence[Scene]) -> Iterator[QuadratError]:
             )
 
 
+def _differing_dates(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
+    whole = [one for one in surveys if one.bands]
+    counts = [len(dates_of(one.bands)) for one in whole]
+    for one, count in zip(whole, counts, strict=True):
+        if count != counts[0]:
+            yield CatalogError(
+                "the scenes' images have different numbers of dates",
+                one.scene.id,
+                expected=f"{counts[0]} (scene {whole[0].scene.id})",
+                got=count,
+                mend="give all images as many 'dates'; they may be others",
+            )
+
+
 def _differing_bands(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
     whole = [one for one in surveys if one.bands]
+    whole = [one for one in whole if len(one.bands) == len(whole[0].bands)]  # those with other dates are told of
     for first, other in zip(whole[:1] * len(whole), whole, strict=True):
-        pairs = zip(first.bands, other.bands, strict=True)
+        pairs = zip(undated(first.bands), undated(other.bands), strict=True)
         differing = [(mine, theirs) for mine, theirs in pairs if mine != theirs]
         for mine, theirs in differing[:1]:
-            names = [band.name for band, _ in differing]
+            names = list(names_of([band for band, _ in differing]))
             yield CatalogError(
                 f"band {names[0]} means different things in different scenes"
                 if len(names) == 1

@@ -3,13 +3,15 @@
 from quadrat.boxes import Suppression
 from quadrat.catalog import Catalog, SceneEntry
 from quadrat.inference import Predict
-from quadrat.models import Classifier, Forest, Network, Train
+from quadrat.models import Classifier, Detector, Forest, Network, Peaks, Train
+from quadrat.models.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
 from quadrat.polygons import Edges, RightAngled, Simplified
-from quadrat.scenes.image import Image, Source
+from quadrat.scenes.image import Clear, Image
 from quadrat.scenes.raster_labels import RasterLabels
+from quadrat.scenes.source import Source
 from quadrat.scenes.stac_labels import StacLabels
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.scenes.widths import Width
@@ -34,20 +36,26 @@ __all__ = [
     "Class",
     "ClassificationLoss",
     "Classifier",
+    "Clear",
     "DetectionLayers",
     "DetectionLoss",
     "DetectionMatch",
+    "Detector",
     "Edges",
     "Eval",
+    "FasterRcnn",
+    "Fcos",
     "Forest",
     "Image",
     "Network",
     "ObjectDetection",
     "Params",
+    "Peaks",
     "Pictures",
     "Predict",
     "Random",
     "RasterLabels",
+    "RetinaNet",
     "RightAngled",
     "Rule",
     "SceneEntry",

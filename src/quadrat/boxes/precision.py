@@ -1,5 +1,6 @@
 """Average precision as COCO defines it (Lin et al. 2014), by faster-coco-eval, in images of any number of boxes."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,7 +36,8 @@ def average_precision(images: Sequence[Seen], classes: int) -> NDArray[np.float6
     evaluation = COCOeval_faster(
         COCO({**about, "annotations": truth}), COCO({**about, "annotations": found}), "bbox", print_function=_silent
     )
-    evaluation.params.maxDets = [max(1, len(found))]
+    most = max(Counter(row["image_id"] for row in found).values(), default=1)
+    evaluation.params.maxDets = [most]  # of any image: the library sets memory aside for as many in each
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, np.inf]], ["all"]
     evaluation.evaluate()
     evaluation.accumulate()

@@ -94,7 +94,10 @@ class Detector(Neural):
 
     def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
         """Return the untrained network: scores (chip, location, class) and boxes (chip, location, 4)."""
+        from quadrat.models.dates import Pooled
         from quadrat.models.detection.pyramid import Pyramid
 
-        pyramid = Pyramid(self.encoder, self.pretrained, len(inputs.bands), self.strides, self.channels)
+        pyramid = Pyramid(self.encoder, self.pretrained, len(inputs.statistics), self.strides, self.channels)
+        if self.dates:
+            pyramid.encoder = Pooled(pyramid.encoder, pyramid.last, inputs.dates, self.dates)
         return self.architecture.assemble(pyramid, inputs, len(task.classes), self.depth)

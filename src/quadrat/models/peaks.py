@@ -13,7 +13,7 @@ from quadrat.boxes import Detections, Seen, matched
 from quadrat.errors import ChipError, ModelError
 from quadrat.models.model import Fitted, Inputs, Kind, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.progress import Meter
-from quadrat.scenes.bands import is_valid
+from quadrat.scenes.bands import is_valid, names_of
 from quadrat.tasks.task import Task, Unit
 
 REACH = 4.0
@@ -52,6 +52,11 @@ class Peaks(Kind):
     def context(self) -> int:
         """The px that a peak is compared with, and those that the smoothing looks at."""
         return self.distance + math.ceil(REACH * self.smoothing)
+
+    def check(self, task: Task, inputs: Inputs) -> None:
+        """Raise ModelError for a band that the model doesn't take."""
+        del task
+        self._weights(inputs)
 
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
@@ -130,28 +135,39 @@ class Peaks(Kind):
         return squares.max(1), places
 
     def _surface(self, pixels: NDArray[Any], inputs: Inputs) -> NDArray[np.float32]:
-        """Return the smoothed sum (y, x) of pixels (band, y, x); -inf where a band has no value."""
+        """Return the smoothed sum (y, x) of pixels (band, y, x); -inf where a band has no value.
+
+        Of time series, the sum's mean over the dates on which it can be told.
+        """
         from scipy.ndimage import gaussian_filter
 
-        total = np.zeros(pixels.shape[1:])
-        valid = np.ones(pixels.shape[1:], np.bool_)
-        for values, band, statistics in zip(pixels, inputs.bands, inputs.statistics, strict=True):
-            if weight := self._weights(inputs).get(band.name):
-                known = is_valid(values, band)
-                total += weight * (np.where(known, values, statistics.mean) - statistics.mean) / (statistics.std or 1)
-                valid &= known
+        sums = [self._sum(some, inputs) for some in np.split(pixels, max(1, inputs.dates))]
+        seen = np.stack([known for _, known in sums])
+        valid = np.logical_or.reduce(seen)
+        total = np.stack([total for total, _ in sums]).sum(0, where=seen) / np.maximum(seen.sum(0), 1)
         kind = {"sigma": self.smoothing, "mode": "constant", "truncate": REACH}
         near = gaussian_filter(valid.astype(np.float64), **kind)
         smooth = gaussian_filter(np.where(valid, total, 0), **kind) / np.where(valid, near, 1)
         surface: NDArray[np.float32] = np.where(valid, smooth, -np.inf).astype(np.float32)
         return surface
 
+    def _sum(self, pixels: NDArray[Any], inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the sum (y, x) of one date's pixels (band, y, x), and where all bands of it have a value."""
+        total = np.zeros(pixels.shape[1:])
+        valid = np.ones(pixels.shape[1:], np.bool_)
+        for values, band, statistics in zip(pixels, inputs.bands, inputs.statistics, strict=False):
+            if weight := self._weights(inputs).get(band.name):
+                known = is_valid(values, band)
+                total += weight * (np.where(known, values, statistics.mean) - statistics.mean) / (statistics.std or 1)
+                valid &= known
+        return total, valid
+
     def _weights(self, inputs: Inputs) -> Mapping[str, float]:
         unknown = sorted({*self.bands} - {band.name for band in inputs.bands})
         if unknown:
             raise ModelError(
                 "bands of the baseline are none of the model's",
-                expected=", ".join(band.name for band in inputs.bands),
+                expected=", ".join(names_of(inputs.bands)),
                 got=", ".join(unknown),
                 mend="name others in 'baseline.bands' in params.yaml, or add these to 'bands'",
             )

@@ -49,6 +49,12 @@ class Item:
         """Its id."""
         return str(self.content.get("id", "?"))
 
+    @property
+    def time(self) -> str:
+        """When it was seen, or the first time if over a while: a text of RFC 3339; empty where it doesn't say."""
+        properties: Json = self.content.get("properties") or {}
+        return str(properties.get("datetime") or properties.get("start_datetime") or "")
+
     def band(self, name: str) -> AssetBand:
         """Return the band called ``name``: an asset's key, or else the name of a band within one asset.
 
@@ -118,6 +124,20 @@ def same(name: str, bands: Sequence[AssetBand]) -> AssetBand:
                 mend="make them images of their own",
             )
     return bands[0]
+
+
+def of_date(items: Sequence[Item], date: str) -> list[Item]:
+    """Return the items whose time begins with ``date``; raise ImageError where there is none."""
+    found = [item for item in items if item.time.startswith(date)]
+    if found:
+        return found
+    raise ImageError(
+        "no item is of this date",
+        file=items[0].path,
+        expected=f"an item whose datetime begins with {date}",
+        got=", ".join(sorted({item.time or "none" for item in items})),
+        mend="correct 'dates' of the image in the catalog, or search for items of that date",
+    )
 
 
 def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:

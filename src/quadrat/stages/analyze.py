@@ -17,6 +17,7 @@ from quadrat.executor import Executor
 from quadrat.files import replaced, write_json
 from quadrat.preflight import doubts, faults, sound
 from quadrat.progress import track, warn
+from quadrat.scenes.bands import Band, names_of
 from quadrat.section import Section
 from quadrat.stats import BandStatistics, Statistics, Tally
 from quadrat.surveys import Survey, survey
@@ -94,7 +95,7 @@ def _count(
     none = np.zeros(len(task.classes), np.int64)
     height, width = zip(*(one.grid.shape for one in surveys), strict=True)
     censuses = {one.scene.id: Census(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)}
-    tallies = [Tally(np.dtype(band.dtype)) for band in surveys[0].bands]
+    tallies = _tallies(surveys[0].bands)
     counted = executor.map(partial(_count_part, task=task, bands=bands), parts)
     for part, (census, seen) in zip(parts, track(counted, "analyze", len(parts), "parts"), strict=True):
         censuses[part.survey.scene.id] += census
@@ -105,19 +106,25 @@ def _count(
 
 def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> tuple[Census, list[Tally]]:
     learnt = part.survey.scene.split == "train"
-    tallies = [Tally(np.dtype(band.dtype)) for band in part.survey.bands] if learnt else []
+    tallies = _tallies(part.survey.bands) if learnt else []
     census = Census(0, 0, 0, np.zeros(len(task.classes), np.int64))
     with part.survey.scene.open(bands, task) as scene:
         for strip in scene.raster.strips(part.window, part.survey.strip_height):
             inside = scene.counted(strip.window, np.ones(strip.window.shape, np.bool_))
             counted = inside & strip.valid
-            for values, tally, band in zip(strip.values, tallies, scene.raster.bands, strict=False):
-                tally.add(values[counted].astype(band.dtype, copy=False))
+            for values, seen in zip(strip.by_date, strip.seen, strict=True):
+                for some, tally in zip(values, tallies, strict=False):
+                    tally.add(some[inside & seen].astype(tally.dtype, copy=False))
             labels = (
                 census.class_counts * 0 if scene.labels is None else task.census(scene.labels, strip.window, counted)
             )
             census += Census(0, int(inside.sum()), int(counted.sum()), labels)
     return census, tallies
+
+
+def _tallies(bands: Sequence[Band]) -> list[Tally]:
+    """Return a tally for each band, which all its dates share."""
+    return [Tally(np.dtype(band.dtype)) for band in bands[: len(names_of(bands))]]
 
 
 def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], columns: Sequence[str]) -> None:

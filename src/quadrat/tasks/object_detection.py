@@ -247,7 +247,7 @@ class ObjectDetection(Task):
         )
 
     def _boxes(self, labels: Labels, window: Window) -> tuple[Boxes, NDArray[np.uint8]]:
-        """Return the boxes that meet a window, in px of the grid, and their class ids, IGNORE where cut by its edge."""
+        """Return the boxes that meet a window, and their class ids: IGNORE where the image shows too little of them."""
         found = labels.envelopes(window)
         return found.bounds, np.where(found.shares >= self.least_inside, found.class_ids, np.uint8(IGNORE))
 

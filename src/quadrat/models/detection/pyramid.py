@@ -29,11 +29,14 @@ class Pyramid(nn.Module):
         if taken != list(strides[: len(taken)]) or not taken:
             raise ValueError(f"the encoder {encoder} has the strides {has}, of {list(strides)}")
         self.strides, self.channels = tuple(strides), channels
-        self.encoder = timm.create_model(
+        self.encoder: nn.Module = timm.create_model(
             encoder, features_only=True, out_indices=stages, in_chans=bands, pretrained=pretrained
         )
         coarser = Coarser(channels, len(strides) - len(taken))
-        self.pyramid = FeaturePyramidNetwork(_stages(self.encoder).channels(), channels, coarser, grouped)
+        widths = _stages(self.encoder).channels()
+        self.last = widths[-1]
+        """The channels of the encoder's coarsest map."""
+        self.pyramid = FeaturePyramidNetwork(widths, channels, coarser, grouped)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return a map (chip, channel, y / stride, x / stride) for each stride, of pixels (chip, band, y, x)."""
