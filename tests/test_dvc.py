@@ -109,4 +109,10 @@ def test_every_module_is_a_dependency_of_some_stage_or_named_here() -> None:
     used = {m for stage in STAGES for m in graph().find_upstream_modules(f"quadrat.stages.{stage}")}
     rest = {m for m in graph().modules if m not in used and not m.startswith("quadrat.stages")}
     around = {"quadrat", "quadrat.__main__", "quadrat.cli", "quadrat.params", "quadrat.paths", "quadrat.samples"}
-    assert rest == around | {"quadrat.apply", "quadrat.images", "quadrat.scenes.units", "quadrat.scenes"}
+    assert rest == around | {
+        "quadrat.apply",
+        "quadrat.images",
+        "quadrat.running",
+        "quadrat.scenes.units",
+        "quadrat.scenes",
+    }

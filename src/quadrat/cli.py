@@ -137,19 +137,25 @@ def verify(bundle: BundleFile) -> None:
 def main() -> None:
     """Run the command line."""
     warnings.filterwarnings("ignore", "Dataset has no geotransform")  # photos, and GDAL's datasets in memory
-    app()
+    from quadrat.running import end_with_dvc, stoppable
+
+    with stoppable():
+        end_with_dvc()
+        app()
 
 
 def _run(stage: Callable[..., None], params: Path, workers: int | None = None, **options: Any) -> None:
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and where it runs."""
     from quadrat.executor import Threads, cores
     from quadrat.params import read_params
-    from quadrat.paths import CHECKPOINTS, PATHS
+    from quadrat.paths import CHECKPOINTS, LOCK, PATHS
+    from quadrat.running import alone
 
     with _told():
         sections = dict(read_params(params))
         here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
-        stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+        with alone(stage.__module__.rpartition(".")[2], LOCK):
+            stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
 
 
 @contextmanager

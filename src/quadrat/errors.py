@@ -11,6 +11,7 @@ QuadratError
 ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
+├── BusyError       another stage runs in the workspace
 └── SampleError     sample data that can't be fetched or is not what it should be
 """
 
@@ -79,6 +80,10 @@ class BundleError(QuadratError):
 
 class OverlapError(QuadratError):
     """Scenes of different splits share ground."""
+
+
+class BusyError(QuadratError):
+    """Another stage runs in the workspace."""
 
 
 class SampleError(QuadratError):
