@@ -1,6 +1,8 @@
 """A web server of a folder that knows ranges, as object stores do."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -82,3 +86,23 @@ def served(folder: Path, forbidden: str = "secret") -> Iterator[Served]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def served_apart(folder: Path) -> Iterator[str]:
+    """Serve as ``served`` does, from a process of its own, and give the address.
+
+    GDAL as pyogrio calls it keeps Python's lock while it waits for an answer, which could then come from no thread.
+    """
+    command = [sys.executable, "-m", "tests.serving", str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.stdin.close()
+
+
+if __name__ == "__main__":
+    with served(Path(sys.argv[1])) as found:
+        print(found.url, flush=True)  # noqa: T201 the answer to who started this
+        sys.stdin.read()

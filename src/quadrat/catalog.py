@@ -11,7 +11,7 @@ from quadrat.scenes.image import Image
 from quadrat.scenes.labels import LabelSource
 from quadrat.scenes.scene import Scene, Split
 from quadrat.section import Section
-from quadrat.yaml import load
+from quadrat.yaml import dumped, load
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -99,6 +99,11 @@ class Catalog(Section):
 def read_catalog(path: Path) -> tuple[Scene, ...]:
     """Return the scenes of the catalog at ``path``; raise CatalogError naming the file and the key."""
     return load(path, Catalog, CatalogError).resolve()
+
+
+def written(catalog: Catalog) -> bytes:
+    """Return ``catalog`` as a file that ``read_catalog`` reads; what is as if left out is left out."""
+    return dumped(catalog.model_dump(mode="json", by_alias=True, exclude_defaults=True))
 
 
 def _listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:

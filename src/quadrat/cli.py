@@ -87,6 +87,21 @@ def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.
 
 
 @app.command()
+def configure(
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Has a function configure() -> (Params, Catalog).")],
+    params: Annotated[
+        Path | None, typer.Option(help="Where the parameters go.", show_default="params.yaml beside FILE.py")
+    ] = None,
+) -> None:
+    """Write the parameters and the catalog that a Python file composes."""
+    with _told():
+        from quadrat.configure import configure
+
+        for path in configure(file, params):
+            typer.echo(path)
+
+
+@app.command()
 def apply(  # noqa: PLR0913, PLR0917 the options of a command
     bundle: BundleFile,
     images: Annotated[

@@ -14,7 +14,7 @@ from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
 from quadrat.tasks import Task
-from quadrat.yaml import check, read
+from quadrat.yaml import check, dumped, read
 
 OWN = (("train", "loss"), ("predict", "layers"))
 """Sections of which each task has its own."""
@@ -79,6 +79,14 @@ def read_params(path: Path) -> Params:
 def check_params(content: Any, path: Path) -> Params:
     """Return what ``params.yaml`` holds as parameters; raise ParamsError as ``read_params`` does, naming ``path``."""
     return check(_with_kinds(content), Params, ParamsError, path)
+
+
+def written(params: Params) -> bytes:
+    """Return ``params`` as a file that ``read_params`` reads; the task's own sections don't repeat its kind."""
+    content = params.model_dump(mode="json", by_alias=True)
+    for section, key in OWN:
+        del content[section][key]["kind"]
+    return dumped(content)
 
 
 def _with_kinds(content: Any) -> Any:

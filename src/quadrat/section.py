@@ -4,8 +4,16 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of a YAML file, typed: frozen, strict about types, no unknown keys, never NaN or infinite."""
+    """A part of a YAML file, typed: frozen, strict about types, no unknown keys, never NaN or infinite.
+
+    Where a YAML key can't be a name in Python (``from``), Python code gives the field's own name.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_by_name=True,
+        use_attribute_docstrings=True,
     )

@@ -1,19 +1,30 @@
-"""YAML files read into sections, with errors that name the file, the key and the nearest valid key."""
+"""YAML files: read into sections, with errors that name the file, the key and the nearest valid key; and written."""
 
 import difflib
+import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from quadrat.errors import QuadratError
 from quadrat.section import Section
 
 S = TypeVar("S", bound=Section)
+
+LINE = 120
+"""Characters (of JSON) up to which lists and small sections stand on one line."""
+
+
+PLAIN = re.compile(r"[\w./-](?:[\w./ :@{}-]*[\w./}-])?", re.ASCII)
+"""Texts that may stand without quotes, if they mean nothing else so."""
 
 
 def load(path: Path, section: type[S], error: type[QuadratError]) -> S:
@@ -37,32 +48,85 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
     """Return ``content`` as a ``section``; else raise ``error`` for its first fault, naming all further ones."""
     try:
         # by way of JSON, where a list is a tuple's only form: so types can be strict
-        return section.model_validate_json(json.dumps(content, default=str))
+        return section.model_validate_json(json.dumps(content, default=str), by_alias=True, by_name=False)
     except ValidationError as cause:
-        faults = cause.errors()
-        first = faults[0]
-        further = [f"{_key(fault['loc'])}: {fault['msg']}" for fault in faults[1:]]
-        raise error(
-            f"{_key(first['loc']) or 'the file'}: {_message(first)}" + "".join(f"\n  also {line}" for line in further),
-            file=path,
-            got=_shown(first.get("input")),
-            mend=_nearest(first, section),
-        ) from cause
+        first = cause.errors()[0]
+        raise error(told(cause), file=path, got=shown(first.get("input")), mend=_nearest(first, section)) from cause
 
 
-def _key(location: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in location)
+def told(fault: ValidationError, root: str = "") -> str:
+    """Return what is wrong with the section that is called ``root``: its first fault, and below it the others."""
+    first, *others = fault.errors()
+    further = [f"\n  also {_key(root, other['loc'])}: {other['msg']}" for other in others]
+    return f"{_key(root, first['loc']) or 'the file'}: {_message(first)}" + "".join(further)
+
+
+def shown(value: object) -> str | None:
+    """Return what an error shows of a value that is at fault."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 200 else text[:200] + " …"
+
+
+def dumped(content: Any) -> bytes:
+    """Return ``content``, of JSON's types, as a YAML file that gives it back when it is read.
+
+    Sections stand one key a line; below them, lists of values and small sections stand on one line where they fit.
+    """
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.width = 2**20  # no line is broken within a value
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    written = io.BytesIO()
+    yaml.dump(_styled(content, 0), written)
+    return written.getvalue()
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as a word, and text in double quotes but for the plainest."""
+
+    def null(self, _: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+    def text(self, value: str) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=None if PLAIN.fullmatch(value) else '"')
+
+
+_Representer.add_representer(type(None), _Representer.null)
+_Representer.add_representer(str, _Representer.text)
+
+
+def _styled(value: Any, depth: int) -> Any:
+    """Return a value with marks for what stands on one line; the file's own keys are at depth 0."""
+    styled: CommentedMap | CommentedSeq
+    if isinstance(value, dict):
+        styled = CommentedMap({key: _styled(each, depth + 1) for key, each in value.items()})
+    elif isinstance(value, list):
+        styled = CommentedSeq([_styled(each, depth + 1) for each in value])
+    else:
+        return value
+    section = isinstance(value, dict) and depth < 2
+    if section or not _flat(value) or len(json.dumps(value, ensure_ascii=False)) > LINE:
+        styled.fa.set_block_style()
+    else:
+        styled.fa.set_flow_style()
+    return styled
+
+
+def _flat(value: Any) -> bool:
+    """Return whether a value has no list of sections in it."""
+    if isinstance(value, dict):
+        return all(map(_flat, value.values()))
+    return not isinstance(value, list) or not any(isinstance(each, dict) or not _flat(each) for each in value)
+
+
+def _key(root: str, location: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in (root, *location) if part != "")
 
 
 def _message(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return "there is no such key"
     return str(fault["msg"]).removeprefix("Value error, ")
-
-
-def _shown(value: object) -> str | None:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 200 else text[:200] + " …"
 
 
 def _nearest(fault: Any, section: type[BaseModel]) -> str | None:

@@ -1,19 +1,22 @@
-"""Images elsewhere are read by window, and errors name what is wrong with which object."""
+"""Images elsewhere are read by window, labels whole, and errors name what is wrong with which object."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 from affine import Affine
+from geopandas.testing import assert_geodataframe_equal
 
-from quadrat.errors import ImageError
+from quadrat.errors import ImageError, LabelError
 from quadrat.preflight import unwatched
 from quadrat.scenes.files import expand, gdal_name, is_remote
 from quadrat.scenes.scene import Scene
+from quadrat.scenes.vector import read_features
 from quadrat.windows import Window
-from tests.ground import NORTH_UP, image, opened, write_raster
-from tests.serving import Served, served
+from tests.ground import NORTH_UP, image, opened, pixel_box, write_areas, write_raster
+from tests.serving import Served, served, served_apart
 from tests.stores import Store, running
 
 PIXELS = np.random.default_rng(0).integers(0, 9000, (3, 1024, 1024)).astype(np.uint16)
@@ -94,6 +97,23 @@ def test_dvc_cannot_watch_what_is_elsewhere(tmp_path: Path) -> None:
     assert beside.startswith(f"{outside} lies outside")
 
 
+def test_labels_elsewhere(tmp_path: Path) -> None:
+    """In any format, and with errors that say what the server says."""
+    areas = [pixel_box(n, n, n + 5, n + 3) for n in range(200)]
+    files = [
+        write_areas(tmp_path / f"a b.{ending}", areas, {"n": range(200)}, to_crs="EPSG:4326")
+        for ending in ("geojson", "gpkg", "fgb", "shp")
+    ]
+    geopandas.read_file(files[1]).to_parquet(tmp_path / "a b.parquet")
+    with served_apart(tmp_path) as url:
+        for file in (*files, tmp_path / "a b.parquet"):
+            frame = read_features(f"{url}/a%20b{file.suffix}", None, LabelError, "s")
+            assert_geodataframe_equal(frame, read_features(str(file), None, LabelError, "s"))
+        for name, got in (("none.gpkg", "404"), ("secret.fgb", "403"), ("none.parquet", "none.parquet")):
+            with pytest.raises(LabelError, match=rf"file: {url}/{name}\n  got: .*{got}(.|\n)*mend: check the address"):
+                read_features(f"{url}/{name}", None, LabelError, "s")
+
+
 @pytest.mark.slow
 def test_objects_are_read_by_window(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in store.environment.items():
@@ -103,6 +123,9 @@ def test_objects_are_read_by_window(store: Store, tmp_path: Path, monkeypatch: p
         np.testing.assert_array_equal(raster.read(WINDOW).values, PIXELS[:, *WINDOW.slices()])
     with pytest.raises(ImageError, match=r"s3://imagery/tiles/none\.tif(.|\n)*does not exist"):
         opened("s3://imagery/tiles/none.tif")
+    labels = write_areas(tmp_path / "a.gpkg", [pixel_box(0, 0, 4, 2)])
+    frame = read_features(store.put(labels, "tiles/a.gpkg"), None, LabelError, "s")
+    assert_geodataframe_equal(frame, read_features(str(labels), None, LabelError, "s"))
 
 
 @pytest.mark.slow

@@ -63,7 +63,9 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
         else:
             frame = pyogrio.read_dataframe(path, layer=layer, fid_as_index=False)
     except (DataSourceError, DataLayerError, ValueError, OSError) as cause:
-        raise error("the file can't be read as vector data", scene, path, got=cause) from cause
+        far = "check the address, and the credentials and endpoint that the environment gives (AWS_…)"
+        mend = far if "://" in path else None
+        raise error("the file can't be read as vector data", scene, path, got=cause, mend=mend) from cause
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise error(
             "the file holds a table without geometries",

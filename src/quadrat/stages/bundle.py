@@ -1,6 +1,5 @@
 """bundle: pack the model so that it runs anywhere, with what it was made of and how good it is."""
 
-import io
 import json
 import platform
 import subprocess
@@ -14,7 +13,6 @@ import onnx
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic_core import to_jsonable_python
-from ruamel.yaml import YAML
 
 from quadrat.archive import Card, read_archive
 from quadrat.bundle_readme import readme
@@ -25,7 +23,7 @@ from quadrat.models import Model, Train
 from quadrat.progress import console
 from quadrat.section import Section
 from quadrat.tasks import Task
-from quadrat.yaml import read
+from quadrat.yaml import dumped, read
 
 MADE_OF = [Path(name) for name in ("src", "data", "params.yaml", "dvc.yaml", "constraints.txt", "pyproject.toml")]
 """What a model is made of, in the project's folder."""
@@ -86,7 +84,7 @@ def bundle(
         "model.safetensors": (folder / "model.safetensors").read_bytes(),
         "model.json": (folder / "model.json").read_bytes(),
         "model.onnx": graph,
-        "params.yaml": _yaml(parameters),
+        "params.yaml": dumped(parameters),
         "metrics.json": _dumped({"train": _json(train_metrics), "eval": _json(eval_metrics)}),
         "provenance.json": _dumped(_provenance(card, bundle_file, scenes)),
         "sample/pixels.npy": as_npy(sample),
@@ -200,12 +198,3 @@ def _json(path: Path) -> Any:
 
 def _dumped(content: Any) -> bytes:
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
-
-
-def _yaml(content: Mapping[str, Any]) -> bytes:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # the same
-    written = io.BytesIO()
-    yaml.dump(content, written)
-    return written.getvalue()

@@ -1,0 +1,66 @@
+"""Parameters and a catalog composed by a Python file, and written as the YAML that the stages read."""
+
+import runpy
+import traceback
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from quadrat import catalog, params
+from quadrat.catalog import Catalog
+from quadrat.errors import ParamsError
+from quadrat.files import replaced
+from quadrat.params import Params
+from quadrat.yaml import shown, told
+
+EXPECTED = "def configure() -> tuple[Params, Catalog]"
+
+
+def configure(file: Path, params_file: Path | None = None) -> tuple[Path, Path]:
+    """Write what the function ``configure`` of the Python file at ``file`` returns; return the paths of both files.
+
+    The parameters go to ``params_file`` (None: ``params.yaml`` beside ``file``), the catalog to where they say that it
+    is. Raises ParamsError for a file that is missing or no Python, that lacks the function, or whose function returns
+    something else or makes a section that is at fault.
+    """
+    try:
+        made, scenes = _composed(file)
+    except SyntaxError as error:
+        raise ParamsError("the file is no Python", file=f"{error.filename}:{error.lineno}", got=error.msg) from error
+    except ValidationError as error:
+        got = shown(error.errors()[0].get("input"))
+        raise ParamsError(told(error, error.title), file=_line(error, file), got=got) from error
+    params_file = params_file or file.with_name("params.yaml")
+    header = f"# Written by `quadrat configure {file.as_posix()}`: change that file, and run it again.\n".encode()
+    for path, content in ((params_file, params.written(made)), (made.scenes, catalog.written(scenes))):
+        with replaced(path) as part:
+            part.write_bytes(header + content)
+    return params_file, made.scenes
+
+
+def _composed(file: Path) -> tuple[Params, Catalog]:
+    if not file.is_file():
+        raise ParamsError("the file is missing", file=file)
+    found = runpy.run_path(str(file), run_name=file.stem)
+    compose: Any = found.get("configure")
+    if not callable(compose):
+        names = [name for name, value in found.items() if callable(value) and not isinstance(value, type)]
+        raise ParamsError("the file has no such function", file=file, expected=EXPECTED, got=", ".join(names) or "none")
+    made = compose()
+    match made:
+        case Params() as sections, Catalog() as scenes:
+            return sections, scenes
+    got = made if isinstance(made, tuple) else (made,)
+    raise ParamsError(
+        "configure() returns something else than parameters and a catalog",
+        file=file,
+        expected=EXPECTED,
+        got=", ".join(type(one).__name__ for one in got),
+    )
+
+
+def _line(error: Exception, file: Path) -> str:
+    """Return where in ``file`` an error comes from."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f"{file}:{lines[-1]}" if lines else str(file)

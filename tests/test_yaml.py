@@ -1,0 +1,57 @@
+"""YAML as it is written: it is read again as it was, and people can read it."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from quadrat.errors import ParamsError
+from quadrat.yaml import dumped, read
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(min_size=1), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(content=st.dictionaries(st.text(min_size=1), values, min_size=1, max_size=4))
+def test_what_is_written_is_read_again(content: object, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("yaml") / "a.yaml"
+    file.write_bytes(dumped(content))
+    assert repr(read(file, ParamsError)) == repr(content)  # repr: 1 is not 1.0, and 0.0 is not -0.0
+
+
+def test_the_projects_own_parameters_are_written_as_they_stand(root: Path) -> None:
+    """But for comments and empty lines, and the last section, which stands on one line by choice."""
+    own = (root / "params.yaml").read_text(encoding="utf-8")
+    *expected, last = [line for line in own.splitlines() if line and not line.startswith("#")]
+    title = last.removeprefix("bundle: {").removesuffix("}")
+    written = dumped(YAML(typ="safe", pure=True).load(own)).decode().splitlines()
+    assert written == [*expected, "bundle:", f"  {title}"]
+
+
+def test_sections_stand_on_lines_of_their_own_and_small_ones_below_on_one() -> None:
+    content = {
+        "empty": {},
+        "nothing": None,
+        "bands": ["red", "nir"],
+        "task": {
+            "kind": "x",
+            "classes": [{"name": "a", "color": "#000000", "from": ["1", "null"]}],
+            "long": ["b" * 40] * 4,
+        },
+        "small": 1e-05,
+    }
+    assert dumped(content).decode() == (
+        "empty: {}\n"
+        "nothing: null\n"
+        "bands: [red, nir]\n"
+        "task:\n"
+        "  kind: x\n"
+        "  classes:\n"
+        "    - {name: a, color: \"#000000\", from: ['1', 'null']}\n"
+        "  long:\n" + f"    - {'b' * 40}\n" * 4 + "small: 1e-05\n"
+    )
