@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("analyze", "chip", "train", "predict", "eval", "bundle", "sample", "apply", "verify")
+COMMANDS = ("analyze", "chip", "train", "predict", "eval", "bundle", "sample", "apply", "verify", "remote", "doctor")
 
 
 def run(*arguments: str, cwd: Path, root: Path) -> subprocess.CompletedProcess[str]:

@@ -111,7 +111,10 @@ def test_every_module_is_a_dependency_of_some_stage_or_named_here() -> None:
     around = {"quadrat", "quadrat.__main__", "quadrat.cli", "quadrat.params", "quadrat.paths", "quadrat.samples"}
     assert rest == around | {
         "quadrat.apply",
+        "quadrat.doctor",
         "quadrat.images",
+        "quadrat.probes",
+        "quadrat.remotes",
         "quadrat.running",
         "quadrat.scenes.units",
         "quadrat.scenes",

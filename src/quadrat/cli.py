@@ -149,6 +149,33 @@ def verify(bundle: BundleFile) -> None:
         verify(bundle)
 
 
+@app.command()
+def remote(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="s3://bucket/prefix, or a folder.")],
+    endpoint: Annotated[
+        str | None, typer.Option(help="URL of the server, '' for AWS.", show_default="as it is set")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Access key id; the secret is asked for, or read from stdin.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile of ~/.aws instead of a key.")] = None,
+) -> None:
+    """Set where dvc push and pull go: the address for all, endpoint and credentials for this machine."""
+    with _told():
+        from quadrat.remotes import Access, set_remote
+
+        secret = _asked("Secret") if key else key  # taking a key away takes its secret away
+        typer.echo(set_remote(Path(), address, Access(endpoint, key, secret, profile)))
+
+
+@app.command()
+def doctor() -> None:
+    """Tell whether this machine and this clone can work: versions, device, disk, git, DVC and the remote."""
+    with _told():
+        from quadrat.doctor import examine, show
+
+        if not show(examine(Path())):
+            sys.exit(1)
+
+
 def main() -> None:
     """Run the command line."""
     warnings.filterwarnings("ignore", "Dataset has no geotransform")  # photos, and GDAL's datasets in memory
@@ -171,6 +198,11 @@ def _run(stage: Callable[..., None], params: Path, workers: int | None = None, *
         here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
         with alone(stage.__module__.rpartition(".")[2], LOCK):
             stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+
+
+def _asked(what: str) -> str:
+    """Ask for what nobody else should see; where no one sits, read a line."""
+    return str(typer.prompt(what, hide_input=True)) if sys.stdin.isatty() else sys.stdin.readline().strip()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ QuadratError
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
 ├── BusyError       another stage runs in the workspace
+├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
 └── SampleError     sample data that can't be fetched or is not what it should be
 """
 
@@ -84,6 +85,10 @@ class OverlapError(QuadratError):
 
 class BusyError(QuadratError):
     """Another stage runs in the workspace."""
+
+
+class RemoteError(QuadratError):
+    """The DVC remote is not set, can't be reached, or doesn't do what push and pull need."""
 
 
 class SampleError(QuadratError):
