@@ -1,7 +1,9 @@
 """The whole project in another folder, as a user's clone."""
 
 import contextlib
+import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -65,6 +67,17 @@ def change(folder: Path, values: Mapping[str, Any]) -> None:
             node = node[part]
         node[last] = value
     yaml.dump(content, folder / "params.yaml")
+
+
+def ran(output: str) -> list[str]:
+    """Return the stages that DVC says that it runs."""
+    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the checksums of a folder's files, by path."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and ".part" not in str(file))
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 WORLD = {
