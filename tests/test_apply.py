@@ -274,16 +274,22 @@ def test_an_image_in_its_own_output_folder_is_not_lost(project: Path, tmp_path: 
 @pytest.mark.parametrize("name", ["../x.gpkg", "polygons.shp", "labels.tif"])
 def test_polygons_are_a_file_of_the_folder_in_a_known_format(project: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(ParamsError, match=r"polygons(.|\n)*\.parquet"):
-        run(project, project / "image.tif", out=tmp_path / "out", plan=Plan("onnx", polygons=name), bands=BANDS)
+        run(
+            project,
+            project / "image.tif",
+            out=tmp_path / "out",
+            plan=Plan("onnx", layers={"polygons": name}),
+            bands=BANDS,
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_the_plan_can_be_changed(project: Path, tmp_path: Path) -> None:
     image = written(tmp_path / "a.tif", pixels(project), nodata=0)
-    plan = Plan("onnx", size=48, stride=40, scores=False, polygons="areas.gpkg")
+    plan = Plan("onnx", size=48, stride=40, layers={"scores": False, "polygons": "areas.gpkg"})
     run(project, image, out=tmp_path / "out", plan=plan)
     assert {p.name for p in (tmp_path / "out" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml", "areas.gpkg"}
-    run(project, image, out=tmp_path / "none", plan=Plan("onnx", polygons="", scores=False))
+    run(project, image, out=tmp_path / "none", plan=Plan("onnx", layers={"polygons": None, "scores": False}))
     assert {p.name for p in (tmp_path / "none" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml"}
     with pytest.raises(ParamsError, match="leaves gaps"):
         run(project, image, out=tmp_path / "bad", plan=Plan("onnx", stride=65))
@@ -328,8 +334,9 @@ def test_onnxruntime_needs_no_torch(kind: str, request: pytest.FixtureRequest, t
 
 def test_the_command_line_takes_all_options(project: Path, tmp_path: Path) -> None:
     written(tmp_path / "a.tif", (pixels(project) * 1e-4).astype(np.float32), (None,) * 3)
-    options = ["--bands", "B1, B2,B3", "--scale", "1", "--offset", "0", "--nodata", "0", "--no-scores", "--batch", "3"]
-    options += ["--polygons", "p.geojson", "--size", "64", "--stride", "32", "--runtime", "onnx"]
+    options = ["--bands", "B1, B2,B3", "--scale", "1", "--offset", "0", "--nodata", "0", "--batch", "3"]
+    options += ["--layer", "scores=false"]
+    options += ["--layer", "polygons=p.geojson", "--size", "64", "--stride", "32", "--runtime", "onnx"]
     done = quadrat(tmp_path, "apply", str(project / "bundle.zip"), "a.tif", "--out", "out", *options)
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml", "p.geojson"}

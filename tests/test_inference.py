@@ -16,7 +16,7 @@ from quadrat.errors import ModelError
 from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.models import Outputs
 from quadrat.scenes.scene import Scene
-from quadrat.tasks import Layers
+from quadrat.tasks.semantic_segmentation import SegmentationLayers
 from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
 
 TASK = segmentation("low", "middle", "high")
@@ -37,7 +37,7 @@ def predict(size: int = 32, stride: int = 16, polygons: str | None = None, *, sc
     return Predict(
         window_size=size,
         stride=stride,
-        layers=Layers(kind="semantic_segmentation", scores=scores, polygons=polygons, least_pixels=1),
+        layers=SegmentationLayers(kind="semantic_segmentation", scores=scores, polygons=polygons, least_pixels=1),
     )
 
 

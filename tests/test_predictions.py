@@ -49,6 +49,24 @@ def test_features_are_what_was_written_in_pixel_coordinates(tmp_path: Path, grid
     assert list(found.fields["score"][order]) == [0.5, 0.25]
 
 
+def test_features_of_windows_are_read_once_and_are_those_that_meet_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, cols = np.mgrid[0:60:5, 0:80:5].reshape(2, -1).astype(float)
+    fields = {"number": np.arange(len(rows))}
+    with writer_for(VectorLayer("found", "found.parquet"), GRIDS[0], tmp_path, {}) as writer:
+        writer.write(Features("found", shapely.box(cols, rows, cols + 7, rows + 7), fields))
+    with Prediction(tmp_path, GRIDS[0], "s") as prediction:
+        everything = prediction.features("found")
+        monkeypatch.setattr("geopandas.read_parquet", None)
+        for window in (Window(5, 5, 5, 5), Window(0, 3, 60, 1), Window(200, 0, 5, 5), Window(0, 0, 60, 80)):
+            found = prediction.features("found", window)
+            met = (rows < window.bottom) & (rows + 7 > window.row) & (cols < window.right) & (cols + 7 > window.col)
+            assert found.fields["number"].tolist() == np.flatnonzero(met).tolist()
+            assert len(found.geometry) == met.sum()
+        assert len(everything.geometry) == len(rows)
+
+
 @pytest.mark.parametrize(
     ("file", "crs", "said"), [("found.gpkg", None, "another grid"), ("other.gpkg", UTM, "no prediction")]
 )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from quadrat.errors import ParamsError
-from quadrat.yaml import dumped, read
+from quadrat.yaml import dumped, read, settings
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -55,3 +55,15 @@ def test_sections_stand_on_lines_of_their_own_and_small_ones_below_on_one() -> N
         "    - {name: a, color: \"#000000\", from: ['1', 'null']}\n"
         "  long:\n" + f"    - {'b' * 40}\n" * 4 + "small: 1e-05\n"
     )
+
+
+def test_settings_are_yaml() -> None:
+    options = ["scores=true", "polygons=a=b.gpkg", "none=null", "empty=", "count=3", "list=[1, a]"]
+    expected = {"scores": True, "polygons": "a=b.gpkg", "none": None, "empty": None, "count": 3, "list": [1, "a"]}
+    assert settings(options) == expected
+
+
+@pytest.mark.parametrize("option", ["scores", "scores=[1"])
+def test_settings_that_say_nothing_are_told(option: str) -> None:
+    with pytest.raises(ParamsError, match=r"the option (.|\n)*expected: KEY=VALUE"):
+        settings([option])

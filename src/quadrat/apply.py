@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from quadrat.images import Offered, Reading, offered
 from quadrat.inference import Predict, predict_scene
 from quadrat.models import Inputs
 from quadrat.progress import console
-from quadrat.tasks import Task
-from quadrat.tasks.task import VectorLayer
+from quadrat.tasks.task import Task, VectorLayer
 from quadrat.yaml import check
 
 GSD_TOLERANCE = 1.2
@@ -34,8 +33,8 @@ class Plan:
     batch: int = 8
     size: int | None = None
     stride: int | None = None
-    scores: bool | None = None
-    polygons: str | None = None
+    layers: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the task's ``predict.layers`` and their values."""
 
 
 def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan: Plan) -> None:
@@ -92,23 +91,22 @@ def _run(opened: OpenBundle, runtime: Runtime, table: Table) -> Agreement | None
 def _predict(opened: OpenBundle, plan: Plan) -> Predict:
     """Return the bundle's section ``predict`` with the plan's changes."""
     section: Mapping[str, Any] = opened.params["predict"]
-    layers = {"scores": plan.scores, "polygons": plan.polygons}
+    windows = {"window_size": plan.size, "stride": plan.stride}
     changed = {
         **section,
-        "layers": {**section["layers"], **_known(layers), **({"polygons": None} if plan.polygons == "" else {})},
-        **_known({"window_size": plan.size, "stride": plan.stride}),
+        "layers": {**section["layers"], **plan.layers},
+        **{name: value for name, value in windows.items() if value is not None},
     }
     predict = check(changed, Predict, ParamsError, opened.path / "params.yaml")
-    divisor = opened.card.model.divisor
-    if predict.window_size % divisor:
-        raise ParamsError(
-            "the window doesn't fit the model", expected=f"a multiple of {divisor} px", got=predict.window_size
-        )
+    size, divisor, least = predict.window_size, opened.card.model.divisor, opened.card.task.validation_stride
+    for fits, expected in (
+        (size % divisor == 0, f"a multiple of {divisor} px"),
+        (size >= least(size), f"at least {least(size)} px"),
+        (predict.stride <= least(size), f"a stride of at most {least(size)} px"),
+    ):
+        if not fits:
+            raise ParamsError("the window doesn't fit the model", expected=expected, got=f"{size}, by {predict.stride}")
     return predict
-
-
-def _known(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Predict) -> None:

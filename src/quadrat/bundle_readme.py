@@ -27,7 +27,7 @@ assert np.abs({first} - np.load("sample/{first}.npy")).max() < 1e-3
 ```
 
 A window may have any height and width that are multiples of {divisor} px. The model learnt from windows of {size} px,
-of {gsd:g} m each; its normalisation is inside. Near a window's edge it sees less: let windows overlap.
+of {gsd:g} m each; its normalisation is inside. {windows}
 
 ## Input: `pixels`, float32
 
@@ -77,6 +77,7 @@ def readme(title: str, card: Card, tile: int) -> str:
         quoted=", ".join(f'"{name}"' for name in names),
         first=names[0],
         decide=signature.decide,
+        windows=signature.windows,
         outputs=_table(("output", "axes and meaning"), [(f"`{n}`", text) for n, text in signature.outputs.items()]),
         qgis=QGIS.format(tile=tile) if card.task.deepness else "",
         kind=card.model.kind,

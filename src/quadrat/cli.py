@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,6 +76,15 @@ def bundle(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @app.command()
+def check(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
+    """Tell in seconds all that the stages would stop at, and list the scenes; exits with 1 where there is a fault."""
+    from quadrat.checks import check as look
+
+    if _run(look, params, workers=workers):
+        raise typer.Exit(1)
+
+
+@app.command()
 def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.")]) -> None:
     """Fetch sample data into data/raw."""
     from quadrat.samples import fetch, keep
@@ -120,11 +129,13 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     unchecked: Annotated[  # noqa: FBT002 a flag
         bool, typer.Option("--unchecked", help="Take values unlike all that was learnt from.")
     ] = False,
-    scores: Annotated[
-        bool | None, typer.Option(help="Write the classes' scores.", show_default="as in the bundle")
-    ] = None,
-    polygons: Annotated[
-        str | None, typer.Option(help="File of polygons, '' for none.", show_default="as in the bundle")
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What is written, by the keys of predict.layers, e.g. scores=true or polygons=areas.gpkg.",
+            show_default="as in the bundle",
+        ),
     ] = None,
     size: Annotated[int | None, typer.Option(help="Side of a window, px.", show_default="as in the bundle")] = None,
     stride: Annotated[int | None, typer.Option(help="Px between windows.", show_default="as in the bundle")] = None,
@@ -134,10 +145,11 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     with _told():
         from quadrat.apply import Plan, apply
         from quadrat.images import Reading
+        from quadrat.yaml import settings
 
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))
         reading = Reading(names, scale, offset, nodata, unchecked)
-        apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, scores, polygons))
+        apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, settings(layer or [])))
 
 
 @app.command()
@@ -186,7 +198,7 @@ def main() -> None:
         app()
 
 
-def _run(stage: Callable[..., None], params: Path, workers: int | None = None, **options: Any) -> None:
+def _run(stage: Callable[..., Any], params: Path, workers: int | None = None, **options: Any) -> Any:
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and where it runs."""
     from quadrat.executor import Threads, cores
     from quadrat.params import read_params
@@ -196,8 +208,9 @@ def _run(stage: Callable[..., None], params: Path, workers: int | None = None, *
     with _told():
         sections = dict(read_params(params))
         here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
-        with alone(stage.__module__.rpartition(".")[2], LOCK):
-            stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+        package, _, name = stage.__module__.rpartition(".")
+        with alone(name, LOCK) if package == "quadrat.stages" else nullcontext():  # what writes nothing holds nothing
+            return stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
 
 
 def _asked(what: str) -> str:
@@ -209,25 +222,22 @@ def _asked(what: str) -> str:
 def _told() -> Iterator[None]:
     """Tell an error in words and exit with 1; with QUADRAT_TRACEBACK set, show where it came from."""
     from quadrat.errors import QuadratError
-    from quadrat.progress import console
+    from quadrat.progress import tell
 
     try:
         yield
     except QuadratError as error:
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        tell(error)
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that may not be written: not this program's fault
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        console.print("[bold red]OSError[/]: ", end="")
-        console.print(
-            f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
-            "QUADRAT_TRACEBACK=1 shows where it came from",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        tell(
+            OSError(
+                f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
+                "QUADRAT_TRACEBACK=1 shows where it came from"
+            )
         )
         sys.exit(1)

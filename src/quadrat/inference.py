@@ -20,7 +20,8 @@ from quadrat.progress import track
 from quadrat.scenes.bands import Band
 from quadrat.scenes.scene import OpenScene
 from quadrat.section import Section
-from quadrat.tasks import Layers, Task
+from quadrat.tasks import Layers
+from quadrat.tasks.task import Task
 from quadrat.windows import Window, cover
 
 
@@ -50,7 +51,7 @@ def predict_scene(
     """
     size, stride = predict.window_size, predict.stride
     windows = cover(scene.area, size, stride, task.margin(size, stride))
-    canvas = task.canvas(predict.layers, scene.area, size, stride)
+    canvas = task.canvas(predict.layers, scene.area, size, stride, scene.grid.shape)
     with replaced(folder) as part, ExitStack() as writers:
         part.mkdir()
         writer = {

@@ -45,12 +45,14 @@ class Counts(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """Pixels by true and predicted class."""
+    """Pixels, or cells, by true and predicted class."""
 
     matrix: NDArray[np.int64]
-    """(true class, predicted class), px."""
+    """(true class, predicted class)."""
     unpredicted: NDArray[np.int64]
-    """(true class,), px that have a label but no prediction; they are in no metric but the share of their own."""
+    """(true class,), of those that have a label but no prediction; they are in no metric but the share of their own."""
+    counted: str = "pixels"
+    """What is counted, as metrics call their number."""
 
     def __post_init__(self) -> None:
         """Refuse counts whose shapes don't fit."""
@@ -59,13 +61,13 @@ class Confusion:
             raise ValueError(f"matrix {self.matrix.shape} and unpredicted {self.unpredicted.shape} differ in classes")
 
     @classmethod
-    def none(cls, classes: int) -> Self:
+    def none(cls, classes: int, counted: str = "pixels") -> Self:
         """Return the counts of nothing."""
-        return cls(np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64))
+        return cls(np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64), counted)
 
     def __add__(self, other: Self) -> Self:
         """Return both counts together."""
-        return type(self)(self.matrix + other.matrix, self.unpredicted + other.unpredicted)
+        return type(self)(self.matrix + other.matrix, self.unpredicted + other.unpredicted, self.counted)
 
     def __eq__(self, other: object) -> bool:
         """Compare by content."""
@@ -77,49 +79,49 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        """The share of pixels whose class was found: pooled over pixels, so micro F1 too. NaN where undefined."""
-        return float(_ratio(self._found.sum(), self.matrix.sum()))
+        """The share whose class was found: pooled over all classes, so micro F1 too. NaN where undefined."""
+        return float(ratio(self._found.sum(), self.matrix.sum()))
 
     @property
     def precision(self) -> NDArray[np.float64]:
         """(class,) TP / (TP + FP), NaN where undefined."""
-        return _ratio(self._found, self.matrix.sum(0))
+        return ratio(self._found, self.matrix.sum(0))
 
     @property
     def recall(self) -> NDArray[np.float64]:
         """(class,) TP / (TP + FN), NaN where undefined."""
-        return _ratio(self._found, self.matrix.sum(1))
+        return ratio(self._found, self.matrix.sum(1))
 
     @property
     def f1(self) -> NDArray[np.float64]:
         """(class,) 2 TP / (2 TP + FP + FN), NaN where undefined: for classes neither labelled nor predicted."""
-        return _ratio(2 * self._found, self.matrix.sum(0) + self.matrix.sum(1))
+        return ratio(2 * self._found, self.matrix.sum(0) + self.matrix.sum(1))
 
     @property
     def iou(self) -> NDArray[np.float64]:
         """(class,) TP / (TP + FP + FN), NaN where undefined, as F1."""
-        return _ratio(self._found, self.matrix.sum(0) + self.matrix.sum(1) - self._found)
+        return ratio(self._found, self.matrix.sum(0) + self.matrix.sum(1) - self._found)
 
     def summary(self) -> Metrics:
-        """Return accuracy, macro F1 (the mean over the classes for which it is defined), and px."""
-        return {"accuracy": _known(self.accuracy), "macro_f1": _macro(self.f1), "pixels": int(self.matrix.sum())}
+        """Return accuracy, macro F1 (the mean over the classes for which it is defined), and how much was counted."""
+        return {"accuracy": known(self.accuracy), "macro_f1": macro(self.f1), self.counted: int(self.matrix.sum())}
 
     def overall(self) -> Metrics:
-        """Return ``summary``, macro precision, recall and IoU, and the share of labelled px without a prediction."""
-        missing, pixels = self.unpredicted.sum(), self.matrix.sum()
+        """Return ``summary``, macro precision, recall and IoU, and the share of labels without a prediction."""
+        missing, found = self.unpredicted.sum(), self.matrix.sum()
         return {
             **self.summary(),
-            "macro_precision": _macro(self.precision),
-            "macro_recall": _macro(self.recall),
-            "macro_iou": _macro(self.iou),
-            "unpredicted": _known(_ratio(missing, missing + pixels)),
+            "macro_precision": macro(self.precision),
+            "macro_recall": macro(self.recall),
+            "macro_iou": macro(self.iou),
+            "unpredicted": known(ratio(missing, missing + found)),
         }
 
     def per_class(self) -> list[Metrics]:
-        """Return precision, recall, F1, IoU and support (labelled px that were predicted) of each class."""
+        """Return precision, recall, F1, IoU and support (what is labelled and was predicted) of each class."""
         columns = zip(self.precision, self.recall, self.f1, self.iou, self.matrix.sum(1), strict=True)
         return [
-            {"precision": _known(p), "recall": _known(r), "f1": _known(f), "iou": _known(i), "support": int(support)}
+            {"precision": known(p), "recall": known(r), "f1": known(f), "iou": known(i), "support": int(support)}
             for p, r, f, i, support in columns
         ]
 
@@ -128,10 +130,10 @@ class Confusion:
         return self.matrix
 
     def always(self, class_id: int) -> Self:
-        """Return what would have been counted, had ``class_id`` been predicted on the same pixels."""
+        """Return what would have been counted, had ``class_id`` been predicted in all the same places."""
         matrix = np.zeros_like(self.matrix)
         matrix[:, class_id] = self.matrix.sum(1)
-        return type(self)(matrix, self.unpredicted)
+        return type(self)(matrix, self.unpredicted, self.counted)
 
     @property
     def _found(self) -> NDArray[np.int64]:
@@ -139,16 +141,20 @@ class Confusion:
 
 
 def confuse(
-    truth: NDArray[np.uint8], predictions: Sequence[NDArray[np.uint8]], classes: int, ignore: int
+    truth: NDArray[np.uint8],
+    predictions: Sequence[NDArray[np.uint8]],
+    classes: int,
+    ignore: int,
+    counted: str = "pixels",
 ) -> list[Confusion]:
-    """Count each of ``predictions`` against ``truth``, all on the same pixels: those that every one has predicted.
+    """Count each of ``predictions`` against ``truth``, all in the same places: those that every one has predicted.
 
     All are class ids of one shape, ``ignore`` where there is none. Raises ValueError for other ids from ``classes`` on.
     """
     if len(predictions) > 1:
         lacking = np.logical_or.reduce([predicted == ignore for predicted in predictions])
         predictions = [np.where(lacking, np.uint8(ignore), predicted) for predicted in predictions]
-    return [_confuse(truth, predicted, classes, ignore) for predicted in predictions]
+    return [_confuse(truth, predicted, classes, ignore, counted) for predicted in predictions]
 
 
 def rounded(metrics: Metrics, digits: int = 4) -> Metrics:
@@ -156,7 +162,9 @@ def rounded(metrics: Metrics, digits: int = 4) -> Metrics:
     return {name: round(value, digits) if isinstance(value, float) else value for name, value in metrics.items()}
 
 
-def _confuse(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int) -> Confusion:
+def _confuse(
+    truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int, counted: str
+) -> Confusion:
     # every pair of bytes has a bin of its own: one look at each pixel, and what counts is picked among the bins
     pairs = truth.astype(np.uint16) << 8 | predicted
     bins = np.bincount(pairs.ravel(), minlength=1 << 16).reshape(256, 256)
@@ -164,20 +172,21 @@ def _confuse(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: in
         wrong = [int(value) for value in np.flatnonzero(seen) if classes <= value != ignore]
         if wrong:
             raise ValueError(f"the {what} holds class ids that none of {classes} classes has: {wrong}")
-    return Confusion(bins[:classes, :classes].copy(), bins[:classes, ignore].copy())
+    return Confusion(bins[:classes, :classes].copy(), bins[:classes, ignore].copy(), counted)
 
 
-def _ratio(part: NDArray[Any], of: NDArray[Any]) -> NDArray[np.float64]:
+def ratio(part: NDArray[Any], of: NDArray[Any]) -> NDArray[np.float64]:
     """Return ``part / of``, NaN where that is 0 / 0."""
     quotient: NDArray[np.float64] = np.divide(part, of, out=np.full(np.shape(of), np.nan), where=np.asarray(of) > 0)
     return quotient
 
 
-def _known(value: float | NDArray[np.float64]) -> float | None:
+def known(value: float | NDArray[np.float64]) -> float | None:
+    """Return a metric as it is told: None where it is undefined."""
     return None if np.isnan(value) else float(value)
 
 
-def _macro(values: NDArray[np.float64]) -> float | None:
+def macro(values: NDArray[np.float64]) -> float | None:
     """Return the mean of what is defined."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else None

@@ -32,6 +32,7 @@ class Params(Section):
     seed: int = Field(ge=0)
     """What is drawn at random is drawn from this: chips, first weights, batches, augmentation, the forest."""
     task: Task
+    """What is learnt of the labels."""
     bands: tuple[str, ...] = Field(min_length=1)
     """The bands that a model takes, by name, in order."""
     analyze: Analyze
@@ -58,17 +59,30 @@ class Params(Section):
         for name, own in (("train.loss", self.train.loss), ("predict.layers", self.predict.layers)):
             if own.kind != self.task.kind:
                 raise ValueError(f"{name} is of another task: {own.kind}, where task.kind is {self.task.kind}")
-        for name, model in (("model", self.model), ("baseline", self.baseline)):
-            if model is not None and self.task.unit not in model.units:
-                able = " or ".join(serving(self.task.unit))
-                raise ValueError(f"{name}.kind {model.kind} can't learn the task {self.task.kind}: {able} can")
+        for name, model, union in (("model", self.model, Model), ("baseline", self.baseline, Baseline)):
+            if model is not None and not model.serves(self.task):
+                able = " or ".join(serving(self.task, union))
+                raise ValueError(f"{name}.kind {model.kind} can't learn this task, {self.task.kind}: {able} can")
+        if self.task.matches != (self.eval.match is not None):
+            needed = "say when a detection is right" if self.task.matches else "be null"
+            raise ValueError(f"eval.match must {needed} for the task {self.task.kind}")
         unknown = sorted(set(self.chip.target_classes or ()) - set(self.task.names))
         if unknown:
             raise ValueError(f"chip.target_classes names no class of the task: {', '.join(unknown)}")
+        self._check_windows()
+        return self
+
+    def _check_windows(self) -> None:
         for key, size in (("chip.chip_size", self.chip.chip_size), ("predict.window_size", self.predict.window_size)):
             if size % self.model.divisor:
                 raise ValueError(f"{key} must be a multiple of {self.model.divisor} for this model: {size}")
-        return self
+            if size < self.task.validation_stride(size):
+                raise ValueError(
+                    f"{key} must hold what the task labels, {self.task.validation_stride(size)} px: {size}"
+                )
+        widest = self.task.validation_stride(self.predict.window_size)
+        if self.predict.stride > widest:
+            raise ValueError(f"predict.stride {self.predict.stride} leaves gaps: {widest} px at most for this task")
 
 
 def read_params(path: Path) -> Params:

@@ -35,6 +35,7 @@ class Prediction:
         self._folder, self._grid, self._scene = folder, grid, scene
         self._files = ExitStack()
         self._rasters: dict[str, Any] = {}
+        self._vectors: dict[str, tuple[Features, shapely.STRtree]] = {}
 
     def __enter__(self) -> Self:
         """Return the prediction itself."""
@@ -67,11 +68,25 @@ class Prediction:
             ) from cause
         return values
 
-    def features(self, layer: str) -> Features:
+    def features(self, layer: str, window: Window | None = None) -> Features:
         """Return a vector layer's features, whatever its format, in pixel coordinates of the grid.
 
-        Raises PredictionError where the layer is missing, damaged or without a CRS where the scene has one.
+        All of them, or those whose bounds share some area with a window; the file is read once. Raises
+        PredictionError where the layer is missing, damaged or without a CRS where the scene has one.
         """
+        if layer not in self._vectors:
+            features = self._read(layer)
+            self._vectors[layer] = features, shapely.STRtree(features.geometry)
+        features, tree = self._vectors[layer]
+        if window is None:
+            return features
+        near = np.sort(tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
+        left, top, right, bottom = shapely.bounds(features.geometry[near]).T
+        met = (left < window.right) & (right > window.col) & (top < window.bottom) & (bottom > window.row)
+        some = near[met]
+        return Features(layer, features.geometry[some], {name: v[some] for name, v in features.fields.items()})
+
+    def _read(self, layer: str) -> Features:
         path = next(iter(sorted(self._folder.glob(f"{layer}.*"))), None)
         if path is None:
             raise self._missing(self._folder / f"{layer}.*")

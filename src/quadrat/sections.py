@@ -1,20 +1,25 @@
 """All sections of ``params.yaml`` and of the catalog by name, for Python files that compose them."""
 
+from quadrat.boxes import Suppression
 from quadrat.catalog import Catalog, SceneEntry
 from quadrat.inference import Predict
-from quadrat.models import Forest, Network, Train
+from quadrat.models import Classifier, Forest, Network, Train
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
 from quadrat.scenes.image import Image, Source
 from quadrat.scenes.raster_labels import RasterLabels
+from quadrat.scenes.stac_labels import StacLabels
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.scenes.widths import Width
 from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip, Random, Sliding
 from quadrat.stages.eval import Eval
-from quadrat.tasks import Class, SemanticSegmentation
+from quadrat.tasks import ChipClassification, Class, ObjectDetection, SemanticSegmentation
+from quadrat.tasks.cell_rule import Rule
+from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
+from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch
 from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss
 
 __all__ = [
@@ -22,23 +27,34 @@ __all__ = [
     "Augment",
     "Bundle",
     "Catalog",
+    "CellLayers",
     "Chip",
+    "ChipClassification",
     "Class",
+    "ClassificationLoss",
+    "Classifier",
+    "DetectionLayers",
+    "DetectionLoss",
+    "DetectionMatch",
     "Eval",
     "Forest",
     "Image",
     "Network",
+    "ObjectDetection",
     "Params",
     "Pictures",
     "Predict",
     "Random",
     "RasterLabels",
+    "Rule",
     "SceneEntry",
     "SegmentationLayers",
     "SegmentationLoss",
     "SemanticSegmentation",
     "Sliding",
     "Source",
+    "StacLabels",
+    "Suppression",
     "Train",
     "VectorLabels",
     "Width",

@@ -14,7 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from quadrat.errors import QuadratError
+from quadrat.errors import ParamsError, QuadratError
 from quadrat.section import Section
 
 S = TypeVar("S", bound=Section)
@@ -44,6 +44,21 @@ def read(path: Path, error: type[QuadratError]) -> Any:
         raise error("the file isn't YAML", file=path, got=cause) from cause
 
 
+def settings(options: Sequence[str]) -> dict[str, Any]:
+    """Return what options ``KEY=VALUE`` say, whose values are YAML; raise ParamsError for others."""
+    yaml = YAML(typ="safe", pure=True)
+    found = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        try:
+            found[key] = yaml.load(value)
+        except YAMLError as cause:
+            raise ParamsError("the option can't be read", expected="KEY=VALUE, in YAML", got=option) from cause
+        if not equals:
+            raise ParamsError("the option says no value", expected="KEY=VALUE", got=option)
+    return found
+
+
 def check(content: Any, section: type[S], error: type[QuadratError], path: Path) -> S:
     """Return ``content`` as a ``section``; else raise ``error`` for its first fault, naming all further ones."""
     try:
@@ -51,14 +66,19 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
         return section.model_validate_json(json.dumps(content, default=str), by_alias=True, by_name=False)
     except ValidationError as cause:
         first = cause.errors()[0]
-        raise error(told(cause), file=path, got=shown(first.get("input")), mend=_nearest(first, section)) from cause
+        raise error(
+            told(cause, content=content), file=path, got=shown(first.get("input")), mend=_nearest(first, section)
+        ) from cause
 
 
-def told(fault: ValidationError, root: str = "") -> str:
-    """Return what is wrong with the section that is called ``root``: its first fault, and below it the others."""
+def told(fault: ValidationError, root: str = "", content: Any = None) -> str:
+    """Return what is wrong with the section that is called ``root``: its first fault, and below it the others.
+
+    Where the ``content`` is known, keys are called as they stand there.
+    """
     first, *others = fault.errors()
-    further = [f"\n  also {_key(root, other['loc'])}: {other['msg']}" for other in others]
-    return f"{_key(root, first['loc']) or 'the file'}: {_message(first)}" + "".join(further)
+    further = [f"\n  also {_key(root, other['loc'], content)}: {other['msg']}" for other in others]
+    return f"{_key(root, first['loc'], content) or 'the file'}: {_message(first)}" + "".join(further)
 
 
 def shown(value: object) -> str | None:
@@ -119,8 +139,16 @@ def _flat(value: Any) -> bool:
     return not isinstance(value, list) or not any(isinstance(each, dict) or not _flat(each) for each in value)
 
 
-def _key(root: str, location: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in (root, *location) if part != "")
+def _key(root: str, location: Sequence[int | str], content: Any) -> str:
+    """Return the key of a fault: pydantic's location, without the kinds of sections among its parts."""
+    parts = [root] if root else []
+    for part in location:
+        if isinstance(content, dict) and part not in content and content.get("kind") == part:
+            continue
+        parts.append(str(part))
+        held = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
+        content = content[part] if held else None
+    return ".".join(parts)
 
 
 def _message(fault: Any) -> str:

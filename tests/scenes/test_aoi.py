@@ -1,10 +1,13 @@
 """AOIs cover the pixels whose centres they hold, in any CRS, and one that leaves nothing is an error."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.features import rasterize
@@ -33,8 +36,21 @@ def test_an_aoi_with_a_hole_and_its_bounds(tmp_path: Path) -> None:
     expected[6:27, 5:25] = True
     expected[10:15, 10:15] = False
     np.testing.assert_array_equal(mask, expected)
-    inside = aoi.bounds
-    assert inside.row <= 6 and inside.bottom >= 27  # noqa: PT018
+    assert aoi.bounds == Window(6, 5, 21, 20)
+
+
+@given(st.tuples(*[st.floats(0, 30)] * 4), st.sampled_from([None, "EPSG:4326"]))
+@settings(deadline=None, max_examples=40)
+def test_the_bounds_are_those_of_the_pixels_inside(edges: tuple[float, ...], to_crs: str | None) -> None:
+    left, top, width, height = edges
+    with TemporaryDirectory() as folder:
+        area = pixel_box(left, top, left + width + 1.01, top + height + 1.01)
+        aoi = opened(write_areas(Path(folder) / "a.gpkg", [area], to_crs=to_crs))
+    rows, cols = np.nonzero(aoi.mask(GRID.area))
+    own = Window(rows.min(), cols.min(), np.ptp(rows) + 1, np.ptp(cols) + 1)
+    assert own.intersection(aoi.bounds) == own
+    for inner, outer in ((own.row, aoi.bounds.row), (own.col, aoi.bounds.col)):
+        assert inner - outer <= (abs((left % 1) - 0.5) < 1e-6 or abs((top % 1) - 0.5) < 1e-6)
 
 
 def test_a_one_pixel_aoi(tmp_path: Path) -> None:

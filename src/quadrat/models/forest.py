@@ -1,8 +1,8 @@
 """The baseline: a random forest (Breiman 2001) on each pixel's bands and their local means.
 
-It says the same, to the bit, here and as ONNX, whatever the number of threads: a local mean is one division of sums
-that are added up in one stated order, thresholds are float32, and a leaf's probabilities are whole votes, of which
-float32 holds the sum over all trees exactly.
+It says the same of a pixel, to the bit, here and as ONNX, whatever the number of threads: a local mean is one division
+of sums that are added up in one stated order, thresholds are float32, and a leaf's probabilities are whole votes, of
+which float32 holds the sum over all trees exactly. Of a cell it says the mean over its pixels, which is rounded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import Field
 
+from quadrat.cells import middle
 from quadrat.errors import ChipError
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.progress import Meter
 from quadrat.scenes.bands import is_valid
-from quadrat.tasks import ScoredTask, Task, Unit
+from quadrat.tasks.task import ScoredTask, Task, Unit
+from quadrat.windows import Window
 
 READ = 1 << 18
 """Px of chips that are read at once."""
@@ -53,6 +55,11 @@ class Forest(Model):
     """Fewest training pixels of a leaf."""
     samples: int = Field(ge=1)
     """Training pixels are at most so many, drawn from all labelled pixels of the chips."""
+
+    @classmethod
+    def serves(cls, task: Task) -> bool:
+        """Return whether it learns such a task: its trees vote for one class each."""
+        return super().serves(task) and isinstance(task, ScoredTask) and task.exclusive
 
     @property
     def context(self) -> int:
@@ -92,7 +99,7 @@ class Forest(Model):
         from joblib import Parallel, delayed
 
         assert isinstance(task, ScoredTask)
-        pooled = task.pooled
+        side = task.pool
         trees = list(_grown(weights, 2 * len(inputs.bands)))
 
         def fill(scores: NDArray[np.float32], pixels: Pixels, top: int, bottom: int) -> None:
@@ -114,7 +121,7 @@ class Forest(Model):
             Parallel(n_jobs=-1, require="sharedmem")(
                 delayed(fill)(scores[chip], pixels[chip], top, min(top + tall, height)) for chip, top in blocks
             )
-            return pooled(scores)
+            return {"scores": scores if side is None else _pooled(scores, side)}
 
         return predictor
 
@@ -122,7 +129,8 @@ class Forest(Model):
         """Return the forest as an ONNX graph of operators that runtimes have long had (opset 17, ai.onnx.ml 3)."""
         from quadrat.models.forest_graph import graph
 
-        return graph(weights, inputs, self.radius, len(task.names), self.trees * self._ballot)
+        assert isinstance(task, ScoredTask)
+        return graph(weights, inputs, self.radius, len(task.names), self.trees * self._ballot, task.pool)
 
     @property
     def _ballot(self) -> int:
@@ -206,6 +214,13 @@ def _sum(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
         for more in shifted[1:]:
             values += more
     return values
+
+
+def _pooled(scores: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Return the means (chip, class) over the square of ``side`` px in the middle of scores (chip, class, y, x)."""
+    rows, cols = middle(Window(0, 0, *scores.shape[2:]), side).slices()
+    means: NDArray[np.float32] = scores[:, :, rows, cols].mean((2, 3), np.float64).astype(np.float32)
+    return means
 
 
 def _chip_pixels(samples: Samples) -> int:

@@ -17,10 +17,13 @@ OPSETS = {"": 17, "ai.onnx.ml": 3}
 IR_VERSION = 8
 
 
-def graph(weights: Mapping[str, NDArray[Any]], inputs: Inputs, radius: int, classes: int, votes: int) -> bytes:
+def graph(
+    weights: Mapping[str, NDArray[Any]], inputs: Inputs, radius: int, classes: int, votes: int, pool: int | None = None
+) -> bytes:
     """Return the serialised graph: ``pixels`` (chip, band, y, x) to ``scores`` (chip, class, y, x).
 
-    ``votes`` is what all trees cast together. Each tree is a node of its own: runtimes walk one tree for all pixels
+    With ``pool``, their means (chip, class) over the square of so many px in the middle. ``votes`` is what all trees
+    cast together. Each tree is a node of its own: runtimes walk one tree for all pixels
     several times faster than all trees for each pixel, and whole votes add up to the same in any order.
     """
     bands = len(inputs.bands)
@@ -34,8 +37,13 @@ def graph(weights: Mapping[str, NDArray[Any]], inputs: Inputs, radius: int, clas
     shares = build("Div", total, build.constant(np.float32(votes)))
     chip, plane = build("Shape", "pixels", end=1), build("Shape", "pixels", start=2)
     rows = build("Reshape", shares, build("Concat", chip, plane, build.ints(classes), axis=0))
-    build("Transpose", rows, perm=[0, 3, 1, 2], name="scores")
-    return build.serialised(bands, classes)
+    if pool is None:
+        build("Transpose", rows, perm=[0, 3, 1, 2], name="scores")
+        return build.serialised(bands, ("chip", classes, "y", "x"))
+    first = build("Div", build("Sub", plane, build.ints(pool - 1)), build.ints(2))  # as quadrat.cells.margin
+    inner = build("Slice", rows, first, build("Add", first, build.ints(pool)), build.ints(1, 2))
+    build("ReduceMean", inner, axes=[1, 2], keepdims=0, name="scores")
+    return build.serialised(bands, ("chip", classes))
 
 
 def _features(build: "_Builder", inputs: Inputs, radius: int) -> str:
@@ -116,10 +124,10 @@ class _Builder:
             total, part = self("Add", total, part), following
         return total
 
-    def serialised(self, bands: int, classes: int) -> bytes:
+    def serialised(self, bands: int, scores: tuple[str | int, ...]) -> bytes:
         given, made = (
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["chip", channels, "y", "x"])
-            for name, channels in (("pixels", bands), ("scores", classes))
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, axes)
+            for name, axes in (("pixels", ("chip", bands, "y", "x")), ("scores", scores))
         )
         whole = helper.make_graph(self._nodes, "forest", [given], [made], list(self._constants.values()))
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]

@@ -13,7 +13,8 @@ from pydantic import Field
 from quadrat.scenes.bands import Band
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
-from quadrat.tasks import Loss, Task, Unit
+from quadrat.tasks import Loss
+from quadrat.tasks.task import Task, Unit
 
 Pixels = NDArray[Any]
 """Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit."""
@@ -104,8 +105,8 @@ class Fitted:
     history: list[dict[str, float | int | None]]
 
 
-class Model(Section, ABC):
-    """The parameters of a kind of model; the subclasses are the kinds.
+class Kind(Section, ABC):
+    """The parameters of a kind of what learns; the subclasses are the kinds.
 
     ``weights`` is all that a fitted model knows beyond its parameters, the task and the inputs: arrays by name,
     as they are stored in ``model.safetensors``. Raw pixels go in at every door; normalising is the model's part.
@@ -115,6 +116,11 @@ class Model(Section, ABC):
     """What it learns to label: the tasks that it serves."""
 
     kind: str
+
+    @classmethod
+    def serves(cls, task: Task) -> bool:
+        """Return whether it learns such a task."""
+        return task.unit in cls.units
 
     @property
     @abstractmethod
@@ -126,6 +132,9 @@ class Model(Section, ABC):
         """The sides of windows must be multiples of this, px."""
         return 1
 
+    def check(self, task: Task, inputs: Inputs) -> None:
+        """Raise ModelError where no such model can be set up; nothing is learnt, and no weights are fetched."""
+
     @abstractmethod
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
@@ -135,6 +144,10 @@ class Model(Section, ABC):
     @abstractmethod
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
         """Return the fitted model, ready to predict."""
+
+
+class Model(Kind):
+    """A kind that can be bundled: one that exports itself. What can't serves as a baseline alone."""
 
     @abstractmethod
     def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:

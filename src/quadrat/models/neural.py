@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
-from quadrat.tasks import Task
+from quadrat.tasks.task import Task
 
 if TYPE_CHECKING:
     from quadrat.models.learnable import Learnable
@@ -41,6 +41,10 @@ class Neural(Model):
         """Chips, height and width, px, that the export traces: no two alike, so that none stands for another."""
         return 2, 2 * self.divisor, 3 * self.divisor
 
+    def check(self, task: Task, inputs: Inputs) -> None:
+        """Set the network up without weights: raise ModelError where that can't be."""
+        build(self.model_copy(update={"pretrained": False}), task, inputs, seed=0)
+
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
     ) -> Fitted:
@@ -66,7 +70,10 @@ class Neural(Model):
         return predictor
 
     def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:
-        """Return the network as an ONNX graph; its windows' sides are multiples of ``divisor``."""
+        """Return the network as an ONNX graph; its windows' sides are multiples of ``divisor``.
+
+        Raises ModelError where ONNX has not all that the network does.
+        """
         import torch
 
         from quadrat.models.learnable import Listed
@@ -80,16 +87,20 @@ class Neural(Model):
         written = io.BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracing exporter is what follows any size of window
-            torch.onnx.export(
-                Listed(network),
-                (example,),
-                written,  # type: ignore[arg-type]  # its stubs lack what it takes
-                input_names=["pixels"],
-                output_names=list(outputs),
-                dynamic_axes={"pixels": {0: "chip", 2: "y", 3: "x"}, **axes},
-                opset_version=17,
-                dynamo=False,
-            )
+            try:
+                torch.onnx.export(
+                    Listed(network),
+                    (example,),
+                    written,  # type: ignore[arg-type]  # its stubs lack what it takes
+                    input_names=["pixels"],
+                    output_names=list(outputs),
+                    dynamic_axes={"pixels": {0: "chip", 2: "y", 3: "x"}, **axes},
+                    opset_version=17,
+                    dynamo=False,
+                )
+            except torch.onnx.OnnxExporterError as error:
+                mend = "choose another 'model' in params.yaml"
+                raise ModelError("the network can't be exported to ONNX", got=error, mend=mend) from error
         return written.getvalue()
 
 
@@ -125,6 +136,7 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, input
 
 
 def _dynamic(shape: tuple[int, ...], window: tuple[int, int]) -> dict[int, str]:
-    """Return the names of an output's axes that follow the input: the chips, and rows and columns of maps."""
-    maps = len(shape) == 4 and shape[2:] == window
-    return {0: "chip", 2: "y", 3: "x"} if maps else {0: "chip"}
+    """Return the names of an output's axes that follow the input: the chips; a map's rows and columns; locations."""
+    if len(shape) == 4 and shape[2:] == window:
+        return {0: "chip", 2: "y", 3: "x"}
+    return {0: "chip", 1: "location"} if len(shape) == 3 else {0: "chip"}

@@ -10,15 +10,16 @@ import geopandas
 import numpy as np
 import pandas as pd
 from pydantic import Field
-from rich.markup import escape
 
 from quadrat.catalog import read_catalog
+from quadrat.census import Census, count_doubts, count_faults
 from quadrat.executor import Executor
 from quadrat.files import replaced, write_json
-from quadrat.preflight import Census, Survey, check, check_counts, survey, unwatched
-from quadrat.progress import console, track
+from quadrat.preflight import doubts, faults, sound
+from quadrat.progress import track, warn
 from quadrat.section import Section
 from quadrat.stats import BandStatistics, Statistics, Tally
+from quadrat.surveys import Survey, survey
 from quadrat.tasks import Task
 from quadrat.windows import Window, strips
 
@@ -61,13 +62,16 @@ def analyze(
 ) -> None:
     """Write ``stats`` (per band over train ∩ AOI ∩ valid), the ``table`` of scenes, warnings, metrics and plots.
 
-    Raises what ``quadrat.preflight`` finds wrong, before anything is written.
+    Raises what ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
     """
     catalog = read_catalog(scenes)
-    surveys = [survey(scene, bands, task) for scene in catalog]
-    noted = unwatched(catalog, (raw, aoi)) + check(surveys)
+    look = partial(survey, bands=bands, task=task)
+    findings = list(track(executor.map(look, catalog), "survey", len(catalog), "scenes"))
+    sound(faults(findings, task))
+    surveys = [finding.survey for finding in findings if finding.survey]
     censuses, tallies = _count(surveys, task, bands, executor)
-    noted += check_counts(surveys, censuses, task)
+    sound(count_faults(surveys, censuses, task))
+    noted = doubts(findings, (raw, aoi)) + count_doubts(surveys, censuses, task)
     statistics = tuple(
         tally.statistics(name, analyze.percentiles, analyze.histogram_bins)
         for name, tally in zip(bands, tallies, strict=True)
@@ -80,7 +84,7 @@ def analyze(
     _write_class_plot(class_plot, surveys, censuses, task.names)
     _write_band_plot(band_plot, statistics)
     for line in noted:
-        console.print(f"[yellow]warning[/]: {escape(line)}", highlight=False, soft_wrap=True)
+        warn(line)
 
 
 def _count(

@@ -19,7 +19,7 @@ from quadrat.bundle_readme import readme
 from quadrat.bundles import CPU, agreement, as_npy, onnx_predictor, write_bundle
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
-from quadrat.models import Model, Train
+from quadrat.models import Baseline, Model, Train
 from quadrat.progress import console
 from quadrat.section import Section
 from quadrat.tasks import Task
@@ -47,7 +47,7 @@ def bundle(
     analyze: Section,
     chip: Section,
     model: Model,
-    baseline: Model | None,
+    baseline: Baseline | None,
     lr: float,
     epochs: int,
     batch_size: int,

@@ -7,7 +7,7 @@ from quadrat.archive import Archive, read_archive
 from quadrat.catalog import read_catalog
 from quadrat.errors import ModelError
 from quadrat.inference import Predict, check_bands, predict_scene
-from quadrat.models import Model
+from quadrat.models import Baseline
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
 
@@ -17,7 +17,7 @@ def predict(
     scenes: Path,
     task: Task,
     bands: tuple[str, ...],
-    baseline: Model | None,
+    baseline: Baseline | None,
     predict: Predict,
     folder: Path,
     baseline_folder: Path,

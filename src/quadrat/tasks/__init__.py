@@ -1,15 +1,31 @@
 """The tasks with their sections, and the one place that lists them."""
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
+from pydantic import Field
+
+from quadrat.tasks.chip_classification import CellLayers, ChipClassification, ClassificationLoss
+from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch, ObjectDetection
 from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss, SemanticSegmentation
 from quadrat.tasks.task import Class, ScoredTask, Unit
 from quadrat.tasks.task import Task as TaskContract
 
-Task = SemanticSegmentation
-Loss = SegmentationLoss
-Layers = SegmentationLayers
-Match: TypeAlias = None
+Task = Annotated[SemanticSegmentation | ChipClassification | ObjectDetection, Field(discriminator="kind")]
+Loss = Annotated[SegmentationLoss | ClassificationLoss | DetectionLoss, Field(discriminator="kind")]
+Layers = Annotated[SegmentationLayers | CellLayers | DetectionLayers, Field(discriminator="kind")]
+Match: TypeAlias = DetectionMatch | None
 """The section ``eval.match``."""
 
-__all__ = ["Class", "Layers", "Loss", "Match", "ScoredTask", "SemanticSegmentation", "Task", "TaskContract", "Unit"]
+__all__ = [
+    "ChipClassification",
+    "Class",
+    "Layers",
+    "Loss",
+    "Match",
+    "ObjectDetection",
+    "ScoredTask",
+    "SemanticSegmentation",
+    "Task",
+    "TaskContract",
+    "Unit",
+]

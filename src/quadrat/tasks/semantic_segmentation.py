@@ -92,6 +92,11 @@ class SemanticSegmentation(ScoredTask):
     all_touched: bool
     """Label every pixel that an area touches, not only those whose centre it covers."""
 
+    @property
+    def reach(self) -> float:
+        """A pixel is labelled by what covers its centre, or touches it."""
+        return 2 if self.all_touched else 0
+
     def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many pixels of each class (K,) a strip holds."""
         return self.class_counts(self.target(labels, window, counted))
@@ -149,10 +154,6 @@ class SemanticSegmentation(ScoredTask):
         """Return the sum: pixels are what is counted."""
         return int(class_counts.sum())
 
-    def pooled(self, scores: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Return ``scores`` as they are."""
-        return {"scores": scores}
-
     def layers(self, layers: SegmentationLayers) -> list[RasterLayer | VectorLayer]:
         """Return what predict writes for a scene."""
         written: list[RasterLayer | VectorLayer] = [
@@ -164,7 +165,9 @@ class SemanticSegmentation(ScoredTask):
             written.append(VectorLayer("polygons", layers.polygons))
         return written
 
-    def canvas(self, layers: SegmentationLayers, area: Window, size: int, stride: int) -> "SegmentationCanvas":
+    def canvas(
+        self, layers: SegmentationLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
+    ) -> "SegmentationCanvas":
         """Return what windows of ``size`` px over ``area`` are pasted on."""
         return SegmentationCanvas(self, layers, area, size)
 
@@ -209,6 +212,7 @@ class SemanticSegmentation(ScoredTask):
             f"a score for each of {len(self.classes)} classes at every pixel; a pixel's scores sum to 1",
             {"scores": "(window, class, y, x): each class's score at every pixel"},
             "labels = scores.argmax(1)  # (window, y, x)",
+            "Near a window's edge it sees less: let windows overlap.",
         )
 
     def _labelled(self, truth: Truth, window: Window) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -126,6 +127,25 @@ class Objects(Protocol):
         ...
 
 
+class Envelopes(Protocol):
+    """Upright boxes around features of vector labels, of what of them lies on the grid."""
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """(object, 4) left, top, right, bottom, in pixel coordinates of the grid."""
+        ...
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """(object,) the share of the whole box's area that lies on the grid."""
+        ...
+
+    @property
+    def class_ids(self) -> NDArray[np.uint8]:
+        """(object,) class ids, IGNORE for what the catalog drops on purpose."""
+        ...
+
+
 class LabelPart(Protocol):
     """One of a scene's labels: a vector file or a raster."""
 
@@ -159,6 +179,10 @@ class Labels(Protocol):
         """Return the objects of all of them that meet the window; raise LabelError where one is a raster."""
         ...
 
+    def envelopes(self, window: Window) -> Envelopes:
+        """Return the boxes of all objects that share area with the window; raise LabelError where one is a raster."""
+        ...
+
 
 class Truth(Protocol):
     """What is there, in a scene that was predicted."""
@@ -176,6 +200,10 @@ class Truth(Protocol):
         """Return (y, x), True within the AOI."""
         ...
 
+    def counted(self, window: Window) -> NDArray[np.bool_]:
+        """Return (y, x), True within the AOI where the image has a value."""
+        ...
+
 
 class Prediction(Protocol):
     """What was predicted of a scene, layer by layer (``quadrat.predictions.Prediction`` is one)."""
@@ -184,8 +212,8 @@ class Prediction(Protocol):
         """Return a raster layer's values (band, y, x) of a window that lies within the grid."""
         ...
 
-    def features(self, layer: str) -> Features:
-        """Return all of a vector layer."""
+    def features(self, layer: str, window: Window | None = None) -> Features:
+        """Return all of a vector layer, or what meets the window."""
         ...
 
 
@@ -208,6 +236,8 @@ class Signature:
     """Each output's axes and meaning, by name; the first is what the example looks at."""
     decide: str
     """A line of Python that makes a decision of the outputs, which are variables of their names."""
+    windows: str = ""
+    """What else there is to know of windows, in sentences."""
 
 
 class Task(Section, ABC):
@@ -221,6 +251,8 @@ class Task(Section, ABC):
     """Names of targets whose first axis is of any length; in a batch, they are filled up with NaN."""
     blanks: ClassVar[bool] = False
     """Whether a chip without any label teaches: that nothing is there."""
+    matches: ClassVar[bool] = False
+    """Whether the section ``eval.match`` says when it is right."""
     deepness: ClassVar[str | None] = None
     """What QGIS's plugin Deepness calls a model of this task; None where it can't run one."""
 
@@ -253,6 +285,11 @@ class Task(Section, ABC):
         """The names of columns that count each class, by id."""
         return [f"{self.unit}_{name}" for name in self.names]
 
+    @property
+    def reach(self) -> float:
+        """Px around what counts within which a feature may label some of it; infinite where that isn't known."""
+        return inf
+
     @abstractmethod
     def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many labels of each class (K,) a strip holds: over all strips, each label counts once.
@@ -279,8 +316,11 @@ class Task(Section, ABC):
         """Return what predict writes for a scene; ``layers`` is the task's own section of that name."""
 
     @abstractmethod
-    def canvas(self, layers: Any, area: Window, size: int, stride: int) -> Canvas:
-        """Return what windows of ``size`` px, ``stride`` px apart, over ``area`` are pasted on."""
+    def canvas(self, layers: Any, area: Window, size: int, stride: int, shape: tuple[int, int]) -> Canvas:
+        """Return what windows of ``size`` px, ``stride`` px apart, over an ``area`` of a grid are pasted on.
+
+        ``shape`` is the grid's (height, width).
+        """
 
     def validation_stride(self, size: int) -> int:
         """Return the px between validation chips of ``size`` px: all that is labelled counts once."""
@@ -340,6 +380,16 @@ class ScoredTask(Task):
         """How many logits a network gives for each pixel or cell."""
         return len(self.classes)
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether what has one class has no other."""
+        return True
+
+    @property
+    def pool(self) -> int | None:
+        """Side, px, of the square in a window's middle over which scores of single pixels are averaged; None: none."""
+        return None
+
     @abstractmethod
     def loss(
         self, loss: Any, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], shares: Sequence[float]
@@ -357,7 +407,3 @@ class ScoredTask(Task):
     @abstractmethod
     def labelled_pixels(self, class_counts: NDArray[np.int64], chip_pixels: int) -> int:
         """Return how many pixels of chips of ``chip_pixels`` px have a class, of which there are ``class_counts``."""
-
-    @abstractmethod
-    def pooled(self, scores: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Return outputs by name of scores (chip, class, y, x) that a model of single pixels gives."""

@@ -1,0 +1,117 @@
+"""What labels say of cells: the rule by which a class claims a cell, for polygons and for rasters."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pydantic import Field
+
+from quadrat.cells import ROUNDING, Cells, Pieces, bands, frame, pixel_counts, sizes
+from quadrat.section import Section
+from quadrat.tasks.task import IGNORE, LabelPart, Objects
+
+NOT_THERE, THERE = 0, 1
+"""Of a class in a cell; IGNORE where that isn't known."""
+
+
+class Rule(Section):
+    """When labels give a cell a class.
+
+    Polygons: a class claims the cell by enough of its polygons' area. What none claims is of the labels' class
+    ``outside``, or unknown where they name none, and where dropped features claim it.
+
+    Rasters: a cell is of the class that most of its labelled pixels have (of equals, the first), if at least
+    ``least_share`` of its pixels are labelled. Where a cell may have several classes, each class claims it that at
+    least ``least_share`` of its pixels have.
+    """
+
+    share_of: Literal["polygon", "cell"]
+    """A polygon claims the cell in which enough of its own area lies (things: what is in the cell?), or a class claims
+    the cell of which its polygons together cover enough (cover: what is the cell?)."""
+    least_share: float = Field(gt=0, le=1)
+    """How much is enough, of the polygon's or of the cell's area."""
+    choose: Literal["largest", "lowest_id"]
+    """Of several classes that claim a cell: the one that covers most of it (of equals, the first), or the first."""
+
+    def class_ids(self, parts: Sequence[LabelPart], cells: Cells, classes: int) -> NDArray[np.uint8]:
+        """Return the class id of each cell (cell,), of the first of ``parts`` that has one; IGNORE where none has."""
+        ids = np.full(len(cells), IGNORE, np.uint8)
+        for some in bands(cells):
+            for part in parts:
+                unsaid = some[ids[some] == IGNORE]
+                if unsaid.size:
+                    ids[unsaid] = self._one(part, cells[unsaid], classes)
+        return ids
+
+    def presence(self, parts: Sequence[LabelPart], cells: Cells, classes: int) -> NDArray[np.uint8]:
+        """Return for each cell and class (cell, class): 1 where any of ``parts`` says that it is there, else 0.
+
+        IGNORE where unlabelled or dropped ground could hold it. A class ``outside`` is there where no other is.
+        """
+        there = np.full((len(cells), classes), IGNORE, np.uint8)
+        for some in bands(cells):
+            said = [self._several(part, cells[some], classes) for part in parts]
+            together = np.stack(said)
+            known = np.where((together == NOT_THERE).any(0), np.uint8(NOT_THERE), np.uint8(IGNORE))
+            there[some] = np.where((together == THERE).any(0), np.uint8(THERE), known)
+            empty = some[(there[some] == NOT_THERE).all(1)]
+            outside = next((part.outside for part in parts if part.outside != IGNORE), None)
+            if outside is not None:
+                there[empty, outside] = THERE
+        return there
+
+    def _one(self, part: LabelPart, cells: Cells, classes: int) -> NDArray[np.uint8]:
+        window = frame(cells)
+        objects = part.objects(window)
+        if objects is None:
+            counts = pixel_counts(cells, part.class_ids(window, all_touched=False), window, classes)
+            enough = counts.sum(1) >= np.maximum(self._least(cells), 1)
+            return np.where(enough, counts.argmax(1), IGNORE).astype(np.uint8)
+        areas, claimed = self._claims(Pieces.of(cells, objects.geometry), objects, classes)
+        known = claimed[:, :classes]
+        weights = np.where(known, areas[:, :classes].round(6), 0) if self.choose == "largest" else known
+        unclaimed = np.where(claimed[:, classes], IGNORE, part.outside)
+        return np.where(known.any(1), weights.argmax(1), unclaimed).astype(np.uint8)
+
+    def _several(self, part: LabelPart, cells: Cells, classes: int) -> NDArray[np.uint8]:
+        window, least = frame(cells), self._least(cells)[:, None]
+        objects = part.objects(window)
+        if objects is None:
+            counts = pixel_counts(cells, part.class_ids(window, all_touched=False), window, classes)
+            claimed, possible = counts >= least, counts + (sizes(cells) - counts.sum(1))[:, None] >= least
+        else:
+            pieces = Pieces.of(cells, objects.geometry)
+            areas, claimed = self._claims(pieces, objects, classes)
+            areas, claimed = areas[:, :classes], claimed[:, :classes]
+            unlabelled = self._unlabelled(pieces, objects, part.outside)[:, None]
+            open_ = unlabelled > ROUNDING * sizes(cells)[:, None]
+            possible = open_ if self.share_of == "polygon" else open_ & (areas + unlabelled >= least)
+        return np.where(claimed, THERE, np.where(possible, IGNORE, NOT_THERE)).astype(np.uint8)
+
+    def _claims(self, pieces: Pieces, objects: Objects, classes: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the px² (cell, class + 1) that each class covers, the last what is dropped, and what claims."""
+        group = np.minimum(objects.class_ids, classes).astype(np.intp)
+        if self.share_of == "polygon":
+            whole = shapely.area(objects.geometry)
+            pieces = pieces.some(pieces.area >= self._share * whole[pieces.owner])
+            areas = pieces.covered(group[pieces.owner], classes + 1)
+            return areas, areas > 0
+        areas = pieces.covered(group[pieces.owner], classes + 1)
+        return areas, areas >= self._least(pieces.cells)[:, None]
+
+    def _unlabelled(self, pieces: Pieces, objects: Objects, outside: int) -> NDArray[np.float64]:
+        """Return the px² of each cell of which the objects say nothing: of no class, or dropped."""
+        dropped = (objects.class_ids == IGNORE)[pieces.owner]
+        known = pieces.some(~dropped)
+        labelled, said = (some.covered(np.zeros(len(some.cell), np.intp), 1)[:, 0] for some in (known, pieces))
+        return (sizes(pieces.cells).astype(np.float64) if outside == IGNORE else said) - labelled
+
+    def _least(self, cells: Cells) -> NDArray[np.float64]:
+        least: NDArray[np.float64] = self._share * sizes(cells).astype(np.float64)
+        return least
+
+    @property
+    def _share(self) -> float:
+        return self.least_share * (1 - ROUNDING)
