@@ -15,7 +15,7 @@ from quadrat.remotes import Access, set_remote
 from tests.project import call, change, commit, digests, environment, ran, small
 from tests.stores import Store, running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
 
 MADE = ("data/analysis", "data/chips", "models/model", "data/predictions", "metrics")
 
