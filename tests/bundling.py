@@ -60,6 +60,9 @@ SECTIONS: dict[str, Any] = {
                 "scores": True,
                 "polygons": "polygons.parquet",
                 "least_pixels": 1,
+                "polygon_classes": None,
+                "largest_hole": 0,
+                "outlines": {"kind": "edges"},
             },
         }
     ),

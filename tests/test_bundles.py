@@ -104,3 +104,19 @@ def test_agreement_counts_what_differs() -> None:
     assert (found.difference, found.equal, found.good) == (pytest.approx(0.8), 0, False)
     for other in ({"scores": expected["scores"][..., :1]}, {"scores": expected["scores"] * np.float32("nan")}):
         assert agreement(TASK, expected, other, "onnx").difference == float("inf")
+
+
+def test_agreement_is_relative_beyond_one() -> None:
+    expected = {"scores": np.array([[[[0.9]], [[500.0]]]], np.float32)}
+    for name, change, difference in (("near", [[[[0.0]], [[0.4]]]], 0.0008), ("far", [[[[0.01]], [[0.4]]]], 0.01)):
+        moved = {"scores": expected["scores"] + np.array(change, np.float32)}
+        found = agreement(TASK, expected, moved, "onnx")
+        assert (found.difference, found.good) == (pytest.approx(difference, rel=1e-3), name == "near")
+
+
+def test_any_output_that_is_no_number_is_a_difference() -> None:
+    scores = np.array([[[[0.9, 0.2]], [[0.1, 0.8]]]], np.float32)
+    expected = {"scores": scores, "boxes": scores}
+    assert agreement(
+        TASK, expected, {"scores": scores + 0.1, "boxes": scores * np.float32("nan")}, "onnx"
+    ).difference == float("inf")

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-COMMANDS = ("analyze", "chip", "train", "predict", "eval", "bundle", "sample", "apply", "verify")
+from tests.ground import write_raster
+
+COMMANDS = ("analyze", "chip", "train", "predict", "eval", "bundle", "check", "sample", "apply", "verify")
 
 
 def run(*arguments: str, cwd: Path, root: Path) -> subprocess.CompletedProcess[str]:
@@ -27,7 +30,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy(root: Path) -> None:
     assert all(command in shown.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("stage", ["analyze", "chip", "train", "predict", "eval", "bundle"])
+@pytest.mark.parametrize("stage", ["analyze", "chip", "train", "predict", "eval", "bundle", "check"])
 def test_every_stage_tells_of_missing_parameters_in_words(stage: str, root: Path, tmp_path: Path) -> None:
     done = run(stage, cwd=tmp_path, root=root)
     assert done.returncode == 1
@@ -40,3 +43,26 @@ def test_a_stage_without_its_inputs_says_which_to_run_first(root: Path, tmp_path
     assert "there is no complete chip store" in done.stderr
     assert "mend: run the stage 'chip'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+@pytest.mark.parametrize("raised", [False, True])
+def test_more_files_can_be_open_than_are_allowed_unasked(root: Path, tmp_path: Path, raised: bool) -> None:
+    dates = [str(number) for number in range(150)]
+    for date in dates:
+        write_raster(tmp_path / f"{date}.tif", np.ones((1, 2, 2), np.uint8))
+    code = f"""
+import resource
+from quadrat.cli import _open_many
+from quadrat.scenes.image import Image, Source
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+{"_open_many()" if raised else ""}
+about = dict(bands=("a",), resampling="nearest", unit="DN", scale=1.0, offset=0.0)
+image = Image(grid="a", dates={tuple(dates)}, sources=(Source(path="{tmp_path}/{{date}}.tif", **about),))
+with image.open("a") as raster:
+    print(raster.read(raster.grid.area).values.sum())
+"""
+    paths = {**os.environ, "PYTHONPATH": str(root / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == ("600" if raised else "")
+    assert raised or "Too many open files" in done.stderr

@@ -1,10 +1,12 @@
 """The documentation says what is: commands, examples, figures, links and reference pages.
 
-A fenced block is ``bash``, ``yaml`` or ``text``. Each command of ``bash`` is run in a fresh copy of the project if it
-is in CHEAP or OWN; of any other, program, options, targets and keys must exist. ``yaml`` begins with a comment that
-names its file, and is valid there. ``text`` has a test of its own.
+A fenced block is ``bash``, ``yaml``, ``python`` or ``text``. Each command of ``bash`` is run in a fresh copy of the
+project if it is in CHEAP or OWN; of any other, program, options, targets and keys must exist. ``yaml`` begins with a
+comment that names its file, and is valid there. ``python`` imports what there is. ``text`` has a test of its own.
 """
 
+import ast
+import importlib
 import importlib.util
 import json
 import os
@@ -28,14 +30,15 @@ from ruamel.yaml import YAML
 from quadrat.catalog import Catalog
 from quadrat.cli import app
 from quadrat.errors import CatalogError
-from quadrat.params import check_params
+from quadrat.params import Params, check_params
 from quadrat.paths import CHECKPOINTS
 from quadrat.yaml import check
 from tests.ground import pixel_box, smooth, write_areas, write_raster
 from tests.project import clone
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
+OTHERS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
+PAGES = ["README.md", "CHANGELOG.md", *(str(file.relative_to(ROOT)) for file in OTHERS)]
 CHEAP = {
     "quadrat --help",
     "dvc dag",
@@ -44,7 +47,7 @@ CHEAP = {
     "dvc metrics diff",
     "dvc exp show --only-changed",
 }
-OWN = ["dvc add data/raw/town", "dvc repro analyze"]
+OWN = ["dvc add data/raw/town", "quadrat check", "dvc repro analyze"]
 """The commands of the README's example of your own data that are run with its catalog and parameters."""
 
 
@@ -62,7 +65,7 @@ def blocks(language: str, page: str | None = None) -> Iterator[Block]:
             if line.startswith("```") and fence is None:
                 fence, lines = line[3:], []
             elif line == "```":
-                assert fence in {"bash", "yaml", "text"}, f"{name}: nothing checks a block '{fence}'"
+                assert fence in {"bash", "yaml", "python", "text"}, f"{name}: nothing checks a block '{fence}'"
                 if fence == language:
                     yield Block(name, fence, heading, "\n".join(lines))
                 fence = None
@@ -105,9 +108,9 @@ def run(command: str, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory, landuse: Path) -> Path:
-    """Return the project as git sees it, elsewhere, with the sample fetched."""
-    return clone(tmp_path_factory.mktemp("project"), landuse)
+def copy(tmp_path_factory: pytest.TempPathFactory, landuse: Path, trees: Path) -> Path:
+    """Return the project as git sees it, elsewhere, with the samples fetched."""
+    return clone(tmp_path_factory.mktemp("project"), landuse, trees)
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +153,12 @@ def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
         case "dvc":
             arguments = parse_args(words)
             _check_dvc(arguments)
+        case "cp":
+            assert (copy / words[0]).is_file()
+            assert words[1:] == ["."]
+        case "git":
+            assert words[0] == "checkout"
+            assert all((copy / name).exists() for name in words[1:])
         case _:
             assert command == ". .venv/bin/activate", "say in this test how this command is checked"
             assert ".venv" in (ROOT / "scripts/setup").read_text(encoding="utf-8")
@@ -185,7 +194,16 @@ def test_yaml_examples_are_valid(block: Block) -> None:
     else:  # a part of a catalog
         for key, value in content.items():
             adapter: TypeAdapter[Any] = TypeAdapter(Catalog.model_fields[key].annotation)
-            adapter.validate_json(json.dumps(value))
+            adapter.validate_json(json.dumps(value, default=str))  # dates are text
+
+
+@pytest.mark.parametrize("block", [*blocks("python")], ids=lambda block: block.page)
+def test_python_examples_import_what_there_is(block: Block) -> None:
+    imports = [node for node in ast.walk(ast.parse(block.content)) if isinstance(node, ast.ImportFrom)]
+    assert imports
+    for node in imports:
+        module = importlib.import_module(str(node.module))
+        assert all(hasattr(module, name.name) for name in node.names)
 
 
 @pytest.mark.slow
@@ -284,3 +302,31 @@ def _check_table(table: str, metrics: dict[str, dict[str, Any]], names: list[str
             value = metrics[row[0]][name]
             digits = len(shown.partition(".")[2])
             assert shown == ("–" if value is None else f"{value:,.{digits}f}"), f"{row[0]}: {name}"
+
+
+def test_the_parity_page_names_keys_that_there_are() -> None:
+    """The second column of its tables; ``*`` stands for a name, and lists and kinds are looked through."""
+    lines = (ROOT / "docs/raster-vision.md").read_text(encoding="utf-8").splitlines()
+    cells = [line.split(" | ")[1] for line in lines if line.startswith("| ")]
+    keys = {key for cell in cells for key in re.findall(r"`([a-z_]+(?:\.[a-z_*]+)*)`", cell)}
+    schemas = [Params.model_json_schema(), Catalog.model_json_schema()]
+    assert len(keys) > 60
+    assert {key for key in keys if not any(_known(schema, key.split(".")) for schema in schemas)} == set()
+
+
+def _known(schema: Any, key: list[str]) -> bool:
+    nodes = [schema]
+    for part in key:
+        options = [option for node in nodes for option in _options(node, schema)]
+        found = [o["additionalProperties"] for o in options if isinstance(o.get("additionalProperties"), dict)]
+        nodes = found if part == "*" else [o["properties"][part] for o in options if part in o.get("properties", {})]
+    return bool(nodes)
+
+
+def _options(node: Any, schema: Any) -> Iterator[Any]:
+    """Give all that a node may be: what it refers to, each of its kinds, and the items of lists."""
+    yield node
+    references = [schema["$defs"][node["$ref"].rsplit("/", 1)[1]]] if "$ref" in node else []
+    items = [node["items"]] if isinstance(node.get("items"), dict) else []
+    for child in (*references, *items, *node.get("anyOf", ()), *node.get("oneOf", ())):
+        yield from _options(child, schema)

@@ -5,12 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 from affine import Affine
 from rasterio.features import rasterize
 
+from quadrat.catalog import Catalog
+from quadrat.errors import CatalogError
+from quadrat.yaml import load
 from tests.ground import pixel_box, write_areas, write_raster
-from tests.project import call, change, clone
+from tests.project import ROOT, call, change, clone
 from tests.serving import Served, served
 
 pytestmark = pytest.mark.slow
@@ -19,6 +24,26 @@ VEGAS = "azavea-research-public-data/raster-vision/examples/spacenet"
 """The key of the quickstart's folder in its bucket."""
 
 QUICK = {
+    "trees": {
+        "chip.chip_size": 128,
+        "chip.windows.count": 20,
+        "model.encoder": "resnet10t",
+        "model.channels": 16,
+        "model.depth": 1,
+        "epochs": 1,
+        "predict.window_size": 512,
+        "predict.stride": 448,
+    },
+    "landuse-cells": {
+        "chip.windows.count": 800,
+        "model.encoder": "resnet10t",
+        "baseline.trees": 4,
+        "epochs": 1,
+    },
+}
+"""What makes an example quick, and its model bad."""
+
+SPACENET = {
     "chip.chip_size": 64,
     "chip.windows.count": 60,
     "model.encoder": "resnet10t",
@@ -53,6 +78,51 @@ def bucket(tmp_path: Path) -> Iterator[Served]:
         yield found
 
 
+def rows(page: str, first: str) -> list[list[str]]:
+    """Return the cells of a README's table whose heading begins so, and without its heading."""
+    table = (ROOT / "examples" / page / "README.md").read_text(encoding="utf-8").partition(f"| {first} |")[2]
+    lines = table.partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_catalog_of_trees_has_the_boxes_that_its_readme_says(trees: Path) -> None:
+    """A box counts where its centre does."""
+    catalog = load(ROOT / "examples/trees/scenes.yaml", Catalog, CatalogError)
+    found = {}
+    for entry in catalog.scenes:
+        labels = catalog.labels[entry.label_names[0]]
+        centres = pyogrio.read_dataframe(trees.parents[2] / labels.path).centroid
+        for area in entry.aoi_files:
+            centres = centres[centres.within(pyogrio.read_dataframe(ROOT / area).geometry.item())]
+        found[entry.id] = (entry.split, len(centres))
+    serves = {"learn": "train", "choose weights": "validation", "be judged": "test"}
+    assert found == {row[0]: (serves[row[1]], int(row[3])) for row in rows("trees", "scene")}
+
+
+def test_trees(tmp_path: Path, trees: Path) -> None:
+    folder = run("trees", tmp_path, trees)
+    found = {path.parent.name for path in folder.glob("data/predictions/*/detections.parquet")}
+    assert found == {"road-west", "road-east", "sand", "shrubs"}
+
+
+def test_cells(tmp_path: Path, landuse: Path) -> None:
+    folder = run("landuse-cells", tmp_path, landuse)
+    assert {path.parent.name for path in folder.glob("data/predictions/*/cells.parquet")} == {"middle", "east", "tile"}
+    counts = pd.read_csv(folder / "metrics/plots/classes.csv").pivot_table("labels", "scene", "class", sort=False)
+    for name, *shown in rows("landuse-cells", "labelled cells"):
+        assert [int(cell) for cell in shown] == counts.loc[name.partition(",")[0]].tolist()
+
+
+def run(example: str, tmp_path: Path, sample: Path) -> Path:
+    """Run an example as its README says, but quick, and return its project."""
+    folder = clone(tmp_path / "project", sample)
+    call(f"cp examples/{example}/params.yaml .", folder)
+    change(folder, QUICK[example])
+    call("dvc repro", folder)
+    assert (folder / "models/bundle.zip").is_file()
+    return folder
+
+
 def test_the_quickstart_of_raster_vision(tmp_path: Path, bucket: Served) -> None:
     folder = clone(tmp_path / "project")
     file = folder / "examples/tiny_spacenet/tiny_spacenet.py"
@@ -60,7 +130,7 @@ def test_the_quickstart_of_raster_vision(tmp_path: Path, bucket: Served) -> None
     assert f'"https://s3.amazonaws.com/{VEGAS}"' in text
     file.write_text(text.replace("https://s3.amazonaws.com", bucket.url), encoding="utf-8")
     call("quadrat configure examples/tiny_spacenet/tiny_spacenet.py --params params.yaml", folder)
-    change(folder, QUICK)
+    change(folder, SPACENET)
     call("dvc repro", folder)
     assert {path.rpartition("/")[2] for path, _ in bucket.asked} == {
         f"{kind}_AOI_2_Vegas_{tile}.{ending}"

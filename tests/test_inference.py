@@ -4,17 +4,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
 from quadrat.errors import ModelError
 from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.models import Outputs
+from quadrat.polygons import Edges, RightAngled
+from quadrat.polygons.outlines import LEAST_IOU
 from quadrat.scenes.scene import Scene
 from quadrat.tasks.semantic_segmentation import SegmentationLayers
 from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
@@ -33,12 +37,12 @@ def expected_of(pixels: np.ndarray) -> np.ndarray:
     return np.where(pixels < 300, 0, np.where(pixels < 600, 1, 2)).astype(np.uint8)
 
 
-def predict(size: int = 32, stride: int = 16, polygons: str | None = None, *, scores: bool = False) -> Predict:
-    return Predict(
-        window_size=size,
-        stride=stride,
-        layers=SegmentationLayers(kind="semantic_segmentation", scores=scores, polygons=polygons, least_pixels=1),
-    )
+def predict(
+    size: int = 32, stride: int = 16, polygons: str | None = None, *, scores: bool = False, **drawn: Any
+) -> Predict:
+    about: dict[str, Any] = {"least_pixels": 1, "polygon_classes": None, "largest_hole": 0}
+    layers = {**about, "outlines": Edges(kind="edges"), **drawn, "scores": scores, "polygons": polygons}
+    return Predict(window_size=size, stride=stride, layers=SegmentationLayers(kind="semantic_segmentation", **layers))
 
 
 def run(path: Path, out: Path, plan: Predict, aoi: Path | None = None) -> Path:
@@ -89,6 +93,31 @@ def test_polygons_are_cut_on_pixel_edges(tmp_path: Path, ground: tuple[Path, np.
     if ending == "parquet":  # corners are exactly those of pixels: no half-pixel shift
         corners = np.array([c for a in areas.geometry for c in a.exterior.coords])
         np.testing.assert_array_equal((corners - (NORTH_UP.c, NORTH_UP.f)) % 10, 0)
+
+
+def test_polygons_of_some_classes_with_holes_filled_and_other_outlines(
+    tmp_path: Path, ground: tuple[Path, np.ndarray]
+) -> None:
+    path, _ = ground
+    plain = run(path, tmp_path / "plain", predict(polygons="areas.parquet"))
+    edges = geopandas.read_parquet(plain / "areas.parquet")
+    edges = edges[edges["class"] == "middle"].reset_index(drop=True)
+    assert edges.interiors.map(len).sum() > 0
+    for outline in (Edges(kind="edges"), RightAngled(kind="right_angled", tolerance=2.0)):
+        plan = predict(polygons="areas.parquet", polygon_classes=("middle",), largest_hole=10_000, outlines=outline)
+        out = run(path, tmp_path / outline.kind, plan)
+        assert (out / "labels.tif").read_bytes() == (plain / "labels.tif").read_bytes()
+        drawn = geopandas.read_parquet(out / "areas.parquet")
+        for field in ("class", "class_id", "score", "pixels"):
+            np.testing.assert_array_equal(drawn[field], edges[field])
+        np.testing.assert_allclose(drawn["area"], drawn.area)
+        assert drawn.interiors.map(len).sum() == 0
+        filled = geopandas.GeoSeries(shapely.polygons(edges.exterior), crs=edges.crs)
+        if outline.kind == "edges":
+            assert drawn.geometry.geom_equals(filled).all()
+        else:
+            assert (drawn.area != filled.area).any()
+            assert (drawn.intersection(filled).area / drawn.union(filled).area).min() >= LEAST_IOU
 
 
 def test_outside_the_aoi_is_nodata(tmp_path: Path, ground: tuple[Path, np.ndarray]) -> None:

@@ -15,6 +15,7 @@ from quadrat.lattice import Lattice, ground_width
 from quadrat.scenes.grid import Grid
 from quadrat.windows import Window
 from tests.ground import NORTH_UP, opened, write_raster
+from tests.scenes.test_dates import series, write_dates
 
 SHAPE = (90, 70)
 
@@ -86,3 +87,21 @@ def test_without_a_place_on_earth_there_is_no_ground_width() -> None:
     for crs in (None, local):
         grid = Grid(crs, Affine.identity(), (10, 10))
         assert ground_width(grid, grid.area) is None
+
+
+def test_mean_of_a_series_is_of_the_valid_pixels_of_all_dates(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(1, 60_000, (3, 2, 50, 40)).astype(np.uint16)
+    pixels[0, :, 5:30, 8:] = pixels[1, 1, 12:14] = pixels[:, :, 20:28, 20:28] = 0
+    write_dates(tmp_path, pixels)
+    some = Lattice.of(Window(3, 4, 41, 30), 9)
+    with series(tmp_path / "{date}.tif").open("ba") as raster:
+        found = some.mean(raster)
+    known = (pixels > 0).all(1)
+    for y, x in np.ndindex(some.shape):
+        rows, cols = (slice(start + n * some.step, min(start + (n + 1) * some.step, stop)) for n, start, stop in (
+            (y, 3, 44), (x, 4, 34)
+        ))  # fmt: skip
+        seen = known[:, rows, cols]
+        for band, mean in zip((1, 0), found[:, y, x], strict=True):
+            values = pixels[:, band, rows, cols][seen]
+            np.testing.assert_allclose(mean, values.mean() if values.size else np.nan, rtol=1e-12)

@@ -10,6 +10,8 @@ from quadrat.catalog import read_catalog
 from quadrat.errors import CatalogError, ParamsError
 from quadrat.params import read_params
 
+PEAKS = {"kind": "peaks", "bands": {"B03": 1.0}, "smoothing": 2.0, "distance": 4}
+
 
 def changed(source: Path, to: Path, key: str, value: Any) -> Path:
     """Copy a YAML file with the value at a dotted ``key`` set, or taken out if it is ``...``."""
@@ -49,12 +51,22 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("lr", -1.0, r"lr: Input should be greater than 0"),
         ("lr", ..., r"lr: Field required"),
         ("model.kind", "magic", r"model: .*'forest', 'network'"),
+        ("model.kind", "peaks", r"model: .*'detector'"),
+        ("baseline", PEAKS, r"baseline\.kind peaks can't learn this task, semantic_segmentation: forest can"),
+        ("baseline.kind", "detector", r"baseline: .*'peaks'"),
         ("predict.stride", 500, r"leaves gaps"),
         ("predict.window_size", 100, r"predict.window_size must be a multiple of 32"),
         ("chip.windows", {"kind": "sliding", "stride": 65, "padding": 0}, r"chip: windows.stride 65 leaves gaps"),
         ("predict.layers.polygons", "polygons.shp", r"polygons is the name of a file that ends in \.parquet"),
         ("predict.layers.polygons", "../polygons.gpkg", r"polygons is the name of a file"),
         ("chip.target_classes", ["moor"], r"names no class of the task: moor"),
+        ("predict.layers.polygon_classes", ["moor"], r"predict\.layers names no class of the task: moor"),
+        ("predict.layers.polygon_classes", [], r"polygon_classes(.|\n)*at least 1 item"),
+        ("predict.layers.outlines.kind", "round", r"outlines: .*'edges', 'simplified', 'right_angled'"),
+        ("predict.layers.outlines", {"kind": "right_angled", "tolerance": 0.5}, r"greater than or equal to 1"),
+        ("predict.layers.outlines", {"kind": "simplified"}, r"outlines\.tolerance: Field required"),
+        ("eval.match", {"iou": 0.5, "score": 0.5}, r"eval\.match must be null for the task semantic_segmentation"),
+        ("predict.layers.kind", "object_detection", r"predict\.layers\.detections: Field required"),
         ("bands", ["B02", "B02"], r"bands must differ"),
         ("task.classes.1.name", "farm", r"class names must differ: farm"),
         ("task.classes.0.color", "red", r"task\.classes\.0\.color"),

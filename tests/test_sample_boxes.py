@@ -114,7 +114,9 @@ def _flip(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm", [_cut, _flip, Path.unlink, _say("DELETE FROM boxes WHERE fid = 2"), _say("VACUUM")], ids=str
+    "harm",
+    [_cut, _flip, Path.unlink, _say("DELETE FROM boxes WHERE fid = 2"), _say("VACUUM")],
+    ids=["cut short", "a bit", "gone", "a box less", "packed"],
 )
 def test_a_changed_file_is_not_whole(sample: tuple[Sample, Path], harm: Callable[[Path], None]) -> None:
     whole, file = sample

@@ -57,6 +57,14 @@ def test_sections_stand_on_lines_of_their_own_and_small_ones_below_on_one() -> N
     )
 
 
+def test_dates_are_text_as_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("dates: [2014-01-15, 2014-01-15T10:00:00Z]\nnamed: {2014-01-15: 'x'}\n")
+    content = {"dates": ["2014-01-15", "2014-01-15T10:00:00Z"], "named": {"2014-01-15": "x"}}
+    assert read(tmp_path / "a.yaml", ParamsError) == content
+    (tmp_path / "b.yaml").write_bytes(dumped(content))
+    assert read(tmp_path / "b.yaml", ParamsError) == content
+
+
 def test_settings_are_yaml() -> None:
     options = ["scores=true", "polygons=a=b.gpkg", "none=null", "empty=", "count=3", "list=[1, a]"]
     expected = {"scores": True, "polygons": "a=b.gpkg", "none": None, "empty": None, "count": 3, "list": [1, "a"]}

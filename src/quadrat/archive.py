@@ -28,6 +28,7 @@ class Card(Section):
     task: Task
     model: Fit
     bands: tuple[Band, ...]
+    """Of time series all bands of the first date, then all of the next; dates are called as in a training scene."""
     statistics: tuple[BandStatistics, ...]
     """Of the training pixels, raw values; the model normalises with them."""
     size: int

@@ -1,11 +1,12 @@
 """What a bundle says to who unpacks it: the model in words, and how to run it without this package."""
 
 from quadrat.archive import Card
+from quadrat.scenes.bands import dates_of
 
 TEXT = """\
 # {title}
 
-A model of the kind {kind}, trained with quadrat {version}. It takes windows of {bands_count} bands, raw values as
+A model of the kind {kind}, trained with quadrat {version}. It takes windows of {takes}, raw values as
 stored, and gives {says}.
 
 With quadrat, from anywhere (`pip install quadrat`):
@@ -33,7 +34,7 @@ of {gsd:g} m each; its normalisation is inside. {windows}
 
 {bands}
 Where a band has no value, give its nodata value, or NaN.
-
+{dates}
 ## Outputs, float32
 
 {outputs}
@@ -44,6 +45,13 @@ Classes, in the order of their axis:
 
 `model.safetensors` and `model.json` are the same model for quadrat; `params.yaml`: the parameters that made it;
 `metrics.json`: how good it is; `provenance.json`: what it was made of; `sample/`: an input, and what must come of it.
+"""
+
+DATES = """\
+
+These are the bands of a date; `pixels` holds all of the first date, then all of the next, {count} dates: the band with
+the number b of the date d, both from 0, is number d × {bands} + b. A date that lacks a band at a pixel counts for
+nothing there. It learnt from {first} to {last}; other images may be of other dates.
 """
 
 QGIS = """\
@@ -70,6 +78,8 @@ def readme(title: str, card: Card, tile: int) -> str:
     """Return the README of a bundle; ``tile`` is the height and width of windows that predict uses, px."""
     signature = card.task.signature()
     names = list(signature.outputs)
+    count, dates = len(card.statistics), dates_of(card.bands)
+    takes = f"{count} bands on {len(dates)} dates" if dates else f"{count} bands"
     return TEXT.format(
         title=title,
         says=signature.says,
@@ -82,7 +92,8 @@ def readme(title: str, card: Card, tile: int) -> str:
         qgis=QGIS.format(tile=tile) if card.task.deepness else "",
         kind=card.model.kind,
         version=card.versions.get("quadrat", "?"),
-        bands_count=len(card.bands),
+        takes=takes,
+        dates=DATES.format(count=len(dates), bands=count, first=dates[0], last=dates[-1]) if dates else "",
         divisor=card.model.divisor,
         size=card.size,
         gsd=card.gsd,
@@ -90,7 +101,7 @@ def readme(title: str, card: Card, tile: int) -> str:
             ("number", "band", "unit", "value in that unit", "nodata", "learnt from"),
             [
                 (n, b.name, b.unit, f"raw × {b.scale:g} + {b.offset:g}", _shown(b.nodata), f"{s.min:g} to {s.max:g}")
-                for n, (b, s) in enumerate(zip(card.bands, card.statistics, strict=True))
+                for n, (b, s) in enumerate(zip(card.bands[:count], card.statistics, strict=True))
             ],
         ),
         classes=_table(

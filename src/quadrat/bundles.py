@@ -72,7 +72,7 @@ class Agreement:
     """How alike a runtime's outputs are to the expected ones."""
 
     difference: float
-    """The largest, of all outputs; infinite where shapes or names differ."""
+    """The largest, of all outputs, as a share of values beyond 1; infinite where shapes or names differ."""
     equal: int
     """Px with the expected label."""
     pixels: int
@@ -128,7 +128,7 @@ def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime)
     shapes = [{name: values.shape for name, values in some.items()} for some in (expected, outputs)]
     if shapes[0] != shapes[1]:
         return Agreement(float("inf"), 0, labels.size, tolerance)
-    difference = max(float(np.abs(values - outputs[name]).max()) for name, values in expected.items())
+    difference = float(np.max([_difference(values, outputs[name]) for name, values in expected.items()]))
     equal = int((task.decided(outputs) == labels).sum())
     return Agreement(float("inf") if np.isnan(difference) else difference, equal, labels.size, tolerance)
 
@@ -190,6 +190,10 @@ def as_npy(values: NDArray[Any]) -> bytes:
     written = io.BytesIO()
     np.save(written, np.ascontiguousarray(values), allow_pickle=False)
     return written.getvalue()
+
+
+def _difference(expected: NDArray[np.float32], values: NDArray[np.float32]) -> float:
+    return float((np.abs(values - expected) / np.maximum(1, np.abs(expected))).max(initial=0))
 
 
 def _on_gpu(runtime: Runtime) -> bool:

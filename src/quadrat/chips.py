@@ -218,7 +218,7 @@ def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence
         raise ChipError("there is no complete chip store", file=folder, mend="run the stage 'chip'") from error
     for what, made, wanted in (
         ("classes", about["classes"], list(columns)),
-        ("bands", [band["name"] for band in about["bands"]], list(bands)),
+        ("bands", list(dict.fromkeys(band["name"] for band in about["bands"])), list(bands)),
     ):
         if made != wanted:
             raise ChipError(

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,6 +73,15 @@ def bundle(params: ParamsFile = Path("params.yaml")) -> None:
     from quadrat.stages.bundle import bundle as stage
 
     _run(stage, params)
+
+
+@app.command()
+def check(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
+    """Tell in seconds all that the stages would stop at, and list the scenes; exits with 1 where there is a fault."""
+    from quadrat.checks import check as look
+
+    if _run(look, params, workers=workers):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -155,10 +164,22 @@ def verify(bundle: BundleFile) -> None:
 def main() -> None:
     """Run the command line."""
     warnings.filterwarnings("ignore", "Dataset has no geotransform")  # photos, and GDAL's datasets in memory
+    _open_many()
     app()
 
 
-def _run(stage: Callable[..., None], params: Path, workers: int | None = None, **options: Any) -> None:
+def _open_many() -> None:
+    """Let as many files be open as the system allows: a time series has many, and each thread opens them."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows, which has no such limit
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a system may allow less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _run(stage: Callable[..., Any], params: Path, workers: int | None = None, **options: Any) -> Any:
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and where it runs."""
     from quadrat.executor import Threads, cores
     from quadrat.params import read_params
@@ -167,32 +188,29 @@ def _run(stage: Callable[..., None], params: Path, workers: int | None = None, *
     with _told():
         sections = dict(read_params(params))
         here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
-        stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+        return stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
 
 
 @contextmanager
 def _told() -> Iterator[None]:
     """Tell an error in words and exit with 1; with QUADRAT_TRACEBACK set, show where it came from."""
     from quadrat.errors import QuadratError
-    from quadrat.progress import console
+    from quadrat.progress import tell
 
     try:
         yield
     except QuadratError as error:
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        tell(error)
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that may not be written: not this program's fault
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        console.print("[bold red]OSError[/]: ", end="")
-        console.print(
-            f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
-            "QUADRAT_TRACEBACK=1 shows where it came from",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        tell(
+            OSError(
+                f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
+                "QUADRAT_TRACEBACK=1 shows where it came from"
+            )
         )
         sys.exit(1)

@@ -15,9 +15,10 @@ from quadrat.catalog import read_catalog
 from quadrat.errors import ImageError, QuadratError
 from quadrat.models import Inputs
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.bands import Band
-from quadrat.scenes.image import Image, Source
+from quadrat.scenes.bands import Band, dates_of
+from quadrat.scenes.image import Image
 from quadrat.scenes.scene import OpenScene
+from quadrat.scenes.source import Source
 from quadrat.scenes.units import InUnits
 
 OVERVIEW = 512
@@ -75,10 +76,10 @@ class Offered:
         with self.open(inputs) as scene:
             assert isinstance(scene.raster, InUnits)
             values, valid = scene.raster.overview(OVERVIEW)
-        seen = [some[known] for some, known in zip(values, valid, strict=True)]
+        seen = _by_band(values, valid, len(inputs.statistics))
         wrong = _unlike(seen, inputs)
         if wrong is None:
-            empty = [band.name for band, some in zip(inputs.bands, seen, strict=True) if not some.size]
+            empty = [band.band for band, some in zip(inputs.statistics, seen, strict=True) if not some.size]
             return [f"{self.id}: no value was seen in {', '.join(empty)}, from afar"] if empty else []
         band, statistics = inputs.bands[wrong], inputs.statistics[wrong]
         meaning = f"(× {band.scale:g} + {band.offset:g} is {band.unit})"
@@ -107,6 +108,13 @@ def offered(path: str, bands: Sequence[Band], reading: Reading) -> list[Offered]
                 mend="leave out --bands, --scale, --offset and --nodata",
             )
         return [Offered(scene.id, scene.image, scene.aoi) for scene in read_catalog(Path(path))]
+    if dates_of(bands):
+        raise ImageError(
+            "the model learnt from time series, and a path alone doesn't say which dates there are",
+            file=path,
+            expected=f"a catalog (.yaml) with an image of {len(dates_of(bands))} dates",
+            mend="describe the image in a catalog, with its 'dates', and apply the bundle to that",
+        )
     whole = _by_file(path, bands, reading) if "{band}" in path else _in_one_file(path, bands, reading)
     return [Offered(_stem(path), whole)]
 
@@ -190,6 +198,12 @@ def _stem(path: str) -> str:
     """Return the file's name without its ending, and without the place of the band."""
     stem = PurePosixPath(path.replace("\\", "/")).name.replace("{band}", "")
     return stem.rsplit(".", 1)[0].strip("._- ") or "image"
+
+
+def _by_band(values: NDArray[np.float32], valid: NDArray[np.bool_], count: int) -> list[NDArray[np.float32]]:
+    """Return the valid values of each of ``count`` bands, of all dates together."""
+    parts = [some[known] for some, known in zip(values, valid, strict=True)]
+    return [np.concatenate(parts[number::count]) for number in range(count)]
 
 
 def _unlike(seen: Sequence[NDArray[np.float32]], inputs: Inputs) -> int | None:

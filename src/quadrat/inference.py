@@ -17,7 +17,7 @@ from quadrat.files import replaced
 from quadrat.layers import writer_for
 from quadrat.models import Predictor
 from quadrat.progress import track
-from quadrat.scenes.bands import Band
+from quadrat.scenes.bands import Band, dates_of, undated
 from quadrat.scenes.scene import OpenScene
 from quadrat.section import Section
 from quadrat.tasks import Layers
@@ -51,7 +51,7 @@ def predict_scene(
     """
     size, stride = predict.window_size, predict.stride
     windows = cover(scene.area, size, stride, task.margin(size, stride))
-    canvas = task.canvas(predict.layers, scene.area, size, stride)
+    canvas = task.canvas(predict.layers, scene.area, size, stride, scene.grid.shape)
     with replaced(folder) as part, ExitStack() as writers:
         part.mkdir()
         writer = {
@@ -67,8 +67,19 @@ def predict_scene(
 
 
 def check_bands(model: Sequence[Band], image: Sequence[Band], scene: str) -> None:
-    """Raise ModelError where an image's bands mean something else than those that the model learnt from."""
-    for learnt, given in zip(model, image, strict=True):
+    """Raise ModelError where an image's bands mean something else than those that the model learnt from.
+
+    Or where it has not as many dates; what they are called is its own.
+    """
+    if len(model) != len(image):
+        raise ModelError(
+            "the image has another number of dates than what the model learnt from",
+            scene,
+            expected=len(dates_of(model)),
+            got=len(dates_of(image)),
+            mend="give it as many 'dates' in the catalog, or train the model again",
+        )
+    for learnt, given in zip(undated(model), undated(image), strict=True):
         if learnt.model_copy(update={"dtype": given.dtype}) != given:
             raise ModelError(
                 f"band {given.name} means something else than what the model learnt from",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
+from quadrat.scenes.bands import names_of
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.raster import Raster
 from quadrat.windows import Window, strips
@@ -47,14 +48,15 @@ class Lattice:
         return np.concatenate(parts)
 
     def mean(self, raster: Raster) -> NDArray[np.float64]:
-        """Return each block's mean (band, y, x) over its valid pixels, NaN where it has none."""
-        sums, counts = np.zeros((len(raster.bands), *self.shape)), np.zeros((1, *self.shape))
+        """Return each block's mean (band, y, x) over its valid pixels, on all dates; NaN where it has none."""
+        sums, counts = np.zeros((len(names_of(raster.bands)), *self.shape)), np.zeros((1, *self.shape))
         for strip in raster.strips(self.area, raster.strip_height):
             blocks = (np.arange(strip.window.row, strip.window.bottom) - self.area.row) // self.step
             here = slice(int(blocks[0]), int(blocks[-1]) + 1)
             starts = np.flatnonzero(np.diff(blocks, prepend=-1))
-            sums[:, here] += self._sum(np.where(strip.valid, strip.values, 0), starts)
-            counts[:, here] += self._sum(strip.valid[None], starts)
+            for values, seen in zip(strip.by_date, strip.seen, strict=True):
+                sums[:, here] += self._sum(np.where(seen, values, 0), starts)
+                counts[:, here] += self._sum(seen[None], starts)
         return np.where(counts > 0, sums, np.nan) / np.maximum(counts, 1)
 
     def _sum(self, values: NDArray[Any], row_starts: NDArray[np.intp]) -> NDArray[np.float64]:

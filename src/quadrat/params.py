@@ -32,6 +32,7 @@ class Params(Section):
     seed: int = Field(ge=0)
     """What is drawn at random is drawn from this: chips, first weights, batches, augmentation, the forest."""
     task: Task
+    """What is learnt of the labels."""
     bands: tuple[str, ...] = Field(min_length=1)
     """The bands that a model takes, by name, in order."""
     analyze: Analyze
@@ -58,13 +59,21 @@ class Params(Section):
         for name, own in (("train.loss", self.train.loss), ("predict.layers", self.predict.layers)):
             if own.kind != self.task.kind:
                 raise ValueError(f"{name} is of another task: {own.kind}, where task.kind is {self.task.kind}")
-        for name, model in (("model", self.model), ("baseline", self.baseline)):
+        for name, model, union in (("model", self.model, Model), ("baseline", self.baseline, Baseline)):
             if model is not None and not model.serves(self.task):
-                able = " or ".join(serving(self.task))
-                raise ValueError(f"{name}.kind {model.kind} can't learn this task, {self.task.kind}: {able} can")
-        unknown = sorted(set(self.chip.target_classes or ()) - set(self.task.names))
-        if unknown:
-            raise ValueError(f"chip.target_classes names no class of the task: {', '.join(unknown)}")
+                able = " or ".join(serving(self.task, union))
+                mend = f"{able} can" if able else "none can, so it must be null"
+                raise ValueError(f"{name}.kind {model.kind} can't learn this task, {self.task.kind}: {mend}")
+        if self.task.matches != (self.eval.match is not None):
+            needed = "say when a detection is right" if self.task.matches else "be null"
+            raise ValueError(f"eval.match must {needed} for the task {self.task.kind}")
+        for name, named in (
+            ("chip.target_classes", self.chip.target_classes or ()),
+            ("predict.layers", self.predict.layers.named()),
+        ):
+            unknown = sorted(set(named) - set(self.task.names))
+            if unknown:
+                raise ValueError(f"{name} names no class of the task: {', '.join(unknown)}")
         self._check_windows()
         return self
 

@@ -108,7 +108,7 @@ def _figure(panels: dict[str, Colors], keys: Sequence[tuple[str, Color]], title:
     columns = _columns(len(panels), height, width)
     across, down = width * zoom + GAP, height * zoom + LABEL + GAP
     total = max(GAP + columns * across, SMALLEST)
-    per_line = max(1, (total - 2 * GAP) // (42 + 7 * max(len(name) for name, _ in keys)))
+    per_line = max(1, (total - 2 * GAP) // (42 + 7 * max((len(name) for name, _ in keys), default=0)))
     tall = HEAD + len(panels) // columns * down + LINE * (math.ceil(len(keys) / per_line) + 1)
     figure = Figure((total / DPI, tall / DPI), DPI, facecolor="white")
     left = (total - columns * across + GAP) / 2

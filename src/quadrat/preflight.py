@@ -1,85 +1,64 @@
-"""What can be wrong with scenes, found before anything is learnt from them."""
+"""What makes scenes unfit to learn from, found before anything is: what is surely wrong, and what may be."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import geopandas
-import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError
-from quadrat.scenes.bands import Band
+from quadrat.census import unlabelled
+from quadrat.errors import CatalogError, OverlapError, QuadratError
+from quadrat.progress import tell
+from quadrat.scenes.bands import Band, dates_of, names_of, undated
 from quadrat.scenes.files import is_remote
-from quadrat.scenes.grid import Grid
-from quadrat.scenes.scene import OpenScene, Scene, Split
+from quadrat.scenes.scene import Scene, Split
+from quadrat.surveys import Finding, Survey
 from quadrat.tasks import Task
-from quadrat.windows import Window
 
 GSD_TOLERANCE = 1.2
 """Largest ratio of two scenes' ground sample distances that draws no warning."""
 
-
-@dataclass(frozen=True)
-class Survey:
-    """What is known of a scene without reading its pixels."""
-
-    scene: Scene
-    grid: Grid
-    area: Window
-    bands: tuple[Band, ...]
-    ground: BaseGeometry
-    """The AOI, or the whole image, in map coordinates."""
-    strip_height: int
-    remarks: tuple[str, ...]
-    """What the image's files say of themselves, and the catalog says otherwise."""
+MOST_FILES = 3
+"""Most files that one fault names."""
 
 
-@dataclass(frozen=True)
-class Census:
-    """What was counted of a scene: px of the image, those within the AOI, the valid of these; and labels by class."""
-
-    pixels: int
-    inside: int
-    valid: int
-    class_counts: NDArray[np.int64]
-
-    def __add__(self, other: "Census") -> "Census":
-        """Return both counts together."""
-        return Census(
-            self.pixels + other.pixels,
-            self.inside + other.inside,
-            self.valid + other.valid,
-            self.class_counts + other.class_counts,
-        )
+def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
+    """Return all that analyze stops at, as far as it is known without pixels: of single scenes, and of all together."""
+    surveys = [finding.survey for finding in findings if finding.survey]
+    return [
+        *_lacking_splits([finding.scene for finding in findings]),
+        *(fault for finding in findings for fault in finding.faults),
+        *_differing_dates(surveys),
+        *_differing_bands(surveys),
+        *_overlaps(surveys),
+        *unlabelled(findings, task),
+    ]
 
 
-def survey(scene: Scene, bands: Sequence[str], task: Task) -> Survey:
-    """Open the scene with its labels and AOI; raises what is wrong with any of them."""
-    with scene.open(bands, task) as opened:
-        raster = opened.raster
-        return Survey(
-            scene, opened.grid, opened.area, raster.bands, _ground(opened), raster.strip_height, tuple(raster.remarks)
-        )
+def sound(faults: Sequence[QuadratError]) -> None:
+    """Raise the first of the faults, if there is one; the others are told before."""
+    together = merged(faults)
+    for fault in together[1:]:
+        tell(fault)
+    if together:
+        raise together[0]
 
 
-def check(surveys: Sequence[Survey]) -> list[str]:
-    """Raise what makes the scenes unfit to learn from together; return warnings."""
-    _check_splits(surveys)
-    _check_bands(surveys)
-    _check_overlap(surveys)
+def doubts(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:
+    """Return what may be wrong with scenes."""
+    surveys = [finding.survey for finding in findings if finding.survey]
     remarks = dict.fromkeys(remark for one in surveys for remark in one.remarks)  # an image may serve several scenes
-    return [*remarks, *_mixed_crs(surveys), *_mixed_gsd(surveys)]
+    files = {path for one in surveys for path in one.files}
+    return [*unwatched(files, watched), *remarks, *_mixed_crs(surveys), *_mixed_gsd(surveys)]
 
 
-def unwatched(scenes: Sequence[Scene], watched: Sequence[Path]) -> list[str]:
-    """Return a warning for each file of the catalog that lies outside the folders that DVC watches."""
-    files = {path for scene in scenes for path in scene.files()}
-    outside = sorted(file for file in files if not any(Path(file).is_relative_to(folder) for folder in watched))
+def unwatched(files: Iterable[str], watched: Sequence[Path]) -> list[str]:
+    """Return a warning for each of a catalog's files that lies outside the folders that DVC watches."""
+    outside = sorted({file for file in files if not any(Path(file).is_relative_to(folder) for folder in watched)})
     folders = " and ".join(map(str, watched))
     return [
         f"{file} is not on this machine: DVC doesn't notice when it changes; `dvc repro --force` reads it anew"
@@ -89,80 +68,75 @@ def unwatched(scenes: Sequence[Scene], watched: Sequence[Path]) -> list[str]:
     ]
 
 
-def check_counts(surveys: Sequence[Survey], censuses: Sequence[Census], task: Task) -> list[str]:
-    """Raise for scenes without data and classes without training labels; return warnings."""
-    for one, census in zip(surveys, censuses, strict=True):
-        if not census.valid:
-            raise ImageError(
-                "no pixel of the scene is valid within its area of interest",
-                one.scene.id,
-                one.scene.image.file_of(one.bands[0].name),
-                expected=f"a pixel with a value in every one of the bands {', '.join(b.name for b in one.bands)}",
-                mend="check 'nodata' in the catalog, and that each band has data there",
-            )
-    by_split = {
-        split: np.sum(
-            [c.class_counts for s, c in zip(surveys, censuses, strict=True) if s.scene.split == split], axis=0
-        )
-        for split in dict.fromkeys(s.scene.split for s in surveys)
-    }
-    missing = [name for name, count in zip(task.names, by_split["train"], strict=True) if not count]
-    if missing:
-        raise LabelError(
-            "no training label has this class",
-            expected=", ".join(missing),
-            got=", ".join(f"{n} {int(c)} {task.unit}" for n, c in zip(task.names, by_split["train"], strict=True)),
-            mend="label it in a train scene, add the labels' value to its 'from', or take it out of task.classes",
-        )
-    return [
-        f"split '{split}' has no label of class {name}: its metrics will be undefined there"
-        for split in by_split
-        if split in ("validation", "test")
-        for name, count in zip(task.names, by_split[split], strict=True)
-        if not count
-    ]
+def merged(faults: Sequence[QuadratError]) -> list[QuadratError]:
+    """Return the faults in order, those that differ in nothing but scene and file as one."""
+    groups: dict[Hashable, list[QuadratError]] = {}
+    for fault in faults:
+        got = str(fault.got).replace(str(fault.file), "…")
+        key = type(fault), fault.problem, str(fault.window), str(fault.expected), got, fault.mend
+        groups.setdefault(key, []).append(fault)
+    return [group[0] if len(group) == 1 else _together(group) for group in groups.values()]
 
 
-def _ground(scene: OpenScene) -> BaseGeometry:
-    if scene.aoi is None:
-        return scene.grid.footprint(scene.grid.area)
-    transform = scene.grid.transform
-    matrix = np.array([[transform.a, transform.b], [transform.d, transform.e]])
-    mapped = shapely.transform(scene.aoi.geometry, lambda xy: xy @ matrix.T + (transform.c, transform.f))
-    return shapely.union_all(mapped)
+def _together(group: Sequence[QuadratError]) -> QuadratError:
+    scenes = list(dict.fromkeys(str(fault.scene) for fault in group if fault.scene is not None))
+    files = list(dict.fromkeys(str(fault.file) for fault in group if fault.file is not None))
+    more = [f"and {len(files) - MOST_FILES} more"] * (len(files) > MOST_FILES)
+    return replace(
+        group[0], scene=", ".join(scenes) or None, file=", ".join([*files[:MOST_FILES], *more]) or None
+    ).with_traceback(group[0].__traceback__)
 
 
-def _check_splits(surveys: Sequence[Survey]) -> None:
-    splits = [s.scene.split for s in surveys]
+def _lacking_splits(scenes: Sequence[Scene]) -> Iterator[QuadratError]:
+    splits = [scene.split for scene in scenes]
     for split, why in (("train", "there is nothing to learn from"), ("validation", "no weights could be chosen")):
         if split not in splits:
-            raise CatalogError(
+            yield CatalogError(
                 f"no scene of split '{split}': {why}",
                 expected=f"at least one scene with split '{split}'",
-                got=", ".join(f"{s.scene.id}: {s.scene.split}" for s in surveys),
+                got=", ".join(f"{scene.id}: {scene.split}" for scene in scenes),
                 mend="one image may serve several scenes with different AOIs",
             )
 
 
-def _check_bands(surveys: Sequence[Survey]) -> None:
-    first = surveys[0]
-    for other in surveys[1:]:
-        for mine, theirs in zip(first.bands, other.bands, strict=True):
-            if mine != theirs:
-                raise CatalogError(
-                    f"band {mine.name} means different things in different scenes",
-                    other.scene.id,
-                    expected=f"{_meaning(mine)} (scene {first.scene.id})",
-                    got=_meaning(theirs),
-                    mend="correct unit, scale, offset or nodata in the catalog, or convert the image",
-                )
+def _differing_dates(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
+    whole = [one for one in surveys if one.bands]
+    counts = [len(dates_of(one.bands)) for one in whole]
+    for one, count in zip(whole, counts, strict=True):
+        if count != counts[0]:
+            yield CatalogError(
+                "the scenes' images have different numbers of dates",
+                one.scene.id,
+                expected=f"{counts[0]} (scene {whole[0].scene.id})",
+                got=count,
+                mend="give all images as many 'dates'; they may be others",
+            )
+
+
+def _differing_bands(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
+    whole = [one for one in surveys if one.bands]
+    whole = [one for one in whole if len(one.bands) == len(whole[0].bands)]  # those with other dates are told of
+    for first, other in zip(whole[:1] * len(whole), whole, strict=True):
+        pairs = zip(undated(first.bands), undated(other.bands), strict=True)
+        differing = [(mine, theirs) for mine, theirs in pairs if mine != theirs]
+        for mine, theirs in differing[:1]:
+            names = list(names_of([band for band, _ in differing]))
+            yield CatalogError(
+                f"band {names[0]} means different things in different scenes"
+                if len(names) == 1
+                else f"bands {', '.join(names)} mean different things in different scenes",
+                other.scene.id,
+                expected=f"{_meaning(mine)} (scene {first.scene.id})",
+                got=_meaning(theirs),
+                mend="correct unit, scale, offset or nodata in the catalog, or convert the image",
+            )
 
 
 def _meaning(band: Band) -> str:
     return f"{band.dtype} × {band.scale:g} + {band.offset:g} {band.unit}, nodata {band.nodata}"
 
 
-def _check_overlap(surveys: Sequence[Survey]) -> None:
+def _overlaps(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
     scored: list[Split] = ["train", "validation", "test"]
     for one, other in combinations([s for s in surveys if s.scene.split in scored], 2):
         if one.scene.split == other.scene.split or _place(one) != _place(other):
@@ -170,7 +144,7 @@ def _check_overlap(surveys: Sequence[Survey]) -> None:
         shared = shapely.intersection(one.ground, _on_crs_of(other, one))
         pixels = shared.area / abs(one.grid.transform.determinant)
         if pixels >= 1:
-            raise OverlapError(
+            yield OverlapError(
                 f"a {one.scene.split} and a {other.scene.split} scene share ground: the metrics would be too good",
                 f"{one.scene.id} and {other.scene.id}",
                 got=f"{pixels:.0f} px of {one.scene.id}, within {tuple(round(v, 6) for v in shared.bounds)}",
@@ -200,7 +174,10 @@ def _mixed_crs(surveys: Sequence[Survey]) -> Iterator[str]:
 
 
 def _mixed_gsd(surveys: Sequence[Survey]) -> Iterator[str]:
-    finest, coarsest = (f(surveys, key=lambda s: s.grid.gsd) for f in (min, max))
+    placed = [one for one in surveys if one.grid.crs is not None]  # of a photo, nobody knows
+    if not placed:
+        return
+    finest, coarsest = (f(placed, key=lambda s: s.grid.gsd) for f in (min, max))
     if coarsest.grid.gsd > GSD_TOLERANCE * finest.grid.gsd:
         yield (
             f"pixels differ in size: {finest.grid.gsd:.3g} m in {finest.scene.id}, "

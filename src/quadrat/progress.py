@@ -6,6 +6,7 @@ from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 Item = TypeVar("Item")
 
@@ -13,6 +14,16 @@ console = Console(stderr=True)
 
 LINE_EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
+
+
+def tell(error: Exception, to: Console = console) -> None:
+    """Print what went wrong, its kind first, as it stands: a path is no markup, and no line is broken."""
+    to.print(Text.assemble((type(error).__name__, "bold red"), f": {error}"), soft_wrap=True)
+
+
+def warn(line: str, to: Console = console) -> None:
+    """Print what may be wrong, as it stands."""
+    to.print(Text.assemble(("warning", "yellow"), f": {line}"), soft_wrap=True)
 
 
 class Meter:

@@ -1,22 +1,28 @@
 """All sections of ``params.yaml`` and of the catalog by name, for Python files that compose them."""
 
+from quadrat.boxes import Suppression
 from quadrat.catalog import Catalog, SceneEntry
 from quadrat.inference import Predict
-from quadrat.models import Classifier, Forest, Network, Train
+from quadrat.models import Classifier, Detector, Forest, Network, Peaks, Train
+from quadrat.models.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
-from quadrat.scenes.image import Image, Source
+from quadrat.polygons import Edges, RightAngled, Simplified
+from quadrat.scenes.image import Clear, Image
 from quadrat.scenes.raster_labels import RasterLabels
+from quadrat.scenes.source import Source
+from quadrat.scenes.stac_labels import StacLabels
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.scenes.widths import Width
 from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip, Random, Sliding
 from quadrat.stages.eval import Eval
-from quadrat.tasks import ChipClassification, Class, SemanticSegmentation
+from quadrat.tasks import ChipClassification, Class, ObjectDetection, SemanticSegmentation
 from quadrat.tasks.cell_rule import Rule
 from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
+from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch
 from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss
 
 __all__ = [
@@ -30,22 +36,37 @@ __all__ = [
     "Class",
     "ClassificationLoss",
     "Classifier",
+    "Clear",
+    "DetectionLayers",
+    "DetectionLoss",
+    "DetectionMatch",
+    "Detector",
+    "Edges",
     "Eval",
+    "FasterRcnn",
+    "Fcos",
     "Forest",
     "Image",
     "Network",
+    "ObjectDetection",
     "Params",
+    "Peaks",
     "Pictures",
     "Predict",
     "Random",
     "RasterLabels",
+    "RetinaNet",
+    "RightAngled",
     "Rule",
     "SceneEntry",
     "SegmentationLayers",
     "SegmentationLoss",
     "SemanticSegmentation",
+    "Simplified",
     "Sliding",
     "Source",
+    "StacLabels",
+    "Suppression",
     "Train",
     "VectorLabels",
     "Width",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
@@ -35,7 +36,9 @@ def load(path: Path, section: type[S], error: type[QuadratError]) -> S:
 def read(path: Path, error: type[QuadratError]) -> Any:
     """Return what the YAML file at ``path`` holds."""
     try:
-        return YAML(typ="safe", pure=True).load(path)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = _Constructor
+        return yaml.load(path)
     except FileNotFoundError as cause:
         raise error("the file is missing", file=path) from cause
     except OSError as cause:
@@ -99,6 +102,13 @@ def dumped(content: Any) -> bytes:
     written = io.BytesIO()
     yaml.dump(_styled(content, 0), written)
     return written.getvalue()
+
+
+class _Constructor(SafeConstructor):
+    """Takes dates for the texts that they are written as."""
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_str)
 
 
 class _Representer(RoundTripRepresenter):

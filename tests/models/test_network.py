@@ -27,7 +27,7 @@ from quadrat.symmetries import turn
 from tests.ground import segmentation
 
 TASK = segmentation("a", "b", "c")
-SMALL = {"kind": "network", "encoder": "resnet10t", "pretrained": False}
+SMALL = {"kind": "network", "encoder": "resnet10t", "pretrained": False, "dates": None}
 NETWORK = Network.model_validate(
     {**SMALL, "architecture": "unet", "depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}, "dropout": 0.1}
 )

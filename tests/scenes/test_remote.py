@@ -91,7 +91,9 @@ def test_dvc_cannot_watch_what_is_elsewhere(tmp_path: Path) -> None:
     inside, outside = (str(write_raster(tmp_path / n / "a.tif", PIXELS[:, :9, :9])) for n in ("raw", "other"))
     paths = (inside, outside, "s3://imagery/a.tif")
     scenes = [Scene(str(n), "predict", image(path), (), ()) for n, path in enumerate(paths)]
-    far, beside = sorted(unwatched(scenes, [tmp_path / "raw"]), key=lambda line: "s3://" not in line)
+    far, beside = sorted(
+        unwatched({f for s in scenes for f in s.files()}, [tmp_path / "raw"]), key=lambda line: "s3://" not in line
+    )
     assert far.startswith("s3://imagery/a.tif is not on this machine: DVC doesn't notice")
     assert "dvc repro --force" in far
     assert beside.startswith(f"{outside} lies outside")

@@ -166,7 +166,7 @@ def test_files_of_items_are_known(folder: Path) -> None:
     path = written(folder / "item.json", item("one", apart()))
     scene = Scene("s", "predict", of(path, "red", "nir"), (), ())
     assert list(scene.files()) == [path, str(folder / "red.tif"), str(folder / "nir.tif")]
-    assert len(unwatched([scene], [Path("data/raw")])) == 3
+    assert len(unwatched(scene.files(), [Path("data/raw")])) == 3
 
 
 def test_a_source_is_files_or_items() -> None:

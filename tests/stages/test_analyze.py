@@ -214,7 +214,7 @@ def test_nodata_everywhere(tmp_path: Path) -> None:
         run(catalog, tmp_path / "out")
 
 
-def with_second_image(tmp_path: Path, crs: str, transform: Any = NORTH_UP, **about: Any) -> Path:
+def with_second_image(tmp_path: Path, crs: str | None, transform: Any = NORTH_UP, **about: Any) -> Path:
     catalog = write_world(tmp_path)
     write_raster(tmp_path / "other.tif", np.full((3, 30, 30), 900, np.uint16), transform, crs, nodata=0)
     content = json.loads(catalog.read_text())
@@ -237,8 +237,14 @@ def test_pixels_of_different_sizes_are_a_warning(tmp_path: Path) -> None:
     assert "pixels differ in size" in (out / "warnings.txt").read_text()
 
 
+def test_the_pixels_of_a_photo_have_no_size_to_differ_by(tmp_path: Path) -> None:
+    out = run(with_second_image(tmp_path, None), tmp_path / "out")
+    assert "2 CRSs (EPSG:32633: w, m, e, all; no CRS: far)" in (out / "warnings.txt").read_text()
+    assert "differ in size" not in (out / "warnings.txt").read_text()
+
+
 def test_a_unit_that_differs_between_scenes(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match=r"band B1 means different things(.|\n)*radiance"):
+    with pytest.raises(CatalogError, match=r"bands B1, B2, B3 mean different things(.|\n)*radiance"):
         run(with_second_image(tmp_path, "EPSG:32633", unit="radiance"), tmp_path / "out")
 
 

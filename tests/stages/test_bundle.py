@@ -160,11 +160,11 @@ def test_commit_changes_and_hashes_are_told(tmp_path: Path, monkeypatch: pytest.
     assert told["git"] == {"commit": git("rev-parse", "HEAD").strip(), "dirty": False, "changed": []}
     assert told["dvc"] == {"train": {"deps": {"data/chips": "aa.dir"}, "outs": {"m": "bb"}}}
     Path("params.yaml").write_text("lr: 2")
-    for name in ("src/ä b.py", "metrics/eval.json"):
+    for name in ("src/ä b.py", "metrics/eval.json", "aoi/west.geojson"):
         Path(name).parent.mkdir()
         Path(name).touch()
     told = provenance(root)["git"]
-    assert (told["dirty"], told["changed"]) == (True, ["params.yaml", "src/ä b.py"])
+    assert (told["dirty"], told["changed"]) == (True, ["aoi/west.geojson", "params.yaml", "src/ä b.py"])
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ class Predicted:
 
 
 def labelled(*parts: Areas) -> Any:
-    return Labels(parts, "s")  # type: ignore[arg-type]  # stand-ins
+    return Labels(parts, Grid(None, Affine.identity(), (999, 999)), "s")  # type: ignore[arg-type]  # stand-ins
 
 
 def checkered(size: int, shape: tuple[int, int]) -> Areas:
@@ -87,7 +87,7 @@ def pasted(
 ) -> list[Features]:
     """Return what the canvas gives of windows over an area, each with its own scores."""
     windows = cover(area, size, stride, task.margin(size, stride))
-    canvas = task.canvas(CellLayers(kind="chip_classification", cells="cells.parquet"), area, size, stride)
+    canvas = task.canvas(CellLayers(kind="chip_classification", cells="cells.parquet"), area, size, stride, (999, 999))
     given = []
     for window in windows:
         seen = np.ones(window.shape, bool) if valid is None else valid(window)

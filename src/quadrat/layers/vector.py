@@ -99,7 +99,7 @@ class VectorWriter:
         geometry = _moved(features.geometry, lambda x, y: self._grid.transform @ (x, y))
         fields = dict(features.fields)
         if "pixels" in fields:
-            fields["area"] = areas(self._grid, geometry, fields["pixels"])
+            fields["area"] = areas(self._grid, geometry, shapely.area(features.geometry))
         if self._to_wgs84 is not None:
             geometry = _moved(geometry, self._to_wgs84.transform)
         with self._named():
@@ -162,15 +162,15 @@ class VectorWriter:
             ) from error
 
 
-def areas(grid: Grid, geometry: NDArray[np.object_], pixels: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Return the areas (n,) of features of whole pixels: in m², or in px² where the grid has no CRS.
+def areas(grid: Grid, geometry: NDArray[np.object_], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the areas (n,) of features as they are drawn: in m², or in px² where the grid has no CRS.
 
-    ``geometry`` (n,) is in map coordinates, ``pixels`` (n,) are the numbers of pixels. In a projected CRS, areas are
+    ``geometry`` (n,) is in map coordinates, ``pixels`` (n,) are the areas in px². In a projected CRS, areas are
     those of its plane. On geographic coordinates they are those on the ellipsoid, between meridians and parallels:
     in Lambert's cylindrical equal-area projection both are straight lines, as the pixels' edges are.
     """
     if grid.crs is None or not grid.crs.is_geographic:
-        return np.asarray(pixels * grid.gsd**2, np.float64)
+        return pixels * grid.gsd**2
     ellipsoid = CRS.from_user_input(grid.crs).ellipsoid
     assert ellipsoid is not None  # a geographic CRS has one
     middle, _ = grid.transform @ (grid.shape[1] / 2, grid.shape[0] / 2)

@@ -1,41 +1,46 @@
 """The kinds of model, and the one place that lists them."""
 
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
 from quadrat.models.classifier import Classifier
+from quadrat.models.detector import Detector
 from quadrat.models.forest import Forest
-from quadrat.models.model import Fitted, Inputs, Outputs, Predictor, Recipe, Train
+from quadrat.models.model import Fitted, Inputs, Kind, Outputs, Predictor, Recipe, Train
 from quadrat.models.model import Model as ModelContract
 from quadrat.models.network import Network
+from quadrat.models.peaks import Peaks
 from quadrat.tasks.task import Task
 
-Model = Annotated[Classifier | Forest | Network, Field(discriminator="kind")]
+Model = Annotated[Classifier | Detector | Forest | Network, Field(discriminator="kind")]
 """What learns."""
-Baseline = Forest
+Baseline = Annotated[Forest | Peaks, Field(discriminator="kind")]
 """What it is compared with."""
-Fit = Model
+Fit = Annotated[Classifier | Detector | Forest | Network | Peaks, Field(discriminator="kind")]
 """Either."""
 
 
-def serving(task: Task) -> list[str]:
-    """Return the kinds of model that learn a task."""
-    kinds: tuple[type[ModelContract], ...] = get_args(get_args(Fit)[0])
+def serving(task: Task, union: Any = Fit) -> list[str]:
+    """Return the kinds that learn a task, of one of the unions above."""
+    kinds: tuple[type[Kind], ...] = get_args(get_args(union)[0])
     return [get_args(kind.model_fields["kind"].annotation)[0] for kind in kinds if kind.serves(task)]
 
 
 __all__ = [
     "Baseline",
     "Classifier",
+    "Detector",
     "Fit",
     "Fitted",
     "Forest",
     "Inputs",
+    "Kind",
     "Model",
     "ModelContract",
     "Network",
     "Outputs",
+    "Peaks",
     "Predictor",
     "Recipe",
     "Train",

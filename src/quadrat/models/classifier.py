@@ -1,7 +1,7 @@
 """Networks for a whole window: a model of timm with its own pooling and a linear head."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -54,15 +54,17 @@ class Classifier(Neural):
     def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
         """Return the untrained network: logits (chip, channel) become the task's outputs."""
         import timm
+        from torch import nn
 
+        from quadrat.models.dates import Pooled
         from quadrat.models.learnable import Normalised
 
         assert isinstance(task, ScoredTask)
-        body = timm.create_model(
+        body: Any = timm.create_model(
             self.encoder,
             pretrained=self.pretrained,
-            in_chans=len(inputs.bands),
-            num_classes=task.channels,
+            in_chans=len(inputs.statistics),
+            num_classes=0 if self.dates else task.channels,
             drop_rate=self.dropout,
         )
         if timm.get_pretrained_cfg_value(self.encoder, "fixed_input_size"):
@@ -70,4 +72,8 @@ class Classifier(Neural):
                 f"{self.encoder} takes windows of one size alone, which its weights depend on: "
                 "choose an encoder that takes any, such as a resnet, convnext or efficientnet"
             )
+        if self.dates:
+            width: int = body.head_hidden_size
+            pooled = Pooled(body, width, inputs.dates, self.dates)
+            body = nn.Sequential(pooled, nn.Dropout(self.dropout), nn.Linear(width, task.channels))
         return Normalised(body, inputs, task)

@@ -23,8 +23,8 @@ from quadrat.models.model import Fitted, Recipe, Samples
 from quadrat.progress import Meter
 from quadrat.tasks.task import Task
 
-CHUNK = 64
-"""Validation chips that go through the network at once."""
+CHUNK = 1 << 18
+"""Px of validation chips that go through the network at once."""
 
 
 def fit(
@@ -47,7 +47,7 @@ def fit(
     stop = EarlyStopping(monitor, mode="max", patience=recipe.train.patience)
     order = Order(len(training), recipe.batch_size, recipe.seed, lambda: trainer.current_epoch)
     learn = loader(training, order)
-    check = loader(validation, Order(len(validation), CHUNK, None, lambda: 0))
+    check = loader(validation, Order(len(validation), _at_once(validation), None, lambda: 0))
     steps = recipe.epochs * len(learn)
     with torch.random.fork_rng(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -198,6 +198,12 @@ class Shown(Callback):
         newest, names = learner.history[-1], ("train_loss", learner.monitor)
         shown = [f"{name.replace('_', ' ')} {newest[name]:.3f}" for name in names if newest[name]]
         self._note = f"epoch {newest['epoch']}: {', '.join(shown)}"
+
+
+def _at_once(samples: Samples) -> int:
+    """Return how many chips are about CHUNK px."""
+    pixels = samples.read(np.arange(min(1, len(samples))))[0]
+    return max(1, CHUNK // max(1, pixels[:1, 0].size))
 
 
 def _tensors(network: Learnable) -> Iterator[Tensor]:

@@ -15,7 +15,10 @@ CLIP = 5.0
 
 
 class Learnable(nn.Module, ABC):
-    """What is fitted, restored and exported. Normalises: (raw - mean) / std by band, clipped; 0 without a value."""
+    """What is fitted, restored and exported. Normalises: (raw - mean) / std by band, clipped; 0 without a value.
+
+    In time series NaN stands where there is no value, for ``quadrat.models.dates`` to know.
+    """
 
     mean: Tensor
     std: Tensor
@@ -24,14 +27,16 @@ class Learnable(nn.Module, ABC):
     def __init__(self, inputs: Inputs) -> None:
         """Take means and deviations of the training pixels from ``inputs``."""
         super().__init__()
-        self._keep("mean", [s.mean for s in inputs.statistics])
-        self._keep("std", [s.std or 1.0 for s in inputs.statistics])  # a constant band says nothing: all 0
+        times = max(1, inputs.dates)  # all dates of a band are normalised alike
+        self._keep("mean", [s.mean for s in inputs.statistics] * times)
+        self._keep("std", [s.std or 1.0 for s in inputs.statistics] * times)  # a constant band says nothing: all 0
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
+        self._blank = float("nan") if inputs.dates else 0.0
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Return (chip, band, y, x) in standard deviations from the mean, from -CLIP to CLIP."""
         valid = torch.isfinite(raw) & (raw != self.nodata)
-        return torch.where(valid, (raw - self.mean) / self.std, 0.0).clamp(-CLIP, CLIP)
+        return torch.where(valid, ((raw - self.mean) / self.std).clamp(-CLIP, CLIP), self._blank)
 
     @abstractmethod
     def forward(self, raw: Tensor) -> dict[str, Tensor]:

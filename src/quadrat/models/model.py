@@ -4,23 +4,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from quadrat.scenes.bands import Band
+from quadrat.scenes.bands import Band, dates_of
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
 from quadrat.tasks import Loss
 from quadrat.tasks.task import Task, Unit
 
 Pixels = NDArray[Any]
-"""Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit."""
+"""Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit; of time series all bands of the first
+date, then all of the next."""
 
 Outputs = dict[str, NDArray[np.float32]]
 """What a model says of chips, by name, each with the chips as its first axis: what its task's ``signature`` tells."""
+
+Pooling = Literal["mean", "max", "attention"]
+"""How a network makes one of what it sees on several dates (``quadrat.models.dates``)."""
 
 Predictor = Callable[[Pixels], Outputs]
 """A model ready to predict: raw pixels in, outputs out; the same call for torch, scikit-learn and onnxruntime."""
@@ -31,12 +35,20 @@ class Inputs:
     """What a model takes: the bands in order, and each one's statistics over the training pixels (raw values)."""
 
     bands: tuple[Band, ...]
+    """Of time series all bands of the first date, then all of the next."""
     statistics: tuple[BandStatistics, ...]
+    """Of each band, which all its dates share."""
 
     def __post_init__(self) -> None:
         """Refuse statistics of other bands."""
-        if [band.name for band in self.bands] != [s.band for s in self.statistics]:
+        names = [s.band for s in self.statistics]
+        if [band.name for band in self.bands] != names * max(1, self.dates):
             raise ValueError("statistics and bands differ in names or order")
+
+    @property
+    def dates(self) -> int:
+        """How many dates there are; 0 where the images have none."""
+        return len(dates_of(self.bands))
 
 
 class Samples(Protocol):
@@ -105,8 +117,8 @@ class Fitted:
     history: list[dict[str, float | int | None]]
 
 
-class Model(Section, ABC):
-    """The parameters of a kind of model; the subclasses are the kinds.
+class Kind(Section, ABC):
+    """The parameters of a kind of what learns; the subclasses are the kinds.
 
     ``weights`` is all that a fitted model knows beyond its parameters, the task and the inputs: arrays by name,
     as they are stored in ``model.safetensors``. Raw pixels go in at every door; normalising is the model's part.
@@ -132,6 +144,9 @@ class Model(Section, ABC):
         """The sides of windows must be multiples of this, px."""
         return 1
 
+    def check(self, task: Task, inputs: Inputs) -> None:
+        """Raise ModelError where no such model can be set up; nothing is learnt, and no weights are fetched."""
+
     @abstractmethod
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
@@ -141,6 +156,10 @@ class Model(Section, ABC):
     @abstractmethod
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
         """Return the fitted model, ready to predict."""
+
+
+class Model(Kind):
+    """A kind that can be bundled: one that exports itself. What can't serves as a baseline alone."""
 
     @abstractmethod
     def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:

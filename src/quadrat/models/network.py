@@ -44,6 +44,7 @@ class Network(Neural):
         import segmentation_models_pytorch as smp
         import torch
 
+        from quadrat.models.dates import Pooled
         from quadrat.models.learnable import Normalised
 
         assert isinstance(task, ScoredTask)
@@ -52,9 +53,11 @@ class Network(Neural):
             encoder_name=f"tu-{self.encoder}",
             encoder_weights="imagenet" if self.pretrained else None,
             encoder_depth=self.depth,
-            in_channels=len(inputs.bands),
+            in_channels=len(inputs.statistics),
             classes=task.channels,
             **self.decoder,
         )
+        if self.dates:
+            body.encoder = Pooled(body.encoder, body.encoder.out_channels[-1], inputs.dates, self.dates)
         body.segmentation_head = torch.nn.Sequential(torch.nn.Dropout2d(self.dropout), body.segmentation_head)
         return Normalised(body, inputs, task)

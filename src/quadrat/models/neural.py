@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
+from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Pooling, Predictor, Recipe, Samples
 from quadrat.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ class Neural(Model):
 
     pretrained: bool
     """Begin with timm's weights of the encoder (fetched by timm), its first layer adapted to the number of bands."""
+    dates: Pooling | None
+    """Of time series, how what the encoder sees on each date becomes one: the mean over the dates that have a value,
+    the largest, or a mean whose weights are learnt (attention); null for images without dates."""
 
     @property
     def context(self) -> int:
@@ -40,6 +43,10 @@ class Neural(Model):
     def example(self) -> tuple[int, int, int]:
         """Chips, height and width, px, that the export traces: no two alike, so that none stands for another."""
         return 2, 2 * self.divisor, 3 * self.divisor
+
+    def check(self, task: Task, inputs: Inputs) -> None:
+        """Set the network up without weights: raise ModelError where that can't be."""
+        build(self.model_copy(update={"pretrained": False}), task, inputs, seed=0)
 
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
@@ -106,9 +113,10 @@ def as_float(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def build(model: Neural, task: Task, inputs: Inputs, seed: int) -> "Learnable":
-    """Return the untrained network; raise ModelError where the parameters are those of none."""
+    """Return the untrained network; raise ModelError where the parameters are those of none, or of other images."""
     import torch
 
+    _check_dates(model, inputs)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
@@ -119,6 +127,23 @@ def build(model: Neural, task: Task, inputs: Inputs, seed: int) -> "Learnable":
                 got=f"{type(error).__name__}: {error}",
                 mend="check 'model' in params.yaml, its encoder first; pretrained weights must be fetched",
             ) from error
+
+
+def _check_dates(model: Neural, inputs: Inputs) -> None:
+    if model.dates and not inputs.dates:
+        raise ModelError(
+            "the network pools over dates, and the images have none",
+            expected=f"images with dates, for model.dates is {model.dates}",
+            got="images without dates",
+            mend="set model.dates to null, or give the images 'dates' in the catalog",
+        )
+    if inputs.dates and not model.dates:
+        raise ModelError(
+            "the images are time series, and the network doesn't pool over dates",
+            expected="images without dates, for model.dates is null",
+            got=f"{inputs.dates} dates",
+            mend="set model.dates to mean, max or attention",
+        )
 
 
 def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> "Learnable":
@@ -132,6 +157,7 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, input
 
 
 def _dynamic(shape: tuple[int, ...], window: tuple[int, int]) -> dict[int, str]:
-    """Return the names of an output's axes that follow the input: the chips, and rows and columns of maps."""
-    maps = len(shape) == 4 and shape[2:] == window
-    return {0: "chip", 2: "y", 3: "x"} if maps else {0: "chip"}
+    """Return the names of an output's axes that follow the input: the chips; a map's rows and columns; locations."""
+    if len(shape) == 4 and shape[2:] == window:
+        return {0: "chip", 2: "y", 3: "x"}
+    return {0: "chip", 1: "location"} if len(shape) == 3 else {0: "chip"}

@@ -50,8 +50,9 @@ def polygons(owner: Integers, corners: Integers, count: int) -> NDArray[np.objec
     order, starts, firsts = _rings(following)
     path = np.stack([tails[order], heads[order]], axis=1).ravel()
     rings = np.append(2 * starts + np.arange(starts.size), path.size + starts.size)
+    # the first ring of a polygon holds its uppermost corner, so it is the shell
     shells = np.searchsorted(place[2 * firsts] >> (row_bits + col_bits), np.arange(count + 1))
-    return _assembled(np.stack([x[path] + left, y[path] + top], axis=1), rings, shells)
+    return assembled(np.stack([x[path] + left, y[path] + top], axis=1), rings, shells)
 
 
 def _edges(
@@ -99,13 +100,12 @@ def _graph(following: NDArray[np.int32]) -> csr_array:
     return csr_array((np.ones(size), following, np.arange(size + 1, dtype=np.int32)), shape=(size, size))
 
 
-def _assembled(path: Integers, rings: Integers, shells: Integers) -> NDArray[np.object_]:
-    """Return polygons of the rings that lie one after the other in ``path`` (n, 2), closing each."""
+def assembled(path: Integers | NDArray[np.float64], rings: Integers, shells: Integers) -> NDArray[np.object_]:
+    """Return polygons of the rings that lie one after the other in ``path`` (n, 2), shells first, closing each."""
     coordinates = np.empty((rings[-1], 2), np.float64)
     closing = np.zeros(len(coordinates), np.bool_)
     closing[rings[1:] - 1] = True
     coordinates[~closing] = path
     coordinates[closing] = coordinates[rings[:-1]]
-    # the first ring of a polygon holds its uppermost corner, so it is the shell
     found: NDArray[np.object_] = shapely.from_ragged_array(shapely.GeometryType.POLYGON, coordinates, (rings, shells))
     return found

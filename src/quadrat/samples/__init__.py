@@ -43,19 +43,35 @@ def fetch(name: str, root: Path) -> Path:
 
 
 def keep(folder: Path) -> None:
-    """Put a sample that the project tracks into DVC's cache: then its status is clean, and it can be pushed."""
+    """Put a sample that the project tracks into DVC's cache: then its status is clean, and it can be pushed.
+
+    Its ``.dvc`` file changes where another version of GDAL has made other bytes of the same content.
+    """
     tracked = folder.with_name(f"{folder.name}.dvc")
     if not tracked.is_file():
         return
-    command = [sys.executable, "-m", "dvc", "commit", "--quiet", str(tracked)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 our own words only
+    others = [str(file) for file in sorted(folder.iterdir()) if file.name not in SAMPLES[folder.name].files]
+    strange = set(others) - set(_dvc("check-ignore", *others).stdout.splitlines() if others else ())
+    if strange:
+        raise SampleError(
+            "files in the sample's folder are not its own, and DVC would keep them with it",
+            file=folder,
+            got=", ".join(sorted(strange)),
+            mend="move them out of the folder",
+        )
+    done = _dvc("commit", "--force", str(tracked))
     if done.returncode:
         raise SampleError(
             "the sample is fetched, but DVC can't put it into its cache",
             file=tracked,
             got=done.stderr.strip(),
-            mend="see whether `dvc status` works, and move files that are not the sample's out of the folder",
+            mend="see whether `dvc status` works",
         )
+
+
+def _dvc(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *words]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 our own words only
 
 
 def _download(sample: Sample, folder: Path) -> Path:

@@ -54,6 +54,11 @@ class Sample:
     """SHA-256 of the list of the SHA-256s of what the members hold."""
     about: str
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of all files."""
+        return (*(member.name for member in self.members), "README.md")
+
     def readme(self, folder: Path) -> bytes:
         """Return the README of the files in ``folder``: where they come from, their licences, and what they are."""
         rows = "".join(
@@ -64,8 +69,7 @@ class Sample:
 
     def whole(self, folder: Path) -> bool:
         """Return whether ``folder`` holds the sample: each file's bytes as its README says, and the right content."""
-        names = (*(member.name for member in self.members), "README.md")
-        if not all((folder / name).is_file() for name in names):
+        if not all((folder / name).is_file() for name in self.files):
             return False
         try:
             said = (folder / "README.md").read_bytes() == self.readme(folder)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import geopandas
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from quadrat.errors import AOIError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, extent, on_grid, read_features
 from quadrat.windows import Window
+
+SPLIT = "ml-aoi:split"
+"""The property of a STAC Item that says what it is for: ``train``, ``validate`` or ``test``."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +35,19 @@ class AOI:
         return areas.draw(window, fill=0).astype(np.bool_)
 
 
-def open_aoi(paths: Sequence[str], grid: Grid, scene: str) -> AOI | None:
+def open_aoi(paths: Sequence[str], grid: Grid, scene: str, split: str = "predict") -> AOI | None:
     """Return the areas of all files together, each in any CRS; None where there are no files.
 
+    Of STAC Items with the ml-aoi extension, those of the scene's ``split`` count; for one that is only predicted, all.
     Raises AOIError for a file that can't be read or covers no pixel of the grid.
     """
     if not paths:
         return None
-    return _aoi(np.concatenate([_open(path, grid, scene).geometry for path in paths]))
+    return _aoi(np.concatenate([_open(path, grid, scene, split).geometry for path in paths]))
 
 
-def _open(path: str, grid: Grid, scene: str) -> AOI:
-    frame = read_features(path, None, AOIError, scene)
+def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
+    frame = _of_split(read_features(path, None, AOIError, scene), path, scene, split)
     geometry, _ = on_grid(frame, grid, path, AOIError, scene)
     geometry, _ = clipped(geometry[shapely.area(geometry) > 0], grid, 0)
     if geometry.size:
@@ -57,6 +62,23 @@ def _open(path: str, grid: Grid, scene: str) -> AOI:
         got=f"{len(frame)} features within {extent(frame)} ({crs_name(frame.crs)})",
         mend="check the AOI's CRS (GeoJSON is longitude, latitude unless it says otherwise) and its place",
     )
+
+
+def _of_split(frame: geopandas.GeoDataFrame, path: str, scene: str, split: str) -> geopandas.GeoDataFrame:
+    """Return the features of the split, where they say of which they are."""
+    if SPLIT not in frame or split == "predict":
+        return frame
+    named = frame[SPLIT].replace("validate", "validation")
+    if not (named == split).any():
+        raise AOIError(
+            "no item is of the scene's split",
+            scene,
+            path,
+            expected=f"{SPLIT} {'validate' if split == 'validation' else split}",
+            got=", ".join(f"{count} of {name}" for name, count in frame[SPLIT].value_counts(dropna=False).items()),
+            mend="correct the scene's split in the catalog, or name another file",
+        )
+    return frame[named == split]
 
 
 def _aoi(geometry: Geometries) -> AOI:

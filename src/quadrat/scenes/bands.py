@@ -1,5 +1,6 @@
 """What the values of a band mean, and which of them are none."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,28 @@ class Band(Section):
     scale: float
     offset: float
     nodata: float | None
+    date: str | None = None
+    """Of a time series, the date on which it was seen; None where the image has no dates."""
+
+    @property
+    def blank(self) -> float | None:
+        """The raw value that stands where there is none: nodata, or NaN; None where its type has no such value."""
+        return np.nan if self.nodata is None and self.dtype.startswith("float") else self.nodata
+
+
+def names_of(bands: Sequence[Band]) -> tuple[str, ...]:
+    """Return the bands' names in order: each once, however many dates there are."""
+    return tuple(dict.fromkeys(band.name for band in bands))
+
+
+def dates_of(bands: Sequence[Band]) -> tuple[str, ...]:
+    """Return the dates in order; none where the image has no dates."""
+    return tuple(dict.fromkeys(band.date for band in bands if band.date is not None))
+
+
+def undated(bands: Sequence[Band]) -> tuple[Band, ...]:
+    """Return what the bands mean, whatever their dates are called: another year's series means the same."""
+    return tuple(band.model_copy(update={"date": None}) for band in bands)
 
 
 def storable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:

@@ -51,11 +51,27 @@ class Channel:
     """The numbers of all bands that are named: an alpha band among them is a band like others."""
     alone: bool
     """Whether its files are to hold no other band (but alpha)."""
+    date: str | None
+    """Of a time series, the date on which they were seen; None where the image has no dates."""
 
     @property
     def files(self) -> tuple[str, ...]:
         """The paths of the files."""
         return tuple(path for path, _ in self.pieces)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an image's pixels come from."""
+
+    grid: Channel
+    """The channel whose files' grid is the image's."""
+    channels: tuple[Channel, ...]
+    """The bands that are read; of a time series all bands of the first date, then all of the next."""
+    telling: tuple[Channel, ...]
+    """The band that tells which pixels count, on each date; none where all do that have values."""
+    clear: tuple[int, ...]
+    """Its values where they count."""
 
 
 @dataclass(frozen=True)

@@ -1,144 +1,40 @@
-"""Images of the catalog: where their bands come from."""
+"""Images of the catalog: their bands, their grid, their dates, and which of their pixels count."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from quadrat.errors import ImageError
-from quadrat.scenes.files import Channel, expand
+from quadrat.scenes.dates import PLACE, Date, listed
+from quadrat.scenes.files import Channel, Origin
 from quadrat.scenes.raster import Raster
-from quadrat.scenes.stac import AssetBand, read_items, same
+from quadrat.scenes.source import Source
 from quadrat.section import Section
 
-ResamplingName = Literal["nearest", "bilinear", "cubic", "average"]
 
+class Clear(Section):
+    """The pixels that count, as a band of quality or of classes tells: those that no cloud hides, for instance."""
 
-class Source(Section):
-    """Bands that come from alike files: one file each (``{band}`` in the path), all from the same, or assets of STAC.
-
-    Bands whose files have another grid than the image's are brought to it by ``resampling``. NaN and infinity are
-    no values in any band.
-    """
-
-    path: str | tuple[str, ...] | None = None
-    """The file, from the project's root, or an ``s3://`` or ``https://`` address; a list or a pattern like ``*.tif``:
-    files that make up one image, of which the first that has a value counts; ``{band}`` stands for each band's name."""
-    stac: str | None = None
-    """Instead of ``path``: file or address of a STAC Item, or of an ItemCollection whose items make up one image."""
-    bands: tuple[str, ...] | Mapping[str, Annotated[int, Field(ge=1)]]
-    """Names of the bands: a file each, or the files' bands from the first on; or their numbers by name. With ``stac``:
-    keys of assets, or names of bands within assets."""
-    resampling: ResamplingName
-    """How pixels of another grid are brought to the image's."""
-    unit: str | None = None
-    """The unit of ``value × scale + offset``, e.g. reflectance. Left out, also ``scale`` and ``offset``: what the items
-    say; with ``path``, all three must be there."""
-    scale: float | None = None
-    """Factor from raw values to the unit."""
-    offset: float | None = None
-    """Summand, in the unit."""
-    nodata: float | None = None
-    """The raw value that is none; left out or null: what the items or the file say."""
-    mask: bool | None = None
-    """Whether masked (transparent) pixels are without value; left out or null: where the files have a mask or an alpha
-    band that isn't one of ``bands``."""
-    ignore_tags: bool = False
-    """Whether scale and offset may be others than the items or the files say; else that is an error."""
-
-    @field_validator("scale")
-    @classmethod
-    def _check_scale(cls, scale: float | None) -> float | None:
-        if scale == 0:
-            raise ValueError("a scale of 0 makes all values one")
-        return scale
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.bands or bool(self.path) == bool(self.stac):
-            raise ValueError("a source has at least one band, and either 'path' or 'stac'")
-        if self.stac and isinstance(self.bands, Mapping):
-            raise ValueError("with 'stac', the items say the numbers of bands: list their names")
-        missing = [name for name in ("unit", "scale", "offset") if getattr(self, name) is None]
-        if self.path and missing:
-            raise ValueError(f"a source with a path says what its values mean: {', '.join(missing)} missing")
-        return self
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the bands."""
-        return tuple(self.bands)
-
-    def number(self, band: str) -> int:
-        """Return the number of ``band`` in its files, from 1."""
-        if isinstance(self.bands, Mapping):
-            return self.bands[band]
-        return 1 if self._by_band else self.bands.index(band) + 1
-
-    def channels(self, bands: Iterable[str], numbers: frozenset[int]) -> Iterator[Channel]:
-        """Give where ``bands`` are, and what their values mean; ``numbers`` are those that are named in its files."""
-        if self.stac:
-            items = read_items(self.stac)
-            yield from (self._of_assets(band, [item.band(band) for item in items]) for band in bands)
-            return
-        assert self.unit is not None
-        assert self.scale is not None
-        assert self.offset is not None
-        for band in bands:
-            files = dict.fromkeys(file for path in self._paths for file in expand(path.replace("{band}", band)))
-            pieces = tuple((file, self.number(band)) for file in files)
-            yield self._channel(band, pieces, (self.unit, self.scale, self.offset, self.nodata), numbers)
-
-    def _of_assets(self, band: str, found: Sequence[AssetBand]) -> Channel:
-        said = same(band, found)
-        pieces = tuple((each.href, each.number) for each in found)
-        for what in () if self.ignore_tags else ("unit", "scale", "offset"):
-            mine, theirs = getattr(self, what), getattr(said, what)
-            if None not in (mine, theirs) and mine != theirs:
-                raise ImageError(
-                    f"the STAC item says of band {band} another {what} than the catalog",
-                    file=f"{self.stac}, item {said.item}",
-                    expected=f"{mine} (the catalog's)",
-                    got=f"{theirs} (the item's)",
-                    mend="correct the catalog; if the item is wrong, say so there with 'ignore_tags: true'",
-                )
-        plain = (said.unit, said.scale, said.offset) != (None, None, None)  # the item says what values mean
-        unit = self.unit or said.unit
-        scale = _first(self.scale, said.scale, 1.0 if plain else None)
-        offset = _first(self.offset, said.offset, 0.0 if plain else None)
-        if unit is None or not scale or offset is None:
-            raise ImageError(
-                f"neither the catalog nor the STAC item says what the values of band {band} mean",
-                file=f"{self.stac}, item {said.item}",
-                got=f"unit {unit}, scale {scale}, offset {offset}",
-                mend="set unit, scale and offset of the source in the catalog",
-            )
-        return self._channel(band, pieces, (unit, scale, offset, _first(self.nodata, said.nodata)), said.named)
-
-    def _channel(
-        self,
-        band: str,
-        pieces: tuple[tuple[str, int], ...],
-        meaning: tuple[str, float, float, float | None],
-        numbers: frozenset[int],
-    ) -> Channel:
-        alone = self._by_band and not isinstance(self.bands, Mapping)
-        return Channel(band, pieces, *meaning, self.resampling, self.mask, self.ignore_tags, numbers, alone)
-
-    @property
-    def _by_band(self) -> bool:
-        return any("{band}" in path for path in self._paths)
-
-    @property
-    def _paths(self) -> tuple[str, ...]:
-        return (self.path,) if isinstance(self.path, str) else self.path or ()
+    band: str
+    """The band that tells; it need not be one of those in ``params.yaml``."""
+    values: tuple[int, ...] = Field(min_length=1)
+    """Its raw values where a pixel counts."""
 
 
 class Image(Section):
-    """An image of the catalog: its sources, and the band whose file's grid is the image's."""
+    """An image of the catalog: its sources, and the band whose file's grid is the image's.
+
+    With ``dates``, it is a time series: each band on each date.
+    """
 
     grid: str
-    """The band whose files' pixels are the image's."""
+    """The band whose files' pixels are the image's; of a time series, those of its first date."""
+    dates: tuple[str, ...] | Mapping[str, str] | None = None
+    """Of a time series, the names of its dates in order, e.g. 2014-01-15: they stand for ``{date}`` in paths. Or names
+    with the text that stands there: ``{2014-01-15: "2014015"}``. A source without ``{date}`` is alike on all dates."""
+    clear: Clear | None = None
+    """The pixels that count, as one of the bands tells; left out: all that have values."""
     sources: tuple[Source, ...]
     """Where the bands come from."""
 
@@ -148,9 +44,26 @@ class Image(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"each band comes from one source, but these come from several: {', '.join(twice)}")
-        if self.grid not in names:
-            raise ValueError(f"grid names the band whose pixels are the image's: {self.grid} is none of {[*names]}")
+        for key, band in (("grid", self.grid), ("clear.band", self.clear and self.clear.band)):
+            if band is not None and band not in names:
+                what = "the band whose pixels are the image's" if key == "grid" else "the band that tells what counts"
+                raise ValueError(f"{key} names {what}: {band} is none of {[*names]}")
+        if self.clear and self._source(self.clear.band).resampling != "nearest":
+            raise ValueError(f"band {self.clear.band} tells what counts by its values: its resampling is 'nearest'")
+        self._check_dates()
         return self
+
+    def _check_dates(self) -> None:
+        dated = any(source.dated for source in self.sources)
+        if self.dates is None:
+            if dated:
+                raise ValueError(f"a path holds {PLACE}: name the image's 'dates'")
+            return
+        texts = [date.text for date in listed(self.dates)]
+        if not texts or len({*texts}) < len(texts) or len({*self.dates}) < len(texts):
+            raise ValueError(f"dates names each date once, and at least one: {', '.join(self.dates)}")
+        if not dated and not any(source.stac for source in self.sources):
+            raise ValueError(f"all dates would be the same: let {PLACE} stand for each in the path of a source")
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -159,16 +72,41 @@ class Image(Section):
 
     def files(self) -> Iterator[str]:
         """Give the paths of all files of all bands, and of what names them."""
-        yield from (source.stac for source in self.sources if source.stac)
+        for source in self.sources:
+            if source.stac:
+                yield from dict.fromkeys(date.path(source.stac) for date in self._dates)
         for channel in self.channels(self.bands):
             yield from channel.files
 
     def file_of(self, band: str) -> str:
         """Return the path of the (first) file of ``band``, to name it."""
-        return self.channels([band])[0].files[0]
+        return self._channels([band], self._dates[:1])[0].files[0]
 
     def channels(self, bands: Sequence[str]) -> list[Channel]:
-        """Return where ``bands`` are; raise ImageError for one that isn't there."""
+        """Return where ``bands`` are: all on the first date, then all on the next, where the image has dates.
+
+        Raises ImageError for one that isn't there.
+        """
+        return self._channels(bands, self._dates)
+
+    def open(self, bands: Sequence[str]) -> Raster:
+        """Open ``bands``, in this order; raise ImageError for a band or file that isn't there or can't be read."""
+        return Raster(self.origin(bands))
+
+    def origin(self, bands: Sequence[str]) -> Origin:
+        """Return what is read of the files for ``bands``."""
+        (grid,) = self._channels([self.grid], self._dates[:1])
+        telling = self.channels([self.clear.band]) if self.clear else []
+        return Origin(grid, tuple(self.channels(bands)), tuple(telling), self.clear.values if self.clear else ())
+
+    @property
+    def _dates(self) -> tuple[Date, ...]:
+        return listed(self.dates)
+
+    def _source(self, band: str) -> Source:
+        return next(source for source in self.sources if band in source.names)
+
+    def _channels(self, bands: Sequence[str], dates: Sequence[Date]) -> list[Channel]:
         missing = next((band for band in bands if band not in self.bands), None)
         if missing is not None:
             raise ImageError(
@@ -181,19 +119,10 @@ class Image(Section):
         named: dict[object, set[int]] = {}
         for source in self.sources:
             named.setdefault(source.path, set()).update(map(source.number, source.names))
-        found: dict[str, Channel] = {}
+        found: dict[tuple[str | None, str], Channel] = {}
         for source in self.sources:
             wanted = [band for band in source.names if band in bands]
             if wanted:
-                channels = source.channels(wanted, frozenset(named[source.path]))
-                found.update(zip(wanted, channels, strict=True))
-        return [found[band] for band in bands]
-
-    def open(self, bands: Sequence[str]) -> Raster:
-        """Open ``bands``, in this order; raise ImageError for a band or file that isn't there or can't be read."""
-        grid, *channels = self.channels([self.grid, *bands])
-        return Raster(grid, channels)
-
-
-def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
+                for channel in source.channels(wanted, dates, frozenset(named[source.path])):
+                    found[channel.date, channel.name] = channel
+        return [found[date.name, band] for date in dates for band in bands]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -12,13 +13,14 @@ from pydantic import Field
 from quadrat.errors import LabelError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend
-from quadrat.scenes.objects import Objects
+from quadrat.scenes.objects import Envelopes, Objects
 from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
+from quadrat.scenes.stac_labels import StacLabels
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from quadrat.windows import Window
 
 Ranked = LabelledAreas | LabelledPixels
-LabelSource = Annotated[VectorLabels | RasterLabels, Field(discriminator="kind")]
+LabelSource = Annotated[VectorLabels | RasterLabels | StacLabels, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Labels:
     """All that is said of a scene's pixels, in order of priority: the first that says something of a pixel counts."""
 
     ranked: tuple[Ranked, ...]
+    grid: Grid
     scene: str
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
@@ -55,6 +58,14 @@ class Labels:
             np.concatenate([objects.class_ids for objects in some]),
         )
 
+    def envelopes(self, window: Window) -> Envelopes:
+        """Return the upright boxes of all objects that share area with the window; raise LabelError as ``objects``."""
+        return self._envelopes.meeting(window)
+
+    @cached_property
+    def _envelopes(self) -> Envelopes:
+        return Envelopes.around(self.objects(self.grid.area), self.grid.area)
+
 
 @contextmanager
 def open_labels(sources: Sequence[LabelSource], grid: Grid, legend: Legend, scene: str) -> Iterator[Labels | None]:
@@ -64,4 +75,4 @@ def open_labels(sources: Sequence[LabelSource], grid: Grid, legend: Legend, scen
     """
     ranked: list[AbstractContextManager[Ranked]] = [source.open(grid, legend, scene) for source in sources]
     with ExitStack() as files:
-        yield Labels(tuple(files.enter_context(one) for one in ranked), scene) if ranked else None
+        yield Labels(tuple(files.enter_context(one) for one in ranked), grid, scene) if ranked else None

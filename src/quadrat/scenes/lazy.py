@@ -1,5 +1,6 @@
 """An open image as a lazy xarray.DataArray."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from quadrat.scenes.bands import Band
+from quadrat.scenes.bands import Band, dates_of, names_of
+from quadrat.scenes.dates import times
 from quadrat.scenes.grid import Grid
 from quadrat.windows import Window
 
@@ -32,29 +34,35 @@ class Pixels(Protocol):
         """The data type of their values."""
         ...
 
-    def values(self, window: Window) -> NDArray[Any]:
-        """Return (band, y, x) of a window within the grid."""
+    def values(self, window: Window, places: Sequence[int]) -> NDArray[Any]:
+        """Return (place, y, x) of the bands at ``places``, of a window within the grid."""
         ...
 
 
 def to_xarray(pixels: Pixels) -> xarray.DataArray:
-    """Return an array (band, y, x); pixels move when its values are asked for.
+    """Return an array (band, y, x), or (time, band, y, x) of a time series; pixels move when its values are asked for.
 
-    Coordinates are pixel centres; each band's unit, scale and offset stand as coordinates along ``band``.
+    Coordinates are pixel centres; each band's unit, scale and offset stand as coordinates along ``band``. Those along
+    ``time`` are datetime64 (UTC) where the names of the dates are dates of ISO 8601, else the names.
     """
     height, width = pixels.grid.shape
     transform = pixels.grid.transform
+    names, dates = names_of(pixels.bands), dates_of(pixels.bands)
     coords: dict[str, Any] = {
-        "band": [band.name for band in pixels.bands],
-        "unit": ("band", [band.unit for band in pixels.bands]),
-        "scale": ("band", [band.scale for band in pixels.bands]),
-        "offset": ("band", [band.offset for band in pixels.bands]),
+        "band": list(names),
+        **{
+            what: ("band", [getattr(b, what) for b in pixels.bands[: len(names)]])
+            for what in ("unit", "scale", "offset")
+        },
     }
+    if dates:
+        coords["time"] = times(dates)
     if transform.is_rectilinear:
         coords["x"] = transform.c + transform.a * (np.arange(width) + 0.5)
         coords["y"] = transform.f + transform.e * (np.arange(height) + 0.5)
-    lazy = indexing.LazilyIndexedArray(_LazyPixels(pixels))
-    array = xarray.DataArray(xarray.Variable(("band", "y", "x"), lazy), coords=coords)
+    leading = (len(dates), len(names)) if dates else (len(names),)
+    lazy = indexing.LazilyIndexedArray(_LazyPixels(pixels, leading))
+    array = xarray.DataArray(xarray.Variable((*["time"] * bool(dates), "band", "y", "x"), lazy), coords=coords)
     array = array.rio.write_transform(transform)
     placed: xarray.DataArray = array if pixels.grid.crs is None else array.rio.write_crs(pixels.grid.crs)
     return placed
@@ -63,25 +71,29 @@ def to_xarray(pixels: Pixels) -> xarray.DataArray:
 class _LazyPixels(BackendArray):
     """What xarray indexes: reads the smallest window that holds what is asked for."""
 
-    def __init__(self, pixels: Pixels) -> None:
+    def __init__(self, pixels: Pixels, leading: tuple[int, ...]) -> None:
         self._pixels = pixels
-        self.shape = (len(pixels.bands), *pixels.grid.shape)
+        self._places = np.arange(len(pixels.bands)).reshape(leading)
+        self.shape = (*leading, *pixels.grid.shape)
         self.dtype = pixels.dtype
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # nothing in it changes, and open files can't be copied
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
-        basic = indexing.IndexingSupport.BASIC
-        pixels: NDArray[Any] = indexing.explicit_indexing_adapter(key, self.shape, basic, self._read)
+        outer = indexing.IndexingSupport.OUTER
+        pixels: NDArray[Any] = indexing.explicit_indexing_adapter(key, self.shape, outer, self._read)
         return pixels
 
-    def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
-        rows, cols = (np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape[1:], key[1:], strict=True))
-        if not (rows.size and cols.size):
-            return np.empty(self.shape, self.dtype)[key]
+    def _read(self, key: tuple[int | np.integer[Any] | slice | NDArray[np.intp], ...]) -> NDArray[Any]:
+        indices = [np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape, key, strict=True)]
+        shape = tuple(index.size for index in indices)
+        singles = tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in key)
+        if not all(shape):
+            return np.empty(shape, self.dtype)[singles]
+        *leading, rows, cols = indices
+        places = self._places[np.ix_(*leading)].ravel().tolist()
         top, left = int(rows.min()), int(cols.min())
         window = Window(top, left, int(rows.max()) + 1 - top, int(cols.max()) + 1 - left)
-        picked = self._pixels.values(window)[:, rows - top][:, :, cols - left]
-        singles = tuple(0 if isinstance(k, int) else slice(None) for k in key[1:])
-        return picked[(key[0], *singles)]
+        picked = self._pixels.values(window, places)[:, rows - top][:, :, cols - left]
+        return picked.reshape(shape)[singles]

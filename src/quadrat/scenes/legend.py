@@ -55,7 +55,7 @@ def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], 
         "the labels hold values that no class claims",
         scene,
         file,
-        expected=", ".join(sorted(aliases)),
+        expected=", ".join(sorted(aliases)) or "no values at all: no class lists any",
         got=", ".join([*shown[:MOST_TOLD], *([f"and {len(shown) - MOST_TOLD} more"] * (len(shown) > MOST_TOLD))]),
         mend="add each to a class's 'from' in params.yaml, or to the labels' 'drop' in the catalog",
     )

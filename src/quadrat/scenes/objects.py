@@ -1,6 +1,7 @@
 """Objects: features of vector labels as they are, not as pixels."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import shapely
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 
 from quadrat.scenes.vector import Geometries
 from quadrat.windows import Window
+
+DIGITS = 3
+"""Of boxes, in px: what is less is lost between CRSs and formats, and would leave slivers in other windows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,41 @@ class Objects:
         hits = np.sort(tree.query(frame))
         hits = hits[shapely.area(shapely.intersection(self.geometry[hits], frame)) > 0]
         return Objects(self.geometry[hits], self.class_ids[hits])
+
+
+@dataclass(frozen=True, eq=False)
+class Envelopes:
+    """Upright boxes around features, of what of them lies on the grid, in the features' order.
+
+    ``bounds`` (object, 4) are left, top, right and bottom in pixel coordinates; ``shares`` (object,) of the whole
+    box's area lie on the grid. ``class_ids`` (object,) are UNLABELLED where the catalog drops what a feature is.
+    """
+
+    bounds: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    class_ids: NDArray[np.uint8]
+
+    @classmethod
+    def around(cls, objects: Objects, grid: Window) -> "Envelopes":
+        """Return the boxes of objects, of those that meet the grid."""
+        whole = np.round(shapely.bounds(objects.geometry).reshape(-1, 4), DIGITS)
+        within = np.clip(whole, 0, [grid.width, grid.height] * 2)
+        there = (within[:, 2:] > within[:, :2]).all(1)
+        whole, within = whole[there], within[there]
+        shares = np.prod((within[:, 2:] - within[:, :2]) / (whole[:, 2:] - whole[:, :2]), axis=1)
+        return cls(within, shares, objects.class_ids[there])
+
+    def meeting(self, window: Window) -> "Envelopes":
+        """Return those that share some area with the window."""
+        hits = np.sort(self._tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
+        left, top, right, bottom = self.bounds[hits].T
+        hits = hits[(left < window.right) & (top < window.bottom) & (right > window.col) & (bottom > window.row)]
+        return Envelopes(self.bounds[hits], self.shares[hits], self.class_ids[hits])
+
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        left, top, right, bottom = self.bounds.T
+        return shapely.STRtree(shapely.box(left, top, right, bottom))
 
 
 def gathered(parts: Geometries, owners: NDArray[np.intp], count: int) -> Geometries:

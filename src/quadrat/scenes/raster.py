@@ -1,8 +1,9 @@
-"""An open image: bands on one grid, read by window."""
+"""An open image: bands on one grid, on each of its dates, read by window."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -10,42 +11,59 @@ import xarray
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
-from quadrat.scenes.bands import is_valid
-from quadrat.scenes.files import Channel, Header, header, opened
+from quadrat.scenes.bands import Band, dates_of, is_valid, undated
+from quadrat.scenes.files import Channel, Header, Origin, header, opened
 from quadrat.scenes.lazy import to_xarray
 from quadrat.scenes.mosaic import mosaic
-from quadrat.scenes.reader import described, layouts
+from quadrat.scenes.reader import Reader, described, layouts
 from quadrat.windows import Window, strips
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Pixels of a window: ``values`` (band, y, x), raw; ``valid`` (y, x), True where every band has a value."""
+    """Pixels of a window: ``values`` (band, y, x), raw; of a time series all bands of a date, then of the next."""
 
     window: Window
     values: NDArray[Any]
-    valid: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+    """(date, y, x), True where every band has a value on that date; an image without dates has one."""
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """(y, x), True where every band has a value, on one date at least."""
+        some: NDArray[np.bool_] = np.logical_or.reduce(self.seen)
+        return some
+
+    @property
+    def by_date(self) -> NDArray[Any]:
+        """The values as (date, band, y, x)."""
+        return self.values.reshape(len(self.seen), -1, *self.window.shape)
 
 
 class Raster:
     """An open image. A context manager; not shared between threads."""
 
-    def __init__(self, grid: Channel, channels: Sequence[Channel]) -> None:
-        """Open the files of ``channels``, on the grid that the files of the channel ``grid`` make up."""
-        paths = dict.fromkeys(path for channel in (grid, *channels) for path in channel.files)
+    def __init__(self, origin: Origin) -> None:
+        """Open the files of ``origin``; raise ImageError where they can't be read as it says."""
+        channels = (*origin.channels, *origin.telling)
+        paths = dict.fromkeys(path for channel in (origin.grid, *channels) for path in channel.files)
         headers = {}
         for path in paths:
             with opened(path) as dataset:
                 headers[path] = header(dataset, path)
-        self.grid = mosaic([headers[path] for path in grid.files]).grid
-        plans = layouts(channels, headers)
-        self.bands = tuple(described(channel, headers) for channel in channels)
+        self.grid = mosaic([headers[path] for path in origin.grid.files]).grid
+        plans, telling = layouts(origin.channels, headers), layouts(origin.telling, headers)
+        self.bands = self._held = tuple(described(channel, headers) for channel in origin.channels)
+        _check_dates(origin.channels, self.bands)
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
         self.remarks = _remarks(channels, headers)
         """What files say of themselves that the catalog says otherwise."""
+        self._dates = max(1, len(dates_of(self.bands)))
+        self._clear = origin.clear
         self._files = ExitStack()
         try:
             self._readers = [layout.open(self.grid, self._files) for layout in plans]
+            self._telling = [layout.open(self.grid, self._files) for layout in telling]
         except BaseException:
             self._files.close()
             raise
@@ -59,37 +77,77 @@ class Raster:
         self._files.close()
 
     def read(self, window: Window) -> Strip:
-        """Return the pixels of a window that lies within the grid; where a mask hides one, it is its band's nodata."""
+        """Return the pixels of a window that lies within the grid; what is hidden is its band's nodata, or NaN."""
+        values, seen = self._read(window, range(len(self.bands)))
+        return Strip(window, values, seen)
+
+    def values(self, window: Window, places: Sequence[int]) -> NDArray[Any]:
+        """Return the values (place, y, x), raw, of the bands at ``places``, of a window that lies within the grid."""
+        return self._read(window, places)[0]
+
+    def reduced(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the whole image in (height, width) px, raw, and where nothing hides it: (band, y, x) each."""
+        values, shown = np.empty((len(self.bands), *shape), self.dtype), np.ones((len(self.bands), *shape), np.bool_)
+        clear = self._told(None, shape)
+        for reader in self._readers:
+            pixels, unmasked = reader.read(None, shape=shape)
+            for place, each in zip(reader.places, pixels, strict=True):
+                values[place] = each
+                for mask in (unmasked, None if clear is None else clear[self._date(place)]):
+                    if mask is not None:
+                        shown[place] &= mask
+        return values, shown
+
+    def _read(self, window: Window, places: Sequence[int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return values (place, y, x) and, as far as the bands at ``places`` tell, ``Strip.seen``."""
         inside = window.intersection(self.grid.area)
         if inside != window:
             raise ImageError("a read reaches over the image's edge", window=window, expected=self.grid.area)
-        values = np.empty((len(self.bands), *window.shape), self.dtype)
-        valid = np.ones(window.shape, np.bool_)
-        for reader in self._readers:
-            pixels, seen = reader.read(window)
+        values = np.empty((len(places), *window.shape), self.dtype)
+        told = self._told(window, None)
+        seen = np.ones((self._dates, *window.shape), np.bool_) if told is None else told.copy()
+        slots = {place: slot for slot, place in enumerate(places)}
+        for reader in (one for one in self._readers if not slots.keys().isdisjoint(one.places)):
+            pixels, unmasked = reader.read(window)
+            for place, each in ((p, e) for p, e in zip(reader.places, pixels, strict=True) if p in slots):
+                date = self._date(place)
+                if unmasked is not None:
+                    seen[date] &= unmasked
+                    self._hide(each, ~unmasked, place, reader, window)
+                if told is not None:
+                    self._hide(each, ~told[date], place, reader, window)
+                seen[date] &= is_valid(each, self._held[place])
+                values[slots[place]] = each
+        return values, seen
+
+    def _told(self, window: Window | None, shape: tuple[int, int] | None) -> NDArray[np.bool_] | None:
+        """Return (date, y, x), True where the band that tells says that a pixel counts; None where there is none."""
+        parts: dict[int, NDArray[np.bool_]] = {}
+        for reader in self._telling:
+            pixels, unmasked = reader.read(window, shape)
             for place, each in zip(reader.places, pixels, strict=True):
-                band = self.bands[place]
-                if seen is not None and band.nodata is not None:
-                    each[~seen] = band.nodata
-                valid &= is_valid(each, band)
-                values[place] = each
-            if seen is not None:
-                valid &= seen
-        return Strip(window, values, valid)
+                clear = np.isin(each, self._clear)
+                parts[place] = clear if unmasked is None else clear & unmasked
+        return np.stack([parts[date] for date in range(self._dates)]) if parts else None
 
-    def values(self, window: Window) -> NDArray[Any]:
-        """Return the values (band, y, x), raw, of a window that lies within the grid."""
-        return Raster.read(self, window).values
+    def _hide(
+        self, values: NDArray[Any], hidden: NDArray[np.bool_], place: int, reader: Reader, window: Window
+    ) -> None:
+        """Write that there is no value where one is ``hidden``; raise where a series' band has no way to say so."""
+        band = self._held[place]
+        if band.blank is not None:
+            values[hidden] = band.blank
+        elif band.date is not None and hidden.any():
+            raise ImageError(
+                f"band {band.name} has no value that says where a date has none, though some of its pixels are hidden",
+                file=reader.files[0],
+                window=window,
+                expected="a raw value that stands for none",
+                mend="set 'nodata' of the band's source in the catalog to a value that no pixel has",
+            )
 
-    def reduced(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the whole image in (height, width) px, raw, and where no mask hides it: (band, y, x) each."""
-        values, shown = np.empty((len(self.bands), *shape), self.dtype), np.ones((len(self.bands), *shape), np.bool_)
-        for reader in self._readers:
-            pixels, seen = reader.read(None, shape=shape)
-            values[list(reader.places)] = pixels
-            if seen is not None:
-                shown[list(reader.places)] = seen
-        return values, shown
+    def _date(self, place: int) -> int:
+        return place * self._dates // len(self.bands)
 
     def strips(self, area: Window, height: int) -> Iterator[Strip]:
         """Read ``area`` from top to bottom in strips of at most ``height`` rows, aligned to the grid."""
@@ -103,8 +161,25 @@ class Raster:
         return min(max(tallest, 64), 1024)
 
     def to_xarray(self) -> xarray.DataArray:
-        """Return the image as a lazy array (band, y, x); pixels move when its values are asked for."""
+        """Return the image as a lazy array (band, y, x), or (time, band, y, x) of a time series.
+
+        Pixels move when its values are asked for.
+        """
         return to_xarray(self)
+
+
+def _check_dates(channels: Sequence[Channel], bands: Sequence[Band]) -> None:
+    """Raise ImageError where a band means another thing on a later date."""
+    first: dict[str, Band] = {}
+    for channel, band, meaning in zip(channels, bands, undated(bands), strict=True):
+        if first.setdefault(band.name, meaning) != meaning:
+            raise ImageError(
+                f"band {band.name} means different things on different dates",
+                file=channel.files[0],
+                expected=f"{first[band.name]} (date {bands[0].date})",
+                got=f"{meaning} (date {band.date})",
+                mend="convert the files to one data type, scale, offset and nodata, or make them images of their own",
+            )
 
 
 def _remarks(channels: Sequence[Channel], headers: Mapping[str, Header]) -> list[str]:

@@ -45,6 +45,10 @@ class RasterLabels(Section):
     outside: str | None = None
     """Name of the class of all pixels that the raster says nothing of; left out: they are unlabelled."""
 
+    def files(self) -> Iterator[str]:
+        """Give the path of the file."""
+        yield self.path
+
     @contextmanager
     def open(self, grid: Grid, legend: Legend, scene: str) -> Iterator["LabelledPixels"]:
         """Open the file on the scene's grid, to be read by window.

@@ -213,6 +213,7 @@ def described(channel: Channel, headers: Mapping[str, Header]) -> Band:
         scale=channel.scale,
         offset=channel.offset,
         nodata=None if nodata is None or not np.isfinite(nodata) else nodata,
+        date=channel.date,
     )
 
 

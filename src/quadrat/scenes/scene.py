@@ -36,7 +36,8 @@ class Scene:
     def files(self) -> Iterator[str]:
         """Give the paths of all that the scene is made of."""
         yield from self.image.files()
-        yield from (source.path for source in self.labels)
+        for source in self.labels:
+            yield from source.files()
         yield from self.aoi
 
     @contextmanager
@@ -44,7 +45,9 @@ class Scene:
         """Open the image's ``bands``, the labels, for the classes of ``legend``, and the AOI."""
         try:
             with self.image.open(bands) as raster, open_labels(self.labels, raster.grid, legend, self.id) as labels:
-                yield OpenScene(self.id, self.split, raster, labels, open_aoi(self.aoi, raster.grid, self.id))
+                yield OpenScene(
+                    self.id, self.split, raster, labels, open_aoi(self.aoi, raster.grid, self.id, self.split)
+                )
         except QuadratError as error:
             error.scene = error.scene or self.id
             raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-from quadrat.errors import ImageError
+from quadrat.errors import ImageError, QuadratError
 
 Json = Mapping[str, Any]
 
@@ -49,6 +49,12 @@ class Item:
         """Its id."""
         return str(self.content.get("id", "?"))
 
+    @property
+    def time(self) -> str:
+        """When it was seen, or the first time if over a while: a text of RFC 3339; empty where it doesn't say."""
+        properties: Json = self.content.get("properties") or {}
+        return str(properties.get("datetime") or properties.get("start_datetime") or "")
+
     def band(self, name: str) -> AssetBand:
         """Return the band called ``name``: an asset's key, or else the name of a band within one asset.
 
@@ -74,12 +80,16 @@ class Item:
         key, number = chosen[0]
         return self._found(assets[key], number)
 
+    def file(self, asset: Json) -> str:
+        """Return the path or address of an asset's file; a relative one counts from the item's own place."""
+        return _absolute(str(asset["href"]), self.path)
+
     def _found(self, asset: Json, number: int) -> AssetBand:
         bands = _bands(asset)
         said = {**asset, **bands[number]} if bands else asset  # core 1.1: what all bands share stands at the asset
         return AssetBand(
             self.id,
-            _absolute(str(asset["href"]), self.path),
+            self.file(asset),
             number + 1,
             said.get("unit"),
             _number(said.get("raster:scale", said.get("scale"))),
@@ -116,16 +126,33 @@ def same(name: str, bands: Sequence[AssetBand]) -> AssetBand:
     return bands[0]
 
 
-def read_items(path: str) -> list[Item]:
-    """Return the items of a local file or an address: one of an Item, all of an ItemCollection, in its order."""
+def of_date(items: Sequence[Item], date: str) -> list[Item]:
+    """Return the items whose time begins with ``date``; raise ImageError where there is none."""
+    found = [item for item in items if item.time.startswith(date)]
+    if found:
+        return found
+    raise ImageError(
+        "no item is of this date",
+        file=items[0].path,
+        expected=f"an item whose datetime begins with {date}",
+        got=", ".join(sorted({item.time or "none" for item in items})),
+        mend="correct 'dates' of the image in the catalog, or search for items of that date",
+    )
+
+
+def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
+    """Return the items of a local file or an address: one of an Item, all of an ItemCollection, in its order.
+
+    Raises ``error`` where there are none.
+    """
     try:
         content = json.loads(_text(path))
-    except (OSError, ValueError) as error:
-        raise ImageError("the STAC file can't be read", file=path, got=error, mend="check the path") from error
+    except (OSError, ValueError) as cause:
+        raise error("the STAC file can't be read", file=path, got=cause, mend="check the path") from cause
     kind = content.get("type") if isinstance(content, dict) else None
     items = {"Feature": [content], "FeatureCollection": content.get("features", []) if kind else []}.get(str(kind), [])
     if not items:
-        raise ImageError(
+        raise error(
             "the file is neither a STAC Item nor an ItemCollection with items",
             file=path,
             expected="type Feature, or FeatureCollection with features",

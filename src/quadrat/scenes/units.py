@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.scenes.bands import Band, is_valid
+from quadrat.scenes.bands import Band, dates_of, is_valid, names_of, undated
 from quadrat.scenes.image import Image
 from quadrat.scenes.raster import Raster, Strip
 from quadrat.windows import Window
@@ -23,21 +23,22 @@ class InUnits(Raster):
     """
 
     def __init__(self, image: Image, bands: Sequence[Band]) -> None:
-        """Open ``image``; raise ModelError where a band is in another unit."""
-        grid, *channels = image.channels([image.grid, *(band.name for band in bands)])
-        super().__init__(grid, channels)
-        self._stored, self.bands = self.bands, tuple(bands)
-        for learnt, stored in zip(self.bands, self._stored, strict=True):
-            if stored.unit != learnt.unit:
+        """Open ``image``; raise ModelError where a band is in another unit, or it has not as many dates."""
+        _check_dates(image, len(dates_of(bands)))
+        super().__init__(image.origin(names_of(bands)))
+        self._stored, self._learnt = undated(self._held), undated(bands)
+        self.bands = tuple(b.model_copy(update={"date": h.date}) for b, h in zip(bands, self._held, strict=True))
+        for learnt, theirs in zip(self._learnt, self._stored, strict=True):
+            if theirs.unit != learnt.unit:
                 self.__exit__()
                 raise ModelError(
-                    f"band {stored.name} is in another unit than what the model learnt from",
-                    file=image.file_of(stored.name),
+                    f"band {theirs.name} is in another unit than what the model learnt from",
+                    file=image.file_of(theirs.name),
                     expected=learnt.unit,
-                    got=stored.unit,
+                    got=theirs.unit,
                     mend="convert the image, or correct the catalog",
                 )
-        self._alike = all(_alike(a, b) for a, b in zip(self._stored, self.bands, strict=True))
+        self._alike = all(_alike(a, b) for a, b in zip(self._stored, self._learnt, strict=True))
         if not self._alike:
             self.dtype = np.dtype(np.float32)
 
@@ -47,7 +48,7 @@ class InUnits(Raster):
         if self._alike:
             return strip
         values, known = self._converted(strip.values)
-        return Strip(window, values, strip.valid & known.all(0))
+        return Strip(window, values, strip.seen & known.reshape(*strip.by_date.shape).all(1))
 
     def overview(self, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the image in at most ``side`` × ``side`` px, and where a band has a value: (band, y, x) each."""
@@ -59,7 +60,7 @@ class InUnits(Raster):
         return converted, known & shown
 
     def _converted(self, values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        pairs = [in_units(*each) for each in zip(values, self._stored, self.bands, strict=True)]
+        pairs = [in_units(*each) for each in zip(values, self._stored, self._learnt, strict=True)]
         return np.stack([converted for converted, _ in pairs]), np.stack([known for _, known in pairs])
 
 
@@ -80,6 +81,22 @@ def in_units(values: NDArray[Any], stored: Band, learnt: Band) -> tuple[NDArray[
         known &= raw != learnt.nodata
     raw[~known] = np.nan if learnt.nodata is None else learnt.nodata
     return raw, known
+
+
+def _check_dates(image: Image, learnt: int) -> None:
+    given = len(image.dates or ())
+    if given != learnt:
+        raise ModelError(
+            "the image has another number of dates than what the model learnt from",
+            file=image.file_of(image.grid),
+            expected=_dates(learnt),
+            got=_dates(given),
+            mend="give it as many 'dates' in a catalog" if learnt else "give it no 'dates', but one of them alone",
+        )
+
+
+def _dates(count: int) -> str:
+    return f"{count} dates" if count else "an image without dates"
 
 
 def _alike(stored: Band, learnt: Band) -> bool:

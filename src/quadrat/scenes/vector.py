@@ -55,8 +55,7 @@ class Areas:
 
 def read_features(path: str, layer: str | None, error: type[QuadratError], scene: str) -> geopandas.GeoDataFrame:
     """Return the features of a file, in its order; raise ``error`` where it is missing or can't be read."""
-    if "://" not in path and not Path(path).exists():
-        raise error("the file is missing", scene, path, mend="check the path in the catalog, or fetch the data")
+    check_file(path, error, scene)
     try:
         if path.endswith(".parquet"):
             frame = geopandas.read_parquet(path)
@@ -75,6 +74,12 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
             mend="name a file, or a layer of it, with geometries",
         )
     return frame
+
+
+def check_file(path: str, error: type[QuadratError], scene: str) -> None:
+    """Raise ``error`` where a local file is missing."""
+    if "://" not in path and not Path(path).exists():
+        raise error("the file is missing", scene, path, mend="check the path in the catalog, or fetch the data")
 
 
 def on_grid(

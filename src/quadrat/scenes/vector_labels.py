@@ -70,6 +70,10 @@ class VectorLabels(Section):
             raise ValueError("'drop' lists values of 'field', and there is none")
         return self
 
+    def files(self) -> Iterator[str]:
+        """Give the path of the file."""
+        yield self.path
+
     @contextmanager
     def open(self, grid: Grid, legend: Legend, scene: str) -> Iterator["LabelledAreas"]:
         """Read the features near the grid, and give what they label.

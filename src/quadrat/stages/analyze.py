@@ -10,15 +10,17 @@ import geopandas
 import numpy as np
 import pandas as pd
 from pydantic import Field
-from rich.markup import escape
 
 from quadrat.catalog import read_catalog
+from quadrat.census import Census, count_doubts, count_faults
 from quadrat.executor import Executor
 from quadrat.files import replaced, write_json
-from quadrat.preflight import Census, Survey, check, check_counts, survey, unwatched
-from quadrat.progress import console, track
+from quadrat.preflight import doubts, faults, sound
+from quadrat.progress import track, warn
+from quadrat.scenes.bands import Band, names_of
 from quadrat.section import Section
 from quadrat.stats import BandStatistics, Statistics, Tally
+from quadrat.surveys import Survey, survey
 from quadrat.tasks import Task
 from quadrat.windows import Window, strips
 
@@ -61,13 +63,16 @@ def analyze(
 ) -> None:
     """Write ``stats`` (per band over train ∩ AOI ∩ valid), the ``table`` of scenes, warnings, metrics and plots.
 
-    Raises what ``quadrat.preflight`` finds wrong, before anything is written.
+    Raises what ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
     """
     catalog = read_catalog(scenes)
-    surveys = [survey(scene, bands, task) for scene in catalog]
-    noted = unwatched(catalog, (raw, aoi)) + check(surveys)
+    look = partial(survey, bands=bands, task=task)
+    findings = list(track(executor.map(look, catalog), "survey", len(catalog), "scenes"))
+    sound(faults(findings, task))
+    surveys = [finding.survey for finding in findings if finding.survey]
     censuses, tallies = _count(surveys, task, bands, executor)
-    noted += check_counts(surveys, censuses, task)
+    sound(count_faults(surveys, censuses, task))
+    noted = doubts(findings, (raw, aoi)) + count_doubts(surveys, censuses, task)
     statistics = tuple(
         tally.statistics(name, analyze.percentiles, analyze.histogram_bins)
         for name, tally in zip(bands, tallies, strict=True)
@@ -80,7 +85,7 @@ def analyze(
     _write_class_plot(class_plot, surveys, censuses, task.names)
     _write_band_plot(band_plot, statistics)
     for line in noted:
-        console.print(f"[yellow]warning[/]: {escape(line)}", highlight=False, soft_wrap=True)
+        warn(line)
 
 
 def _count(
@@ -90,7 +95,7 @@ def _count(
     none = np.zeros(len(task.classes), np.int64)
     height, width = zip(*(one.grid.shape for one in surveys), strict=True)
     censuses = {one.scene.id: Census(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)}
-    tallies = [Tally(np.dtype(band.dtype)) for band in surveys[0].bands]
+    tallies = _tallies(surveys[0].bands)
     counted = executor.map(partial(_count_part, task=task, bands=bands), parts)
     for part, (census, seen) in zip(parts, track(counted, "analyze", len(parts), "parts"), strict=True):
         censuses[part.survey.scene.id] += census
@@ -101,19 +106,25 @@ def _count(
 
 def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> tuple[Census, list[Tally]]:
     learnt = part.survey.scene.split == "train"
-    tallies = [Tally(np.dtype(band.dtype)) for band in part.survey.bands] if learnt else []
+    tallies = _tallies(part.survey.bands) if learnt else []
     census = Census(0, 0, 0, np.zeros(len(task.classes), np.int64))
     with part.survey.scene.open(bands, task) as scene:
         for strip in scene.raster.strips(part.window, part.survey.strip_height):
             inside = scene.counted(strip.window, np.ones(strip.window.shape, np.bool_))
             counted = inside & strip.valid
-            for values, tally, band in zip(strip.values, tallies, scene.raster.bands, strict=False):
-                tally.add(values[counted].astype(band.dtype, copy=False))
+            for values, seen in zip(strip.by_date, strip.seen, strict=True):
+                for some, tally in zip(values, tallies, strict=False):
+                    tally.add(some[inside & seen].astype(tally.dtype, copy=False))
             labels = (
                 census.class_counts * 0 if scene.labels is None else task.census(scene.labels, strip.window, counted)
             )
             census += Census(0, int(inside.sum()), int(counted.sum()), labels)
     return census, tallies
+
+
+def _tallies(bands: Sequence[Band]) -> list[Tally]:
+    """Return a tally for each band, which all its dates share."""
+    return [Tally(np.dtype(band.dtype)) for band in bands[: len(names_of(bands))]]
 
 
 def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], columns: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from quadrat.bundle_readme import readme
 from quadrat.bundles import CPU, agreement, as_npy, onnx_predictor, write_bundle
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
-from quadrat.models import Model, Train
+from quadrat.models import Baseline, Model, Train
 from quadrat.progress import console
+from quadrat.scenes.bands import names_of
 from quadrat.section import Section
 from quadrat.tasks import Task
 from quadrat.yaml import dumped, read
@@ -47,7 +48,7 @@ def bundle(
     analyze: Section,
     chip: Section,
     model: Model,
-    baseline: Model | None,
+    baseline: Baseline | None,
     lr: float,
     epochs: int,
     batch_size: int,
@@ -86,7 +87,7 @@ def bundle(
         "model.onnx": graph,
         "params.yaml": dumped(parameters),
         "metrics.json": _dumped({"train": _json(train_metrics), "eval": _json(eval_metrics)}),
-        "provenance.json": _dumped(_provenance(card, bundle_file, scenes)),
+        "provenance.json": _dumped(_provenance(card, bundle_file, {scenes, raw, aoi})),
         "sample/pixels.npy": as_npy(sample),
         **{f"sample/{name}.npy": as_npy(values) for name, values in expected.items()},
         "README.md": readme(bundle.title, card, parameters["predict"]["window_size"]).encode(),
@@ -124,7 +125,9 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     """
     model = onnx.load_from_string(graph)
     window = parameters["predict"]
-    properties: dict[str, Any] = {"bands": [band.name for band in card.bands]}
+    properties: dict[str, Any] = {"bands": list(names_of(card.bands))}
+    if card.inputs.dates:
+        properties["dates"] = card.inputs.dates
     if card.task.deepness:
         properties |= {
             "model_type": card.task.deepness,
@@ -143,17 +146,17 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     return serialised
 
 
-def _provenance(card: Card, bundle_file: Path, catalog: Path) -> dict[str, Any]:
+def _provenance(card: Card, bundle_file: Path, data: Iterable[Path]) -> dict[str, Any]:
     """Return what the model was made of, as far as it is known: outside a Git or DVC repository it is null."""
     here = {name: version(name) for name in ("onnx", "onnxruntime", "numpy")}
     return {
-        "git": _git(catalog),
+        "git": _git(data),
         "dvc": _lock(Path("dvc.lock"), bundle_file),
         "versions": {"python": platform.python_version(), **card.versions, **here},
     }
 
 
-def _git(catalog: Path) -> dict[str, Any] | None:
+def _git(data: Iterable[Path]) -> dict[str, Any] | None:
     """Return the commit, and the files that make the model and differ from it: not those that DVC's stages write."""
     commit = _said_by_git("rev-parse", "HEAD")
     if commit is None:
@@ -161,7 +164,7 @@ def _git(catalog: Path) -> dict[str, Any] | None:
     differing = _said_by_git("diff", "--name-only", "--relative", "-z", "HEAD") or ""
     untracked = _said_by_git("ls-files", "--others", "--exclude-standard", "-z") or ""
     files = {Path(name) for name in (differing + untracked).split("\0") if name and not name.endswith(".gitignore")}
-    changed = sorted(file.as_posix() for file in files if {file, *file.parents} & {*MADE_OF, catalog})
+    changed = sorted(file.as_posix() for file in files if {file, *file.parents} & {*MADE_OF, *data})
     return {"commit": commit.strip(), "dirty": bool(changed), "changed": changed}
 
 

@@ -17,7 +17,7 @@ from quadrat.chips import SceneChips, write_index
 from quadrat.errors import ChipError
 from quadrat.executor import Executor
 from quadrat.progress import console, track
-from quadrat.scenes.bands import Band
+from quadrat.scenes.bands import Band, undated
 from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.section import Section
@@ -166,6 +166,6 @@ def _positive(class_counts: NDArray[np.int64], task: Task, chip: Chip) -> bool:
 
 def _same_bands(scenes: Sequence[Scene], bands: Sequence[tuple[Band, ...]]) -> tuple[Band, ...]:
     for scene, other in zip(scenes, bands, strict=True):
-        if other != bands[0]:
+        if undated(other) != undated(bands[0]):
             raise ChipError("bands differ between scenes", scene.id, expected=bands[0], got=other)
     return bands[0]

@@ -20,7 +20,7 @@ from quadrat.executor import Executor
 from quadrat.files import replaced, write_json
 from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
 from quadrat.metrics import Counts, Metrics, rounded
-from quadrat.models import Model
+from quadrat.models import Baseline
 from quadrat.pictures import Picture, Pictures, draw
 from quadrat.predictions import Prediction
 from quadrat.progress import console, track
@@ -63,6 +63,10 @@ class Truth:
         """Return (y, x), True within the AOI."""
         return _inside(self.scene, window)
 
+    def counted(self, window: Window) -> NDArray[np.bool_]:
+        """Return (y, x), True within the AOI where the bands that are opened have a value."""
+        return self.scene.counted(window, self.scene.raster.read(window).valid)
+
 
 @dataclass(frozen=True)
 class Examined:
@@ -78,7 +82,7 @@ def evaluate(
     *,
     scenes: Path,
     task: Task,
-    baseline: Model | None,
+    baseline: Baseline | None,
     eval: Eval,  # noqa: A002 (the section's name)
     predictions: Path,
     table: Path,

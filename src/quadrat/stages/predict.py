@@ -7,7 +7,8 @@ from quadrat.archive import Archive, read_archive
 from quadrat.catalog import read_catalog
 from quadrat.errors import ModelError
 from quadrat.inference import Predict, check_bands, predict_scene
-from quadrat.models import Model
+from quadrat.models import Baseline
+from quadrat.scenes.bands import names_of
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
 
@@ -17,7 +18,7 @@ def predict(
     scenes: Path,
     task: Task,
     bands: tuple[str, ...],
-    baseline: Model | None,
+    baseline: Baseline | None,
     predict: Predict,
     folder: Path,
     baseline_folder: Path,
@@ -40,7 +41,7 @@ def predict(
 
 def _read(folder: Path, task: Task, bands: tuple[str, ...]) -> Archive:
     archive = read_archive(folder)
-    learnt = archive.card.task, tuple(band.name for band in archive.card.bands)
+    learnt = archive.card.task, names_of(archive.card.bands)
     for what, theirs, ours in (("task", learnt[0], task), ("bands", learnt[1], bands)):
         if theirs != ours:
             raise ModelError(
@@ -52,7 +53,7 @@ def _read(folder: Path, task: Task, bands: tuple[str, ...]) -> Archive:
 def _predict(scene: Scene, archive: Archive, predict: Predict, folder: Path, batch: int) -> None:
     card = archive.card
     predictor = card.model.restore(archive.weights, card.task, card.inputs)
-    with scene.open([band.name for band in card.bands], card.task) as opened:
+    with scene.open(names_of(card.bands), card.task) as opened:
         check_bands(card.bands, opened.raster.bands, scene.id)
         predict_scene(opened, predictor, card.task, predict, folder, batch)
 

@@ -11,7 +11,7 @@ from quadrat.archive import Archive, Card, versions, write_archive
 from quadrat.chips import Chips, open_chips
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
-from quadrat.models import Fitted, Inputs, Model, Recipe, Train
+from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train
 from quadrat.progress import console
 from quadrat.stats import Statistics
 from quadrat.tasks import Task
@@ -24,7 +24,7 @@ def train(
     task: Task,
     bands: tuple[str, ...],
     model: Model,
-    baseline: Model | None,
+    baseline: Baseline | None,
     lr: float,
     epochs: int,
     batch_size: int,
@@ -63,7 +63,7 @@ def train(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _card(task: Task, model: Model, inputs: Inputs, chips: Chips, gsd: float) -> Card:
+def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float) -> Card:
     return Card(
         format=1,
         task=task,
@@ -77,7 +77,7 @@ def _card(task: Task, model: Model, inputs: Inputs, chips: Chips, gsd: float) ->
     )
 
 
-def _identity(chips: Path, stats: Path, task: Task, model: Model, recipe: Recipe) -> str:
+def _identity(chips: Path, stats: Path, task: Task, model: Fit, recipe: Recipe) -> str:
     """Return a name for this fit alone: the same only for the same chips, parameters and library versions."""
     digest = hashlib.sha256()
     for file in (chips / "chips.json", chips / "index.parquet", stats):

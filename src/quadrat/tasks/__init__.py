@@ -5,14 +5,15 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 
 from quadrat.tasks.chip_classification import CellLayers, ChipClassification, ClassificationLoss
+from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch, ObjectDetection
 from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss, SemanticSegmentation
 from quadrat.tasks.task import Class, ScoredTask, Unit
 from quadrat.tasks.task import Task as TaskContract
 
-Task = Annotated[SemanticSegmentation | ChipClassification, Field(discriminator="kind")]
-Loss = Annotated[SegmentationLoss | ClassificationLoss, Field(discriminator="kind")]
-Layers = Annotated[SegmentationLayers | CellLayers, Field(discriminator="kind")]
-Match: TypeAlias = None
+Task = Annotated[SemanticSegmentation | ChipClassification | ObjectDetection, Field(discriminator="kind")]
+Loss = Annotated[SegmentationLoss | ClassificationLoss | DetectionLoss, Field(discriminator="kind")]
+Layers = Annotated[SegmentationLayers | CellLayers | DetectionLayers, Field(discriminator="kind")]
+Match: TypeAlias = DetectionMatch | None
 """The section ``eval.match``."""
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Layers",
     "Loss",
     "Match",
+    "ObjectDetection",
     "ScoredTask",
     "SemanticSegmentation",
     "Task",

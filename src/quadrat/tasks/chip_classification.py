@@ -85,6 +85,11 @@ class ChipClassification(ScoredTask):
         """The cell's side, px."""
         return self.cell_size
 
+    @property
+    def reach(self) -> float:
+        """A cell whose middle counts is labelled by all that lies in it."""
+        return self.cell_size
+
     def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many cells of each class (K,) a strip holds: of the grid's, those whose centre is counted."""
         cells = lattice(window, self.cell_size)
@@ -156,7 +161,7 @@ class ChipClassification(ScoredTask):
         """Return what predict writes for a scene."""
         return [VectorLayer("cells", layers.cells)]
 
-    def canvas(self, layers: CellLayers, area: Window, size: int, stride: int) -> "CellCanvas":
+    def canvas(self, layers: CellLayers, area: Window, size: int, stride: int, shape: tuple[int, int]) -> "CellCanvas":
         """Return what windows over ``area`` are pasted on."""
         return CellCanvas(self, area)
 

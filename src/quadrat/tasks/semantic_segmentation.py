@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from quadrat.canvas import Blend, Blended
 from quadrat.errors import PredictionError
 from quadrat.metrics import Confusion, confuse
-from quadrat.polygons import Polygoniser, Polygons
+from quadrat.polygons import Outline, Polygoniser, Polygons, filled
 from quadrat.section import Section
 from quadrat.tasks.task import (
     IGNORE,
@@ -62,6 +62,12 @@ class SegmentationLayers(WrittenLayers):
     """Name of the vector file of the predicted areas, whose ending is its format; null for none."""
     least_pixels: int = Field(ge=1)
     """Smallest area, in px, that becomes a polygon."""
+    polygon_classes: Annotated[tuple[str, ...], Field(min_length=1)] | None
+    """Classes whose areas become polygons; null for all."""
+    largest_hole: int = Field(ge=0)
+    """Largest hole of a polygon, in px, that is filled; 0 fills none. The raster stays as it is."""
+    outlines: Outline
+    """How the outlines of polygons are drawn."""
 
     @field_validator("polygons")
     @classmethod
@@ -78,6 +84,10 @@ class SegmentationLayers(WrittenLayers):
         """Return the same, and the scores."""
         return self.model_copy(update={"scores": True})
 
+    def named(self) -> tuple[str, ...]:
+        """Return the classes of polygons."""
+        return self.polygon_classes or ()
+
 
 class SemanticSegmentation(ScoredTask):
     """A class for every pixel, from areas or from rasters of classes."""
@@ -91,6 +101,11 @@ class SemanticSegmentation(ScoredTask):
     """The classes, in the order of their ids, from 0."""
     all_touched: bool
     """Label every pixel that an area touches, not only those whose centre it covers."""
+
+    @property
+    def reach(self) -> float:
+        """A pixel is labelled by what covers its centre, or touches it."""
+        return 2 if self.all_touched else 0
 
     def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many pixels of each class (K,) a strip holds."""
@@ -160,7 +175,9 @@ class SemanticSegmentation(ScoredTask):
             written.append(VectorLayer("polygons", layers.polygons))
         return written
 
-    def canvas(self, layers: SegmentationLayers, area: Window, size: int, stride: int) -> "SegmentationCanvas":
+    def canvas(
+        self, layers: SegmentationLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
+    ) -> "SegmentationCanvas":
         """Return what windows of ``size`` px over ``area`` are pasted on."""
         return SegmentationCanvas(self, layers, area, size)
 
@@ -229,6 +246,9 @@ class SegmentationCanvas:
         self._layers = layers
         self._names = np.array(task.names, object)
         self._polygoniser = Polygoniser(area.col, layers.least_pixels) if layers.polygons else None
+        self._drawn = np.full(IGNORE + 1, IGNORE, np.uint8)  # of each class id, the one that polygons are made of
+        drawn = np.flatnonzero(np.isin(task.names, layers.polygon_classes or task.names))
+        self._drawn[drawn] = drawn
 
     def paste(
         self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
@@ -251,7 +271,8 @@ class SegmentationCanvas:
             scores = np.where(rows.covered, np.rint(rows.values * SCORE_STEPS), IGNORE).astype(np.uint8)
             yield Rows("scores", rows.row, rows.col, scores)
         if self._polygoniser:
-            yield self._features(self._polygoniser.add(rows.row, labels, rows.values.max(0)))
+            drawn = labels if self._layers.polygon_classes is None else self._drawn[labels]
+            yield self._features(self._polygoniser.add(rows.row, drawn, rows.values.max(0)))
 
     def _features(self, polygons: Polygons) -> Features:
         fields = {
@@ -260,4 +281,5 @@ class SegmentationCanvas:
             "score": polygons.score,
             "pixels": polygons.pixels,
         }
-        return Features("polygons", polygons.geometry, fields)
+        geometry = self._layers.outlines.drawn(filled(polygons.geometry, self._layers.largest_hole))
+        return Features("polygons", geometry, fields)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -97,6 +98,10 @@ class WrittenLayers(Section):
         """Return all of them that there can be."""
         return self
 
+    def named(self) -> Sequence[str]:
+        """Return the classes that the section names."""
+        return ()
+
 
 class Canvas(Protocol):
     """Takes outputs of windows in row order and gives what is finished; see ``quadrat.canvas`` for the blending."""
@@ -118,6 +123,25 @@ class Objects(Protocol):
     @property
     def geometry(self) -> Geometries:
         """(object,) polygons or multipolygons, valid; points and lines as the areas of their widths."""
+        ...
+
+    @property
+    def class_ids(self) -> NDArray[np.uint8]:
+        """(object,) class ids, IGNORE for what the catalog drops on purpose."""
+        ...
+
+
+class Envelopes(Protocol):
+    """Upright boxes around features of vector labels, of what of them lies on the grid."""
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """(object, 4) left, top, right, bottom, in pixel coordinates of the grid."""
+        ...
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """(object,) the share of the whole box's area that lies on the grid."""
         ...
 
     @property
@@ -159,6 +183,10 @@ class Labels(Protocol):
         """Return the objects of all of them that meet the window; raise LabelError where one is a raster."""
         ...
 
+    def envelopes(self, window: Window) -> Envelopes:
+        """Return the boxes of all objects that share area with the window; raise LabelError where one is a raster."""
+        ...
+
 
 class Truth(Protocol):
     """What is there, in a scene that was predicted."""
@@ -174,6 +202,10 @@ class Truth(Protocol):
 
     def inside(self, window: Window) -> NDArray[np.bool_]:
         """Return (y, x), True within the AOI."""
+        ...
+
+    def counted(self, window: Window) -> NDArray[np.bool_]:
+        """Return (y, x), True within the AOI where the image has a value."""
         ...
 
 
@@ -223,6 +255,8 @@ class Task(Section, ABC):
     """Names of targets whose first axis is of any length; in a batch, they are filled up with NaN."""
     blanks: ClassVar[bool] = False
     """Whether a chip without any label teaches: that nothing is there."""
+    matches: ClassVar[bool] = False
+    """Whether the section ``eval.match`` says when it is right."""
     deepness: ClassVar[str | None] = None
     """What QGIS's plugin Deepness calls a model of this task; None where it can't run one."""
 
@@ -255,6 +289,11 @@ class Task(Section, ABC):
         """The names of columns that count each class, by id."""
         return [f"{self.unit}_{name}" for name in self.names]
 
+    @property
+    def reach(self) -> float:
+        """Px around what counts within which a feature may label some of it; infinite where that isn't known."""
+        return inf
+
     @abstractmethod
     def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many labels of each class (K,) a strip holds: over all strips, each label counts once.
@@ -281,8 +320,11 @@ class Task(Section, ABC):
         """Return what predict writes for a scene; ``layers`` is the task's own section of that name."""
 
     @abstractmethod
-    def canvas(self, layers: Any, area: Window, size: int, stride: int) -> Canvas:
-        """Return what windows of ``size`` px, ``stride`` px apart, over ``area`` are pasted on."""
+    def canvas(self, layers: Any, area: Window, size: int, stride: int, shape: tuple[int, int]) -> Canvas:
+        """Return what windows of ``size`` px, ``stride`` px apart, over an ``area`` of a grid are pasted on.
+
+        ``shape`` is the grid's (height, width).
+        """
 
     def validation_stride(self, size: int) -> int:
         """Return the px between validation chips of ``size`` px: all that is labelled counts once."""

@@ -1,0 +1,186 @@
+"""check: a table of the scenes, and all that the stages would stop at, as far as it can be told in seconds."""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pyproj import CRS
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from quadrat.catalog import read_catalog
+from quadrat.census import seen, unscored
+from quadrat.errors import ParamsError, QuadratError
+from quadrat.executor import Executor
+from quadrat.models import Baseline, Inputs, Kind, Model
+from quadrat.preflight import doubts, faults, merged
+from quadrat.progress import tell, track, warn
+from quadrat.scenes.bands import dates_of, names_of
+from quadrat.scenes.glimpse import Glimpse
+from quadrat.scenes.grid import Grid
+from quadrat.stages.eval import Eval
+from quadrat.stats import BandStatistics
+from quadrat.surveys import Finding, Look, Survey, survey
+from quadrat.tasks import Task
+
+UNKNOWN, NONE = "?", "–"
+
+TITLE = f"""
+Labels that meet the areas of interest: features, and px that were looked at
+({UNKNOWN}: not to be told without pixels)"""
+
+REST = """\
+Only analyze reads pixels. It also finds scenes without a valid pixel, classes whose labels cover none, and in large
+rasters the values that no class claims. Of one file's faults, the first is told."""
+
+
+def check(
+    *,
+    scenes: Path,
+    raw: Path,
+    aoi: Path,
+    task: Task,
+    bands: tuple[str, ...],
+    model: Model,
+    baseline: Baseline | None,
+    eval: Eval,  # noqa: A002 (the section's name)
+    executor: Executor,
+) -> int:
+    """Print the scenes, their labels, and all faults and warnings; return the number of faults.
+
+    Headers, labels and AOIs are read; of images, no pixel is. That the network can be set up is tried last, for its
+    libraries take their time, and only where nothing else is wrong.
+    """
+    started = time.monotonic()
+    catalog = read_catalog(scenes)
+    look = partial(survey, bands=bands, task=task)
+    findings = list(track(executor.map(look, catalog), "check", len(catalog), "scenes"))
+    found = merged([*faults(findings, task), *_without_picture(findings, bands, eval)])
+    if not found:
+        found = [fault for one in (model, baseline) if one is not None for fault in _without_model(findings, task, one)]
+    noted = doubts(findings, (raw, aoi)) + unscored(findings, task)
+    out = Console()
+    out.print(_scenes(findings, found))
+    if any(finding.survey for finding in findings):
+        out.print(TITLE, highlight=False)
+        out.print(_classes(findings, task), "", sep="\n")
+    for fault in found:
+        tell(fault, out)
+    for line in noted:
+        warn(line, out)
+    counts = ", ".join(_counted(len(some), word) for some, word in ((found, "fault"), (noted, "warning")))
+    seconds = time.monotonic() - started
+    out.print(f"{counts} in {_counted(len(catalog), 'scene')} ({seconds:.1f} s)", style="bold", highlight=False)
+    out.print(REST, highlight=False, soft_wrap=True)
+    return len(found)
+
+
+def _without_picture(
+    findings: Sequence[Finding],
+    bands: Sequence[str],
+    eval: Eval,  # noqa: A002
+) -> Iterator[QuadratError]:
+    """Give what eval stops at: scenes that are predicted, without the bands that pictures show."""
+    wanted = () if eval.pictures is None else eval.pictures.bands
+    for finding in findings:
+        scene = finding.scene
+        if scene.split == "train" or finding.survey is None:
+            continue
+        lacking = [band for band in wanted if band not in scene.image.bands]
+        further = [band for band in wanted if band not in bands]
+        if lacking:
+            yield ParamsError(
+                "eval.pictures.bands names bands that the image has not",
+                scene.id,
+                expected=", ".join(scene.image.bands),
+                got=", ".join(lacking),
+                mend="name bands of the catalog's images, or set eval.pictures to null",
+            )
+        elif further:
+            with ExitStack() as files:
+                look = Look(scene, files)
+                look.image(further)
+            yield from look.faults
+
+
+def _without_model(findings: Sequence[Finding], task: Task, model: Kind) -> Iterator[QuadratError]:
+    """Give what train stops at: parameters of which no model can be set up."""
+    (bands, *_) = (finding.survey.bands for finding in findings if finding.survey)
+    some = {"count": 1, "mean": 0.0, "std": 1.0, "min": 0.0, "max": 1.0, "percentiles": {}, "histogram": ()}
+    statistics = tuple(BandStatistics.model_validate({"band": name, **some}) for name in names_of(bands))
+    try:
+        model.check(task, Inputs(bands, statistics))
+    except QuadratError as fault:
+        yield fault
+
+
+def _scenes(findings: Sequence[Finding], found: Sequence[QuadratError]) -> Table:
+    table = _table("scene", "split", "px", "CRS", "GSD", "bands", "labels", "AOI", "faults")
+    named = [set(re.split(r", | and ", str(fault.scene))) for fault in found]
+    for finding in findings:
+        scene, one = finding.scene, finding.survey
+        faulty = sum(scene.id in names for names in named)
+        about = [UNKNOWN] * 6 if one is None else [*_place(one.grid), _bands(one), _labels(one.labels), _share(one)]
+        if not scene.labels:
+            about[4] = NONE
+        table.add_row(scene.id, scene.split, *about, Text(str(faulty or NONE), "bold red" if faulty else ""))
+    return table
+
+
+def _classes(findings: Sequence[Finding], task: Task) -> Table:
+    splits = {split: one for split, one in seen(findings, task).items() if split != "predict"}
+    table = _table("class", *splits)
+    for number, name in enumerate(task.names):
+        cells = [_seen(one, number) for one in splits.values()]
+        lost = [split == "train" and bool(one.absent[number]) for split, one in splits.items()]
+        table.add_row(name, *(Text(c, "bold red" if bad else "") for c, bad in zip(cells, lost, strict=True)))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="left" if column in {"scene", "class", "split"} else "right")
+    return table
+
+
+def _place(grid: Grid) -> tuple[str, str, str]:
+    """Return size, CRS and ground sample distance of a grid in words."""
+    crs = None if grid.crs is None else CRS.from_user_input(grid.crs)
+    named = NONE if crs is None else ":".join(crs.to_authority() or (crs.name,))
+    return f"{grid.shape[1]}×{grid.shape[0]}", named, f"{grid.gsd:.3g} {'px' if crs is None else 'm'}"
+
+
+def _bands(one: Survey) -> str:
+    """Return how many bands there are, of time series on how many dates, and their types."""
+    kinds = dict.fromkeys(band.dtype for band in one.bands)
+    dates = len(dates_of(one.bands))
+    times = f"{dates}×" if dates else ""
+    return f"{times}{len(names_of(one.bands))} {'/'.join(kinds)}" if kinds else UNKNOWN
+
+
+def _labels(labels: Glimpse) -> str:
+    """Return how many features there are, and whether there are pixels."""
+    shown = [str(labels.features.sum())] * bool(labels.features.any()) + ["px"] * bool(labels.pixels.any())
+    return "+".join(shown) or (UNKNOWN if labels.hidden.any() else "0")
+
+
+def _share(one: Survey) -> str:
+    """Return the share of the image that is within the AOI."""
+    area = float(np.prod(one.grid.shape)) * abs(one.grid.transform.determinant)
+    return UNKNOWN if one.ground.is_empty else f"{one.ground.area / area:.0%}"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number or 'no'} {word}{'s' * (number != 1)}"
+
+
+def _seen(labels: Glimpse, number: int) -> str:
+    features, pixels = int(labels.features[number]), int(labels.pixels[number])
+    shown = [f"{features:,}"] * bool(features) + [f"{pixels:,} px"] * bool(pixels)
+    return " + ".join(shown) or (UNKNOWN if labels.hidden[number] else "0")

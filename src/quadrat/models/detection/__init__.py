@@ -1,0 +1,1 @@
+"""What detectors are made of: features, anchors, what they are taught, and the architectures."""

@@ -1,0 +1,68 @@
+"""What detectors have in common: outputs, and the loss of them, of one look at the pixels."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor
+
+from quadrat.models.detection.pyramid import Pyramid
+from quadrat.models.learnable import Learnable
+from quadrat.models.model import Inputs
+
+Seen = TypeVar("Seen")
+"""What a look at pixels finds, before it is output or compared."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """How wrong classes are, and boxes."""
+
+    classification: Tensor
+    boxes: Tensor
+
+
+class BoxNetwork(Learnable, Generic[Seen]):
+    """A detector: scores (chip, location, class) from 0 to 1 and boxes (chip, location, 4) in px of the window.
+
+    Targets are ``boxes`` (chip, box, 5): left, top, right, bottom, class id; rows of NaN are none.
+    """
+
+    def __init__(self, pyramid: Pyramid, inputs: Inputs) -> None:
+        """Look at pixels through ``pyramid``."""
+        super().__init__(inputs)
+        self.pyramid = pyramid
+
+    @abstractmethod
+    def look(self, normalised: Tensor, target: Tensor | None = None) -> Seen:
+        """Return what is found in pixels (chip, band, y, x); with a ``target``, what is to be learnt from too."""
+
+    @abstractmethod
+    def outputs(self, seen: Seen) -> dict[str, Tensor]:
+        """Return scores and boxes."""
+
+    @abstractmethod
+    def losses(self, seen: Seen, target: Tensor) -> Losses:
+        """Return the losses of what was seen where the target should be."""
+
+    def forward(self, raw: Tensor) -> dict[str, Tensor]:
+        """Return scores and boxes of raw pixels."""
+        return self.outputs(self.look(self.normalise(raw)))
+
+    def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]) -> Tensor:
+        """Return the losses of classes and of boxes, by the weights that ``loss`` has of these names."""
+        del shares  # the focal loss minds what is rare
+        return _weighed(self.losses(self.look(normalised, target["boxes"]), target["boxes"]), loss)
+
+    def examined(
+        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return outputs and loss of the same look."""
+        del shares
+        seen = self.look(self.normalise(raw))
+        return self.outputs(seen), _weighed(self.losses(seen, target["boxes"]), loss)
+
+
+def _weighed(losses: Losses, loss: Any) -> Tensor:
+    return loss.classification * losses.classification + loss.boxes * losses.boxes  # type: ignore[no-any-return]

@@ -1,0 +1,179 @@
+"""Detectors that say at each location of a pyramid what is there: FCOS and RetinaNet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
+from torchvision.models.detection.retinanet import RetinaNetHead
+
+from quadrat.models.detection.anchors import anchors, cells, decoded
+from quadrat.models.detection.network import BoxNetwork, Losses
+from quadrat.models.detection.pyramid import Pyramid, grouped
+from quadrat.models.detection.teaching import (
+    BACKGROUND,
+    Match,
+    Taught,
+    box_loss,
+    class_loss,
+    matched_by_overlap,
+    taught,
+    together,
+)
+from quadrat.models.model import Inputs
+
+RADIUS = 1.5
+"""How far from an object's middle its locations are, in strides (FCOS's centre sampling)."""
+
+REACH = 8
+"""A level of FCOS has the objects whose farthest side is 4 to 8 strides from a location."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """What is seen at each location."""
+
+    logits: Tensor
+    """(chip, location, class)."""
+    boxes: Tensor
+    """(chip, location, 4), px of the window."""
+    starts: Tensor
+    """(location, 4), the boxes that these started from."""
+    centred: Tensor | None = None
+    """(chip, location), the logit of how near to its box's middle a location is; FCOS alone says it."""
+
+
+class RetinaNet(BoxNetwork[Dense]):
+    """RetinaNet (Lin et al. 2017), its heads normalised in groups, its boxes taught by generalised IoU."""
+
+    def __init__(
+        self,
+        pyramid: Pyramid,
+        inputs: Inputs,
+        classes: int,
+        depth: int,
+        scales: Sequence[float],
+        ratios: Sequence[float],
+    ) -> None:
+        """Start from anchors of ``scales``, in strides, and ``ratios``; heads have ``depth`` convolutions, to 4."""
+        super().__init__(pyramid, inputs)
+        self.register_buffer("cells", cells(scales, ratios), persistent=False)
+        self.head = RetinaNetHead(pyramid.channels, len(self.cells), classes, grouped)
+        for part in (self.head.classification_head, self.head.regression_head):
+            part.conv = part.conv[:depth]
+
+    cells: Tensor
+
+    def look(self, normalised: Tensor, target: Tensor | None = None) -> Dense:
+        """Return classes and boxes of all anchors."""
+        del target
+        maps = self.pyramid(normalised)
+        said = self.head(maps)
+        starts = anchors(maps, self.pyramid.strides, self.cells)
+        return Dense(said["cls_logits"].float(), decoded(said["bbox_regression"].float(), starts), starts)
+
+    def outputs(self, seen: Dense) -> dict[str, Tensor]:
+        """Return each class's probability, and the boxes."""
+        return {"scores": seen.logits.sigmoid(), "boxes": seen.boxes}
+
+    def losses(self, seen: Dense, target: Tensor) -> Losses:
+        """Return the focal loss and that of boxes; anchors are objects' from an IoU of 0.5 on, background below 0.4."""
+        wanted = dense_taught(target, seen.starts, matched_by_overlap(seen.starts, 0.5, 0.4, each=True))
+        return Losses(class_loss(seen.logits, wanted), box_loss(seen.boxes, wanted))
+
+
+class Fcos(BoxNetwork[Dense]):
+    """FCOS (Tian et al. 2019), with centre sampling and without anchors, as torchvision has it.
+
+    A score is the square root of a class's probability times that of being centred.
+    """
+
+    def __init__(self, pyramid: Pyramid, inputs: Inputs, classes: int, depth: int) -> None:
+        """Give both heads ``depth`` convolutions before their last."""
+        super().__init__(pyramid, inputs)
+        self.classes = FCOSClassificationHead(pyramid.channels, 1, classes, depth, norm_layer=grouped)
+        self.sides = FCOSRegressionHead(pyramid.channels, 1, depth, grouped)
+        # sides of 4 strides to begin with: ReLU passes no gradient to those that begin at 0
+        nn.init.constant_(self.sides.bbox_reg.bias, REACH / 2)
+
+    def look(self, normalised: Tensor, target: Tensor | None = None) -> Dense:
+        """Return classes, boxes and how centred they are, at all locations."""
+        del target
+        maps = self.pyramid(normalised)
+        starts = anchors(maps, self.pyramid.strides, torch.ones(1, 2))
+        sides, centred = self.sides(maps)
+        boxes = reached(sides.float(), starts)
+        return Dense(self.classes(maps).float(), boxes, starts, centred.float()[..., 0])
+
+    def outputs(self, seen: Dense) -> dict[str, Tensor]:
+        """Return scores and boxes."""
+        assert seen.centred is not None
+        return {"scores": (seen.logits.sigmoid() * seen.centred.sigmoid()[..., None]).sqrt(), "boxes": seen.boxes}
+
+    def losses(self, seen: Dense, target: Tensor) -> Losses:
+        """Return the focal loss, and that of boxes with that of being centred."""
+        assert seen.centred is not None
+        wanted = dense_taught(target, seen.starts, matched_by_place(seen.starts))
+        found = wanted.found
+        centred = nn.functional.binary_cross_entropy_with_logits(
+            seen.centred[found],
+            centredness(seen.starts.expand_as(wanted.boxes)[found], wanted.boxes[found]),
+            reduction="sum",
+        )
+        return Losses(class_loss(seen.logits, wanted), box_loss(seen.boxes, wanted) + centred / wanted.count)
+
+
+def reached(sides: Tensor, starts: Tensor) -> Tensor:
+    """Return boxes (…, 4) whose left, top, right and bottom are ``sides`` (…, 4) strides from the middle of a square.
+
+    ``starts`` (location, 4) are squares as large as the locations' strides.
+    """
+    middle = (starts[..., :2] + starts[..., 2:]) / 2
+    distances = sides * (starts[..., 2:3] - starts[..., 0:1])
+    return torch.cat([middle - distances[..., :2], middle + distances[..., 2:]], -1)
+
+
+def dense_taught(target: Tensor, starts: Tensor, match: Match) -> Taught:
+    """Return what the labels (chip, box, 5) teach locations that are the same for all chips."""
+    return together([taught(labels, starts, match) for labels in target])
+
+
+def matched_by_place(starts: Tensor) -> Match:
+    """Return what matches as FCOS does; ``starts`` (location, 4) are squares as large as the locations' strides.
+
+    A location is an object's if it lies in it, near its middle, and the object's size is that of its level. Of several
+    objects it is the smallest's.
+    """
+    stride = starts[:, None, 2] - starts[:, None, 0]
+    least = torch.where(stride == stride.min(), 0, stride * REACH / 2)
+    most = torch.where(stride == stride.max(), torch.inf, stride * REACH)
+
+    def match(objects: Tensor) -> Tensor:
+        middle = (objects[:, :2] + objects[:, 2:]) / 2
+        near = ((_points(starts) - middle).abs() < RADIUS * stride[..., None]).all(-1)
+        sides = _sides(_points(starts), objects)
+        far = sides.amax(-1)
+        mine = near & (sides.amin(-1) > 0) & (far > least) & (far <= most)
+        areas = (objects[:, 2:] - objects[:, :2]).prod(-1)
+        smallest, number = torch.where(mine, areas, torch.inf).min(1)
+        return torch.where(smallest.isfinite(), number, BACKGROUND)
+
+    return match
+
+
+def centredness(starts: Tensor, boxes: Tensor) -> Tensor:
+    """Return (location,), 1 in the middle of a box, 0 at its sides: FCOS's centre-ness of ``starts`` in ``boxes``."""
+    sides = _sides(_points(starts)[:, 0], boxes)
+    across, down = sides[:, 0::2], sides[:, 1::2]
+    return (across.amin(-1) / across.amax(-1) * down.amin(-1) / down.amax(-1)).sqrt()
+
+
+def _points(starts: Tensor) -> Tensor:
+    """Return the middles (location, 1, 2)."""
+    return ((starts[:, :2] + starts[:, 2:]) / 2)[:, None]
+
+
+def _sides(points: Tensor, boxes: Tensor) -> Tensor:
+    """Return the distances (…, 4) of ``points`` (…, 2) to the boxes' left, top, right and bottom; inside, positive."""
+    return torch.cat([points - boxes[:, :2], boxes[:, 2:] - points], -1)

@@ -1,0 +1,103 @@
+"""Networks for boxes: a detector of torchvision over a feature pyramid and an encoder of timm."""
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from quadrat.models.model import Inputs
+from quadrat.models.neural import Neural
+from quadrat.section import Section
+from quadrat.tasks.task import Task, Unit
+
+if TYPE_CHECKING:
+    from quadrat.models.detection.pyramid import Pyramid
+    from quadrat.models.learnable import Learnable
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Fcos(Section):
+    """FCOS: each location says the distances to its object's four sides. No anchors to choose."""
+
+    kind: Literal["fcos"]
+
+    def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
+        """Return the network."""
+        from quadrat.models.detection.one_stage import Fcos as FcosNetwork
+
+        return FcosNetwork(pyramid, inputs, classes, depth)
+
+
+class RetinaNet(Section):
+    """RetinaNet: each location changes boxes of a few sizes and shapes, the anchors."""
+
+    kind: Literal["retinanet"]
+    scales: tuple[Positive, ...] = Field(min_length=1)
+    """Sizes of anchors, √(width × height), in strides."""
+    ratios: tuple[Positive, ...] = Field(min_length=1)
+    """Shapes of anchors, height over width; there is one of each size and shape."""
+
+    def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
+        """Return the network."""
+        from quadrat.models.detection.one_stage import RetinaNet as RetinaNetwork
+
+        return RetinaNetwork(pyramid, inputs, classes, depth, self.scales, self.ratios)
+
+
+class FasterRcnn(Section):
+    """Faster R-CNN: anchors propose, and a second network looks closer at the best proposals."""
+
+    kind: Literal["faster_rcnn"]
+    scales: tuple[Positive, ...] = Field(min_length=1)
+    """As RetinaNet's."""
+    ratios: tuple[Positive, ...] = Field(min_length=1)
+    """As RetinaNet's."""
+    proposals: int = Field(ge=1, le=2000)
+    """How many proposals of a window are looked at: more than it can hold objects."""
+
+    def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
+        """Return the network."""
+        from quadrat.models.detection.two_stage import FasterRcnn as FasterRcnnNetwork
+
+        return FasterRcnnNetwork(pyramid, inputs, classes, depth, self.scales, self.ratios, self.proposals)
+
+
+class Detector(Neural):
+    """A network that finds objects as boxes."""
+
+    units: ClassVar[frozenset[Unit]] = frozenset({"boxes"})
+
+    kind: Literal["detector"]
+    architecture: Annotated[Fcos | RetinaNet | FasterRcnn, Field(discriminator="kind")]
+    """How boxes are found."""
+    encoder: str
+    """Name of a timm model; ``timm.list_models()`` lists them."""
+    strides: tuple[int, ...] = Field(min_length=1)
+    """Px between the locations of each level, each twice the one before. The finest decides what can be told apart
+    and what it costs; the encoder must have it (most have 4), and what is coarser than its last is added."""
+    channels: int = Field(ge=16, multiple_of=16)
+    """Channels of the feature pyramid and of the heads."""
+    depth: int = Field(ge=1, le=4)
+    """Convolutions of a head before its last."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        doubled = [self.strides[0] << number for number in range(len(self.strides))]
+        if self.strides[0] not in (1, 2, 4, 8, 16, 32) or list(self.strides) != doubled:
+            raise ValueError(f"strides double from a power of 2 on, such as 4, 8, 16: {list(self.strides)}")
+        return self
+
+    @property
+    def divisor(self) -> int:
+        """Windows' sides must be multiples of the coarsest stride, px."""
+        return self.strides[-1]
+
+    def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
+        """Return the untrained network: scores (chip, location, class) and boxes (chip, location, 4)."""
+        from quadrat.models.dates import Pooled
+        from quadrat.models.detection.pyramid import Pyramid
+
+        pyramid = Pyramid(self.encoder, self.pretrained, len(inputs.statistics), self.strides, self.channels)
+        if self.dates:
+            pyramid.encoder = Pooled(pyramid.encoder, pyramid.last, inputs.dates, self.dates)
+        return self.architecture.assemble(pyramid, inputs, len(task.classes), self.depth)

@@ -1,0 +1,123 @@
+"""Labels that a STAC Item describes, by its label extension (v1.0.1; also as ml-aoi v0.2 puts it)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from quadrat.errors import LabelError
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.legend import Legend
+from quadrat.scenes.stac import Item, read_items
+from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
+
+ROLES = {"labels", "labels-vector"}
+"""Roles of assets that hold vector labels."""
+
+
+class StacLabels(VectorLabels):
+    """Vector labels that an asset of a STAC Item holds; the item says which field has the classes.
+
+    All else is as for the kind ``vector``.
+    """
+
+    kind: Literal["stac"]  # type: ignore[assignment] # the tag of another kind
+    path: str
+    """The Item: a JSON file, from the project's root, or an address. Of an ItemCollection, ``item`` is taken."""
+    layer: str | None = None
+    """The layer of an asset that holds several; left out: the first."""
+    field: str | None = None
+    """The field whose values name the classes; left out: the only one of the item's ``label:properties``, or
+    ``default`` is the class of all."""
+    item: str | None = None
+    """The id of an item of an ItemCollection; left out: the only one."""
+    asset: str | None = None
+    """The key of the asset; left out: the one whose role is labels, or that is called ``labels``."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.field is not None and self.default is not None:
+            raise ValueError("labels take 'field' or 'default', and not both")
+        return self
+
+    def files(self) -> Iterator[str]:
+        """Give the paths of the item and of its asset."""
+        yield self.path
+        yield self._found(None).path
+
+    @contextmanager
+    def open(self, grid: Grid, legend: Legend, scene: str) -> Iterator[LabelledAreas]:
+        """Read the features near the grid, and give what they label; see ``VectorLabels.open``.
+
+        Raises LabelError also where the item doesn't say which asset or which field it is, or has rasters.
+        """
+        with self._found(scene).open(grid, legend, scene) as labels:
+            yield labels
+
+    def _found(self, scene: str | None) -> VectorLabels:
+        """Return the labels as if the catalog named file and field."""
+        item = self._item(scene)
+        about: Mapping[str, Any] = item.content.get("properties", {})
+        key, path = self._asset(item, scene)
+        if about.get("label:type") == "raster":
+            raise LabelError(
+                "the item's labels are a raster",
+                scene,
+                f"{self.path}, item {item.id}",
+                expected="label:type vector",
+                got=f"label:type raster, asset {key}: {path}",
+                mend="name the file itself in the catalog, as labels of the kind 'raster'",
+            )
+        field = self.field if self.default is not None or self.field is not None else self._field(about, item, scene)
+        content = {name: getattr(self, name) for name in VectorLabels.model_fields}
+        return VectorLabels.model_validate({**content, "kind": "vector", "path": path, "field": field})
+
+    def _item(self, scene: str | None) -> Item:
+        items = read_items(self.path, LabelError)
+        chosen = [one for one in items if self.item in {None, one.id}]
+        if len(chosen) != 1:
+            raise LabelError(
+                "no item is the one that labels the image",
+                scene,
+                self.path,
+                expected="one item" if self.item is None else f"one item {self.item}",
+                got=", ".join(one.id for one in items),
+                mend="name it under 'item' of the labels in the catalog",
+            )
+        return chosen[0]
+
+    def _asset(self, item: Item, scene: str | None) -> tuple[str, str]:
+        """Return the key and the file of the asset that holds the labels."""
+        assets: Mapping[str, Mapping[str, Any]] = item.content.get("assets", {})
+        if self.asset is None:
+            keys = [
+                key
+                for key, asset in assets.items()
+                if ROLES & {*asset.get("roles", ())} or asset.get("ml-aoi:role") == "label"
+            ] or [key for key in assets if key == "labels"]
+        else:
+            keys = [key for key in assets if key == self.asset]
+        if len(keys) != 1:
+            raise LabelError(
+                "the item doesn't say which asset holds the labels" if self.asset is None else "there is no such asset",
+                scene,
+                f"{self.path}, item {item.id}",
+                expected=self.asset or "one asset of the role 'labels', or called so",
+                got=", ".join(keys or assets) or "no assets",
+                mend="name it under 'asset' of the labels in the catalog",
+            )
+        return keys[0], item.file(assets[keys[0]])
+
+    def _field(self, about: Mapping[str, Any], item: Item, scene: str | None) -> str:
+        names = about.get("label:properties") or []
+        if len(names) != 1:
+            raise LabelError(
+                "the item doesn't say which field has the classes",
+                scene,
+                f"{self.path}, item {item.id}",
+                expected="one field in label:properties",
+                got=", ".join(map(str, names)) or "none",
+                mend="set 'field', or 'default', of the labels in the catalog",
+            )
+        return str(names[0])

@@ -1,0 +1,166 @@
+"""What is known of a scene without its image's pixels: a survey, and all that is wrong with its parts."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from quadrat.errors import AOIError, LabelError, QuadratError
+from quadrat.scenes.aoi import AOI, open_aoi
+from quadrat.scenes.bands import Band
+from quadrat.scenes.files import header, opened
+from quadrat.scenes.glimpse import Glimpse, glimpse
+from quadrat.scenes.grid import Grid
+from quadrat.scenes.labels import Labels, Ranked
+from quadrat.scenes.raster import Raster
+from quadrat.scenes.scene import Scene
+from quadrat.scenes.vector import check_file
+from quadrat.tasks import Task
+from quadrat.windows import Window
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a scene whose image has a grid."""
+
+    scene: Scene
+    grid: Grid
+    area: Window
+    bands: tuple[Band, ...]
+    """None where one of them is at fault."""
+    ground: BaseGeometry
+    """The AOI, or the whole image, in map coordinates; empty where the AOI is at fault."""
+    labels: Glimpse
+    strip_height: int
+    remarks: tuple[str, ...]
+    """What the image's files say of themselves, and the catalog says otherwise."""
+    files: tuple[str, ...]
+    """All that the scene is made of."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of looking at a scene."""
+
+    scene: Scene
+    survey: Survey | None
+    """None where the image has no grid."""
+    faults: tuple[QuadratError, ...]
+    """What is wrong with image, labels and AOI, each looked at by itself."""
+
+
+class Look:
+    """A scene that is being looked at: what closes with it, and what is wrong with it so far."""
+
+    def __init__(self, scene: Scene, files: ExitStack) -> None:
+        """Begin; what is opened closes with ``files``."""
+        self.scene, self.files = scene, files
+        self.faults: list[QuadratError] = []
+
+    def tried(self, do: Callable[[], Result]) -> Result | None:
+        """Return what ``do`` gives; None where it raises what is wrong, which is kept."""
+        try:
+            return do()
+        except QuadratError as fault:
+            fault.scene = fault.scene or self.scene.id
+            if str(fault) not in map(str, self.faults):
+                self.faults.append(fault)
+        return None
+
+    def image(self, bands: Sequence[str]) -> Raster | None:
+        """Open ``bands`` of the image; None where that can't be, with the faults of each band that has some."""
+        try:
+            return self.files.enter_context(self.scene.image.open(bands))
+        except QuadratError as fault:
+            before, whole = len(self.faults), fault
+        for band in dict.fromkeys([self.scene.image.grid, *bands]):
+            for channel in self.tried(partial(self.scene.image.channels, [band])) or ():
+                for path in channel.files:
+                    self.tried(partial(_read_header, path))
+                self.tried(partial(self._open_alone, band))
+        if len(self.faults) == before:  # each is well by itself
+            whole.scene = self.scene.id
+            self.faults.append(whole)
+        return None
+
+    def _open_alone(self, band: str) -> None:
+        with self.scene.image.open([band]):
+            pass
+
+
+def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
+    """Open the image, each of the labels and each file of the AOI, and say what is wrong with any of them."""
+    with ExitStack() as files:
+        look = Look(scene, files)
+        raster = look.image(bands)
+        placed = raster or look.image([scene.image.grid])  # labels and AOI have a place all the same
+        if placed is None:
+            _missing(look)
+            return Finding(scene, None, tuple(look.faults))
+        aoi = look.tried(lambda: _aoi(look, placed.grid))
+        known = aoi is not None or not scene.aoi
+        area = placed.grid.area if aoi is None else aoi.bounds
+        found = Survey(
+            scene=scene,
+            grid=placed.grid,
+            area=area,
+            bands=raster.bands if raster else (),
+            ground=_ground(placed.grid, aoi) if known else shapely.Polygon(),
+            labels=_labels(look, placed.grid, task, aoi, area),
+            strip_height=placed.strip_height,
+            remarks=tuple(placed.remarks),
+            files=look.tried(lambda: tuple(scene.files())) or (),
+        )
+        return Finding(scene, found, tuple(look.faults))
+
+
+def _missing(look: Look) -> None:
+    """Note which files of labels and AOI aren't there, where no grid is known to read them on."""
+    paths = {**dict.fromkeys((one.path for one in look.scene.labels), LabelError)}
+    for path, error in {**paths, **dict.fromkeys(look.scene.aoi, AOIError)}.items():
+        look.tried(partial(check_file, path, error, look.scene.id))
+
+
+def _aoi(look: Look, grid: Grid) -> AOI | None:
+    """Return the AOI of all files together; each is looked at by itself first."""
+    for path in look.scene.aoi if len(look.scene.aoi) > 1 else ():
+        look.tried(partial(open_aoi, (path,), grid, look.scene.id, look.scene.split))
+    return open_aoi(look.scene.aoi, grid, look.scene.id, look.scene.split)
+
+
+def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -> Glimpse:
+    """Return what the labels seem to hold; all is hidden where one of them, or the task with them, is at fault."""
+    before, scene = len(look.faults), look.scene
+    if not scene.labels:
+        return Glimpse.nothing(len(task.classes), hidden=False)
+    sources: list[AbstractContextManager[Ranked]] = [one.open(grid, task, scene.id) for one in scene.labels]
+    opened = [look.tried(partial(look.files.enter_context, source)) for source in sources]
+    labels = Labels(tuple(part for part in opened if part is not None), grid, scene.id)
+    if labels.ranked:
+        seen = look.tried(lambda: glimpse(labels, aoi, area, len(task.classes), task.reach))
+        first = Window(area.row, area.col, 1, area.width)
+        # what the task can't do with such labels, it can't do with none of their pixels
+        look.tried(lambda: task.census(labels, first, np.zeros(first.shape, np.bool_)))
+    whole = len(look.faults) == before
+    return seen if whole and seen is not None else Glimpse.nothing(len(task.classes), hidden=True)
+
+
+def _read_header(path: str) -> None:
+    with opened(path) as dataset:
+        header(dataset, path)
+
+
+def _ground(grid: Grid, aoi: AOI | None) -> BaseGeometry:
+    if aoi is None:
+        return grid.footprint(grid.area)
+    transform = grid.transform
+    matrix = np.array([[transform.a, transform.b], [transform.d, transform.e]])
+    mapped = shapely.transform(aoi.geometry, lambda xy: xy @ matrix.T + (transform.c, transform.f))
+    return shapely.union_all(mapped)
