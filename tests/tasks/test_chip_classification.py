@@ -29,7 +29,7 @@ from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import ChipClassification
 from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
-from quadrat.tasks.task import Features
+from quadrat.tasks.outputs import Features
 from quadrat.windows import Window, cover, strips, whole
 from tests.ground import NORTH_UP, UTM, cells, image, write_raster
 from tests.tasks.labelling import NONE, Areas

@@ -14,18 +14,10 @@ from quadrat.metrics import Confusion, confuse
 from quadrat.multilabel import HALF, UNKNOWN, Presence
 from quadrat.section import Section
 from quadrat.tasks.cell_rule import Rule
-from quadrat.tasks.task import (
-    IGNORE,
-    Features,
-    Labels,
-    Prediction,
-    ScoredTask,
-    Signature,
-    Truth,
-    Unit,
-    VectorLayer,
-    WrittenLayers,
-)
+from quadrat.tasks.classes import IGNORE, Unit
+from quadrat.tasks.inputs import Labels, Prediction, Truth
+from quadrat.tasks.outputs import Features, Signature, VectorLayer, WrittenLayers
+from quadrat.tasks.task import ScoredTask
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
