@@ -104,6 +104,10 @@ class ChipClassification(ScoredTask):
         counts: NDArray[np.int64] = held.sum(0, dtype=np.int64)
         return counts
 
+    def teaches(self, target: Mapping[str, NDArray[Any]]) -> bool:
+        """Return whether anything is known of the cell: with several classes, also that it has none of them."""
+        return bool((target["classes"] != IGNORE).any())
+
     def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
         """Return the targets as they are: a cell's class doesn't turn with it."""
         return dict(target)

@@ -85,6 +85,10 @@ class Task(Section, ABC):
     def class_counts(self, target: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Return how many labels of each class (K,) a target holds."""
 
+    def teaches(self, target: Mapping[str, NDArray[Any]]) -> bool:
+        """Return whether a chip with such a target teaches anything."""
+        return self.blanks or bool(self.class_counts(target).any())
+
     def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
         """Return targets (chip, …) of chips of ``size`` px under a symmetry of the square: pixels turn as the image."""
         from quadrat.symmetries import turn
