@@ -7,9 +7,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from shapely.geometry import box
 from skimage.io import imread
 
 from quadrat.pictures import LOST, NONE, OUTSIDE, RIGHT, WRONG, Picture, Pictures, draw
+from quadrat.tasks.outputs import Outlines
 from tests.ground import segmentation
 
 TASK = segmentation("wood", "lake", "field")
@@ -96,6 +98,21 @@ def test_any_shape_can_be_drawn(tmp_path: Path, shape: tuple[int, int]) -> None:
     maps = {"predicted": np.zeros(shape, np.uint8), "truth": np.zeros(shape, np.uint8)}
     some = picture(image=np.full((1, *shape), np.nan), inside=np.ones(shape, np.bool_), **maps, side=0.05, unit="px")
     assert max(drawn(some, tmp_path / "p.png").shape) < 4 * max(shape) + 1000
+
+
+def test_outlines_lie_on_the_image_and_never_move_it(tmp_path: Path) -> None:
+    labels = Outlines(
+        np.array([box(4, 6, 12, 16), box(-30, 20, 5, 60)], object), np.array([0, 1], np.uint8), np.array([True, False])
+    )
+    found = Outlines(np.array([box(20, 4, 30, 10)], object), np.zeros(1, np.uint8), np.zeros(1, bool))
+    whole = drawn(picture(drawn=(labels, found)), tmp_path / "p.png")
+    plain, *others = (whole[60 + r * 434 :, 12 + c * 412 :][:400, :400] for r in range(2) for c in range(2))
+    wood = np.array(TASK.classes[0].rgb)
+    for panel, edge, quiet in zip(others, ((60, 80), (40, 250), (40, 250)), (200, 120, 250), strict=True):
+        np.testing.assert_array_equal(panel[quiet:360, 200:], plain[quiet:360, 200:])  # the scale bar lies below
+        row, col = edge
+        assert (panel[row - 3 : row + 4, col] != plain[row - 3 : row + 4, col]).any()
+    assert (np.abs(others[0][57:64, 80].astype(int) - wood).sum(1) < 60).any()
 
 
 def test_the_users_own_style_changes_nothing(tmp_path: Path) -> None:

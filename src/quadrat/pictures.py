@@ -178,6 +178,7 @@ def _picked(outlines: Outlines, wanted: NDArray[np.bool_]) -> dict[str, Any]:
 def _outline(axes: "Axes", drawn: Drawn) -> None:
     from matplotlib.collections import LineCollection
 
+    axes.autoscale(enable=False)  # what reaches over the picture's edge must not move it
     for outlines, colors in drawn:
         rings, owners = shapely.get_parts(shapely.boundary(outlines.geometry), return_index=True)
         lines = [shapely.get_coordinates(ring) - 0.5 for ring in rings]  # matplotlib counts from pixels' centres
