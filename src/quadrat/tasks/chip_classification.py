@@ -247,14 +247,14 @@ class ChipClassification(ScoredTask):
         """Return the predicted cells in row order, and their class ids (cell,), or scores (cell, class)."""
         features = prediction.features("cells", window)
         names = [f"score_{name}" for name in self.names] if self.multi_label else ["class_id"]
-        missing = [name for name in names if name not in features.fields]
         edges = shapely.bounds(features.geometry)
         cells = np.rint(edges).astype(np.int64)
-        if missing or (np.abs(edges - cells) > OFF).any():
+        off = np.abs(edges - cells).max(initial=0)
+        if not features.fields.keys() >= set(names) or off > OFF:
             raise PredictionError(
                 "the predicted cells are of another task, or of another grid",
-                expected=f"fields {', '.join(names)}, and edges of whole pixels",
-                got=f"fields {', '.join(features.fields)}",
+                expected=f"fields {', '.join(names)}, and edges of pixels",
+                got=f"fields {', '.join(features.fields)}, and edges that lie {off:.2g} px beside pixels'",
                 mend=MEND,
             )
         order = np.lexsort((cells[:, 0], cells[:, 1]))
