@@ -294,6 +294,21 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_metrics() -> None:
     _check_table(classes, metrics["per_class"], ["precision", "recall", "f1", "iou", "support"])
 
 
+def test_the_figures_of_examples_are_those_of_their_runs() -> None:
+    for name, total, parts, part in (
+        ("trees", ["map50", "macro_f1"], "per_scene", ["map50", "macro_f1", "boxes"]),
+        ("landuse-cells", ["accuracy", "macro_f1"], "per_class", ["precision", "recall", "f1", "iou", "support"]),
+    ):
+        folder = ROOT / "examples" / name
+        metrics = json.loads((folder / "eval.json").read_text(encoding="utf-8"))
+        tables = (folder / "README.md").read_text(encoding="utf-8").partition("<!-- results: eval.json -->")[2]
+        totals, each = re.findall(r"(?:^\|.*\n)+", tables, flags=re.MULTILINE)[:2]
+        _check_table(totals, {"network": metrics["overall"], **metrics["baseline"]}, total)
+        _check_table(each, metrics[parts], part)
+        for rival in metrics["baseline"].values():
+            assert metrics["overall"]["macro_f1"] > rival["macro_f1"]
+
+
 def _check_table(table: str, metrics: dict[str, dict[str, Any]], names: list[str]) -> None:
     rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()[2:]]
     assert [row[0] for row in rows] == [*metrics]
