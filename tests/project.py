@@ -1,6 +1,9 @@
 """The whole project in another folder, as a user's clone."""
 
+import contextlib
+import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+
+from tests.ground import BANDS, KINDS, write_world
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,3 +67,52 @@ def change(folder: Path, values: Mapping[str, Any]) -> None:
             node = node[part]
         node[last] = value
     yaml.dump(content, folder / "params.yaml")
+
+
+def ran(output: str) -> list[str]:
+    """Return the stages that DVC says that it runs."""
+    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the checksums of a folder's files, by path."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and ".part" not in str(file))
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+WORLD = {
+    "scenes": "data/raw/world/scenes.yaml",
+    "raw": "data/raw/world",
+    "aoi": "data/raw/world",
+    "task": {
+        "kind": "semantic_segmentation",
+        "classes": [{"name": name, "color": "#1f6f3a", "from": [name]} for name in KINDS],
+        "all_touched": False,
+    },
+    "bands": [*BANDS],
+    "chip.chip_size": 32,
+    "chip.windows.count": 12,
+    "chip.least_targets": 1,
+    "model.encoder": "resnet10t",
+    "model.depth": 3,
+    "model.decoder": {"decoder_channels": [16, 8, 8]},
+    "baseline.trees": 4,
+    "baseline.samples": 300,
+    "epochs": 2,
+    "predict.window_size": 32,
+    "predict.stride": 32,
+    "eval.pictures.bands": [*BANDS],
+}
+
+
+def small(folder: Path) -> Path:
+    """Copy the project with made-up ground of 200 × 120 px, tracked by DVC, of which it learns in seconds."""
+    clone(folder)
+    for file in ("dvc.lock", *(str(file.relative_to(folder)) for file in (folder / "data/raw").glob("*.dvc"))):
+        (folder / file).unlink()
+    with contextlib.chdir(folder):
+        write_world(Path("data/raw/world"))
+    change(folder, WORLD)
+    call("dvc add --quiet data/raw/world", folder)
+    commit(folder)
+    return folder

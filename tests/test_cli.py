@@ -10,7 +10,10 @@ import pytest
 
 from tests.ground import write_raster
 
-COMMANDS = ("analyze", "chip", "train", "predict", "eval", "bundle", "check", "sample", "apply", "verify")
+COMMANDS = (
+    *("analyze", "chip", "train", "predict", "eval", "bundle", "check", "sample", "apply", "verify"),
+    *("remote", "doctor"),
+)
 
 
 def run(*arguments: str, cwd: Path, root: Path) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,8 @@ from quadrat.layers import RasterWriter, VectorWriter, geoparquet, writer_for
 from quadrat.layers.vector import areas
 from quadrat.polygons import Polygoniser, Polygons
 from quadrat.scenes.grid import Grid
-from quadrat.tasks.task import IGNORE, Class, Features, RasterLayer, Rows, VectorLayer
+from quadrat.tasks.classes import IGNORE, Class
+from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
 
 UTM, WGS84 = CRS.from_epsg(32633), CRS.from_epsg(4326)
 TURNED = Affine.translation(500_000, 5_400_000) @ Affine.rotation(30) @ Affine.scale(10, -10)

@@ -1,6 +1,5 @@
 """The real pipeline on the real scene, with parameters that make it quick: DVC reruns what changed, nothing else."""
 
-import hashlib
 import json
 import re
 import signal
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from tests.project import call, change, clone, commit, environment
+from tests.project import call, change, clone, commit, digests, environment, ran
 
 pytestmark = pytest.mark.slow
 
@@ -50,17 +49,8 @@ def restored(project: Path) -> Iterator[Path]:
     call("dvc checkout --quiet --force", project)
 
 
-def ran(output: str) -> list[str]:
-    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
-
-
 def stale(folder: Path) -> set[str]:
     return set(json.loads(call("dvc status --json", folder)))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and ".part" not in str(file))
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def test_the_sample_is_clean_after_the_command_and_after_a_pull(tmp_path: Path, landuse: Path, project: Path) -> None:

@@ -12,7 +12,7 @@ from quadrat.errors import PredictionError
 from quadrat.layers import writer_for
 from quadrat.predictions import Prediction
 from quadrat.scenes.grid import Grid
-from quadrat.tasks.task import Features, RasterLayer, Rows, VectorLayer
+from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
 from quadrat.windows import Window
 from tests.ground import NORTH_UP, UTM, pixel_box, write_areas
 

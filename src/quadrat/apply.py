@@ -15,7 +15,8 @@ from quadrat.images import Offered, Reading, offered
 from quadrat.inference import Predict, predict_scene
 from quadrat.models import Inputs
 from quadrat.progress import console
-from quadrat.tasks.task import Task, VectorLayer
+from quadrat.tasks.outputs import VectorLayer
+from quadrat.tasks.task import Task
 from quadrat.yaml import check
 
 GSD_TOLERANCE = 1.2

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -161,11 +161,42 @@ def verify(bundle: BundleFile) -> None:
         verify(bundle)
 
 
+@app.command()
+def remote(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="s3://bucket/prefix, or a folder.")],
+    endpoint: Annotated[
+        str | None, typer.Option(help="URL of the server, '' for AWS.", show_default="as it is set")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Access key id; the secret is asked for, or read from stdin.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile of ~/.aws instead of a key.")] = None,
+) -> None:
+    """Set where dvc push and pull go: the address for all, endpoint and credentials for this machine."""
+    with _told():
+        from quadrat.remotes import Access, set_remote
+
+        secret = _asked("Secret") if key else key  # taking a key away takes its secret away
+        typer.echo(set_remote(Path(), address, Access(endpoint, key, secret, profile)))
+
+
+@app.command()
+def doctor() -> None:
+    """Tell whether this machine and this clone can work: versions, device, disk, git, DVC and the remote."""
+    with _told():
+        from quadrat.doctor import examine, show
+
+        if not show(examine(Path())):
+            sys.exit(1)
+
+
 def main() -> None:
     """Run the command line."""
     warnings.filterwarnings("ignore", "Dataset has no geotransform")  # photos, and GDAL's datasets in memory
+    from quadrat.running import end_with_dvc, stoppable
+
     _open_many()
-    app()
+    with stoppable():
+        end_with_dvc()
+        app()
 
 
 def _open_many() -> None:
@@ -183,12 +214,20 @@ def _run(stage: Callable[..., Any], params: Path, workers: int | None = None, **
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and where it runs."""
     from quadrat.executor import Threads, cores
     from quadrat.params import read_params
-    from quadrat.paths import CHECKPOINTS, PATHS
+    from quadrat.paths import CHECKPOINTS, LOCK, PATHS
+    from quadrat.running import alone
 
     with _told():
         sections = dict(read_params(params))
         here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
-        return stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+        package, _, name = stage.__module__.rpartition(".")
+        with alone(name, LOCK) if package == "quadrat.stages" else nullcontext():  # what writes nothing holds nothing
+            return stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+
+
+def _asked(what: str) -> str:
+    """Ask for what nobody else should see; where no one sits, read a line."""
+    return str(typer.prompt(what, hide_input=True)) if sys.stdin.isatty() else sys.stdin.readline().strip()
 
 
 @contextmanager

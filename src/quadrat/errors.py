@@ -11,6 +11,8 @@ QuadratError
 ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
+├── BusyError       another stage runs in the workspace
+├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
 └── SampleError     sample data that can't be fetched or is not what it should be
 """
 
@@ -79,6 +81,14 @@ class BundleError(QuadratError):
 
 class OverlapError(QuadratError):
     """Scenes of different splits share ground."""
+
+
+class BusyError(QuadratError):
+    """Another stage runs in the workspace."""
+
+
+class RemoteError(QuadratError):
+    """The DVC remote is not set, can't be reached, or doesn't do what push and pull need."""
 
 
 class SampleError(QuadratError):

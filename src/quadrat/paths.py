@@ -23,3 +23,6 @@ PATHS: dict[str, Path] = {
 
 CHECKPOINTS = Path("models/.checkpoints")
 """What an interrupted training goes on from; DVC knows nothing of it."""
+
+LOCK = Path("models/.lock")
+"""Says which stage runs in the workspace; neither git nor DVC knows of it."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from quadrat.section import Section
-from quadrat.tasks.task import IGNORE, Class, Outlines
+from quadrat.tasks.classes import IGNORE, Class
+from quadrat.tasks.outputs import Outlines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

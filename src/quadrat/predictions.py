@@ -18,7 +18,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import PredictionError
 from quadrat.scenes.grid import Grid
-from quadrat.tasks.task import Features
+from quadrat.tasks.outputs import Features
 from quadrat.windows import Window
 
 SHIFT = 1e-3

@@ -29,7 +29,7 @@ from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import ChipClassification
 from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
-from quadrat.tasks.task import Features
+from quadrat.tasks.outputs import Features
 from quadrat.windows import Window, cover, strips, whole
 from tests.ground import NORTH_UP, UTM, cells, image, write_raster
 from tests.tasks.labelling import NONE, Areas
@@ -127,6 +127,14 @@ def test_a_cell_whose_centre_does_not_count_teaches_nothing() -> None:
         target = task.target(labels, Window(8, 24, 32, 32), counted)
         assert (target["classes"] == NONE).all()
         assert not task.class_counts(target).any()
+        assert not task.teaches(target)
+
+
+def test_a_cell_that_is_known_to_have_no_class_teaches_that() -> None:
+    thirds = tuple(shapely.box(24 + left, 8, 24 + left + 16 / 3, 24) for left in (0, 16 / 3, 32 / 3))
+    target = SEVERAL.target(labelled(Areas(thirds, (0, 1, 2))), Window(0, 16, 32, 32), np.ones((32, 32), bool))
+    assert target["classes"].tolist() == [0, 0, 0]
+    assert SEVERAL.teaches(target)
 
 
 @given(st.integers(1, 20), st.integers(1, 40), st.integers(1, 70), st.integers(1, 70), st.integers(0, 30))

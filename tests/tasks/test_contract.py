@@ -18,7 +18,8 @@ from quadrat.scenes.labels import LabelSource
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.stages.eval import Eval, Truth
 from quadrat.tasks import Layers, Loss, Task, TaskContract
-from quadrat.tasks.task import IGNORE, RasterLayer
+from quadrat.tasks.classes import IGNORE
+from quadrat.tasks.outputs import RasterLayer
 from quadrat.windows import Window, cover, strips
 from tests.ground import cells, detection, image, pixel_box, segmentation, write_areas, write_raster
 

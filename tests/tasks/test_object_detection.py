@@ -30,7 +30,7 @@ from quadrat.stages.eval import Truth
 from quadrat.symmetries import turn as turned
 from quadrat.tasks import Layers
 from quadrat.tasks.object_detection import VALIDATING, DetectionMatch
-from quadrat.tasks.task import Features
+from quadrat.tasks.outputs import Features
 from quadrat.windows import Window, cover, strips, whole
 from tests.ground import NORTH_UP, UTM, detection, image, pixel_box, write_areas, write_raster
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader

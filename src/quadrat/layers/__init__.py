@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from quadrat.layers.raster import RasterWriter
 from quadrat.layers.vector import VectorWriter
 from quadrat.scenes.grid import Grid
-from quadrat.tasks.task import RasterLayer, VectorLayer
+from quadrat.tasks.outputs import RasterLayer, VectorLayer
 
 __all__ = ["LayerWriter", "RasterWriter", "VectorWriter", "writer_for"]
 

@@ -21,7 +21,8 @@ from rasterio.windows import Window as RasterioWindow
 from quadrat.errors import QuadratError
 from quadrat.files import replaced
 from quadrat.scenes.grid import Grid
-from quadrat.tasks.task import Class, RasterLayer, Rows
+from quadrat.tasks.classes import Class
+from quadrat.tasks.outputs import RasterLayer, Rows
 from quadrat.windows import strips
 
 BLOCK = 512

@@ -9,7 +9,8 @@ from pydantic import Field
 from quadrat.errors import ModelError
 from quadrat.models.model import Fitted, Inputs, Recipe, Samples
 from quadrat.models.neural import WRONG, Neural, as_float, build
-from quadrat.tasks.task import ScoredTask, Task, Unit
+from quadrat.tasks.classes import Unit
+from quadrat.tasks.task import ScoredTask, Task
 
 if TYPE_CHECKING:
     from quadrat.models.learnable import Learnable

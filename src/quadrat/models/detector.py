@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 from quadrat.models.model import Inputs
 from quadrat.models.neural import Neural
 from quadrat.section import Section
-from quadrat.tasks.task import Task, Unit
+from quadrat.tasks.classes import Unit
+from quadrat.tasks.task import Task
 
 if TYPE_CHECKING:
     from quadrat.models.detection.pyramid import Pyramid

@@ -20,7 +20,8 @@ from quadrat.errors import ChipError
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.progress import Meter
 from quadrat.scenes.bands import is_valid
-from quadrat.tasks.task import ScoredTask, Task, Unit
+from quadrat.tasks.classes import Unit
+from quadrat.tasks.task import ScoredTask, Task
 from quadrat.windows import Window
 
 READ = 1 << 18

@@ -14,7 +14,8 @@ from quadrat.scenes.bands import Band, dates_of
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
 from quadrat.tasks import Loss
-from quadrat.tasks.task import Task, Unit
+from quadrat.tasks.classes import Unit
+from quadrat.tasks.task import Task
 
 Pixels = NDArray[Any]
 """Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit; of time series all bands of the first

@@ -7,7 +7,8 @@ from pydantic import Field, JsonValue
 
 from quadrat.models.model import Inputs
 from quadrat.models.neural import Neural
-from quadrat.tasks.task import ScoredTask, Task, Unit
+from quadrat.tasks.classes import Unit
+from quadrat.tasks.task import ScoredTask, Task
 
 if TYPE_CHECKING:
     from quadrat.models.learnable import Learnable

@@ -14,7 +14,8 @@ from quadrat.errors import ChipError, ModelError
 from quadrat.models.model import Fitted, Inputs, Kind, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.progress import Meter
 from quadrat.scenes.bands import is_valid, names_of
-from quadrat.tasks.task import Task, Unit
+from quadrat.tasks.classes import Unit
+from quadrat.tasks.task import Task
 
 REACH = 4.0
 """How far the smoothing looks, in its standard deviations."""

@@ -13,7 +13,7 @@ from quadrat.layers.vector import VectorWriter
 from quadrat.scenes.files import header, opened
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector import crs_name, read_features
-from quadrat.tasks.task import Features, VectorLayer
+from quadrat.tasks.outputs import Features, VectorLayer
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 

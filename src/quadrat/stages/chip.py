@@ -118,7 +118,7 @@ def _chip_scene(
             class_counts = task.class_counts(target)
             if piece.window not in drawn and not _positive(class_counts, task, chip):
                 continue
-            if class_counts.any() or task.blanks:
+            if task.teaches(target):
                 store.append(piece.window, piece.values, target, float(counted.mean()), class_counts)
         index = store.index()
     return index, opened.raster.bands

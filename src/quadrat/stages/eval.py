@@ -27,7 +27,9 @@ from quadrat.progress import console, track
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.section import Section
 from quadrat.tasks import Match
-from quadrat.tasks.task import Labels, Outlines, Task
+from quadrat.tasks.inputs import Labels
+from quadrat.tasks.outputs import Outlines
+from quadrat.tasks.task import Task
 from quadrat.windows import Window, strips
 
 SCORED = ("validation", "test")

@@ -5,9 +5,10 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 
 from quadrat.tasks.chip_classification import CellLayers, ChipClassification, ClassificationLoss
+from quadrat.tasks.classes import Class, Unit
 from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch, ObjectDetection
 from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss, SemanticSegmentation
-from quadrat.tasks.task import Class, ScoredTask, Unit
+from quadrat.tasks.task import ScoredTask
 from quadrat.tasks.task import Task as TaskContract
 
 Task = Annotated[SemanticSegmentation | ChipClassification | ObjectDetection, Field(discriminator="kind")]

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from quadrat.cells import ROUNDING, Cells, Pieces, bands, frame, pixel_counts, sizes
 from quadrat.section import Section
-from quadrat.tasks.task import IGNORE, LabelPart, Objects
+from quadrat.tasks.classes import IGNORE
+from quadrat.tasks.inputs import LabelPart, Objects
 
 NOT_THERE, THERE = 0, 1
 """Of a class in a cell; IGNORE where that isn't known."""

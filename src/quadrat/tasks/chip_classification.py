@@ -14,18 +14,10 @@ from quadrat.metrics import Confusion, confuse
 from quadrat.multilabel import HALF, UNKNOWN, Presence
 from quadrat.section import Section
 from quadrat.tasks.cell_rule import Rule
-from quadrat.tasks.task import (
-    IGNORE,
-    Features,
-    Labels,
-    Prediction,
-    ScoredTask,
-    Signature,
-    Truth,
-    Unit,
-    VectorLayer,
-    WrittenLayers,
-)
+from quadrat.tasks.classes import IGNORE, Unit
+from quadrat.tasks.inputs import Labels, Prediction, Truth
+from quadrat.tasks.outputs import Features, Signature, VectorLayer, WrittenLayers
+from quadrat.tasks.task import ScoredTask
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
@@ -111,6 +103,10 @@ class ChipClassification(ScoredTask):
         held = np.atleast_2d(classes == 1) if self.multi_label else classes.reshape(-1, 1) == range(len(self.classes))
         counts: NDArray[np.int64] = held.sum(0, dtype=np.int64)
         return counts
+
+    def teaches(self, target: Mapping[str, NDArray[Any]]) -> bool:
+        """Return whether anything is known of the cell: with several classes, also that it has none of them."""
+        return bool((target["classes"] != IGNORE).any())
 
     def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
         """Return the targets as they are: a cell's class doesn't turn with it."""

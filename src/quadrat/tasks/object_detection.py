@@ -30,21 +30,10 @@ from quadrat.boxes import (
 )
 from quadrat.errors import PredictionError
 from quadrat.section import Section
-from quadrat.tasks.task import (
-    IGNORE,
-    Class,
-    Features,
-    Labels,
-    Outlines,
-    Prediction,
-    RasterLayer,
-    Signature,
-    Task,
-    Truth,
-    Unit,
-    VectorLayer,
-    WrittenLayers,
-)
+from quadrat.tasks.classes import IGNORE, Class, Unit
+from quadrat.tasks.inputs import Labels, Prediction, Truth
+from quadrat.tasks.outputs import Features, Outlines, RasterLayer, Signature, VectorLayer, WrittenLayers
+from quadrat.tasks.task import Task
 from quadrat.windows import Window, whole
 
 if TYPE_CHECKING:

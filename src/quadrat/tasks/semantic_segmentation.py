@@ -13,21 +13,10 @@ from quadrat.errors import PredictionError
 from quadrat.metrics import Confusion, confuse
 from quadrat.polygons import Outline, Polygoniser, Polygons, filled
 from quadrat.section import Section
-from quadrat.tasks.task import (
-    IGNORE,
-    Class,
-    Features,
-    Labels,
-    Prediction,
-    RasterLayer,
-    Rows,
-    ScoredTask,
-    Signature,
-    Truth,
-    Unit,
-    VectorLayer,
-    WrittenLayers,
-)
+from quadrat.tasks.classes import IGNORE, Class, Unit
+from quadrat.tasks.inputs import Labels, Prediction, Truth
+from quadrat.tasks.outputs import Features, RasterLayer, Rows, Signature, VectorLayer, WrittenLayers
+from quadrat.tasks.task import ScoredTask
 from quadrat.windows import Window
 
 if TYPE_CHECKING:

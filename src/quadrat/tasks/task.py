@@ -1,10 +1,9 @@
 """The contract of a task: what it makes of labels, of a model's outputs, and of truth and prediction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,236 +11,13 @@ from pydantic import Field, model_validator
 
 from quadrat.metrics import Counts
 from quadrat.section import Section
+from quadrat.tasks.classes import IGNORE, Class, Unit
+from quadrat.tasks.inputs import Labels, Prediction, Truth
+from quadrat.tasks.outputs import Canvas, Outlines, RasterLayer, Signature, VectorLayer
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
     import torch
-
-IGNORE = 255
-"""The class id of what counts nowhere: unlabelled, dropped, without data, or outside the AOI."""
-
-Unit = Literal["px", "cells", "boxes"]
-"""What a task labels and counts; the names of columns begin with it."""
-
-Geometries = NDArray[np.object_]
-"""Of shapely, in pixel coordinates of a scene's grid: x = column, y = row, corners."""
-
-
-class Class(Section):
-    """A class of a task; its id is its place in the list."""
-
-    name: str = Field(min_length=1)
-    """Its name, in all outputs."""
-    color: str = Field(pattern="^#[0-9a-fA-F]{6}$")
-    """Its colour in layers and pictures, as hexadecimal red, green, blue."""
-    aliases: tuple[str, ...] = Field(alias="from")
-    """Values of the labels that mean this class: of their field, or a raster's numbers or colours. Empty where only
-    ``default`` or ``outside`` of labels name it."""
-
-    @property
-    def rgb(self) -> tuple[int, int, int]:
-        """The colour as (red, green, blue), 0 to 255."""
-        red, green, blue = bytes.fromhex(self.color[1:])
-        return red, green, blue
-
-
-@dataclass(frozen=True)
-class RasterLayer:
-    """A raster that predict writes for a scene, on the scene's grid."""
-
-    name: str
-    dtype: str
-    bands: tuple[str, ...]
-    nodata: int
-    scale: float = 1.0
-    classes: tuple[Class, ...] | None = None
-    """Set where values are class ids: the colour table and the names."""
-
-
-@dataclass(frozen=True)
-class VectorLayer:
-    """A vector file that predict writes for a scene; ``file`` is its name, whose ending is its format."""
-
-    name: str
-    file: str
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Finished rows of a raster layer: ``values`` (band, y, x) from row ``row`` and column ``col`` of the grid on."""
-
-    layer: str
-    row: int
-    col: int
-    values: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Features:
-    """Finished features of a vector layer: geometries in pixel coordinates (x = column, y = row), and fields."""
-
-    layer: str
-    geometry: NDArray[np.object_]
-    fields: Mapping[str, NDArray[Any]]
-
-
-class WrittenLayers(Section):
-    """What predict writes, of a task: the section ``predict.layers``."""
-
-    kind: str
-
-    def plain(self) -> Self:
-        """Return the least of them that eval can score."""
-        return self
-
-    def full(self) -> Self:
-        """Return all of them that there can be."""
-        return self
-
-    def named(self) -> Sequence[str]:
-        """Return the classes that the section names."""
-        return ()
-
-
-class Canvas(Protocol):
-    """Takes outputs of windows in row order and gives what is finished; see ``quadrat.canvas`` for the blending."""
-
-    def paste(
-        self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
-    ) -> Iterator[Rows | Features]:
-        """Take a window's outputs (no chip axis); ``valid`` (y, x) is False where nothing is to be predicted."""
-        ...
-
-    def close(self) -> Iterator[Rows | Features]:
-        """Give what is left."""
-        ...
-
-
-class Objects(Protocol):
-    """Features of vector labels, whole, also where they reach over the window or the grid."""
-
-    @property
-    def geometry(self) -> Geometries:
-        """(object,) polygons or multipolygons, valid; points and lines as the areas of their widths."""
-        ...
-
-    @property
-    def class_ids(self) -> NDArray[np.uint8]:
-        """(object,) class ids, IGNORE for what the catalog drops on purpose."""
-        ...
-
-
-class Envelopes(Protocol):
-    """Upright boxes around features of vector labels, of what of them lies on the grid."""
-
-    @property
-    def bounds(self) -> NDArray[np.float64]:
-        """(object, 4) left, top, right, bottom, in pixel coordinates of the grid."""
-        ...
-
-    @property
-    def shares(self) -> NDArray[np.float64]:
-        """(object,) the share of the whole box's area that lies on the grid."""
-        ...
-
-    @property
-    def class_ids(self) -> NDArray[np.uint8]:
-        """(object,) class ids, IGNORE for what the catalog drops on purpose."""
-        ...
-
-
-class LabelPart(Protocol):
-    """One of a scene's labels: a vector file or a raster."""
-
-    @property
-    def outside(self) -> int:
-        """The class id of all that the labels say nothing of; IGNORE where that is unlabelled."""
-        ...
-
-    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
-        """Return (y, x) class ids, IGNORE where unlabelled; the window may reach over the grid's edge."""
-        ...
-
-    def objects(self, window: Window) -> Objects | None:
-        """Return what meets the window, in the file's order; None of a raster, which has no objects."""
-        ...
-
-
-class Labels(Protocol):
-    """A scene's labels on its grid (``quadrat.scenes.labels.Labels`` is one)."""
-
-    @property
-    def ranked(self) -> Sequence[LabelPart]:
-        """All of them, in order of priority; at least one."""
-        ...
-
-    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
-        """Return (y, x) class ids, IGNORE where unlabelled; the window may reach over the grid's edge."""
-        ...
-
-    def objects(self, window: Window) -> Objects:
-        """Return the objects of all of them that meet the window; raise LabelError where one is a raster."""
-        ...
-
-    def envelopes(self, window: Window) -> Envelopes:
-        """Return the boxes of all objects that share area with the window; raise LabelError where one is a raster."""
-        ...
-
-
-class Truth(Protocol):
-    """What is there, in a scene that was predicted."""
-
-    @property
-    def labels(self) -> Labels:
-        """The scene's labels."""
-        ...
-
-    def windows(self) -> Iterator[Window]:
-        """Give full-width windows, top to bottom, that together hold all that counts."""
-        ...
-
-    def inside(self, window: Window) -> NDArray[np.bool_]:
-        """Return (y, x), True within the AOI."""
-        ...
-
-    def counted(self, window: Window) -> NDArray[np.bool_]:
-        """Return (y, x), True within the AOI where the image has a value."""
-        ...
-
-
-class Prediction(Protocol):
-    """What was predicted of a scene, layer by layer (``quadrat.predictions.Prediction`` is one)."""
-
-    def rows(self, layer: str, window: Window) -> NDArray[Any]:
-        """Return a raster layer's values (band, y, x) of a window that lies within the grid."""
-        ...
-
-    def features(self, layer: str, window: Window | None = None) -> Features:
-        """Return all of a vector layer, or what meets the window."""
-        ...
-
-
-@dataclass(frozen=True)
-class Outlines:
-    """What a picture draws over the image: objects, and whether each is right (found, by the other side)."""
-
-    geometry: Geometries
-    class_ids: NDArray[np.uint8]
-    right: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What comes out of a task's models, for the README of a bundle."""
-
-    says: str
-    """The end of the sentence "It takes windows of … bands, raw values as stored, and gives …"."""
-    outputs: Mapping[str, str]
-    """Each output's axes and meaning, by name; the first is what the example looks at."""
-    decide: str
-    """A line of Python that makes a decision of the outputs, which are variables of their names."""
-    windows: str = ""
-    """What else there is to know of windows, in sentences."""
 
 
 class Task(Section, ABC):
@@ -308,6 +84,10 @@ class Task(Section, ABC):
     @abstractmethod
     def class_counts(self, target: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Return how many labels of each class (K,) a target holds."""
+
+    def teaches(self, target: Mapping[str, NDArray[Any]]) -> bool:
+        """Return whether a chip with such a target teaches anything."""
+        return self.blanks or bool(self.class_counts(target).any())
 
     def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
         """Return targets (chip, …) of chips of ``size`` px under a symmetry of the square: pixels turn as the image."""

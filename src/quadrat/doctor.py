@@ -1,0 +1,166 @@
+"""Whether this machine and this clone can do what the project needs, and the mend where not."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from quadrat.errors import RemoteError
+
+ROOM = 5e9
+"""Bytes of disk below which a run may end early."""
+
+SHOWN = ("torch", "pytorch-lightning", "rasterio", "dvc", "dvc-s3")
+"""The packages whose versions are always said."""
+
+
+SIGNS = {"good": ("green", "✓"), "note": ("yellow", "!"), "broken": ("bold red", "✗")}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, how it is, and what was found; a mend where something is to be done."""
+
+    about: str
+    state: Literal["good", "note", "broken"]
+    found: str
+    mend: str | None = None
+
+
+def examine(folder: Path) -> Iterator[Finding]:
+    """Look at versions, device, disk, git, DVC and the remote of the project in ``folder``, one after the other."""
+    checks: tuple[Callable[[Path], Finding], ...] = (_python, _packages, _device, _disk, _git, _dvc, _remote)
+    for check in checks:
+        yield check(folder)
+
+
+def show(findings: Iterable[Finding]) -> bool:
+    """Print a table of findings, and below it what is to be done; return whether nothing is broken."""
+    console = Console()
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    mends = []
+    whole = True
+    for finding in findings:
+        color, sign = SIGNS[finding.state]
+        table.add_row(f"[{color}]{sign}[/]", finding.about, escape(finding.found))
+        if finding.mend:
+            mends.append(f"[{color}]{finding.about}[/]: {escape(finding.mend)}")
+        whole = whole and finding.state != "broken"
+    console.print(table, highlight=False)
+    for mend in mends:
+        console.print(mend, highlight=False, soft_wrap=True)
+    return whole
+
+
+def _python(_: Path) -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if not (3, 11) <= sys.version_info < (3, 14):
+        return Finding("python", "broken", found, "use Python 3.11, 3.12 or 3.13")
+    return Finding("python", "good", found)
+
+
+def _packages(folder: Path) -> Finding:
+    """Compare what is installed with constraints.txt, where there is one."""
+    import rasterio
+
+    found = ", ".join([f"{name} {_version(name)}" for name in SHOWN] + [f"GDAL {rasterio.__gdal_version__}"])
+    file = folder / "constraints.txt"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    pins = dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
+    other = [
+        f"{name} {_version(name)} (pinned: {pin})" for name, pin in pins.items() if _version(name) not in {None, pin}
+    ]
+    if other:
+        mend = "make setup, for what the project was tested with; results may differ else"
+        return Finding("packages", "note", f"{found}; not as in constraints.txt: {', '.join(other)}", mend)
+    return Finding("packages", "good", found)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _device(_: Path) -> Finding:
+    import torch
+
+    from quadrat.executor import cores
+    from quadrat.models.devices import device
+
+    processors = f"{cores()} cores"
+    if device().type == "cuda":
+        card = torch.cuda.get_device_properties(0)
+        return Finding("device", "good", f"{card.name}, {card.total_memory / 1e9:.0f} GB; {processors}")
+    if torch.version.cuda is not None and shutil.which("nvidia-smi"):
+        mend = "compare the driver's CUDA (nvidia-smi) with PyTorch's, and see CUDA_VISIBLE_DEVICES"
+        return Finding("device", "note", f"PyTorch sees no GPU, though there is a driver; {processors}", mend)
+    return Finding("device", "good", f"{device().type}; {processors}")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1e9:.0f} GB free"
+    if free < ROOM:
+        return Finding("disk", "note", found, "make room: dvc gc --workspace, or move the cache with dvc cache dir")
+    return Finding("disk", "good", found)
+
+
+def _git(folder: Path) -> Finding:
+    status = _run(folder, "git", "status", "--porcelain=v2", "--branch")
+    if status.returncode:
+        return Finding("git", "broken", status.stderr.strip(), "git init and commit, or go to the clone")
+    lines = status.stdout.splitlines()
+    about = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
+    if about["branch.oid"] == "(initial)":
+        return Finding("git", "broken", "no commit yet", "git add and commit: experiments start from a commit")
+    found = f"{about['branch.oid'][:7]} on {about['branch.head']}"
+    if unmerged := [line for line in lines if line.startswith("u ")]:
+        return Finding("git", "broken", f"{found}, {len(unmerged)} files in conflict", "git mergetool, then commit")
+    changed = sum(not line.startswith("# ") for line in lines)
+    if changed:
+        return Finding("git", "note", f"{found}, {changed} files differ", "commit, so that others get what you have")
+    return Finding("git", "good", f"{found}, all committed")
+
+
+def _dvc(folder: Path) -> Finding:
+    status = _run(folder, sys.executable, "-m", "dvc", "status", "--json")
+    if status.returncode:
+        return Finding("dvc", "broken", _said(status.stderr), "mend what it names; dvc status tells the same")
+    stale = json.loads(status.stdout)
+    if stale:
+        return Finding("dvc", "note", f"out of date: {', '.join(stale)}", "dvc pull for what others have, or dvc repro")
+    return Finding("dvc", "good", "data and stages are up to date")
+
+
+def _remote(folder: Path) -> Finding:
+    from quadrat.probes import probe
+    from quadrat.remotes import default_remote
+
+    try:
+        remote = default_remote(folder)
+        if remote is None:
+            return Finding("remote", "note", "none is set", "quadrat remote s3://bucket/prefix")
+        return Finding("remote", "good", probe(remote))
+    except RemoteError as error:
+        return Finding("remote", "broken", f"{error.problem}: {error.got}", error.mend)
+
+
+def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 our own words only
+
+
+def _said(text: str) -> str:
+    """Return what DVC calls an error, or all that it says."""
+    errors = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.startswith("ERROR: ")]
+    return errors[0] if errors else text.strip()

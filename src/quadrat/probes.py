@@ -1,0 +1,166 @@
+"""Whether a remote does what push and pull need, told in words that name remote, bucket, key and the mend.
+
+DVC itself tries for minutes where no server answers, and says neither which remote nor whose key is refused.
+"""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from quadrat.errors import RemoteError
+from quadrat.remotes import Remote
+
+TIMEOUT = 5
+"""Seconds in which a server must take a connection, and answer, to count as up."""
+
+AGAIN = "`quadrat remote {url} --key KEY` asks for the secret, and keeps both on this machine"
+
+REFUSALS = {
+    "AccessDenied": (
+        "{key} may not {step} in bucket '{bucket}'",
+        "have the owner of the bucket allow it s3:{action}{only}",
+    ),
+    "InvalidAccessKeyId": ("the server knows no {key}", AGAIN + "; or the endpoint is of another server"),
+    "SignatureDoesNotMatch": ("the secret is not that of {key}", AGAIN),
+    "ExpiredToken": ("the session of {key} is over", "log in again (aws sso login, or a new token)"),
+    "NoSuchBucket": (
+        "there is no bucket '{bucket}'",
+        "correct address or endpoint with `quadrat remote`, or have the bucket made",
+    ),
+    "RequestTimeTooSkewed": (
+        "this machine's clock is wrong by more than the server takes",
+        "set the clock (timedatectl set-ntp true)",
+    ),
+    "PermanentRedirect": ("bucket '{bucket}' is in another region", "set AWS_DEFAULT_REGION to the bucket's region"),
+}
+"""What S3 says, by its code (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html): problem, mend."""
+
+SAME = {
+    "403": "AccessDenied",
+    "404": "NoSuchBucket",
+    "AllAccessDisabled": "AccessDenied",
+    "AuthorizationHeaderMalformed": "PermanentRedirect",
+    "InvalidToken": "ExpiredToken",
+}
+
+UNREACHED = {
+    "NoCredentialsError": (
+        "there are no credentials for bucket '{bucket}'",
+        AGAIN + "; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --profile",
+    ),
+    "PartialCredentialsError": ("there is a key, but no secret for it", AGAIN),
+    "ProfileNotFound": (
+        "~/.aws has no such profile",
+        "see `aws configure list-profiles`, then `quadrat remote {url} --profile NAME`",
+    ),
+    "SSLError": (
+        "the server's certificate is not trusted",
+        "set AWS_CA_BUNDLE, or correct the endpoint: http or https",
+    ),
+}
+"""What goes wrong before a server answers, by botocore's exception."""
+
+STEPS = {"list": "ListBucket", "write": "PutObject", "read": "GetObject", "delete": "DeleteObject"}
+"""What is tried, and what S3 calls the permission."""
+
+
+def probe(remote: Remote) -> str:
+    """List, write, read back and delete a small object below the remote's address; return what was done.
+
+    Takes seconds, also where no server answers. Raise RemoteError where a step fails.
+    """
+    started = time.monotonic()
+    content = uuid.uuid4().bytes
+    with _told(remote, "list"):
+        system, base = _opened(remote)
+        file = f"{base}/.quadrat-{uuid.uuid4().hex}"
+        _list(system, base)
+    with _told(remote, "write"):
+        system.pipe_file(file, content)
+    try:
+        with _told(remote, "read"):
+            got = system.cat_file(file)
+    finally:
+        with _told(remote, "delete"):
+            system.rm_file(file)
+    if got != content:
+        raise RemoteError(f"{remote} gives back something else than was written", expected=content, got=got)
+    return f"{remote}: list, write, read and delete in {time.monotonic() - started:.1f} s"
+
+
+def _opened(remote: Remote) -> tuple[Any, str]:
+    """Return the file system of the remote, set as DVC sets it but for its patience, and the path in it."""
+    from dvc.fs import get_cloud_fs
+    from fsspec.implementations.local import LocalFileSystem
+
+    if "://" not in remote.url:
+        return LocalFileSystem(auto_mkdir=True), remote.url
+    if not remote.url.startswith("s3://"):
+        raise RemoteError(f"{remote} is of a kind that nothing here tries", mend="see whether dvc push works")
+    from s3fs import S3FileSystem
+
+    kind, settings, path = get_cloud_fs({}, **remote.settings, connect_timeout=TIMEOUT, read_timeout=TIMEOUT)
+    arguments = dict(kind(**settings).fs_args)
+    arguments["config_kwargs"] = {**arguments["config_kwargs"], "retries": {"total_max_attempts": 1}}
+    system = S3FileSystem(**{**arguments, "use_listings_cache": False, "skip_instance_cache": True})
+    system.retries = 1
+    return system, path
+
+
+def _list(system: Any, base: str) -> None:
+    try:
+        system.ls(base)
+    except FileNotFoundError as error:  # an empty prefix, or a folder that DVC will make
+        if _cause(error) is not None:
+            raise
+
+
+@contextmanager
+def _told(remote: Remote, step: str) -> Iterator[None]:
+    """Say what goes wrong in a step; raise RemoteError."""
+    try:
+        yield
+    except (OSError, ValueError, BotoCoreError, ClientError) as error:
+        problem, mend = _words(error, remote, step)
+        raise RemoteError(f"{remote}: {problem}", got=_cause(error) or error, mend=mend) from error
+
+
+def _words(error: BaseException, remote: Remote, step: str) -> tuple[str, str]:
+    """Return the problem and the mend."""
+    cause, address = _cause(error), urlsplit(remote.url)
+    if isinstance(cause, ClientError):
+        code = str(cause.response["Error"].get("Code"))
+        problem, mend = REFUSALS.get(SAME.get(code, code), ("the server refuses to {step}", "see what it says"))
+    elif isinstance(cause, BotoCoreError):
+        unanswered = f"no server answers in {TIMEOUT} s", "check --endpoint, the network, proxy and whether it runs"
+        problem, mend = UNREACHED.get(type(cause).__name__, unanswered)
+    else:
+        problem, mend = "can't {step}", "check that the folder is there, may be written, and has room"
+    only = "" if step == "list" else " (until then dvc pull works, dvc push does not)"
+    words = {"key": _key(remote), "bucket": address.netloc, "url": remote.url, "step": step, "action": STEPS[step]}
+    return problem.format(**words), mend.format(**words, only=only)
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    """Return what botocore has said, of which s3fs makes errors of the operating system."""
+    while error is not None and not isinstance(error, BotoCoreError | ClientError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _key(remote: Remote) -> str:
+    """Return the access key that is used, and where it comes from; no secret."""
+    from botocore.session import Session
+
+    if key := remote.settings.get("access_key_id"):
+        return f"key '{key}' of .dvc/config.local"
+    try:
+        found = Session(profile=remote.settings.get("profile")).get_credentials()
+    except BotoCoreError:
+        found = None
+    return "key" if found is None else f"key '{found.access_key}' of {found.method}"

@@ -1,0 +1,110 @@
+"""What a task gives: layers and their pieces, what pictures draw, and what a bundle says of its outputs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.section import Section
+from quadrat.tasks.classes import Class
+from quadrat.windows import Window
+
+Geometries = NDArray[np.object_]
+"""Of shapely, in pixel coordinates of a scene's grid: x = column, y = row, corners."""
+
+
+@dataclass(frozen=True)
+class RasterLayer:
+    """A raster that predict writes for a scene, on the scene's grid."""
+
+    name: str
+    dtype: str
+    bands: tuple[str, ...]
+    nodata: int
+    scale: float = 1.0
+    classes: tuple[Class, ...] | None = None
+    """Set where values are class ids: the colour table and the names."""
+
+
+@dataclass(frozen=True)
+class VectorLayer:
+    """A vector file that predict writes for a scene; ``file`` is its name, whose ending is its format."""
+
+    name: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of a raster layer: ``values`` (band, y, x) from row ``row`` and column ``col`` of the grid on."""
+
+    layer: str
+    row: int
+    col: int
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Finished features of a vector layer: geometries in pixel coordinates (x = column, y = row), and fields."""
+
+    layer: str
+    geometry: NDArray[np.object_]
+    fields: Mapping[str, NDArray[Any]]
+
+
+class WrittenLayers(Section):
+    """What predict writes, of a task: the section ``predict.layers``."""
+
+    kind: str
+
+    def plain(self) -> Self:
+        """Return the least of them that eval can score."""
+        return self
+
+    def full(self) -> Self:
+        """Return all of them that there can be."""
+        return self
+
+    def named(self) -> Sequence[str]:
+        """Return the classes that the section names."""
+        return ()
+
+
+class Canvas(Protocol):
+    """Takes outputs of windows in row order and gives what is finished; see ``quadrat.canvas`` for the blending."""
+
+    def paste(
+        self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
+    ) -> Iterator[Rows | Features]:
+        """Take a window's outputs (no chip axis); ``valid`` (y, x) is False where nothing is to be predicted."""
+        ...
+
+    def close(self) -> Iterator[Rows | Features]:
+        """Give what is left."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """What a picture draws over the image: objects, and whether each is right (found, by the other side)."""
+
+    geometry: Geometries
+    class_ids: NDArray[np.uint8]
+    right: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What comes out of a task's models, for the README of a bundle."""
+
+    says: str
+    """The end of the sentence "It takes windows of … bands, raw values as stored, and gives …"."""
+    outputs: Mapping[str, str]
+    """Each output's axes and meaning, by name; the first is what the example looks at."""
+    decide: str
+    """A line of Python that makes a decision of the outputs, which are variables of their names."""
+    windows: str = ""
+    """What else there is to know of windows, in sentences."""

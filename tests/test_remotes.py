@@ -1,0 +1,303 @@
+"""A remote is set with one command, and what fails there is told in words: on a real object store."""
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from quadrat import doctor
+from quadrat.errors import RemoteError
+from quadrat.probes import probe
+from quadrat.remotes import Access, Remote, default_remote, set_remote
+from tests.project import ROOT, call, commit, environment
+from tests.stores import Store, running
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with running(tmp_path_factory.mktemp("store") / "data") as found:
+        yield found
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a project with the settings of this one, on a machine that knows no credentials."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, file in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
+        monkeypatch.setenv(name, str(tmp_path / file))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    folder = tmp_path / "project"
+    (folder / ".dvc").mkdir(parents=True)
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    call("git init --quiet", folder)
+    commit(folder)
+    return folder
+
+
+def quadrat(arguments: list[str], folder: Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "quadrat", *arguments]
+    paths = {**environment(), "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, cwd=folder, env=paths, input=given, capture_output=True, text=True, check=False)
+
+
+def shared(folder: Path) -> str:
+    return (folder / ".dvc/config").read_text()
+
+
+def own(folder: Path) -> str:
+    return (folder / ".dvc/config.local").read_text()
+
+
+def test_the_address_is_shared_and_the_rest_stays_here(project: Path) -> None:
+    before = shared(project)
+    arguments = ["remote", "s3://team/ground/", "--endpoint", "http://store:9000", "--key", "me"]
+    for _ in range(2):
+        done = quadrat(arguments, project / ".dvc", given="hush\n")  # from a subfolder
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "remote 'storage' (s3://team/ground at http://store:9000)\n"
+        assert shared(project) == before.replace("url = remote", "url = s3://team/ground")
+        assert "jobs = 4" in shared(project)
+        lines = {line.strip() for line in own(project).splitlines()}
+        access = {"endpointurl = http://store:9000", "access_key_id = me", "secret_access_key = hush"}
+        assert lines == {"['remote \"storage\"']", *access}
+    assert stat.S_IMODE((project / ".dvc/config.local").stat().st_mode) == 0o600
+    assert call("git status --porcelain", project) == " M .dvc/config\n"
+
+
+def test_what_is_not_given_stays_and_what_is_empty_goes(project: Path) -> None:
+    set_remote(project, "s3://team/ground", Access("http://store:9000", "me", "hush"))
+    remote = set_remote(project, "s3://other", Access())
+    assert (remote.url, remote.settings["endpointurl"]) == ("s3://other", "http://store:9000")
+    remote = set_remote(project, "s3://other", Access(endpoint="", profile="team"))
+    assert "endpointurl" not in own(project)
+    assert (remote.settings["access_key_id"], remote.settings["profile"]) == ("me", "team")
+
+
+def test_a_folder_needs_no_access(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_remote(project, "s3://team/ground", Access("http://store:9000", "me", "hush"))
+    monkeypatch.chdir(project)
+    remote = set_remote(Path(), "../shared", Access())
+    assert remote.url == str(tmp_path / "shared")
+    assert own(project).strip() == ""
+    assert "jobs = 4" in shared(project)
+    assert probe(remote).startswith(f"remote 'storage' ({tmp_path}/shared): list, write, read and delete in ")
+    assert list((tmp_path / "shared").iterdir()) == []
+    assert "url = ../../shared" in shared(project)  # from .dvc on, also in a clone beside this one
+
+
+@pytest.mark.parametrize(
+    ("address", "endpoint", "expected"),
+    [
+        ("s3://", None, "s3://bucket/prefix, or a folder"),
+        ("s3://Big_Bucket/a", None, "s3://bucket/prefix, or a folder"),
+        ("s3://key:secret@bucket/a", None, "s3://bucket/prefix, or a folder"),
+        ("gs://bucket/a", None, "s3://bucket/prefix, or a folder"),
+        ("s3://bucket/a", "127.0.0.1:9000", "https://host or http://host:port"),
+        ("s3://bucket/a", "https://me:hush@host", "https://host or http://host:port"),
+    ],
+)
+def test_what_is_no_address_changes_nothing(project: Path, address: str, endpoint: str | None, expected: str) -> None:
+    before = shared(project)
+    with pytest.raises(RemoteError, match=f"expected: {expected}"):
+        set_remote(project, address, Access(endpoint))
+    assert shared(project) == before
+    assert not (project / ".dvc/config.local").exists()
+
+
+def test_outside_of_a_project(tmp_path: Path) -> None:
+    with pytest.raises(RemoteError, match=r"no DVC project(.|\n)*mend: go to its folder"):
+        default_remote(tmp_path)
+
+
+def test_with_no_remote_set_push_and_pull_go_to_a_folder_of_the_checkout(project: Path) -> None:
+    (project / "image.tif").write_bytes(b"pixels")
+    call("dvc add image.tif", project)
+    assert call("dvc push", project).startswith("1 file pushed")
+    shutil.rmtree(project / ".dvc/cache")
+    (project / "image.tif").unlink()
+    call("dvc pull", project)
+    assert (project / "image.tif").read_bytes() == b"pixels"
+    commit(project)
+    assert not any(".dvc/remote" in line for line in call("git ls-files", project).splitlines())
+
+
+@pytest.mark.slow
+def test_a_team_shares_a_bucket(store: Store, project: Path, tmp_path: Path) -> None:
+    arguments = ["remote", "s3://dvc/team", "--endpoint", store.endpoint, "--key", store.key]
+    assert quadrat(arguments, project, given=store.secret).returncode == 0
+    (project / "image.tif").write_bytes(b"pixels")
+    call("dvc add image.tif", project)
+    call("dvc push", project)
+    commit(project)
+    assert store.secret not in call("git log -p", project)
+    call(f"git clone --quiet {project} {tmp_path / 'other'}", tmp_path)
+    assert quadrat(arguments, tmp_path / "other", given=store.secret).returncode == 0
+    call("dvc pull", tmp_path / "other")
+    assert (tmp_path / "other/image.tif").read_bytes() == b"pixels"
+    assert call("git status --porcelain", tmp_path / "other") == ""  # the address was there already
+
+
+@pytest.mark.slow
+def test_a_probe_leaves_nothing(store: Store, project: Path) -> None:
+    remote = set_remote(project, "s3://dvc/probed", Access(store.endpoint, store.key, store.secret))
+    assert probe(remote).startswith(f"remote 'storage' (s3://dvc/probed at {store.endpoint}): list, write, read")
+    store.system().pipe("dvc/probed/files/md5/ab/cd", b"object")
+    probe(remote)
+    assert store.system().find("dvc/probed") == ["dvc/probed/files/md5/ab/cd"]
+
+
+def failed(project: Path, address: str, access: Access) -> str:
+    """Return what is said of a remote that fails, which takes seconds, not minutes."""
+    remote = set_remote(project, address, access)
+    started = time.monotonic()
+    with pytest.raises(RemoteError) as caught:
+        probe(remote)
+    assert time.monotonic() - started < 20
+    said = str(caught.value)
+    assert said.startswith(f"{remote}: ")
+    assert "mend: " in said
+    assert access.secret is None or access.secret not in said
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bucket", "key", "secret", "words"),
+    [
+        ("dvc", "quadrat", "wrong", ["the secret is not that of key 'quadrat'", "SignatureDoesNotMatch"]),
+        ("dvc", "nobody", "wrong", ["the server knows no key 'nobody'", "InvalidAccessKeyId"]),
+        ("dvc", None, None, ["there are no credentials for bucket 'dvc'", "AWS_ACCESS_KEY_ID"]),
+        ("none", "quadrat", "of-the-tests", ["there is no bucket 'none'", "NoSuchBucket"]),
+        ("dvc", "reader", "of-the-tests", ["key 'reader' of .dvc/config.local may not write in bucket 'dvc'",
+                                           "s3:PutObject", "dvc pull works, dvc push does not"]),
+    ],
+)  # fmt: skip
+def test_a_store_that_refuses(
+    store: Store, project: Path, bucket: str, key: str | None, secret: str | None, words: list[str]
+) -> None:
+    said = failed(project, f"s3://{bucket}/team", Access(store.endpoint, key, secret))
+    for word in words:
+        assert word in said
+
+
+@pytest.mark.slow
+def test_the_key_of_the_environment_is_named_with_its_place(
+    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    assert "the server knows no key 'nobody' of env" in failed(project, "s3://dvc/team", Access(store.endpoint))
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_wrong(store: Store, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import botocore.auth
+
+    real = botocore.auth.get_current_datetime
+
+    def late(*arguments: object, **options: object) -> datetime:
+        return real(*arguments, **options) + timedelta(hours=2)
+
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", late)
+    said = failed(project, "s3://dvc/team", Access(store.endpoint, store.key, store.secret))
+    assert "this machine's clock is wrong" in said
+    assert "timedatectl" in said
+
+
+def test_a_server_that_is_down(project: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    said = failed(project, "s3://dvc/team", Access(endpoint, "me", "hush"))
+    assert "no server answers" in said
+    assert endpoint in said
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert "no server answers" in failed(project, "s3://dvc/team", Access(endpoint, "me", "hush"))
+
+
+def test_a_folder_that_is_a_file(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "shared").touch()
+    assert "check that the folder is there" in failed(project, str(tmp_path / "shared"), Access())
+
+
+def test_other_kinds_of_remotes_are_not_tried() -> None:
+    with pytest.raises(RemoteError, match=r"'r' \(ssh://host/a\) is of a kind that nothing here tries"):
+        probe(Remote("r", "ssh://host/a", {}))
+
+
+@pytest.mark.slow
+def test_the_doctor_says_what_is_broken_and_the_mend(store: Store, project: Path) -> None:
+    set_remote(project, "s3://dvc/team", Access(store.endpoint, store.key, "wrong"))
+    done = quadrat(["doctor"], project)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "remote: `quadrat remote s3://dvc/team --key KEY` asks for the secret" in done.stdout
+    set_remote(project, "s3://dvc/team", Access(secret=store.secret))
+    done = quadrat(["doctor"], project)
+    assert done.returncode == 0, done.stdout
+    for word in ("python", "torch", "GDAL", "cores", "free", "git", "dvc", "list, write, read and delete"):
+        assert word in done.stdout
+    assert store.secret not in done.stdout
+
+
+def found(about: str, project: Path) -> doctor.Finding:
+    return getattr(doctor, f"_{about}")(project)
+
+
+def test_the_doctor_on_git(project: Path, tmp_path: Path) -> None:
+    assert found("git", tmp_path).state == "broken"
+    assert (found("git", project).state, found("git", project).found[7:]) == ("good", " on master, all committed")
+    (project / "new").touch()
+    assert (found("git", project).state, found("git", project).found[-14:]) == ("note", "1 files differ")
+    call("git checkout --quiet --detach", project)
+    assert "on (detached)" in found("git", project).found
+    call("git init --quiet fresh", tmp_path)
+    assert found("git", tmp_path / "fresh").found == "no commit yet"
+
+
+def test_the_doctor_on_dvc(project: Path) -> None:
+    assert found("dvc", project).state == "good"
+    (project / "image.tif").write_bytes(b"pixels")
+    call("dvc add image.tif", project)
+    (project / "image.tif").write_bytes(b"others")
+    assert found("dvc", project).found == "out of date: image.tif.dvc"
+    (project / "dvc.yaml").write_text("stages: [")
+    broken = found("dvc", project)
+    assert broken.state == "broken"
+    assert "dvc.yaml" in broken.found
+
+
+def test_the_doctor_on_packages(project: Path) -> None:
+    assert found("packages", project).state == "good"
+    (project / "constraints.txt").write_text("# pins\ntorch==1.0\nnot-installed==2.0\n")
+    note = found("packages", project)
+    assert note.state == "note"
+    assert "(pinned: 1.0)" in note.found
+    assert "not-installed" not in note.found
+
+
+def test_the_doctor_on_a_full_disk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("disk", project).state == "good"
+    monkeypatch.setattr(doctor, "ROOM", 1e18)
+    assert "dvc gc" in str(found("disk", project).mend)
+
+
+def test_settings_that_dvc_refuses(project: Path) -> None:
+    (project / ".dvc/config").write_text("[core]\nremote = gone\n")
+    assert "DVC's settings can't be read" in found("remote", project).found
+    (project / ".dvc/config").write_text("[core]\n")
+    assert found("remote", project).state == "note"
