@@ -13,13 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from quadrat.errors import ImageError, ModelError
+from quadrat.catalog import Catalog
+from quadrat.catalog import written as written_catalog
+from quadrat.errors import CatalogError, ImageError, ModelError
 from quadrat.scenes.bands import dates_of, names_of, undated
 from quadrat.scenes.dates import times
 from quadrat.scenes.image import Clear, Image
 from quadrat.scenes.source import Source
 from quadrat.scenes.units import InUnits
 from quadrat.windows import Window, whole
+from quadrat.yaml import dumped, load
 from tests.ground import NORTH_UP, write_raster
 from tests.scenes.test_raster import source
 from tests.scenes.test_stac import REFLECTANCE, item, written
@@ -228,6 +231,18 @@ def test_items_of_several_dates(tmp_path: Path) -> None:
         Image(grid="red", dates=("2014-01-15", "2013"), sources=(red.model_copy(update={"stac": collection}),)).open(
             ["red"]
         )
+
+
+def test_a_catalog_with_dates_is_the_same_when_it_is_read_again(tmp_path: Path) -> None:
+    about = {"path": "{date}.tif", "bands": ["a"], "resampling": "nearest", "unit": "DN", "scale": 1.0, "offset": 0.0}
+    image = {"grid": "a", "clear": {"band": "a", "values": [1]}, "sources": [about]}
+    scenes = [{"id": "s", "split": "predict", "image": "one"}]
+    listed, named = {**image, "dates": [*DATES]}, {**image, "dates": {DATES[0]: "2014015"}}
+    content = {"images": {"one": listed, "other": named}, "labels": {}, "scenes": scenes}
+    (tmp_path / "a.yaml").write_bytes(dumped(content))
+    catalog = load(tmp_path / "a.yaml", Catalog, CatalogError)
+    (tmp_path / "b.yaml").write_bytes(written_catalog(catalog))
+    assert load(tmp_path / "b.yaml", Catalog, CatalogError) == catalog
 
 
 @pytest.mark.parametrize(

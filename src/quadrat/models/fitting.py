@@ -24,7 +24,7 @@ from quadrat.progress import Meter
 from quadrat.tasks.task import Task
 
 CHUNK = 1 << 18
-"""Px of validation chips that go through the network at once."""
+"""Px of validation chips, on all dates, that go through the network at once."""
 
 
 def fit(
@@ -47,7 +47,7 @@ def fit(
     stop = EarlyStopping(monitor, mode="max", patience=recipe.train.patience)
     order = Order(len(training), recipe.batch_size, recipe.seed, lambda: trainer.current_epoch)
     learn = loader(training, order)
-    check = loader(validation, Order(len(validation), _at_once(validation), None, lambda: 0))
+    check = loader(validation, Order(len(validation), _at_once(validation, network.looks), None, lambda: 0))
     steps = recipe.epochs * len(learn)
     with torch.random.fork_rng(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -200,10 +200,10 @@ class Shown(Callback):
         self._note = f"epoch {newest['epoch']}: {', '.join(shown)}"
 
 
-def _at_once(samples: Samples) -> int:
-    """Return how many chips are about CHUNK px."""
+def _at_once(samples: Samples, looks: int) -> int:
+    """Return how many chips are about CHUNK px, where a chip is so many images."""
     pixels = samples.read(np.arange(min(1, len(samples))))[0]
-    return max(1, CHUNK // max(1, pixels[:1, 0].size))
+    return max(1, CHUNK // max(1, pixels[:1, 0].size * looks))
 
 
 def _tensors(network: Learnable) -> Iterator[Tensor]:

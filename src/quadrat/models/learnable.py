@@ -27,9 +27,10 @@ class Learnable(nn.Module, ABC):
     def __init__(self, inputs: Inputs) -> None:
         """Take means and deviations of the training pixels from ``inputs``."""
         super().__init__()
-        times = max(1, inputs.dates)  # all dates of a band are normalised alike
-        self._keep("mean", [s.mean for s in inputs.statistics] * times)
-        self._keep("std", [s.std or 1.0 for s in inputs.statistics] * times)  # a constant band says nothing: all 0
+        self.looks = max(1, inputs.dates)
+        """How many images go through it for each chip: one for each date."""
+        self._keep("mean", [s.mean for s in inputs.statistics] * self.looks)  # all dates of a band alike
+        self._keep("std", [s.std or 1.0 for s in inputs.statistics] * self.looks)  # a constant band says nothing: all 0
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
         self._blank = float("nan") if inputs.dates else 0.0
 
