@@ -158,7 +158,7 @@ def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
             assert words[1:] == ["."]
         case "git":
             assert words[0] == "checkout"
-            assert all((copy / name).exists() for name in words[1:])
+            assert all(name == "HEAD" or (copy / name).exists() for name in words[1:])
         case _:
             assert command == ". .venv/bin/activate", "say in this test how this command is checked"
             assert ".venv" in (ROOT / "scripts/setup").read_text(encoding="utf-8")
