@@ -151,3 +151,9 @@ def test_kinds_of_model_serve_tasks_by_what_they_label() -> None:
     assert serving(SEVERAL) == ["classifier"]
     assert "classifier" not in serving(segmentation("a", "b"))
     assert not Network.serves(ONE)
+
+
+def test_a_batch_that_leaves_one_value_of_a_channel_is_told(tmp_path: Path) -> None:
+    recipe = Recipe(1, 0.005, 1, 1, TRAIN)
+    with pytest.raises(ModelError, match="batch is too small"):
+        CLASSIFIER.fit(Memory(2, 0, ONE), Memory(2, 1, ONE), ONE, inputs(), recipe, tmp_path)

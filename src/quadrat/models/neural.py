@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 WRONG = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OSError)
 """What libraries raise of parameters of which no network can be built."""
 
+SINGLE = "more than 1 value per channel"
+"""What torch says where there is nothing to normalise a batch by."""
+
 
 class Neural(Model):
     """A network trained from scratch, or from an encoder's pretrained weights."""
@@ -51,10 +54,24 @@ class Neural(Model):
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
     ) -> Fitted:
-        """Learn on the best device there is; see ``quadrat.models.fitting``."""
+        """Learn on the best device there is; see ``quadrat.models.fitting``.
+
+        Raises ModelError where a batch leaves a single value of each channel, which can't be normalised.
+        """
         from quadrat.models.fitting import fit
 
-        return fit(build(self, task, inputs, recipe.seed), training, validation, task, recipe, checkpoint)
+        network = build(self, task, inputs, recipe.seed)
+        try:
+            return fit(network, training, validation, task, recipe, checkpoint)
+        except ValueError as error:
+            if SINGLE not in str(error):
+                raise
+            raise ModelError(
+                "a batch is too small for the network: its coarsest level is one value",
+                expected="batches of more than one chip, or larger chips",
+                got=f"batches of {min(recipe.batch_size, len(training))}, of {len(training)} train chips",
+                mend="set a larger batch_size or chip.chip_size, or let more train chips be cut",
+            ) from error
 
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
         """Return the network with ``weights`` on the best device there is."""

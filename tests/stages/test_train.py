@@ -1,0 +1,78 @@
+"""train goes on only after an interrupted fit of the same chips."""
+
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pytest
+
+from quadrat.chips import SceneChips, write_index
+from quadrat.files import write_json
+from quadrat.scenes.bands import Band
+from quadrat.scenes.grid import Grid
+from quadrat.stages.train import train
+from quadrat.windows import Window
+from tests.ground import NORTH_UP, UTM, detection
+
+GRID = Grid(UTM, NORTH_UP, (16, 8))
+BAND = Band(name="a", dtype="uint8", unit="DN", scale=1.0, offset=0.0, nodata=None)
+TASK = detection("tree")
+
+
+class KilledError(Exception):
+    """Ends a fit."""
+
+
+class Halting:
+    """A model whose fits are killed."""
+
+    kind = "halting"
+
+    def __init__(self) -> None:
+        self.checkpoints: list[Path] = []
+
+    def __repr__(self) -> str:
+        return "Halting()"
+
+    def fit(self, *given: Any) -> Any:
+        self.checkpoints.append(given[-1])
+        raise KilledError
+
+
+def cut(folder: Path, left: float, value: int = 7) -> None:
+    """Write a chip of each split, of one value but for their first pixel, with a box that begins at ``left``."""
+    frames = []
+    for row, split in ((0, "train"), (8, "validation")):
+        with SceneChips(folder / "chips", split, split, GRID, TASK.columns, TASK.ragged) as chips:
+            pixels = np.full((1, 8, 8), value, np.uint8)
+            boxes = np.array([[left, 1, left + 2, 3, 0]], np.float32)
+            chips.append(Window(row, 0, 8, 8), pixels, {"boxes": boxes}, 1.0, np.array([1]))
+        frames.append(chips.index())
+    write_index(folder / "chips", frames, [BAND], TASK.columns, 8)
+    about = {"count": 64, "mean": 7.0, "std": 0.0, "min": 7.0, "max": 7.0, "percentiles": {}, "histogram": [64]}
+    write_json(folder / "stats.json", {"bands": [{"band": "a", **about}]})
+    table = pd.DataFrame({"scene": ["train"], "split": ["train"], "gsd": [10.0]})
+    geopandas.GeoDataFrame(table, geometry=geopandas.GeoSeries([None])).to_parquet(folder / "table.parquet")
+
+
+def checkpoint(folder: Path) -> Path:
+    """Return where the stage keeps what it goes on from."""
+    model: Any = Halting()
+    names = {"folder": "model", "baseline_folder": "baseline", "train_metrics": "t.json", "curves": "c.csv"}
+    files = {"stats": "stats.json", "table": "table.parquet", "chips": "chips", "checkpoints": "checkpoints"}
+    about: dict[str, Any] = {"seed": 1, "lr": 0.1, "epochs": 1, "batch_size": 1, "train": None}
+    paths = {name: folder / file for name, file in {**names, **files}.items()}
+    with pytest.raises(KilledError):
+        train(task=TASK, bands=("a",), model=model, baseline=None, **about, **paths)
+    return model.checkpoints[0].relative_to(folder)
+
+
+def test_a_fit_goes_on_after_one_of_the_same_chips_alone(tmp_path: Path) -> None:
+    for name, left, value in (("first", 1, 7), ("again", 1, 7), ("moved", 4, 7), ("repainted", 1, 8)):
+        cut(tmp_path / name, left, value)
+    first, again, moved, repainted = (checkpoint(tmp_path / n) for n in ("first", "again", "moved", "repainted"))
+    assert again == first
+    assert moved != first  # the index counts boxes, and doesn't know where they are
+    assert repainted != first  # statistics don't know the pixels of validation
