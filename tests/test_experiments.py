@@ -4,16 +4,13 @@ import json
 import os
 import shlex
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from quadrat.remotes import Access, set_remote
 from tests.project import call, commit, digests, environment, ran, small
-from tests.stores import Store, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
 
@@ -79,43 +76,19 @@ def test_what_is_no_parameter_is_refused_before_anything_is_computed(
     assert experiments(restored) == {}
 
 
-@pytest.mark.parametrize("where", ["a subfolder", "a detached HEAD", "a machine that knows no user"])
+@pytest.mark.parametrize("where", ["a detached HEAD", "a machine that knows no user"])
 def test_an_experiment_runs_from(where: str, restored: Path, tmp_path: Path) -> None:
-    folder, dvc, variables = restored, "dvc", dict[str, str]()
-    if where == "a subfolder":
-        folder, dvc = restored / "data/raw", "dvc --cd ../.."  # -S and stages start where dvc does
-    elif where == "a detached HEAD":
+    variables = dict[str, str]()
+    if where == "a detached HEAD":
         call("git checkout --quiet --detach", restored)
     else:
         variables = {"HOME": str(tmp_path), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     name = where.replace(" ", "-").lower()
-    done = tried(f"{dvc} exp run -n {name} -S 'bundle.title={where}'", folder, **variables)
+    done = tried(f"dvc exp run -n {name} -S 'bundle.title={where}'", restored, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     assert ran(done.stdout + done.stderr) == ["bundle"]
     assert parameters(experiments(restored)[name])["bundle"]["title"] == where
     call(f"dvc exp remove {name}", restored)
-
-
-def test_a_grid_in_the_queue_trains_each_with_its_own_parameters(restored: Path) -> None:
-    call("dvc exp run --queue -S lr=1e-5,0.003 -S epochs=1", restored)
-    call("dvc queue start --jobs 1", restored)
-    deadline = time.monotonic() + 500
-    while len(experiments_done(restored)) < 2:
-        assert time.monotonic() < deadline, call("dvc queue status", restored)
-        time.sleep(3)
-    found = experiments(restored)
-    assert sorted(parameters(e)["lr"] for e in found.values()) == [1e-5, 0.003]
-    metrics = [e["metrics"]["metrics/train.json"]["data"]["model"] for e in found.values()]
-    assert metrics[0]["loss"] != metrics[1]["loss"]
-    assert {m["epochs"] for m in metrics} == {1}
-    assert call("git status --porcelain", restored) == ""
-    call("dvc exp remove --all-commits", restored)
-
-
-def experiments_done(folder: Path) -> list[str]:
-    status = call("dvc queue status", folder)
-    assert "Failed" not in status, status
-    return [line for line in status.splitlines() if "Success" in line]
 
 
 def test_the_same_parameters_give_the_same_to_the_last_digit(restored: Path) -> None:
@@ -124,27 +97,3 @@ def test_the_same_parameters_give_the_same_to_the_last_digit(restored: Path) -> 
     assert ran(call("dvc repro --force --single-item predict", restored)) == ["predict"]
     assert {name: digests(restored / name) for name in before} == before
     assert call("git status --porcelain", restored) == ""
-
-
-def test_an_experiment_is_shared_through_git_and_a_bucket(restored: Path, tmp_path: Path) -> None:
-    with running(tmp_path / "store") as store:
-        origin = tmp_path / "origin.git"
-        call(f"git clone --quiet --bare {restored} {origin}", tmp_path)
-        mine, others = (joined(origin, tmp_path / name, store) for name in ("mine", "others"))
-        call(f"dvc cache dir --local {restored / '.dvc/cache'}", mine)
-        call("dvc checkout --quiet", mine)
-        call("dvc push", mine)
-        call("dvc exp run -n shared -S predict.stride=16", mine)
-        call("dvc exp push origin shared", mine)
-        assert call("dvc exp list origin --name-only", others).split() == ["shared"]
-        call("dvc exp pull origin shared", others)
-        call("dvc exp apply shared", others)
-        for name in ("data/predictions", "metrics", "models"):
-            assert digests(others / name) == digests(mine / name)
-        assert ran(call("dvc repro", others)) == []
-
-
-def joined(origin: Path, folder: Path, store: Store) -> Path:
-    call(f"git clone --quiet {origin} {folder}", origin)
-    set_remote(folder, "s3://dvc/experiments", Access(store.endpoint, store.key, store.secret))
-    return folder
