@@ -20,9 +20,9 @@ from shapely.geometry import box
 from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
 from quadrat.executor import Threads
+from quadrat.faults import merged
 from quadrat.models import Forest, Network
 from quadrat.models.peaks import Peaks
-from quadrat.faults import merged
 from quadrat.preflight import faults
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse

@@ -18,7 +18,7 @@ from quadrat.paths import PATHS
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
 FUNCTIONS = {"eval": "evaluate"}
-RUNS = {"executor", "batch", "checkpoints"}
+RUNS = {"executor", "batch", "checkpoints", "force", "hashes"}
 """What a stage takes that changes no result."""
 
 AROUND = (
@@ -39,6 +39,7 @@ AROUND = (
     "scenes",
     "scenes.units",
     "sections",
+    "timing",
 )
 """Modules that no stage imports, and packages that hold nothing of their own."""
 

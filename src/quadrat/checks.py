@@ -16,7 +16,7 @@ from rich.text import Text
 from quadrat.catalog import read_catalog
 from quadrat.census import seen, unscored
 from quadrat.errors import ParamsError, QuadratError
-from quadrat.executor import Executor
+from quadrat.executor import Executor, results
 from quadrat.faults import merged
 from quadrat.models import Baseline, Inputs, Kind, Model
 from quadrat.preflight import doubts, faults
@@ -60,7 +60,7 @@ def check(
     started = time.monotonic()
     catalog = read_catalog(scenes)
     look = partial(survey, bands=bands, task=task)
-    findings = list(track(executor.map(look, catalog), "check", len(catalog), "scenes"))
+    findings = list(track(results(executor.map(look, catalog)), "check", len(catalog), "scenes"))
     found = merged([*faults(findings, task), *_without_picture(findings, bands, eval)])
     if not found:
         found = [fault for one in (model, baseline) if one is not None for fault in _without_model(findings, task, one)]
