@@ -43,7 +43,12 @@ def built(root: Path, model: Model) -> Path:
     prepared(root, model)
     packed(root, model)
     about = {"task": TASK, "bands": BANDS, "baseline": None, "predict": SECTIONS["predict"], "batch": 4}
-    paths = {"folder": root / "model", "baseline_folder": root / "none", "predictions": root / "predictions"}
+    paths = {
+        "pins": root / "pins.json",
+        "folder": root / "model",
+        "baseline_folder": root / "none",
+        "predictions": root / "predictions",
+    }
     predict(scenes=root / "scenes.yaml", **about, **paths)
     return root
 

@@ -111,7 +111,8 @@ def write_years(root: Path) -> np.ndarray:
 
 
 def sections(root: Path) -> dict[str, Any]:
-    return {"scenes": root / "scenes.yaml", "seed": 3, "task": TASK, "bands": BANDS, "executor": Threads(2)}
+    about = {"scenes": root / "scenes.yaml", "seed": 3, "task": TASK, "bands": BANDS, "pins": root / "pins.json"}
+    return {**about, "executor": Threads(2)}
 
 
 def taken(root: Path, *names: str) -> dict[str, Any]:
@@ -121,7 +122,9 @@ def taken(root: Path, *names: str) -> dict[str, Any]:
 def analyzed(root: Path) -> None:
     outputs = ("stats", "table", "warnings", "class_plot", "band_plot", "analyze_metrics")
     sizes = {"raw": root / "raw", "aoi": root / "aoi", "analyze": SECTIONS["analyze"]}
-    analyze(**taken(root, "scenes", "task", "bands", "executor"), **sizes, **{name: root / name for name in outputs})
+    analyze(
+        **taken(root, "scenes", "task", "bands", "pins", "executor"), **sizes, **{name: root / name for name in outputs}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +142,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     def files(*names: str) -> dict[str, Path]:
         return {name: at[name] for name in names}
 
-    chip(**taken(root, "scenes", "seed", "task", "bands", "executor"), **files("table", "chips"), chip=CHIP)
+    chip(**taken(root, "scenes", "seed", "task", "bands", "pins", "executor"), **files("table", "chips"), chip=CHIP)
     train(
         **{**taken(root, "seed", "task", "bands"), **learning, **models, **folders},
         **files("stats", "table", "chips", "train_metrics"),
@@ -147,13 +150,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         checkpoints=root / "checkpoints",
     )
     predict(
-        **{**taken(root, "scenes", "task", "bands"), **folders, **files("predictions")},
+        **{**taken(root, "scenes", "task", "bands", "pins"), **folders, **files("predictions")},
         baseline=FOREST,
         predict=PREDICT,
         batch=4,
     )
     evaluate(
-        **taken(root, "scenes", "task", "executor"),
+        **taken(root, "scenes", "task", "pins", "executor"),
         **files("predictions", "table", "eval_metrics", "confusion", "pictures"),
         baseline=FOREST,
         eval=EVAL,
@@ -240,13 +243,13 @@ def test_scenes_have_as_many_dates(project: tuple[Path, np.ndarray], tmp_path: P
     message = r"different numbers of dates\n  scene: m, e\n  expected: 3 \(scene w\)\n  got: 2"
     with pytest.raises(CatalogError, match=message):
         analyze(
-            **{**taken(root, "task", "bands", "executor"), "scenes": few, "analyze": SECTIONS["analyze"]},
+            **{**taken(root, "task", "bands", "pins", "executor"), "scenes": few, "analyze": SECTIONS["analyze"]},
             **dict.fromkeys(("raw", "aoi"), root),
             **{n: tmp_path / n for n in ("stats", "table", "warnings", "class_plot", "band_plot", "analyze_metrics")},
         )
     with pytest.raises(ModelError, match=r"another number of dates(.|\n)*scene: m(.|\n)*expected: 3\n  got: 2"):
         predict(
-            **{**taken(root, "task", "bands"), "scenes": few, "predictions": tmp_path / "predictions"},
+            **{**taken(root, "task", "bands", "pins"), "scenes": few, "predictions": tmp_path / "predictions"},
             folder=root / "model",
             baseline_folder=root / "baseline",
             baseline=None,

@@ -15,6 +15,7 @@ from quadrat.catalog import read_catalog
 from quadrat.census import Census, count_doubts, count_faults
 from quadrat.executor import Executor
 from quadrat.files import replaced, write_json
+from quadrat.pins import check_pins
 from quadrat.preflight import doubts, faults, sound
 from quadrat.progress import track, warn
 from quadrat.scenes.bands import Band, names_of
@@ -53,6 +54,7 @@ def analyze(
     task: Task,
     bands: tuple[str, ...],
     analyze: Analyze,
+    pins: Path,
     stats: Path,
     table: Path,
     warnings: Path,
@@ -63,9 +65,10 @@ def analyze(
 ) -> None:
     """Write ``stats`` (per band over train ∩ AOI ∩ valid), the ``table`` of scenes, warnings, metrics and plots.
 
-    Raises what ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
+    Raises what ``quadrat.pins``, ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
     """
     catalog = read_catalog(scenes)
+    check_pins(catalog, pins)
     look = partial(survey, bands=bands, task=task)
     findings = list(track(executor.map(look, catalog), "survey", len(catalog), "scenes"))
     sound(faults(findings, task))

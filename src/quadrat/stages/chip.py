@@ -16,6 +16,7 @@ from quadrat.catalog import read_catalog
 from quadrat.chips import SceneChips, write_index
 from quadrat.errors import ChipError
 from quadrat.executor import Executor
+from quadrat.pins import check_pins
 from quadrat.progress import console, track
 from quadrat.scenes.bands import Band, undated
 from quadrat.scenes.labels import Labels
@@ -75,6 +76,7 @@ def chip(
     task: Task,
     bands: tuple[str, ...],
     chip: Chip,
+    pins: Path,
     table: Path,
     chips: Path,
     executor: Executor,
@@ -86,6 +88,7 @@ def chip(
     if not table.exists():
         raise ChipError("the scenes are not analysed", file=table, mend="run the stage 'analyze' first")
     learnt = [scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")]
+    check_pins(learnt, pins)
     shutil.rmtree(chips, ignore_errors=True)
     chips.mkdir(parents=True)
     work = partial(_chip_scene, seed=seed, task=task, bands=bands, chip=chip, chips=chips)

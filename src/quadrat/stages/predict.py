@@ -8,6 +8,7 @@ from quadrat.catalog import read_catalog
 from quadrat.errors import ModelError
 from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.models import Baseline
+from quadrat.pins import check_pins
 from quadrat.scenes.bands import names_of
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
@@ -20,6 +21,7 @@ def predict(
     bands: tuple[str, ...],
     baseline: Baseline | None,
     predict: Predict,
+    pins: Path,
     folder: Path,
     baseline_folder: Path,
     predictions: Path,
@@ -31,12 +33,13 @@ def predict(
     """
     model = _read(folder, task, bands)
     compared = None if baseline is None else _read(baseline_folder, task, bands)
+    wanted = [scene for scene in read_catalog(scenes) if scene.split != "train"]
+    check_pins(wanted, pins)
     shutil.rmtree(predictions, ignore_errors=True)
-    for scene in read_catalog(scenes):
-        if scene.split != "train":
-            _predict(scene, model, predict, predictions / scene.id, batch)
-            if compared is not None and scene.labels:
-                _predict(scene, compared, _plain(predict, task, compared), predictions / scene.id / "baseline", batch)
+    for scene in wanted:
+        _predict(scene, model, predict, predictions / scene.id, batch)
+        if compared is not None and scene.labels:
+            _predict(scene, compared, _plain(predict, task, compared), predictions / scene.id / "baseline", batch)
 
 
 def _read(folder: Path, task: Task, bands: tuple[str, ...]) -> Archive:
