@@ -32,6 +32,7 @@ AROUND = (
     "configure",
     "doctor",
     "images",
+    "index",
     "models.detection",
     "params",
     "paths",

@@ -269,7 +269,7 @@ def test_check_tells_of_dates(
         (root / "scenes.yaml", plain, 1, "time series, and the network doesn't pool over dates"),
         (few, MODEL, 1, "different numbers of dates"),
     ):
-        about = {**taken(root, "task", "bands", "executor"), "scenes": catalog, "raw": root, "aoi": root}
+        about = {**taken(root, "task", "bands", "pins", "executor"), "scenes": catalog, "raw": root, "aoi": root}
         assert check(**about, model=model, baseline=FOREST, eval=EVAL) == faults
         captured = capsys.readouterr()
         assert text in captured.out + captured.err
