@@ -75,6 +75,7 @@ def prepared(root: Path, model: Model, **scenes: Any) -> Path:
     """Write a project at ``root`` up to the model folder and the metrics; the network's weights are random."""
     catalog = write_world(root, **scenes)
     about: dict[str, Any] = {"scenes": catalog, "task": TASK, "bands": BANDS, "executor": Threads(2)}
+    about["pins"] = root / "pins.json"
     outputs = {name: root / name for name in ("stats", "table", "warnings", "class_plot", "band_plot")}
     watched = {"raw": root, "aoi": root}
     analyze(**about, **watched, **outputs, analyze=SECTIONS["analyze"], analyze_metrics=root / "metrics")

@@ -128,6 +128,7 @@ def chipped(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
         seed=3,
         task=TASK,
         bands=BANDS,
+        pins=ground.root / "pins.json",
         chip=Chip.model_validate({**CHIP, "windows": windows, "chip_size": ground.stride}),
         table=table,
         chips=out / "chips",
@@ -146,6 +147,7 @@ def predicted(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
         scenes=ground.root / "scenes.yaml",
         task=TASK,
         bands=BANDS,
+        pins=ground.root / "pins.json",
         baseline=FOREST,
         predict=SECTIONS["predict"].model_copy(update={"window_size": 16, "stride": ground.stride}),
         folder=ground.root / "model",
@@ -349,7 +351,8 @@ def test_to_a_file_belongs_what_readers_of_it_read(tmp_path: Path) -> None:
         file.write(ground.root / "labels/a.geojson", "a.geojson")
     paths = ["mosaic.vrt", "labels"]
     named = [*(str(ground.root / path) for path in paths), f"/vsizip/{zipped}/a.geojson", "s3://bucket/there.tif"]
-    (found,) = contents([named], Hashes(tmp_path / "hashes.json"))
+    (found,) = contents([named], Hashes(tmp_path / "hashes.json"), {"s3://bucket/there.tif": "a stamp"})
+    assert found.pop("s3://bucket/there.tif") == "a stamp"
     names = {str(Path(path).relative_to(ground.root)) for path in found}
     beside = {"a.tif.aux.xml", "a.tfw"}
     assert names == {"mosaic.vrt", "a.tif", "labels.zip", "labels/a.geojson", "labels/b.geojson"} | beside

@@ -111,7 +111,8 @@ def write_years(root: Path) -> np.ndarray:
 
 
 def sections(root: Path) -> dict[str, Any]:
-    return {"scenes": root / "scenes.yaml", "seed": 3, "task": TASK, "bands": BANDS, "executor": Threads(2)}
+    about = {"scenes": root / "scenes.yaml", "seed": 3, "task": TASK, "bands": BANDS, "pins": root / "pins.json"}
+    return {**about, "executor": Threads(2)}
 
 
 def taken(root: Path, *names: str) -> dict[str, Any]:
@@ -121,7 +122,9 @@ def taken(root: Path, *names: str) -> dict[str, Any]:
 def analyzed(root: Path) -> None:
     outputs = ("stats", "table", "warnings", "class_plot", "band_plot", "analyze_metrics")
     sizes = {"raw": root / "raw", "aoi": root / "aoi", "analyze": SECTIONS["analyze"]}
-    analyze(**taken(root, "scenes", "task", "bands", "executor"), **sizes, **{name: root / name for name in outputs})
+    analyze(
+        **taken(root, "scenes", "task", "bands", "pins", "executor"), **sizes, **{name: root / name for name in outputs}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +143,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         return {name: at[name] for name in names}
 
     chip(
-        **taken(root, "scenes", "seed", "task", "bands", "executor"),
+        **taken(root, "scenes", "seed", "task", "bands", "pins", "executor"),
         **files("table", "chips"),
         **kept(root, "chip"),
         chip=CHIP,
@@ -152,14 +155,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         checkpoints=root / "checkpoints",
     )
     predict(
-        **{**taken(root, "scenes", "task", "bands", "executor"), **folders, **files("predictions")},
+        **{**taken(root, "scenes", "task", "bands", "pins", "executor"), **folders, **files("predictions")},
         **kept(root, "prediction"),
         baseline=FOREST,
         predict=PREDICT,
         batch=4,
     )
     evaluate(
-        **taken(root, "scenes", "task", "executor"),
+        **taken(root, "scenes", "task", "pins", "executor"),
         **files("predictions", "table", "eval_metrics", "confusion", "pictures"),
         baseline=FOREST,
         eval=EVAL,
@@ -246,13 +249,14 @@ def test_scenes_have_as_many_dates(project: tuple[Path, np.ndarray], tmp_path: P
     message = r"different numbers of dates\n  scene: m, e\n  expected: 3 \(scene w\)\n  got: 2"
     with pytest.raises(CatalogError, match=message):
         analyze(
-            **{**taken(root, "task", "bands", "executor"), "scenes": few, "analyze": SECTIONS["analyze"]},
+            **{**taken(root, "task", "bands", "pins", "executor"), "scenes": few, "analyze": SECTIONS["analyze"]},
             **dict.fromkeys(("raw", "aoi"), root),
             **{n: tmp_path / n for n in ("stats", "table", "warnings", "class_plot", "band_plot", "analyze_metrics")},
         )
     with pytest.raises(ModelError, match=r"another number of dates(.|\n)*scene: m(.|\n)*expected: 3\n  got: 2"):
         predict(
-            **{**taken(root, "task", "bands", "executor"), "scenes": few, "predictions": tmp_path / "predictions"},
+            **{**taken(root, "task", "bands", "pins", "executor"), "scenes": few},
+            predictions=tmp_path / "predictions",
             **kept(tmp_path, "prediction"),
             folder=root / "model",
             baseline_folder=root / "baseline",
@@ -273,7 +277,7 @@ def test_check_tells_of_dates(
         (root / "scenes.yaml", plain, 1, "time series, and the network doesn't pool over dates"),
         (few, MODEL, 1, "different numbers of dates"),
     ):
-        about = {**taken(root, "task", "bands", "executor"), "scenes": catalog, "raw": root, "aoi": root}
+        about = {**taken(root, "task", "bands", "pins", "executor"), "scenes": catalog, "raw": root, "aoi": root}
         assert check(**about, model=model, baseline=FOREST, eval=EVAL) == faults
         captured = capsys.readouterr()
         assert text in captured.out + captured.err

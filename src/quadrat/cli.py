@@ -121,6 +121,20 @@ def check(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> 
 
 
 @app.command()
+def index(
+    params: ParamsFile = Path("params.yaml"),
+    check: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--check", help="Write nothing; exit with 1 where an object is not as pinned.")
+    ] = False,
+) -> None:
+    """Pin the objects that the catalog names on S3, Google, Azure and the web, and list what differs."""
+    from quadrat.index import index as pin
+
+    if not _run(pin, params, write=not check) and check:
+        raise typer.Exit(1)
+
+
+@app.command()
 def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.")]) -> None:
     """Fetch sample data into data/raw."""
     from quadrat.samples import fetch, keep

@@ -6,6 +6,7 @@ QuadratError
 ├── ImageError      an image: missing, corrupt, without a band, on another grid than declared
 ├── LabelError      labels: missing, unreadable, off the image, of a class the task does not know
 ├── AOIError        an area of interest: missing, unreadable, off the image, empty
+├── PinError       an object elsewhere: not pinned, gone, or another than is pinned
 ├── ChipError       the chip store: missing, incomplete, made for another task or other bands
 ├── ModelError      a model folder: missing, incomplete, or it does not fit the image
 ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
@@ -62,6 +63,10 @@ class LabelError(QuadratError):
 
 class AOIError(QuadratError):
     """An area of interest can't be read, or leaves nothing of the image."""
+
+
+class PinError(QuadratError):
+    """An object that isn't on this machine is not pinned, is gone, or is another than is pinned."""
 
 
 class ChipError(QuadratError):

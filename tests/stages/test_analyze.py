@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from shapely.geometry import LineString
 
-from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError
+from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError, PinError
 from quadrat.executor import Threads
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector_labels import VectorLabels
@@ -44,6 +44,7 @@ def run(
         task=task or segmentation(*kinds),
         bands=bands,
         analyze=Analyze(percentiles=(2, 50, 98), histogram_bins=16),
+        pins=catalog.parent / "pins.json",
         executor=Threads(workers),
         **{name: out / file for name, file in OUTPUTS.items()},
     )
@@ -268,3 +269,13 @@ def test_what_a_file_says_against_the_catalog(tmp_path: Path) -> None:
         file.scales, file.offsets = (0.0001, 0.0001, 0.01), (0.0, 0.0, -0.1)
     with pytest.raises(ImageError, match=r"band B3 another scale(.|\n)*scale 0\.0001(.|\n)*scale 0\.01, offset -0\.1"):
         run(catalog, tmp_path / "out")
+
+
+def test_an_image_elsewhere_that_is_not_pinned(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    catalog.write_text(catalog.read_text().replace(str(tmp_path / "image.tif"), "https://host/image.tif"))
+    with pytest.raises(
+        PinError, match=r"not pinned(.|\n)*scene: w\n  file: https://host/image.tif(.|\n)*quadrat index"
+    ):
+        run(catalog, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from quadrat.chips import open_chips
-from quadrat.errors import ChipError
+from quadrat.errors import ChipError, PinError
 from quadrat.executor import Threads
 from quadrat.stages.chip import Chip, chip
 from tests.ground import BANDS, COLUMNS, KINDS, kept, pixel_box, segmentation, write_areas, write_raster, write_world
@@ -33,6 +33,7 @@ def run(catalog: Path, out: Path, workers: int = 2, seed: int = 3, **options: An
         task=segmentation(*KINDS),
         bands=BANDS,
         chip=Chip.model_validate({**SLIDING, **options}),
+        pins=catalog.parent / "pins.json",
         table=catalog.parent / "table",
         chips=out,
         executor=Threads(workers),
@@ -151,6 +152,16 @@ def test_scenes_that_were_not_analysed(tmp_path: Path) -> None:
     with pytest.raises(ChipError, match="not analysed"):
         chip(
             scenes=write_world(tmp_path), seed=1, task=segmentation(*KINDS), bands=BANDS,
-            chip=Chip.model_validate(SLIDING), table=tmp_path / "none", chips=tmp_path / "c", executor=Threads(1),
-            **kept(tmp_path, "chip"),
+            chip=Chip.model_validate(SLIDING), pins=tmp_path / "pins.json", table=tmp_path / "none",
+            chips=tmp_path / "c", executor=Threads(1), **kept(tmp_path, "chip"),
         )  # fmt: skip
+
+
+def test_an_image_elsewhere_that_is_not_pinned(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    catalog.write_text(catalog.read_text().replace(str(tmp_path / "image.tif"), "https://host/image.tif"))
+    with pytest.raises(
+        PinError, match=r"not pinned(.|\n)*scene: w\n  file: https://host/image.tif(.|\n)*quadrat index"
+    ):
+        run(catalog, tmp_path / "chips")
+    assert not (tmp_path / "chips").exists()

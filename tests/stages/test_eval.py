@@ -84,6 +84,7 @@ def run(
         task=task or segmentation(*KINDS),
         baseline=baseline,
         eval=Eval.model_validate({"match": None, "pictures": None, **look}, strict=False),
+        pins=root / "pins.json",
         predictions=root / "predictions",
         table=root / "table.parquet",
         eval_metrics=root / "eval.json",

@@ -57,6 +57,7 @@ def analysed(root: Path) -> Path:
         task=TASK,
         bands=("a",),
         analyze=Analyze(percentiles=(50,), histogram_bins=4),
+        pins=root / "pins.json",
         table=root / "table.parquet",
         class_plot=root / "classes.csv",
         band_plot=root / "bands.csv",
@@ -81,6 +82,7 @@ def test_chips_hold_ragged_boxes_and_blanks_at_the_ratio_that_is_set(root: Path)
         task=TASK,
         bands=("a",),
         chip=Chip.model_validate(CHIP),
+        pins=root / "pins.json",
         table=root / "table.parquet",
         chips=root / "chips",
         executor=Threads(2),
@@ -114,6 +116,7 @@ def evaluated(root: Path, **match: float) -> dict[str, Any]:
         eval=Eval.model_validate(
             {"match": match, "pictures": {"longest_side": 64, "bands": ["a"], "stretch": [2, 98]}}, strict=False
         ),
+        pins=root / "pins.json",
         predictions=root / "predictions",
         table=analysed(root),
         eval_metrics=root / "eval.json",

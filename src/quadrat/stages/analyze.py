@@ -16,6 +16,7 @@ from quadrat.census import Census, count_doubts, count_faults
 from quadrat.executor import Executor, Outcome, results
 from quadrat.faults import sound, succeeded
 from quadrat.files import replaced, write_json
+from quadrat.pins import check_pins
 from quadrat.preflight import doubts, faults
 from quadrat.progress import track, warn
 from quadrat.scenes.bands import Band, names_of
@@ -64,6 +65,7 @@ def analyze(
     task: Task,
     bands: tuple[str, ...],
     analyze: Analyze,
+    pins: Path,
     stats: Path,
     table: Path,
     warnings: Path,
@@ -74,9 +76,10 @@ def analyze(
 ) -> None:
     """Write ``stats`` (per band over train ∩ AOI ∩ valid), the ``table`` of scenes, warnings, metrics and plots.
 
-    Raises what ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
+    Raises what ``quadrat.pins``, ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
     """
     catalog = read_catalog(scenes)
+    check_pins(catalog, pins)
     look = partial(survey, bands=bands, task=task)
     findings = list(track(results(executor.map(look, catalog)), "survey", len(catalog), "scenes"))
     sound(faults(findings, task))

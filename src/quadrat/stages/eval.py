@@ -23,6 +23,7 @@ from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
 from quadrat.metrics import Counts, Metrics, rounded
 from quadrat.models import Baseline
 from quadrat.pictures import Picture, Pictures, draw
+from quadrat.pins import check_pins
 from quadrat.predictions import Prediction
 from quadrat.progress import console, track
 from quadrat.scenes.scene import OpenScene, Scene
@@ -87,6 +88,7 @@ def evaluate(
     task: Task,
     baseline: Baseline | None,
     eval: Eval,  # noqa: A002 (the section's name)
+    pins: Path,
     predictions: Path,
     table: Path,
     eval_metrics: Path,
@@ -100,6 +102,7 @@ def evaluate(
     ``baseline`` and ``per_class`` are of the test scenes together; of the validation scenes where no scene is one.
     """
     predicted = [scene for scene in read_catalog(scenes) if scene.split != "train"]
+    check_pins(predicted, pins)
     rival = None if baseline is None else baseline.kind
     look = partial(_examine, task=task, rival=rival, eval=eval, predictions=predictions)
     examined = []
