@@ -29,6 +29,7 @@ AROUND = (
     "configure",
     "doctor",
     "images",
+    "lockfile",
     "models.detection",
     "params",
     "paths",

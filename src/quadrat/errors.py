@@ -12,6 +12,7 @@ QuadratError
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
 ├── BusyError       another stage runs in the workspace
+├── LockError       dvc.yaml, dvc.lock, or a commit: DVC or git can't read it
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
 └── SampleError     sample data that can't be fetched or is not what it should be
 """
@@ -85,6 +86,10 @@ class OverlapError(QuadratError):
 
 class BusyError(QuadratError):
     """Another stage runs in the workspace."""
+
+
+class LockError(QuadratError):
+    """The pipeline, its lock, or a commit of them can't be read."""
 
 
 class RemoteError(QuadratError):
