@@ -149,7 +149,7 @@ def test_what_was_written_opens_elsewhere(project: Path) -> None:
     index = geopandas.read_parquet(project / "data/chips/index.parquet")
     assert set(index["split"]) == {"train", "validation"}
     metrics = json.loads((project / "metrics/eval.json").read_text())
-    assert metrics["overall"]["pixels"] == 99_353
+    assert metrics["overall"]["support"] == 99_353
     assert set(metrics["baseline"]) == {"forest", "majority"}
     card = json.loads((project / "models/model/model.json").read_text())
     assert list(metrics["per_class"]) == [c["name"] for c in card["task"]["classes"]]

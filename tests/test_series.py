@@ -222,7 +222,7 @@ def test_the_mean_over_dates_tells_what_no_date_does(project: tuple[Path, np.nda
         assert np.max(counted, 0).sum() / truth.size < 0.6  # the best guess by the value on one date
     assert metrics["overall"]["accuracy"] > 0.9
     assert metrics["overall"]["accuracy"] > metrics["baseline"]["forest"]["accuracy"]
-    assert metrics["overall"]["pixels"] == 120 * 50 - 144
+    assert metrics["overall"]["support"] == 120 * 50 - 144
     labels = layer(root / "predictions/e")
     assert (labels[:, 150:] == 255).sum() == 144
     assert (labels[GONE] == 255).all()

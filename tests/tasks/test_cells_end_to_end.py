@@ -103,7 +103,7 @@ def test_every_stage_counts_cells(project: tuple[Path, Params]) -> None:
     assert found["overall"]["macro_f1"] > 0.7
     assert found["overall"]["macro_f1"] > found["baseline"]["majority"]["macro_f1"] + 0.2
     assert ("forest" in found["baseline"]) == params.task.exclusive
-    assert ("map" in found["overall"]) != params.task.exclusive
+    assert ("macro_average_precision" in found["overall"]) != params.task.exclusive
     assert found["per_scene"].keys() == {"m", "e"}
     assert sum(found["per_class"][kind]["support"] for kind in KINDS) > 30
     assert (root / PATHS["pictures"] / "e.png").stat().st_size > 1000

@@ -102,7 +102,7 @@ def test_chips_hold_ragged_boxes_and_blanks_at_the_ratio_that_is_set(root: Path)
     outputs = reader(validation.read(np.arange(15))[0])
     summary = TASK.chip_counts(validation.read(np.arange(15))[1], outputs).summary()
     assert summary["map50"] == summary["macro_f1"] == 1.0
-    assert summary["boxes"] == validation.class_counts().sum()
+    assert summary["support"] == validation.class_counts().sum()
 
 
 def evaluated(root: Path, **match: float) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def test_eval_writes_figures_and_pictures(root: Path) -> None:
         with scene.open(("a",), TASK) as opened:
             predict_scene(opened, reader, TASK, plan, root / "predictions" / split, 4)
     found = evaluated(root, iou=0.5, score=0.5)
-    perfect = {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "boxes": 7}
+    perfect = {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "support": 7}
     assert found["overall"] == perfect | {"macro_precision": 1.0, "macro_recall": 1.0, "detections": 7}
     assert found["baseline"] == {}
     assert found["per_scene"] == {"validation": perfect, "test": perfect}
