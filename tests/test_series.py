@@ -134,7 +134,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     learning = {"lr": 0.01, "epochs": 8, "batch_size": 8, "train": Train.model_validate({**TRAIN, "average": 0.8})}
     folders = {"folder": root / "model", "baseline_folder": root / "baseline"}
     places = {"stats", "table", "chips", "predictions", "confusion", "pictures", "eval_metrics", "train_metrics"}
-    at = {name: root / name for name in places}
+    at = {name: root / name for name in places | {"class_scores", "scene_scores"}}
 
     def files(*names: str) -> dict[str, Path]:
         return {name: at[name] for name in names}
@@ -154,7 +154,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     )
     evaluate(
         **taken(root, "scenes", "task", "executor"),
-        **files("predictions", "table", "eval_metrics", "confusion", "pictures"),
+        **files("predictions", "table", "eval_metrics", "class_scores", "scene_scores", "confusion", "pictures"),
         baseline=FOREST,
         eval=EVAL,
     )
@@ -165,7 +165,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         predict=PREDICT,
         eval=EVAL,
         bundle=Bundle(title="Squares"),
-        **files("chips", "train_metrics", "eval_metrics"),
+        **files("chips", "train_metrics", "eval_metrics", "class_scores"),
         folder=root / "model",
         bundle_file=root / "bundle.zip",
     )

@@ -101,7 +101,7 @@ class Confusion:
         return ratio(self._found, self.matrix.sum(0) + self.matrix.sum(1) - self._found)
 
     def summary(self) -> Metrics:
-        """Return accuracy, macro F1 (the mean over the classes for which it is defined), and support: all that counts."""
+        """Return accuracy, macro F1 (the mean over the classes for which it is defined), and support: what counts."""
         return {"accuracy": known(self.accuracy), "macro_f1": macro(self.f1), "support": int(self.matrix.sum())}
 
     def overall(self) -> Metrics:

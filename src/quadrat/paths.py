@@ -16,6 +16,8 @@ PATHS: dict[str, Path] = {
     "curves": Path("metrics/plots/training.csv"),
     "predictions": Path("data/predictions"),
     "eval_metrics": Path("metrics/eval.json"),
+    "class_scores": Path("metrics/plots/class_scores.csv"),
+    "scene_scores": Path("metrics/plots/scene_scores.csv"),
     "confusion": Path("metrics/plots/confusion.csv"),
     "pictures": Path("metrics/pictures"),
     "bundle_file": Path("models/bundle.zip"),

@@ -18,6 +18,7 @@ from quadrat.errors import ImageError, PredictionError
 from quadrat.executor import Threads
 from quadrat.models import Forest
 from quadrat.progress import console
+from quadrat.scores import read_scores
 from quadrat.stages.eval import Eval, _tables, evaluate
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import (
@@ -87,12 +88,15 @@ def run(
         predictions=root / "predictions",
         table=root / "table.parquet",
         eval_metrics=root / "eval.json",
+        class_scores=root / "classes.csv",
+        scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
         pictures=root / "pictures",
         executor=Threads(workers),
     )
     found: dict[str, Any] = json.loads((root / "eval.json").read_text())
-    return found
+    tables = {"per_class": root / "classes.csv", "per_scene": root / "scenes.csv"}
+    return found | {name: read_scores(file.read_text()) for name, file in tables.items()}
 
 
 def pixels_of(scene: str, *maps: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
