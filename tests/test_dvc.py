@@ -33,6 +33,7 @@ AROUND = (
     "doctor",
     "images",
     "index",
+    "lockfile",
     "models.detection",
     "params",
     "paths",

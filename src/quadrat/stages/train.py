@@ -12,6 +12,7 @@ from quadrat.archive import Archive, Card, versions, write_archive
 from quadrat.chips import Chips, open_chips
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
+from quadrat.metrics import rounded
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train
 from quadrat.progress import console
 from quadrat.stats import Statistics
@@ -56,7 +57,7 @@ def train(
         checkpoint = checkpoints / _identity(digest, task, kind, recipe)
         fitted = kind.fit(training, validation, task, inputs, recipe, checkpoint)
         write_archive(to, Archive(_card(task, kind, inputs, training, gsd), fitted.weights))
-        metrics[which] = dict(fitted.metrics)
+        metrics[which] = rounded(dict(fitted.metrics))
         if which == "model":
             _write_curves(curves, fitted)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
@@ -103,4 +104,4 @@ def _write_curves(path: Path, fitted: Fitted) -> None:
     columns = ["epoch", "lr", "train_loss", "validation_loss", "validation_macro_f1"]
     more = [name for name in (fitted.history or [{}])[0] if name not in columns]
     with replaced(path) as part:
-        pd.DataFrame(fitted.history, columns=[*columns, *more]).to_csv(part, index=False)
+        pd.DataFrame(fitted.history, columns=[*columns, *more]).to_csv(part, index=False, float_format="%.6g")
