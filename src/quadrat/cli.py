@@ -27,6 +27,14 @@ Batch = Annotated[int, typer.Option(envvar="QUADRAT_BATCH", min=1, help="Windows
 BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
 
 
+@app.command(name="params")
+def parameters(params: ParamsFile = Path("params.yaml")) -> None:
+    """Check the parameters alone: every key known, of its type and in range."""
+    from quadrat.stages.params import params as stage
+
+    _run(stage, params)
+
+
 @app.command()
 def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
     """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""
