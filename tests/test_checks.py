@@ -22,7 +22,8 @@ from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, Overl
 from quadrat.executor import Threads
 from quadrat.models import Forest, Network
 from quadrat.models.peaks import Peaks
-from quadrat.preflight import faults, merged
+from quadrat.faults import merged
+from quadrat.preflight import faults
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse
 from quadrat.scenes.grid import Grid

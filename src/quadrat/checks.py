@@ -17,8 +17,9 @@ from quadrat.catalog import read_catalog
 from quadrat.census import seen, unscored
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.executor import Executor
+from quadrat.faults import merged
 from quadrat.models import Baseline, Inputs, Kind, Model
-from quadrat.preflight import doubts, faults, merged
+from quadrat.preflight import doubts, faults
 from quadrat.progress import tell, track, warn
 from quadrat.scenes.bands import dates_of, names_of
 from quadrat.scenes.glimpse import Glimpse

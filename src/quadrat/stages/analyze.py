@@ -14,8 +14,9 @@ from pydantic import Field
 from quadrat.catalog import read_catalog
 from quadrat.census import Census, count_doubts, count_faults
 from quadrat.executor import Executor
+from quadrat.faults import sound
 from quadrat.files import replaced, write_json
-from quadrat.preflight import doubts, faults, sound
+from quadrat.preflight import doubts, faults
 from quadrat.progress import track, warn
 from quadrat.scenes.bands import Band, names_of
 from quadrat.section import Section
