@@ -237,7 +237,7 @@ def _make_town(project: Path) -> None:
 def test_the_dag_of_the_readme_is_that_of_the_pipeline() -> None:
     (table,) = (block.content for block in blocks("text", "README.md") if block.heading == "The pipeline")
     rows = [re.split(r" {2,}", line) for line in table.splitlines()[1:]]
-    stages = pipeline()
+    stages = {name: stage for name, stage in pipeline().items() if name != "params"}  # which computes nothing
     assert [row[0] for row in rows] == [*stages]
     for name, reads, writes in rows:
         deps = stages[name]["deps"]

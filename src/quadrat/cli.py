@@ -47,6 +47,14 @@ Batch = Annotated[
 BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
 
 
+@app.command(name="params")
+def parameters(params: ParamsFile = Path("params.yaml")) -> None:
+    """Check the parameters alone: every key known, of its type and in range."""
+    from quadrat.stages.params import params as stage
+
+    _run(stage, params)
+
+
 @app.command()
 def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
     """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""

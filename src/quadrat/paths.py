@@ -4,6 +4,7 @@ from pathlib import Path
 
 PATHS: dict[str, Path] = {
     "pins": Path("data/pins.json"),
+    "checked": Path("data/params.checked"),
     "stats": Path("data/analysis/stats.json"),
     "table": Path("data/analysis/scenes.parquet"),
     "warnings": Path("data/analysis/warnings.txt"),
