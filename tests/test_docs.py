@@ -31,7 +31,7 @@ from quadrat.catalog import Catalog
 from quadrat.cli import app
 from quadrat.errors import CatalogError
 from quadrat.params import Params, check_params
-from quadrat.paths import CHECKPOINTS, LOCK
+from quadrat.paths import CHECKPOINTS, HASHES, LOCK, TIMING
 from quadrat.scores import read_scores
 from quadrat.yaml import check
 from tests.ground import pixel_box, smooth, write_areas, write_raster
@@ -249,7 +249,7 @@ def test_the_dag_of_the_readme_is_that_of_the_pipeline() -> None:
 
 
 def test_paths_that_are_named_exist(copy: Path) -> None:
-    made = [*(out for stage in pipeline().values() for out in outs(stage)), str(CHECKPOINTS), str(LOCK)]
+    made = [*(out for stage in pipeline().values() for out in outs(stage)), *map(str, (CHECKPOINTS, HASHES, LOCK, TIMING))]
     (tree,) = (block.content for block in blocks("text", "README.md") if block.heading == "What is where")
     named = {("README.md", line.split()[0]) for line in tree.splitlines()}
     for page in PAGES:
