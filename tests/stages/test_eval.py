@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from quadrat.errors import ImageError, PredictionError
-from quadrat.executor import Threads
+from quadrat.executor import Executor, Processes, Threads
 from quadrat.models import Forest
 from quadrat.progress import console
 from quadrat.scores import read_scores
@@ -38,6 +38,8 @@ FOREST = Forest.model_construct(kind="forest")
 
 SHAPE = (120, 200)
 AOIS = {"m": slice(115, 155), "e": slice(160, 200)}
+
+TWO = Threads(2)
 
 
 def labelled() -> NDArray[np.uint8]:
@@ -76,7 +78,7 @@ def run(
     root: Path,
     catalog: Path,
     baseline: Forest | None = FOREST,
-    workers: int = 2,
+    executor: Executor = TWO,
     task: SemanticSegmentation | None = None,
     **look: Any,
 ) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def run(
         scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
         pictures=root / "pictures",
-        executor=Threads(workers),
+        executor=executor,
     )
     found: dict[str, Any] = json.loads((root / "eval.json").read_text())
     tables = {"per_class": root / "classes.csv", "per_scene": root / "scenes.csv"}
@@ -269,9 +271,10 @@ def test_a_picture_of_each_predicted_scene_the_same_bytes_every_time(tmp_path: P
     assert sorted(first) == ["all.png", "e.png", "m.png"]
     assert all(b"Software" not in content for content in first.values())
     metrics = (tmp_path / "eval.json").read_bytes()
-    run(tmp_path, catalog, workers=1, pictures=PICTURES)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == first
-    assert (tmp_path / "eval.json").read_bytes() == metrics
+    for executor in (Threads(1), Processes(2)):
+        run(tmp_path, catalog, executor=executor, pictures=PICTURES)
+        assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == first
+        assert (tmp_path / "eval.json").read_bytes() == metrics
 
 
 def test_without_pictures_the_folder_is_there_and_empty(tmp_path: Path) -> None:
