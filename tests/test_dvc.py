@@ -31,6 +31,7 @@ AROUND = (
     "cli",
     "configure",
     "doctor",
+    "endpoints",
     "images",
     "index",
     "models.detection",

@@ -158,9 +158,11 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     """Predict new images with a bundle alone."""
     with _told():
         from quadrat.apply import Plan, apply
+        from quadrat.endpoints import share_endpoint
         from quadrat.images import Reading
         from quadrat.yaml import settings
 
+        share_endpoint(os.environ)
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))
         reading = Reading(names, scale, offset, nodata, unchecked)
         apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, settings(layer or [])))
@@ -226,11 +228,13 @@ def _open_many() -> None:
 
 def _run(stage: Callable[..., Any], params: Path, workers: int | None = None, **options: Any) -> Any:
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and where it runs."""
+    from quadrat.endpoints import share_endpoint
     from quadrat.executor import Threads, cores
     from quadrat.params import read_params
     from quadrat.paths import CHECKPOINTS, LOCK, PATHS
     from quadrat.running import alone
 
+    share_endpoint(os.environ)
     with _told():
         sections = dict(read_params(params))
         here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
