@@ -20,7 +20,7 @@ from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Eval
 from quadrat.stats import Statistics
 from quadrat.yaml import load
-from tests.ground import BANDS, COLUMNS, KINDS, segmentation, write_world
+from tests.ground import BANDS, COLUMNS, KINDS, kept, segmentation, write_world
 
 DEFAULT = read_params(Path(__file__).parents[1] / "params.yaml")
 
@@ -79,7 +79,7 @@ def prepared(root: Path, model: Model, **scenes: Any) -> Path:
     outputs = {name: root / name for name in ("stats", "table", "warnings", "class_plot", "band_plot")}
     watched = {"raw": root, "aoi": root}
     analyze(**about, **watched, **outputs, analyze=SECTIONS["analyze"], analyze_metrics=root / "metrics")
-    chip(**about, seed=3, chip=SECTIONS["chip"], table=root / "table", chips=root / "chips")
+    chip(**about, seed=3, chip=SECTIONS["chip"], table=root / "table", chips=root / "chips", **kept(root, "chip"))
     training, validation = (open_chips(root / "chips", split, COLUMNS, BANDS) for split in ("train", "validation"))
     inputs = Inputs(training.bands, load(root / "stats", Statistics, ModelError).bands)
     write_archive(root / "model", Archive(_card(model, inputs), _weights(model, inputs, training, validation)))

@@ -20,10 +20,11 @@ from shapely.geometry import box
 from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
 from quadrat.executor import Threads
+from quadrat.faults import merged
 from quadrat.index import index
 from quadrat.models import Forest, Network
 from quadrat.models.peaks import Peaks
-from quadrat.preflight import faults, merged
+from quadrat.preflight import faults
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse
 from quadrat.scenes.grid import Grid

@@ -21,7 +21,7 @@ FUNCTIONS = {"eval": "evaluate"}
 COMMITTED = {"data/pins.json"}
 """What stages read and no stage writes."""
 
-RUNS = {"executor", "batch", "checkpoints"}
+RUNS = {"executor", "batch", "checkpoints", "force", "hashes"}
 """What a stage takes that changes no result."""
 
 AROUND = (
@@ -44,6 +44,7 @@ AROUND = (
     "scenes",
     "scenes.units",
     "sections",
+    "timing",
 )
 """Modules that no stage imports, and packages that hold nothing of their own."""
 

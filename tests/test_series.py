@@ -31,7 +31,7 @@ from quadrat.stages.eval import Eval, evaluate
 from quadrat.stages.predict import predict
 from quadrat.stages.train import train
 from tests.bundling import FOREST, SECTIONS
-from tests.ground import KINDS, NORTH_UP, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
+from tests.ground import KINDS, NORTH_UP, REFLECTANCE, kept, pixel_box, segmentation, write_areas, write_raster
 from tests.models.test_network import TRAIN
 
 pytestmark = pytest.mark.slow
@@ -142,7 +142,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     def files(*names: str) -> dict[str, Path]:
         return {name: at[name] for name in names}
 
-    chip(**taken(root, "scenes", "seed", "task", "bands", "pins", "executor"), **files("table", "chips"), chip=CHIP)
+    chip(
+        **taken(root, "scenes", "seed", "task", "bands", "pins", "executor"),
+        **files("table", "chips"),
+        **kept(root, "chip"),
+        chip=CHIP,
+    )
     train(
         **{**taken(root, "seed", "task", "bands"), **learning, **models, **folders},
         **files("stats", "table", "chips", "train_metrics"),
@@ -150,7 +155,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         checkpoints=root / "checkpoints",
     )
     predict(
-        **{**taken(root, "scenes", "task", "bands", "pins"), **folders, **files("predictions")},
+        **{**taken(root, "scenes", "task", "bands", "pins", "executor"), **folders, **files("predictions")},
+        **kept(root, "prediction"),
         baseline=FOREST,
         predict=PREDICT,
         batch=4,
@@ -249,7 +255,12 @@ def test_scenes_have_as_many_dates(project: tuple[Path, np.ndarray], tmp_path: P
         )
     with pytest.raises(ModelError, match=r"another number of dates(.|\n)*scene: m(.|\n)*expected: 3\n  got: 2"):
         predict(
-            **{**taken(root, "task", "bands", "pins"), "scenes": few, "predictions": tmp_path / "predictions"},
+            **{
+                **taken(root, "task", "bands", "pins", "executor"),
+                "scenes": few,
+                "predictions": tmp_path / "predictions",
+            },
+            **kept(tmp_path, "prediction"),
             folder=root / "model",
             baseline_folder=root / "baseline",
             baseline=None,

@@ -12,7 +12,7 @@ from rich.table import Table
 from quadrat.bundles import Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.images import Offered, Reading, offered
-from quadrat.inference import Predict, predict_scene
+from quadrat.inference import WINDOWS, Predict, predict_scene
 from quadrat.models import Inputs
 from quadrat.progress import console
 from quadrat.tasks.outputs import VectorLayer
@@ -31,7 +31,7 @@ class Plan:
     """How a bundle is run, and what of its section ``predict`` is to be otherwise; None is as in the bundle."""
 
     runtime: Runtime = "torch"
-    batch: int = 8
+    batch: int | None = None
     size: int | None = None
     stride: int | None = None
     layers: Mapping[str, Any] = field(default_factory=dict)
@@ -51,9 +51,10 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
     for one in found:
         _check(one, inputs, opened.card.gsd, reading)
     predictor = opened.predictor(plan.runtime)
+    batch = plan.batch or (WINDOWS if plan.runtime == "onnx" else None)  # torch may not be there to ask
     for one in found:
         with one.open(inputs) as scene:
-            predict_scene(scene, predictor, task, predict, out / one.id, plan.batch)
+            predict_scene(scene, predictor, task, predict, out / one.id, batch)
 
 
 def verify(bundle: Path) -> None:

@@ -20,6 +20,9 @@ from quadrat.stats import BandStatistics
 from quadrat.tasks import Task
 from quadrat.yaml import load
 
+FILES = CARD, WEIGHTS = "model.json", "model.safetensors"
+"""What is in a model folder."""
+
 
 class Card(Section):
     """``model.json``: what a model is, takes and gives."""
@@ -62,19 +65,19 @@ def write_archive(folder: Path, archive: Archive) -> None:
     """Write the model folder at ``folder``, whole or not at all."""
     with replaced(folder) as part:
         part.mkdir()
-        save_file({name: np.ascontiguousarray(a) for name, a in archive.weights.items()}, part / "model.safetensors")
-        write_json(part / "model.json", archive.card.model_dump(mode="json", by_alias=True))
+        save_file({name: np.ascontiguousarray(a) for name, a in archive.weights.items()}, part / WEIGHTS)
+        write_json(part / CARD, archive.card.model_dump(mode="json", by_alias=True))
 
 
 def read_archive(folder: Path) -> Archive:
     """Return the model at ``folder``; raise ModelError where it is missing, damaged or of another format."""
-    card = load(folder / "model.json", Card, ModelError)
+    card = load(folder / CARD, Card, ModelError)
     try:
-        weights = load_file(folder / "model.safetensors")
+        weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelError(
             "the model's weights can't be read",
-            file=folder / "model.safetensors",
+            file=folder / WEIGHTS,
             got=error,
             mend="run the stage 'train', or fetch the folder again",
         ) from error

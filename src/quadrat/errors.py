@@ -13,6 +13,7 @@ QuadratError
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
 ├── BusyError       another stage runs in the workspace
+├── WorkerError     a process that worked on a scene was killed
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
 └── SampleError     sample data that can't be fetched or is not what it should be
 """
@@ -40,8 +41,8 @@ class QuadratError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with all details, so that an error crosses processes whole."""
-        details = (self.problem, self.scene, self.file, self.window, self.expected, self.got, self.mend)
-        return type(self), details
+        found = (None if one is None else str(one) for one in (self.expected, self.got))  # may be a library's error
+        return type(self), (self.problem, self.scene, self.file, self.window, *found, self.mend)
 
 
 class ParamsError(QuadratError):
@@ -90,6 +91,10 @@ class OverlapError(QuadratError):
 
 class BusyError(QuadratError):
     """Another stage runs in the workspace."""
+
+
+class WorkerError(QuadratError):
+    """A process that worked on a scene was killed."""
 
 
 class RemoteError(QuadratError):

@@ -17,12 +17,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import PredictionError
-from quadrat.scenes.grid import Grid
+from quadrat.scenes.grid import SHIFT, Grid
 from quadrat.tasks.outputs import Features
 from quadrat.windows import Window
-
-SHIFT = 1e-3
-"""Largest distance, in px, between the corners of a scene's grid and of its prediction's: rounding, no more."""
 
 MEND = "run the stage 'predict' again"
 
@@ -123,10 +120,9 @@ class Prediction:
             raise self._elsewhere(path, _sized(self._grid), _sized(grid))
         if not _same_crs(grid.crs, self._grid.crs):
             raise self._elsewhere(path, self._grid.crs, grid.crs)
-        if _shift(grid, self._grid) > SHIFT:
-            raise self._elsewhere(
-                path, _placed(self._grid), f"{_placed(grid)}, off by {_shift(grid, self._grid):.3g} px"
-            )
+        shift = grid.shift(self._grid)
+        if shift > SHIFT:
+            raise self._elsewhere(path, _placed(self._grid), f"{_placed(grid)}, off by {shift:.3g} px")
         return dataset
 
     def _missing(self, path: Path) -> PredictionError:
@@ -143,14 +139,6 @@ def _same_crs(one: Any, other: Any) -> bool:
     if one is None or other is None:
         return one is other
     return bool(one == other) or CRS.from_user_input(one).equals(CRS.from_user_input(other), ignore_axis_order=True)
-
-
-def _shift(one: Grid, other: Grid) -> float:
-    """Return how far a corner of one grid lies from the other's, in px of the other."""
-    height, width = other.shape
-    corners = [(0, 0), (width, 0), (0, height), (width, height)]
-    there = [~other.transform @ (one.transform @ corner) for corner in corners]
-    return max(float(np.hypot(x - col, y - row)) for (x, y), (col, row) in zip(there, corners, strict=True))
 
 
 def _sized(grid: Grid) -> str:

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from shapely.geometry.base import BaseGeometry
 
 from quadrat.census import unlabelled
 from quadrat.errors import CatalogError, OverlapError, QuadratError
-from quadrat.progress import tell
 from quadrat.scenes.bands import Band, dates_of, names_of, undated
 from quadrat.scenes.files import is_remote
 from quadrat.scenes.scene import Scene, Split
@@ -21,9 +19,6 @@ from quadrat.tasks import Task
 
 GSD_TOLERANCE = 1.2
 """Largest ratio of two scenes' ground sample distances that draws no warning."""
-
-MOST_FILES = 3
-"""Most files that one fault names."""
 
 
 def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
@@ -37,15 +32,6 @@ def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
         *_overlaps(surveys),
         *unlabelled(findings, task),
     ]
-
-
-def sound(faults: Sequence[QuadratError]) -> None:
-    """Raise the first of the faults, if there is one; the others are told before."""
-    together = merged(faults)
-    for fault in together[1:]:
-        tell(fault)
-    if together:
-        raise together[0]
 
 
 def doubts(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:
@@ -65,25 +51,6 @@ def unwatched(files: Iterable[str], watched: Sequence[Path]) -> list[str]:
     outside = sorted(file for file in here if not any(Path(file).is_relative_to(folder) for folder in watched))
     folders = " and ".join(map(str, watched))
     return [f"{file} lies outside {folders}: DVC won't notice when it changes" for file in outside]
-
-
-def merged(faults: Sequence[QuadratError]) -> list[QuadratError]:
-    """Return the faults in order, those that differ in nothing but scene and file as one."""
-    groups: dict[Hashable, list[QuadratError]] = {}
-    for fault in faults:
-        got = str(fault.got).replace(str(fault.file), "…")
-        key = type(fault), fault.problem, str(fault.window), str(fault.expected), got, fault.mend
-        groups.setdefault(key, []).append(fault)
-    return [group[0] if len(group) == 1 else _together(group) for group in groups.values()]
-
-
-def _together(group: Sequence[QuadratError]) -> QuadratError:
-    scenes = list(dict.fromkeys(str(fault.scene) for fault in group if fault.scene is not None))
-    files = list(dict.fromkeys(str(fault.file) for fault in group if fault.file is not None))
-    more = [f"and {len(files) - MOST_FILES} more"] * (len(files) > MOST_FILES)
-    return replace(
-        group[0], scene=", ".join(scenes) or None, file=", ".join([*files[:MOST_FILES], *more]) or None
-    ).with_traceback(group[0].__traceback__)
 
 
 def _lacking_splits(scenes: Sequence[Scene]) -> Iterator[QuadratError]:

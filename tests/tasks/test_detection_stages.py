@@ -16,7 +16,7 @@ from quadrat.scenes.scene import Scene
 from quadrat.stages.analyze import Analyze, analyze
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Eval, evaluate
-from tests.ground import detection, image, pixel_box, write_areas, write_raster
+from tests.ground import detection, image, kept, pixel_box, write_areas, write_raster
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader
 
 TASK = detection("tree", "car")
@@ -86,6 +86,7 @@ def test_chips_hold_ragged_boxes_and_blanks_at_the_ratio_that_is_set(root: Path)
         table=root / "table.parquet",
         chips=root / "chips",
         executor=Threads(2),
+        **kept(root, "chip"),
     )
     chips = open_chips(root / "chips", "train", TASK.columns, ("a",))
     held = chips.index[TASK.columns].sum(axis=1)

@@ -10,6 +10,9 @@ from shapely.geometry import Polygon
 
 from quadrat.windows import Window, whole
 
+SHIFT = 1e-3
+"""Largest distance, in px, between corners of grids that are one: rounding, no more."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -45,6 +48,13 @@ class Grid:
     def on_earth(self) -> bool:
         """Whether its CRS has longitudes and latitudes: not so without one, or in a local one."""
         return self.crs is not None and CRS.from_user_input(self.crs).geodetic_crs is not None
+
+    def shift(self, other: "Grid") -> float:
+        """Return how far a corner of this grid lies from the other's, in px of the other, whatever the CRSs are."""
+        height, width = other.shape
+        into = ~other.transform @ self.transform
+        corners = [(0, 0), (width, 0), (0, height), (width, height)]
+        return max(math.dist(into @ corner, corner) for corner in corners)
 
     def window_transform(self, window: Window) -> Affine:
         """Return the transform of a window's own pixels."""

@@ -17,13 +17,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import LabelError
-from quadrat.scenes.grid import Grid
+from quadrat.scenes.grid import SHIFT, Grid
 from quadrat.scenes.reader import TOLERANCE
 from quadrat.scenes.vector import bounds, check_crs, crs_name, no_way
 from quadrat.windows import Window
-
-SHIFT = 1e-3
-"""Largest distance, in px, between corners of grids that are one: rounding, no more."""
 
 PIECE = 2**18
 """Px that are given at once: what is made of them takes many bytes each."""
@@ -137,7 +134,7 @@ class Pixels:
         )
 
     def _alike(self, own: Grid) -> bool:
-        return (own.crs, own.shape) == (self.grid.crs, self.grid.shape) and _shift(own, self.grid) <= SHIFT
+        return (own.crs, own.shape) == (self.grid.crs, self.grid.shape) and own.shift(self.grid) <= SHIFT
 
     def _unlike(self, expected: str, mend: str) -> LabelError:
         got = ", ".join(self._source.dtypes)
@@ -152,13 +149,6 @@ def _numbers(values: NDArray[Any], form: Format) -> NDArray[np.int64]:
     for band in values[1:]:
         numbers = numbers << 8 | band
     return numbers if form.palette is None else form.palette[numbers]
-
-
-def _shift(one: Grid, other: Grid) -> float:
-    """Return how far a corner of one grid lies from the other's, in px of the other."""
-    height, width = other.shape
-    into = ~other.transform @ one.transform
-    return max(float(np.hypot(*np.subtract(into @ c, c))) for c in [(0, 0), (width, 0), (0, height), (width, height)])
 
 
 def _meet(grid: Grid, own: Grid) -> bool:

@@ -17,6 +17,7 @@ from rich.table import Table
 from quadrat.catalog import read_catalog
 from quadrat.errors import QuadratError
 from quadrat.executor import Executor
+from quadrat.faults import succeeded
 from quadrat.files import replaced, write_json
 from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
 from quadrat.metrics import Counts, Metrics, rounded
@@ -107,7 +108,8 @@ def evaluate(
     examined = []
     with replaced(pictures) as folder:
         folder.mkdir()
-        for one in track(executor.map(look, predicted), "eval", len(predicted), "scenes"):
+        outcomes = track(executor.map(look, predicted), "eval", len(predicted), "scenes")
+        for one in succeeded((scene.id for scene in predicted), outcomes):
             if one.picture and eval.pictures:
                 draw(one.picture, task.classes, _title(one), eval.pictures.stretch, folder / f"{one.scene.id}.png")
             examined.append(replace(one, picture=None))

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import geopandas
@@ -46,12 +47,13 @@ def train(
     inputs = Inputs(training.bands, load(stats, Statistics, ModelError).bands)
     recipe = Recipe(seed, lr, epochs, batch_size, train)
     gsd = float(geopandas.read_parquet(table).query("split == 'train'")["gsd"].median())
+    digest = _digest([chips / "chips.json", chips / "index.parquet", stats, *sorted(chips.glob("*/*.npy"))])
     metrics = {}
     for which, to, kind in (("baseline", baseline_folder, baseline), ("model", folder, model)):  # the quick one first
         if kind is None:
             _write_none(to)
             continue
-        checkpoint = checkpoints / _identity(chips, stats, task, kind, recipe)
+        checkpoint = checkpoints / _identity(digest, task, kind, recipe)
         fitted = kind.fit(training, validation, task, inputs, recipe, checkpoint)
         write_archive(to, Archive(_card(task, kind, inputs, training, gsd), fitted.weights))
         metrics[which] = dict(fitted.metrics)
@@ -77,14 +79,18 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float) -> C
     )
 
 
-def _identity(chips: Path, stats: Path, task: Task, model: Fit, recipe: Recipe) -> str:
-    """Return a name for this fit alone: the same only for the same chips, parameters and library versions."""
+def _digest(files: Iterable[Path]) -> bytes:
+    """Return what stands for all that is learnt from: of pixels and targets, the index knows but counts."""
     digest = hashlib.sha256()
-    for path in (chips / "chips.json", chips / "index.parquet", stats, *sorted(chips.glob("*/*.npy"))):
-        with path.open("rb") as file:  # of pixels and targets, the index knows but counts
+    for path in files:
+        with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    digest.update(repr((task, model, recipe, versions())).encode())
-    return digest.hexdigest()[:16]
+    return digest.digest()
+
+
+def _identity(learnt: bytes, task: Task, model: Fit, recipe: Recipe) -> str:
+    """Return a name for this fit alone: the same only for the same chips, parameters and library versions."""
+    return hashlib.sha256(learnt + repr((task, model, recipe, versions())).encode()).hexdigest()[:16]
 
 
 def _write_none(folder: Path) -> None:

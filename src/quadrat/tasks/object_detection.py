@@ -117,8 +117,8 @@ class ObjectDetection(Task):
     classes: tuple[Class, ...] = Field(min_length=1, max_length=IGNORE)
     """The classes, in the order of their ids, from 0."""
     least_inside: float = Field(gt=0, le=1)
-    """A window teaches a box of which at least this share lies inside, and the image one of which it lies on the
-    image. With less it is ignored: neither an object nor background."""
+    """Least share of a box inside a window that teaches it, if it holds the box's centre too; and of a box on the
+    image for it to count there. With less it is ignored: neither an object nor background."""
     cut: Literal["clip", "drop"]
     """What a window teaches of a box that it cuts, and has ``least_inside`` of: the part inside, or nothing."""
 
