@@ -33,6 +33,7 @@ AROUND = (
     "cli",
     "configure",
     "doctor",
+    "endpoints",
     "images",
     "index",
     "lockfile",

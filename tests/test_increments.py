@@ -21,15 +21,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadrat.chips import open_chips
-from quadrat.errors import ChipError, ImageError
+from quadrat.errors import ChipError, ImageError, PinError
 from quadrat.executor import Outcome, Processes, Threads
 from quadrat.hashes import Hashes
+from quadrat.index import index
 from quadrat.ingredients import contents
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.predict import predict
 from tests.bundling import FOREST, SECTIONS, prepared
 from tests.ground import BANDS, KINDS, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
 from tests.project import call, change, digests, environment, small
+from tests.serving import served
 
 TASK = segmentation(*KINDS)
 SHAPE = (40, 56)
@@ -128,12 +130,12 @@ def chipped(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
         seed=3,
         task=TASK,
         bands=BANDS,
-        pins=ground.root / "pins.json",
         chip=Chip.model_validate({**CHIP, "windows": windows, "chip_size": ground.stride}),
         table=table,
         chips=out / "chips",
         chip_manifest=out / "manifest.json",
         hashes=out.with_name("hashes.json"),
+        pins=ground.root / "pins.json",
         executor=executor,
         force=force,
     )
@@ -147,7 +149,6 @@ def predicted(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
         scenes=ground.root / "scenes.yaml",
         task=TASK,
         bands=BANDS,
-        pins=ground.root / "pins.json",
         baseline=FOREST,
         predict=SECTIONS["predict"].model_copy(update={"window_size": 16, "stride": ground.stride}),
         folder=ground.root / "model",
@@ -155,6 +156,7 @@ def predicted(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
         predictions=out / "predictions",
         prediction_manifest=out / "manifest.json",
         hashes=out.with_name("hashes.json"),
+        pins=ground.root / "pins.json",
         executor=executor,
         batch=4,
         force=force,
@@ -351,11 +353,35 @@ def test_to_a_file_belongs_what_readers_of_it_read(tmp_path: Path) -> None:
         file.write(ground.root / "labels/a.geojson", "a.geojson")
     paths = ["mosaic.vrt", "labels"]
     named = [*(str(ground.root / path) for path in paths), f"/vsizip/{zipped}/a.geojson", "s3://bucket/there.tif"]
-    (found,) = contents([named], Hashes(tmp_path / "hashes.json"), {"s3://bucket/there.tif": "a stamp"})
-    assert found.pop("s3://bucket/there.tif") == "a stamp"
+    (found,) = contents([named], Hashes(tmp_path / "hashes.json"), {"s3://bucket/there.tif": "etag x, 3 bytes"})
+    assert found.pop("s3://bucket/there.tif") == "etag x, 3 bytes"
     names = {str(Path(path).relative_to(ground.root)) for path in found}
     beside = {"a.tif.aux.xml", "a.tfw"}
     assert names == {"mosaic.vrt", "a.tif", "labels.zip", "labels/a.geojson", "labels/b.geojson"} | beside
+
+
+def test_of_objects_elsewhere_the_pins_tell_what_changed(models: list[Path], tmp_path: Path) -> None:
+    ground, out = Ground(tmp_path / "ground"), tmp_path / "out"
+    learn(ground, models, 0)
+    cut, shown = out / "cut", out / "shown"
+    catalog, pins = ground.root / "scenes.yaml", ground.root / "pins.json"
+    with served(ground.root) as web:
+        for name in ground.names:
+            catalog.write_text(catalog.read_text().replace(f"{ground.root}/{name}.tif", f"{web.url}/{name}.tif"))
+        index(scenes=catalog, pins=pins, write=True)
+        assert (chipped(ground, cut), predicted(ground, shown)) == (["a", "b"], ["a", "b"])
+        assert (chipped(ground, cut), predicted(ground, shown)) == ([], [])
+        ground.picture("b", 9)
+        for stage, folder in ((chipped, cut), (predicted, shown)):
+            with pytest.raises(PinError, match=rf"another than is pinned\n  scene: b\n  file: {web.url}/b.tif"):
+                stage(ground, folder)
+        index(scenes=catalog, pins=pins, write=True)
+        assert (chipped(ground, cut), predicted(ground, shown)) == (["b"], ["b"])
+        new = tmp_path / "new"
+        chipped(ground, new / "cut")
+        predicted(ground, new / "shown")
+        for folder in ("cut/chips", "shown/predictions"):
+            assert digests(out / folder) == digests(new / folder) != {}
 
 
 @pytest.mark.slow

@@ -215,9 +215,11 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     """Predict new images with a bundle alone."""
     with _told():
         from quadrat.apply import Plan, apply
+        from quadrat.endpoints import share_endpoint
         from quadrat.images import Reading
         from quadrat.yaml import settings
 
+        share_endpoint(os.environ)
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))
         reading = Reading(names, scale, offset, nodata, unchecked)
         apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, settings(layer or [])))
@@ -283,11 +285,13 @@ def _open_many() -> None:
 
 def _run(stage: Callable[..., Any], params: Path, **here: Any) -> Any:
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and ``here``: where and how."""
+    from quadrat.endpoints import share_endpoint
     from quadrat.params import read_params
     from quadrat.paths import CHECKPOINTS, HASHES, LOCK, PATHS, TIMING
     from quadrat.running import alone
     from quadrat.timing import timed
 
+    share_endpoint(os.environ)
     with _told():
         given = {**PATHS, "checkpoints": CHECKPOINTS, "hashes": HASHES, **dict(read_params(params)), **here}
         arguments = {name: given[name] for name in inspect.signature(stage).parameters}

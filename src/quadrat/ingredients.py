@@ -10,28 +10,26 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from quadrat.hashes import Hashes
-from quadrat.pins import companions
 from quadrat.scenes.files import environment, is_remote
 
 WITHIN = re.compile(r"^(/vsi\w+/|\w+://)+")
 """How GDAL, and what is built on it, mark a file within another, e.g. /vsizip/."""
 
 
-def contents(scenes: Iterable[Iterable[str]], hashes: Hashes, pins: Mapping[str, object]) -> list[dict[str, str]]:
-    """Return, for the paths of each scene, the hashes of all its files, and the pins of those elsewhere.
+def contents(scenes: Iterable[Iterable[str]], hashes: Hashes, pinned: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return, for the paths of each scene, the hashes of all its local files, and what is ``pinned`` of all others.
 
     To a file belong those beside it that are called like it but for the ending (world files, masks, ``.aux.xml``, the
     parts of a shapefile); to a mosaic (VRT) the files that it is made of; to a folder all in it.
     """
     beside = cache(_beside)
     belonging = cache(lambda path: frozenset(_belonging(path, beside)))
-    listed = [list(paths) for paths in scenes]
-    here = [sorted({f for path in paths if not is_remote(path) for f in belonging(path)}) for paths in listed]
-    there = [sorted({p for path in paths if is_remote(path) for p in (path, *companions(path))}) for paths in listed]
-    known = hashes.of_all(file for files in here for file in files)
+    named = [sorted({*paths}) for paths in scenes]
+    listed = [sorted({file for path in paths if not is_remote(path) for file in belonging(path)}) for paths in named]
+    known = hashes.of_all(file for files in listed for file in files)
     return [
-        {file.as_posix(): known[file] for file in files} | {address: str(pins.get(address)) for address in addresses}
-        for files, addresses in zip(here, there, strict=True)
+        {file.as_posix(): known[file] for file in files} | {path: pinned[path] for path in paths if is_remote(path)}
+        for paths, files in zip(named, listed, strict=True)
     ]
 
 

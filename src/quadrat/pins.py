@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,8 +27,6 @@ BESIDE = (".shx", ".dbf", ".prj", ".cpg")
 ADVICE = "`quadrat index` pins what is there, for git to keep"
 
 PINS = TypeAdapter(dict[str, Stamp])
-
-Value = TypeVar("Value")
 
 
 def read_pins(path: Path) -> dict[str, Stamp]:
@@ -56,19 +53,25 @@ def written(pins: Mapping[str, Stamp]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n" if lines else "{}\n"
 
 
-def check_pins(scenes: Sequence[Scene], path: Path) -> None:
-    """Raise PinError where an object of ``scenes`` is not the one that is pinned in the file at ``path``, or none is.
+def check_pins(scenes: Sequence[Scene], path: Path) -> dict[str, str]:
+    """Return what tells the content of each object of ``scenes``, by address: as it is pinned in the file at ``path``.
 
-    Where a scene's files can't be found out, that is told where it is opened.
+    Raise PinError where an object is another than is pinned there, or isn't pinned. Where a scene's files can't be
+    found out, that is told where it is opened.
     """
-    fault = next(pin_faults(scenes, path), None)
-    if fault is not None:
+    named = objects(scenes)
+    for fault in _faults(named, path):
         raise fault
+    pins = read_pins(path) if named else {}
+    return {one: "; ".join(str(pins[part]) for part in (one, *companions(one)) if part in pins) for one in named}
 
 
 def pin_faults(scenes: Sequence[Scene], path: Path) -> Iterator[PinError]:
     """Give what ``check_pins`` raises, one error for each sort of fault: changed, gone, unknown, not pinned."""
-    named = objects(scenes)
+    yield from _faults(objects(scenes), path)
+
+
+def _faults(named: Mapping[str, str], path: Path) -> Iterator[PinError]:
     if not named:
         return
     pins = read_pins(path)

@@ -74,6 +74,7 @@ def _headers(name: str) -> dict[str, str] | str | None:
     gdal = _gdal()
     gdal.CPLPushErrorHandler(gdal.CPLQuietErrorHandler)
     try:
+        gdal.VSICurlPartialClearCache(name.encode())  # what is read later is no older than what is told now
         gdal.VSIErrorReset()
         lines = gdal.VSIGetFileMetadata(name.encode(), b"HEADERS", None)
         number, problem = gdal.VSIGetLastErrorNo(), gdal.VSIGetLastErrorMsg().decode(errors="replace")

@@ -18,7 +18,7 @@ from quadrat.faults import succeeded
 from quadrat.hashes import Hashes
 from quadrat.ingredients import contents
 from quadrat.manifest import Manifest, identity
-from quadrat.pins import check_pins, read_pins
+from quadrat.pins import check_pins
 from quadrat.progress import console, track
 from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import OpenScene, Scene
@@ -94,9 +94,9 @@ def chip(
     if not table.exists():
         raise ChipError("the scenes are not analysed", file=table, mend="run the stage 'analyze' first")
     learnt = {scene.id: scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")}
-    check_pins(list(learnt.values()), pins)
+    pinned = check_pins([*learnt.values()], pins)
     with Hashes.kept(hashes) as known:
-        files = contents((scene.files() for scene in learnt.values()), known, read_pins(pins))
+        files = contents((scene.files() for scene in learnt.values()), known, pinned)
         made_of = {
             scene.id: identity(__name__, scene=scene, files=some, seed=seed, task=task, bands=bands, chip=chip)
             for scene, some in zip(learnt.values(), files, strict=True)

@@ -16,7 +16,7 @@ from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.ingredients import contents
 from quadrat.manifest import Manifest, identity
 from quadrat.models import Baseline, Predictor
-from quadrat.pins import check_pins, read_pins
+from quadrat.pins import check_pins
 from quadrat.progress import console, track
 from quadrat.scenes.bands import names_of
 from quadrat.scenes.scene import Scene
@@ -74,14 +74,13 @@ def predict(
     ``prediction_manifest`` says what they are made of, and ``hashes`` remembers what was read for that.
     """
     shown = [scene for scene in read_catalog(scenes) if scene.split != "train"]
-    check_pins(shown, pins)
+    pinned = check_pins([replace(scene, labels=()) for scene in shown], pins)  # of labels nothing depends
     with Hashes.kept(hashes) as known:
         models = {MODEL: _fitted(folder, task, bands, predict, known)}
         if baseline is not None:
             models[BASELINE] = _plain(_fitted(baseline_folder, task, bands, predict, known), task)
         manifest = Manifest(prediction_manifest, predictions, known)
-        seen = ((*scene.image.files(), *scene.aoi) for scene in shown)  # of labels nothing depends
-        files = contents(seen, known, read_pins(pins))
+        files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), known, pinned)
         wanted = [_wanted(one, some, models, manifest) for one, some in zip(shown, files, strict=True)]
         due = [replace(one, stale=frozenset(one.models)) for one in wanted] if force else [w for w in wanted if w.stale]
         work = partial(_predict, predictions=predictions, batch=batch)
