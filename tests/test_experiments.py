@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ import pytest
 
 from quadrat.paths import LOCK
 from quadrat.remotes import Access, set_remote
-from tests.project import call, commit, digests, environment, ran, small
+from tests.project import ROOT, call, commit, digests, environment, ran, small
 from tests.stores import Store, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
@@ -180,6 +181,29 @@ def test_the_same_parameters_give_the_same_to_the_last_digit(restored: Path) -> 
     assert ran(call("dvc repro --force --single-item predict", restored)) == ["predict"]
     assert {name: digests(restored / name) for name in before} == before
     assert call("git status --porcelain", restored) == ""
+
+
+def test_a_training_is_seen_while_it_runs(restored: Path) -> None:
+    endless = ["dvc", "exp", "run", "-S", "epochs=100000", "-S", "train.patience=100000"]
+    with subprocess.Popen(endless, cwd=restored, env=environment(), start_new_session=True) as dvc:
+        try:
+            seen = set[int]()
+            while len(seen) < 2:
+                assert dvc.poll() is None
+                seen |= epochs_shown(restored)
+            dirty = call("git status --porcelain --untracked-files=all -- :^metrics", restored).splitlines()
+            assert {line.split()[1] for line in dirty} == {"dvc.lock", "params.yaml"}
+        finally:
+            os.killpg(dvc.pid, signal.SIGINT)
+    assert not (restored / "metrics/train.json").exists()
+    assert (restored / "dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
+
+
+def epochs_shown(folder: Path) -> set[int]:
+    """Return of how many epochs `dvc exp show` tells in the workspace, beside those of the finished model."""
+    (workspace, *_) = json.loads(call("dvc exp show --json", folder))
+    metrics = workspace["data"]["metrics"].get("metrics/train.json", {}).get("data", {})
+    return {metrics["model"]["epochs"]} - {2} if "model" in metrics else set()
 
 
 def test_an_experiment_is_shared_through_git_and_a_bucket(restored: Path, tmp_path: Path) -> None:
