@@ -4,7 +4,7 @@ Counts of windows, scenes and splits add up; metrics don't. A ratio of nothing t
 0, and no part of a mean. Definitions as in scikit-learn with ``zero_division=nan``; IoU after Jaccard (1912).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -154,7 +154,7 @@ def confuse(
     return [_confuse(truth, predicted, classes, ignore) for predicted in predictions]
 
 
-def rounded(metrics: Metrics, digits: int = 4) -> Metrics:
+def rounded(metrics: Mapping[str, float | int | None], digits: int = 4) -> Metrics:
     """Return ``metrics`` as they are written: more digits than mean anything make differences hard to read."""
     return {name: round(value, digits) if isinstance(value, float) else value for name, value in metrics.items()}
 
