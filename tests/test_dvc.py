@@ -18,7 +18,7 @@ from quadrat.paths import PATHS
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
 FUNCTIONS = {"eval": "evaluate"}
-RUNS = {"executor", "batch", "checkpoints"}
+RUNS = {"executor", "batch", "checkpoints", "origin"}
 """What a stage takes that changes no result."""
 
 AROUND = (
@@ -28,6 +28,7 @@ AROUND = (
     "cli",
     "configure",
     "doctor",
+    "history",
     "images",
     "models.detection",
     "params",
@@ -39,6 +40,8 @@ AROUND = (
     "scenes",
     "scenes.units",
     "sections",
+    "traces",
+    "workspace",
 )
 """Modules that no stage imports, and packages that hold nothing of their own."""
 

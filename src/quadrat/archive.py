@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
 from quadrat.models import Fit, Inputs
+from quadrat.origin import Origin, Parent, model_md5
 from quadrat.scenes.bands import Band
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
@@ -38,6 +39,8 @@ class Card(Section):
     class_counts: dict[str, int]
     """Labelled training px of each class."""
     versions: dict[str, str]
+    origin: Origin | None = None
+    """Null in folders of earlier versions, which told none."""
 
     @property
     def inputs(self) -> Inputs:
@@ -51,6 +54,11 @@ class Archive:
 
     card: Card
     weights: Mapping[str, NDArray[Any]]
+
+
+def parent(folder: Path) -> Parent:
+    """Return what is told of the model folder by what is made with it."""
+    return Parent(kind="model", md5=model_md5(folder), origin=load(folder / "model.json", Card, ModelError).origin)
 
 
 def versions() -> dict[str, str]:

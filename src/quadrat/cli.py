@@ -162,6 +162,22 @@ def verify(bundle: BundleFile) -> None:
 
 
 @app.command()
+def origin(
+    file: Annotated[Path, typer.Argument(help="A model folder, a bundle, or a layer, e.g. labels.tif.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the file tells, whole.")] = False,  # noqa: FBT002 a flag
+) -> None:
+    """Tell what has made a file, and where git has it: the run, its commit, inputs, parameters and model."""
+    with _told():
+        from quadrat.traces import show, trace
+
+        found = trace(file)
+        if as_json:
+            typer.echo(found.origin.model_dump_json(indent=2))
+        else:
+            show(found)
+
+
+@app.command()
 def remote(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="s3://bucket/prefix, or a folder.")],
     endpoint: Annotated[
@@ -216,13 +232,16 @@ def _run(stage: Callable[..., Any], params: Path, workers: int | None = None, **
     from quadrat.params import read_params
     from quadrat.paths import CHECKPOINTS, LOCK, PATHS
     from quadrat.running import alone
+    from quadrat.workspace import origin_of
 
     with _told():
-        sections = dict(read_params(params))
+        sections, taken = dict(read_params(params)), inspect.signature(stage).parameters
         here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
         package, _, name = stage.__module__.rpartition(".")
         with alone(name, LOCK) if package == "quadrat.stages" else nullcontext():  # what writes nothing holds nothing
-            return stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+            if "origin" in taken:
+                here["origin"] = origin_of(name, params, sections.keys() & taken.keys())
+            return stage(**{name: {**PATHS, **sections, **here}[name] for name in taken})
 
 
 def _asked(what: str) -> str:

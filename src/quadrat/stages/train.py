@@ -12,6 +12,7 @@ from quadrat.chips import Chips, open_chips
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train
+from quadrat.origin import Origin, unknown
 from quadrat.progress import console
 from quadrat.stats import Statistics
 from quadrat.tasks import Task
@@ -37,6 +38,7 @@ def train(
     train_metrics: Path,
     curves: Path,
     checkpoints: Path,
+    origin: Origin | None = None,
 ) -> None:
     """Write the model folder, the baseline's, metrics of the fit on the validation chips, and the curves.
 
@@ -53,7 +55,7 @@ def train(
             continue
         checkpoint = checkpoints / _identity(chips, stats, task, kind, recipe)
         fitted = kind.fit(training, validation, task, inputs, recipe, checkpoint)
-        write_archive(to, Archive(_card(task, kind, inputs, training, gsd), fitted.weights))
+        write_archive(to, Archive(_card(task, kind, inputs, training, gsd, origin), fitted.weights))
         metrics[which] = dict(fitted.metrics)
         if which == "model":
             _write_curves(curves, fitted)
@@ -63,7 +65,7 @@ def train(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float) -> Card:
+def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin | None) -> Card:
     return Card(
         format=1,
         task=task,
@@ -74,6 +76,7 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float) -> C
         gsd=gsd,
         class_counts={n: int(p) for n, p in zip(task.names, chips.class_counts(), strict=True)},
         versions=versions(),
+        origin=origin or unknown("train"),
     )
 
 
