@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import typer
 from dvc.cli import parse_args
+from gto.cli import app as gto
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
@@ -154,6 +155,10 @@ def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
         case "dvc":
             arguments = parse_args(words)
             _check_dvc(arguments)
+        case "gto":
+            name, taken, rest = gto.resolve_command(gto.make_context("gto", list(words)), list(words))
+            taken.make_context(name, rest)
+            assert name == "show" or words[1] in read(ROOT / "dvc.yaml")["artifacts"]
         case "cp":
             assert (copy / words[0]).is_file()
             assert words[1:] == ["."]

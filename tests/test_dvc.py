@@ -23,7 +23,7 @@ FUNCTIONS = {"eval": "evaluate"}
 COMMITTED = {"data/pins.json"}
 """What stages read and no stage writes."""
 
-RUNS = {"executor", "batch", "checkpoints", "force", "hashes"}
+RUNS = {"executor", "batch", "checkpoints", "force", "hashes", "origin"}
 """What a stage takes that changes no result."""
 
 AROUND = (
@@ -34,6 +34,7 @@ AROUND = (
     "configure",
     "doctor",
     "endpoints",
+    "history",
     "images",
     "index",
     "lockfile",
@@ -48,6 +49,8 @@ AROUND = (
     "scenes.units",
     "sections",
     "timing",
+    "traces",
+    "workspace",
 )
 """Modules that no stage imports, and packages that hold nothing of their own."""
 

@@ -37,6 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, landuse: Path, trees: Path
     """Return a clone in which the pipeline has run."""
     folder = clone(tmp_path_factory.mktemp("project"), landuse, trees)
     change(folder, QUICK)
+    commit(folder)  # so that outputs made here and later tell of one commit
     assert ran(call("dvc repro", folder)) == STAGES
     commit(folder)
     return folder

@@ -1,5 +1,6 @@
 """The model folder: ``model.safetensors`` and ``model.json``, all that is needed to predict. No pickle."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
 from quadrat.models import Fit, Inputs
+from quadrat.origin import Origin, Parent, model_md5
 from quadrat.scenes.bands import Band
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
@@ -41,6 +43,8 @@ class Card(Section):
     class_counts: dict[str, int]
     """Labelled training px of each class."""
     versions: dict[str, str]
+    origin: Origin | None = None
+    """Null in folders of earlier versions, which told none."""
 
     @property
     def inputs(self) -> Inputs:
@@ -54,6 +58,19 @@ class Archive:
 
     card: Card
     weights: Mapping[str, NDArray[Any]]
+
+
+def parent(folder: Path) -> Parent:
+    """Return what is told of the model folder by what is made with it."""
+    return Parent(kind="model", md5=model_md5(folder), origin=load(folder / CARD, Card, ModelError).origin)
+
+
+def content(folder: Path) -> str:
+    """Return what stands for the model in ``folder``, whoever made it: another for other weights, or another card."""
+    card = load(folder / CARD, Card, ModelError).model_copy(update={"origin": None})
+    with (folder / WEIGHTS).open("rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(f"{weights} {card.model_dump_json()}".encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -235,6 +235,22 @@ def verify(bundle: BundleFile) -> None:
 
 
 @app.command()
+def origin(
+    file: Annotated[Path, typer.Argument(help="A model folder, a bundle, or a layer, e.g. labels.tif.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the file tells, whole.")] = False,  # noqa: FBT002 a flag
+) -> None:
+    """Tell what has made a file, and where git has it: the run, its commit, inputs, parameters and model."""
+    with _told():
+        from quadrat.traces import show, trace
+
+        found = trace(file)
+        if as_json:
+            typer.echo(found.origin.model_dump_json(indent=2))
+        else:
+            show(found)
+
+
+@app.command()
 def remote(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="s3://bucket/prefix, or a folder.")],
     endpoint: Annotated[
@@ -290,12 +306,16 @@ def _run(stage: Callable[..., Any], params: Path, **here: Any) -> Any:
     from quadrat.paths import CHECKPOINTS, HASHES, LOCK, PATHS, TIMING
     from quadrat.running import alone
     from quadrat.timing import timed
+    from quadrat.workspace import origin_of
 
     share_endpoint(os.environ)
     with _told():
-        given = {**PATHS, "checkpoints": CHECKPOINTS, "hashes": HASHES, **dict(read_params(params)), **here}
-        arguments = {name: given[name] for name in inspect.signature(stage).parameters}
+        sections, taken = dict(read_params(params)), inspect.signature(stage).parameters
+        given = {**PATHS, "checkpoints": CHECKPOINTS, "hashes": HASHES, **sections, **here}
         package, _, name = stage.__module__.rpartition(".")
+        if "origin" in taken:
+            given["origin"] = origin_of(name, params, sections.keys() & taken.keys())
+        arguments = {argument: given[argument] for argument in taken}
         if package != "quadrat.stages":  # what writes nothing holds nothing
             return stage(**arguments)
         with alone(name, LOCK), timed(name, TIMING, here.get("executor")):

@@ -12,6 +12,7 @@ QuadratError
 ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
+├── OriginError     a file that doesn't tell where it comes from
 ├── BusyError       another stage runs in the workspace
 ├── WorkerError     a process that worked on a scene was killed
 ├── LockError       dvc.yaml, dvc.lock, or a commit: DVC or git can't read it
@@ -88,6 +89,10 @@ class BundleError(QuadratError):
 
 class OverlapError(QuadratError):
     """Scenes of different splits share ground."""
+
+
+class OriginError(QuadratError):
+    """A file doesn't tell where it comes from, or can't be read."""
 
 
 class BusyError(QuadratError):

@@ -1,9 +1,10 @@
 """From an open scene and a predictor to the scene's layers: streamed, in bounded memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -45,13 +46,20 @@ class Predict(Section):
         return self
 
 
-def predict_scene(
-    scene: OpenScene, predictor: Predictor, task: Task, predict: Predict, folder: Path, batch: int | None
+def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata decides nothing)
+    scene: OpenScene,
+    predictor: Predictor,
+    task: Task,
+    predict: Predict,
+    folder: Path,
+    batch: int | None,
+    *,
+    tags: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write the layers of what counts of ``scene`` to ``folder``, whole or not at all.
 
     Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once;
-    with None, as many as the device takes.
+    with None, as many as the device takes. ``tags`` become metadata of every layer.
     """
     size, stride = predict.window_size, predict.stride
     windows = cover(scene.area, size, stride, task.margin(size, stride))
@@ -59,7 +67,7 @@ def predict_scene(
     with replaced(folder) as part, ExitStack() as writers:
         part.mkdir()
         writer = {
-            layer.name: writers.enter_context(writer_for(layer, scene.grid, part, {}))
+            layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))
             for layer in task.layers(predict.layers)
         }
         wanted = ahead(_wanted(scene, windows))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
-from quadrat.archive import FILES, Archive, read_archive
+from quadrat.archive import Archive, content, parent, read_archive
 from quadrat.catalog import read_catalog
 from quadrat.errors import ModelError
 from quadrat.executor import Executor
@@ -16,6 +16,7 @@ from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.ingredients import contents
 from quadrat.manifest import Manifest, identity
 from quadrat.models import Baseline, Predictor
+from quadrat.origin import Origin, tags, unknown
 from quadrat.pins import check_pins
 from quadrat.progress import console, track
 from quadrat.scenes.bands import names_of
@@ -33,6 +34,8 @@ class Fitted:
     folder: Path
     content: str
     plan: Predict
+    tags: Mapping[str, str]
+    """What layers tell of the run and of the model: no part of what they are made of."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def predict(
     executor: Executor,
     batch: int | None,
     force: bool,
+    origin: Origin | None = None,
 ) -> None:
     """Write ``predictions``/<scene>/ for all scenes but those of split train.
 
@@ -76,9 +80,10 @@ def predict(
     shown = [scene for scene in read_catalog(scenes) if scene.split != "train"]
     pinned = check_pins([replace(scene, labels=()) for scene in shown], pins)  # of labels nothing depends
     with Hashes.kept(hashes) as known:
-        models = {MODEL: _fitted(folder, task, bands, predict, known)}
+        told = origin or unknown("predict")
+        models = {MODEL: _fitted(folder, task, bands, predict, told)}
         if baseline is not None:
-            models[BASELINE] = _plain(_fitted(baseline_folder, task, bands, predict, known), task)
+            models[BASELINE] = _plain(_fitted(baseline_folder, task, bands, predict, told), task)
         manifest = Manifest(prediction_manifest, predictions, known)
         files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), known, pinned)
         wanted = [_wanted(one, some, models, manifest) for one, some in zip(shown, files, strict=True)]
@@ -93,14 +98,15 @@ def predict(
     console.print(f"predictions: {len(wanted)} scenes, made anew for {len(due)}")
 
 
-def _fitted(folder: Path, task: Task, bands: tuple[str, ...], predict: Predict, known: Hashes) -> Fitted:
+def _fitted(folder: Path, task: Task, bands: tuple[str, ...], predict: Predict, origin: Origin) -> Fitted:
     card = read_archive(folder).card
     for what, theirs, ours in (("task", card.task, task), ("bands", names_of(card.bands), bands)):
         if theirs != ours:
             raise ModelError(
                 f"the model learnt another {what}", file=folder, expected=ours, got=theirs, mend="train it"
             )
-    return Fitted(folder, " ".join(known.of(folder / name) for name in FILES), predict)
+    told = tags(origin.model_copy(update={"parent": parent(folder)}))
+    return Fitted(folder, content(folder), predict, told)
 
 
 def _plain(fitted: Fitted, task: Task) -> Fitted:
@@ -129,7 +135,7 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> Wanted:
                 card = archive.card
                 with scene.open(names_of(card.bands), card.task) as opened:
                     check_bands(card.bands, opened.raster.bands, scene.id)
-                    predict_scene(opened, predictor, card.task, fitted.plan, part / name, batch)
+                    predict_scene(opened, predictor, card.task, fitted.plan, part / name, batch, tags=fitted.tags)
         for name in wanted.models.keys() - wanted.stale:
             (part / name).mkdir(exist_ok=True)
             for file in [file for file in (before / name).iterdir() if file.is_file()]:

@@ -16,6 +16,7 @@ from quadrat.files import replaced, write_json
 from quadrat.live import live
 from quadrat.metrics import rounded
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
+from quadrat.origin import Origin, unknown
 from quadrat.progress import console
 from quadrat.stats import Statistics
 from quadrat.tasks import Task
@@ -41,6 +42,7 @@ def train(
     train_metrics: Path,
     curves: Path,
     checkpoints: Path,
+    origin: Origin | None = None,
 ) -> None:
     """Write the model folder, the baseline's, metrics of the fit on the validation chips, and the curves.
 
@@ -56,9 +58,9 @@ def train(
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None]) -> Fitted:
         checkpoint = checkpoints / _identity(digest, task, kind, recipe)
         fitted = kind.fit(training, validation, task, inputs, replace(recipe, watch=watch), checkpoint)
-        write_archive(to, Archive(_card(task, kind, inputs, training, gsd), fitted.weights))
+        write_archive(to, Archive(_card(task, kind, inputs, training, gsd, origin), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
-        console.print(f"{kind.kind}: {shown} (validation)", highlight=False)
+        console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
         return fitted
 
     def write(fitted: Fitted) -> None:
@@ -74,7 +76,7 @@ def train(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float) -> Card:
+def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin | None) -> Card:
     return Card(
         format=1,
         task=task,
@@ -85,6 +87,7 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float) -> C
         gsd=gsd,
         class_counts={n: int(p) for n, p in zip(task.names, chips.class_counts(), strict=True)},
         versions=versions(),
+        origin=origin or unknown("train"),
     )
 
 
