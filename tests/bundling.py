@@ -14,6 +14,7 @@ from quadrat.executor import Threads
 from quadrat.inference import Predict
 from quadrat.models import Forest, Inputs, Model, Network, Recipe
 from quadrat.params import read_params
+from quadrat.scores import write_scores
 from quadrat.stages.analyze import Analyze, analyze
 from quadrat.stages.bundle import Bundle, bundle
 from quadrat.stages.chip import Chip, chip
@@ -85,6 +86,7 @@ def prepared(root: Path, model: Model, **scenes: Any) -> Path:
     write_archive(root / "model", Archive(_card(model, inputs), _weights(model, inputs, training, validation)))
     for name in ("train", "eval"):
         (root / f"{name}.json").write_text(json.dumps({"accuracy": 0.5}))
+    write_scores(root / "class_scores.csv", "class", {name: {"f1": None, "support": 0} for name in TASK.names})
     return root
 
 
@@ -97,6 +99,7 @@ def packed(root: Path, model: Model, out: Path | None = None, **changes: Any) ->
     """Run the stage bundle in a prepared project."""
     paths = {"folder": root / "model", "chips": root / "chips", "bundle_file": out or root / "bundle.zip"}
     metrics = {"train_metrics": root / "train.json", "eval_metrics": root / "eval.json"}
+    metrics |= {"class_scores": root / "class_scores.csv"}
     bundle(**{**sections(root, model), **paths, **metrics, **changes})
     return paths["bundle_file"]
 

@@ -46,6 +46,7 @@ def built(root: Path, model: Model) -> Path:
     about = {"task": TASK, "bands": BANDS, "baseline": None, "predict": SECTIONS["predict"]}
     how = {"batch": 4, "executor": Threads(1), "pins": root / "pins.json", **kept(root, "prediction")}
     paths = {"folder": root / "model", "baseline_folder": root / "none", "predictions": root / "predictions"}
+    paths["pins"] = root / "pins.json"
     predict(scenes=root / "scenes.yaml", **about, **paths, **how)
     return root
 

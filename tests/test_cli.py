@@ -33,7 +33,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy(root: Path) -> None:
     assert all(command in shown.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("stage", ["analyze", "chip", "train", "predict", "eval", "bundle", "check"])
+@pytest.mark.parametrize("stage", ["params", "analyze", "chip", "train", "predict", "eval", "bundle", "check"])
 def test_every_stage_tells_of_missing_parameters_in_words(stage: str, root: Path, tmp_path: Path) -> None:
     done = run(stage, cwd=tmp_path, root=root)
     assert done.returncode == 1

@@ -17,6 +17,8 @@ from quadrat.params import Params
 from quadrat.paths import PATHS
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
+FIRST = "params"
+"""The stage before them, which refuses faulty parameters."""
 FUNCTIONS = {"eval": "evaluate"}
 COMMITTED = {"data/pins.json"}
 """What stages read and no stage writes."""
@@ -34,6 +36,7 @@ AROUND = (
     "endpoints",
     "images",
     "index",
+    "lockfile",
     "models.detection",
     "params",
     "paths",
@@ -94,9 +97,18 @@ def modules(root: Path, stage: str) -> set[str]:
     return files
 
 
-def test_the_stages_are_the_six(pipeline: dict[str, Any]) -> None:
-    assert tuple(pipeline) == STAGES
-    assert {entry["cmd"] for entry in pipeline.values()} == {f"${{run}} {stage}" for stage in STAGES}
+def test_the_stages_are_the_six_and_one_before_them(pipeline: dict[str, Any]) -> None:
+    assert tuple(pipeline) == (FIRST, *STAGES)
+    assert {entry["cmd"] for entry in pipeline.values()} == {f"${{run}} {stage}" for stage in pipeline}
+
+
+def test_whatever_changes_of_the_parameters_they_are_checked_before_all_others(pipeline: dict[str, Any]) -> None:
+    assert pipeline[FIRST]["params"] == [{"params.yaml": None}]
+    assert set(PATHS) >= set(inspect.signature(function(FIRST)).parameters)
+    follow = {FIRST}
+    for stage in STAGES:
+        assert set(names(pipeline[stage]["deps"])) & {out for one in follow for out in written(pipeline[one])}
+        follow.add(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -106,16 +118,18 @@ def test_params_are_the_sections_that_the_function_takes(pipeline: dict[str, Any
     assert set(pipeline[stage]["params"]) == taken & set(Params.model_fields)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [FIRST, *STAGES])
 def test_artefacts_are_the_paths_that_the_function_takes(pipeline: dict[str, Any], stage: str) -> None:
     taken = {str(PATHS[n]) for n in inspect.signature(function(stage)).parameters if n in PATHS}
-    read = {d for d in names(pipeline[stage]["deps"]) if not d.startswith(("src/", "${"))}
+    read = {d for d in names(pipeline[stage]["deps"]) if not d.startswith(("src/", "${"))} - written(pipeline[FIRST])
     assert read | written(pipeline[stage]) == taken
+    if stage == FIRST:
+        return
     earlier = set().union(*(written(pipeline[s]) for s in STAGES[: STAGES.index(stage)]))
     assert read <= earlier | COMMITTED
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [FIRST, *STAGES])
 def test_deps_are_the_modules_that_the_stage_imports(root: Path, pipeline: dict[str, Any], stage: str) -> None:
     listed = {d for d in names(pipeline[stage]["deps"]) if d.startswith("src/")}
     wanted = modules(root, stage)
@@ -137,7 +151,7 @@ def test_stages_that_read_scenes_depend_on_all_that_the_catalog_names(pipeline: 
 
 
 def test_every_module_is_a_dependency_of_some_stage_or_named_here() -> None:
-    used = {m for stage in STAGES for m in graph().find_upstream_modules(f"quadrat.stages.{stage}")}
+    used = {m for stage in (FIRST, *STAGES) for m in graph().find_upstream_modules(f"quadrat.stages.{stage}")}
     rest = {m for m in graph().modules if m not in used and not m.startswith("quadrat.stages")}
     around = {"quadrat", *(f"quadrat.{name}" for name in AROUND)}
     assert rest - {module for module in rest if module.startswith("quadrat.samples.")} == around

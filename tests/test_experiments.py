@@ -2,15 +2,22 @@
 
 import json
 import os
+import re
 import shlex
+import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.project import call, commit, digests, environment, ran, small
+from quadrat.paths import LOCK
+from quadrat.remotes import Access, set_remote
+from tests.project import ROOT, call, commit, digests, environment, ran, small
+from tests.stores import Store, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
 
@@ -44,6 +51,13 @@ def experiments(folder: Path) -> Mapping[str, Any]:
     return {e["name"]: e["revs"][0]["data"] for row in rows for e in row["experiments"] or []}
 
 
+def everything(folder: Path) -> dict[str, str]:
+    found = {
+        f"{n}/{file}": digest for n in ("data", "models", "metrics") for file, digest in digests(folder / n).items()
+    }
+    return {name: digest for name, digest in found.items() if name != str(LOCK)}
+
+
 def parameters(experiment: Mapping[str, Any]) -> Any:
     return experiment["params"]["params.yaml"]["data"]
 
@@ -52,43 +66,113 @@ def parameters(experiment: Mapping[str, Any]) -> Any:
     ("settings", "words"),
     [
         ("-S lrr=0.1", ["lrr"]),  # by DVC itself
+        ("-S +note=good", ["note: there is no such key"]),  # which no stage takes
         ("-S +train.clipp=0.1", ["train.clipp: there is no such key", "did you mean 'clip'?"]),
         ("-S lr=fast", ["lr: Input should be a valid number", 'got: "fast"']),
         (
             "-S bundle.title=7 -S lr=-1",
             ["lr: Input should be greater than 0", "also bundle.title: Input should be a valid"],
         ),
+        ("-S chip.chip_size=16 -S lr=1e3x", ["lr: Input should be a valid number", 'got: "1e3x"']),
+        ("-S task.kind=segmentation", ["task: Input tag 'segmentation'", "'semantic_segmentation'"]),
         ("--temp -S lr=fast", ["lr: Input should be a valid number"]),
     ],
 )
 def test_what_is_no_parameter_is_refused_before_anything_is_computed(
     restored: Path, settings: str, words: list[str]
 ) -> None:
-    before = digests(restored / "data")
+    before = everything(restored)
     done = tried(f"dvc exp run {settings}", restored)
     printed = done.stdout + done.stderr
     assert done.returncode != 0
-    assert len(ran(printed)) <= 1  # the first stage that is out of date reads all parameters before it does anything
+    assert ran(printed) == []
     assert "Traceback" not in printed
     for word in words:
         assert word in printed
-    assert digests(restored / "data") == before
+    assert everything(restored) == before
     assert experiments(restored) == {}
 
 
-@pytest.mark.parametrize("where", ["a detached HEAD", "a machine that knows no user"])
-def test_an_experiment_runs_from(where: str, restored: Path, tmp_path: Path) -> None:
-    variables = dict[str, str]()
+@pytest.mark.parametrize(
+    ("where", "command"),
+    [
+        ("a detached HEAD", "dvc exp run -S"),
+        ("a machine that knows no user", "dvc exp run -S"),
+        ("a subfolder", "dvc --cd ../.. exp run -S"),
+        ("a subfolder by paths", "dvc exp run ../../dvc.yaml:bundle -S ../../params.yaml:"),
+    ],
+)
+def test_an_experiment_runs_from(where: str, command: str, restored: Path, tmp_path: Path) -> None:
+    folder, variables = restored, dict[str, str]()
     if where == "a detached HEAD":
         call("git checkout --quiet --detach", restored)
-    else:
+    elif where == "a machine that knows no user":
         variables = {"HOME": str(tmp_path), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    else:
+        folder = restored / "data/raw"
     name = where.replace(" ", "-").lower()
-    done = tried(f"dvc exp run -n {name} -S 'bundle.title={where}'", restored, **variables)
+    separator = "" if command.endswith(":") else " "
+    done = tried(f"{command}{separator}'bundle.title={where}' -n {name}", folder, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ran(done.stdout + done.stderr) == ["bundle"]
+    assert re.findall(r"'(?:[./]*dvc.yaml:)?(\w+)':\n>", done.stdout + done.stderr) == ["params", "bundle"]
     assert parameters(experiments(restored)[name])["bundle"]["title"] == where
     call(f"dvc exp remove {name}", restored)
+
+
+def test_what_a_subfolder_lacks_is_said_before_anything_runs(restored: Path) -> None:
+    done = tried("dvc exp run -S lr=0.01", restored / "data/raw")
+    assert done.returncode != 0
+    assert ran(done.stdout + done.stderr) == []
+
+
+def test_a_grid_in_the_queue_trains_each_with_its_own_code_and_parameters(restored: Path) -> None:
+    stage = restored / "src/quadrat/stages/train.py"
+    stage.write_text(stage.read_text() + "\nprint('CODE', __file__, flush=True)\n")
+    call("dvc exp run --queue -S lr=1e-5,0.003 -S epochs=1", restored)
+    call("git checkout --quiet --force .", restored)  # the workspace goes on, and each has what it was queued with
+    try:
+        call("dvc queue start --jobs 1", restored)
+        wait_for_queue(restored)
+    finally:
+        tried("dvc queue stop --kill", restored)
+    found = experiments(restored)
+    assert sorted(parameters(e)["lr"] for e in found.values()) == [1e-5, 0.003]
+    assert {parameters(e)["epochs"] for e in found.values()} == {1}
+    learnt = [e["metrics"]["metrics/train.json"]["data"]["model"] for e in found.values()]
+    assert learnt[0]["loss"] != learnt[1]["loss"]
+    for name in found:
+        printed = call(f"dvc queue logs {name}", restored)
+        assert ran(printed) == ["train", "predict", "eval", "bundle"]
+        (code,) = re.findall(r"^CODE (.*)", printed, re.MULTILINE)
+        assert Path(code).is_relative_to(restored / ".dvc/tmp/exps")
+    assert call("git status --porcelain", restored) == ""
+    call(f"dvc exp remove {' '.join(found)}", restored)
+
+
+def wait_for_queue(folder: Path) -> None:
+    """Wait until all is done and the workers have ended."""
+    deadline = time.monotonic() + 1200
+    while "0 active, 0 idle" not in (status := call("dvc queue status", folder)) or workers(folder):
+        assert "Failed" not in status, call("dvc queue logs", folder)
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+
+
+def workers(folder: Path) -> list[str]:
+    """Return the commands of DVC that still run for a project."""
+    commands = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    return [command for command in commands if "dvc" in command and str(folder / ".dvc") in command]
+
+
+def test_the_metrics_that_matter_come_first(restored: Path) -> None:
+    assert tried("dvc exp run -n shown -S eval.pictures.longest_side=64", restored).returncode == 0
+    (experiment,) = experiments(restored).values()
+    assert [*experiment["metrics"]] == ["metrics/eval.json", "metrics/train.json", "metrics/analyze.json"]
+    header = call("dvc exp show --csv", restored).splitlines()[0].split(",")
+    assert header[:7] == ["Experiment", "rev", "typ", "Created", "parent", "overall.accuracy", "overall.macro_f1"]
+    changed = call("dvc exp show --csv --only-changed --drop 'src|data|models|metrics'", restored).splitlines()[0]
+    assert changed.split(",") == ["Experiment", "rev", "typ", "Created", "eval.pictures.longest_side"]
+    call("dvc exp remove shown", restored)
 
 
 def test_the_same_parameters_give_the_same_to_the_last_digit(restored: Path) -> None:
@@ -97,3 +181,50 @@ def test_the_same_parameters_give_the_same_to_the_last_digit(restored: Path) -> 
     assert ran(call("dvc repro --force --single-item predict", restored)) == ["predict"]
     assert {name: digests(restored / name) for name in before} == before
     assert call("git status --porcelain", restored) == ""
+
+
+def test_a_training_is_seen_while_it_runs(restored: Path) -> None:
+    endless = ["dvc", "exp", "run", "-S", "epochs=100000", "-S", "train.patience=100000"]
+    with subprocess.Popen(endless, cwd=restored, env=environment(), start_new_session=True) as dvc:
+        try:
+            seen = set[int]()
+            while len(seen) < 2:
+                assert dvc.poll() is None
+                seen |= epochs_shown(restored)
+            dirty = call("git status --porcelain --untracked-files=all -- :^metrics", restored).splitlines()
+            assert {line.split()[1] for line in dirty} == {"dvc.lock", "params.yaml"}
+        finally:
+            os.killpg(dvc.pid, signal.SIGINT)
+    assert not (restored / "metrics/train.json").exists()
+    assert (restored / "dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
+
+
+def epochs_shown(folder: Path) -> set[int]:
+    """Return of how many epochs `dvc exp show` tells in the workspace, beside those of the finished model."""
+    (workspace, *_) = json.loads(call("dvc exp show --json", folder))
+    metrics = workspace["data"]["metrics"].get("metrics/train.json", {}).get("data", {})
+    return {metrics["model"]["epochs"]} - {2} if "model" in metrics else set()
+
+
+def test_an_experiment_is_shared_through_git_and_a_bucket(restored: Path, tmp_path: Path) -> None:
+    with running(tmp_path / "store") as store:
+        origin = tmp_path / "origin.git"
+        call(f"git clone --quiet --bare {restored} {origin}", tmp_path)
+        mine, others = (joined(origin, tmp_path / name, store) for name in ("mine", "others"))
+        call(f"dvc cache dir --local {restored / '.dvc/cache'}", mine)
+        call("dvc checkout --quiet", mine)
+        call("dvc push", mine)
+        assert ran(call("dvc exp run -n shared -S bundle.title=shared", mine)) == ["bundle"]
+        call("dvc exp push origin shared", mine)
+        assert call("dvc exp list origin --name-only", others).split() == ["shared"]
+        call("dvc exp pull origin shared", others)
+        call("dvc exp apply shared", others)
+        call("dvc pull", others)  # what the experiment has left as it was
+        assert everything(others) == everything(mine)
+        assert ran(call("dvc repro", others)) == []
+
+
+def joined(origin: Path, folder: Path, store: Store) -> Path:
+    call(f"git clone --quiet {origin} {folder}", origin)
+    set_remote(folder, "s3://dvc/experiments", Access(store.endpoint, store.key, store.secret))
+    return folder

@@ -137,7 +137,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     learning = {"lr": 0.01, "epochs": 8, "batch_size": 8, "train": Train.model_validate({**TRAIN, "average": 0.8})}
     folders = {"folder": root / "model", "baseline_folder": root / "baseline"}
     places = {"stats", "table", "chips", "predictions", "confusion", "pictures", "eval_metrics", "train_metrics"}
-    at = {name: root / name for name in places}
+    at = {name: root / name for name in places | {"class_scores", "scene_scores"}}
 
     def files(*names: str) -> dict[str, Path]:
         return {name: at[name] for name in names}
@@ -163,7 +163,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     )
     evaluate(
         **taken(root, "scenes", "task", "pins", "executor"),
-        **files("predictions", "table", "eval_metrics", "confusion", "pictures"),
+        **files("predictions", "table", "eval_metrics", "class_scores", "scene_scores", "confusion", "pictures"),
         baseline=FOREST,
         eval=EVAL,
     )
@@ -174,7 +174,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         predict=PREDICT,
         eval=EVAL,
         bundle=Bundle(title="Squares"),
-        **files("chips", "train_metrics", "eval_metrics"),
+        **files("chips", "train_metrics", "eval_metrics", "class_scores"),
         folder=root / "model",
         bundle_file=root / "bundle.zip",
     )
@@ -231,7 +231,7 @@ def test_the_mean_over_dates_tells_what_no_date_does(project: tuple[Path, np.nda
         assert np.max(counted, 0).sum() / truth.size < 0.6  # the best guess by the value on one date
     assert metrics["overall"]["accuracy"] > 0.9
     assert metrics["overall"]["accuracy"] > metrics["baseline"]["forest"]["accuracy"]
-    assert metrics["overall"]["pixels"] == 120 * 50 - 144
+    assert metrics["overall"]["support"] == 120 * 50 - 144
     labels = layer(root / "predictions/e")
     assert (labels[:, 150:] == 255).sum() == 144
     assert (labels[GONE] == 255).all()
@@ -255,11 +255,8 @@ def test_scenes_have_as_many_dates(project: tuple[Path, np.ndarray], tmp_path: P
         )
     with pytest.raises(ModelError, match=r"another number of dates(.|\n)*scene: m(.|\n)*expected: 3\n  got: 2"):
         predict(
-            **{
-                **taken(root, "task", "bands", "pins", "executor"),
-                "scenes": few,
-                "predictions": tmp_path / "predictions",
-            },
+            **{**taken(root, "task", "bands", "pins", "executor"), "scenes": few},
+            predictions=tmp_path / "predictions",
             **kept(tmp_path, "prediction"),
             folder=root / "model",
             baseline_folder=root / "baseline",

@@ -47,6 +47,14 @@ Batch = Annotated[
 BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
 
 
+@app.command(name="params")
+def parameters(params: ParamsFile = Path("params.yaml")) -> None:
+    """Check the parameters alone: every key known, of its type and in range."""
+    from quadrat.stages.params import params as stage
+
+    _run(stage, params)
+
+
 @app.command()
 def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
     """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""
@@ -112,8 +120,21 @@ def bundle(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @app.command()
-def check(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
+def check(
+    params: ParamsFile = Path("params.yaml"),
+    workers: Workers = None,
+    lock: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--lock", help="Compare dvc.lock with code, parameters and figures instead; needs no data.")
+    ] = False,
+) -> None:
     """Tell in seconds all that the stages would stop at, and list the scenes; exits with 1 where there is a fault."""
+    if lock:
+        with _told():
+            from quadrat.lockfile import differences, show
+
+            found = differences(Path())
+            show(found)
+        raise typer.Exit(bool(found))
     from quadrat.checks import check as look
 
     if _run(look, params, executor=_executor("threads", workers)):

@@ -14,6 +14,7 @@ QuadratError
 ├── OverlapError    train and held-out areas share ground
 ├── BusyError       another stage runs in the workspace
 ├── WorkerError     a process that worked on a scene was killed
+├── LockError       dvc.yaml, dvc.lock, or a commit: DVC or git can't read it
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
 └── SampleError     sample data that can't be fetched or is not what it should be
 """
@@ -95,6 +96,10 @@ class BusyError(QuadratError):
 
 class WorkerError(QuadratError):
     """A process that worked on a scene was killed."""
+
+
+class LockError(QuadratError):
+    """The pipeline, its lock, or a commit of them can't be read."""
 
 
 class RemoteError(QuadratError):

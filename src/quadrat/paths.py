@@ -4,6 +4,7 @@ from pathlib import Path
 
 PATHS: dict[str, Path] = {
     "pins": Path("data/pins.json"),
+    "checked": Path("data/params.checked"),
     "stats": Path("data/analysis/stats.json"),
     "table": Path("data/analysis/scenes.parquet"),
     "warnings": Path("data/analysis/warnings.txt"),
@@ -19,6 +20,8 @@ PATHS: dict[str, Path] = {
     "predictions": Path("data/predictions"),
     "prediction_manifest": Path("data/manifests/predict.json"),
     "eval_metrics": Path("metrics/eval.json"),
+    "class_scores": Path("metrics/plots/class_scores.csv"),
+    "scene_scores": Path("metrics/plots/scene_scores.csv"),
     "confusion": Path("metrics/plots/confusion.csv"),
     "pictures": Path("metrics/pictures"),
     "bundle_file": Path("models/bundle.zip"),

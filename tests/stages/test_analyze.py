@@ -11,7 +11,7 @@ import rasterio
 from shapely.geometry import LineString
 
 from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError, PinError
-from quadrat.executor import Threads
+from quadrat.executor import Executor, Processes, Threads
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.stages.analyze import Analyze, analyze
@@ -27,11 +27,13 @@ OUTPUTS = {
     "band_plot": "bands.csv",
 }
 
+TWO = Threads(2)
+
 
 def run(
     catalog: Path,
     out: Path,
-    workers: int = 2,
+    executor: Executor = TWO,
     bands: tuple[str, ...] = BANDS,
     kinds: tuple[str, ...] = KINDS,
     raw: Path | None = None,
@@ -45,7 +47,7 @@ def run(
         bands=bands,
         analyze=Analyze(percentiles=(2, 50, 98), histogram_bins=16),
         pins=catalog.parent / "pins.json",
-        executor=Threads(workers),
+        executor=executor,
         **{name: out / file for name, file in OUTPUTS.items()},
     )
     return out
@@ -94,7 +96,8 @@ def test_nodata_counts_nowhere(tmp_path: Path) -> None:
 
 def test_the_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
-    outs = [run(catalog, tmp_path / str(workers), workers) for workers in (1, 2, 4)]
+    executors = (Threads(1), Threads(2), Threads(4), Processes(2))
+    outs = [run(catalog, tmp_path / str(executor), executor) for executor in executors]
     for file in OUTPUTS.values():
         assert len({(out / file).read_bytes() for out in outs}) == 1, file
 

@@ -21,7 +21,7 @@ from quadrat.models import Forest, Model
 from quadrat.params import read_params
 from quadrat.stages.bundle import Bundle
 from tests.bundling import FOREST, NETWORK, SECTIONS, packed, prepared, sections
-from tests.ground import BANDS, COLUMNS
+from tests.ground import BANDS, COLUMNS, KINDS
 
 
 @pytest.fixture(scope="module", params=[FOREST, NETWORK], ids=["forest", "network"])
@@ -120,7 +120,8 @@ def test_the_parameters_can_be_used_again(project: tuple[Path, Model], unpacked:
 
 def test_metrics_and_the_model_folder_are_inside(project: tuple[Path, Model], unpacked: Path) -> None:
     metrics = json.loads((unpacked / "metrics.json").read_text())
-    assert metrics == {"train": {"accuracy": 0.5}, "eval": {"accuracy": 0.5}}
+    each = {name: {"f1": None, "support": 0} for name in KINDS}
+    assert metrics == {"train": {"accuracy": 0.5}, "eval": {"accuracy": 0.5, "per_class": each}}
     for name in ("model.json", "model.safetensors"):
         assert (unpacked / name).read_bytes() == (project[0] / "model" / name).read_bytes()
 

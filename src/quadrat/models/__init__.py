@@ -7,7 +7,7 @@ from pydantic import Field
 from quadrat.models.classifier import Classifier
 from quadrat.models.detector import Detector
 from quadrat.models.forest import Forest
-from quadrat.models.model import Fitted, Inputs, Kind, Outputs, Predictor, Recipe, Train
+from quadrat.models.model import Epoch, Fitted, Inputs, Kind, Outputs, Predictor, Recipe, Train, unwatched
 from quadrat.models.model import Model as ModelContract
 from quadrat.models.network import Network
 from quadrat.models.peaks import Peaks
@@ -31,6 +31,7 @@ __all__ = [
     "Baseline",
     "Classifier",
     "Detector",
+    "Epoch",
     "Fit",
     "Fitted",
     "Forest",
@@ -45,4 +46,5 @@ __all__ = [
     "Recipe",
     "Train",
     "serving",
+    "unwatched",
 ]

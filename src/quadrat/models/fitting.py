@@ -4,7 +4,7 @@ import copy
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,7 +56,7 @@ def fit(
             max_epochs=recipe.epochs,
             precision=precision(),
             gradient_clip_val=recipe.train.clip,
-            callbacks=[stop, best, last, Shown(meter)],
+            callbacks=[stop, best, last, Shown(meter, recipe.watch)],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -180,9 +180,9 @@ class Learner(lightning.LightningModule):
 class Shown(Callback):
     """Shows steps and the newest metrics."""
 
-    def __init__(self, meter: Meter) -> None:
-        """Show on ``meter``."""
-        self._meter, self._note = meter, ""
+    def __init__(self, meter: Meter, watch: Callable[[Fitted], None]) -> None:
+        """Show on ``meter``, and tell ``watch``."""
+        self._meter, self._watch, self._note = meter, watch, ""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Count what an earlier run has done."""
@@ -193,8 +193,9 @@ class Shown(Callback):
         self._meter.advance(1, self._note)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
-        """Note the epoch's metrics."""
+        """Note the epoch's metrics, and tell of all so far."""
         learner = cast("Learner", pl_module)
+        self._watch(Fitted({}, _best(learner.history, learner.monitor), learner.history))
         newest, names = learner.history[-1], ("train_loss", learner.monitor)
         shown = [f"{name.replace('_', ' ')} {newest[name]:.3f}" for name in names if newest[name]]
         self._note = f"epoch {newest['epoch']}: {', '.join(shown)}"

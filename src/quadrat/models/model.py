@@ -1,8 +1,8 @@
 """The contract of everything that learns: parameters that fit, restore and export themselves."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -98,15 +98,8 @@ class Train(Section):
     """Epochs without a better validation metric after which training ends."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """The sections that say how long and how fast a model learns."""
-
-    seed: int
-    lr: float
-    epochs: int
-    batch_size: int
-    train: Train
+Epoch = Mapping[str, float | int | None]
+"""A row of the curves: what was measured of an epoch, by name."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,24 @@ class Fitted:
 
     weights: Mapping[str, NDArray[Any]]
     metrics: Mapping[str, float | int | None]
-    history: list[dict[str, float | int | None]]
+    history: Sequence[Epoch]
+
+
+def unwatched(_: Fitted) -> None:
+    """Take no note."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The sections that say how long and how fast a model learns, and who is told after each epoch."""
+
+    seed: int
+    lr: float
+    epochs: int
+    batch_size: int
+    train: Train
+    watch: Callable[[Fitted], None] = field(default=unwatched, repr=False, compare=False)
+    """Is told what a model that learns by epochs has learnt so far, but for its weights; changes no result."""
 
 
 class Kind(Section, ABC):

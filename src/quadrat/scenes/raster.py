@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +16,11 @@ from quadrat.scenes.files import Channel, Header, Origin, header, opened
 from quadrat.scenes.lazy import to_xarray
 from quadrat.scenes.mosaic import mosaic
 from quadrat.scenes.reader import Reader, described, layouts
+from quadrat.scenes.side_by_side import read_side_by_side
 from quadrat.windows import Window, strips
+
+AHEAD_BYTES = 256 * 1024 * 1024
+"""Most of an image that threads hold ahead of who takes it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Raster:
         self.remarks = _remarks(channels, headers)
         """What files say of themselves that the catalog says otherwise."""
         self._dates = max(1, len(dates_of(self.bands)))
-        self._clear = origin.clear
+        self._origin = origin
         self._files = ExitStack()
         try:
             self._readers = [layout.open(self.grid, self._files) for layout in plans]
@@ -126,7 +130,7 @@ class Raster:
         for reader in self._telling:
             pixels, unmasked = reader.read(window, shape)
             for place, each in zip(reader.places, pixels, strict=True):
-                clear = np.isin(each, self._clear)
+                clear = np.isin(each, self._origin.clear)
                 parts[place] = clear if unmasked is None else clear & unmasked
         return np.stack([parts[date] for date in range(self._dates)]) if parts else None
 
@@ -149,10 +153,18 @@ class Raster:
     def _date(self, place: int) -> int:
         return place * self._dates // len(self.bands)
 
-    def strips(self, area: Window, height: int) -> Iterator[Strip]:
-        """Read ``area`` from top to bottom in strips of at most ``height`` rows, aligned to the grid."""
-        for window in strips(area, height):
-            yield self.read(window)
+    def strips(self, area: Window, height: int, readers: int = 1) -> Iterator[Strip]:
+        """Read ``area`` from top to bottom in strips of at most ``height`` rows, aligned to the grid.
+
+        With several ``readers``, threads read ahead, each with files of its own, as far as AHEAD_BYTES allow.
+        """
+        wanted = list(strips(area, height))
+        each = max(one.size for one in wanted) * len(self.bands) * self.dtype.itemsize
+        readers = min(readers, len(wanted), AHEAD_BYTES // (2 * each))
+        if readers > 1:
+            yield from read_side_by_side(partial(Raster, self._origin), wanted, readers)
+        else:
+            yield from map(self.read, wanted)
 
     @property
     def strip_height(self) -> int:

@@ -83,9 +83,9 @@ class OpenScene:
         """Return (y, x), True on ``valid`` pixels of the window within the AOI."""
         return valid if self.aoi is None else valid & self.aoi.mask(window)
 
-    def cut(self, windows: Sequence[Window]) -> Iterator[Cut]:
-        """Read ``windows`` (in row order), each pixel once; they may reach over the grid's edge."""
+    def cut(self, windows: Sequence[Window], readers: int = 1) -> Iterator[Cut]:
+        """Read ``windows`` (in row order), each pixel once, in so many threads; they may reach over the grid's edge."""
         if not windows:
             return
         area = reach(windows, self.grid.shape)
-        yield from cut(self.raster.strips(area, self.raster.strip_height), windows, self.grid.shape)
+        yield from cut(self.raster.strips(area, self.raster.strip_height, readers), windows, self.grid.shape)

@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from quadrat.errors import BundleError, ModelError
 from quadrat.models import Baseline, Model, Train
 from quadrat.progress import console
 from quadrat.scenes.bands import names_of
+from quadrat.scores import read_scores
 from quadrat.section import Section
 from quadrat.tasks import Task
 from quadrat.yaml import dumped, read
@@ -60,6 +61,7 @@ def bundle(
     chips: Path,
     train_metrics: Path,
     eval_metrics: Path,
+    class_scores: Path,
     bundle_file: Path,
 ) -> None:
     """Write ``bundle_file``; raise BundleError where the exported graph says something else than the model.
@@ -86,7 +88,7 @@ def bundle(
         "model.json": (folder / "model.json").read_bytes(),
         "model.onnx": graph,
         "params.yaml": dumped(parameters),
-        "metrics.json": _dumped({"train": _json(train_metrics), "eval": _json(eval_metrics)}),
+        "metrics.json": _dumped(_measured(train_metrics, eval_metrics, class_scores)),
         "provenance.json": _dumped(_provenance(card, bundle_file, {scenes, raw, aoi})),
         "sample/pixels.npy": as_npy(sample),
         **{f"sample/{name}.npy": as_npy(values) for name, values in expected.items()},
@@ -191,12 +193,17 @@ def _lock(path: Path, bundle_file: Path) -> dict[str, Any] | None:
     return {name: hashes for name, hashes in found.items() if bundle_file.as_posix() not in hashes["outs"]}
 
 
-def _json(path: Path) -> Any:
+def _measured(train_metrics: Path, eval_metrics: Path, class_scores: Path) -> dict[str, Any]:
+    fit, overall = (_read(path, json.loads) for path in (train_metrics, eval_metrics))
+    return {"train": fit, "eval": {**overall, "per_class": _read(class_scores, read_scores)}}
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+        return parse(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
         mend = "run the stages 'train' and 'eval'"
-        raise BundleError("metrics are missing or no JSON", file=path, got=error, mend=mend) from error
+        raise BundleError("metrics are missing or can't be read", file=path, got=error, mend=mend) from error
 
 
 def _dumped(content: Any) -> bytes:

@@ -104,7 +104,8 @@ def chip(
         manifest = Manifest(chip_manifest, chips, known)
         stale = [name for name, of in made_of.items() if force or not manifest.stands(name, of)]
         (chips / INDEX).unlink(missing_ok=True)  # until all are done, this is no store
-        work = partial(_chip_scene, seed=seed, task=task, bands=bands, chip=chip, chips=chips)
+        readers = max(1, executor.workers // max(1, len(stale)))
+        work = partial(_chip_scene, readers=readers, seed=seed, task=task, bands=bands, chip=chip, chips=chips)
         outcomes = executor.map(work, (learnt[name] for name in stale))
         with manifest.written():
             done = track(outcomes, "chip", len(stale), "scenes", lambda one: one.given[1] if one.given else 0)
@@ -117,7 +118,7 @@ def chip(
 
 
 def _chip_scene(
-    scene: Scene, *, seed: int, task: Task, bands: Sequence[str], chip: Chip, chips: Path
+    scene: Scene, *, readers: int, seed: int, task: Task, bands: Sequence[str], chip: Chip, chips: Path
 ) -> tuple[str, int]:
     """Return the scene's id, and how many px it has."""
     generator = np.random.default_rng([seed, *hashlib.sha256(scene.id.encode()).digest()])
@@ -126,7 +127,7 @@ def _chip_scene(
         labels = opened.needed_labels()
         windows, drawn = _windows(opened, labels, task, chip, generator)
         with SceneChips(chips, scene.id, scene.split, opened.grid, about, task.ragged) as store:
-            for piece in opened.cut(windows):
+            for piece in opened.cut(windows, readers):
                 counted = opened.counted(piece.window, piece.valid)
                 if counted.mean() < chip.least_valid:
                     continue

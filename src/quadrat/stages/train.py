@@ -2,7 +2,8 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -12,7 +13,9 @@ from quadrat.archive import Archive, Card, versions, write_archive
 from quadrat.chips import Chips, open_chips
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
-from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train
+from quadrat.live import live
+from quadrat.metrics import rounded
+from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.progress import console
 from quadrat.stats import Statistics
 from quadrat.tasks import Task
@@ -48,20 +51,26 @@ def train(
     recipe = Recipe(seed, lr, epochs, batch_size, train)
     gsd = float(geopandas.read_parquet(table).query("split == 'train'")["gsd"].median())
     digest = _digest([chips / "chips.json", chips / "index.parquet", stats, *sorted(chips.glob("*/*.npy"))])
-    metrics = {}
-    for which, to, kind in (("baseline", baseline_folder, baseline), ("model", folder, model)):  # the quick one first
-        if kind is None:
-            _write_none(to)
-            continue
+    metrics: dict[str, Mapping[str, float | int | None]] = {}
+
+    def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None]) -> Fitted:
         checkpoint = checkpoints / _identity(digest, task, kind, recipe)
-        fitted = kind.fit(training, validation, task, inputs, recipe, checkpoint)
+        fitted = kind.fit(training, validation, task, inputs, replace(recipe, watch=watch), checkpoint)
         write_archive(to, Archive(_card(task, kind, inputs, training, gsd), fitted.weights))
-        metrics[which] = dict(fitted.metrics)
-        if which == "model":
-            _write_curves(curves, fitted)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False)
-    write_json(train_metrics, metrics)
+        return fitted
+
+    def write(fitted: Fitted) -> None:
+        _write_curves(curves, fitted)
+        write_json(train_metrics, {**metrics, "model": rounded(fitted.metrics)})
+
+    if baseline is None:  # the quick one first
+        _write_none(baseline_folder)
+    else:
+        metrics["baseline"] = rounded(fit(baseline_folder, baseline, unwatched).metrics)
+    with live(checkpoints / "live", write, train_metrics, curves) as watch:
+        write(fit(folder, model, watch))
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
@@ -103,4 +112,4 @@ def _write_curves(path: Path, fitted: Fitted) -> None:
     columns = ["epoch", "lr", "train_loss", "validation_loss", "validation_macro_f1"]
     more = [name for name in (fitted.history or [{}])[0] if name not in columns]
     with replaced(path) as part:
-        pd.DataFrame(fitted.history, columns=[*columns, *more]).to_csv(part, index=False)
+        pd.DataFrame(fitted.history, columns=[*columns, *more]).to_csv(part, index=False, float_format="%.6g")

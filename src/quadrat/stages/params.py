@@ -1,0 +1,14 @@
+"""params: say that the parameters are good, before DVC runs what takes long or removes what was made."""
+
+from pathlib import Path
+
+from quadrat.files import replaced
+
+
+def params(*, checked: Path) -> None:
+    """Write ``checked``, the same for all parameters: whoever calls a stage has read all of them, and refused faults.
+
+    The first stage that computes depends on it, so that this one runs before all others, and none reruns because of it.
+    """
+    with replaced(checked) as part:
+        part.write_text("params.yaml holds every key that there is, and no other, each of its type and range\n")
