@@ -107,12 +107,14 @@ class Raster:
         inside = window.intersection(self.grid.area)
         if inside != window:
             raise ImageError("a read reaches over the image's edge", window=window, expected=self.grid.area)
-        values = np.empty((len(places), *window.shape), self.dtype)
+        alone = len(self._readers) == 1 and self._readers[0].places == tuple(places)  # what it reads is all, in order
+        values = np.empty((0 if alone else len(places), *window.shape), self.dtype)
         told = self._told(window, None)
         seen = np.ones((self._dates, *window.shape), np.bool_) if told is None else told.copy()
         slots = {place: slot for slot, place in enumerate(places)}
         for reader in (one for one in self._readers if not slots.keys().isdisjoint(one.places)):
             pixels, unmasked = reader.read(window)
+            values = pixels if alone else values
             for place, each in ((p, e) for p, e in zip(reader.places, pixels, strict=True) if p in slots):
                 date = self._date(place)
                 if unmasked is not None:
@@ -120,8 +122,10 @@ class Raster:
                     self._hide(each, ~unmasked, place, reader, window)
                 if told is not None:
                     self._hide(each, ~told[date], place, reader, window)
-                seen[date] &= is_valid(each, self._held[place])
-                values[slots[place]] = each
+                if self._held[place].blank is not None:
+                    seen[date] &= is_valid(each, self._held[place])
+                if not alone:
+                    values[slots[place]] = each
         return values, seen
 
     def _told(self, window: Window | None, shape: tuple[int, int] | None) -> NDArray[np.bool_] | None:
