@@ -38,7 +38,7 @@ def compared(row: Row, variant: str, runs: dict[str, list[dict[str, Any]]]) -> d
     """Return a row of the table: seconds for the same amount of work, by whom, and their ratios."""
     pace = {who: median([run["seconds"] / run["amount"] for run in some]) for who, some in runs.items() if some}
     if "floor" in pace:
-        pace["floor"] /= row.floor_share
+        pace["floor"] /= row.floor_amount
     amount = runs["ours"][0]["amount"]
     seconds = {who: each * amount for who, each in pace.items()}
     return {

@@ -24,9 +24,9 @@ class Row:
     """How many times as fast as Raster Vision is aimed at, at least."""
     network: str = "deeplab"
     stride: int = 256
-    floor_share: float = 1.0
-    """Share of the floor's speed that is the floor here: with half of windows overlapping, each pixel is seen four
-    times."""
+    floor_amount: float = 1.0
+    """How much of the row's work one of the floor's amounts is: a chip is so many px, and where windows overlap by
+    half, each pixel is seen four times."""
     side: int | None = None
     """Side of the scene, px, where it is another than that of the run."""
     variants: tuple[str, ...] = ("u16x4",)
@@ -45,7 +45,18 @@ BOTH = ("u16x4", "u8x3")
 
 ROWS = (
     Row("analyze", "analyze: all pixels", "Mpix/s", "decode", "analyze", "analyze", 1.5, 10, variants=BOTH),
-    Row("chip", "chip 256/256", "chips/s", "decode", "chip", "chip", 2, 10, variants=BOTH),
+    Row(
+        "chip",
+        "chip 256/256",
+        "chips/s",
+        "decode",
+        "chip",
+        "chip",
+        2,
+        10,
+        floor_amount=1 / 256**2,
+        variants=BOTH,
+    ),
     Row("loader", "loader: 256² × 4, shuffled", "chips/s", "gather", "load", "load", 1 / 0.6, 15),
     Row("train", "train: an epoch", "chips/s", "learn", "train", "train", 1 / 0.9, 1.2),
     Row("predict", "predict, stride 256", "Mpix/s", "forward", "predict", "predict", 1 / 0.85, 2.5, variants=BOTH),
@@ -59,7 +70,7 @@ ROWS = (
         1 / 0.85,
         2,
         stride=128,
-        floor_share=0.25,
+        floor_amount=0.25,
     ),
     Row("own", "predict's own cost (1 × 1 convolution)", "Mpix/s", None, "predict", "predict", None, 8, "point"),
     Row("eval", "eval (segmentation)", "Mpix/s", "rasters", "evaluate", "evaluate", 5, 20, "point"),
