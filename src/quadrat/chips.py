@@ -216,10 +216,9 @@ class Chips:
             for name, array in self.shards[0].items()
             if name.removesuffix("_ends") not in ragged
         }
-        for number in np.unique(shard):
-            mine = np.flatnonzero(shard == number)
-            for name, array in gathered.items():
-                array[mine] = self.shards[number][name][slot[mine]]
+        for name, array in gathered.items():
+            for to, number, place in zip(array, shard.tolist(), slot.tolist(), strict=True):
+                to[...] = self.shards[number][name][place]  # one copy, from the mapped file
         pixels = gathered.pop("pixels")
         return pixels, gathered | {name: self._filled_up(name, shard, slot) for name in sorted(ragged)}
 

@@ -73,7 +73,8 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
         wanted = ahead(_wanted(scene, windows))
         each = scene.area.size // len(windows)
         shown = track(wanted, f"predict {scene.id}", len(windows), "windows", lambda _: each)
-        for piece, outputs in _run(shown, predictor, batch):
+        # one thread reads, one runs the model, and this one pastes and writes
+        for piece, outputs in ahead(_run(shown, predictor, batch)):
             for finished in canvas.paste(piece.window, outputs, piece.valid):
                 writer[finished.layer].write(finished)
         for finished in canvas.close():

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 MOST = 512
 """Most windows at once on a GPU."""
 
 SHARE = 0.6
 """Share of a GPU's free memory that a batch may take."""
+
+STORED = (np.uint8, np.int16, np.uint16, np.float32)
+"""Types of pixels that are sent to the device as they are."""
 
 
 @cache
@@ -22,6 +26,12 @@ def device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def as_tensor(pixels: NDArray[Any]) -> Tensor:
+    """Return raw pixels on the processor, as stored where networks can make float32 of them on their device."""
+    kept = pixels.dtype in STORED and pixels.dtype.isnative and device().type != "mps"
+    return torch.from_numpy(np.ascontiguousarray(pixels, None if kept else np.float32))
 
 
 def autocast() -> AbstractContextManager[Any]:

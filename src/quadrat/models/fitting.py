@@ -5,6 +5,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Any, cast
 
@@ -114,11 +115,12 @@ class Learner(lightning.LightningModule):
     def on_train_batch_end(self, *_: Any) -> None:
         """Move the running mean of the weights on; at first it forgets faster, for it began at random weights."""
         kept = min(self._recipe.train.average, (1 + self.global_step) / (10 + self.global_step))
+        means, values = list(_tensors(self.average)), list(_tensors(self.network))
+        moved = [mean.is_floating_point() for mean in means]
         with torch.no_grad():
-            for mean, value in zip(_tensors(self.average), _tensors(self.network), strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(value, 1 - kept)
-                else:
+            torch._foreach_lerp_(list(compress(means, moved)), list(compress(values, moved)), 1 - kept)
+            for mean, value, floating in zip(means, values, moved, strict=True):
+                if not floating:
                     mean.copy_(value)
 
     def on_train_epoch_start(self) -> None:
@@ -153,7 +155,8 @@ class Learner(lightning.LightningModule):
         weights = [p for p in self.network.parameters() if p.ndim > 1]
         rest = [p for p in self.network.parameters() if p.ndim <= 1]  # biases and scales are not decayed
         groups = [{"params": weights, "weight_decay": recipe.train.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, recipe.lr)
+        fused = not str(self.trainer.precision).startswith("16")  # which can't be clipped: it undoes its own scaling
+        optimizer = torch.optim.AdamW(groups, recipe.lr, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = max(1, round(recipe.train.warmup * steps))
 

@@ -134,12 +134,14 @@ def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> Counted:
             inside = scene.counted(strip.window, np.ones(strip.window.shape, np.bool_))
             counted = inside & strip.valid
             for values, seen in zip(strip.by_date, strip.seen, strict=True):
+                here = inside & seen
+                every = bool(here.all())
                 for some, tally in zip(values, tallies, strict=False):
-                    tally.add(some[inside & seen].astype(tally.dtype, copy=False))
+                    tally.add((some if every else some[here]).astype(tally.dtype, copy=False))
             labels = (
                 census.class_counts * 0 if scene.labels is None else task.census(scene.labels, strip.window, counted)
             )
-            census += Census(0, int(inside.sum()), int(counted.sum()), labels)
+            census += Census(0, int(np.count_nonzero(inside)), int(np.count_nonzero(counted)), labels)
     return Counted(part, census, tallies)
 
 
