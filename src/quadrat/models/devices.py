@@ -10,8 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quadrat.executor import cores
+
 MOST = 512
 """Most windows at once on a GPU."""
+
+READERS = 8
+"""Most threads that read for a GPU."""
 
 SHARE = 0.6
 """Share of a GPU's free memory that a batch may take."""
@@ -62,6 +67,11 @@ def windows_at_once(predictor: Callable[[NDArray[Any]], object], window: NDArray
     if each <= 0:  # it doesn't run there
         return otherwise
     return int(min(max(SHARE * free / each, 1), MOST))
+
+
+def readers() -> int:
+    """Return how many threads are to read for a model: one, but for a GPU, which leaves all processors to them."""
+    return 1 if device().type == "cpu" else min(cores(), READERS)
 
 
 def described() -> str:

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Batch, Order, loader
-from quadrat.models.devices import precision
+from quadrat.models.devices import described, precision
 from quadrat.models.learnable import Learnable
 from quadrat.models.model import Fitted, Recipe, Samples
-from quadrat.progress import Meter
+from quadrat.progress import Meter, console
 from quadrat.tasks.task import Task
 
 CHUNK = 1 << 18
@@ -50,6 +50,7 @@ def fit(
     learn = loader(training, order)
     check = loader(validation, Order(len(validation), _at_once(validation, network.looks), None, lambda: 0))
     steps = recipe.epochs * len(learn)
+    console.print(f"train on {described()}", highlight=False, soft_wrap=True)
     with torch.random.fork_rng(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its advice is not the user's

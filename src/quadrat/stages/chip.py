@@ -122,12 +122,12 @@ def _chip_scene(
 ) -> tuple[str, int]:
     """Return the scene's id, and how many px it has."""
     generator = np.random.default_rng([seed, *hashlib.sha256(scene.id.encode()).digest()])
-    with scene.open(bands, task) as opened:
+    with scene.open(bands, task, readers) as opened:
         about = About(bands=opened.raster.bands, classes=tuple(task.columns), size=chip.chip_size)
         labels = opened.needed_labels()
         windows, drawn = _windows(opened, labels, task, chip, generator)
         with SceneChips(chips, scene.id, scene.split, opened.grid, about, task.ragged) as store:
-            for piece in opened.cut(windows, readers):
+            for piece in opened.cut(windows):
                 counted = opened.counted(piece.window, piece.valid)
                 if counted.mean() < chip.least_valid:
                     continue

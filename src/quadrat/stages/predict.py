@@ -88,6 +88,8 @@ def predict(
         files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), known, pinned)
         wanted = [_wanted(one, some, models, manifest) for one, some in zip(shown, files, strict=True)]
         due = [replace(one, stale=frozenset(one.models)) for one in wanted] if force else [w for w in wanted if w.stale]
+        if due:
+            _tell_device()
         work = partial(_predict, predictions=predictions, batch=batch)
         with manifest.written():
             done = track(executor.map(work, due), "predict", len(due), "scenes")
@@ -96,6 +98,12 @@ def predict(
                     manifest.note(one.unit(name), one.made_of[name])
             manifest.keep({one.unit(name) for one in wanted for name in one.models})
     console.print(f"predictions: {len(wanted)} scenes, made anew for {len(due)}")
+
+
+def _tell_device() -> None:
+    from quadrat.models.devices import described
+
+    console.print(f"predict on {described()}", highlight=False, soft_wrap=True)
 
 
 def _fitted(folder: Path, task: Task, bands: tuple[str, ...], predict: Predict, origin: Origin) -> Fitted:
@@ -126,6 +134,8 @@ def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, Fitted]
 
 def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> Wanted:
     """Write what is stale of a scene's layers beside what stands, whole or not at all."""
+    from quadrat.models.devices import readers
+
     scene, before = wanted.scene, predictions / wanted.scene.id
     with replaced(before) as part:
         part.mkdir()
@@ -133,7 +143,7 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> Wanted:
             if name in wanted.stale:
                 archive, predictor = _read(fitted.folder, fitted.content)
                 card = archive.card
-                with scene.open(names_of(card.bands), card.task) as opened:
+                with scene.open(names_of(card.bands), card.task, readers()) as opened:
                     check_bands(card.bands, opened.raster.bands, scene.id)
                     predict_scene(opened, predictor, card.task, fitted.plan, part / name, batch, tags=fitted.tags)
         for name in wanted.models.keys() - wanted.stale:
