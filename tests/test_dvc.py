@@ -35,6 +35,7 @@ AROUND = (
     "paths",
     "probes",
     "remotes",
+    "report",
     "running",
     "samples",
     "scenes",
