@@ -43,6 +43,7 @@ AROUND = (
     "paths",
     "probes",
     "remotes",
+    "report",
     "running",
     "samples",
     "scenes",

@@ -251,6 +251,24 @@ def origin(
 
 
 @app.command()
+def report(
+    base: Annotated[str, typer.Argument(metavar="REVISION", help="What to compare with, e.g. main.")],
+    out: Annotated[Path, typer.Option(help="The folder that gets report.md and pictures.")] = Path("report"),
+    pictures: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option(help="Show predictions before and after; takes the DVC remote.")
+    ] = True,
+    pictures_at: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the folder will be.", show_default="beside the page")
+    ] = None,
+) -> None:
+    """Tell in Markdown what a change does to parameters, metrics and predictions, as for a pull request."""
+    with _told():
+        from quadrat.report import report
+
+        typer.echo(report(base, out, pictures_at, pictures=pictures))
+
+
+@app.command()
 def remote(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="s3://bucket/prefix, or a folder.")],
     endpoint: Annotated[

@@ -90,7 +90,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Give the dotted keys of parameters, and their values; items of a list go by number."""
     inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     parts = [(f"{key}.{name}" if key else str(name), one) for name, one in inner]
-    if not parts:
+    if key and not parts:
         yield key, value
     for name, one in parts:
         yield from leaves(one, name)
