@@ -11,6 +11,7 @@ QuadratError
 ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
+├── DiskError       a file that can't be written: the disk is full, or a quota or a limit of file sizes is reached
 ├── BusyError       another stage runs in the workspace
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
 └── SampleError     sample data that can't be fetched or is not what it should be
@@ -81,6 +82,10 @@ class BundleError(QuadratError):
 
 class OverlapError(QuadratError):
     """Scenes of different splits share ground."""
+
+
+class DiskError(QuadratError):
+    """There is no room for a file."""
 
 
 class BusyError(QuadratError):
