@@ -1,7 +1,10 @@
-"""A full disk is an error that names file and mend, and loses nothing: with room again, a stage goes on."""
+"""What befalls a stage loses nothing: after a full disk, which is told in words, or a signal it is simply run again."""
 
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +58,8 @@ def mountable() -> bool:
     )
 
 
+MADE = ("data/analysis", "data/chips", "data/predictions", "models/model", "models/baseline", "metrics")
+
 CASES = {
     "chip": ("data", 600, 100, "data/chips/w/pixels-000.npy", "chips"),
     "train": ("models", 400, 100, ".ckpt", ""),
@@ -91,6 +96,44 @@ def test_a_full_disk_loses_nothing(stage: str, how: str, workspace: Path, tmp_pa
     for checkpoint in places["left"].rglob("*.ckpt"):
         torch.load(checkpoint, weights_only=True)
     assert found(places["after"]) == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("analyze", signal.SIGTERM),
+        ("chip", signal.SIGINT),
+        ("train", signal.SIGTERM),
+        ("predict", signal.SIGINT),
+        ("eval", signal.SIGTERM),
+        ("bundle", signal.SIGINT),
+    ],
+)
+def test_a_stage_that_was_stopped_is_simply_run_again(stage: str, number: signal.Signals, workspace: Path) -> None:
+    before = made(workspace)
+    command = [sys.executable, "-m", "quadrat", stage]
+    settings = {**environment(), "PYTHONPATH": "src"}
+    lock = workspace / LOCK
+    lock.unlink()
+    with subprocess.Popen(command, cwd=workspace, env=settings, stderr=subprocess.PIPE, text=True) as process:
+        while not lock.exists() or f"process {process.pid} " not in lock.read_text():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == -number, said
+    assert "Traceback" not in said
+    assert f"stopped by {number.name}" in said
+    left = made(workspace)
+    assert left.items() <= before.items()  # what is there is whole
+    assert not [file for file in workspace.rglob("*") if ".part-" in file.name]
+    again = subprocess.run(command, cwd=workspace, env=settings, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert made(workspace) == before
+
+
+def made(folder: Path) -> dict[str, str]:
+    return {f"{name}/{file}": digest for name in MADE for file, digest in found(folder / name).items()}
 
 
 def run(how: str, folder: Path, variables: dict[str, str]) -> None:
