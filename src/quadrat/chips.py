@@ -10,7 +10,7 @@ A target of any length (boxes) is stored end to end, with the end of each chip's
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from quadrat.errors import ChipError
-from quadrat.files import replaced, write_json
+from quadrat.files import replaced, room_for, write_json
 from quadrat.scenes.bands import Band, names_of, undated
 from quadrat.scenes.grid import Grid
 from quadrat.section import Section
@@ -137,17 +137,21 @@ class _Appended:
         self._header()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        with self._file:
-            if exception[0] is None:
-                end = self._file.tell()
-                self._file.seek(0)
-                self._header()  # numpy pads headers so that a longer first axis needs no more room
-                assert self._file.tell() + self.count * int(np.prod(self._shape)) * self._dtype.itemsize == end
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with suppress(OSError):  # what it still holds may find no room; of the file, nothing is needed
+                self._file.close()
+            return
+        with room_for(self._path), self._file:
+            end = self._file.tell()
+            self._file.seek(0)
+            self._header()  # numpy pads headers so that a longer first axis needs no more room
+            assert self._file.tell() + self.count * int(np.prod(self._shape)) * self._dtype.itemsize == end
 
     def extend(self, array: NDArray[Any]) -> None:
         assert (array.shape[1:], array.dtype) == (self._shape, self._dtype)
-        self._file.write(np.ascontiguousarray(array).data)
+        with room_for(self._path):
+            self._file.write(np.ascontiguousarray(array).data)
         self.count += len(array)
 
     def _header(self) -> None:

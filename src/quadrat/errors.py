@@ -13,6 +13,7 @@ QuadratError
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
 ├── OriginError     a file that doesn't tell where it comes from
+├── DiskError       a file that can't be written: the disk is full, or a quota or a limit of file sizes is reached
 ├── BusyError       another stage runs in the workspace
 ├── WorkerError     a process that worked on a scene was killed
 ├── LockError       dvc.yaml, dvc.lock, or a commit: DVC or git can't read it
@@ -93,6 +94,10 @@ class OverlapError(QuadratError):
 
 class OriginError(QuadratError):
     """A file doesn't tell where it comes from, or can't be read."""
+
+
+class DiskError(QuadratError):
+    """There is no room for a file."""
 
 
 class BusyError(QuadratError):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Batch, Order, loader
+from quadrat.models.checkpoints import Whole
 from quadrat.models.devices import described, precision
 from quadrat.models.learnable import Learnable
 from quadrat.models.model import Fitted, Recipe, Samples
@@ -58,6 +59,7 @@ def fit(
             max_epochs=recipe.epochs,
             precision=precision(),
             gradient_clip_val=recipe.train.clip,
+            plugins=Whole(),
             callbacks=[stop, best, last, Shown(meter, recipe.watch)],
             logger=False,
             enable_progress_bar=False,

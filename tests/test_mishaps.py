@@ -1,0 +1,153 @@
+"""What befalls a stage loses nothing: after a full disk, which is told in words, or a signal it is simply run again."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from quadrat.paths import LOCK
+from tests.project import call, change, digests, environment, small
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
+
+FULL = """
+mount -t tmpfs -o size=64m tmpfs $folder && cp -a $before/. $folder
+[ -z "$own" ] || rm -r $folder/$own
+mount -o remount,size=$(( $(du -sk $folder | cut -f1) + $room ))k $folder
+$stage 2> $said || echo $? > $status
+cp -a $folder/. $left
+mount -o remount,size=64m $folder && $stage && cp -a $folder/. $after
+"""
+"""What is done in a mount namespace, where nobody else sees that ``folder`` is a small disk, and later a larger one."""
+
+LIMITED = """
+(ulimit -f $(( 2 * $limit )); $stage 2> $said || echo $? > $status)
+cp -a $folder/. $left
+$stage && cp -a $folder/. $after
+"""
+"""The same where one may not mount: no file may be larger than there was room."""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small project in which the pipeline has run."""
+    folder = small(tmp_path_factory.mktemp("small"))
+    change(folder, {"chip.windows.count": 200, "predict.layers.scores": True})
+    call("dvc repro", folder)
+    return folder
+
+
+@pytest.fixture
+def workspace(project: Path, tmp_path: Path) -> Iterator[Path]:
+    """Return a copy of the project."""
+    shutil.copytree(project, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns(".dvc"))
+    return tmp_path / "copy"
+
+
+def mountable() -> bool:
+    command = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
+MADE = ("data/analysis", "data/chips", "data/predictions", "models/model", "models/baseline", "metrics")
+
+CASES = {
+    "chip": ("data", 600, 100, "data/chips/w/pixels-000.npy", "chips"),
+    "train": ("models", 400, 100, ".ckpt", ""),
+    "predict": ("data", 20, 6, "data/predictions/", "predictions"),
+    "bundle": ("models", 60, 60, "models/bundle.zip", ""),
+}
+"""For each stage: the folder that fills up, kB that it may grow by, kB of its largest file, what the error names, and
+what of the folder is taken away before the stage begins."""
+
+
+@pytest.mark.parametrize("how", [FULL, LIMITED], ids=["full", "limited"])
+@pytest.mark.parametrize("stage", CASES)
+def test_a_full_disk_loses_nothing(stage: str, how: str, workspace: Path, tmp_path: Path) -> None:
+    if how == FULL and not mountable():
+        pytest.skip("may not mount a small disk")
+    folder, room, limit, named, own = CASES[stage]
+    before = found(workspace / folder)
+    places = {name: tmp_path / name for name in ("before", "left", "after", "said", "status")}
+    shutil.copytree(workspace / folder, places["before"])
+    for name in ("left", "after"):
+        places[name].mkdir()
+    variables = {name: str(place) for name, place in places.items()}
+    variables |= {"folder": folder, "room": str(room), "limit": str(limit), "own": own}
+    variables["stage"] = f"python -m quadrat {stage}"
+    run(how, workspace, variables)
+    said = places["said"].read_text()
+    assert places["status"].read_text() == "1\n", said
+    assert "Traceback" not in said
+    assert "mend: make room" in said or "mend: check that the disk has room" in said
+    assert named in said
+    kept = {name: digest for name, digest in before.items() if not own or not name.startswith(own)}
+    assert kept.items() <= found(places["left"]).items()
+    assert not [file for file in places["left"].rglob("*") if ".part-" in file.name]
+    for checkpoint in places["left"].rglob("*.ckpt"):
+        torch.load(checkpoint, weights_only=True)
+    assert found(places["after"]) == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("analyze", signal.SIGTERM),
+        ("chip", signal.SIGINT),
+        ("train", signal.SIGTERM),
+        ("predict", signal.SIGINT),
+        ("eval", signal.SIGTERM),
+        ("bundle", signal.SIGINT),
+    ],
+)
+def test_a_stage_that_was_stopped_is_simply_run_again(stage: str, number: signal.Signals, workspace: Path) -> None:
+    before = made(workspace)
+    command = [sys.executable, "-m", "quadrat", stage]
+    settings = {**environment(), "PYTHONPATH": "src"}
+    lock = workspace / LOCK
+    lock.unlink()
+    with subprocess.Popen(command, cwd=workspace, env=settings, stderr=subprocess.PIPE, text=True) as process:
+        while not lock.exists() or f"process {process.pid} " not in lock.read_text():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == -number, said
+    assert "Traceback" not in said
+    assert f"stopped by {number.name}" in said
+    left = made(workspace)
+    assert left.items() <= before.items()  # what is there is whole
+    assert not [file for file in workspace.rglob("*") if ".part-" in file.name]
+    again = subprocess.run(command, cwd=workspace, env=settings, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert made(workspace) == before
+
+
+def made(folder: Path) -> dict[str, str]:
+    return {f"{name}/{file}": digest for name in MADE for file, digest in found(folder / name).items()}
+
+
+def run(how: str, folder: Path, variables: dict[str, str]) -> None:
+    inside = ["unshare", "--map-root-user", "--mount"] if how == FULL else []
+    done = subprocess.run(
+        [*inside, "sh", "-euc", how],
+        cwd=folder,
+        env={**environment(), **variables, "PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def found(folder: Path) -> dict[str, str]:
+    return {name: digest for name, digest in digests(folder).items() if name != LOCK.name}
