@@ -4,20 +4,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import xarray
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
 from quadrat.scenes.bands import Band, dates_of, is_valid, undated
 from quadrat.scenes.files import Channel, Header, Origin, header, opened
-from quadrat.scenes.lazy import to_xarray
 from quadrat.scenes.mosaic import mosaic
 from quadrat.scenes.reader import Reader, described, layouts
 from quadrat.scenes.side_by_side import read_side_by_side
 from quadrat.windows import Window, strips
+
+if TYPE_CHECKING:
+    import xarray
 
 AHEAD_BYTES = 256 * 1024 * 1024
 """Most of an image that threads hold ahead of who takes it."""
@@ -176,11 +177,13 @@ class Raster:
         tallest = max(reader.block_height for reader in self._readers)
         return min(max(tallest, 64), 1024)
 
-    def to_xarray(self) -> xarray.DataArray:
+    def to_xarray(self) -> "xarray.DataArray":
         """Return the image as a lazy array (band, y, x), or (time, band, y, x) of a time series.
 
         Pixels move when its values are asked for.
         """
+        from quadrat.scenes.lazy import to_xarray
+
         return to_xarray(self)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic_core import to_jsonable_python
@@ -125,6 +124,8 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     It sets scores below ``seg_thresh`` to 0 before it takes the largest: 0 leaves them. The size of its tiles is the
     graph's own, which must be fixed for that (the bundle's README says how).
     """
+    import onnx
+
     model = onnx.load_from_string(graph)
     window = parameters["predict"]
     properties: dict[str, Any] = {"bands": list(names_of(card.bands))}
