@@ -1,7 +1,7 @@
 # One word a job. `make repro` and `make test` work on a fresh machine with git and Python 3.11.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup sample repro test check lint docs clean
+.PHONY: help setup sample repro test check lint bench docs clean
 
 help:     ## what there is
 	@sed -n 's/^\([a-z]*:\)[^#]*## /make \1 /p' Makefile
@@ -26,6 +26,9 @@ check: setup ## format, lint, types, imports, docs
 
 lint: setup ## mend format and lint
 	scripts/lint
+
+bench: setup ## how fast each stage is, beside what the hardware allows (ARGS="--quick")
+	PYTHONPATH=src python -m benchmarks $(ARGS)
 
 docs: setup ## the documentation, in site/
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

@@ -14,13 +14,14 @@ from quadrat.executor import Threads
 from quadrat.inference import Predict
 from quadrat.models import Forest, Inputs, Model, Network, Recipe
 from quadrat.params import read_params
+from quadrat.scores import write_scores
 from quadrat.stages.analyze import Analyze, analyze
 from quadrat.stages.bundle import Bundle, bundle
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Eval
 from quadrat.stats import Statistics
 from quadrat.yaml import load
-from tests.ground import BANDS, COLUMNS, KINDS, segmentation, write_world
+from tests.ground import BANDS, COLUMNS, KINDS, kept, segmentation, write_world
 
 DEFAULT = read_params(Path(__file__).parents[1] / "params.yaml")
 
@@ -75,15 +76,17 @@ def prepared(root: Path, model: Model, **scenes: Any) -> Path:
     """Write a project at ``root`` up to the model folder and the metrics; the network's weights are random."""
     catalog = write_world(root, **scenes)
     about: dict[str, Any] = {"scenes": catalog, "task": TASK, "bands": BANDS, "executor": Threads(2)}
+    about["pins"] = root / "pins.json"
     outputs = {name: root / name for name in ("stats", "table", "warnings", "class_plot", "band_plot")}
     watched = {"raw": root, "aoi": root}
     analyze(**about, **watched, **outputs, analyze=SECTIONS["analyze"], analyze_metrics=root / "metrics")
-    chip(**about, seed=3, chip=SECTIONS["chip"], table=root / "table", chips=root / "chips")
+    chip(**about, seed=3, chip=SECTIONS["chip"], table=root / "table", chips=root / "chips", **kept(root, "chip"))
     training, validation = (open_chips(root / "chips", split, COLUMNS, BANDS) for split in ("train", "validation"))
     inputs = Inputs(training.bands, load(root / "stats", Statistics, ModelError).bands)
     write_archive(root / "model", Archive(_card(model, inputs), _weights(model, inputs, training, validation)))
     for name in ("train", "eval"):
         (root / f"{name}.json").write_text(json.dumps({"accuracy": 0.5}))
+    write_scores(root / "class_scores.csv", "class", {name: {"f1": None, "support": 0} for name in TASK.names})
     return root
 
 
@@ -96,6 +99,7 @@ def packed(root: Path, model: Model, out: Path | None = None, **changes: Any) ->
     """Run the stage bundle in a prepared project."""
     paths = {"folder": root / "model", "chips": root / "chips", "bundle_file": out or root / "bundle.zip"}
     metrics = {"train_metrics": root / "train.json", "eval_metrics": root / "eval.json"}
+    metrics |= {"class_scores": root / "class_scores.csv"}
     bundle(**{**sections(root, model), **paths, **metrics, **changes})
     return paths["bundle_file"]
 

@@ -153,3 +153,8 @@ def write_world(root: Path, **scenes: Any) -> Path:
 REFLECTANCE = {"unit": "reflectance", "scale": 0.0001, "offset": 0.0}
 KINDS = ("wood", "lake", "field")
 COLUMNS = tuple(f"px_{kind}" for kind in KINDS)
+
+
+def kept(root: Path, stage: str) -> dict[str, Any]:
+    """Return what a stage that makes anew only what changed takes for that: ``chip`` or ``prediction``."""
+    return {f"{stage}_manifest": root / f"{stage}.json", "hashes": root / "hashes.json", "force": False}

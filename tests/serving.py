@@ -1,5 +1,6 @@
 """A web server of a folder that knows ranges, as object stores do."""
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -22,6 +23,8 @@ class Served:
     url: str
     asked: list[tuple[str, int]] = field(default_factory=list)
     gone: bool = False
+    says: tuple[str, ...] = ("ETag", "Last-Modified")
+    """By which headers it tells one content of a file from another."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -51,7 +54,12 @@ class _Handler(BaseHTTPRequestHandler):
             status = HTTPStatus.FORBIDDEN if forbidden else HTTPStatus.NOT_FOUND
             self._send(status, b"", {}, body=body)
             return
-        content, headers = file.read_bytes(), {"Accept-Ranges": "bytes"}
+        content = file.read_bytes()
+        told = {
+            "ETag": f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"',
+            "Last-Modified": self.date_time_string(int(file.stat().st_mtime)),
+        }
+        headers = {"Accept-Ranges": "bytes"} | {name: told[name] for name in self.server.found.says}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if wanted is None:
             self._send(HTTPStatus.OK, content, headers, body=body)

@@ -20,11 +20,12 @@ from rasterio.warp import Resampling, reproject
 from quadrat.apply import Plan, apply, verify
 from quadrat.bundles import as_npy, write_bundle
 from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
+from quadrat.executor import Threads
 from quadrat.images import Reading
 from quadrat.models import Model
 from quadrat.stages.predict import predict
 from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared
-from tests.ground import BANDS, NORTH_UP, write_raster
+from tests.ground import BANDS, NORTH_UP, kept, write_raster
 
 ONNX = Plan("onnx")
 
@@ -42,9 +43,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(root: Path, model: Model) -> Path:
     prepared(root, model)
     packed(root, model)
-    about = {"task": TASK, "bands": BANDS, "baseline": None, "predict": SECTIONS["predict"], "batch": 4}
+    about = {"task": TASK, "bands": BANDS, "baseline": None, "predict": SECTIONS["predict"]}
+    how = {"batch": 4, "executor": Threads(1), "pins": root / "pins.json", **kept(root, "prediction")}
     paths = {"folder": root / "model", "baseline_folder": root / "none", "predictions": root / "predictions"}
-    predict(scenes=root / "scenes.yaml", **about, **paths)
+    predict(scenes=root / "scenes.yaml", **about, **paths, **how)
     return root
 
 

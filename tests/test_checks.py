@@ -20,9 +20,10 @@ from shapely.geometry import box
 from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
 from quadrat.executor import Threads
+from quadrat.faults import merged
+from quadrat.index import index
 from quadrat.models import Forest, Network
 from quadrat.models.peaks import Peaks
-from quadrat.faults import merged
 from quadrat.preflight import faults
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse
@@ -49,6 +50,7 @@ from tests.ground import (
     write_raster,
     write_world,
 )
+from tests.serving import served
 from tests.stages.test_analyze import run as analyze
 
 FOREST = Forest(kind="forest", trees=1, radius=1, max_depth=None, least_leaf=1, samples=1)
@@ -79,6 +81,7 @@ def told(
     options: dict[str, Any] = {
         "raw": catalog.parent,
         "aoi": catalog.parent,
+        "pins": catalog.parent / "pins.json",
         "bands": BANDS,
         "model": FOREST,
         "baseline": None,
@@ -437,3 +440,15 @@ def test_labels_of_vector_files_that_miss_one_scene_of_several(tmp_path: Path) -
             pass
         errors.append(raised.value)
     assert len(merged(errors)) == 2
+
+
+def test_an_object_elsewhere_that_is_not_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with served(tmp_path) as web:
+        catalog = write_world(tmp_path)
+        catalog.write_text(catalog.read_text().replace(str(tmp_path / "image.tif"), f"{web.url}/image.tif"))
+        count, out = told(capsys, catalog)
+        assert count == 1
+        assert "PinError: the object is not pinned, so nobody would notice another in its place\n  scene: w" in out
+        assert f"file: {web.url}/image.tif\n" in out
+        index(scenes=catalog, pins=tmp_path / "pins.json", write=True)
+        assert told(capsys, catalog)[0] == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from quadrat import chips as store
-from quadrat.chips import SceneChips, open_chips, write_index
+from quadrat.chips import About, SceneChips, open_chips, write_index
 from quadrat.errors import ChipError
 from quadrat.scenes.bands import Band
 from quadrat.scenes.grid import Grid
@@ -18,12 +18,15 @@ GRID = Grid(UTM, NORTH_UP, (100, 100))
 BAND = Band(name="a", dtype="uint16", unit="DN", scale=1.0, offset=0.0, nodata=None)
 
 
+def about(*classes: str) -> About:
+    return About(bands=(BAND,), classes=classes, size=8)
+
+
 def fill(folder: Path, counts: dict[str, int], split: str = "train") -> dict[str, list[np.ndarray]]:
     generator = np.random.default_rng(0)
     held: dict[str, list[np.ndarray]] = {"pixels": [], "classes": []}
-    indices = []
     for scene, count in counts.items():
-        with SceneChips(folder, scene, split, GRID, ("x", "y")) as scene_chips:
+        with SceneChips(folder, scene, split, GRID, about("x", "y")) as scene_chips:
             for number in range(count):
                 pixels = generator.integers(0, 60_000, (1, 8, 8), np.uint16)
                 classes = generator.integers(0, 2, (8, 8), np.uint8)
@@ -31,8 +34,7 @@ def fill(folder: Path, counts: dict[str, int], split: str = "train") -> dict[str
                 scene_chips.append(window, pixels, {"classes": classes}, 1.0, np.bincount(classes.ravel(), minlength=2))
                 held["pixels"].append(pixels)
                 held["classes"].append(classes)
-        indices.append(scene_chips.index())
-    write_index(folder, indices, [BAND], ("x", "y"), 8)
+    write_index(folder, list(counts))
     return held
 
 
@@ -56,11 +58,11 @@ def test_targets_of_any_length_come_back_filled_up(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(store, "SHARD_BYTES", 2 * 8 * 8 * 2)
     generator = np.random.default_rng(0)
     held = [generator.random((count, 5), np.float32) for count in (0, 3, 1, 0, 0, 4, 2)]
-    with SceneChips(tmp_path, "s", "train", GRID, ("boxes_x",), {"boxes"}) as chips:
+    with SceneChips(tmp_path, "s", "train", GRID, about("boxes_x"), {"boxes"}) as chips:
         for number, boxes in enumerate(held):
             pixels = np.full((1, 8, 8), number, np.uint16)
             chips.append(Window(0, number, 8, 8), pixels, {"boxes": boxes}, 1.0, np.array([len(boxes)]))
-    write_index(tmp_path, [chips.index()], [BAND], ("boxes_x",), 8)
+    write_index(tmp_path, ["s"])
     found = open_chips(tmp_path, "train", ("boxes_x",), ("a",))
     assert found.class_counts().tolist() == [10]
     for order in ([0, 1, 2, 3, 4, 5, 6], [5, 1, 1], [0, 3], [6]):
@@ -95,13 +97,11 @@ def test_a_store_without_its_index_is_not_one(tmp_path: Path) -> None:
 
 
 def test_chips_without_a_place_on_earth_have_none_among_those_with_one(tmp_path: Path) -> None:
-    frames = []
     for name, grid in (("photo", Grid(None, NORTH_UP, (9, 9))), ("tile", GRID), ("none", GRID)):
-        with SceneChips(tmp_path, name, "train", grid, ("px_x",)) as chips:
+        with SceneChips(tmp_path, name, "train", grid, about("px_x")) as chips:
             if name != "none":
                 chips.append(Window(0, 0, 8, 8), np.ones((1, 8, 8)), {}, 1.0, np.array([1]))
-        frames.append(chips.index())
-    write_index(tmp_path, frames, [BAND], ("px_x",), 8)
+    write_index(tmp_path, ["photo", "tile", "none"])
     index = geopandas.read_parquet(tmp_path / "index.parquet")
     assert index.crs == "EPSG:4326"
     assert index.geometry.isna().tolist() == [True, False]

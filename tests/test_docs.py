@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import typer
 from dvc.cli import parse_args
+from gto.cli import app as gto
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
@@ -31,7 +32,8 @@ from quadrat.catalog import Catalog
 from quadrat.cli import app
 from quadrat.errors import CatalogError
 from quadrat.params import Params, check_params
-from quadrat.paths import CHECKPOINTS, LOCK
+from quadrat.paths import CHECKPOINTS, HASHES, LOCK, TIMING
+from quadrat.scores import read_scores
 from quadrat.yaml import check
 from tests.ground import pixel_box, smooth, write_areas, write_raster
 from tests.project import clone
@@ -153,6 +155,10 @@ def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
         case "dvc":
             arguments = parse_args(words)
             _check_dvc(arguments)
+        case "gto":
+            name, taken, rest = gto.resolve_command(gto.make_context("gto", list(words)), list(words))
+            taken.make_context(name, rest)
+            assert name == "show" or words[1] in read(ROOT / "dvc.yaml")["artifacts"]
         case "cp":
             assert (copy / words[0]).is_file()
             assert words[1:] == ["."]
@@ -248,7 +254,8 @@ def test_the_dag_of_the_readme_is_that_of_the_pipeline() -> None:
 
 
 def test_paths_that_are_named_exist(copy: Path) -> None:
-    made = [*(out for stage in pipeline().values() for out in outs(stage)), str(CHECKPOINTS), str(LOCK)]
+    made = [out for stage in pipeline().values() for out in outs(stage)]
+    made += map(str, (CHECKPOINTS, HASHES, LOCK, TIMING))
     (tree,) = (block.content for block in blocks("text", "README.md") if block.heading == "What is where")
     named = {("README.md", line.split()[0]) for line in tree.splitlines()}
     for page in PAGES:
@@ -282,29 +289,32 @@ def test_links_lead_somewhere(reference: ModuleType, page: str) -> None:
 
 
 def test_the_figures_of_the_readme_are_those_of_the_committed_metrics() -> None:
-    words = ["git", "show", "HEAD:metrics/eval.json"]
-    committed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    if committed.returncode:
+    names = ("metrics/eval.json", "metrics/plots/class_scores.csv")
+    committed = [
+        subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, text=True, check=False)
+        for name in names
+    ]
+    if any(one.returncode for one in committed):
         pytest.skip("no metrics are committed")
-    metrics = json.loads(committed.stdout)
+    metrics, per_class = json.loads(committed[0].stdout), read_scores(committed[1].stdout)
     overall = {"network": metrics["overall"], **metrics["baseline"]}
     tables = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- results: metrics/eval.json -->")[2]
     totals, classes = re.findall(r"(?:^\|.*\n)+", tables, flags=re.MULTILINE)[:2]
     _check_table(totals, overall, ["accuracy", "macro_f1"])
-    _check_table(classes, metrics["per_class"], ["precision", "recall", "f1", "iou", "support"])
+    _check_table(classes, per_class, ["precision", "recall", "f1", "iou", "support"])
 
 
 def test_the_figures_of_examples_are_those_of_their_runs() -> None:
     for name, total, parts, part in (
-        ("trees", ["map50", "macro_f1"], "per_scene", ["map50", "macro_f1", "boxes"]),
-        ("landuse-cells", ["accuracy", "macro_f1"], "per_class", ["precision", "recall", "f1", "iou", "support"]),
+        ("trees", ["map50", "macro_f1"], "scene_scores", ["map50", "macro_f1", "support"]),
+        ("landuse-cells", ["accuracy", "macro_f1"], "class_scores", ["precision", "recall", "f1", "iou", "support"]),
     ):
         folder = ROOT / "examples" / name
         metrics = json.loads((folder / "eval.json").read_text(encoding="utf-8"))
         tables = (folder / "README.md").read_text(encoding="utf-8").partition("<!-- results: eval.json -->")[2]
         totals, each = re.findall(r"(?:^\|.*\n)+", tables, flags=re.MULTILINE)[:2]
         _check_table(totals, {"network": metrics["overall"], **metrics["baseline"]}, total)
-        _check_table(each, metrics[parts], part)
+        _check_table(each, read_scores((folder / f"{parts}.csv").read_text(encoding="utf-8")), part)
         for rival in metrics["baseline"].values():
             assert metrics["overall"]["macro_f1"] > rival["macro_f1"]
 

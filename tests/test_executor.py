@@ -1,12 +1,19 @@
 """Work comes back in order, wherever it ran, and errors come back too."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
-from quadrat.executor import Threads, ahead
+from quadrat.errors import ImageError, WorkerError
+from quadrat.executor import Executor, Processes, Threads, ahead, cores, results
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -15,7 +22,7 @@ def test_results_come_in_the_order_of_the_items(workers: int) -> None:
         time.sleep(0.002 * (n % 2 == 0))
         return n * n
 
-    assert list(Threads(workers).map(slow_for_even, range(30))) == [n * n for n in range(30)]
+    assert list(results(Threads(workers).map(slow_for_even, range(30)))) == [n * n for n in range(30)]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -27,7 +34,7 @@ def test_an_error_comes_to_who_takes_the_results(workers: int) -> None:
 
     taken = []
     with pytest.raises(ValueError, match="five"):
-        taken.extend(Threads(workers).map(fail, range(100)))  # type: ignore[func-returns-value]
+        taken.extend(results(Threads(workers).map(fail, range(100))))  # type: ignore[func-returns-value]
     assert len(taken) <= 5
 
 
@@ -74,3 +81,79 @@ def test_ahead_raises_what_was_raised_and_stops_when_left() -> None:
     before = threading.active_count()
     given.close()
     assert threading.active_count() == before - 1
+
+
+EXECUTORS = [Threads(1), Threads(3), Processes(1), Processes(2)]
+
+
+def square_but_five(n: int) -> int:
+    if n == 5:
+        raise ImageError("five", "s", got=ValueError("of a library"))
+    return n * n
+
+
+@pytest.mark.parametrize("executor", EXECUTORS, ids=str)
+def test_an_error_touches_no_other_item(executor: Executor) -> None:
+    outcomes = list(executor.map(square_but_five, range(9)))
+    assert [one.given for one in outcomes] == [None if n == 5 else n * n for n in range(9)]
+    assert str(outcomes[5].error) == "five\n  scene: s\n  got: of a library"
+
+
+def end_at_three(n: int) -> tuple[int, int]:
+    if n == 3:
+        os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does with what takes too much memory
+    return n, os.getpid()
+
+
+def test_a_killed_worker_takes_its_own_item_with_it_and_no_other() -> None:
+    outcomes = list(Processes(2).map(end_at_three, range(8)))
+    assert [one.given and one.given[0] for one in outcomes] == [0, 1, 2, None, 4, 5, 6, 7]
+    assert isinstance(outcomes[3].error, WorkerError)
+    assert "more memory" in str(outcomes[3].error)
+    assert os.getpid() not in {one.given[1] for one in outcomes if one.given}
+
+
+def threads_of_torch(_: int) -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def test_workers_share_the_cores() -> None:
+    found = list(results(Processes(2).map(threads_of_torch, range(2))))
+    assert found == [max(1, cores() // 2)] * 2
+
+
+def stay(folder: str) -> None:
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_who_started_them(tmp_path: Path, number: signal.Signals) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from quadrat.executor import Processes\n"
+        "from quadrat.running import stoppable\n"
+        "from tests.test_executor import stay\n"
+        "if __name__ == '__main__':\n"
+        "    with stoppable():\n"
+        "        list(Processes(2).map(stay, sys.argv[1:] * 2))\n"
+    )
+    folder = tmp_path / "running"
+    folder.mkdir()
+    path = os.pathsep.join(sys.path)
+    started = subprocess.Popen([sys.executable, program, folder], env={**os.environ, "PYTHONPATH": path})
+    until(lambda: len(list(folder.iterdir())) == 2)
+    started.send_signal(number)
+    assert started.wait(60) == -number
+    until(lambda: not any(psutil.pid_exists(int(file.name)) for file in folder.iterdir()))
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    pytest.fail("it never came true")

@@ -54,8 +54,8 @@ def test_metrics_are_sklearns(found: Presence) -> None:
     assert found.overall() == {
         "accuracy": pytest.approx(np.mean(exact)) if exact else None,
         "macro_f1": known(macro[2]),
-        "map": known(macro[3]),
-        "cells": len(exact),
+        "macro_average_precision": known(macro[3]),
+        "support": len(exact),
         "macro_precision": known(macro[0]),
         "macro_recall": known(macro[1]),
         "unpredicted": pytest.approx(lost / (lost + len(exact))) if lost + len(exact) else None,

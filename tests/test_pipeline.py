@@ -10,6 +10,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 
@@ -36,6 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, landuse: Path, trees: Path
     """Return a clone in which the pipeline has run."""
     folder = clone(tmp_path_factory.mktemp("project"), landuse, trees)
     change(folder, QUICK)
+    commit(folder)  # so that outputs made here and later tell of one commit
     assert ran(call("dvc repro", folder)) == STAGES
     commit(folder)
     return folder
@@ -149,10 +151,11 @@ def test_what_was_written_opens_elsewhere(project: Path) -> None:
     index = geopandas.read_parquet(project / "data/chips/index.parquet")
     assert set(index["split"]) == {"train", "validation"}
     metrics = json.loads((project / "metrics/eval.json").read_text())
-    assert metrics["overall"]["pixels"] == 99_353
+    assert metrics["overall"]["support"] == 99_353
     assert set(metrics["baseline"]) == {"forest", "majority"}
     card = json.loads((project / "models/model/model.json").read_text())
-    assert list(metrics["per_class"]) == [c["name"] for c in card["task"]["classes"]]
+    scores = pd.read_csv(project / "metrics/plots/class_scores.csv")
+    assert scores["class"].tolist() == [c["name"] for c in card["task"]["classes"]]
 
 
 def test_the_bundle_runs_outside_with_either_runtime_to_the_same_labels(project: Path, tmp_path: Path) -> None:

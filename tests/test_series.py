@@ -31,7 +31,7 @@ from quadrat.stages.eval import Eval, evaluate
 from quadrat.stages.predict import predict
 from quadrat.stages.train import train
 from tests.bundling import FOREST, SECTIONS
-from tests.ground import KINDS, NORTH_UP, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
+from tests.ground import KINDS, NORTH_UP, REFLECTANCE, kept, pixel_box, segmentation, write_areas, write_raster
 from tests.models.test_network import TRAIN
 
 pytestmark = pytest.mark.slow
@@ -111,7 +111,8 @@ def write_years(root: Path) -> np.ndarray:
 
 
 def sections(root: Path) -> dict[str, Any]:
-    return {"scenes": root / "scenes.yaml", "seed": 3, "task": TASK, "bands": BANDS, "executor": Threads(2)}
+    about = {"scenes": root / "scenes.yaml", "seed": 3, "task": TASK, "bands": BANDS, "pins": root / "pins.json"}
+    return {**about, "executor": Threads(2)}
 
 
 def taken(root: Path, *names: str) -> dict[str, Any]:
@@ -121,7 +122,9 @@ def taken(root: Path, *names: str) -> dict[str, Any]:
 def analyzed(root: Path) -> None:
     outputs = ("stats", "table", "warnings", "class_plot", "band_plot", "analyze_metrics")
     sizes = {"raw": root / "raw", "aoi": root / "aoi", "analyze": SECTIONS["analyze"]}
-    analyze(**taken(root, "scenes", "task", "bands", "executor"), **sizes, **{name: root / name for name in outputs})
+    analyze(
+        **taken(root, "scenes", "task", "bands", "pins", "executor"), **sizes, **{name: root / name for name in outputs}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +137,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     learning = {"lr": 0.01, "epochs": 8, "batch_size": 8, "train": Train.model_validate({**TRAIN, "average": 0.8})}
     folders = {"folder": root / "model", "baseline_folder": root / "baseline"}
     places = {"stats", "table", "chips", "predictions", "confusion", "pictures", "eval_metrics", "train_metrics"}
-    at = {name: root / name for name in places}
+    at = {name: root / name for name in places | {"class_scores", "scene_scores"}}
 
     def files(*names: str) -> dict[str, Path]:
         return {name: at[name] for name in names}
 
-    chip(**taken(root, "scenes", "seed", "task", "bands", "executor"), **files("table", "chips"), chip=CHIP)
+    chip(
+        **taken(root, "scenes", "seed", "task", "bands", "pins", "executor"),
+        **files("table", "chips"),
+        **kept(root, "chip"),
+        chip=CHIP,
+    )
     train(
         **{**taken(root, "seed", "task", "bands"), **learning, **models, **folders},
         **files("stats", "table", "chips", "train_metrics"),
@@ -147,14 +155,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         checkpoints=root / "checkpoints",
     )
     predict(
-        **{**taken(root, "scenes", "task", "bands"), **folders, **files("predictions")},
+        **{**taken(root, "scenes", "task", "bands", "pins", "executor"), **folders, **files("predictions")},
+        **kept(root, "prediction"),
         baseline=FOREST,
         predict=PREDICT,
         batch=4,
     )
     evaluate(
-        **taken(root, "scenes", "task", "executor"),
-        **files("predictions", "table", "eval_metrics", "confusion", "pictures"),
+        **taken(root, "scenes", "task", "pins", "executor"),
+        **files("predictions", "table", "eval_metrics", "class_scores", "scene_scores", "confusion", "pictures"),
         baseline=FOREST,
         eval=EVAL,
     )
@@ -165,7 +174,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         predict=PREDICT,
         eval=EVAL,
         bundle=Bundle(title="Squares"),
-        **files("chips", "train_metrics", "eval_metrics"),
+        **files("chips", "train_metrics", "eval_metrics", "class_scores"),
         folder=root / "model",
         bundle_file=root / "bundle.zip",
     )
@@ -222,7 +231,7 @@ def test_the_mean_over_dates_tells_what_no_date_does(project: tuple[Path, np.nda
         assert np.max(counted, 0).sum() / truth.size < 0.6  # the best guess by the value on one date
     assert metrics["overall"]["accuracy"] > 0.9
     assert metrics["overall"]["accuracy"] > metrics["baseline"]["forest"]["accuracy"]
-    assert metrics["overall"]["pixels"] == 120 * 50 - 144
+    assert metrics["overall"]["support"] == 120 * 50 - 144
     labels = layer(root / "predictions/e")
     assert (labels[:, 150:] == 255).sum() == 144
     assert (labels[GONE] == 255).all()
@@ -240,13 +249,15 @@ def test_scenes_have_as_many_dates(project: tuple[Path, np.ndarray], tmp_path: P
     message = r"different numbers of dates\n  scene: m, e\n  expected: 3 \(scene w\)\n  got: 2"
     with pytest.raises(CatalogError, match=message):
         analyze(
-            **{**taken(root, "task", "bands", "executor"), "scenes": few, "analyze": SECTIONS["analyze"]},
+            **{**taken(root, "task", "bands", "pins", "executor"), "scenes": few, "analyze": SECTIONS["analyze"]},
             **dict.fromkeys(("raw", "aoi"), root),
             **{n: tmp_path / n for n in ("stats", "table", "warnings", "class_plot", "band_plot", "analyze_metrics")},
         )
     with pytest.raises(ModelError, match=r"another number of dates(.|\n)*scene: m(.|\n)*expected: 3\n  got: 2"):
         predict(
-            **{**taken(root, "task", "bands"), "scenes": few, "predictions": tmp_path / "predictions"},
+            **{**taken(root, "task", "bands", "pins", "executor"), "scenes": few},
+            predictions=tmp_path / "predictions",
+            **kept(tmp_path, "prediction"),
             folder=root / "model",
             baseline_folder=root / "baseline",
             baseline=None,
@@ -266,7 +277,7 @@ def test_check_tells_of_dates(
         (root / "scenes.yaml", plain, 1, "time series, and the network doesn't pool over dates"),
         (few, MODEL, 1, "different numbers of dates"),
     ):
-        about = {**taken(root, "task", "bands", "executor"), "scenes": catalog, "raw": root, "aoi": root}
+        about = {**taken(root, "task", "bands", "pins", "executor"), "scenes": catalog, "raw": root, "aoi": root}
         assert check(**about, model=model, baseline=FOREST, eval=EVAL) == faults
         captured = capsys.readouterr()
         assert text in captured.out + captured.err

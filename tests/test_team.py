@@ -5,11 +5,13 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from quadrat.remotes import Access, set_remote
 from tests.project import call, change, commit, digests, environment, ran, small
@@ -94,6 +96,27 @@ def test_an_old_commit_brings_its_model_and_predictions_back(
     changed = {name for name, digest in made(first).items() if new[name] != digest}
     assert {"models/model/model.safetensors", "data/predictions/all/labels.tif", "metrics/train.json"} <= changed
     assert not any(name.startswith(("data/analysis", "data/chips")) for name in changed)
+
+
+def test_a_registered_bundle_is_got_without_the_project(
+    second: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for branch, version in (("master", "v1.0.0"), ("faster", "v2.0.0")):
+        call(f"git checkout --quiet {branch}", second)
+        call(f"gto register bundle --version {version}", second)
+    call("gto assign bundle --version v1.0.0 --stage production", second)
+    call(f"git clone --quiet --bare {second} {tmp_path / 'team.git'}", second)  # which has no cache, as a server
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    lrs = []
+    for options, name in (("--stage production", "v1.zip"), ("--rev v2.0.0", "v2.zip")):
+        call(f"dvc artifacts get team.git bundle {options} --out {name}", tmp_path)
+        call(f"quadrat verify {name}", tmp_path)
+        with zipfile.ZipFile(tmp_path / name) as file:
+            lrs.append(YAML(typ="safe").load(file.read("params.yaml"))["lr"])
+    assert lrs == [0.002, 0.01]
+    told = call(f"quadrat origin {tmp_path / 'v2.zip'}", second)
+    assert re.search(r"^in dvc.lock of \w+ \([^)]*tag: bundle@v2.0.0[^)]*\) all$", told, re.MULTILINE)
 
 
 def test_gc_leaves_what_branches_need(second: Path, store: Store, tmp_path: Path) -> None:

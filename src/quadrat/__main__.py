@@ -8,6 +8,12 @@ _SWITCHED = "QUADRAT_SWITCHED"
 """Names, in the environment of a process, the workspace whose code it was started with."""
 
 
+def settle() -> None:
+    """Set what libraries read from the environment when they are loaded, where the user has not."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long starve whatever shares their cores
+    os.environ.setdefault("GDAL_CACHEMAX", "128")  # MB of blocks; else a share of all memory, whatever is read
+
+
 def main() -> None:
     """Run the command line; as a DVC stage, only with the code that DVC has hashed.
 
@@ -25,7 +31,7 @@ def main() -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), _SWITCHED: str(workspace)}
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, "-m", "quadrat", *sys.argv[1:]], environment)  # noqa: S606 no shell is meant
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long starve whatever shares their cores
+    settle()
     from quadrat.cli import main as run
 
     run()

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from rich.markup import escape
 from rich.table import Table
 
 from quadrat.bundles import Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.images import Offered, Reading, offered
-from quadrat.inference import Predict, predict_scene
+from quadrat.inference import WINDOWS, Predict, predict_scene
 from quadrat.models import Inputs
+from quadrat.origin import Origin, digest, tags, unknown
 from quadrat.progress import console
 from quadrat.tasks.outputs import VectorLayer
 from quadrat.tasks.task import Task
@@ -31,7 +33,7 @@ class Plan:
     """How a bundle is run, and what of its section ``predict`` is to be otherwise; None is as in the bundle."""
 
     runtime: Runtime = "torch"
-    batch: int = 8
+    batch: int | None = None
     size: int | None = None
     stride: int | None = None
     layers: Mapping[str, Any] = field(default_factory=dict)
@@ -50,10 +52,11 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
     _check_folders(found, out, task, predict)
     for one in found:
         _check(one, inputs, opened.card.gsd, reading)
-    predictor = opened.predictor(plan.runtime)
+    batch = plan.batch or (WINDOWS if plan.runtime == "onnx" else None)  # torch may not be there to ask
+    predictor, told = opened.predictor(plan.runtime), tags(_origin(opened, predict))
     for one in found:
         with one.open(inputs) as scene:
-            predict_scene(scene, predictor, task, predict, out / one.id, plan.batch)
+            predict_scene(scene, predictor, task, predict, out / one.id, batch, tags=told)
 
 
 def verify(bundle: Path) -> None:
@@ -108,6 +111,12 @@ def _predict(opened: OpenBundle, plan: Plan) -> Predict:
         if not fits:
             raise ParamsError("the window doesn't fit the model", expected=expected, got=f"{size}, by {predict.stride}")
     return predict
+
+
+def _origin(opened: OpenBundle, predict: Predict) -> Origin:
+    """Return what layers tell of how they were made: with which bundle; the folder that it is done in says nothing."""
+    parameters = {"predict": digest(to_jsonable_python(predict, by_alias=True))}
+    return unknown("apply").model_copy(update={"parameters": parameters, "parent": opened.parent()})
 
 
 def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Predict) -> None:

@@ -1,5 +1,6 @@
 """The model folder: ``model.safetensors`` and ``model.json``, all that is needed to predict. No pickle."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,11 +15,15 @@ from safetensors.numpy import load_file, save_file
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
 from quadrat.models import Fit, Inputs
+from quadrat.origin import Origin, Parent, model_md5
 from quadrat.scenes.bands import Band
 from quadrat.section import Section
 from quadrat.stats import BandStatistics
 from quadrat.tasks import Task
 from quadrat.yaml import load
+
+FILES = CARD, WEIGHTS = "model.json", "model.safetensors"
+"""What is in a model folder."""
 
 
 class Card(Section):
@@ -38,6 +43,8 @@ class Card(Section):
     class_counts: dict[str, int]
     """Labelled training px of each class."""
     versions: dict[str, str]
+    origin: Origin | None = None
+    """Null in folders of earlier versions, which told none."""
 
     @property
     def inputs(self) -> Inputs:
@@ -53,6 +60,19 @@ class Archive:
     weights: Mapping[str, NDArray[Any]]
 
 
+def parent(folder: Path) -> Parent:
+    """Return what is told of the model folder by what is made with it."""
+    return Parent(kind="model", md5=model_md5(folder), origin=load(folder / CARD, Card, ModelError).origin)
+
+
+def content(folder: Path) -> str:
+    """Return what stands for the model in ``folder``, whoever made it: another for other weights, or another card."""
+    card = load(folder / CARD, Card, ModelError).model_copy(update={"origin": None})
+    with (folder / WEIGHTS).open("rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(f"{weights} {card.model_dump_json()}".encode()).hexdigest()
+
+
 def versions() -> dict[str, str]:
     """Return the versions of what makes a model what it is."""
     return {name: version(name) for name in ("quadrat", "torch", "scikit-learn", "timm", "segmentation-models-pytorch")}
@@ -62,19 +82,19 @@ def write_archive(folder: Path, archive: Archive) -> None:
     """Write the model folder at ``folder``, whole or not at all."""
     with replaced(folder) as part:
         part.mkdir()
-        save_file({name: np.ascontiguousarray(a) for name, a in archive.weights.items()}, part / "model.safetensors")
-        write_json(part / "model.json", archive.card.model_dump(mode="json", by_alias=True))
+        save_file({name: np.ascontiguousarray(a) for name, a in archive.weights.items()}, part / WEIGHTS)
+        write_json(part / CARD, archive.card.model_dump(mode="json", by_alias=True))
 
 
 def read_archive(folder: Path) -> Archive:
     """Return the model at ``folder``; raise ModelError where it is missing, damaged or of another format."""
-    card = load(folder / "model.json", Card, ModelError)
+    card = load(folder / CARD, Card, ModelError)
     try:
-        weights = load_file(folder / "model.safetensors")
+        weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelError(
             "the model's weights can't be read",
-            file=folder / "model.safetensors",
+            file=folder / WEIGHTS,
             got=error,
             mend="run the stage 'train', or fetch the folder again",
         ) from error

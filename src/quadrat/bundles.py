@@ -34,6 +34,7 @@ from quadrat.errors import BundleError
 from quadrat.executor import cores
 from quadrat.files import replaced
 from quadrat.models import Outputs, Predictor
+from quadrat.origin import Parent, file_md5, known
 from quadrat.tasks import Task
 from quadrat.yaml import check
 
@@ -115,6 +116,11 @@ class OpenBundle:
                 expected=error.name,
                 mend="install it, or take the other of the runtimes torch and onnx",
             ) from error
+
+    def parent(self) -> Parent:
+        """Return what is told of the bundle by what is made with it."""
+        origin = known(json.loads(self._member("provenance.json")))
+        return Parent(kind="bundle", md5=file_md5(self.path), origin=origin)
 
     def _member(self, name: str) -> bytes:
         with zipfile.ZipFile(self.path) as file:

@@ -16,9 +16,10 @@ from rich.text import Text
 from quadrat.catalog import read_catalog
 from quadrat.census import seen, unscored
 from quadrat.errors import ParamsError, QuadratError
-from quadrat.executor import Executor
+from quadrat.executor import Executor, results
 from quadrat.faults import merged
 from quadrat.models import Baseline, Inputs, Kind, Model
+from quadrat.pins import pin_faults
 from quadrat.preflight import doubts, faults
 from quadrat.progress import tell, track, warn
 from quadrat.scenes.bands import dates_of, names_of
@@ -50,6 +51,7 @@ def check(
     model: Model,
     baseline: Baseline | None,
     eval: Eval,  # noqa: A002 (the section's name)
+    pins: Path,
     executor: Executor,
 ) -> int:
     """Print the scenes, their labels, and all faults and warnings; return the number of faults.
@@ -60,8 +62,8 @@ def check(
     started = time.monotonic()
     catalog = read_catalog(scenes)
     look = partial(survey, bands=bands, task=task)
-    findings = list(track(executor.map(look, catalog), "check", len(catalog), "scenes"))
-    found = merged([*faults(findings, task), *_without_picture(findings, bands, eval)])
+    findings = list(track(results(executor.map(look, catalog)), "check", len(catalog), "scenes"))
+    found = merged([*pin_faults(catalog, pins), *faults(findings, task), *_without_picture(findings, bands, eval)])
     if not found:
         found = [fault for one in (model, baseline) if one is not None for fault in _without_model(findings, task, one)]
     noted = doubts(findings, (raw, aoi)) + unscored(findings, task)

@@ -2,13 +2,13 @@
 
 data/chips/chips.json              bands, class names and chip size
 data/chips/index.parquet           GeoParquet, a row for each chip
+data/chips/<scene>/                the same two of the scene's chips alone, and
 data/chips/<scene>/pixels-000.npy  (chip, band, y, x), raw
 data/chips/<scene>/classes-000.npy (chip, …): the targets by name
 
 A target of any length (boxes) is stored end to end, with the end of each chip's part in ``<name>_ends-000.npy``.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -23,50 +23,61 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from quadrat.errors import ChipError
-from quadrat.files import replaced, room_for, write_json
-from quadrat.scenes.bands import Band
+from quadrat.files import replaced, write_json
+from quadrat.scenes.bands import Band, names_of, undated
 from quadrat.scenes.grid import Grid
+from quadrat.section import Section
 from quadrat.windows import Window
+
+ABOUT, INDEX = "chips.json", "index.parquet"
 
 SHARD_BYTES = 96 * 1024 * 1024
 """About how large a file of pixels grows before the next is begun."""
 
 
+class About(Section):
+    """``chips.json``: what a chip holds."""
+
+    bands: tuple[Band, ...]
+    classes: tuple[str, ...]
+    """The columns of the index that count labels, by class id."""
+    size: int
+    """Height and width, px."""
+
+
 class SceneChips:
-    """Writes the chips of one scene, in order. A context manager."""
+    """Writes the chips of one scene, in order, whole or not at all. A context manager."""
 
     def __init__(
-        self,
-        folder: Path,
-        scene: str,
-        split: str,
-        grid: Grid,
-        columns: Sequence[str],
-        ragged: Collection[str] = (),
+        self, folder: Path, scene: str, split: str, grid: Grid, about: About, ragged: Collection[str] = ()
     ) -> None:
-        """Write below ``folder``/``scene``, which is made.
-
-        ``columns`` count labels by class; ``ragged`` names the targets whose first axis may be of any length.
-        """
-        self.folder = folder / scene
-        self.folder.mkdir(parents=True)
-        self._scene, self._split, self._grid, self._columns = scene, split, grid, tuple(columns)
-        self._ragged = frozenset(ragged)
+        """Write ``folder``/``scene``; ``ragged`` names the targets whose first axis may be of any length."""
+        self._place, self._scene, self._split, self._grid = folder / scene, scene, split, grid
+        self._about, self._ragged = about, frozenset(ragged)
         self._rows: list[dict[str, Any]] = []
         self._shard = -1
         self._slot = 0
         self._files: dict[str, _Appended] = {}
-        self._open = ExitStack()
+        self._open, self._whole = ExitStack(), ExitStack()
 
     def __enter__(self) -> Self:
         """Return itself."""
+        self._folder = self._whole.enter_context(replaced(self._place))
+        self._folder.mkdir()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finish the files; after an exception, let go of them."""
-        self._open.__exit__(kind, error, trace)
+        """Finish the files, the index last; after an error, leave what was there before."""
+        if kind is not None:
+            self._open.__exit__(kind, error, traceback)
+            self._whole.__exit__(kind, error, traceback)
+            return
+        with self._whole:
+            self._open.close()
+            _write_about(self._folder, self._about)
+            self._index().to_parquet(self._folder / INDEX, write_covering_bbox=False)
 
     def append(
         self,
@@ -91,14 +102,14 @@ class SceneChips:
             self._files[name].extend(array)
         row = {"scene": self._scene, "split": self._split, "row": window.row, "col": window.col}
         row |= {"height": window.height, "width": window.width, "shard": self._shard, "slot": self._slot}
-        row |= {"valid": valid, **{n: int(c) for n, c in zip(self._columns, class_counts, strict=True)}}
+        row |= {"valid": valid, **{n: int(c) for n, c in zip(self._about.classes, class_counts, strict=True)}}
         self._rows.append(row)
         self._slot += 1
 
-    def index(self) -> geopandas.GeoDataFrame:
+    def _index(self) -> geopandas.GeoDataFrame:
         """Return a row for each chip, with its footprint in longitude and latitude (in px without a CRS)."""
         columns = ["scene", "split", "row", "col", "height", "width", "shard", "slot", "valid"]
-        frame = pd.DataFrame(self._rows, columns=[*columns, *self._columns])
+        frame = pd.DataFrame(self._rows, columns=[*columns, *self._about.classes])
         footprints = [self._grid.footprint(Window(r["row"], r["col"], r["height"], r["width"])) for r in self._rows]
         indexed = geopandas.GeoDataFrame(frame, geometry=footprints, crs=self._grid.crs)
         return indexed.to_crs(4326) if self._grid.on_earth else indexed.set_crs(None, allow_override=True)
@@ -110,7 +121,7 @@ class SceneChips:
 
     def _open_files(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self._files = {
-            name: self._open.enter_context(_Appended(self.folder / f"{name}-{self._shard:03}.npy", array))
+            name: self._open.enter_context(_Appended(self._folder / f"{name}-{self._shard:03}.npy", array))
             for name, array in arrays.items()
         }
 
@@ -131,7 +142,7 @@ class _Appended:
             with suppress(OSError):  # what it still holds may find no room; of the file, nothing is needed
                 self._file.close()
             return
-        with room_for(self._path), self._file:
+        with self._file:
             end = self._file.tell()
             self._file.seek(0)
             self._header()  # numpy pads headers so that a longer first axis needs no more room
@@ -139,8 +150,7 @@ class _Appended:
 
     def extend(self, array: NDArray[Any]) -> None:
         assert (array.shape[1:], array.dtype) == (self._shape, self._dtype)
-        with room_for(self._path):
-            self._file.write(np.ascontiguousarray(array).data)
+        self._file.write(np.ascontiguousarray(array).data)
         self.count += len(array)
 
     def _header(self) -> None:
@@ -149,18 +159,32 @@ class _Appended:
         npy.write_array_header_1_0(self._file, header)
 
 
-def write_index(
-    folder: Path, scenes: Sequence[geopandas.GeoDataFrame], bands: Sequence[Band], columns: Sequence[str], size: int
-) -> None:
-    """Write the index of all scenes' chips, last: a store without it is not one."""
-    about = {"bands": [band.model_dump() for band in bands], "classes": list(columns), "size": size}
-    write_json(folder / "chips.json", about)
-    located = next((frame.crs for frame in scenes if frame.crs is not None and len(frame)), None)
+def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
+    """Write the index of the chips of all ``scenes``, last: a store without it is not one.
+
+    Returns how many chips there are of each split; raises ChipError where bands mean different things.
+    """
+    about = [_read_about(folder / scene) for scene in scenes]
+    for scene, other in zip(scenes, about, strict=True):
+        if undated(other.bands) != undated(about[0].bands):
+            raise ChipError("bands differ between scenes", scene, expected=about[0].bands, got=other.bands)
+    _write_about(folder, about[0])
+    frames = [geopandas.read_parquet(folder / scene / INDEX) for scene in scenes]
+    located = next((frame.crs for frame in frames if frame.crs is not None and len(frame)), None)
     # chips without a place on Earth have none among those with one
-    placed = [frame if located is None or frame.crs else _without_place(frame, located) for frame in scenes]
+    placed = [frame if located is None or frame.crs else _without_place(frame, located) for frame in frames]
     index = geopandas.GeoDataFrame(pd.concat([frame for frame in placed if len(frame)] or placed, ignore_index=True))
-    with replaced(folder / "index.parquet") as part:
+    with replaced(folder / INDEX) as part:
         index.to_parquet(part, write_covering_bbox=False)
+    return {str(split): int(count) for split, count in index["split"].value_counts().items()}
+
+
+def _write_about(folder: Path, about: About) -> None:
+    write_json(folder / ABOUT, about.model_dump(mode="json"))
+
+
+def _read_about(folder: Path) -> About:
+    return About.model_validate_json((folder / ABOUT).read_bytes())
 
 
 def _without_place(frame: geopandas.GeoDataFrame, crs: Any) -> geopandas.GeoDataFrame:
@@ -195,10 +219,9 @@ class Chips:
             for name, array in self.shards[0].items()
             if name.removesuffix("_ends") not in ragged
         }
-        for number in np.unique(shard):
-            mine = np.flatnonzero(shard == number)
-            for name, array in gathered.items():
-                array[mine] = self.shards[number][name][slot[mine]]
+        for name, array in gathered.items():
+            for to, number, place in zip(array, shard.tolist(), slot.tolist(), strict=True):
+                to[...] = self.shards[number][name][place]  # one copy, from the mapped file
         pixels = gathered.pop("pixels")
         return pixels, gathered | {name: self._filled_up(name, shard, slot) for name in sorted(ragged)}
 
@@ -220,13 +243,13 @@ class Chips:
 def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence[str]) -> Chips:
     """Map the chips of ``split``; raise ChipError where the store is missing or made for other classes or bands."""
     try:
-        about = json.loads((folder / "chips.json").read_text(encoding="utf-8"))
-        index = geopandas.read_parquet(folder / "index.parquet")
+        about = _read_about(folder)
+        index = geopandas.read_parquet(folder / INDEX)
     except FileNotFoundError as error:
         raise ChipError("there is no complete chip store", file=folder, mend="run the stage 'chip'") from error
     for what, made, wanted in (
-        ("classes", about["classes"], list(columns)),
-        ("bands", list(dict.fromkeys(band["name"] for band in about["bands"])), list(bands)),
+        ("classes", about.classes, tuple(columns)),
+        ("bands", names_of(about.bands), tuple(bands)),
     ):
         if made != wanted:
             raise ChipError(
@@ -242,8 +265,7 @@ def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence
     keys = index[["scene", "shard"]].drop_duplicates().reset_index(drop=True)
     shards = tuple(_shard(folder / scene, number) for scene, number in keys.itertuples(index=False))
     number = index.merge(keys.assign(number=keys.index), on=["scene", "shard"], how="left")["number"]
-    bands_of = tuple(Band.model_validate(band) for band in about["bands"])
-    return Chips(bands_of, index, shards, number.to_numpy(np.intp), index["slot"].to_numpy(np.intp), tuple(columns))
+    return Chips(about.bands, index, shards, number.to_numpy(np.intp), index["slot"].to_numpy(np.intp), tuple(columns))
 
 
 def _shard(folder: Path, number: int) -> dict[str, NDArray[Any]]:

@@ -5,11 +5,14 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from quadrat.executor import Executor
 
 app = typer.Typer(
     help="Reproducible deep learning on satellite, aerial and drone imagery.",
@@ -20,9 +23,26 @@ app = typer.Typer(
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 Workers = Annotated[
-    int | None, typer.Option(envvar="QUADRAT_WORKERS", min=1, help="Threads that read.", show_default="all cores")
+    int | None,
+    typer.Option(envvar="QUADRAT_WORKERS", min=1, help="How many work at once.", show_default="one a core"),
 ]
-Batch = Annotated[int, typer.Option(envvar="QUADRAT_BATCH", min=1, help="Windows that go through the model at once.")]
+Work = Annotated[
+    Literal["threads", "processes"],
+    typer.Option("--executor", envvar="QUADRAT_EXECUTOR", help="What works: threads, or processes of their own."),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", envvar="QUADRAT_FORCE", help="Make everything anew, also of scenes that have not changed."),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        envvar="QUADRAT_BATCH",
+        min=1,
+        help="Windows that go through the model at once.",
+        show_default="8, on a GPU what it has room for",
+    ),
+]
 
 BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
 
@@ -36,19 +56,24 @@ def parameters(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @app.command()
-def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
+def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
     """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""
     from quadrat.stages.analyze import analyze as stage
 
-    _run(stage, params, workers=workers)
+    _run(stage, params, executor=_executor(executor, workers))
 
 
 @app.command()
-def chip(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
-    """Cut train and validation scenes into chips."""
+def chip(
+    params: ParamsFile = Path("params.yaml"),
+    workers: Workers = None,
+    executor: Work = "threads",
+    force: Force = False,  # noqa: FBT002 a flag
+) -> None:
+    """Cut train and validation scenes into chips: those that changed."""
     from quadrat.stages.chip import chip as stage
 
-    _run(stage, params, workers=workers)
+    _run(stage, params, executor=_executor(executor, workers), force=force)
 
 
 @app.command()
@@ -60,19 +85,30 @@ def train(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @app.command()
-def predict(params: ParamsFile = Path("params.yaml"), batch: Batch = 8) -> None:
-    """Predict all scenes but those that were learnt from."""
+def predict(
+    params: ParamsFile = Path("params.yaml"),
+    batch: Batch = None,
+    workers: Workers = None,
+    executor: Work = "threads",
+    force: Force = False,  # noqa: FBT002 a flag
+) -> None:
+    """Predict all scenes but those that were learnt from: those that changed.
+
+    Scene by scene, each with all cores; --executor processes predicts --workers scenes at once.
+    """
     from quadrat.stages.predict import predict as stage
 
-    _run(stage, params, batch=batch)
+    _run(
+        stage, params, executor=_executor(executor, workers if executor == "processes" else 1), batch=batch, force=force
+    )
 
 
 @app.command(name="eval")
-def evaluate(params: ParamsFile = Path("params.yaml")) -> None:
+def evaluate(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
     """Compare predictions with labels."""
     from quadrat.stages.eval import evaluate as stage
 
-    _run(stage, params)
+    _run(stage, params, executor=_executor(executor, workers))
 
 
 @app.command()
@@ -84,11 +120,38 @@ def bundle(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @app.command()
-def check(params: ParamsFile = Path("params.yaml"), workers: Workers = None) -> None:
+def check(
+    params: ParamsFile = Path("params.yaml"),
+    workers: Workers = None,
+    lock: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--lock", help="Compare dvc.lock with code, parameters and figures instead; needs no data.")
+    ] = False,
+) -> None:
     """Tell in seconds all that the stages would stop at, and list the scenes; exits with 1 where there is a fault."""
+    if lock:
+        with _told():
+            from quadrat.lockfile import differences, show
+
+            found = differences(Path())
+            show(found)
+        raise typer.Exit(bool(found))
     from quadrat.checks import check as look
 
-    if _run(look, params, workers=workers):
+    if _run(look, params, executor=_executor("threads", workers)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def index(
+    params: ParamsFile = Path("params.yaml"),
+    check: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--check", help="Write nothing; exit with 1 where an object is not as pinned.")
+    ] = False,
+) -> None:
+    """Pin the objects that the catalog names on S3, Google, Azure and the web, and list what differs."""
+    from quadrat.index import index as pin
+
+    if not _run(pin, params, write=not check) and check:
         raise typer.Exit(1)
 
 
@@ -147,14 +210,16 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     ] = None,
     size: Annotated[int | None, typer.Option(help="Side of a window, px.", show_default="as in the bundle")] = None,
     stride: Annotated[int | None, typer.Option(help="Px between windows.", show_default="as in the bundle")] = None,
-    batch: Batch = 8,
+    batch: Batch = None,
 ) -> None:
     """Predict new images with a bundle alone."""
     with _told():
         from quadrat.apply import Plan, apply
+        from quadrat.endpoints import share_endpoint
         from quadrat.images import Reading
         from quadrat.yaml import settings
 
+        share_endpoint(os.environ)
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))
         reading = Reading(names, scale, offset, nodata, unchecked)
         apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, settings(layer or [])))
@@ -167,6 +232,40 @@ def verify(bundle: BundleFile) -> None:
         from quadrat.apply import verify
 
         verify(bundle)
+
+
+@app.command()
+def origin(
+    file: Annotated[Path, typer.Argument(help="A model folder, a bundle, or a layer, e.g. labels.tif.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the file tells, whole.")] = False,  # noqa: FBT002 a flag
+) -> None:
+    """Tell what has made a file, and where git has it: the run, its commit, inputs, parameters and model."""
+    with _told():
+        from quadrat.traces import show, trace
+
+        found = trace(file)
+        if as_json:
+            typer.echo(found.origin.model_dump_json(indent=2))
+        else:
+            show(found)
+
+
+@app.command()
+def report(
+    base: Annotated[str, typer.Argument(metavar="REVISION", help="What to compare with, e.g. main.")],
+    out: Annotated[Path, typer.Option(help="The folder that gets report.md and pictures.")] = Path("report"),
+    pictures: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option(help="Show predictions before and after; takes the DVC remote.")
+    ] = True,
+    pictures_at: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the folder will be.", show_default="beside the page")
+    ] = None,
+) -> None:
+    """Tell in Markdown what a change does to parameters, metrics and predictions, as for a pull request."""
+    with _told():
+        from quadrat.report import report
+
+        typer.echo(report(base, out, pictures_at, pictures=pictures))
 
 
 @app.command()
@@ -218,19 +317,33 @@ def _open_many() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _run(stage: Callable[..., Any], params: Path, workers: int | None = None, **options: Any) -> Any:
-    """Call ``stage`` with what its signature names: sections of ``params``, paths, and where it runs."""
-    from quadrat.executor import Threads, cores
+def _run(stage: Callable[..., Any], params: Path, **here: Any) -> Any:
+    """Call ``stage`` with what its signature names: sections of ``params``, paths, and ``here``: where and how."""
+    from quadrat.endpoints import share_endpoint
     from quadrat.params import read_params
-    from quadrat.paths import CHECKPOINTS, LOCK, PATHS
+    from quadrat.paths import CHECKPOINTS, HASHES, LOCK, PATHS, TIMING
     from quadrat.running import alone
+    from quadrat.timing import timed
+    from quadrat.workspace import origin_of
 
+    share_endpoint(os.environ)
     with _told():
-        sections = dict(read_params(params))
-        here = {"executor": Threads(workers or cores()), "checkpoints": CHECKPOINTS, **options}
+        sections, taken = dict(read_params(params)), inspect.signature(stage).parameters
+        given = {**PATHS, "checkpoints": CHECKPOINTS, "hashes": HASHES, **sections, **here}
         package, _, name = stage.__module__.rpartition(".")
-        with alone(name, LOCK) if package == "quadrat.stages" else nullcontext():  # what writes nothing holds nothing
-            return stage(**{name: {**PATHS, **sections, **here}[name] for name in inspect.signature(stage).parameters})
+        if "origin" in taken:
+            given["origin"] = origin_of(name, params, sections.keys() & taken.keys())
+        arguments = {argument: given[argument] for argument in taken}
+        if package != "quadrat.stages":  # what writes nothing holds nothing
+            return stage(**arguments)
+        with alone(name, LOCK), timed(name, TIMING, here.get("executor")):
+            return stage(**arguments)
+
+
+def _executor(kind: str, workers: int | None) -> "Executor":
+    from quadrat.executor import Processes, Threads, cores
+
+    return (Processes if kind == "processes" else Threads)(workers or cores())
 
 
 def _asked(what: str) -> str:

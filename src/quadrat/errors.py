@@ -6,13 +6,17 @@ QuadratError
 ├── ImageError      an image: missing, corrupt, without a band, on another grid than declared
 ├── LabelError      labels: missing, unreadable, off the image, of a class the task does not know
 ├── AOIError        an area of interest: missing, unreadable, off the image, empty
+├── PinError       an object elsewhere: not pinned, gone, or another than is pinned
 ├── ChipError       the chip store: missing, incomplete, made for another task or other bands
 ├── ModelError      a model folder: missing, incomplete, or it does not fit the image
 ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
 ├── DiskError       a file that can't be written: the disk is full, or a quota or a limit of file sizes is reached
+├── OriginError     a file that doesn't tell where it comes from
 ├── BusyError       another stage runs in the workspace
+├── WorkerError     a process that worked on a scene was killed
+├── LockError       dvc.yaml, dvc.lock, or a commit: DVC or git can't read it
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
 └── SampleError     sample data that can't be fetched or is not what it should be
 """
@@ -40,8 +44,8 @@ class QuadratError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with all details, so that an error crosses processes whole."""
-        details = (self.problem, self.scene, self.file, self.window, self.expected, self.got, self.mend)
-        return type(self), details
+        found = (None if one is None else str(one) for one in (self.expected, self.got))  # may be a library's error
+        return type(self), (self.problem, self.scene, self.file, self.window, *found, self.mend)
 
 
 class ParamsError(QuadratError):
@@ -62,6 +66,10 @@ class LabelError(QuadratError):
 
 class AOIError(QuadratError):
     """An area of interest can't be read, or leaves nothing of the image."""
+
+
+class PinError(QuadratError):
+    """An object that isn't on this machine is not pinned, is gone, or is another than is pinned."""
 
 
 class ChipError(QuadratError):
@@ -88,8 +96,20 @@ class DiskError(QuadratError):
     """There is no room for a file."""
 
 
+class OriginError(QuadratError):
+    """A file doesn't tell where it comes from, or can't be read."""
+
+
 class BusyError(QuadratError):
     """Another stage runs in the workspace."""
+
+
+class WorkerError(QuadratError):
+    """A process that worked on a scene was killed."""
+
+
+class LockError(QuadratError):
+    """The pipeline, its lock, or a commit of them can't be read."""
 
 
 class RemoteError(QuadratError):

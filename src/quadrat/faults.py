@@ -1,10 +1,14 @@
 """Faults told together: what differs in nothing but scene and file is one."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NoReturn, TypeVar
 
 from quadrat.errors import QuadratError
+from quadrat.executor import Outcome
 from quadrat.progress import tell
+
+Result = TypeVar("Result")
 
 MOST_FILES = 3
 """Most files that one fault names."""
@@ -17,6 +21,22 @@ def sound(faults: Sequence[QuadratError]) -> None:
         tell(fault)
     if together:
         raise together[0]
+
+
+def succeeded(scenes: Iterable[str], outcomes: Iterable[Outcome[Result]]) -> Iterator[Result]:
+    """Give the results of those scenes (their ids, one for each outcome) that have one.
+
+    When all are done, raise the first error, if there is one; the others are told before. What is no fault of the
+    data (a full disk, a mistake of this program) comes first.
+    """
+    errors: dict[str, Exception] = {}
+    for scene, outcome in zip(scenes, outcomes, strict=True):
+        if outcome.error is None:
+            yield outcome.result()
+        else:
+            errors.setdefault(scene, outcome.error)
+    if errors:
+        _stop(errors)
 
 
 def merged(faults: Sequence[QuadratError]) -> list[QuadratError]:
@@ -36,3 +56,19 @@ def _together(group: Sequence[QuadratError]) -> QuadratError:
     return replace(
         group[0], scene=", ".join(scenes) or None, file=", ".join([*files[:MOST_FILES], *more]) or None
     ).with_traceback(group[0].__traceback__)
+
+
+def _stop(errors: Mapping[str, Exception]) -> NoReturn:
+    faults, others = [], []
+    for scene, error in errors.items():
+        if isinstance(error, QuadratError):
+            error.scene = error.scene or scene
+            faults.append(error)
+        else:
+            error.add_note(f"scene: {scene}")
+            others.append(error)
+    if not others:
+        sound(faults)
+    for one in (*others[1:], *merged(faults)):
+        tell(one)
+    raise others[0]

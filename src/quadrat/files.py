@@ -24,15 +24,15 @@ def replaced(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".part-{path.name}")
-    _remove(part)
+    remove(part)
     try:
         with room_for(path):
             yield part
             if path.is_dir():
-                _remove(path)
+                remove(path)
             part.replace(path)
     except BaseException:
-        _remove(part)
+        remove(part)
         raise
 
 
@@ -67,7 +67,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there; of a link, what it leads to stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,9 +1,10 @@
 """From an open scene and a predictor to the scene's layers: streamed, in bounded memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -24,6 +25,9 @@ from quadrat.tasks import Layers
 from quadrat.tasks.task import Task
 from quadrat.windows import Window, cover
 
+WINDOWS = 8
+"""Windows that go through a model at once without a GPU: more make it no faster, and take memory."""
+
 
 class Predict(Section):
     """How a scene is covered with windows, and what is written of it."""
@@ -42,12 +46,20 @@ class Predict(Section):
         return self
 
 
-def predict_scene(
-    scene: OpenScene, predictor: Predictor, task: Task, predict: Predict, folder: Path, batch: int
+def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata decides nothing)
+    scene: OpenScene,
+    predictor: Predictor,
+    task: Task,
+    predict: Predict,
+    folder: Path,
+    batch: int | None,
+    *,
+    tags: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write the layers of what counts of ``scene`` to ``folder``, whole or not at all.
 
-    Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once.
+    Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once;
+    with None, as many as the device takes. ``tags`` become metadata of every layer.
     """
     size, stride = predict.window_size, predict.stride
     windows = cover(scene.area, size, stride, task.margin(size, stride))
@@ -55,11 +67,14 @@ def predict_scene(
     with replaced(folder) as part, ExitStack() as writers:
         part.mkdir()
         writer = {
-            layer.name: writers.enter_context(writer_for(layer, scene.grid, part, {}))
+            layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))
             for layer in task.layers(predict.layers)
         }
         wanted = ahead(_wanted(scene, windows))
-        for piece, outputs in _run(track(wanted, f"predict {scene.id}", len(windows), "windows"), predictor, batch):
+        each = scene.area.size // len(windows)
+        shown = track(wanted, f"predict {scene.id}", len(windows), "windows", lambda _: each)
+        # one thread reads, one runs the model, and this one pastes and writes
+        for piece, outputs in ahead(_run(shown, predictor, batch)):
             for finished in canvas.paste(piece.window, outputs, piece.valid):
                 writer[finished.layer].write(finished)
         for finished in canvas.close():
@@ -96,9 +111,17 @@ def _wanted(scene: OpenScene, windows: Sequence[Window]) -> Iterator[Cut]:
 
 
 def _run(
-    pieces: Iterator[Cut], predictor: Predictor, batch: int
+    pieces: Iterator[Cut], predictor: Predictor, batch: int | None
 ) -> Iterator[tuple[Cut, dict[str, NDArray[np.float32]]]]:
-    for some in _batched((piece for piece in pieces if piece.valid.any()), batch):
+    counted = (piece for piece in pieces if piece.valid.any())
+    first = next(counted, None)
+    if first is None:
+        return
+    if batch is None:
+        from quadrat.models.devices import windows_at_once
+
+        batch = windows_at_once(predictor, first.values, WINDOWS)
+    for some in _batched(chain([first], counted), batch):
         outputs = predictor(np.stack([piece.values for piece in some]))
         for number, piece in enumerate(some):
             yield piece, {name: values[number] for name, values in outputs.items()}

@@ -4,12 +4,14 @@ Counts of windows, scenes and splits add up; metrics don't. A ratio of nothing t
 0, and no part of a mean. Definitions as in scikit-learn with ``zero_division=nan``; IoU after Jaccard (1912).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quadrat.histogram import histogram
 
 Metrics = dict[str, float | int | None]
 """Metrics by name; None is undefined."""
@@ -23,7 +25,7 @@ class Counts(Protocol):
         ...
 
     def summary(self) -> Metrics:
-        """Return the few metrics by which predictions are compared."""
+        """Return the few metrics by which predictions are compared; of all tasks, ``macro_f1`` and ``support``."""
         ...
 
     def overall(self) -> Metrics:
@@ -51,8 +53,6 @@ class Confusion:
     """(true class, predicted class)."""
     unpredicted: NDArray[np.int64]
     """(true class,), of those that have a label but no prediction; they are in no metric but the share of their own."""
-    counted: str = "pixels"
-    """What is counted, as metrics call their number."""
 
     def __post_init__(self) -> None:
         """Refuse counts whose shapes don't fit."""
@@ -61,13 +61,13 @@ class Confusion:
             raise ValueError(f"matrix {self.matrix.shape} and unpredicted {self.unpredicted.shape} differ in classes")
 
     @classmethod
-    def none(cls, classes: int, counted: str = "pixels") -> Self:
+    def none(cls, classes: int) -> Self:
         """Return the counts of nothing."""
-        return cls(np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64), counted)
+        return cls(np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64))
 
     def __add__(self, other: Self) -> Self:
         """Return both counts together."""
-        return type(self)(self.matrix + other.matrix, self.unpredicted + other.unpredicted, self.counted)
+        return type(self)(self.matrix + other.matrix, self.unpredicted + other.unpredicted)
 
     def __eq__(self, other: object) -> bool:
         """Compare by content."""
@@ -103,8 +103,8 @@ class Confusion:
         return ratio(self._found, self.matrix.sum(0) + self.matrix.sum(1) - self._found)
 
     def summary(self) -> Metrics:
-        """Return accuracy, macro F1 (the mean over the classes for which it is defined), and how much was counted."""
-        return {"accuracy": known(self.accuracy), "macro_f1": macro(self.f1), self.counted: int(self.matrix.sum())}
+        """Return accuracy, macro F1 (the mean over the classes for which it is defined), and support: what counts."""
+        return {"accuracy": known(self.accuracy), "macro_f1": macro(self.f1), "support": int(self.matrix.sum())}
 
     def overall(self) -> Metrics:
         """Return ``summary``, macro precision, recall and IoU, and the share of labels without a prediction."""
@@ -133,7 +133,7 @@ class Confusion:
         """Return what would have been counted, had ``class_id`` been predicted in all the same places."""
         matrix = np.zeros_like(self.matrix)
         matrix[:, class_id] = self.matrix.sum(1)
-        return type(self)(matrix, self.unpredicted, self.counted)
+        return type(self)(matrix, self.unpredicted)
 
     @property
     def _found(self) -> NDArray[np.int64]:
@@ -145,7 +145,6 @@ def confuse(
     predictions: Sequence[NDArray[np.uint8]],
     classes: int,
     ignore: int,
-    counted: str = "pixels",
 ) -> list[Confusion]:
     """Count each of ``predictions`` against ``truth``, all in the same places: those that every one has predicted.
 
@@ -154,25 +153,36 @@ def confuse(
     if len(predictions) > 1:
         lacking = np.logical_or.reduce([predicted == ignore for predicted in predictions])
         predictions = [np.where(lacking, np.uint8(ignore), predicted) for predicted in predictions]
-    return [_confuse(truth, predicted, classes, ignore, counted) for predicted in predictions]
+    return [_confuse(truth, predicted, classes, ignore) for predicted in predictions]
 
 
-def rounded(metrics: Metrics, digits: int = 4) -> Metrics:
+def rounded(metrics: Mapping[str, float | int | None], digits: int = 4) -> Metrics:
     """Return ``metrics`` as they are written: more digits than mean anything make differences hard to read."""
     return {name: round(value, digits) if isinstance(value, float) else value for name, value in metrics.items()}
 
 
-def _confuse(
-    truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int, counted: str
-) -> Confusion:
-    # every pair of bytes has a bin of its own: one look at each pixel, and what counts is picked among the bins
-    pairs = truth.astype(np.uint16) << 8 | predicted
-    bins = np.bincount(pairs.ravel(), minlength=1 << 16).reshape(256, 256)
+def _confuse(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int) -> Confusion:
+    bins = _pairs(truth, predicted, classes, ignore)
     for what, seen in (("truth", bins.any(1)), ("prediction", bins.any(0))):
         wrong = [int(value) for value in np.flatnonzero(seen) if classes <= value != ignore]
         if wrong:
             raise ValueError(f"the {what} holds class ids that none of {classes} classes has: {wrong}")
-    return Confusion(bins[:classes, :classes].copy(), bins[:classes, ignore].copy(), counted)
+    return Confusion(bins[:classes, :classes].copy(), bins[:classes, ignore].copy())
+
+
+def _pairs(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int) -> NDArray[np.int64]:
+    """Return how often each pair of bytes occurs, (256, 256): one look at each pixel; what counts is picked later."""
+    few = 16
+    if classes < few and ignore % few == few - 1 and all(_known(each, classes, ignore) for each in (truth, predicted)):
+        bins = np.zeros((256, 256), np.int64)
+        numbers = [*range(few - 1), ignore]
+        bins[np.ix_(numbers, numbers)] = histogram(truth << 4 | predicted & (few - 1)).reshape(few, few)
+        return bins
+    return histogram(truth.astype(np.uint16) << 8 | predicted).reshape(256, 256)
+
+
+def _known(ids: NDArray[np.uint8], classes: int, ignore: int) -> bool:
+    return not ((ids >= classes) & (ids != ignore)).any()
 
 
 def ratio(part: NDArray[Any], of: NDArray[Any]) -> NDArray[np.float64]:

@@ -88,12 +88,12 @@ class Presence:
         return found
 
     def summary(self) -> Metrics:
-        """Return accuracy, macro F1, the mean of average precisions, and the number of cells."""
+        """Return accuracy, macro F1, the mean of average precisions, and support: the cells that count."""
         return {
             "accuracy": known(self.accuracy),
             "macro_f1": macro(self.f1),
-            "map": macro(self.average_precision),
-            "cells": int((self.truth != UNKNOWN).any(1).sum()),
+            "macro_average_precision": macro(self.average_precision),
+            "support": int((self.truth != UNKNOWN).any(1).sum()),
         }
 
     def overall(self) -> Metrics:

@@ -43,15 +43,14 @@ def doubts(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:
 
 
 def unwatched(files: Iterable[str], watched: Sequence[Path]) -> list[str]:
-    """Return a warning for each of a catalog's files that lies outside the folders that DVC watches."""
-    outside = sorted({file for file in files if not any(Path(file).is_relative_to(folder) for folder in watched)})
+    """Return a warning for each of a catalog's files on this machine that lies outside the folders that DVC watches.
+
+    Those elsewhere are pinned (``quadrat.pins``), and DVC watches the pins.
+    """
+    here = {file for file in files if not is_remote(file)}
+    outside = sorted(file for file in here if not any(Path(file).is_relative_to(folder) for folder in watched))
     folders = " and ".join(map(str, watched))
-    return [
-        f"{file} is not on this machine: DVC doesn't notice when it changes; `dvc repro --force` reads it anew"
-        if is_remote(file)
-        else f"{file} lies outside {folders}: DVC won't notice when it changes"
-        for file in outside
-    ]
+    return [f"{file} lies outside {folders}: DVC won't notice when it changes" for file in outside]
 
 
 def _lacking_splits(scenes: Sequence[Scene]) -> Iterator[QuadratError]:

@@ -1,24 +1,36 @@
-"""How far a stage has come: a bar on a terminal, a line now and then elsewhere."""
+"""How far a stage has come: a bar on a terminal, a line now and then elsewhere; and how long each part took."""
 
+import multiprocessing
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 Item = TypeVar("Item")
 
 console = Console(stderr=True)
 
-LINE_EVERY = 10.0
-"""Seconds between two lines where there is no terminal."""
+FIRST_LINE, LINE_EVERY = 2.0, 10.0
+"""Seconds until the first line where there is no terminal, and between two."""
 
 
 def tell(error: Exception, to: Console = console) -> None:
     """Print what went wrong, its kind first, as it stands: a path is no markup, and no line is broken."""
-    to.print(Text.assemble((type(error).__name__, "bold red"), f": {error}"), soft_wrap=True)
+    notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
+    to.print(Text.assemble((type(error).__name__, "bold red"), f": {error}{notes}"), soft_wrap=True)
 
 
 def warn(line: str, to: Console = console) -> None:
@@ -26,49 +38,107 @@ def warn(line: str, to: Console = console) -> None:
     to.print(Text.assemble(("warning", "yellow"), f": {line}"), soft_wrap=True)
 
 
+@dataclass(frozen=True)
+class Took:
+    """What was counted under a label, and in which time."""
+
+    label: str
+    unit: str
+    count: int
+    pixels: int
+    """Of images; 0 where they weren't counted."""
+    seconds: float
+
+
+took: list[Took] = []
+"""All that this process has counted, in the order in which it ended."""
+
+
 class Meter:
-    """Counts up to ``total`` ``unit`` (a plural) under a ``label``. A context manager."""
+    """Counts up to ``total`` ``unit`` (a plural) under a ``label``. A context manager; one may run within another."""
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         """Start at 0 when entered."""
-        self._label, self._total, self._unit, self._done = label, total, unit, 0
-        self._bar: Progress | None = None
+        self._label, self._total, self._unit = label, total, unit
+        self._done = self._pixels = 0
 
     def __enter__(self) -> Self:
         """Begin to count."""
-        self._started = self._last = time.monotonic()
-        if console.is_terminal:
-            described, unit, note = (TextColumn(t) for t in ("{task.description}", self._unit, "{task.fields[note]}"))
-            times = TimeElapsedColumn(), TimeRemainingColumn()
-            self._bar = Progress(described, BarColumn(), MofNCompleteColumn(), unit, *times, note, console=console)
-            self._task = self._bar.add_task(self._label, total=self._total, note="")
-            self._bar.start()
+        self._started = time.monotonic()
+        self._last = self._started + FIRST_LINE - LINE_EVERY
+        self._bar = _bars.add(self._label, self._total, self._unit) if console.is_terminal and _speaks() else None
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Leave the bar as it stands."""
-        if self._bar:
-            self._bar.stop()
+        if self._bar is not None:
+            _bars.remove(self._bar)
+        took.append(Took(self._label, self._unit, self._done, self._pixels, time.monotonic() - self._started))
 
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Count ``count`` more; ``note`` is said beside it until the next."""
+    def advance(self, count: int = 1, note: str = "", pixels: int = 0) -> None:
+        """Count ``count`` more, in which there were ``pixels`` of images; ``note`` is said beside it until the next."""
         self._done += count
-        if self._bar:
-            self._bar.update(self._task, advance=count)
-            if note:
-                self._bar.update(self._task, note=note)
-            return
+        self._pixels += pixels
         now = time.monotonic()
-        if now - self._last >= LINE_EVERY and 0 < self._done < self._total:
+        rate = f"{self._pixels / 1e6 / max(now - self._started, 1e-9):.3g} Mpix/s" if self._pixels else ""
+        if self._bar is not None:
+            _bars.advance(self._bar, count, " ".join(filter(None, (rate, note))))
+        elif _speaks() and now - self._last >= LINE_EVERY and 0 < self._done < self._total:
             left = (now - self._started) / self._done * (self._total - self._done)
-            line = f"{self._label}: {self._done} of {self._total} {self._unit}, {left:.0f} s left"
-            console.print(f"{line}, {note}" if note else line, highlight=False, soft_wrap=True)
+            told = [f"{self._done} of {self._total} {self._unit}", rate, f"{left:.0f} s left", note]
+            console.print(f"{self._label}: {', '.join(filter(None, told))}", highlight=False, soft_wrap=True)
             self._last = now
 
 
-def track(items: Iterable[Item], label: str, total: int, unit: str) -> Iterator[Item]:
-    """Give the items on, and show how many of ``total`` are done; ``unit`` names them in the plural."""
+def track(
+    items: Iterable[Item], label: str, total: int, unit: str, pixels: Callable[[Item], int] | None = None
+) -> Iterator[Item]:
+    """Give the items on, and show how many of ``total`` are done; ``unit`` names them in the plural.
+
+    ``pixels`` says of an item how many px of an image it stands for.
+    """
     with Meter(label, total, unit) as meter:
         for item in items:
             yield item
-            meter.advance()
+            meter.advance(pixels=pixels(item) if pixels else 0)
+
+
+class _Bars:
+    """The bars on a terminal: one display of all that are there. The one that is left last stays to be seen."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._display: Progress | None = None
+
+    def add(self, label: str, total: int, unit: str) -> TaskID:
+        with self._lock:
+            if self._display is None:
+                names = "description", "fields[unit]", "fields[note]"
+                described, units, note = (TextColumn(f"{{task.{name}}}") for name in names)
+                times = TimeElapsedColumn(), TimeRemainingColumn()
+                columns = described, BarColumn(), MofNCompleteColumn(), units, *times, note
+                self._display = Progress(*columns, console=console)
+                self._display.start()
+            return self._display.add_task(label, total=total, unit=unit, note="")
+
+    def advance(self, bar: TaskID, count: int, note: str) -> None:
+        if self._display is not None:
+            self._display.update(bar, advance=count)
+            if note:
+                self._display.update(bar, note=note)
+
+    def remove(self, bar: TaskID) -> None:
+        with self._lock:
+            if self._display is not None and len(self._display.tasks) > 1:
+                self._display.remove_task(bar)
+            elif self._display is not None:
+                self._display.stop()
+                self._display = None
+
+
+_bars = _Bars()
+
+
+def _speaks() -> bool:
+    """Return whether this is the process that the user has started: a worker of it says nothing."""
+    return multiprocessing.parent_process() is None

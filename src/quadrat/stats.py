@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.histogram import histogram
 from quadrat.section import Section
 
 BINS = 65_536
@@ -46,12 +47,9 @@ class Tally:
 
     dtype: np.dtype[Any]
     count: int = 0
-    total: int | float = 0
-    squares: int | float = 0
-    """For integers the sum of squares; for floats the sum of squared differences from the mean."""
-    low: float = math.inf
-    high: float = -math.inf
     bins: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    sums: "Sums | None" = None
+    """Of floats; of integers of up to 16 bits, the bins tell all."""
 
     def add(self, values: NDArray[Any]) -> None:
         """Count ``values`` (any shape), all of them valid."""
@@ -61,40 +59,57 @@ class Tally:
 
     def merge(self, other: "Tally") -> None:
         """Count what ``other`` has counted after this."""
-        if not other.count:
-            return
-        if not _exact(self.dtype) and self.count:
-            shift = other.total / other.count - self.total / self.count
-            self.squares += shift * shift * self.count * other.count / (self.count + other.count)
+        if other.sums is not None:
+            self.sums = other.sums if self.sums is None else self.sums.joined(other.sums, self.count, other.count)
         self.count += other.count
-        self.total += other.total
-        self.squares += other.squares
-        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.bins += other.bins
 
     def statistics(self, band: str, percentages: Sequence[float], histogram_bins: int) -> BandStatistics:
         """Return the statistics of all that was counted; at least one value must have been."""
         values, counts = _values(self.dtype)[self.bins > 0], self.bins[self.bins > 0]
-        values = np.clip(values, self.low, self.high)
+        sums = self.sums or Sums.of_bins(values, counts)
+        values = np.clip(values, sums.low, sums.high)
         below = np.cumsum(counts)
         ranks = [max(1, math.ceil(p / 100 * self.count)) for p in percentages]
         found = values[np.searchsorted(below, ranks)]
-        histogram, _ = np.histogram(values, histogram_bins, (self.low, self.high), weights=counts)
+        histogram, _ = np.histogram(values, histogram_bins, (sums.low, sums.high), weights=counts)
         return BandStatistics(
             band=band,
             count=self.count,
-            mean=float(self.total / self.count),
-            std=math.sqrt(self._variance()),
-            min=float(self.low),
-            max=float(self.high),
+            mean=float(sums.total / self.count),
+            std=math.sqrt(sums.variance),
+            min=float(sums.low),
+            max=float(sums.high),
             percentiles={f"{p:g}": float(v) for p, v in zip(percentages, found, strict=True)},
             histogram=tuple(int(n) for n in np.rint(histogram)),
         )
 
-    def _variance(self) -> float:
-        if _exact(self.dtype):
-            return float((self.count * self.squares - self.total * self.total) / (self.count * self.count))
-        return float(self.squares / self.count)
+
+@dataclass(frozen=True)
+class Sums:
+    """The sum, the variance of the population, and the least and largest value."""
+
+    total: int | float
+    variance: float
+    low: float
+    high: float
+
+    @classmethod
+    def of_bins(cls, values: NDArray[np.float64], counts: NDArray[np.int64]) -> "Sums":
+        """Return the sums of whole ``values`` (n,), rising, that occur ``counts`` times: exact for any number of them.
+
+        Python's integers don't overflow.
+        """
+        pairs = [(n, int(v)) for n, v in zip(counts.tolist(), values.tolist(), strict=True)]
+        count, total, squares = sum(n for n, _ in pairs), sum(n * v for n, v in pairs), sum(n * v * v for n, v in pairs)
+        return cls(total, float((count * squares - total * total) / (count * count)), pairs[0][1], pairs[-1][1])
+
+    def joined(self, other: "Sums", count: int, more: int) -> "Sums":
+        """Return the sums of ``count`` values, of which these are, with ``more`` of which ``other`` are."""
+        shift = other.total / more - self.total / count
+        squares = self.variance * count + other.variance * more + shift * shift * count * more / (count + more)
+        variance = squares / (count + more)
+        return Sums(self.total + other.total, variance, min(self.low, other.low), max(self.high, other.high))
 
 
 def _exact(dtype: np.dtype[Any]) -> bool:
@@ -102,22 +117,14 @@ def _exact(dtype: np.dtype[Any]) -> bool:
 
 
 def _tally(values: NDArray[Any], dtype: np.dtype[Any]) -> Tally:
-    low, high = values.min().item(), values.max().item()
     if _exact(dtype):
-        bins = np.bincount(values.astype(np.int64) - _lowest(dtype), minlength=BINS)
-        seen = np.flatnonzero(bins)
-        # exact for any number of pixels: Python's integers don't overflow
-        pairs = [(int(n), int(v) + _lowest(dtype)) for n, v in zip(bins[seen], seen, strict=True)]
-        total, squares = sum(n * v for n, v in pairs), sum(n * v * v for n, v in pairs)
-        return Tally(dtype, values.size, total, squares, low, high, bins)
+        bins = histogram(values.astype(dtype, copy=False))
+        return Tally(dtype, values.size, np.pad(bins, (0, BINS - bins.size)))
     wide = values.astype(np.float64)
     spread = np.square(wide - wide.sum() / wide.size)
     bins = np.bincount(_keys(values), minlength=BINS)
-    return Tally(dtype, values.size, float(wide.sum()), float(spread.sum()), low, high, bins)
-
-
-def _lowest(dtype: np.dtype[Any]) -> int:
-    return int(np.iinfo(dtype).min)
+    low, high = values.min().item(), values.max().item()
+    return Tally(dtype, values.size, bins, Sums(float(wide.sum()), float(spread.mean()), low, high))
 
 
 def _keys(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -131,7 +138,8 @@ def _values(dtype: np.dtype[Any]) -> NDArray[np.float64]:
     """Return the value that each bin stands for: the value itself, or the middle of the bin."""
     keys = np.arange(BINS, dtype=np.uint32)
     if _exact(dtype):
-        return keys.astype(np.float64) + _lowest(dtype)
+        lowest = 0 if dtype.kind == "b" else np.iinfo(dtype).min
+        return keys.astype(np.float64) + lowest
     ordered = (keys << 16) | np.uint32(1 << 15)
     bits = np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered)
     with np.errstate(invalid="ignore"):  # keys of NaN stand for no value and are never counted

@@ -38,6 +38,11 @@ class Window:
         """(height, width) in px, as of an array of its pixels."""
         return self.height, self.width
 
+    @property
+    def size(self) -> int:
+        """How many px it has."""
+        return self.height * self.width
+
     def intersection(self, other: "Window") -> "Window | None":
         """Return what the two windows share, or None."""
         row, col = max(self.row, other.row), max(self.col, other.col)

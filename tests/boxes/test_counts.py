@@ -79,7 +79,7 @@ def test_more_than_a_hundred_detections_count() -> None:
     """COCO takes the hundred best of an image, and would find a third here."""
     boxes = [(20 * n, 0, 20 * n + 10, 10) for n in range(300)]
     image = seen([(*b, 0) for b in boxes], [(*b, 0, 1 - n / 1000) for n, b in enumerate(boxes)])
-    assert counted(image).summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "boxes": 300}
+    assert counted(image).summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "support": 300}
     assert plain([image], most=100)[0, 0] < 0.4
 
 
@@ -100,7 +100,7 @@ def test_without_truth_nothing_is_defined_but_what_is_false_stays_false() -> Non
     assert first == {"ap50": 1.0, "ap": 1.0, "precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
     assert second == {"ap50": None, "ap": None, "precision": 0.0, "recall": None, "f1": 0.0, "support": 0}
     assert third == {"ap50": None, "ap": None, "precision": None, "recall": None, "f1": None, "support": 0}
-    assert counted(image).summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 0.5, "boxes": 1}
+    assert counted(image).summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 0.5, "support": 1}
 
 
 @pytest.mark.parametrize("images", [(), (seen([], []),), (seen([(0, 0, 9, 9, IGNORED)], [(0, 0, 9, 9, 1, 0.9)]),)])
@@ -110,7 +110,7 @@ def test_of_nothing(images: tuple[Seen, ...]) -> None:
         "map50": None,
         "map": None,
         "macro_f1": None,
-        "boxes": 0,
+        "support": 0,
         "macro_precision": None,
         "macro_recall": None,
         "detections": 0,

@@ -49,7 +49,7 @@ class Found:
         return Found(self.objects + other.objects, self.found + other.found)
 
     def summary(self) -> dict[str, float | int | None]:
-        return {"map50": self.found / self.objects if self.objects else None, "boxes": self.objects}
+        return {"map50": self.found / self.objects if self.objects else None, "support": self.objects}
 
 
 class Boxes:

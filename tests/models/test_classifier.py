@@ -60,7 +60,7 @@ def test_it_learns_and_says_the_same_restored_and_exported(tmp_path: Path, task:
     fitted = fit(tmp_path, task)
     assert fitted.metrics["macro_f1"] > 0.7
     assert fitted.metrics["epoch"] == max(fitted.history, key=lambda row: row["validation_macro_f1"])["epoch"]
-    assert ("map" in fitted.metrics) == task.multi_label
+    assert ("macro_average_precision" in fitted.metrics) == task.multi_label
     predictor = CLASSIFIER.restore(fitted.weights, task, inputs())
     session = onnxruntime.InferenceSession(CLASSIFIER.onnx(fitted.weights, task, inputs()))
     pixels = Memory(5, 7, task, 64).pixels

@@ -132,6 +132,16 @@ def test_the_normaliser_takes_raw_values_and_makes_nothing_of_nodata() -> None:
     torch.testing.assert_close(without[0, 0, 0], torch.tensor([-3.2, 0.0, 1.0, 0.0, 0.0]))
 
 
+@pytest.mark.parametrize("nodata", [0.0, None])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16])
+def test_pixels_as_stored_are_normalised_as_floats_are(dtype: torch.dtype, nodata: float | None) -> None:
+    raw = torch.randint(0, 200, (2, 3, 4, 5)).to(dtype)
+    network = Normalised(torch.nn.Identity(), inputs(nodata=nodata), TASK)
+    before = raw.clone()
+    assert network.normalise(raw).equal(network.normalise(raw.float()))
+    assert raw.equal(before)
+
+
 @pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_every_architecture_takes_any_bands(architecture: str) -> None:
     network = Network.model_validate({**SMALL, "architecture": architecture, "depth": 5, "decoder": {}, "dropout": 0.0})

@@ -72,7 +72,7 @@ def test_it_finds_planted_blobs() -> None:
     assert hits / total > 0.6
     assert wrong <= 1.5 * total
     assert learnt.metrics["map50"] > 0.3
-    assert "boxes" not in learnt.metrics
+    assert "support" not in learnt.metrics
 
 
 def test_it_learns_the_most_frequent_class() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rasterio.warp import reproject
 
 from quadrat.errors import ImageError
+from quadrat.scenes import raster as scenes_raster
 from quadrat.scenes.image import Image, Source
 from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, opened, write_raster
@@ -228,3 +229,22 @@ def test_a_jpeg_2000_file_cut_short(tmp_path: Path, share: float, side: int) -> 
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with opened(path) as raster, pytest.raises(ImageError, match=r"damaged(.|\n)*a\.jp2"):
         list(raster.strips(raster.grid.area, side))
+
+
+@pytest.mark.parametrize("ahead", [2**28, 3 * 2 * 16 * 70 * 2 * 2, 1])
+def test_strips_are_the_same_read_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+    monkeypatch.setattr(scenes_raster, "AHEAD_BYTES", ahead)
+    pixels = np.random.default_rng(0).integers(0, 9, (2, 203, 70), np.uint16)
+    path = write_raster(tmp_path / "a.tif", pixels, nodata=0, tiled=True, blockxsize=16, blockysize=16)
+    with opened(path, ("a", "b")) as raster:
+        area = Window(5, 3, 190, 60)
+        one, several = (list(raster.strips(area, 16, readers)) for readers in (1, 4))
+        assert [strip.window for strip in several] == [strip.window for strip in one]
+        for mine, theirs in zip(several, one, strict=True):
+            np.testing.assert_array_equal(mine.values, theirs.values)
+            np.testing.assert_array_equal(mine.seen, theirs.seen)
+        first = next(iter(raster.strips(area, 16, 4)))  # whoever needs no more leaves no thread behind
+        assert first.window.row == 5
+    path.write_bytes(path.read_bytes()[:-2000])
+    with opened(path, ("a", "b")) as raster, pytest.raises(ImageError, match="damaged"):
+        list(raster.strips(area, 16, 4))

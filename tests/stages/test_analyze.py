@@ -10,8 +10,8 @@ import pytest
 import rasterio
 from shapely.geometry import LineString
 
-from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError
-from quadrat.executor import Threads
+from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError, PinError
+from quadrat.executor import Executor, Processes, Threads
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.stages.analyze import Analyze, analyze
@@ -27,11 +27,13 @@ OUTPUTS = {
     "band_plot": "bands.csv",
 }
 
+TWO = Threads(2)
+
 
 def run(
     catalog: Path,
     out: Path,
-    workers: int = 2,
+    executor: Executor = TWO,
     bands: tuple[str, ...] = BANDS,
     kinds: tuple[str, ...] = KINDS,
     raw: Path | None = None,
@@ -44,7 +46,8 @@ def run(
         task=task or segmentation(*kinds),
         bands=bands,
         analyze=Analyze(percentiles=(2, 50, 98), histogram_bins=16),
-        executor=Threads(workers),
+        pins=catalog.parent / "pins.json",
+        executor=executor,
         **{name: out / file for name, file in OUTPUTS.items()},
     )
     return out
@@ -93,7 +96,8 @@ def test_nodata_counts_nowhere(tmp_path: Path) -> None:
 
 def test_the_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
-    outs = [run(catalog, tmp_path / str(workers), workers) for workers in (1, 2, 4)]
+    executors = (Threads(1), Threads(2), Threads(4), Processes(2))
+    outs = [run(catalog, tmp_path / str(executor), executor) for executor in executors]
     for file in OUTPUTS.values():
         assert len({(out / file).read_bytes() for out in outs}) == 1, file
 
@@ -268,3 +272,13 @@ def test_what_a_file_says_against_the_catalog(tmp_path: Path) -> None:
         file.scales, file.offsets = (0.0001, 0.0001, 0.01), (0.0, 0.0, -0.1)
     with pytest.raises(ImageError, match=r"band B3 another scale(.|\n)*scale 0\.0001(.|\n)*scale 0\.01, offset -0\.1"):
         run(catalog, tmp_path / "out")
+
+
+def test_an_image_elsewhere_that_is_not_pinned(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    catalog.write_text(catalog.read_text().replace(str(tmp_path / "image.tif"), "https://host/image.tif"))
+    with pytest.raises(
+        PinError, match=r"not pinned(.|\n)*scene: w\n  file: https://host/image.tif(.|\n)*quadrat index"
+    ):
+        run(catalog, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

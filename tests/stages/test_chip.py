@@ -9,10 +9,10 @@ import pytest
 import rasterio
 
 from quadrat.chips import open_chips
-from quadrat.errors import ChipError
+from quadrat.errors import ChipError, PinError
 from quadrat.executor import Threads
 from quadrat.stages.chip import Chip, chip
-from tests.ground import BANDS, COLUMNS, KINDS, pixel_box, segmentation, write_areas, write_raster, write_world
+from tests.ground import BANDS, COLUMNS, KINDS, kept, pixel_box, segmentation, write_areas, write_raster, write_world
 
 SLIDING = {
     "chip_size": 32,
@@ -33,9 +33,11 @@ def run(catalog: Path, out: Path, workers: int = 2, seed: int = 3, **options: An
         task=segmentation(*KINDS),
         bands=BANDS,
         chip=Chip.model_validate({**SLIDING, **options}),
+        pins=catalog.parent / "pins.json",
         table=catalog.parent / "table",
         chips=out,
         executor=Threads(workers),
+        **{**kept(out.parent, "chip"), "chip_manifest": out.with_name(f"{out.name}.json")},
     )
     return out
 
@@ -69,7 +71,7 @@ def test_the_same_bytes_for_any_number_of_workers_and_others_for_another_seed(tm
     catalog = write_world(tmp_path)
     outs = [run(catalog, tmp_path / f"{w}", w, **RANDOM) for w in (1, 2, 4)]
     files = [p.relative_to(outs[0]) for p in outs[0].rglob("*") if p.is_file()]
-    assert len(files) == 6
+    assert len(files) == 10
     for file in files:
         assert len({(out / file).read_bytes() for out in outs}) == 1, file
     other = run(catalog, tmp_path / "other", seed=4, **RANDOM)
@@ -89,13 +91,13 @@ def test_a_scene_that_is_added_moves_no_chip_of_another(tmp_path: Path) -> None:
 def test_filters(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
     everything = open_chips(run(catalog, tmp_path / "all"), "train", COLUMNS, BANDS).index
-    for options, kept in (
+    for options, filtered in (
         ({"target_classes": ("lake",), "least_targets": 300}, everything["px_lake"] >= 300),
         ({"least_valid": 0.9}, everything["valid"] >= 0.9),
     ):
         found = open_chips(run(catalog, tmp_path / "some", **options), "train", COLUMNS, BANDS).index
         assert 0 < len(found) < len(everything)
-        wanted = everything[kept]
+        wanted = everything[filtered]
         assert found[["row", "col"]].to_numpy().tolist() == wanted[["row", "col"]].to_numpy().tolist()
 
 
@@ -150,5 +152,16 @@ def test_scenes_that_were_not_analysed(tmp_path: Path) -> None:
     with pytest.raises(ChipError, match="not analysed"):
         chip(
             scenes=write_world(tmp_path), seed=1, task=segmentation(*KINDS), bands=BANDS,
-            chip=Chip.model_validate(SLIDING), table=tmp_path / "none", chips=tmp_path / "c", executor=Threads(1),
+            chip=Chip.model_validate(SLIDING), pins=tmp_path / "pins.json", table=tmp_path / "none",
+            chips=tmp_path / "c", executor=Threads(1), **kept(tmp_path, "chip"),
         )  # fmt: skip
+
+
+def test_an_image_elsewhere_that_is_not_pinned(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    catalog.write_text(catalog.read_text().replace(str(tmp_path / "image.tif"), "https://host/image.tif"))
+    with pytest.raises(
+        PinError, match=r"not pinned(.|\n)*scene: w\n  file: https://host/image.tif(.|\n)*quadrat index"
+    ):
+        run(catalog, tmp_path / "chips")
+    assert not (tmp_path / "chips").exists()

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from quadrat.errors import ImageError, PredictionError
-from quadrat.executor import Threads
+from quadrat.executor import Executor, Processes, Threads
 from quadrat.models import Forest
 from quadrat.progress import console
+from quadrat.scores import read_scores
 from quadrat.stages.eval import Eval, _tables, evaluate
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import (
@@ -37,6 +38,8 @@ FOREST = Forest.model_construct(kind="forest")
 
 SHAPE = (120, 200)
 AOIS = {"m": slice(115, 155), "e": slice(160, 200)}
+
+TWO = Threads(2)
 
 
 def labelled() -> NDArray[np.uint8]:
@@ -75,7 +78,7 @@ def run(
     root: Path,
     catalog: Path,
     baseline: Forest | None = FOREST,
-    workers: int = 2,
+    executor: Executor = TWO,
     task: SemanticSegmentation | None = None,
     **look: Any,
 ) -> dict[str, Any]:
@@ -84,15 +87,19 @@ def run(
         task=task or segmentation(*KINDS),
         baseline=baseline,
         eval=Eval.model_validate({"match": None, "pictures": None, **look}, strict=False),
+        pins=root / "pins.json",
         predictions=root / "predictions",
         table=root / "table.parquet",
         eval_metrics=root / "eval.json",
+        class_scores=root / "classes.csv",
+        scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
         pictures=root / "pictures",
-        executor=Threads(workers),
+        executor=executor,
     )
     found: dict[str, Any] = json.loads((root / "eval.json").read_text())
-    return found
+    tables = {"per_class": root / "classes.csv", "per_scene": root / "scenes.csv"}
+    return found | {name: read_scores(file.read_text()) for name, file in tables.items()}
 
 
 def pixels_of(scene: str, *maps: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
@@ -110,7 +117,7 @@ def test_figures_are_scikit_learns_on_the_pixels_that_count(tmp_path: Path) -> N
         "accuracy": pytest.approx(accuracy_score(truth, ours), abs=1e-4),
         "macro_f1": pytest.approx(np.nanmean(f1), abs=1e-4),
         "macro_iou": pytest.approx(np.nanmean(f1 / (2 - f1)), abs=1e-4),
-        "pixels": truth.size,
+        "support": truth.size,
         "macro_precision": pytest.approx(np.nanmean(precision), abs=1e-4),
         "macro_recall": pytest.approx(np.nanmean(recall), abs=1e-4),
         "unpredicted": pytest.approx(5 / 100, abs=1e-4),  # 5 of 100 labelled rows
@@ -122,7 +129,7 @@ def test_figures_are_scikit_learns_on_the_pixels_that_count(tmp_path: Path) -> N
     assert found["baseline"]["forest"]["accuracy"] == pytest.approx(accuracy_score(truth, theirs), abs=1e-4)
     # of the train labels most are lake, whatever other splits have
     assert found["baseline"]["majority"]["accuracy"] == pytest.approx(np.mean(truth == 1), abs=1e-4)
-    assert {metrics["pixels"] for metrics in found["baseline"].values()} == {truth.size}
+    assert {metrics["support"] for metrics in found["baseline"].values()} == {truth.size}
     truth, ours = pixels_of("m", predicted(0))
     assert found["validation"] == found["per_scene"]["m"]
     assert found["per_scene"]["m"]["accuracy"] == pytest.approx(accuracy_score(truth, ours), abs=1e-4)
@@ -181,7 +188,7 @@ def test_model_and_baseline_are_compared_on_pixels_that_both_have(tmp_path: Path
     write_raster(tmp_path / "predictions/e/baseline/labels.tif", less[None], nodata=255)
     found = run(tmp_path, catalog)
     truth, ours, theirs = pixels_of("e", predicted(1), less)
-    assert found["overall"]["pixels"] == found["baseline"]["forest"]["pixels"] == truth.size == 85 * 35
+    assert found["overall"]["support"] == found["baseline"]["forest"]["support"] == truth.size == 85 * 35
     assert found["overall"]["accuracy"] == pytest.approx(accuracy_score(truth, ours), abs=1e-4)
     assert found["baseline"]["forest"]["accuracy"] == pytest.approx(accuracy_score(truth, theirs), abs=1e-4)
     assert found["overall"]["unpredicted"] == pytest.approx(15 / 100, abs=1e-4)
@@ -193,7 +200,7 @@ def test_without_a_baseline_only_the_majority_class_is_beside_the_model(tmp_path
         shutil.rmtree(tmp_path / "predictions" / scene / "baseline")
     found = run(tmp_path, catalog, baseline=None)
     assert list(found["baseline"]) == ["majority"]
-    assert found["overall"]["pixels"] == 95 * 35
+    assert found["overall"]["support"] == 95 * 35
 
 
 def test_without_a_test_scene_overall_is_of_the_validation_scenes(tmp_path: Path) -> None:
@@ -208,7 +215,7 @@ def test_scenes_of_a_split_are_pooled_not_averaged(tmp_path: Path) -> None:
     truth, ours = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     _, _, f1, _ = precision_recall_fscore_support(truth, ours, labels=range(3), zero_division=np.nan)
     assert found["overall"]["macro_f1"] == pytest.approx(f1.mean(), abs=1e-4)
-    assert found["validation"] == {"accuracy": None, "macro_f1": None, "pixels": 0}
+    assert found["validation"] == {"accuracy": None, "macro_f1": None, "support": 0}
 
 
 @pytest.mark.parametrize("lost", ["m/labels.tif", "e/baseline/labels.tif", "all/labels.tif"])
@@ -264,9 +271,10 @@ def test_a_picture_of_each_predicted_scene_the_same_bytes_every_time(tmp_path: P
     assert sorted(first) == ["all.png", "e.png", "m.png"]
     assert all(b"Software" not in content for content in first.values())
     metrics = (tmp_path / "eval.json").read_bytes()
-    run(tmp_path, catalog, workers=1, pictures=PICTURES)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == first
-    assert (tmp_path / "eval.json").read_bytes() == metrics
+    for executor in (Threads(1), Processes(2)):
+        run(tmp_path, catalog, executor=executor, pictures=PICTURES)
+        assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == first
+        assert (tmp_path / "eval.json").read_bytes() == metrics
 
 
 def test_without_pictures_the_folder_is_there_and_empty(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quadrat.chips import SceneChips, write_index
+from quadrat.chips import About, SceneChips, write_index
 from quadrat.files import write_json
 from quadrat.scenes.bands import Band
 from quadrat.scenes.grid import Grid
@@ -43,16 +43,15 @@ class Halting:
 
 def cut(folder: Path, left: float, value: int = 7) -> None:
     """Write a chip of each split, of one value but for their first pixel, with a box that begins at ``left``."""
-    frames = []
+    about = About(bands=(BAND,), classes=tuple(TASK.columns), size=8)
     for row, split in ((0, "train"), (8, "validation")):
-        with SceneChips(folder / "chips", split, split, GRID, TASK.columns, TASK.ragged) as chips:
+        with SceneChips(folder / "chips", split, split, GRID, about, TASK.ragged) as chips:
             pixels = np.full((1, 8, 8), value, np.uint8)
             boxes = np.array([[left, 1, left + 2, 3, 0]], np.float32)
             chips.append(Window(row, 0, 8, 8), pixels, {"boxes": boxes}, 1.0, np.array([1]))
-        frames.append(chips.index())
-    write_index(folder / "chips", frames, [BAND], TASK.columns, 8)
-    about = {"count": 64, "mean": 7.0, "std": 0.0, "min": 7.0, "max": 7.0, "percentiles": {}, "histogram": [64]}
-    write_json(folder / "stats.json", {"bands": [{"band": "a", **about}]})
+    write_index(folder / "chips", ["train", "validation"])
+    band = {"count": 64, "mean": 7.0, "std": 0.0, "min": 7.0, "max": 7.0, "percentiles": {}, "histogram": [64]}
+    write_json(folder / "stats.json", {"bands": [{"band": "a", **band}]})
     table = pd.DataFrame({"scene": ["train"], "split": ["train"], "gsd": [10.0]})
     geopandas.GeoDataFrame(table, geometry=geopandas.GeoSeries([None])).to_parquet(folder / "table.parquet")
 

@@ -19,8 +19,10 @@ from quadrat.apply import Plan, apply, verify
 from quadrat.errors import ParamsError
 from quadrat.executor import Threads
 from quadrat.images import Reading
+from quadrat.metrics import Metrics
 from quadrat.params import Params, check_params
 from quadrat.paths import PATHS
+from quadrat.scores import read_scores
 from tests.ground import BANDS, KINDS, NORTH_UP, cells, write_world
 
 pytestmark = pytest.mark.slow
@@ -80,6 +82,10 @@ def read(root: Path, key: str) -> Any:
     return json.loads((root / PATHS[key]).read_text(encoding="utf-8"))
 
 
+def scores(root: Path, key: str) -> dict[str, Metrics]:
+    return read_scores((root / PATHS[key]).read_text(encoding="utf-8"))
+
+
 def frame(path: Path) -> tuple[geopandas.GeoDataFrame, list[tuple[int, ...]]]:
     """Return the cells in row order, and their edges in px of the image: left, top, right, bottom."""
     found = geopandas.read_file(path) if path.suffix != ".parquet" else geopandas.read_parquet(path)
@@ -103,9 +109,9 @@ def test_every_stage_counts_cells(project: tuple[Path, Params]) -> None:
     assert found["overall"]["macro_f1"] > 0.7
     assert found["overall"]["macro_f1"] > found["baseline"]["majority"]["macro_f1"] + 0.2
     assert ("forest" in found["baseline"]) == params.task.exclusive
-    assert ("map" in found["overall"]) != params.task.exclusive
-    assert found["per_scene"].keys() == {"m", "e"}
-    assert sum(found["per_class"][kind]["support"] for kind in KINDS) > 30
+    assert ("macro_average_precision" in found["overall"]) != params.task.exclusive
+    assert scores(root, "scene_scores").keys() == {"m", "e"}
+    assert sum(scores(root, "class_scores")[kind]["support"] for kind in KINDS) > 30
     assert (root / PATHS["pictures"] / "e.png").stat().st_size > 1000
     assert len(pd.read_csv(root / PATHS["confusion"])) == (3 if params.task.exclusive else 4) ** 2
 

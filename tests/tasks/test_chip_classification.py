@@ -311,8 +311,8 @@ def test_the_score_counts_labelled_cells_of_the_aoi_that_all_predictions_have() 
         expected = confusion_matrix([clipped[c] for c in common], [one[c] for c in common], labels=range(3))
         np.testing.assert_array_equal(counts.matrix, expected)
         np.testing.assert_array_equal(counts.unpredicted, [sum(clipped[c] == k for c in lost) for k in range(3)])
-        assert counts.summary()["cells"] == len(common)
-    assert list(found[0].summary()) == ["accuracy", "macro_f1", "cells"]
+        assert counts.summary()["support"] == len(common)
+    assert list(found[0].summary()) == ["accuracy", "macro_f1", "support"]
 
 
 def test_the_score_of_several_classes_holds_every_score() -> None:
@@ -349,7 +349,7 @@ def test_without_any_predicted_cell_nothing_is_counted() -> None:
     for task in (TASK, SEVERAL):
         own = predicted(task, area, 1).own
         empty = Predicted(Features("cells", own.geometry[:0], {n: v[:0] for n, v in own.fields.items()}))
-        assert task.score(truth, [empty])[0].summary()["cells"] == 0
+        assert task.score(truth, [empty])[0].summary()["support"] == 0
         assert (task.predicted_map(empty, area) == NONE).all()
         assert (task.label_map(truth, empty, area) == NONE).all()
 

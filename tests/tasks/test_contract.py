@@ -254,6 +254,9 @@ def _check_figures(case: Case, counts: Any) -> None:
     summary, overall = counts.summary(), counts.overall()
     assert summary[case.task.monitor] == pytest.approx(1)
     assert list(overall)[: len(summary)] == list(summary)
+    assert {"macro_f1", "support"} <= set(summary)  # by the same names for every task
+    assert {"macro_precision", "macro_recall"} <= set(overall)
+    assert all({"precision", "recall", "f1", "support"} <= set(row) for row in counts.per_class())
     assert [row["f1"] for row in counts.per_class()] == pytest.approx([1] * len(NAMES))
     pairs = counts.confused()
     assert pairs.shape in {(len(NAMES),) * 2, (len(NAMES) + 1,) * 2}

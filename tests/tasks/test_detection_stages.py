@@ -13,10 +13,11 @@ from quadrat.chips import open_chips
 from quadrat.executor import Threads
 from quadrat.inference import Predict, predict_scene
 from quadrat.scenes.scene import Scene
+from quadrat.scores import read_scores
 from quadrat.stages.analyze import Analyze, analyze
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Eval, evaluate
-from tests.ground import detection, image, pixel_box, write_areas, write_raster
+from tests.ground import detection, image, kept, pixel_box, write_areas, write_raster
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader
 
 TASK = detection("tree", "car")
@@ -57,6 +58,7 @@ def analysed(root: Path) -> Path:
         task=TASK,
         bands=("a",),
         analyze=Analyze(percentiles=(50,), histogram_bins=4),
+        pins=root / "pins.json",
         table=root / "table.parquet",
         class_plot=root / "classes.csv",
         band_plot=root / "bands.csv",
@@ -81,9 +83,11 @@ def test_chips_hold_ragged_boxes_and_blanks_at_the_ratio_that_is_set(root: Path)
         task=TASK,
         bands=("a",),
         chip=Chip.model_validate(CHIP),
+        pins=root / "pins.json",
         table=root / "table.parquet",
         chips=root / "chips",
         executor=Threads(2),
+        **kept(root, "chip"),
     )
     chips = open_chips(root / "chips", "train", TASK.columns, ("a",))
     held = chips.index[TASK.columns].sum(axis=1)
@@ -102,7 +106,7 @@ def test_chips_hold_ragged_boxes_and_blanks_at_the_ratio_that_is_set(root: Path)
     outputs = reader(validation.read(np.arange(15))[0])
     summary = TASK.chip_counts(validation.read(np.arange(15))[1], outputs).summary()
     assert summary["map50"] == summary["macro_f1"] == 1.0
-    assert summary["boxes"] == validation.class_counts().sum()
+    assert summary["support"] == validation.class_counts().sum()
 
 
 def evaluated(root: Path, **match: float) -> dict[str, Any]:
@@ -113,9 +117,12 @@ def evaluated(root: Path, **match: float) -> dict[str, Any]:
         eval=Eval.model_validate(
             {"match": match, "pictures": {"longest_side": 64, "bands": ["a"], "stretch": [2, 98]}}, strict=False
         ),
+        pins=root / "pins.json",
         predictions=root / "predictions",
         table=analysed(root),
         eval_metrics=root / "eval.json",
+        class_scores=root / "classes.csv",
+        scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
         pictures=root / "pictures",
         executor=Threads(2),
@@ -131,12 +138,13 @@ def test_eval_writes_figures_and_pictures(root: Path) -> None:
         with scene.open(("a",), TASK) as opened:
             predict_scene(opened, reader, TASK, plan, root / "predictions" / split, 4)
     found = evaluated(root, iou=0.5, score=0.5)
-    perfect = {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "boxes": 7}
+    perfect = {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "support": 7}
     assert found["overall"] == perfect | {"macro_precision": 1.0, "macro_recall": 1.0, "detections": 7}
     assert found["baseline"] == {}
-    assert found["per_scene"] == {"validation": perfect, "test": perfect}
+    assert read_scores((root / "scenes.csv").read_text()) == {"validation": perfect, "test": perfect}
     each = {"ap50": 1.0, "ap": 1.0, "precision": 1.0, "recall": 1.0, "f1": 1.0}
-    assert found["per_class"] == {"tree": each | {"support": 4}, "car": each | {"support": 3}}
+    kinds = {"tree": each | {"support": 4}, "car": each | {"support": 3}}
+    assert read_scores((root / "classes.csv").read_text()) == kinds
     confusion = pd.read_csv(root / "confusion.csv")
     assert confusion["count"].tolist() == [4, 0, 0, 0, 3, 0, 0, 0, 0]
     assert confusion["truth"].tolist()[-1] == "–"

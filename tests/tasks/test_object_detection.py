@@ -343,7 +343,7 @@ def test_what_is_there_is_found_in_every_format(world: World, size: int, stride:
         "map50": 1.0,
         "map": 1.0,
         "macro_f1": 1.0,
-        "boxes": 7,
+        "support": 7,
         "macro_precision": 1.0,
         "macro_recall": 1.0,
         "detections": 7,
@@ -371,7 +371,7 @@ def test_only_what_is_centred_in_the_aoi_counts(world: World, tmp_path: Path) ->
     file = inside.predict()
     assert len(geopandas.read_parquet(file)) == 5
     counts, (truth, _) = inside.score()
-    assert counts.summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "boxes": 5}
+    assert counts.summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "support": 5}
     assert sorted(truth.class_ids.tolist()) == [0, 0, 0, 1, 1, 255, 255]
     with inside.scene.open(("a",), TASK) as opened:
         census = TASK.census(opened.needed_labels(), opened.area, opened.counted(opened.area, np.ones((60, 100), bool)))
@@ -387,7 +387,7 @@ def test_what_lies_on_nodata_counts_nowhere(world: World, tmp_path: Path) -> Non
     broken = replace(world, scene=scene(path))
     broken.predict()
     counts, _ = broken.score()
-    assert counts.summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "boxes": 5}
+    assert counts.summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "support": 5}
 
 
 def test_what_is_dropped_is_ignored(world: World, tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def test_what_is_dropped_is_ignored(world: World, tmp_path: Path) -> None:
     dropping = replace(world, scene=scene(tmp_path / "image.tif", drop=["shrub"]))
     dropping.predict()
     counts, _ = dropping.score()
-    assert counts.overall() | {"boxes": 5, "detections": 5} == counts.overall()
+    assert counts.overall() | {"support": 5, "detections": 5} == counts.overall()
     assert counts.summary()["map"] == 1.0
 
 
@@ -434,7 +434,7 @@ def test_nothing_found_is_a_layer_too(world: World) -> None:
     for ending in ("parquet", "gpkg", "fgb", "geojson"):
         world.predict(least_score=1.0, detections=f"detections.{ending}")
         counts, _ = world.score()
-        assert counts.summary() == {"map50": 0.0, "map": 0.0, "macro_f1": 0.0, "boxes": 7}
+        assert counts.summary() == {"map50": 0.0, "map": 0.0, "macro_f1": 0.0, "support": 7}
 
 
 def test_predictions_of_other_classes_are_refused(world: World) -> None:
@@ -453,7 +453,7 @@ def test_scenes_smaller_than_a_window_and_without_objects(tmp_path: Path) -> Non
     write_areas(tmp_path / "labels.gpkg", [pixel_box(0, 0, 1, 1)][:0], {"kind": []})
     tiny = World(scene(path), tmp_path / "out")
     tiny.predict()
-    assert tiny.score()[0].summary() == {"map50": None, "map": None, "macro_f1": None, "boxes": 0}
+    assert tiny.score()[0].summary() == {"map50": None, "map": None, "macro_f1": None, "support": 0}
 
 
 # ---- sections, and what a bundle says

@@ -36,13 +36,13 @@ class BoxCounts:
         return f"BoxCounts({len(self.images)} images, {self.classes} classes, iou={self.iou}, score={self.score})"
 
     def summary(self) -> Metrics:
-        """Return mAP at an IoU of 0.5, over those of 0.5 to 0.95, macro F1, and the number of boxes that count."""
+        """Return mAP at an IoU of 0.5, over those of 0.5 to 0.95, macro F1, and support: the boxes that count."""
         ap = self._precisions
         return {
             "map50": _mean(ap[:, 0].tolist()),
             "map": _mean(ap.mean(1).tolist()),
             "macro_f1": _mean([row["f1"] for row in self._matched]),
-            "boxes": int(self.confused()[:-1].sum()),
+            "support": int(self.confused()[:-1].sum()),
         }
 
     def overall(self) -> Metrics:

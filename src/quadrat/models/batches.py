@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from quadrat.models.devices import as_tensor
 from quadrat.models.model import Samples
 
 Batch = tuple[Tensor, dict[str, Tensor]]
-"""Raw pixels (chip, band, y, x), float32, and targets (chip, …) by name."""
+"""Raw pixels (chip, band, y, x), as they are stored, and targets (chip, …) by name."""
 
 
 class Chipped(Dataset[Batch]):
@@ -24,7 +25,7 @@ class Chipped(Dataset[Batch]):
     def __getitem__(self, indices: NDArray[np.intp]) -> Batch:
         """Return the chips at ``indices`` as one batch."""
         pixels, target = self._samples.read(indices)
-        return torch.from_numpy(pixels.astype(np.float32)), {n: torch.from_numpy(a) for n, a in target.items()}
+        return as_tensor(pixels), {name: torch.from_numpy(values) for name, values in target.items()}
 
 
 class Order(Sampler[NDArray[np.intp]]):

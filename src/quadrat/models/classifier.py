@@ -8,7 +8,7 @@ from pydantic import Field
 
 from quadrat.errors import ModelError
 from quadrat.models.model import Fitted, Inputs, Recipe, Samples
-from quadrat.models.neural import WRONG, Neural, as_float, build
+from quadrat.models.neural import WRONG, Neural, build
 from quadrat.tasks.classes import Unit
 from quadrat.tasks.task import ScoredTask, Task
 
@@ -38,11 +38,13 @@ class Classifier(Neural):
         """Learn as every network, once a chip has gone through; raise ModelError where they are too small for it."""
         import torch
 
+        from quadrat.models.devices import as_tensor
+
         pixels, _ = training.read(np.arange(1))
         network = build(self, task, inputs, recipe.seed).eval()
         try:
             with torch.inference_mode():
-                network(torch.from_numpy(as_float(pixels)))
+                network(as_tensor(pixels))
         except WRONG as error:
             raise ModelError(
                 f"the encoder {self.encoder} can't take such chips",

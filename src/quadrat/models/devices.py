@@ -1,10 +1,28 @@
 """Where networks run, and in which precision."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quadrat.executor import cores
+
+MOST = 512
+"""Most windows at once on a GPU."""
+
+READERS = 8
+"""Most threads that read for a GPU."""
+
+SHARE = 0.6
+"""Share of a GPU's free memory that a batch may take."""
+
+STORED = (np.uint8, np.int16, np.uint16, np.float32)
+"""Types of pixels that are sent to the device as they are."""
 
 
 @cache
@@ -13,6 +31,12 @@ def device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def as_tensor(pixels: NDArray[Any]) -> Tensor:
+    """Return raw pixels on the processor, as stored where networks can make float32 of them on their device."""
+    kept = pixels.dtype in STORED and pixels.dtype.isnative and device().type != "mps"
+    return torch.from_numpy(np.ascontiguousarray(pixels, None if kept else np.float32))
 
 
 def autocast() -> AbstractContextManager[Any]:
@@ -27,3 +51,32 @@ def precision() -> Any:
     if device().type != "cuda":
         return "32-true"
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+
+
+def windows_at_once(predictor: Callable[[NDArray[Any]], object], window: NDArray[Any], otherwise: int) -> int:
+    """Return how many windows (band, y, x) like this one fit a GPU, as measured by two; ``otherwise`` without one."""
+    if device().type != "cuda":
+        return otherwise
+    pair = np.stack([window, window])
+    predictor(pair)  # what is set up once doesn't count
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    predictor(pair)
+    each = (torch.cuda.max_memory_allocated() - before) / len(pair)
+    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    if each <= 0:  # it doesn't run there
+        return otherwise
+    return int(min(max(SHARE * free / each, 1), MOST))
+
+
+def readers() -> int:
+    """Return how many threads are to read for a model: one, but for a GPU, which leaves all processors to them."""
+    return 1 if device().type == "cpu" else min(cores(), READERS)
+
+
+def described() -> str:
+    """Return what networks run on, in a few words."""
+    if device().type != "cuda":
+        return f"{device().type}, {torch.get_num_threads()} threads"
+    card = torch.cuda.get_device_properties(0)
+    return f"{card.name}, {torch.cuda.mem_get_info()[0] / 1e9:.0f} of {card.total_memory / 1e9:.0f} GB free"

@@ -5,6 +5,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +19,10 @@ from torch import Tensor
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Batch, Order, loader
 from quadrat.models.checkpoints import Whole
-from quadrat.models.devices import precision
+from quadrat.models.devices import described, precision
 from quadrat.models.learnable import Learnable
 from quadrat.models.model import Fitted, Recipe, Samples
-from quadrat.progress import Meter
+from quadrat.progress import Meter, console
 from quadrat.tasks.task import Task
 
 CHUNK = 1 << 18
@@ -50,6 +51,7 @@ def fit(
     learn = loader(training, order)
     check = loader(validation, Order(len(validation), _at_once(validation, network.looks), None, lambda: 0))
     steps = recipe.epochs * len(learn)
+    console.print(f"train on {described()}", highlight=False, soft_wrap=True)
     with torch.random.fork_rng(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its advice is not the user's
@@ -116,11 +118,12 @@ class Learner(lightning.LightningModule):
     def on_train_batch_end(self, *_: Any) -> None:
         """Move the running mean of the weights on; at first it forgets faster, for it began at random weights."""
         kept = min(self._recipe.train.average, (1 + self.global_step) / (10 + self.global_step))
+        means, values = list(_tensors(self.average)), list(_tensors(self.network))
+        moved = [mean.is_floating_point() for mean in means]
         with torch.no_grad():
-            for mean, value in zip(_tensors(self.average), _tensors(self.network), strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(value, 1 - kept)
-                else:
+            torch._foreach_lerp_(list(compress(means, moved)), list(compress(values, moved)), 1 - kept)
+            for mean, value, floating in zip(means, values, moved, strict=True):
+                if not floating:
                     mean.copy_(value)
 
     def on_train_epoch_start(self) -> None:
@@ -155,7 +158,8 @@ class Learner(lightning.LightningModule):
         weights = [p for p in self.network.parameters() if p.ndim > 1]
         rest = [p for p in self.network.parameters() if p.ndim <= 1]  # biases and scales are not decayed
         groups = [{"params": weights, "weight_decay": recipe.train.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, recipe.lr)
+        fused = not str(self.trainer.precision).startswith("16")  # which can't be clipped: it undoes its own scaling
+        optimizer = torch.optim.AdamW(groups, recipe.lr, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = max(1, round(recipe.train.warmup * steps))
 

@@ -33,11 +33,25 @@ class Learnable(nn.Module, ABC):
         self._keep("std", [s.std or 1.0 for s in inputs.statistics] * self.looks)  # a constant band says nothing: all 0
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
         self._blank = float("nan") if inputs.dates else 0.0
+        self._whole = all(band.nodata is None for band in inputs.bands)
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Return (chip, band, y, x) in standard deviations from the mean, from -CLIP to CLIP."""
-        valid = torch.isfinite(raw) & (raw != self.nodata)
-        return torch.where(valid, ((raw - self.mean) / self.std).clamp(-CLIP, CLIP), self._blank)
+        """Return (chip, band, y, x), float32, in standard deviations from the mean, from -CLIP to CLIP.
+
+        ``raw`` may be of the type in which pixels are stored. Whole numbers are finite: where no band has a nodata
+        value, they are all valid, and what takes longest on a processor is left out.
+        """
+        values = raw.float()
+        if self._whole and not raw.is_floating_point():
+            return values.sub_(self.mean).div_(self.std).clamp_(-CLIP, CLIP)
+        valid = values != self.nodata
+        if raw.is_floating_point():
+            valid = valid & torch.isfinite(values)
+        return torch.where(valid, ((values - self.mean) / self.std).clamp(-CLIP, CLIP), self._blank)
+
+    def prepared(self, raw: Tensor) -> Tensor:
+        """Return the same as convolutions like it: its bands side by side."""
+        return self.normalise(raw).contiguous(memory_format=torch.channels_last)
 
     @abstractmethod
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
@@ -71,7 +85,7 @@ class Normalised(Learnable):
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Return the task's outputs of raw pixels, by name."""
-        return self._task.activate(self.body(self.normalise(raw)))
+        return self._task.activate(self.body(self.prepared(raw)))
 
     def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]) -> Tensor:
         """Return the task's loss of the body's logits."""
@@ -81,7 +95,7 @@ class Normalised(Learnable):
         self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return outputs and loss of the same logits."""
-        logits = self.body(self.normalise(raw))
+        logits = self.body(self.prepared(raw))
         return self._task.activate(logits), self._task.loss(loss, logits, target, shares)
 
 

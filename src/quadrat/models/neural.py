@@ -77,14 +77,13 @@ class Neural(Model):
         """Return the network with ``weights`` on the best device there is."""
         import torch
 
-        from quadrat.models.devices import autocast, device
+        from quadrat.models.devices import as_tensor, autocast, device
 
         network = loaded(self, weights, task, inputs).to(device()).to(memory_format=torch.channels_last)
 
         def predictor(pixels: Pixels) -> Outputs:
             with torch.inference_mode(), autocast():
-                raw = torch.from_numpy(as_float(pixels)).to(device(), memory_format=torch.channels_last)
-                outputs = network(raw)
+                outputs = network(as_tensor(pixels).to(device()))
             return {name: values.float().cpu().numpy() for name, values in outputs.items()}
 
         return predictor
@@ -122,11 +121,6 @@ class Neural(Model):
                 mend = "choose another 'model' in params.yaml"
                 raise ModelError("the network can't be exported to ONNX", got=error, mend=mend) from error
         return written.getvalue()
-
-
-def as_float(pixels: Pixels) -> NDArray[np.float32]:
-    """Return raw pixels as the float32 that networks take."""
-    return np.ascontiguousarray(pixels, np.float32)
 
 
 def build(model: Neural, task: Task, inputs: Inputs, seed: int) -> "Learnable":

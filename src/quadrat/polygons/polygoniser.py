@@ -11,8 +11,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from quadrat.polygons import rings
 from quadrat.polygons.runs import GRAIN, Runs
@@ -119,6 +117,9 @@ class Polygoniser:
 
     def _united(self, block: Runs, scores: NDArray[np.float32]) -> "tuple[_Tally, Integers]":
         """Return all components, and the number of the one that each run, and then each open one, belongs to."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
         runs, held = block.starts.size, self._open.pixels.size
         one, other = block.contacts()
         one, other = np.append(one, np.arange(block.carried)), np.append(other, runs + self._touching)

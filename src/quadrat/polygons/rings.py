@@ -5,11 +5,14 @@ edge (O'Rourke 1988, "Uniqueness of orthogonal connect-the-dots"). So sorting th
 and corners give a permutation, and its cycles are the rings.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Integers = NDArray[np.int64]
 
@@ -79,6 +82,8 @@ def _edges(
 
 def _rings(following: NDArray[np.int32]) -> tuple[NDArray[np.int32], Integers, NDArray[np.int32]]:
     """Return the edges in the order of the rings, where in it each ring starts, and each ring's first edge."""
+    from scipy.sparse.csgraph import breadth_first_order, connected_components
+
     edges = np.arange(following.size, dtype=np.int32)
     count, ring = connected_components(_graph(following), directed=True, connection="weak")
     firsts = np.empty(count, np.int32)
@@ -95,7 +100,9 @@ def _rings(following: NDArray[np.int32]) -> tuple[NDArray[np.int32], Integers, N
     return order, np.flatnonzero(opens[order]), firsts
 
 
-def _graph(following: NDArray[np.int32]) -> csr_array:
+def _graph(following: NDArray[np.int32]) -> "csr_array":
+    from scipy.sparse import csr_array
+
     size = following.size
     return csr_array((np.ones(size), following, np.arange(size + 1, dtype=np.int32)), shape=(size, size))
 

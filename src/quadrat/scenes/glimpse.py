@@ -7,6 +7,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from quadrat.histogram import occurrences
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.labels import Labels, Ranked
 from quadrat.scenes.legend import UNLABELLED
@@ -81,13 +82,13 @@ def _features(objects: Objects, aoi: AOI | None, classes: int, reach: float) -> 
 
 def _pixels(part: Ranked, aoi: AOI | None, area: Window, classes: int, reach: float) -> Glimpse:
     windows = list(_parts(area))
-    pixels = np.zeros(UNLABELLED + 1, np.int64)
+    pixels = np.zeros(classes, np.int64)
     for window in windows:
         ids = part.class_ids(window, all_touched=False)
-        pixels += np.bincount(ids[slice(None) if aoi is None else aoi.mask(window)].ravel(), minlength=UNLABELLED + 1)
+        pixels += occurrences(ids if aoi is None else ids[aoi.mask(window)], classes)
     partly = sum(window.height * window.width for window in windows) < area.height * area.width
     unseen = partly or (reach > 0 and aoi is not None)
-    return Glimpse(np.zeros(classes, np.int64), pixels[:classes], np.full(classes, unseen))
+    return Glimpse(np.zeros(classes, np.int64), pixels, np.full(classes, unseen))
 
 
 def _parts(area: Window) -> Iterator[Window]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import rasterio
@@ -51,15 +51,12 @@ class Pixels:
         self._check_place(Grid(self._source.crs, self._source.transform, self._source.shape))
         self._dataset = self._on_grid(files)
 
-    def read(self, window: Window, form: Format) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.bool_]]]:
-        """Give rows of a window within the grid, their values, and where they have one (y, x)."""
+    def read(self, window: Window, form: Format) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_]]]:
+        """Give rows of a window within the grid, their values (whole numbers), and where they have one (y, x)."""
         area = RasterioWindow(window.col, window.row, window.width, window.height)
         try:
             values = self._dataset.read(list(form.bands), window=area)
-            if len(form.bands) > 1:
-                mask = self._dataset.dataset_mask(window=area)
-            else:
-                mask = self._dataset.read_masks(form.bands[0], window=area)
+            mask = self._mask(area, form)
         except RasterioError as cause:
             mend = "fetch the file again"
             raise self._error("the labels can't be read: the file is damaged", got=cause, mend=mend) from cause
@@ -67,8 +64,20 @@ class Pixels:
         for row in range(0, window.height, step):
             rows = slice(row, min(row + step, window.height))
             numbers = _numbers(values[:, rows], form)
-            labelled = (mask[rows] > 0) & (numbers >= 0 if form.palette is not None else True)
-            yield rows, numbers, labelled if form.nodata is None else labelled & (values[0, rows] != form.nodata)
+            labelled = np.ones(numbers.shape, np.bool_) if mask is None else mask[rows] > 0
+            if form.palette is not None:
+                labelled &= numbers >= 0
+            if form.nodata is not None:
+                labelled &= values[0, rows] != form.nodata
+            yield rows, numbers, labelled
+
+    def _mask(self, area: RasterioWindow, form: Format) -> NDArray[np.uint8] | None:
+        """Return where there are values (y, x), not 0; None where nothing but nodata says so."""
+        if len(form.bands) > 1:
+            return cast("NDArray[np.uint8]", self._dataset.dataset_mask(window=area))
+        if {*self._dataset.mask_flag_enums[form.bands[0] - 1]} <= {MaskFlags.all_valid, MaskFlags.nodata}:
+            return None
+        return cast("NDArray[np.uint8]", self._dataset.read_masks(form.bands[0], window=area))
 
     def ids(self, band: int) -> Format:
         """Return the format of whole numbers in ``band``."""
@@ -144,8 +153,8 @@ class Pixels:
         return LabelError(problem, self.scene, self.path, expected=expected, got=got, mend=mend)
 
 
-def _numbers(values: NDArray[Any], form: Format) -> NDArray[np.int64]:
-    numbers: NDArray[np.int64] = values[0].astype(np.int64)
+def _numbers(values: NDArray[Any], form: Format) -> NDArray[Any]:
+    numbers: NDArray[Any] = values[0] if len(values) == 1 else values[0].astype(np.int64)
     for band in values[1:]:
         numbers = numbers << 8 | band
     return numbers if form.palette is None else form.palette[numbers]

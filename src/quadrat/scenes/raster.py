@@ -3,20 +3,25 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Self
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import xarray
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
 from quadrat.scenes.bands import Band, dates_of, is_valid, undated
 from quadrat.scenes.files import Channel, Header, Origin, header, opened
-from quadrat.scenes.lazy import to_xarray
 from quadrat.scenes.mosaic import mosaic
 from quadrat.scenes.reader import Reader, described, layouts
+from quadrat.scenes.side_by_side import read_side_by_side
 from quadrat.windows import Window, strips
+
+if TYPE_CHECKING:
+    import xarray
+
+AHEAD_BYTES = 256 * 1024 * 1024
+"""Most of an image that threads hold ahead of who takes it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Raster:
         self.remarks = _remarks(channels, headers)
         """What files say of themselves that the catalog says otherwise."""
         self._dates = max(1, len(dates_of(self.bands)))
-        self._clear = origin.clear
+        self._origin = origin
         self._files = ExitStack()
         try:
             self._readers = [layout.open(self.grid, self._files) for layout in plans]
@@ -103,12 +108,14 @@ class Raster:
         inside = window.intersection(self.grid.area)
         if inside != window:
             raise ImageError("a read reaches over the image's edge", window=window, expected=self.grid.area)
-        values = np.empty((len(places), *window.shape), self.dtype)
+        alone = len(self._readers) == 1 and self._readers[0].places == tuple(places)  # what it reads is all, in order
+        values = np.empty((0 if alone else len(places), *window.shape), self.dtype)
         told = self._told(window, None)
         seen = np.ones((self._dates, *window.shape), np.bool_) if told is None else told.copy()
         slots = {place: slot for slot, place in enumerate(places)}
         for reader in (one for one in self._readers if not slots.keys().isdisjoint(one.places)):
             pixels, unmasked = reader.read(window)
+            values = pixels if alone else values
             for place, each in ((p, e) for p, e in zip(reader.places, pixels, strict=True) if p in slots):
                 date = self._date(place)
                 if unmasked is not None:
@@ -116,8 +123,10 @@ class Raster:
                     self._hide(each, ~unmasked, place, reader, window)
                 if told is not None:
                     self._hide(each, ~told[date], place, reader, window)
-                seen[date] &= is_valid(each, self._held[place])
-                values[slots[place]] = each
+                if self._held[place].blank is not None:
+                    seen[date] &= is_valid(each, self._held[place])
+                if not alone:
+                    values[slots[place]] = each
         return values, seen
 
     def _told(self, window: Window | None, shape: tuple[int, int] | None) -> NDArray[np.bool_] | None:
@@ -126,7 +135,7 @@ class Raster:
         for reader in self._telling:
             pixels, unmasked = reader.read(window, shape)
             for place, each in zip(reader.places, pixels, strict=True):
-                clear = np.isin(each, self._clear)
+                clear = np.isin(each, self._origin.clear)
                 parts[place] = clear if unmasked is None else clear & unmasked
         return np.stack([parts[date] for date in range(self._dates)]) if parts else None
 
@@ -149,10 +158,18 @@ class Raster:
     def _date(self, place: int) -> int:
         return place * self._dates // len(self.bands)
 
-    def strips(self, area: Window, height: int) -> Iterator[Strip]:
-        """Read ``area`` from top to bottom in strips of at most ``height`` rows, aligned to the grid."""
-        for window in strips(area, height):
-            yield self.read(window)
+    def strips(self, area: Window, height: int, readers: int = 1) -> Iterator[Strip]:
+        """Read ``area`` from top to bottom in strips of at most ``height`` rows, aligned to the grid.
+
+        With several ``readers``, threads read ahead, each with files of its own, as far as AHEAD_BYTES allow.
+        """
+        wanted = list(strips(area, height))
+        each = max(one.size for one in wanted) * len(self.bands) * self.dtype.itemsize
+        readers = min(readers, len(wanted), AHEAD_BYTES // (2 * each))
+        if readers > 1:
+            yield from read_side_by_side(partial(Raster, self._origin), wanted, readers)
+        else:
+            yield from map(self.read, wanted)
 
     @property
     def strip_height(self) -> int:
@@ -160,11 +177,13 @@ class Raster:
         tallest = max(reader.block_height for reader in self._readers)
         return min(max(tallest, 64), 1024)
 
-    def to_xarray(self) -> xarray.DataArray:
+    def to_xarray(self) -> "xarray.DataArray":
         """Return the image as a lazy array (band, y, x), or (time, band, y, x) of a time series.
 
         Pixels move when its values are asked for.
         """
+        from quadrat.scenes.lazy import to_xarray
+
         return to_xarray(self)
 
 

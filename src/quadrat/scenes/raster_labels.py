@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,8 +100,20 @@ class Key:
     """The class id of each, UNLABELLED where it is dropped."""
     legend: Legend
 
-    def find(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Return the class ids of values of any shape, and whether they are known at all."""
+    def find(self, numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return the class ids of whole numbers of any shape, and whether they are known at all."""
+        if numbers.dtype == np.uint8:
+            ids, known = (_translated(numbers, table) for table in self._bytes)
+            return ids, known.view(np.bool_)
+        return self._sought(numbers)
+
+    @cached_property
+    def _bytes(self) -> tuple[bytes, bytes]:
+        """What ``find`` gives for each byte."""
+        ids, known = self._sought(np.arange(256))
+        return ids.tobytes(), known.tobytes()
+
+    def _sought(self, numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         places = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
         return self.ids[places], self.numbers[places] == numbers
 
@@ -129,7 +142,7 @@ class LabelledPixels:
                 found, known = self._key.find(numbers)
                 if (labelled & ~known).any():
                     raise self._unclaimed()
-                part[rows][labelled] = found[labelled]
+                np.copyto(part[rows], found, where=True if labelled.all() else labelled)
         return ids
 
     def objects(self, window: Window) -> None:
@@ -142,6 +155,11 @@ class LabelledPixels:
                 unknown, times = np.unique(numbers[labelled & ~self._key.find(numbers)[1]], return_counts=True)
                 counts.update({self._key.text(int(n)): int(t) for n, t in zip(unknown, times, strict=True)})
         return unclaimed(counts, "px", self._key.legend.aliases, self._pixels.scene, self._pixels.path)
+
+
+def _translated(values: NDArray[np.uint8], table: bytes) -> NDArray[np.uint8]:
+    """Return each byte's entry in ``table``: several times as fast as an array's index."""
+    return np.frombuffer(bytearray(values.tobytes()).translate(table), np.uint8).reshape(values.shape)
 
 
 def _number(value: str) -> int:

@@ -41,13 +41,15 @@ class Scene:
         yield from self.aoi
 
     @contextmanager
-    def open(self, bands: Sequence[str], legend: Legend) -> Iterator["OpenScene"]:
-        """Open the image's ``bands``, the labels, for the classes of ``legend``, and the AOI."""
+    def open(self, bands: Sequence[str], legend: Legend, readers: int = 1) -> Iterator["OpenScene"]:
+        """Open the image's ``bands``, the labels, for the classes of ``legend``, and the AOI.
+
+        So many threads read what is cut.
+        """
         try:
             with self.image.open(bands) as raster, open_labels(self.labels, raster.grid, legend, self.id) as labels:
-                yield OpenScene(
-                    self.id, self.split, raster, labels, open_aoi(self.aoi, raster.grid, self.id, self.split)
-                )
+                aoi = open_aoi(self.aoi, raster.grid, self.id, self.split)
+                yield OpenScene(self.id, self.split, raster, labels, aoi, readers)
         except QuadratError as error:
             error.scene = error.scene or self.id
             raise
@@ -62,6 +64,7 @@ class OpenScene:
     raster: Raster
     labels: Labels | None
     aoi: AOI | None
+    readers: int = 1
 
     @property
     def grid(self) -> Grid:
@@ -88,4 +91,4 @@ class OpenScene:
         if not windows:
             return
         area = reach(windows, self.grid.shape)
-        yield from cut(self.raster.strips(area, self.raster.strip_height), windows, self.grid.shape)
+        yield from cut(self.raster.strips(area, self.raster.strip_height, self.readers), windows, self.grid.shape)

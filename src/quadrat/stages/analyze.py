@@ -13,9 +13,10 @@ from pydantic import Field
 
 from quadrat.catalog import read_catalog
 from quadrat.census import Census, count_doubts, count_faults
-from quadrat.executor import Executor
-from quadrat.faults import sound
+from quadrat.executor import Executor, Outcome, results
+from quadrat.faults import sound, succeeded
 from quadrat.files import replaced, write_json
+from quadrat.pins import check_pins
 from quadrat.preflight import doubts, faults
 from quadrat.progress import track, warn
 from quadrat.scenes.bands import Band, names_of
@@ -46,6 +47,16 @@ class Part:
     window: Window
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What was counted in a part."""
+
+    part: Part
+    census: Census
+    tallies: Sequence[Tally]
+    """One for each band, of train scenes."""
+
+
 def analyze(
     *,
     scenes: Path,
@@ -54,6 +65,7 @@ def analyze(
     task: Task,
     bands: tuple[str, ...],
     analyze: Analyze,
+    pins: Path,
     stats: Path,
     table: Path,
     warnings: Path,
@@ -64,11 +76,12 @@ def analyze(
 ) -> None:
     """Write ``stats`` (per band over train ∩ AOI ∩ valid), the ``table`` of scenes, warnings, metrics and plots.
 
-    Raises what ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
+    Raises what ``quadrat.pins``, ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
     """
     catalog = read_catalog(scenes)
+    check_pins(catalog, pins)
     look = partial(survey, bands=bands, task=task)
-    findings = list(track(executor.map(look, catalog), "survey", len(catalog), "scenes"))
+    findings = list(track(results(executor.map(look, catalog)), "survey", len(catalog), "scenes"))
     sound(faults(findings, task))
     surveys = [finding.survey for finding in findings if finding.survey]
     censuses, tallies = _count(surveys, task, bands, executor)
@@ -97,15 +110,22 @@ def _count(
     height, width = zip(*(one.grid.shape for one in surveys), strict=True)
     censuses = {one.scene.id: Census(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)}
     tallies = _tallies(surveys[0].bands)
-    counted = executor.map(partial(_count_part, task=task, bands=bands), parts)
-    for part, (census, seen) in zip(parts, track(counted, "analyze", len(parts), "parts"), strict=True):
-        censuses[part.survey.scene.id] += census
-        for tally, more in zip(tallies, seen, strict=False):  # none of held-out scenes
+    outcomes = executor.map(partial(_count_part, task=task, bands=bands), parts)
+    counted = track(
+        outcomes, "analyze", len(parts), "parts", lambda one: one.given.part.window.size if one.given else 0
+    )
+    for one in succeeded((part.survey.scene.id for part in parts), counted):
+        censuses[one.part.survey.scene.id] += one.census
+        for tally, more in zip(tallies, one.tallies, strict=False):  # none of held-out scenes
             tally.merge(more)
     return list(censuses.values()), tallies
 
 
-def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> tuple[Census, list[Tally]]:
+def _pixels(outcome: Outcome[Counted]) -> int:
+    return outcome.given.part.window.size if outcome.given else 0
+
+
+def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> Counted:
     learnt = part.survey.scene.split == "train"
     tallies = _tallies(part.survey.bands) if learnt else []
     census = Census(0, 0, 0, np.zeros(len(task.classes), np.int64))
@@ -114,13 +134,15 @@ def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> tuple[Census
             inside = scene.counted(strip.window, np.ones(strip.window.shape, np.bool_))
             counted = inside & strip.valid
             for values, seen in zip(strip.by_date, strip.seen, strict=True):
+                here = inside & seen
+                every = bool(here.all())
                 for some, tally in zip(values, tallies, strict=False):
-                    tally.add(some[inside & seen].astype(tally.dtype, copy=False))
+                    tally.add((some if every else some[here]).astype(tally.dtype, copy=False))
             labels = (
                 census.class_counts * 0 if scene.labels is None else task.census(scene.labels, strip.window, counted)
             )
-            census += Census(0, int(inside.sum()), int(counted.sum()), labels)
-    return census, tallies
+            census += Census(0, int(np.count_nonzero(inside)), int(np.count_nonzero(counted)), labels)
+    return Counted(part, census, tallies)
 
 
 def _tallies(bands: Sequence[Band]) -> list[Tally]:

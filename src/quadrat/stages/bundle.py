@@ -1,33 +1,28 @@
 """bundle: pack the model so that it runs anywhere, with what it was made of and how good it is."""
 
 import json
-import platform
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
-from quadrat.archive import Card, read_archive
+from quadrat.archive import Card, parent, read_archive
 from quadrat.bundle_readme import readme
 from quadrat.bundles import CPU, agreement, as_npy, onnx_predictor, write_bundle
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Baseline, Model, Train
+from quadrat.origin import Origin, unknown
 from quadrat.progress import console
 from quadrat.scenes.bands import names_of
+from quadrat.scores import read_scores
 from quadrat.section import Section
 from quadrat.tasks import Task
 from quadrat.yaml import dumped, read
-
-MADE_OF = [Path(name) for name in ("src", "data", "params.yaml", "dvc.yaml", "constraints.txt", "pyproject.toml")]
-"""What a model is made of, in the project's folder."""
 
 
 class Bundle(Section):
@@ -60,7 +55,9 @@ def bundle(
     chips: Path,
     train_metrics: Path,
     eval_metrics: Path,
+    class_scores: Path,
     bundle_file: Path,
+    origin: Origin | None = None,
 ) -> None:
     """Write ``bundle_file``; raise BundleError where the exported graph says something else than the model.
 
@@ -86,8 +83,8 @@ def bundle(
         "model.json": (folder / "model.json").read_bytes(),
         "model.onnx": graph,
         "params.yaml": dumped(parameters),
-        "metrics.json": _dumped({"train": _json(train_metrics), "eval": _json(eval_metrics)}),
-        "provenance.json": _dumped(_provenance(card, bundle_file, {scenes, raw, aoi})),
+        "metrics.json": _dumped(_measured(train_metrics, eval_metrics, class_scores)),
+        "provenance.json": _dumped(_provenance(origin or unknown("bundle"), folder, bundle_file)),
         "sample/pixels.npy": as_npy(sample),
         **{f"sample/{name}.npy": as_npy(values) for name, values in expected.items()},
         "README.md": readme(bundle.title, card, parameters["predict"]["window_size"]).encode(),
@@ -123,6 +120,8 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     It sets scores below ``seg_thresh`` to 0 before it takes the largest: 0 leaves them. The size of its tiles is the
     graph's own, which must be fixed for that (the bundle's README says how).
     """
+    import onnx
+
     model = onnx.load_from_string(graph)
     window = parameters["predict"]
     properties: dict[str, Any] = {"bands": list(names_of(card.bands))}
@@ -146,34 +145,10 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     return serialised
 
 
-def _provenance(card: Card, bundle_file: Path, data: Iterable[Path]) -> dict[str, Any]:
-    """Return what the model was made of, as far as it is known: outside a Git or DVC repository it is null."""
-    here = {name: version(name) for name in ("onnx", "onnxruntime", "numpy")}
-    return {
-        "git": _git(data),
-        "dvc": _lock(Path("dvc.lock"), bundle_file),
-        "versions": {"python": platform.python_version(), **card.versions, **here},
-    }
-
-
-def _git(data: Iterable[Path]) -> dict[str, Any] | None:
-    """Return the commit, and the files that make the model and differ from it: not those that DVC's stages write."""
-    commit = _said_by_git("rev-parse", "HEAD")
-    if commit is None:
-        return None
-    differing = _said_by_git("diff", "--name-only", "--relative", "-z", "HEAD") or ""
-    untracked = _said_by_git("ls-files", "--others", "--exclude-standard", "-z") or ""
-    files = {Path(name) for name in (differing + untracked).split("\0") if name and not name.endswith(".gitignore")}
-    changed = sorted(file.as_posix() for file in files if {file, *file.parents} & {*MADE_OF, *data})
-    return {"commit": commit.strip(), "dirty": bool(changed), "changed": changed}
-
-
-def _said_by_git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S603, S607 the user's own Git
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout
+def _provenance(origin: Origin, folder: Path, bundle_file: Path) -> dict[str, Any]:
+    """Return the origin of the bundle and of its model, and below ``dvc`` that of all that came before."""
+    told = origin.model_copy(update={"parent": parent(folder)})
+    return {**told.model_dump(mode="json"), "dvc": _lock(Path("dvc.lock"), bundle_file)}
 
 
 def _lock(path: Path, bundle_file: Path) -> dict[str, Any] | None:
@@ -191,12 +166,17 @@ def _lock(path: Path, bundle_file: Path) -> dict[str, Any] | None:
     return {name: hashes for name, hashes in found.items() if bundle_file.as_posix() not in hashes["outs"]}
 
 
-def _json(path: Path) -> Any:
+def _measured(train_metrics: Path, eval_metrics: Path, class_scores: Path) -> dict[str, Any]:
+    fit, overall = (_read(path, json.loads) for path in (train_metrics, eval_metrics))
+    return {"train": fit, "eval": {**overall, "per_class": _read(class_scores, read_scores)}}
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+        return parse(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
         mend = "run the stages 'train' and 'eval'"
-        raise BundleError("metrics are missing or no JSON", file=path, got=error, mend=mend) from error
+        raise BundleError("metrics are missing or can't be read", file=path, got=error, mend=mend) from error
 
 
 def _dumped(content: Any) -> bytes:

@@ -1,23 +1,25 @@
 """chip: cut the scenes that are learnt from into chips with targets."""
 
 import hashlib
-import shutil
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import geopandas
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from quadrat.catalog import read_catalog
-from quadrat.chips import SceneChips, write_index
+from quadrat.chips import ABOUT, INDEX, About, SceneChips, write_index
 from quadrat.errors import ChipError
 from quadrat.executor import Executor
+from quadrat.faults import succeeded
+from quadrat.hashes import Hashes
+from quadrat.ingredients import contents
+from quadrat.manifest import Manifest, identity
+from quadrat.pins import check_pins
 from quadrat.progress import console, track
-from quadrat.scenes.bands import Band, undated
 from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.section import Section
@@ -75,53 +77,67 @@ def chip(
     task: Task,
     bands: tuple[str, ...],
     chip: Chip,
+    pins: Path,
     table: Path,
     chips: Path,
+    chip_manifest: Path,
+    hashes: Path,
     executor: Executor,
+    force: bool,
 ) -> None:
     """Write the chips of all train and validation scenes, and their index, to the folder ``chips``.
 
-    ``table`` is what analyze found of the scenes: no chip is cut before it has passed.
+    Scenes whose chips are there, made of the same files, parameters and code, are left as they are, unless ``force``;
+    ``chip_manifest`` says what they are made of, and ``hashes`` remembers what was read for that. ``table`` is what
+    analyze found of the scenes: no chip is cut before it has passed.
     """
     if not table.exists():
         raise ChipError("the scenes are not analysed", file=table, mend="run the stage 'analyze' first")
-    learnt = [scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")]
-    shutil.rmtree(chips, ignore_errors=True)
-    chips.mkdir(parents=True)
-    work = partial(_chip_scene, seed=seed, task=task, bands=bands, chip=chip, chips=chips)
-    done = list(track(executor.map(work, learnt), "chip", len(learnt), "scenes"))
-    write_index(
-        chips, [index for index, _ in done], _same_bands(learnt, [b for _, b in done]), task.columns, chip.chip_size
-    )
-    counts = {
-        s: sum(len(i) for (i, _), scene in zip(done, learnt, strict=True) if scene.split == s)
-        for s in ("train", "validation")
-    }
-    console.print(f"chips: {counts['train']} to train, {counts['validation']} to validate")
+    learnt = {scene.id: scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")}
+    pinned = check_pins([*learnt.values()], pins)
+    with Hashes.kept(hashes) as known:
+        files = contents((scene.files() for scene in learnt.values()), known, pinned)
+        made_of = {
+            scene.id: identity(__name__, scene=scene, files=some, seed=seed, task=task, bands=bands, chip=chip)
+            for scene, some in zip(learnt.values(), files, strict=True)
+        }
+        manifest = Manifest(chip_manifest, chips, known)
+        stale = [name for name, of in made_of.items() if force or not manifest.stands(name, of)]
+        (chips / INDEX).unlink(missing_ok=True)  # until all are done, this is no store
+        readers = max(1, executor.workers // max(1, len(stale)))
+        work = partial(_chip_scene, readers=readers, seed=seed, task=task, bands=bands, chip=chip, chips=chips)
+        outcomes = executor.map(work, (learnt[name] for name in stale))
+        with manifest.written():
+            done = track(outcomes, "chip", len(stale), "scenes", lambda one: one.given[1] if one.given else 0)
+            for name, _ in succeeded(stale, done):
+                manifest.note(name, made_of[name])
+            manifest.keep(made_of, {ABOUT, INDEX})
+        counts = write_index(chips, list(learnt))
+    shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
+    console.print(f"chips: {shown}; cut anew for {len(stale)} of {len(learnt)} scenes")
 
 
 def _chip_scene(
-    scene: Scene, *, seed: int, task: Task, bands: Sequence[str], chip: Chip, chips: Path
-) -> tuple[geopandas.GeoDataFrame, tuple[Band, ...]]:
+    scene: Scene, *, readers: int, seed: int, task: Task, bands: Sequence[str], chip: Chip, chips: Path
+) -> tuple[str, int]:
+    """Return the scene's id, and how many px it has."""
     generator = np.random.default_rng([seed, *hashlib.sha256(scene.id.encode()).digest()])
-    with (
-        scene.open(bands, task) as opened,
-        SceneChips(chips, scene.id, scene.split, opened.grid, task.columns, task.ragged) as store,
-    ):
+    with scene.open(bands, task, readers) as opened:
+        about = About(bands=opened.raster.bands, classes=tuple(task.columns), size=chip.chip_size)
         labels = opened.needed_labels()
         windows, drawn = _windows(opened, labels, task, chip, generator)
-        for piece in opened.cut(windows):
-            counted = opened.counted(piece.window, piece.valid)
-            if counted.mean() < chip.least_valid:
-                continue
-            target = task.target(labels, piece.window, counted)
-            class_counts = task.class_counts(target)
-            if piece.window not in drawn and not _positive(class_counts, task, chip):
-                continue
-            if task.teaches(target):
-                store.append(piece.window, piece.values, target, float(counted.mean()), class_counts)
-        index = store.index()
-    return index, opened.raster.bands
+        with SceneChips(chips, scene.id, scene.split, opened.grid, about, task.ragged) as store:
+            for piece in opened.cut(windows):
+                counted = opened.counted(piece.window, piece.valid)
+                if counted.mean() < chip.least_valid:
+                    continue
+                target = task.target(labels, piece.window, counted)
+                class_counts = task.class_counts(target)
+                if piece.window not in drawn and not _positive(class_counts, task, chip):
+                    continue
+                if task.teaches(target):
+                    store.append(piece.window, piece.values, target, float(counted.mean()), class_counts)
+        return scene.id, opened.area.size
 
 
 def _windows(
@@ -162,10 +178,3 @@ def _positive(class_counts: NDArray[np.int64], task: Task, chip: Chip) -> bool:
     wanted = task.names if chip.target_classes is None else chip.target_classes
     found = sum(int(n) for name, n in zip(task.names, class_counts, strict=True) if name in wanted)
     return found >= chip.least_targets
-
-
-def _same_bands(scenes: Sequence[Scene], bands: Sequence[tuple[Band, ...]]) -> tuple[Band, ...]:
-    for scene, other in zip(scenes, bands, strict=True):
-        if undated(other) != undated(bands[0]):
-            raise ChipError("bands differ between scenes", scene.id, expected=bands[0], got=other)
-    return bands[0]

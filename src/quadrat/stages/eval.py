@@ -17,14 +17,17 @@ from rich.table import Table
 from quadrat.catalog import read_catalog
 from quadrat.errors import QuadratError
 from quadrat.executor import Executor
+from quadrat.faults import succeeded
 from quadrat.files import replaced, write_json
 from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
 from quadrat.metrics import Counts, Metrics, rounded
 from quadrat.models import Baseline
 from quadrat.pictures import Picture, Pictures, draw
+from quadrat.pins import check_pins
 from quadrat.predictions import Prediction
 from quadrat.progress import console, track
 from quadrat.scenes.scene import OpenScene, Scene
+from quadrat.scores import write_scores
 from quadrat.section import Section
 from quadrat.tasks import Match
 from quadrat.tasks.inputs import Labels
@@ -86,25 +89,30 @@ def evaluate(
     task: Task,
     baseline: Baseline | None,
     eval: Eval,  # noqa: A002 (the section's name)
+    pins: Path,
     predictions: Path,
     table: Path,
     eval_metrics: Path,
+    class_scores: Path,
+    scene_scores: Path,
     confusion: Path,
     pictures: Path,
     executor: Executor,
 ) -> None:
-    """Write metrics, the confusion matrix and a picture of each scene, and show the result.
+    """Write metrics, those of each class and scene, the confusion matrix and a picture of each scene; show the result.
 
     What counts is what a validation or test scene's labels say within its AOI, as its task counts it. ``overall``,
-    ``baseline`` and ``per_class`` are of the test scenes together; of the validation scenes where no scene is one.
+    ``baseline`` and each class's are of the test scenes together; of the validation scenes where no scene is one.
     """
     predicted = [scene for scene in read_catalog(scenes) if scene.split != "train"]
+    check_pins(predicted, pins)
     rival = None if baseline is None else baseline.kind
     look = partial(_examine, task=task, rival=rival, eval=eval, predictions=predictions)
     examined = []
     with replaced(pictures) as folder:
         folder.mkdir()
-        for one in track(executor.map(look, predicted), "eval", len(predicted), "scenes"):
+        outcomes = track(executor.map(look, predicted), "eval", len(predicted), "scenes")
+        for one in succeeded((scene.id for scene in predicted), outcomes):
             if one.picture and eval.pictures:
                 draw(one.picture, task.classes, _title(one), eval.pictures.stretch, folder / f"{one.scene.id}.png")
             examined.append(replace(one, picture=None))
@@ -113,7 +121,11 @@ def evaluate(
         always = compared[MODEL].always(_most_frequent(table, task))
         compared |= {} if always is None else {MAJORITY: always}
         validation = _together(examined, "validation", task.no_counts(eval.match), rival)[MODEL]
-        write_json(eval_metrics, _metrics(task, compared, validation, examined))
+        write_json(eval_metrics, _metrics(compared, validation))
+        write_scores(class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
+        write_scores(
+            scene_scores, "scene", {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
+        )
         _write_confusion(confusion, task, compared[MODEL])
     for shown in _tables(task, compared, reference):
         console.print(shown)
@@ -190,16 +202,11 @@ def _together(examined: Sequence[Examined], split: str, none: Counts, rival: str
     return {name: sum((counts[name] for counts in scored), none) for name in names}
 
 
-def _metrics(
-    task: Task, compared: Mapping[str, Counts], validation: Counts, examined: Sequence[Examined]
-) -> dict[str, Any]:
-    per_class = zip(task.names, compared[MODEL].per_class(), strict=True)
+def _metrics(compared: Mapping[str, Counts], validation: Counts) -> dict[str, Any]:
     return {
         "overall": rounded(compared[MODEL].overall()),
         "baseline": {name: rounded(counts.summary()) for name, counts in compared.items() if name != MODEL},
         "validation": rounded(validation.summary()),
-        "per_class": {name: rounded(metrics) for name, metrics in per_class},
-        "per_scene": {one.scene.id: rounded(one.counts[MODEL].summary()) for one in examined if one.counts},
     }
 
 
@@ -227,8 +234,12 @@ def _title(one: Examined) -> str:
 def _tables(task: Task, compared: Mapping[str, Counts], split: str) -> Iterator[Table]:
     """Give each class's metrics, and the model's beside the baseline's and the majority class's."""
     names = [f"[{c.color}]■[/] {escape(c.name)}" for c in task.classes]
-    yield _table(f"{split}: each class", dict(zip(names, compared[MODEL].per_class(), strict=True)))
-    yield _table(f"{split}: all classes", {name: counts.summary() for name, counts in compared.items()})
+    yield _table(
+        f"{split}: each class (support in {task.unit})", dict(zip(names, compared[MODEL].per_class(), strict=True))
+    )
+    yield _table(
+        f"{split}: all classes (support in {task.unit})", {name: counts.summary() for name, counts in compared.items()}
+    )
 
 
 def _table(title: str, rows: Mapping[str, Metrics]) -> Table:

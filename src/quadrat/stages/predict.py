@@ -1,16 +1,56 @@
 """predict: layers of every scene that the model did not learn from."""
 
-import shutil
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path, PurePosixPath
 
-from quadrat.archive import Archive, read_archive
+from quadrat.archive import Archive, content, parent, read_archive
 from quadrat.catalog import read_catalog
 from quadrat.errors import ModelError
+from quadrat.executor import Executor
+from quadrat.faults import succeeded
+from quadrat.files import replaced
+from quadrat.hashes import Hashes
 from quadrat.inference import Predict, check_bands, predict_scene
-from quadrat.models import Baseline
+from quadrat.ingredients import contents
+from quadrat.manifest import Manifest, identity
+from quadrat.models import Baseline, Predictor
+from quadrat.origin import Origin, tags, unknown
+from quadrat.pins import check_pins
+from quadrat.progress import console, track
 from quadrat.scenes.bands import names_of
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
+
+MODEL, BASELINE = "", "baseline"
+"""The folders, within a scene's, of what the model and the baseline say of it."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model, by its folder and what is in there, and how it is to cover scenes."""
+
+    folder: Path
+    content: str
+    plan: Predict
+    tags: Mapping[str, str]
+    """What layers tell of the run and of the model: no part of what they are made of."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be made of a scene: by the folder within its own, which model's layers, and what they are made of."""
+
+    scene: Scene
+    models: Mapping[str, Fitted]
+    made_of: Mapping[str, str]
+    stale: frozenset[str]
+    """The folders whose layers must be made; those of others stand."""
+
+    def unit(self, name: str) -> str:
+        """Return the path of a folder of layers below that of all predictions."""
+        return (PurePosixPath(self.scene.id) / name).as_posix()
 
 
 def predict(
@@ -20,45 +60,101 @@ def predict(
     bands: tuple[str, ...],
     baseline: Baseline | None,
     predict: Predict,
+    pins: Path,
     folder: Path,
     baseline_folder: Path,
     predictions: Path,
-    batch: int,
+    prediction_manifest: Path,
+    hashes: Path,
+    executor: Executor,
+    batch: int | None,
+    force: bool,
+    origin: Origin | None = None,
 ) -> None:
     """Write ``predictions``/<scene>/ for all scenes but those of split train.
 
-    A scene with labels gets the baseline's labels too, in ``predictions``/<scene>/baseline/.
+    A scene with labels gets the baseline's labels too, in ``predictions``/<scene>/baseline/. Layers that are there,
+    made of the same image, area of interest, model, parameters and code, are left as they are, unless ``force``;
+    ``prediction_manifest`` says what they are made of, and ``hashes`` remembers what was read for that.
     """
-    model = _read(folder, task, bands)
-    compared = None if baseline is None else _read(baseline_folder, task, bands)
-    shutil.rmtree(predictions, ignore_errors=True)
-    for scene in read_catalog(scenes):
-        if scene.split != "train":
-            _predict(scene, model, predict, predictions / scene.id, batch)
-            if compared is not None and scene.labels:
-                _predict(scene, compared, _plain(predict, task, compared), predictions / scene.id / "baseline", batch)
+    shown = [scene for scene in read_catalog(scenes) if scene.split != "train"]
+    pinned = check_pins([replace(scene, labels=()) for scene in shown], pins)  # of labels nothing depends
+    with Hashes.kept(hashes) as known:
+        told = origin or unknown("predict")
+        models = {MODEL: _fitted(folder, task, bands, predict, told)}
+        if baseline is not None:
+            models[BASELINE] = _plain(_fitted(baseline_folder, task, bands, predict, told), task)
+        manifest = Manifest(prediction_manifest, predictions, known)
+        files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), known, pinned)
+        wanted = [_wanted(one, some, models, manifest) for one, some in zip(shown, files, strict=True)]
+        due = [replace(one, stale=frozenset(one.models)) for one in wanted] if force else [w for w in wanted if w.stale]
+        if due:
+            _tell_device()
+        work = partial(_predict, predictions=predictions, batch=batch)
+        with manifest.written():
+            done = track(executor.map(work, due), "predict", len(due), "scenes")
+            for one in succeeded((one.scene.id for one in due), done):
+                for name in one.models:
+                    manifest.note(one.unit(name), one.made_of[name])
+            manifest.keep({one.unit(name) for one in wanted for name in one.models})
+    console.print(f"predictions: {len(wanted)} scenes, made anew for {len(due)}")
 
 
-def _read(folder: Path, task: Task, bands: tuple[str, ...]) -> Archive:
-    archive = read_archive(folder)
-    learnt = archive.card.task, names_of(archive.card.bands)
-    for what, theirs, ours in (("task", learnt[0], task), ("bands", learnt[1], bands)):
+def _tell_device() -> None:
+    from quadrat.models.devices import described
+
+    console.print(f"predict on {described()}", highlight=False, soft_wrap=True)
+
+
+def _fitted(folder: Path, task: Task, bands: tuple[str, ...], predict: Predict, origin: Origin) -> Fitted:
+    card = read_archive(folder).card
+    for what, theirs, ours in (("task", card.task, task), ("bands", names_of(card.bands), bands)):
         if theirs != ours:
             raise ModelError(
                 f"the model learnt another {what}", file=folder, expected=ours, got=theirs, mend="train it"
             )
-    return archive
+    told = tags(origin.model_copy(update={"parent": parent(folder)}))
+    return Fitted(folder, content(folder), predict, told)
 
 
-def _predict(scene: Scene, archive: Archive, predict: Predict, folder: Path, batch: int) -> None:
-    card = archive.card
-    predictor = card.model.restore(archive.weights, card.task, card.inputs)
-    with scene.open(names_of(card.bands), card.task) as opened:
-        check_bands(card.bands, opened.raster.bands, scene.id)
-        predict_scene(opened, predictor, card.task, predict, folder, batch)
-
-
-def _plain(predict: Predict, task: Task, archive: Archive) -> Predict:
+def _plain(fitted: Fitted, task: Task) -> Fitted:
     """Return the plan of a model that sees no further than its ``context``: no more overlap than that needs."""
-    stride = task.plain_stride(predict.window_size, predict.stride, archive.card.model.context)
-    return predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()})
+    predict, context = fitted.plan, read_archive(fitted.folder).card.model.context
+    stride = task.plain_stride(predict.window_size, predict.stride, context)
+    return replace(fitted, plan=predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()}))
+
+
+def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, Fitted], manifest: Manifest) -> Wanted:
+    mine = {name: fitted for name, fitted in models.items() if name == MODEL or scene.labels}
+    about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": files}
+    made_of = {n: identity(__name__, **about, model=one.content, plan=one.plan) for n, one in mine.items()}
+    wanted = Wanted(replace(scene, labels=()), mine, made_of, frozenset())
+    return replace(wanted, stale=frozenset(n for n, of in made_of.items() if not manifest.stands(wanted.unit(n), of)))
+
+
+def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> Wanted:
+    """Write what is stale of a scene's layers beside what stands, whole or not at all."""
+    from quadrat.models.devices import readers
+
+    scene, before = wanted.scene, predictions / wanted.scene.id
+    with replaced(before) as part:
+        part.mkdir()
+        for name, fitted in wanted.models.items():
+            if name in wanted.stale:
+                archive, predictor = _read(fitted.folder, fitted.content)
+                card = archive.card
+                with scene.open(names_of(card.bands), card.task, readers()) as opened:
+                    check_bands(card.bands, opened.raster.bands, scene.id)
+                    predict_scene(opened, predictor, card.task, fitted.plan, part / name, batch, tags=fitted.tags)
+        for name in wanted.models.keys() - wanted.stale:
+            (part / name).mkdir(exist_ok=True)
+            for file in [file for file in (before / name).iterdir() if file.is_file()]:
+                file.rename(part / name / file.name)
+    return wanted
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, content: str) -> tuple[Archive, Predictor]:  # noqa: ARG001 what is read, the folder doesn't say
+    """Return the model; a process that works on many scenes reads it once."""
+    archive = read_archive(folder)
+    return archive, archive.card.model.restore(archive.weights, archive.card.task, archive.card.inputs)

@@ -14,7 +14,9 @@ from quadrat.chips import Chips, open_chips
 from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
 from quadrat.live import live
+from quadrat.metrics import rounded
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
+from quadrat.origin import Origin, unknown
 from quadrat.progress import console
 from quadrat.stats import Statistics
 from quadrat.tasks import Task
@@ -40,6 +42,7 @@ def train(
     train_metrics: Path,
     curves: Path,
     checkpoints: Path,
+    origin: Origin | None = None,
 ) -> None:
     """Write the model folder, the baseline's, metrics of the fit on the validation chips, and the curves.
 
@@ -55,25 +58,25 @@ def train(
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None]) -> Fitted:
         checkpoint = checkpoints / _identity(digest, task, kind, recipe)
         fitted = kind.fit(training, validation, task, inputs, replace(recipe, watch=watch), checkpoint)
-        write_archive(to, Archive(_card(task, kind, inputs, training, gsd), fitted.weights))
+        write_archive(to, Archive(_card(task, kind, inputs, training, gsd, origin), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
-        console.print(f"{kind.kind}: {shown} (validation)", highlight=False)
+        console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
         return fitted
 
     def write(fitted: Fitted) -> None:
         _write_curves(curves, fitted)
-        write_json(train_metrics, {**metrics, "model": dict(fitted.metrics)})
+        write_json(train_metrics, {**metrics, "model": rounded(fitted.metrics)})
 
     if baseline is None:  # the quick one first
         _write_none(baseline_folder)
     else:
-        metrics["baseline"] = dict(fit(baseline_folder, baseline, unwatched).metrics)
+        metrics["baseline"] = rounded(fit(baseline_folder, baseline, unwatched).metrics)
     with live(checkpoints / "live", write, train_metrics, curves) as watch:
         write(fit(folder, model, watch))
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float) -> Card:
+def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin | None) -> Card:
     return Card(
         format=1,
         task=task,
@@ -84,6 +87,7 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float) -> C
         gsd=gsd,
         class_counts={n: int(p) for n, p in zip(task.names, chips.class_counts(), strict=True)},
         versions=versions(),
+        origin=origin or unknown("train"),
     )
 
 
@@ -111,4 +115,4 @@ def _write_curves(path: Path, fitted: Fitted) -> None:
     columns = ["epoch", "lr", "train_loss", "validation_loss", "validation_macro_f1"]
     more = [name for name in (fitted.history or [{}])[0] if name not in columns]
     with replaced(path) as part:
-        pd.DataFrame(fitted.history, columns=[*columns, *more]).to_csv(part, index=False)
+        pd.DataFrame(fitted.history, columns=[*columns, *more]).to_csv(part, index=False, float_format="%.6g")

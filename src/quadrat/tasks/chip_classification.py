@@ -171,7 +171,7 @@ class ChipClassification(ScoredTask):
 
     def no_counts(self, match: None = None) -> Confusion | Presence:
         """Return counts of no cell."""
-        return Presence.none(len(self.classes)) if self.multi_label else Confusion.none(len(self.classes), "cells")
+        return Presence.none(len(self.classes)) if self.multi_label else Confusion.none(len(self.classes))
 
     def chip_counts(
         self, target: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[np.float32]]
@@ -180,7 +180,7 @@ class ChipClassification(ScoredTask):
         if self.multi_label:
             return Presence(target["classes"], outputs["scores"])
         predicted = outputs["scores"].argmax(1).astype(np.uint8)
-        return confuse(target["classes"], [predicted], len(self.classes), IGNORE, "cells")[0]
+        return confuse(target["classes"], [predicted], len(self.classes), IGNORE)[0]
 
     def score(
         self, truth: Truth, predictions: Sequence[Prediction], match: None = None
@@ -195,7 +195,7 @@ class ChipClassification(ScoredTask):
             _spread(place, values, len(cells)) for place, (_, values) in zip(np.split(places, ends), found, strict=True)
         ]
         if not self.multi_label:
-            return confuse(labelled, spread, len(self.classes), IGNORE, "cells")
+            return confuse(labelled, spread, len(self.classes), IGNORE)
         common = ~np.isnan(spread).any((0, 2))
         lost = int((labelled[~common] != UNKNOWN).any(1).sum())
         return [Presence(labelled[common], scores[common], lost) for scores in spread]

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.section import Section
@@ -11,6 +13,11 @@ IGNORE = 255
 
 Unit = Literal["px", "cells", "boxes"]
 """What a task labels and counts; the names of columns begin with it."""
+
+
+def counting(class_ids: NDArray[np.uint8], counted: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return ``class_ids`` where they are ``counted``, IGNORE elsewhere (of the same shape)."""
+    return class_ids | (counted.view(np.uint8) - np.uint8(1))  # IGNORE has all bits; np.where is ten times as slow
 
 
 class Class(Section):

@@ -48,7 +48,7 @@ class BoxNetwork(Learnable, Generic[Seen]):
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Return scores and boxes of raw pixels."""
-        return self.outputs(self.look(self.normalise(raw)))
+        return self.outputs(self.look(self.prepared(raw)))
 
     def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]) -> Tensor:
         """Return the losses of classes and of boxes, by the weights that ``loss`` has of these names."""
@@ -60,7 +60,7 @@ class BoxNetwork(Learnable, Generic[Seen]):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return outputs and loss of the same look."""
         del shares
-        seen = self.look(self.normalise(raw))
+        seen = self.look(self.prepared(raw))
         return self.outputs(seen), _weighed(self.losses(seen, target["boxes"]), loss)
 
 

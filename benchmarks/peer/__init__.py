@@ -1,0 +1,1 @@
+"""What runs in the environment of Raster Vision, and what both sides share."""

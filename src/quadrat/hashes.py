@@ -1,0 +1,69 @@
+"""Hashes of files' contents, remembered, so that a file that stands as it stood is not read again."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from quadrat.executor import Threads, cores, results
+from quadrat.files import write_json
+from quadrat.progress import track
+
+SETTLED = 2.0
+"""Seconds after which a file that was changed again has another time: coarse file systems count in these."""
+
+Stamp = tuple[int, ...]
+"""Size in bytes, time of the last change in ns, and inode."""
+
+
+class Hashes:
+    """SHA-256 of files' contents. ``memory`` is a file of this machine alone: what is lost of it is only time."""
+
+    def __init__(self, memory: Path) -> None:
+        """Remember what ``memory`` says; where it is missing or damaged, nothing."""
+        self._memory = memory
+        self._known: dict[str, tuple[Stamp, str]] = {}
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            for path, (*stamp, found) in json.loads(memory.read_text(encoding="utf-8")).items():
+                self._known[path] = tuple(stamp), found
+
+    @classmethod
+    @contextmanager
+    def kept(cls, memory: Path) -> Iterator[Self]:
+        """Give hashes that are written to ``memory`` at the end, whatever that is."""
+        hashes = cls(memory)
+        try:
+            yield hashes
+        finally:
+            hashes.save()
+
+    def of(self, path: Path, *, written: bool = False) -> str:
+        """Return the hash of a file's content; with ``written``, of one that this process has just written whole."""
+        key, stamp = os.fspath(path), _stamp(path)
+        if key in self._known and self._known[key][0] == stamp and not written:
+            return self._known[key][1]
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if written or (stamp == _stamp(path) and stamp[1] < (time.time() - SETTLED) * 1e9):
+            self._known[key] = stamp, found  # a file changed just now may be changed again and look the same
+        return found
+
+    def of_all(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """Return the hashes of many files, read side by side."""
+        wanted = list(dict.fromkeys(paths))
+        found = results(Threads(cores()).map(self.of, wanted))
+        return dict(zip(wanted, track(found, "hash", len(wanted), "files"), strict=True))
+
+    def save(self) -> None:
+        """Write what is known of files that are still there."""
+        known = {path: [*stamp, found] for path, (stamp, found) in sorted(self._known.items()) if os.path.exists(path)}  # noqa: PTH110 many
+        write_json(self._memory, known)
+
+
+def _stamp(path: Path) -> Stamp:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino

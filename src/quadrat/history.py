@@ -1,0 +1,101 @@
+"""Where a run stands in git: the commits whose ``dvc.lock`` tells of it, and what is otherwise where one works."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from quadrat.origin import Origin, code_of, digest
+from quadrat.workspace import CODE, origin_of, said_by_git
+
+LOCK = "dvc.lock"
+
+PARAMS = "params.yaml"
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A commit whose ``dvc.lock`` tells of a run or of an output."""
+
+    commit: str
+    names: str
+    """Branches, tags and experiments that stand at it."""
+    title: str
+
+
+def mentions(run: Origin, outputs: Mapping[str, str]) -> list[Mention]:
+    """Return the commits of all branches, tags and experiments that have changed ``dvc.lock`` and tell of ``run``.
+
+    That is: the stage with the same inputs, code and parameters, or one of ``outputs`` (hashes by what they are of).
+    Newest first; none outside of git.
+    """
+    refs = [f"--decorate-refs=refs/{kind}" for kind in ("heads", "remotes", "tags", "exps")]
+    told = said_by_git("log", "--all", *refs, "--format=%H%x09%D%x09%s", "--", LOCK).decode(errors="replace")
+    lines = (line.split("\t", 2) for line in told.splitlines())
+    commits = [Mention(commit, _named(names), title) for commit, names, title in lines]
+    hashes = [found for found in (run.inputs or {}).values() if found is not None]
+    return [
+        commit
+        for commit, text in zip(commits, _locks([one.commit for one in commits]), strict=False)
+        if any(found in text for found in outputs.values())
+        or (hashes and all(found in text for found in hashes) and _tells(text, run))
+    ]
+
+
+def differences(run: Origin) -> list[str] | None:
+    """Return what of a run is otherwise in the working folder, in words; None where the folder is not of its project.
+
+    What isn't there counts as otherwise.
+    """
+    here = Path(PARAMS)
+    if run.inputs is None or not here.is_file():
+        return None
+    now = origin_of(run.made_by, here, run.parameters)
+    if now.inputs is None:
+        return None
+    inputs = [path for path, found in run.inputs.items() if now.inputs.get(path) != found]
+    parameters = [name for name, found in run.parameters.items() if now.parameters.get(name) != found]
+    return [*inputs, *([f"modules of {CODE}"] if now.code != run.code else []), *parameters]
+
+
+def _named(names: str) -> str:
+    """Return the names of a commit, those of experiments as DVC calls them."""
+    return re.sub(r"refs/exps/\w\w/\w{38}/", "experiment ", re.sub(r"refs/exps/exec/\w+(, )?", "", names)).strip(", ")
+
+
+def _locks(commits: Sequence[str]) -> list[str]:
+    """Return what ``dvc.lock`` is in each commit; nothing where it has been taken away. One call of git serves all."""
+    prefix = said_by_git("rev-parse", "--show-prefix").decode().strip()
+    asked = "".join(f"{commit}:{prefix}{LOCK}\n" for commit in commits)
+    rest = said_by_git("cat-file", "--batch", told=asked)
+    found = []
+    while rest:
+        about, _, rest = rest.partition(b"\n")
+        size = 0 if about.endswith(b" missing") else int(about.split()[-1]) + 1
+        found.append(rest[:size].decode(errors="replace"))
+        rest = rest[size:]
+    return found
+
+
+def _tells(text: str, run: Origin) -> bool:
+    """Return whether a ``dvc.lock`` has the run's stage with its inputs, code and parameters."""
+    stage = re.search(rf"^  {re.escape(run.made_by)}:\n(?: {{4}}.*\n)+", text, re.MULTILINE)  # as DVC writes it
+    return stage is not None and _is(stage.group(), run.model_dump_json())
+
+
+@lru_cache
+def _is(stage: str, told: str) -> bool:
+    """Return whether a stage in ``dvc.lock`` is a run; mostly it stands there alike in many commits."""
+    run = Origin.model_validate_json(told)
+    entry = YAML(typ="safe").load(stage)[run.made_by]
+    found = {dep["path"]: dep.get("md5") for dep in entry.get("deps", ())}
+    parameters = entry.get("params", {}).get(PARAMS, {})
+    code = code_of({path: value for path, value in found.items() if path.startswith(CODE)})
+    return (
+        code == run.code
+        and all(found.get(path) == value for path, value in (run.inputs or {}).items())
+        and all(name in parameters and digest(parameters[name]) == value for name, value in run.parameters.items())
+    )

@@ -1,0 +1,74 @@
+"""index: pins of all objects that the catalog names elsewhere, as their servers have them now."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from quadrat.catalog import read_catalog
+from quadrat.errors import PinError
+from quadrat.files import replaced
+from quadrat.pins import asked, companions, objects, read_pins, written
+from quadrat.progress import tell, warn
+from quadrat.scenes.stamps import Stamp
+
+SIGNS = {"new": "green", "changed": "yellow", "dropped": "yellow"}
+"""What may be of a pin, and its colour."""
+
+
+def index(*, scenes: Path, pins: Path, write: bool) -> bool:
+    """List what differs from the file ``pins``, and write it anew if ``write``; return whether all was as pinned.
+
+    Raise PinError, and write nothing, where an object is missing or its server doesn't say what it is.
+    """
+    old, now = read_pins(pins), _there(objects(read_catalog(scenes), strict=True))
+    out = Console()
+    for sign, address, about in _differences(old, now):
+        out.print(Text.assemble((f"{sign:<8}", SIGNS[sign]), f"{address}  {about}"), soft_wrap=True)
+    vague = [address for address, stamp in now.items() if not stamp.etag and not stamp.modified]
+    if vague:
+        more = f" and {len(vague) - 1} more" * (len(vague) > 1)
+        warn(f"{vague[0]}{more}: the server tells nothing but the size, so only a change of that will be noticed", out)
+    counts = Counter(sign for sign, _, _ in _differences(old, now))
+    kept = len(now) - counts["new"] - counts["changed"]
+    said = ", ".join([*(f"{counts[sign]} {sign}" for sign in ("new", "changed", "dropped")), f"{kept} as pinned"])
+    if write and now != old:
+        with replaced(pins) as part:
+            part.write_text(written(now), encoding="utf-8", newline="\n")
+    if not now:
+        said += "; all that the catalog names is on this machine"
+    elif write and now != old:
+        said += "; commit the file, and run dvc repro"
+    out.print(Text(f"{pins}: {said}", "bold"), soft_wrap=True)
+    return now == old
+
+
+def _there(named: Mapping[str, str]) -> dict[str, Stamp]:
+    """Return the stamps of the objects, and of those that belong to them and are there."""
+    beside = {other for address in named for other in companions(address)} - named.keys()
+    found, faults = {}, []
+    for address, now in asked([*named, *sorted(beside)]):
+        if isinstance(now, Stamp):
+            found[address] = now
+        elif address in named:
+            mend = "check the address in the catalog; it may be misspelt, or the object is deleted"
+            faults.append(now or PinError("there is no such object", file=address, mend=mend))
+            faults[-1].scene = named[address]
+    for fault in faults[1:]:
+        tell(fault)
+    if faults:
+        raise faults[0]
+    return found
+
+
+def _differences(old: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> Iterator[tuple[str, str, str]]:
+    for address in sorted({*old, *now}):
+        before, after = old.get(address), now.get(address)
+        if after is None:
+            yield "dropped", address, "the catalog names it no more"
+        elif before is None:
+            yield "new", address, str(after)
+        elif before != after:
+            yield "changed", address, f"{before} → {after}"

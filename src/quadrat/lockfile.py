@@ -1,0 +1,156 @@
+"""Whether ``dvc.lock`` still says of every stage what it is made of, told without any data and without a network.
+
+What git has (code, parameters, catalog, areas, metrics, plots) is compared as it lies here. What the DVC remote has is
+compared by what git knows of it: the checksum that a stage or a ``.dvc`` file gives a file, with the one that the next
+stage has taken it by.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from quadrat.errors import LockError
+
+ABSENT = "none"
+"""Stands for what isn't there."""
+
+SHOWN = 8
+"""Digits of a checksum that are told."""
+
+MEND = "run dvc repro, and commit dvc.lock and metrics; or set back what has changed"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a stage was made of, by ``dvc.lock``, that is otherwise now."""
+
+    stage: str
+    about: str
+    """A parameter as file: key, a file or folder, or what else of the stage."""
+    expected: str
+    """By ``dvc.lock``."""
+    got: str
+
+
+def differences(folder: Path) -> list[Difference]:
+    """Return what ``dvc repro`` would run a stage for, of the project around ``folder``, in the stages' order.
+
+    Only for the stage that it is first seen at: those that follow may run, too. Data that is not on this machine, or
+    otherwise there, makes no difference. Raises LockError where DVC can't read the pipeline.
+    """
+    with opened(folder) as repo:
+        stages = [stage for stage in repo.index.stages if hasattr(stage, "name") and not stage.frozen]
+        made = {out.fs_path: out for stage in repo.index.stages for out in stage.outs}
+        return [difference for stage in stages for difference in _stage(stage, made)]
+
+
+def show(found: list[Difference]) -> None:
+    """Print the differences by stage, and the mend."""
+    out = Console()
+    for line in lines(found):
+        out.print(Text(line), soft_wrap=True)
+
+
+def lines(found: list[Difference]) -> Iterator[str]:
+    """Give the differences by stage in words, and the mend."""
+    for stage, some in groupby(found, lambda one: one.stage):
+        yield f"stage '{stage}' is not as dvc.lock says:"
+        for one in some:
+            yield f"  {one.about}: expected {one.expected}, got {one.got}"
+    yield f"mend: {MEND}" if found else "dvc.lock is up to date"
+
+
+@contextmanager
+def opened(folder: Path, revision: str | None = None) -> Iterator[Any]:
+    """Give the DVC repository around ``folder``, as it lies there or at a git revision; DVC's errors are LockError."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        with Repo(str(folder), rev=revision) as repo:
+            yield repo
+    except (DvcException, SCMError) as error:
+        raise LockError(
+            "DVC can't read the pipeline",
+            file="dvc.yaml, dvc.lock",
+            got=error,
+            mend="mend what it names; see dvc status",
+        ) from error
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Give the dotted keys of parameters, and their values; items of a list go by number."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    parts = [(f"{key}.{name}" if key else str(name), one) for name, one in inner]
+    if key and not parts:
+        yield key, value
+    for name, one in parts:
+        yield from leaves(one, name)
+
+
+def told(value: Any) -> str:
+    """Return a parameter's value as it is told."""
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _stage(stage: Any, made: Mapping[str, Any]) -> Iterator[Difference]:
+    from dvc.dependency import ParamsDependency
+
+    file = Path(stage.path).relative_to(stage.repo.root_dir)
+    name = stage.name if file == Path("dvc.yaml") else f"{file.as_posix()}:{stage.name}"
+    if not any(out.hash_info for out in stage.outs) and not any(dep.hash_info for dep in stage.deps):
+        yield Difference(name, "dvc.lock", "the stage", ABSENT)
+        return
+    if stage.cmd_changed:
+        yield Difference(name, "cmd", "the command in dvc.lock", str(stage.cmd))
+    for dep in stage.deps:
+        if isinstance(dep, ParamsDependency):
+            yield from _parameters(name, dep)
+        elif dep.is_in_repo:
+            yield from _file(name, dep, _input(dep, made))
+    for out in stage.outs:
+        yield from _file(name, out, out.hash_info if out.use_cache else _here(out))
+
+
+def _parameters(stage: str, dep: Any) -> Iterator[Difference]:
+    before, now = dep.hash_info.value or {}, dep.read_params()
+    for key in dep.params or {**before, **now}:
+        if key in before and key in now and before[key] == now[key]:
+            continue
+        old, new = (dict(leaves(some[key], key)) if key in some else {} for some in (before, now))
+        for leaf in dict.fromkeys([*old, *new]):
+            one, other = (told(some[leaf]) if leaf in some else ABSENT for some in (old, new))
+            if one != other:
+                yield Difference(stage, f"{dep.def_path}: {leaf}", one, other)
+
+
+def _input(dep: Any, made: Mapping[str, Any]) -> Any:
+    """Return the checksum that a dependency has now: by what has made it, or as it lies here."""
+    path = dep.fs_path
+    if path in made:
+        return made[path].hash_info
+    if any(dep.fs.isin(path, out) or dep.fs.isin(out, path) for out in made):
+        return dep.hash_info  # a part of what DVC keeps, or around it: nothing in git tells
+    return _here(dep)
+
+
+def _here(file: Any) -> Any:
+    """Return the checksum of a file or folder as it lies here; None where there is none."""
+    return file.get_hash() if file.exists else None
+
+
+def _file(stage: str, file: Any, now: Any) -> Iterator[Difference]:
+    if not now or now != file.hash_info:
+        yield Difference(stage, file.def_path, _checksum(file.hash_info), _checksum(now))
+
+
+def _checksum(found: Any) -> str:
+    return f"md5 {found.value[:SHOWN]}" if found else ABSENT

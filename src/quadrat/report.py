@@ -1,0 +1,247 @@
+"""What a change does, for those who review it: a page in Markdown, and pictures of predictions before and after."""
+
+import csv
+import html
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ruamel.yaml import YAML
+
+from quadrat.files import replaced
+from quadrat.lockfile import Difference, differences, leaves, lines, opened, told
+from quadrat.paths import PATHS
+from quadrat.scores import read_scores
+
+MARK = "<!-- quadrat report -->"
+"""Begins every report, so that the comment of an earlier one is found."""
+
+HERE = "this change"
+"""What the state of the workspace is called."""
+
+MOST_CLASSES, MOST_PAIRS, MOST_PICTURES = 12, 10, 12
+"""Beyond these, a page is too long to read: of the matrix the largest confusions are told, of pictures the first."""
+
+NONE = "–"
+"""Stands for what is undefined, or not there."""
+
+TITLES = {"f1": "F1", "macro_f1": "Macro F1"}
+
+Rows = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class State:
+    """One of two states that are compared: its name, and the DVC repository at it."""
+
+    name: str
+    repo: Any
+
+    def text(self, path: Path) -> str:
+        """Return a file that git has; empty where there is none."""
+        fs = self.repo.fs
+        file = fs.join(self.repo.root_dir, path.as_posix())
+        return str(fs.read_text(file, encoding="utf-8")) if fs.exists(file) else ""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters by dotted key, in the file's order."""
+        return dict(leaves(YAML(typ="safe", pure=True).load(self.text(Path("params.yaml"))) or {}))
+
+    def metrics(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give the files of metrics in the order of dvc.yaml, and their metrics by dotted key; undefined is None."""
+        for name in ("eval_metrics", "train_metrics", "analyze_metrics"):
+            yield PATHS[name].stem, dict(leaves(json.loads(self.text(PATHS[name]) or "{}")))
+
+    def scores(self, key: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return the metrics of each class or scene."""
+        return read_scores(self.text(PATHS[key]))
+
+    def confusion(self) -> dict[tuple[str, str], int]:
+        """Return the counts by true and predicted class."""
+        rows = csv.DictReader(StringIO(self.text(PATHS["confusion"]), newline=""))
+        return {(row["truth"], row["predicted"]): int(row["count"]) for row in rows}
+
+    def drawn(self) -> Any:
+        """Return the checksum of the folder of pictures; None where eval hasn't run."""
+        path = PATHS["pictures"].as_posix()
+        return next((out.hash_info for out in self.repo.index.outs if out.def_path == path and out.hash_info), None)
+
+    def pictures(self, cache: Any) -> dict[str, Path]:
+        """Return the scenes' pictures by scene, as far as DVC's cache has them."""
+        from dvc_data.hashfile import load
+
+        folder = self.drawn()
+        if not folder or not cache.exists(folder.value):
+            return {}
+        tree: Any = load(cache, folder)
+        found = ((name, Path(cache.oid_to_path(one.value))) for (name,), _, one in tree)
+        return {Path(name).stem: path for name, path in sorted(found) if path.exists()}
+
+
+def report(base: str, out: Path, pictures_at: str | None, *, pictures: bool) -> Path:
+    """Compare the project in the working folder with the git revision ``base``; return the page, report.md in ``out``.
+
+    ``pictures`` of predictions are fetched and laid beside it. The page looks for them at ``pictures_at``, where
+    somebody puts the whole of ``out``; beside itself where that is None.
+    """
+    with opened(Path(), base) as before, opened(Path()) as after:
+        states = State(base.removeprefix("origin/"), before), State(HERE, after)
+        with replaced(out) as part:
+            part.mkdir()
+            page = "\n".join(_page(*states, part if pictures else None, pictures_at or "."))
+            (part / "report.md").write_text(f"{page}\n", encoding="utf-8")
+    return out / "report.md"
+
+
+def _page(base: State, here: State, out: Path | None, pictures_at: str) -> Iterator[str]:
+    yield f"{MARK}\n## {_revision(here, 'HEAD')} against {_revision(base, base.repo.fs.rev)}\n"
+    yield from _stale(differences(Path()))
+    yield "### Parameters\n"
+    yield _or_none(_parameters(base, here), ("parameter", base.name, HERE), "No parameter differs.")
+    yield "### Metrics\n"
+    yield _or_none(_metrics(base, here), ("metric", base.name, HERE, "change"), "No metric differs.")
+    for of, key, name in (("class", "class_scores", "f1"), ("scene", "scene_scores", "macro_f1")):
+        rows = list(_scores(base.scores(key), here.scores(key), name))
+        if rows:
+            yield f"### {TITLES[name]} of each {of}\n"
+            yield _table((of, base.name, HERE, "change", "support"), rows)
+    yield from _confusion(base, here)
+    if out:
+        yield from _pictures(base, here, out, pictures_at)
+
+
+def _revision(state: State, revision: str) -> str:
+    return f"{_word(state.name)} (`{state.repo.scm.resolve_rev(revision)[:7]}`)"
+
+
+def _stale(found: list[Difference]) -> Iterator[str]:
+    if not found:
+        return
+    stages = ", ".join(dict.fromkeys(one.stage for one in found))
+    yield f"**`dvc.lock` is stale** ({_word(stages)}): figures and pictures are not of this code and parameters.\n"
+    yield "\n".join(
+        ["<details>\n", "```text", *(line.replace("```", "") for line in lines(found)), "```", "</details>\n"]
+    )
+
+
+def _parameters(base: State, here: State) -> Rows:
+    old, new = base.parameters(), here.parameters()
+    names = [
+        name for name in dict.fromkeys([*new, *old]) if (name in old, old.get(name)) != (name in new, new.get(name))
+    ]
+    return [(_word(n), *(_word(told(some[n])) if n in some else NONE for some in (old, new))) for n in names]
+
+
+def _metrics(base: State, here: State) -> Rows:
+    return [
+        (_word(f"{file}: {name}"), *_change(old.get(name), new.get(name)))
+        for (file, old), (_, new) in zip(base.metrics(), here.metrics(), strict=True)
+        for name in dict.fromkeys([*new, *old])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _scores(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> Iterator[Sequence[str]]:
+    for row in dict.fromkeys([*new, *old]):
+        before, after = old.get(row, {}), new.get(row, {})
+        if before != after:
+            yield _word(row), *_change(before.get(name), after.get(name)), _value(after.get("support"))
+
+
+def _change(old: Any, new: Any) -> tuple[str, str, str]:
+    known = all(isinstance(value, int | float) for value in (old, new))
+    return _value(old), _value(new), f"{new - old:+,.4g}" if known else NONE
+
+
+def _confusion(base: State, here: State) -> Iterator[str]:
+    old, new = base.confusion(), here.confusion()
+    if not new or old == new:
+        return
+    yield "### Confusion\n"
+    yield f"Of each true class (row), % by predicted class; in brackets, points more than {_word(base.name)}.\n"
+    names = list(dict.fromkeys(name for pair in new for name in pair))
+    before, after = _shares(old), _shares(new)
+    if len(names) <= MOST_CLASSES:
+        rows = [(f"**{_word(t)}**", *(_share(before.get((t, p)), after.get((t, p))) for p in names)) for t in names]
+        yield _table(("truth", *map(_word, names)), rows)
+        return
+    wrong = sorted((pair for pair in after if pair[0] != pair[1]), key=lambda pair: -new[pair])[:MOST_PAIRS]
+    rows = [(_word(t), _word(p), f"{new[t, p]:,}", _share(before.get((t, p)), after[t, p])) for t, p in wrong]
+    yield _table(("truth", "predicted", "count", "share"), rows)
+
+
+def _shares(counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], float]:
+    """Return the share of its true class that each pair has; nothing for a class that isn't there."""
+    sums = dict[str, int]()
+    for (truth, _), count in counts.items():
+        sums[truth] = sums.get(truth, 0) + count
+    return {(truth, p): count / sums[truth] for (truth, p), count in counts.items() if sums[truth]}
+
+
+def _share(old: float | None, new: float | None) -> str:
+    if new is None:
+        return NONE
+    points = round(100 * new) - round(100 * (new if old is None else old))
+    return f"{100 * new:.0f} ({points:+d})" if points else f"{100 * new:.0f}"
+
+
+def _pictures(base: State, here: State, out: Path, at: str) -> Iterator[str]:
+    yield "### Predictions\n"
+    missing = list(_fetched(base, here))
+    yield from missing
+    old, new = (state.pictures(here.repo.cache.local) for state in (base, here))
+    changed = [scene for scene in new if old.get(scene) != new[scene]]
+    (out / "pictures").mkdir()
+    rows: Rows = []
+    for scene in changed[:MOST_PICTURES]:
+        cells = []
+        for which, some in (("before", old), ("after", new)):
+            file = f"pictures/{scene}-{which}.png"
+            if scene in some:
+                shutil.copyfile(some[scene], out / file)
+            cells.append(f"![{_word(scene)}]({at}/{quote(file)})" if scene in some else NONE)
+        rows.append((_word(scene), *cells))
+    if rows or not missing:
+        same = "All pictures are the same." if new else "There are no pictures."
+        yield _or_none(rows, ("scene", base.name, HERE), same)
+    if len(changed) > MOST_PICTURES:
+        yield f"Not shown: {', '.join(_word(scene) for scene in changed[MOST_PICTURES:])}.\n"
+
+
+def _fetched(base: State, here: State) -> Iterator[str]:
+    """Have the pictures of both states in DVC's cache; give a line for each that neither it nor the remote has."""
+    from dvc.exceptions import DvcException
+
+    try:
+        here.repo.fetch([PATHS["pictures"].as_posix()], revs=[base.repo.fs.rev])
+    except DvcException as error:
+        yield f"{_word(str(error))}\n"
+    for state in (base, here):
+        out = state.drawn()
+        if out and not here.repo.cache.local.exists(out.value):
+            yield f"The pictures of {_word(state.name)} are not to be had from the remote: see `quadrat doctor`.\n"
+
+
+def _or_none(rows: Rows, head: Sequence[str], otherwise: str) -> str:
+    return _table(head, rows) if rows else f"{otherwise}\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    under = ["---", *["---:"] * (len(head) - 1)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, under, *rows))
+
+
+def _value(value: Any) -> str:
+    """Return a figure as it is told."""
+    return NONE if value is None else f"{value:,}" if isinstance(value, int | float) else _word(told(value))
+
+
+def _word(text: str) -> str:
+    """Return a name so that it stays within its cell and is no markup."""
+    escaped = html.escape(text, quote=False).replace("\n", " ")
+    return "".join(f"\\{sign}" if sign in "|*_`[]@~\\" else sign for sign in escaped)

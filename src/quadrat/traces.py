@@ -1,0 +1,174 @@
+"""What a file tells of its origin, read from it and shown; and where git has that."""
+
+import json
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
+import rasterio
+from pyogrio.errors import DataSourceError
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rich.console import Console
+from rich.text import Text
+
+from quadrat.errors import OriginError
+from quadrat.history import Mention, differences, mentions
+from quadrat.origin import TAG, Origin, file_md5, known, model_md5
+
+SHOWN = 5
+"""Commits that are named."""
+
+DIGITS = 8
+"""Of what is only to be compared by eye; ``--json`` gives all."""
+
+KNOWN = "a model folder, a bundle (.zip), or a layer (.tif, .parquet, .gpkg, .geojson or .fgb)"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A file and its origin."""
+
+    path: Path
+    origin: Origin
+    outputs: Mapping[str, str]
+    """Hashes by which ``dvc.lock`` may name the file, or what it was made with, by what they are of."""
+
+    @property
+    def run(self) -> Origin | None:
+        """The last run of a stage of the project: ``apply`` is none."""
+        found: Origin | None = self.origin
+        while found is not None and found.made_by == "apply":
+            found = None if found.parent is None else found.parent.origin
+        return found
+
+
+def trace(path: Path) -> Trace:
+    """Return what the model folder, bundle or layer at ``path`` tells; raise OriginError where it tells nothing."""
+    try:
+        content = _content(path)
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        zipfile.BadZipFile,
+        pa.ArrowException,
+        RasterioIOError,
+        DataSourceError,
+    ) as error:
+        raise _nothing(path, error) from error
+    origin = known(content)
+    if origin is None:
+        raise _nothing(path, None)
+    outputs = {}
+    if path.is_dir():
+        outputs["this model"] = model_md5(path)
+    elif path.suffix == ".zip":
+        outputs["this bundle"] = file_md5(path)
+    elif origin.made_by == "apply" and origin.parent is not None:
+        outputs[f"its {origin.parent.kind}"] = origin.parent.md5
+    return Trace(path, origin, outputs)
+
+
+def show(found: Trace) -> None:
+    """Print the origin, that of what it was made with below it, and where git and the working folder have it."""
+    out = Console()
+    for line in lines(found):
+        out.print(Text(line), soft_wrap=True)
+
+
+def lines(found: Trace) -> Iterator[str]:
+    """Give what ``show`` prints."""
+    yield str(found.path)
+    yield from _told(found.origin, "  ", {})
+    yield from _here(found)
+
+
+def _content(path: Path) -> Any:
+    """Return what tells the origin among the content of a file, read by its ending."""
+    if path.is_dir():
+        return json.loads((path / "model.json").read_text(encoding="utf-8"))["origin"]
+    match path.suffix.lower():
+        case ".zip":
+            with zipfile.ZipFile(path) as file:
+                return json.loads(file.read("provenance.json"))
+        case ".tif" | ".tiff":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                with rasterio.open(path) as dataset:
+                    return json.loads(dataset.tags()[TAG])
+        case ".parquet":
+            return json.loads(pq.read_metadata(path).metadata[TAG.encode()])
+        case _:
+            about = pyogrio.read_info(path)["layer_metadata"] or {}
+            if "DESCRIPTION" in about:  # of GeoJSON, which has one text
+                about = json.loads(about["DESCRIPTION"])
+            return json.loads(about[TAG])
+
+
+def _nothing(path: Path, error: Exception | None) -> OriginError:
+    missing = not path.exists()
+    return OriginError(
+        "the file is missing" if missing else "the file tells no origin",
+        file=path,
+        expected=KNOWN,
+        got=None if missing or isinstance(error, KeyError) else error,
+        mend="check the path"
+        if missing
+        else "make it again: files of earlier versions, and of other programs, have none",
+    )
+
+
+def _told(origin: Origin, indent: str, before: Mapping[str, str]) -> Iterator[str]:
+    """Give the lines of an origin, and further in those of what it was made with; of versions, those not ``before``."""
+    yield f"{indent}made by     {origin.made_by}"
+    if origin.git is not None:
+        yield f"{indent}commit      {origin.git.commit}"
+        if origin.git.dirty:
+            yield f"{indent}  but for   {', '.join(origin.git.changed)}"
+    elif origin.made_by != "apply":
+        yield f"{indent}commit      unknown: it was made outside of git"
+    for path, found in (origin.inputs or {}).items():
+        yield f"{indent}input       {path} {found or 'unknown'}"
+    if origin.code is not None:
+        yield f"{indent}code        {origin.code[:DIGITS]}"
+    if origin.parameters:
+        digests = [f"{name} {value[:DIGITS]}" for name, value in origin.parameters.items()]
+        yield f"{indent}parameters  {', '.join(digests)}"
+    versions = [f"{name} {value}" for name, value in origin.versions.items() if before.get(name) != value]
+    if versions:
+        yield f"{indent}versions    {', '.join(versions)}"
+    if origin.parent is not None:
+        yield f"{indent}{origin.parent.kind:<11} {origin.parent.md5}"
+        if origin.parent.origin is not None:
+            yield from _told(origin.parent.origin, f"{indent}  ", origin.versions)
+
+
+def _here(found: Trace) -> Iterator[str]:
+    """Give lines that lead from the file to commits, and say whether the working folder is as it was."""
+    run = found.run
+    if run is None:
+        return
+    commits, parent = mentions(run, found.outputs), found.origin.parent
+    yield from _named("", commits)
+    if not commits and parent is not None:
+        yield from _named(f"its {parent.kind} ", mentions(run, {parent.kind: parent.md5}))
+    otherwise = differences(run)
+    if otherwise:
+        yield f"the working folder is otherwise, by what {run.made_by} takes: {', '.join(otherwise)}"
+    elif otherwise is not None:
+        yield f"the working folder is as it was, by what {run.made_by} takes"
+
+
+def _named(what: str, commits: Sequence[Mention]) -> Iterator[str]:
+    for commit in commits[:SHOWN]:
+        yield f"{what}in dvc.lock of {commit.commit[:10]} {f'({commit.names}) ' if commit.names else ''}{commit.title}"
+    if len(commits) > SHOWN:
+        yield f"and of {len(commits) - SHOWN} before"
+    if not commits:
+        yield f"{what}in dvc.lock of no commit here"

@@ -1,0 +1,90 @@
+"""What a project is at: its commit in git, and the inputs of its stages by DVC. Both may be missing."""
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from quadrat.errors import ParamsError
+from quadrat.origin import Commit, Origin, code_of, digest, unknown
+from quadrat.yaml import read
+
+MADE_OF = ("src", "data", "params.yaml", "dvc.yaml", "constraints.txt", "pyproject.toml")
+"""What results are made of, in the project's folder."""
+
+DATA = ("scenes", "raw", "aoi")
+"""The parameters that say what else they are made of, wherever that lies."""
+
+NOT_OF = ":(exclude,glob)**/.gitignore"
+"""What DVC writes beside them."""
+
+MOST = 20
+"""Files that are named."""
+
+CODE = "src/"
+"""Where a stage's modules are, among what it depends on."""
+
+
+def origin_of(stage: str, params: Path, sections: Iterable[str]) -> Origin:
+    """Return the origin of what ``stage`` makes in the working folder of some sections of the file ``params``."""
+    content = read(params, ParamsError)
+    hashes = _inputs(stage)
+    modules = {path: found for path, found in (hashes or {}).items() if path.startswith(CODE)}
+    return unknown(stage).model_copy(
+        update={
+            "git": _git({*MADE_OF, *(content[name] for name in DATA if name in content)}),
+            "inputs": None if hashes is None else {path: hashes[path] for path in sorted({*hashes} - {*modules})},
+            "code": code_of(modules) if modules else None,
+            "parameters": {name: digest(content[name]) for name in sorted(sections) if name in content},
+        }
+    )
+
+
+def said_by_git(*arguments: str, told: str = "") -> bytes:
+    """Return what git says in the working folder, being ``told`` something; nothing where it is missing or fails."""
+    try:
+        done = subprocess.run(["git", *arguments], input=told.encode(), capture_output=True, check=True)  # noqa: S603, S607 the user's own Git
+    except (OSError, subprocess.CalledProcessError):
+        return b""
+    return done.stdout
+
+
+def _git(made_of: Iterable[str]) -> Commit | None:
+    """Return the last commit of what results are made of, and what of that differs from it."""
+    head = said_by_git("rev-parse", "--verify", "--quiet", "HEAD")
+    if not head:
+        return None
+    paths = ["--", *sorted(path for path in made_of if _within(path)), NOT_OF]
+    last = said_by_git("log", "-1", "--format=%H", *paths) or head
+    differing = said_by_git("diff", "--name-only", "--relative", "-z", "HEAD", *paths)
+    untracked = said_by_git("ls-files", "--others", "--exclude-standard", "-z", *paths)
+    changed = sorted({name.decode(errors="replace") for name in (differing + untracked).split(b"\0") if name})
+    if len(changed) > MOST:
+        changed = [*changed[:MOST], f"and {len(changed) - MOST} more"]
+    return Commit(commit=last.decode().strip(), dirty=bool(changed), changed=tuple(changed))
+
+
+def _within(path: str) -> bool:
+    return Path(path).resolve().is_relative_to(Path.cwd().resolve())
+
+
+def _inputs(stage: str) -> dict[str, str | None] | None:
+    """Return the hashes that DVC gives what the stage depends on, as it lies there; None where DVC knows no such stage.
+
+    DVC remembers hashes of files that stand as they were, so that nothing is read twice.
+    """
+    if not Path(".dvc").is_dir() or not Path("dvc.yaml").is_file():
+        return None
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        with Repo(str(Path.cwd())) as repo:
+            (entry,) = repo.stage.collect(stage)
+            return {
+                dep.def_path: dep.get_hash().value if dep.exists else None
+                for dep in entry.deps
+                if dep.is_in_repo and not hasattr(dep, "params")
+            }
+    except (DvcException, SCMError, OSError):
+        return None

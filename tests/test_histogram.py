@@ -1,0 +1,34 @@
+"""Counts of small whole numbers, against numpy's unique."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from quadrat.histogram import PIECE, histogram, occurrences
+
+SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=9)
+
+
+@given(st.data(), st.sampled_from(["uint8", "int8", "uint16", "int16"]))
+@settings(deadline=None)
+def test_each_value_is_counted(data: st.DataObject, dtype: str) -> None:
+    values = data.draw(arrays.arrays(dtype, SHAPES))
+    low = np.iinfo(dtype).min
+    found = histogram(values)
+    assert found.size == 256**values.itemsize
+    seen, counts = np.unique(values, return_counts=True)
+    assert {n + low: found[n] for n in np.flatnonzero(found).tolist()} == dict(zip(seen.tolist(), counts, strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_pieces_and_strides_change_nothing(dtype: str) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (3, PIECE - 1), dtype)[:, ::2]
+    assert (histogram(values)[:256] == np.bincount(values.ravel(), minlength=256)).all()
+
+
+@pytest.mark.parametrize("count", [2, 3, 12, 255])
+def test_occurrences_leave_out_what_is_beyond(count: int) -> None:
+    values = np.random.default_rng(count).integers(0, 256, (7, 11), np.uint8)
+    assert occurrences(values, count).tolist() == np.bincount(values.ravel(), minlength=256)[:count].tolist()

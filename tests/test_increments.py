@@ -1,0 +1,402 @@
+"""chip and predict make anew what changed, and nothing else; what comes of it is that of a run from nothing."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import psutil
+import pytest
+import rasterio.shutil
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quadrat.chips import open_chips
+from quadrat.errors import ChipError, ImageError, PinError
+from quadrat.executor import Outcome, Processes, Threads
+from quadrat.hashes import Hashes
+from quadrat.index import index
+from quadrat.ingredients import contents
+from quadrat.stages.chip import Chip, chip
+from quadrat.stages.predict import predict
+from tests.bundling import FOREST, SECTIONS, prepared
+from tests.ground import BANDS, KINDS, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
+from tests.project import call, change, digests, environment, small
+from tests.serving import served
+
+TASK = segmentation(*KINDS)
+SHAPE = (40, 56)
+CHIP = {
+    "chip_size": 16,
+    "windows": {"kind": "random", "count": 5, "padding": 4},
+    "least_valid": 0.5,
+    "target_classes": None,
+    "least_targets": 0,
+    "negatives": None,
+}
+NAMES = ("a", "b", "c", "d")
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: what runs can do nothing more."""
+
+
+class Recorded:
+    """Threads that tell which scenes they were given."""
+
+    workers = 2
+
+    def __init__(self) -> None:
+        self.scenes: list[str] = []
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Outcome[Any]]:
+        return Threads(2).map(function, (self._seen(item) for item in items))
+
+    def _seen(self, item: Any) -> Any:
+        self.scenes.append(getattr(item, "scene", item).id)
+        return item
+
+
+class Ground:
+    """A catalog of small scenes of one image each, and what may happen to it."""
+
+    def __init__(self, root: Path, names: Sequence[str] = NAMES[:2]) -> None:
+        self.root, self.names, self.stride, self.count = root, list(names), 16, 5
+        root.mkdir()
+        for name in names:
+            self.picture(name, 1)
+            self.label(name, 1)
+        self.write()
+
+    def picture(self, name: str, seed: int) -> None:
+        pixels = np.random.default_rng(seed).integers(1, 3000, (3, *SHAPE), np.uint16)
+        write_raster(self.root / f"{name}.tif", pixels, nodata=0, tiled=True, blockxsize=16, blockysize=16)
+
+    def label(self, name: str, seed: int) -> None:
+        right = 8 + 7 * seed % 40
+        parts = [pixel_box(0, 0, right, 40), pixel_box(right, 0, 56, 20), pixel_box(right, 20, 56, 40)]
+        path = self.root / "labels" / f"{name}.geojson"
+        path.unlink(missing_ok=True)
+        write_areas(path, parts, {"kind": list(KINDS)}, to_crs="EPSG:4326")
+
+    def write(self) -> None:
+        sources = {"bands": list(BANDS), "resampling": "nearest", **REFLECTANCE}
+        images = {n: {"grid": "B1", "sources": [{"path": str(self.root / f"{n}.tif"), **sources}]} for n in self.names}
+        labels = {
+            n: {"kind": "vector", "path": str(self.root / "labels" / f"{n}.geojson"), "field": "kind"}
+            for n in self.names
+        }
+        scenes = [{"id": n, "split": "validation", "image": n, "labels": n} for n in self.names]
+        content = {"images": images, "labels": labels, "scenes": scenes}
+        (self.root / "scenes.yaml").write_text(json.dumps(content))
+
+    def happen(self, what: str, which: int, seed: int) -> None:
+        name = self.names[which % len(self.names)]
+        if what == "add" and len(self.names) < len(NAMES):
+            new = next(n for n in NAMES if n not in self.names)
+            self.names.insert(which % (len(self.names) + 1), new)
+            self.picture(new, seed)
+            self.label(new, seed)
+        elif what == "remove" and len(self.names) > 1:
+            self.names.remove(name)
+        elif what == "picture":
+            self.picture(name, seed)
+        elif what == "label":
+            self.label(name, seed)
+        elif what == "touch":
+            (self.root / f"{name}.tif").touch()
+        elif what == "parameter":
+            self.stride, self.count = 8 + 4 * (seed % 3), 4 + seed % 3
+        self.write()
+
+
+def chipped(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
+    """Cut chips to ``out``; return which scenes were cut."""
+    table = ground.root / "table"
+    table.touch()
+    executor = Recorded()
+    windows = {"kind": "random", "count": ground.count, "padding": 4}
+    chip(
+        scenes=ground.root / "scenes.yaml",
+        seed=3,
+        task=TASK,
+        bands=BANDS,
+        chip=Chip.model_validate({**CHIP, "windows": windows, "chip_size": ground.stride}),
+        table=table,
+        chips=out / "chips",
+        chip_manifest=out / "manifest.json",
+        hashes=out.with_name("hashes.json"),
+        pins=ground.root / "pins.json",
+        executor=executor,
+        force=force,
+    )
+    return executor.scenes
+
+
+def predicted(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
+    """Predict to ``out``; return which scenes were predicted."""
+    executor = Recorded()
+    predict(
+        scenes=ground.root / "scenes.yaml",
+        task=TASK,
+        bands=BANDS,
+        baseline=FOREST,
+        predict=SECTIONS["predict"].model_copy(update={"window_size": 16, "stride": ground.stride}),
+        folder=ground.root / "model",
+        baseline_folder=ground.root / "baseline",
+        predictions=out / "predictions",
+        prediction_manifest=out / "manifest.json",
+        hashes=out.with_name("hashes.json"),
+        pins=ground.root / "pins.json",
+        executor=executor,
+        batch=4,
+        force=force,
+    )
+    return executor.scenes
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return folders of two forests that differ."""
+    root = tmp_path_factory.mktemp("models")
+    prepared(root / "one", FOREST)
+    prepared(root / "two", FOREST.model_copy(update={"trees": 3}))
+    return [root / "one" / "model", root / "two" / "model"]
+
+
+def learn(ground: Ground, models: Sequence[Path], seed: int) -> None:
+    """Lay a model and a baseline into the ground's folder: one of two each."""
+    for name, which in (("model", seed % 2), ("baseline", seed // 2 % 2)):
+        shutil.rmtree(ground.root / name, ignore_errors=True)
+        shutil.copytree(models[which], ground.root / name)
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Let nothing happen to files any more from the step-th time on that one is renamed or removed."""
+    steps = 0
+
+    def dying(do: Callable[..., Any]) -> Callable[..., Any]:
+        def step_on(*args: Any, **options: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps >= step:
+                raise KilledError
+            return do(*args, **options)
+
+        return step_on
+
+    with (
+        patch.object(Path, "replace", dying(Path.replace)),
+        patch.object(Path, "rename", dying(Path.rename)),
+        patch.object(Path, "unlink", dying(Path.unlink)),
+        patch.object(shutil, "rmtree", dying(shutil.rmtree)),
+        suppress(KilledError),
+    ):
+        yield
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "remove", "picture", "label", "touch", "parameter", "model", "kill"]),
+        st.integers(0, 3),
+        st.integers(0, 9),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.mark.parametrize("run", [chipped, predicted])
+@settings(max_examples=12)
+@given(events=EVENTS)
+def test_whatever_happens_all_is_as_if_made_from_nothing(
+    run: Callable[..., list[str]], events: list[tuple[str, int, int]], models: list[Path], tmp_path_factory: Any
+) -> None:
+    root = tmp_path_factory.mktemp("increments")
+    ground = Ground(root / "ground")
+    learn(ground, models, 0)
+    run(ground, root / "out")
+    for what, which, seed in events:
+        if what == "model":
+            learn(ground, models, seed)
+        elif what == "kill":
+            ground.happen("picture", which, seed)
+            ground.happen("parameter" if seed % 2 else "label", which, seed)
+            with killed_at(1 + 3 * seed + which):
+                run(ground, root / "out")
+        else:
+            ground.happen(what, which, seed)
+    run(ground, root / "out")
+    run(ground, root / "new" / "out")
+    assert digests(root / "out") == digests(root / "new" / "out")
+    assert run(ground, root / "out") == []
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("run", [chipped, predicted])
+def test_the_same_bytes_whatever_works(run: Callable[..., list[str]], models: list[Path], tmp_path: Path) -> None:
+    ground = Ground(tmp_path / "ground")
+    learn(ground, models, 0)
+    for kind in (Threads, Processes):
+        with patch(f"{__name__}.Threads", kind):
+            run(ground, tmp_path / kind.__name__)
+    assert digests(tmp_path / "Threads") == digests(tmp_path / "Processes")
+
+
+@pytest.mark.parametrize(
+    ("what", "cut", "redone"),
+    [("picture", ["b"], ["b"]), ("label", ["b"], []), ("touch", [], []), ("add", ["d"], ["d"]), ("remove", [], [])],
+)
+def test_what_changes_alone_is_made_anew(
+    tmp_path: Path, models: list[Path], what: str, cut: list[str], redone: list[str]
+) -> None:
+    ground = Ground(tmp_path / "ground", NAMES[:3])
+    learn(ground, models, 0)
+    for run in (chipped, predicted):
+        assert run(ground, tmp_path / run.__name__) == ["a", "b", "c"]
+    ground.happen(what, 1, 5)
+    assert chipped(ground, tmp_path / "chipped") == cut
+    assert predicted(ground, tmp_path / "predicted") == redone
+    assert chipped(ground, tmp_path / "chipped", force=True) == ground.names
+    assert predicted(ground, tmp_path / "predicted", force=True) == ground.names
+
+
+def test_the_baseline_stays_where_the_model_alone_has_changed(tmp_path: Path, models: list[Path]) -> None:
+    ground = Ground(tmp_path / "ground", NAMES[:1])
+    learn(ground, models, 0)
+    predicted(ground, tmp_path / "out")
+    labels = [tmp_path / "out/predictions/a" / place / "labels.tif" for place in ("", "baseline")]
+    before = [path.stat().st_ino for path in labels]
+    learn(ground, models, 1)
+    assert predicted(ground, tmp_path / "out") == ["a"]
+    after = [path.stat().st_ino for path in labels]
+    assert after[1] == before[1]
+    assert after[0] != before[0]
+
+
+@pytest.mark.parametrize("harm", ["cut short", "changed", "removed", "added", "manifest lost", "manifest damaged"])
+def test_what_was_changed_by_others_is_made_anew(tmp_path: Path, harm: str) -> None:
+    ground = Ground(tmp_path / "ground")
+    chipped(ground, tmp_path / "out")
+    whole = digests(tmp_path / "out")
+    pixels, manifest = tmp_path / "out/chips/a/pixels-000.npy", tmp_path / "out/manifest.json"
+    if harm == "cut short":
+        pixels.write_bytes(pixels.read_bytes()[:-8])
+    elif harm == "changed":
+        content = bytearray(pixels.read_bytes())
+        content[-1] ^= 1
+        pixels.write_bytes(content)
+    elif harm == "removed":
+        pixels.unlink()
+    elif harm == "added":
+        (pixels.parent / "pixels-001.npy").write_bytes(pixels.read_bytes())
+    elif harm == "manifest lost":
+        manifest.unlink()
+    else:
+        manifest.write_text("[1, 2")
+    assert chipped(ground, tmp_path / "out") == (["a", "b"] if harm.startswith("manifest") else ["a"])
+    assert digests(tmp_path / "out") == whole
+
+
+def test_what_programs_leave_beside_predictions_changes_nothing(tmp_path: Path, models: list[Path]) -> None:
+    ground = Ground(tmp_path / "ground")
+    learn(ground, models, 0)
+    predicted(ground, tmp_path / "out")
+    (tmp_path / "out/predictions/a/scores.tif.aux.xml").write_text("<PAMDataset/>")
+    assert predicted(ground, tmp_path / "out") == []
+
+
+def test_a_failing_scene_is_named_the_others_are_kept(tmp_path: Path) -> None:
+    ground = Ground(tmp_path / "ground", NAMES[:3])
+    (ground.root / "b.tif").write_bytes((ground.root / "b.tif").read_bytes()[:2500])
+    with pytest.raises(ImageError, match=r"scene: b"):
+        chipped(ground, tmp_path / "out")
+    with pytest.raises(ChipError, match="no complete chip store"):
+        open_chips(tmp_path / "out/chips", "validation", TASK.columns, BANDS)
+    ground.picture("b", 1)
+    assert chipped(ground, tmp_path / "out") == ["b"]
+    assert len(open_chips(tmp_path / "out/chips", "validation", TASK.columns, BANDS)) > 0
+
+
+def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:
+    file, memory = tmp_path / "file", tmp_path / "hashes.json"
+    file.write_bytes(b"one")
+    os.utime(file, (1e9, 1e9))
+    with Hashes.kept(memory) as hashes:
+        first = hashes.of(file)
+    with patch("hashlib.file_digest", side_effect=AssertionError("read again")), Hashes.kept(memory) as hashes:
+        assert hashes.of(file) == first
+    file.write_bytes(b"two")
+    with Hashes.kept(memory) as hashes:
+        assert hashes.of(file) != first
+        file.write_bytes(b"six")  # at once, with the same size: perhaps at the same time, as file systems count
+        assert hashes.of(file) == hashlib.sha256(b"six").hexdigest()
+
+
+def test_to_a_file_belongs_what_readers_of_it_read(tmp_path: Path) -> None:
+    ground = Ground(tmp_path / "ground")
+    rasterio.shutil.copy(ground.root / "a.tif", ground.root / "mosaic.vrt", driver="VRT")
+    for name in ("a.tif.aux.xml", "a.tfw", "other.tif"):
+        (ground.root / name).touch()
+    zipped = ground.root / "labels.zip"
+    with zipfile.ZipFile(zipped, "w") as file:
+        file.write(ground.root / "labels/a.geojson", "a.geojson")
+    paths = ["mosaic.vrt", "labels"]
+    named = [*(str(ground.root / path) for path in paths), f"/vsizip/{zipped}/a.geojson", "s3://bucket/there.tif"]
+    (found,) = contents([named], Hashes(tmp_path / "hashes.json"), {"s3://bucket/there.tif": "etag x, 3 bytes"})
+    assert found.pop("s3://bucket/there.tif") == "etag x, 3 bytes"
+    names = {str(Path(path).relative_to(ground.root)) for path in found}
+    beside = {"a.tif.aux.xml", "a.tfw"}
+    assert names == {"mosaic.vrt", "a.tif", "labels.zip", "labels/a.geojson", "labels/b.geojson"} | beside
+
+
+def test_of_objects_elsewhere_the_pins_tell_what_changed(models: list[Path], tmp_path: Path) -> None:
+    ground, out = Ground(tmp_path / "ground"), tmp_path / "out"
+    learn(ground, models, 0)
+    cut, shown = out / "cut", out / "shown"
+    catalog, pins = ground.root / "scenes.yaml", ground.root / "pins.json"
+    with served(ground.root) as web:
+        for name in ground.names:
+            catalog.write_text(catalog.read_text().replace(f"{ground.root}/{name}.tif", f"{web.url}/{name}.tif"))
+        index(scenes=catalog, pins=pins, write=True)
+        assert (chipped(ground, cut), predicted(ground, shown)) == (["a", "b"], ["a", "b"])
+        assert (chipped(ground, cut), predicted(ground, shown)) == ([], [])
+        ground.picture("b", 9)
+        for stage, folder in ((chipped, cut), (predicted, shown)):
+            with pytest.raises(PinError, match=rf"another than is pinned\n  scene: b\n  file: {web.url}/b.tif"):
+                stage(ground, folder)
+        index(scenes=catalog, pins=pins, write=True)
+        assert (chipped(ground, cut), predicted(ground, shown)) == (["b"], ["b"])
+        new = tmp_path / "new"
+        chipped(ground, new / "cut")
+        predicted(ground, new / "shown")
+        for folder in ("cut/chips", "shown/predictions"):
+            assert digests(out / folder) == digests(new / folder) != {}
+
+
+@pytest.mark.slow
+def test_a_killed_stage_keeps_what_it_has_made(tmp_path: Path) -> None:
+    project = small(tmp_path / "project")
+    call("dvc repro chip", project)
+    whole = digests(project / "data/chips")
+    change(project, {"chip.windows.count": 4000})
+    running = subprocess.Popen(["dvc", "repro", "chip"], cwd=project, env=environment(), stderr=subprocess.DEVNULL)
+    while not any((project / "data/chips").glob(".part-*")):
+        time.sleep(0.02)
+    (stage,) = [child for child in psutil.Process(running.pid).children(recursive=True) if not child.children()]
+    stage.kill()
+    assert running.wait() != 0
+    assert any((project / "data/chips").glob(".part-*"))
+    change(project, {"chip.windows.count": 12})
+    call("dvc repro chip", project)
+    assert digests(project / "data/chips") == whole
