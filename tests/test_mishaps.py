@@ -61,7 +61,7 @@ def mountable() -> bool:
 MADE = ("data/analysis", "data/chips", "data/predictions", "models/model", "models/baseline", "metrics")
 
 CASES = {
-    "chip": ("data", 600, 100, "data/chips/w/pixels-000.npy", "chips"),
+    "chip": ("data", 600, 100, "data/chips/w", "chips"),
     "train": ("models", 400, 100, ".ckpt", ""),
     "predict": ("data", 20, 6, "data/predictions/", "predictions"),
     "bundle": ("models", 60, 60, "models/bundle.zip", ""),

@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from quadrat.errors import ChipError
-from quadrat.files import replaced, room_for, write_json
+from quadrat.files import replaced, write_json
 from quadrat.scenes.bands import Band, names_of, undated
 from quadrat.scenes.grid import Grid
 from quadrat.section import Section
@@ -142,7 +142,7 @@ class _Appended:
             with suppress(OSError):  # what it still holds may find no room; of the file, nothing is needed
                 self._file.close()
             return
-        with room_for(self._path), self._file:
+        with self._file:
             end = self._file.tell()
             self._file.seek(0)
             self._header()  # numpy pads headers so that a longer first axis needs no more room
@@ -150,8 +150,7 @@ class _Appended:
 
     def extend(self, array: NDArray[Any]) -> None:
         assert (array.shape[1:], array.dtype) == (self._shape, self._dtype)
-        with room_for(self._path):
-            self._file.write(np.ascontiguousarray(array).data)
+        self._file.write(np.ascontiguousarray(array).data)
         self.count += len(array)
 
     def _header(self) -> None:
