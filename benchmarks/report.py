@@ -101,7 +101,8 @@ def page(path: Path, content: dict[str, Any], rows: Sequence[Row]) -> None:
     told = (
         f"{about['date']}: {about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB of memory, "
         f"{about['system']}, Python {about['python']}, {libraries}. "
-        f"{content['scenes']} scenes of {content['side']}² px; medians of {content['repeats']}. Other processes took {content['others']:.2f} cores meanwhile."
+        f"{content['scenes']} scenes of {content['side']}² px; medians of {content['repeats']}. "
+        f"Other processes took {content['others']:.2f} cores meanwhile."
     )
     parts = ["", "", told, "", table(rows, content["rows"]), memory_table(content.get("memory", [])), END]
     path.write_text(before + BEGIN + "\n".join(parts) + rest.partition(END)[2], encoding="utf-8")
