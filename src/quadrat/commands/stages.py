@@ -60,13 +60,8 @@ def predict(
     """
     from quadrat.stages.predict import predict as stage
 
-    run(
-        stage,
-        params,
-        executor=executor_of(executor, workers if executor == "processes" else 1),
-        batch=batch,
-        force=force,
-    )
+    at_once = workers if executor == "processes" else 1
+    run(stage, params, executor=executor_of(executor, at_once), batch=batch, force=force)
 
 
 @app.command(name="eval")
