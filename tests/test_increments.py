@@ -328,6 +328,15 @@ def test_a_failing_scene_is_named_the_others_are_kept(tmp_path: Path) -> None:
     assert len(open_chips(tmp_path / "out/chips", "validation", TASK.columns, BANDS)) > 0
 
 
+def test_without_a_scene_to_learn_from_there_are_no_chips(tmp_path: Path) -> None:
+    ground = Ground(tmp_path / "ground")
+    chipped(ground, tmp_path / "out")
+    catalog = ground.root / "scenes.yaml"
+    catalog.write_text(catalog.read_text().replace('"validation"', '"test"'))
+    with pytest.raises(ChipError, match=r"no scene to learn from\n  file: .*scenes\.yaml(.|\n)*'train'"):
+        chipped(ground, tmp_path / "out")
+
+
 def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:
     file, memory = tmp_path / "file", tmp_path / "hashes.json"
     file.write_bytes(b"one")
