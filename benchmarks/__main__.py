@@ -8,6 +8,7 @@ from rich.console import Console
 
 from benchmarks import memory, report
 from benchmarks.job import FailedError, Job, measured, ours, peers
+from benchmarks.others import Others
 from benchmarks.rows import ROWS, Row, quick
 
 console = Console(stderr=True)
@@ -21,6 +22,7 @@ def main() -> None:
     content: dict[str, Any] = {"machine": report.machine(), "side": side, "scenes": count, "repeats": repeats}
     content["rows"] = found = []
     asked.work.mkdir(parents=True, exist_ok=True)
+    idle = Others()
     for row in rows:
         for variant in row.variants:
             try:
@@ -34,8 +36,11 @@ def main() -> None:
     if asked.memory:
         sizes = memory.QUICK if asked.quick else memory.Sizes()
         content["memory"] = memory.peaks(asked.work.resolve() / "memory", sizes)
+    content["others"] = idle.busy()
     report.write(asked.out, content)
-    report.draw(asked.out.with_suffix(".png"), rows, found)
+    report.draw(asked.chart or asked.out.with_suffix(".png"), rows, found)
+    if asked.page:
+        report.page(asked.page, content, rows)
     print(report.table(rows, found))  # noqa: T201 (what was asked for)
     print(report.memory_table(content.get("memory", [])))  # noqa: T201 (as above)
 
@@ -66,6 +71,8 @@ def _asked() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("build/benchmarks/result.json"), help="JSON; a chart beside it"
     )
+    parser.add_argument("--chart", type=Path, help="where the chart goes")
+    parser.add_argument("--page", type=Path, help="a page that the tables are put into")
     return parser.parse_args()
 
 

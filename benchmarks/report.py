@@ -11,6 +11,8 @@ from typing import Any
 
 from benchmarks.rows import Row
 
+BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+
 LIBRARIES = ("quadrat", "numpy", "rasterio", "torch", "torchvision", "pytorch-lightning", "pyarrow")
 
 
@@ -89,6 +91,21 @@ def memory_table(found: Sequence[dict[str, Any]]) -> str:
         rise = " → ".join("–" if each is None else f"{each:.0f}" for each in one["rise"])
         lines.append(f"| {one['row']} | {' → '.join(one['ground'])} | {rise} |")
     return "\n".join(lines) + "\n"
+
+
+def page(path: Path, content: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Put the tables into a page, between the lines BEGIN and END, and say what they hold for."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    about = content["machine"]
+    libraries = ", ".join(f"{name} {about[name]}" for name in ("gdal", *LIBRARIES))
+    told = (
+        f"{about['date']}: {about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB of memory, "
+        f"{about['system']}, Python {about['python']}, {libraries}. "
+        f"{content['scenes']} scenes of {content['side']}² px; medians of {content['repeats']}. "
+        f"Other processes took {content['others']:.2f} cores meanwhile."
+    )
+    parts = ["", "", told, "", table(rows, content["rows"]), memory_table(content.get("memory", [])), END]
+    path.write_text(before + BEGIN + "\n".join(parts) + rest.partition(END)[2], encoding="utf-8")
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

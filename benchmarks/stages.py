@@ -78,15 +78,15 @@ def chip(job: Job) -> dict[str, Any]:
 
 
 def load(job: Job) -> dict[str, Any]:
-    """Batches of the training chips, shuffled over scenes, in the second of two epochs."""
+    """Batches of the training chips, shuffled over scenes, once they are in the page cache."""
     from quadrat.chips import open_chips
     from quadrat.models.batches import Order, loader
 
     chips = open_chips(_chips(job), "train", task(job.ground).columns, job.ground.bands)
-    for epoch in range(2):
-        batches = loader(chips, Order(len(chips), job.batch, 1, lambda epoch=epoch: epoch))  # type: ignore[misc]
+    batches = loader(chips, Order(len(chips), job.batch, 1, lambda: 1))
+    for passes in (1, max(1, 2048 // len(chips))):  # the first fills the page cache
         with Timed() as timed:
-            amount = sum(len(pixels) for pixels, _ in batches)
+            amount = sum(len(pixels) for _ in range(passes) for pixels, _ in batches)
     return timed.made(amount)
 
 

@@ -12,8 +12,8 @@ QuadratError
 ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
 ├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
 ├── OverlapError    train and held-out areas share ground
-├── DiskError       a file that can't be written: the disk is full, or a quota or a limit of file sizes is reached
 ├── OriginError     a file that doesn't tell where it comes from
+├── DiskError       a file that can't be written: the disk is full, or a quota or a limit of file sizes is reached
 ├── BusyError       another stage runs in the workspace
 ├── WorkerError     a process that worked on a scene was killed
 ├── LockError       dvc.yaml, dvc.lock, or a commit: DVC or git can't read it
@@ -92,12 +92,12 @@ class OverlapError(QuadratError):
     """Scenes of different splits share ground."""
 
 
-class DiskError(QuadratError):
-    """There is no room for a file."""
-
-
 class OriginError(QuadratError):
     """A file doesn't tell where it comes from, or can't be read."""
+
+
+class DiskError(QuadratError):
+    """There is no room for a file."""
 
 
 class BusyError(QuadratError):

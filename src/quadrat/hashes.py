@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from quadrat.errors import DiskError
 from quadrat.executor import Threads, cores, results
 from quadrat.files import write_json
 from quadrat.progress import track
@@ -38,8 +39,11 @@ class Hashes:
         hashes = cls(memory)
         try:
             yield hashes
-        finally:
-            hashes.save()
+        except BaseException:
+            with suppress(OSError, DiskError):  # the disk may be full, and that is told
+                hashes.save()
+            raise
+        hashes.save()
 
     def of(self, path: Path, *, written: bool = False) -> str:
         """Return the hash of a file's content; with ``written``, of one that this process has just written whole."""

@@ -19,6 +19,7 @@ import rasterio
 from pydantic_core import to_jsonable_python
 
 from quadrat.code import code_hash
+from quadrat.errors import DiskError
 from quadrat.files import remove, write_json
 from quadrat.hashes import Hashes
 
@@ -68,8 +69,11 @@ class Manifest:
         """Write it at the end, whatever that is: what an interrupted or failed stage has made is kept."""
         try:
             yield
-        finally:
-            self.save()
+        except BaseException:
+            with suppress(OSError, DiskError):  # the disk may be full, and that is told
+                self.save()
+            raise
+        self.save()
 
     def note(self, name: str, of: str) -> None:
         """Note that the subfolder ``name`` was just made."""

@@ -18,6 +18,7 @@ from quadrat.errors import ModelError
 from quadrat.models import Inputs, Network, Recipe, Train
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Order
+from quadrat.models.devices import compiled
 from quadrat.models.learnable import Normalised
 from quadrat.models.network import Architecture
 from quadrat.models.neural import build
@@ -130,6 +131,16 @@ def test_the_normaliser_takes_raw_values_and_makes_nothing_of_nodata() -> None:
     torch.testing.assert_close(normalised[0, 0, 0], torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0]))
     without = Normalised(torch.nn.Identity(), inputs(nodata=None), TASK).normalise(raw)
     torch.testing.assert_close(without[0, 0, 0], torch.tensor([-3.2, 0.0, 1.0, 0.0, 0.0]))
+
+
+def test_networks_are_compiled_on_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: asked.append(type(self).__name__))
+    compiled(Normalised(torch.nn.Identity(), inputs(), TASK))
+    assert asked == []
+    monkeypatch.setenv("QUADRAT_COMPILE", "1")
+    compiled(Normalised(torch.nn.Identity(), inputs(), TASK))
+    assert asked == ["Identity"]
 
 
 @pytest.mark.parametrize("nodata", [0.0, None])

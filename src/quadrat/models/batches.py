@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from quadrat.models.devices import as_tensor
+from quadrat.models.devices import as_tensor, device
 from quadrat.models.model import Samples
 
 Batch = tuple[Tensor, dict[str, Tensor]]
@@ -50,6 +50,12 @@ class Order(Sampler[NDArray[np.intp]]):
 
 
 def loader(samples: Samples, order: Order) -> DataLoader[Batch]:
-    """Return what gives the batches of ``order``, one after the other."""
+    """Return what gives the batches of ``order``, one after the other; for CUDA in pinned memory."""
     # a generator of its own: a loader draws a number when it begins, which must not shift what dropout draws
-    return DataLoader(Chipped(samples), batch_size=None, sampler=order, generator=torch.Generator())
+    return DataLoader(
+        Chipped(samples),
+        batch_size=None,
+        sampler=order,
+        generator=torch.Generator(),
+        pin_memory=device().type == "cuda",
+    )

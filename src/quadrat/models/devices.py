@@ -1,5 +1,6 @@
 """Where networks run, and in which precision."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from quadrat.executor import cores
 
@@ -39,18 +40,34 @@ def as_tensor(pixels: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels, None if kept else np.float32))
 
 
+def on_device(pixels: NDArray[Any]) -> Tensor:
+    """Return raw pixels on the device; on CUDA they go there from pinned memory, and the processor doesn't wait."""
+    held = as_tensor(pixels)
+    return held.pin_memory().to(device(), non_blocking=True) if device().type == "cuda" else held.to(device())
+
+
+def compiled(network: nn.Module) -> None:
+    """Let torch compile the parts of ``network``, in place, where the environment's QUADRAT_COMPILE is set.
+
+    The first batches take minutes then.
+    """
+    if os.environ.get("QUADRAT_COMPILE"):
+        for part in network.children():
+            part.compile()
+
+
 def autocast() -> AbstractContextManager[Any]:
     """Return the context of the device's precision: half on CUDA, float32 elsewhere (faster there)."""
     if device().type != "cuda":
         return nullcontext()
-    return torch.autocast("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+    return torch.autocast("cuda", torch.bfloat16 if _has_bfloat16() else torch.float16)
 
 
 def precision() -> Any:
     """Return the same for Lightning."""
     if device().type != "cuda":
         return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if _has_bfloat16() else "16-mixed"
 
 
 def windows_at_once(predictor: Callable[[NDArray[Any]], object], window: NDArray[Any], otherwise: int) -> int:
@@ -80,3 +97,8 @@ def described() -> str:
         return f"{device().type}, {torch.get_num_threads()} threads"
     card = torch.cuda.get_device_properties(0)
     return f"{card.name}, {torch.cuda.mem_get_info()[0] / 1e9:.0f} of {card.total_memory / 1e9:.0f} GB free"
+
+
+def _has_bfloat16() -> bool:
+    """Return whether the GPU computes in it; older ones merely emulate it, and are faster in float16."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

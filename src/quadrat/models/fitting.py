@@ -19,7 +19,7 @@ from torch import Tensor
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Batch, Order, loader
 from quadrat.models.checkpoints import Whole
-from quadrat.models.devices import described, precision
+from quadrat.models.devices import compiled, described, precision
 from quadrat.models.learnable import Learnable
 from quadrat.models.model import Fitted, Recipe, Samples
 from quadrat.progress import Meter, console
@@ -39,6 +39,7 @@ def fit(
     """
     network = network.to(memory_format=torch.channels_last)
     learner = Learner(network, task, recipe, training.class_counts())
+    compiled(network)
     monitor = learner.monitor
     best = ModelCheckpoint(
         checkpoint, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False

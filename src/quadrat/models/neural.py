@@ -77,13 +77,14 @@ class Neural(Model):
         """Return the network with ``weights`` on the best device there is."""
         import torch
 
-        from quadrat.models.devices import as_tensor, autocast, device
+        from quadrat.models.devices import autocast, compiled, device, on_device
 
         network = loaded(self, weights, task, inputs).to(device()).to(memory_format=torch.channels_last)
+        compiled(network)
 
         def predictor(pixels: Pixels) -> Outputs:
             with torch.inference_mode(), autocast():
-                outputs = network(as_tensor(pixels).to(device()))
+                outputs = network(on_device(pixels))
             return {name: values.float().cpu().numpy() for name, values in outputs.items()}
 
         return predictor

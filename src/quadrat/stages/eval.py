@@ -123,9 +123,8 @@ def evaluate(
         validation = _together(examined, "validation", task.no_counts(eval.match), rival)[MODEL]
         write_json(eval_metrics, _metrics(compared, validation))
         write_scores(class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
-        write_scores(
-            scene_scores, "scene", {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
-        )
+        scored = {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
+        write_scores(scene_scores, "scene", scored)
         _write_confusion(confusion, task, compared[MODEL])
     for shown in _tables(task, compared, reference):
         console.print(shown)
@@ -234,12 +233,9 @@ def _title(one: Examined) -> str:
 def _tables(task: Task, compared: Mapping[str, Counts], split: str) -> Iterator[Table]:
     """Give each class's metrics, and the model's beside the baseline's and the majority class's."""
     names = [f"[{c.color}]■[/] {escape(c.name)}" for c in task.classes]
-    yield _table(
-        f"{split}: each class (support in {task.unit})", dict(zip(names, compared[MODEL].per_class(), strict=True))
-    )
-    yield _table(
-        f"{split}: all classes (support in {task.unit})", {name: counts.summary() for name, counts in compared.items()}
-    )
+    unit = f"(support in {task.unit})"
+    yield _table(f"{split}: each class {unit}", dict(zip(names, compared[MODEL].per_class(), strict=True)))
+    yield _table(f"{split}: all classes {unit}", {name: counts.summary() for name, counts in compared.items()})
 
 
 def _table(title: str, rows: Mapping[str, Metrics]) -> Table:

@@ -1,0 +1,195 @@
+"""What is done around the stages: data in, checks, bundles at work, remotes and origins."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from quadrat.commands.frame import Batch, ParamsFile, Workers, executor_of, run, told
+
+BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
+
+app = typer.Typer()
+
+
+@app.command()
+def check(
+    params: ParamsFile = Path("params.yaml"),
+    workers: Workers = None,
+    lock: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--lock", help="Compare dvc.lock with code, parameters and figures instead; needs no data.")
+    ] = False,
+) -> None:
+    """Tell in seconds all that the stages would stop at, and list the scenes; exits with 1 where there is a fault."""
+    if lock:
+        with told():
+            from quadrat.lockfile import differences, show
+
+            found = differences(Path())
+            show(found)
+        raise typer.Exit(bool(found))
+    from quadrat.checks import check as look
+
+    if run(look, params, executor=executor_of("threads", workers)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def index(
+    params: ParamsFile = Path("params.yaml"),
+    check: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--check", help="Write nothing; exit with 1 where an object is not as pinned.")
+    ] = False,
+) -> None:
+    """Pin the objects that the catalog names on S3, Google, Azure and the web, and list what differs."""
+    from quadrat.index import index as pin
+
+    if not run(pin, params, write=not check) and check:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.")]) -> None:
+    """Fetch sample data into data/raw."""
+    from quadrat.samples import fetch, keep
+
+    with told():
+        folder = fetch(name, Path())
+        keep(folder)
+        typer.echo(folder)
+
+
+@app.command()
+def configure(
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Has a function configure() -> (Params, Catalog).")],
+    params: Annotated[
+        Path | None, typer.Option(help="Where the parameters go.", show_default="params.yaml beside FILE.py")
+    ] = None,
+) -> None:
+    """Write the parameters and the catalog that a Python file composes."""
+    with told():
+        from quadrat.configure import configure
+
+        for path in configure(file, params):
+            typer.echo(path)
+
+
+@app.command()
+def apply(  # noqa: PLR0913, PLR0917 the options of a command
+    bundle: BundleFile,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="A file with several bands, a path with {band} for a file of each, or a catalog (.yaml).",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder that gets a folder of layers for each image.")],
+    runtime: Annotated[Literal["torch", "onnx"], typer.Option(help="What runs the model.")] = "torch",
+    bands: Annotated[str | None, typer.Option(help="The file's bands in order, e.g. B02,B03,B04.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Value × scale + offset is in the model's unit.")] = None,
+    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
+    nodata: Annotated[float | None, typer.Option(help="The value, as stored, that is none.")] = None,
+    unchecked: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--unchecked", help="Take values unlike all that was learnt from.")
+    ] = False,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What is written, by the keys of predict.layers, e.g. scores=true or polygons=areas.gpkg.",
+            show_default="as in the bundle",
+        ),
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of a window, px.", show_default="as in the bundle")] = None,
+    stride: Annotated[int | None, typer.Option(help="Px between windows.", show_default="as in the bundle")] = None,
+    batch: Batch = None,
+) -> None:
+    """Predict new images with a bundle alone."""
+    with told():
+        from quadrat.apply import Plan, apply
+        from quadrat.endpoints import share_endpoint
+        from quadrat.images import Reading
+        from quadrat.yaml import settings
+
+        share_endpoint(os.environ)
+        names = None if bands is None else tuple(name.strip() for name in bands.split(","))
+        reading = Reading(names, scale, offset, nodata, unchecked)
+        apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, settings(layer or [])))
+
+
+@app.command()
+def verify(bundle: BundleFile) -> None:
+    """Check that a bundle is whole, and that it gives here what it gave where it was made."""
+    with told():
+        from quadrat.apply import verify
+
+        verify(bundle)
+
+
+@app.command()
+def origin(
+    file: Annotated[Path, typer.Argument(help="A model folder, a bundle, or a layer, e.g. labels.tif.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the file tells, whole.")] = False,  # noqa: FBT002 a flag
+) -> None:
+    """Tell what has made a file, and where git has it: the run, its commit, inputs, parameters and model."""
+    with told():
+        from quadrat.traces import show, trace
+
+        found = trace(file)
+        if as_json:
+            typer.echo(found.origin.model_dump_json(indent=2))
+        else:
+            show(found)
+
+
+@app.command()
+def report(
+    base: Annotated[str, typer.Argument(metavar="REVISION", help="What to compare with, e.g. main.")],
+    out: Annotated[Path, typer.Option(help="The folder that gets report.md and pictures.")] = Path("report"),
+    pictures: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option(help="Show predictions before and after; takes the DVC remote.")
+    ] = True,
+    pictures_at: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the folder will be.", show_default="beside the page")
+    ] = None,
+) -> None:
+    """Tell in Markdown what a change does to parameters, metrics and predictions, as for a pull request."""
+    with told():
+        from quadrat.report import report
+
+        typer.echo(report(base, out, pictures_at, pictures=pictures))
+
+
+@app.command()
+def remote(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="s3://bucket/prefix, or a folder.")],
+    endpoint: Annotated[
+        str | None, typer.Option(help="URL of the server, '' for AWS.", show_default="as it is set")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Access key id; the secret is asked for, or read from stdin.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile of ~/.aws instead of a key.")] = None,
+) -> None:
+    """Set where dvc push and pull go: the address for all, endpoint and credentials for this machine."""
+    with told():
+        from quadrat.remotes import Access, set_remote
+
+        secret = _asked("Secret") if key else key  # taking a key away takes its secret away
+        typer.echo(set_remote(Path(), address, Access(endpoint, key, secret, profile)))
+
+
+@app.command()
+def doctor() -> None:
+    """Tell whether this machine and this clone can work: versions, device, disk, git, DVC and the remote."""
+    with told():
+        from quadrat.doctor import examine, show
+
+        if not show(examine(Path())):
+            sys.exit(1)
+
+
+def _asked(what: str) -> str:
+    """Ask for what nobody else should see; where no one sits, read a line."""
+    return str(typer.prompt(what, hide_input=True)) if sys.stdin.isatty() else sys.stdin.readline().strip()

@@ -1,0 +1,80 @@
+"""A command for each stage: what dvc.yaml calls."""
+
+from pathlib import Path
+
+import typer
+
+from quadrat.commands.frame import Batch, Force, ParamsFile, Work, Workers, executor_of, run
+
+app = typer.Typer()
+
+
+@app.command(name="params")
+def parameters(params: ParamsFile = Path("params.yaml")) -> None:
+    """Check the parameters alone: every key known, of its type and in range."""
+    from quadrat.stages.params import params as stage
+
+    run(stage, params)
+
+
+@app.command()
+def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
+    """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""
+    from quadrat.stages.analyze import analyze as stage
+
+    run(stage, params, executor=executor_of(executor, workers))
+
+
+@app.command()
+def chip(
+    params: ParamsFile = Path("params.yaml"),
+    workers: Workers = None,
+    executor: Work = "threads",
+    force: Force = False,  # noqa: FBT002 a flag
+) -> None:
+    """Cut train and validation scenes into chips: those that changed."""
+    from quadrat.stages.chip import chip as stage
+
+    run(stage, params, executor=executor_of(executor, workers), force=force)
+
+
+@app.command()
+def train(params: ParamsFile = Path("params.yaml")) -> None:
+    """Fit the model and the baseline."""
+    from quadrat.stages.train import train as stage
+
+    run(stage, params)
+
+
+@app.command()
+def predict(
+    params: ParamsFile = Path("params.yaml"),
+    batch: Batch = None,
+    workers: Workers = None,
+    executor: Work = "threads",
+    force: Force = False,  # noqa: FBT002 a flag
+) -> None:
+    """Predict all scenes but those that were learnt from: those that changed.
+
+    Scene by scene, each with all cores; --executor processes predicts --workers scenes at once.
+    """
+    from quadrat.stages.predict import predict as stage
+
+    at_once = workers if executor == "processes" else 1
+    run(stage, params, executor=executor_of(executor, at_once), batch=batch, force=force)
+
+
+@app.command(name="eval")
+def evaluate(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
+    """Compare predictions with labels."""
+    from quadrat.stages.eval import evaluate as stage
+
+    run(stage, params, executor=executor_of(executor, workers))
+
+
+@app.command()
+def bundle(params: ParamsFile = Path("params.yaml")) -> None:
+    """Pack the model so that it runs anywhere."""
+    from quadrat.stages.bundle import bundle as stage
+
+    run(stage, params)
