@@ -14,7 +14,6 @@ from typing import Any
 import psutil
 import pytest
 
-from quadrat.paths import LOCK
 from quadrat.remotes import Access, set_remote
 from tests.project import ROOT, call, commit, digests, environment, ran, small
 from tests.stores import Store, running
@@ -52,10 +51,8 @@ def experiments(folder: Path) -> Mapping[str, Any]:
 
 
 def everything(folder: Path) -> dict[str, str]:
-    found = {
-        f"{n}/{file}": digest for n in ("data", "models", "metrics") for file, digest in digests(folder / n).items()
-    }
-    return {name: digest for name, digest in found.items() if name != str(LOCK)}
+    folders = ("data", "models", "metrics")
+    return {f"{name}/{file}": digest for name in folders for file, digest in digests(folder / name).items()}
 
 
 def parameters(experiment: Mapping[str, Any]) -> Any:
