@@ -91,4 +91,4 @@ def described() -> str:
 
 def _has_bfloat16() -> bool:
     """Return whether the GPU computes in it; older ones merely emulate it, and are faster in float16."""
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
