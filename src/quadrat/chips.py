@@ -31,6 +31,9 @@ from quadrat.windows import Window
 
 ABOUT, INDEX = "chips.json", "index.parquet"
 
+EARTH = 4326
+"""The CRS of footprints: longitude and latitude."""
+
 SHARD_BYTES = 96 * 1024 * 1024
 """About how large a file of pixels grows before the next is begun."""
 
@@ -112,7 +115,7 @@ class SceneChips:
         frame = pd.DataFrame(self._rows, columns=[*columns, *self._about.classes])
         footprints = [self._grid.footprint(Window(r["row"], r["col"], r["height"], r["width"])) for r in self._rows]
         indexed = geopandas.GeoDataFrame(frame, geometry=footprints, crs=self._grid.crs)
-        return indexed.to_crs(4326) if self._grid.on_earth else indexed.set_crs(None, allow_override=True)
+        return indexed.to_crs(EARTH) if self._grid.on_earth else indexed.set_crs(None, allow_override=True)
 
     def _begin(self) -> None:
         self._open.close()
@@ -169,11 +172,12 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
         if undated(other.bands) != undated(about[0].bands):
             raise ChipError("bands differ between scenes", scene, expected=about[0].bands, got=other.bands)
     _write_about(folder, about[0])
-    frames = [geopandas.read_parquet(folder / scene / INDEX) for scene in scenes]
-    located = next((frame.crs for frame in frames if frame.crs is not None and len(frame)), None)
-    # chips without a place on Earth have none among those with one
-    placed = [frame if located is None or frame.crs else _without_place(frame, located) for frame in frames]
-    index = geopandas.GeoDataFrame(pd.concat([frame for frame in placed if len(frame)] or placed, ignore_index=True))
+    frames, grounds, placed = zip(*(_read_index(folder / scene) for scene in scenes), strict=True)
+    if any(placed):  # chips without a place on Earth have none among those with one
+        grounds = tuple(g if there else np.full(len(g), None) for g, there in zip(grounds, placed, strict=True))
+    rows = pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
+    crs = EARTH if any(placed) else None
+    index = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(np.concatenate(grounds), crs=crs))
     with replaced(folder / INDEX) as part:
         index.to_parquet(part, write_covering_bbox=False)
     return {str(split): int(count) for split, count in index["split"].value_counts().items()}
@@ -187,8 +191,11 @@ def _read_about(folder: Path) -> About:
     return About.model_validate_json((folder / ABOUT).read_bytes())
 
 
-def _without_place(frame: geopandas.GeoDataFrame, crs: Any) -> geopandas.GeoDataFrame:
-    return frame.set_geometry(geopandas.GeoSeries([None] * len(frame), frame.index, crs=crs))
+def _read_index(folder: Path) -> tuple[pd.DataFrame, NDArray[np.object_], bool]:
+    """Return a scene's rows, their footprints, and whether there are some that have a place on Earth."""
+    frame = geopandas.read_parquet(folder / INDEX)
+    rows = pd.DataFrame(frame.drop(columns="geometry"))
+    return rows, frame.geometry.to_numpy(), frame.crs is not None and len(frame) > 0
 
 
 @dataclass(frozen=True)

@@ -166,12 +166,20 @@ def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Censu
         }
         for one, census in zip(surveys, censuses, strict=True)
     ]
-    ground = [geopandas.GeoSeries([one.ground], crs=one.grid.crs if one.grid.on_earth else None) for one in surveys]
-    if any(one.grid.on_earth for one in surveys):  # a scene without a CRS has no place among those with one
-        ground = [g.to_crs(4326) if g.crs else geopandas.GeoSeries([None], crs=4326) for g in ground]
-    geometry = pd.concat(ground, ignore_index=True)
     with replaced(path) as part:
-        geopandas.GeoDataFrame(pd.DataFrame(rows), geometry=geometry).to_parquet(part)
+        geopandas.GeoDataFrame(pd.DataFrame(rows), geometry=_ground(surveys)).to_parquet(part)
+
+
+def _ground(surveys: Sequence[Survey]) -> geopandas.GeoSeries:
+    """Return what counts of each scene in longitude and latitude; in px, where no scene has a place on Earth."""
+    systems = {one.grid.crs for one in surveys if one.grid.on_earth}
+    if not systems:
+        return geopandas.GeoSeries([one.ground for one in surveys])
+    ground = np.full(len(surveys), None)  # a scene without a CRS has no place among those with one
+    for system in systems:
+        mine = [number for number, one in enumerate(surveys) if one.grid.crs == system]
+        ground[mine] = geopandas.GeoSeries([surveys[number].ground for number in mine], crs=system).to_crs(4326)
+    return geopandas.GeoSeries(ground, crs=4326)
 
 
 def _metrics(surveys: Sequence[Survey], censuses: Sequence[Census]) -> dict[str, dict[str, float | int]]:
