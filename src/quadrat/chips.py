@@ -34,6 +34,9 @@ ABOUT, INDEX = "chips.json", "index.parquet"
 EARTH = 4326
 """The CRS of footprints: longitude and latitude."""
 
+TOGETHER = 64
+"""How many scenes' rows are put together at once."""
+
 SHARD_BYTES = 96 * 1024 * 1024
 """About how large a file of pixels grows before the next is begun."""
 
@@ -167,17 +170,16 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
 
     Returns how many chips there are of each split; raises ChipError where bands mean different things.
     """
-    about = [_read_about(folder / scene) for scene in scenes]
-    for scene, other in zip(scenes, about, strict=True):
-        if undated(other.bands) != undated(about[0].bands):
-            raise ChipError("bands differ between scenes", scene, expected=about[0].bands, got=other.bands)
-    _write_about(folder, about[0])
-    frames, grounds, placed = zip(*(_read_index(folder / scene) for scene in scenes), strict=True)
-    if any(placed):  # chips without a place on Earth have none among those with one
-        grounds = tuple(g if there else np.full(len(g), None) for g, there in zip(grounds, placed, strict=True))
-    rows = pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
-    crs = EARTH if any(placed) else None
-    index = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(np.concatenate(grounds), crs=crs))
+    about = _read_about(folder / scenes[0])
+    for scene in scenes:
+        bands = _read_about(folder / scene).bands
+        if undated(bands) != undated(about.bands):
+            raise ChipError("bands differ between scenes", scene, expected=about.bands, got=bands)
+    _write_about(folder, about)
+    rows, ground, placed = _rows_of([folder / scene for scene in scenes])
+    if placed.any():  # chips without a place on Earth have none among those with one
+        ground[~placed] = None
+    index = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(ground, crs=EARTH if placed.any() else None))
     with replaced(folder / INDEX) as part:
         index.to_parquet(part, write_covering_bbox=False)
     return {str(split): int(count) for split, count in index["split"].value_counts().items()}
@@ -191,11 +193,21 @@ def _read_about(folder: Path) -> About:
     return About.model_validate_json((folder / ABOUT).read_bytes())
 
 
-def _read_index(folder: Path) -> tuple[pd.DataFrame, NDArray[np.object_], bool]:
-    """Return a scene's rows, their footprints, and whether there are some that have a place on Earth."""
-    frame = geopandas.read_parquet(folder / INDEX)
-    rows = pd.DataFrame(frame.drop(columns="geometry"))
-    return rows, frame.geometry.to_numpy(), frame.crs is not None and len(frame) > 0
+def _rows_of(folders: Sequence[Path]) -> tuple[pd.DataFrame, NDArray[np.object_], NDArray[np.bool_]]:
+    """Return the rows of all scenes' indices, their footprints, and which of these are on Earth."""
+    frames: list[pd.DataFrame] = []
+    ground: list[NDArray[np.object_]] = []
+    placed: list[NDArray[np.bool_]] = []
+    for folder in folders:
+        frame = geopandas.read_parquet(folder / INDEX)
+        if len(frame) or not frames:  # one without chips has no types
+            frames = [*frames, pd.DataFrame(frame.drop(columns="geometry"))]
+            ground.append(frame.geometry.to_numpy())
+            placed.append(np.full(len(frame), frame.crs is not None))
+        if len(frames) > TOGETHER:  # many small frames take more memory than their rows
+            frames = [pd.concat([some for some in frames if len(some)], ignore_index=True)]
+    rows = pd.concat([some for some in frames if len(some)] or frames, ignore_index=True)
+    return rows, np.concatenate(ground), np.concatenate(placed)
 
 
 @dataclass(frozen=True)
