@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from quadrat.__main__ import settle
 from quadrat.samples import fetch
+
+settle()  # as the command does; threads of two workers that spin would starve each other
 
 # no deadline: machines are busy; in CI the same examples each time, so that a change alone can turn it red
 settings.register_profile("quadrat", deadline=None, derandomize="CI" in os.environ)

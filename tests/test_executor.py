@@ -113,6 +113,38 @@ def test_a_killed_worker_takes_its_own_item_with_it_and_no_other() -> None:
     assert os.getpid() not in {one.given[1] for one in outcomes if one.given}
 
 
+class OwnError(Exception):
+    """An error that can be pickled, but not read again."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+class LockedError(Exception):
+    """An error that can't be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("locked")
+        self.lock = threading.Lock()
+
+
+def not_to_be_pickled(n: int) -> object:
+    if n == 1:
+        raise OwnError("one", "other")
+    if n == 2:
+        raise LockedError
+    return threading.Lock() if n == 3 else n
+
+
+def test_what_cannot_be_pickled_touches_no_other_item() -> None:
+    outcomes = list(Processes(2).map(not_to_be_pickled, range(6)))
+    assert [one.given for one in outcomes] == [0, None, None, None, 4, 5]
+    assert str(outcomes[1].error) == "OwnError: one and other"
+    assert str(outcomes[2].error) == "LockedError: locked"
+    assert "in not_to_be_pickled" in "".join(getattr(outcomes[2].error, "__notes__", []))
+    assert "cannot pickle" in str(outcomes[3].error)
+
+
 def threads_of_torch(_: int) -> int:
     import torch
 

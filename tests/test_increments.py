@@ -328,6 +328,15 @@ def test_a_failing_scene_is_named_the_others_are_kept(tmp_path: Path) -> None:
     assert len(open_chips(tmp_path / "out/chips", "validation", TASK.columns, BANDS)) > 0
 
 
+def test_without_a_scene_to_learn_from_there_are_no_chips(tmp_path: Path) -> None:
+    ground = Ground(tmp_path / "ground")
+    chipped(ground, tmp_path / "out")
+    catalog = ground.root / "scenes.yaml"
+    catalog.write_text(catalog.read_text().replace('"validation"', '"test"'))
+    with pytest.raises(ChipError, match=r"no scene to learn from\n  file: .*scenes\.yaml(.|\n)*'train'"):
+        chipped(ground, tmp_path / "out")
+
+
 def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:
     file, memory = tmp_path / "file", tmp_path / "hashes.json"
     file.write_bytes(b"one")
@@ -358,6 +367,28 @@ def test_to_a_file_belongs_what_readers_of_it_read(tmp_path: Path) -> None:
     names = {str(Path(path).relative_to(ground.root)) for path in found}
     beside = {"a.tif.aux.xml", "a.tfw"}
     assert names == {"mosaic.vrt", "a.tif", "labels.zip", "labels/a.geojson", "labels/b.geojson"} | beside
+
+
+@pytest.mark.parametrize("how", ["part", "mosaic of mosaics", "pixels called otherwise"])
+def test_what_gdal_reads_of_an_image_belongs_to_it(tmp_path: Path, how: str) -> None:
+    ground = Ground(tmp_path / "ground")
+    tif, catalog = ground.root / "a.tif", ground.root / "scenes.yaml"
+    if how == "part":
+        name = f"GTIFF_DIR:1:{tif}"
+    elif how == "mosaic of mosaics":
+        rasterio.shutil.copy(tif, ground.root / "inner.vrt", driver="VRT")
+        name = str(ground.root / "outer.vrt")
+        rasterio.shutil.copy(ground.root / "inner.vrt", name, driver="VRT")
+    else:
+        name = str(ground.root / "PRODUCT.XML")  # as DIMAP has it: what describes the image, and its pixels
+        rasterio.shutil.copy(tif, name, driver="VRT")
+    found = chipped(ground, tmp_path / "out")
+    content = catalog.read_text().replace(str(tif), name)
+    catalog.write_text(content)
+    assert (found, chipped(ground, tmp_path / "out")) == (["a", "b"], ["a"])
+    ground.picture("a", 9)
+    catalog.write_text(content)
+    assert chipped(ground, tmp_path / "out") == ["a"]
 
 
 def test_of_objects_elsewhere_the_pins_tell_what_changed(models: list[Path], tmp_path: Path) -> None:

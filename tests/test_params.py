@@ -113,6 +113,7 @@ def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
         ("scenes.0.labels", ..., r"a scene of split 'train' needs labels"),
         ("scenes.1.id", "west", r"stand twice: west"),
         ("scenes.1.id", "../up", r"scenes\.1\.id"),
+        ("scenes.1.id", "index.parquet", r"scenes\.1(.|\n)*the store of chips has a file of that name"),
         ("images.t33uuu.grid", "B99", r"B99 is none of"),
         ("images.t33uuu.sources.0.resampling", "linear", r"resampling(.|\n)*'bilinear'"),
         ("images.t33uuu.sources.0.scale", 0.0, r"scale: a scale of 0"),

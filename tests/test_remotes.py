@@ -275,6 +275,10 @@ def test_the_doctor_on_dvc(project: Path) -> None:
     call("dvc add image.tif", project)
     (project / "image.tif").write_bytes(b"others")
     assert found("dvc", project).found == "out of date: image.tif.dvc"
+    (project / ".dvc/tmp/rwlock").write_text("")  # DVC was killed when it was about to write this file
+    broken = found("dvc", project)
+    assert (broken.state, "delete .dvc/tmp/rwlock" in str(broken.mend)) == ("broken", True)
+    (project / ".dvc/tmp/rwlock").unlink()
     (project / "dvc.yaml").write_text("stages: [")
     broken = found("dvc", project)
     assert broken.state == "broken"

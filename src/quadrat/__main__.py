@@ -11,7 +11,7 @@ _SWITCHED = "QUADRAT_SWITCHED"
 def settle() -> None:
     """Set what libraries read from the environment when they are loaded, where the user has not."""
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long starve whatever shares their cores
-    os.environ.setdefault("GDAL_CACHEMAX", "128")  # MB of blocks; else a share of all memory, whatever is read
+    os.environ.setdefault("GDAL_CACHEMAX", "32")  # MB of blocks; else a share of all memory (see scenes/files.py)
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ from quadrat.scenes.scene import Scene, Split
 from quadrat.section import Section
 from quadrat.yaml import dumped, load
 
+TAKEN = ("chips.json", "index.parquet")
+"""Names of files in the folder that holds one of each scene."""
+
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -34,6 +37,8 @@ class SceneEntry(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.id in TAKEN:
+            raise ValueError(f"scene {self.id}: the store of chips has a file of that name")
         if self.split != "predict" and self.labels is None:
             raise ValueError(f"a scene of split '{self.split}' needs labels; without labels its split is 'predict'")
         for key, names in (("labels", self.label_names), ("aoi", self.aoi_files)):

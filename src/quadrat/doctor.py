@@ -136,7 +136,10 @@ def _git(folder: Path) -> Finding:
 def _dvc(folder: Path) -> Finding:
     status = _run(folder, sys.executable, "-m", "dvc", "status", "--json")
     if status.returncode:
-        return Finding("dvc", "broken", _said(status.stderr), "mend what it names; dvc status tells the same")
+        said, mend = _said(status.stderr), "mend what it names; dvc status tells the same"
+        if "RWLock-file" in said:
+            mend = "DVC was killed when it wrote this file: when no other dvc runs, delete .dvc/tmp/rwlock"
+        return Finding("dvc", "broken", said, mend)
     stale = json.loads(status.stdout)
     if stale:
         return Finding("dvc", "note", f"out of date: {', '.join(stale)}", "dvc pull for what others have, or dvc repro")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 import traceback
@@ -178,9 +179,20 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Result]:
 def _attempt_elsewhere(function: Callable[[Item], Result], item: Item) -> Outcome[Result]:
     """Return what came of an item, an error with what is known only in this process written into it."""
     outcome = _attempt(function, item)
-    if outcome.error is not None and not isinstance(outcome.error, QuadratError):
-        outcome.error.add_note("".join(traceback.format_exception(outcome.error)))
-    return outcome
+    if outcome.error is None or isinstance(outcome.error, QuadratError):
+        return outcome
+    error = _portable(outcome.error)
+    error.add_note("".join(traceback.format_exception(outcome.error)))
+    return Outcome(None, error)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that comes to another process as it is; in place of one that doesn't, another that says it."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 what this process has just written
+    except Exception:  # noqa: BLE001 errors of libraries, which may raise anything there
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _settled(work: Callable[[Item], Outcome[Result]], item: Item, future: Future[Outcome[Result]]) -> Outcome[Result]:
@@ -188,6 +200,8 @@ def _settled(work: Callable[[Item], Outcome[Result]], item: Item, future: Future
         return future.result()
     except BrokenProcessPool:
         pass
+    except Exception as error:  # noqa: BLE001 a result that can't be pickled
+        return Outcome(None, error)
     with _Pool(1) as alone:
         try:
             return alone.submit(work, item).result()

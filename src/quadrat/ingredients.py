@@ -15,12 +15,15 @@ from quadrat.scenes.files import environment, is_remote
 WITHIN = re.compile(r"^(/vsi\w+/|\w+://)+")
 """How GDAL, and what is built on it, mark a file within another, e.g. /vsizip/."""
 
+WHOLE = {".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".gpkg", ".geojson", ".json", ".fgb", ".shp", ".parquet"}
+"""Endings of files that hold all that they tell, but for what lies beside them: GDAL is not asked for more."""
+
 
 def contents(scenes: Iterable[Iterable[str]], hashes: Hashes, pinned: Mapping[str, str]) -> list[dict[str, str]]:
     """Return, for the paths of each scene, the hashes of all its local files, and what is ``pinned`` of all others.
 
     To a file belong those beside it that are called like it but for the ending (world files, masks, ``.aux.xml``, the
-    parts of a shapefile); to a mosaic (VRT) the files that it is made of; to a folder all in it.
+    parts of a shapefile); to a file that refers to others (VRT, DIMAP) those, as GDAL tells; to a folder all in it.
     """
     beside = cache(_beside)
     belonging = cache(lambda path: frozenset(_belonging(path, beside)))
@@ -34,16 +37,28 @@ def contents(scenes: Iterable[Iterable[str]], hashes: Hashes, pinned: Mapping[st
 
 
 def _belonging(path: str, beside: Callable[[Path], Mapping[str, Sequence[str]]]) -> Iterator[Path]:
-    named = Path(WITHIN.sub("", path).partition("!")[0])
+    waiting, seen = [path], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            files, of_others = _at(name, beside)
+            yield from files
+            waiting.extend(_parts(name) if of_others else ())
+
+
+def _at(name: str, beside: Callable[[Path], Mapping[str, Sequence[str]]]) -> tuple[Iterable[Path], bool]:
+    """Return the files that a path means by itself, and whether GDAL may know of others that belong to it."""
+    named = Path(WITHIN.sub("", name).partition("!")[0])
     place = named
     while not place.exists() and place != place.parent:
         place = place.parent  # of a file within an archive, the archive
     if place.is_file():
-        yield from (place.with_name(name) for name in beside(place.parent).get(place.stem, ()))
-        if place.suffix.lower() == ".vrt":
-            yield from (file for source in _sources(place) for file in _belonging(source, beside))
-    elif place == named:
-        yield from (file for file in place.rglob("*") if file.is_file())
+        files = [place.with_name(other) for other in beside(place.parent).get(place.stem, ())]
+        return files, place == named and place.suffix.lower() not in WHOLE
+    if place == named:
+        return [file for file in place.rglob("*") if file.is_file()], False
+    return (), True  # part of a file, as GDAL calls it: NETCDF:"a.nc":b
 
 
 def _beside(folder: Path) -> Mapping[str, Sequence[str]]:
@@ -57,9 +72,9 @@ def _beside(folder: Path) -> Mapping[str, Sequence[str]]:
     return found
 
 
-def _sources(mosaic: Path) -> list[str]:
+def _parts(name: str) -> list[str]:
     try:
-        with environment(()), rasterio.open(mosaic) as dataset:
-            return [file for file in dataset.files if Path(file) != mosaic]
+        with environment(()), rasterio.open(name) as dataset:
+            return list(dataset.files)
     except RasterioError:
-        return []  # who reads it says what is wrong
+        return []  # no raster, or who reads it says what is wrong

@@ -334,6 +334,15 @@ def test_outside_is_a_class_but_for_what_is_dropped(
     np.testing.assert_array_equal(opened.class_ids(GRID.area, all_touched=touched), expected)
 
 
+def test_a_file_without_features_needs_no_fields(tmp_path: Path) -> None:
+    path = tmp_path / "none.geojson"
+    path.write_text('{"type": "FeatureCollection", "features": []}')  # which can't say what fields there would be
+    opened = labels(path, outside="wood", filter="area > 3")
+    assert (opened.class_ids(GRID.area, all_touched=False) == 0).all()
+    with pytest.raises(LabelError, match=r"no label lies(.|\n)*got: 0 features"):
+        labels(path)
+
+
 def test_outside_of_all_labels(tmp_path: Path) -> None:
     nothing = write_areas(tmp_path / "n.gpkg", [pixel_box(0, 0, 1, 1)][:0], {"kind": []})
     around = write_areas(

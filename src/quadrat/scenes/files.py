@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from rasterio._env import set_gdal_config  # rasterio.Env would take it back at its end, from all threads
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
@@ -25,6 +26,9 @@ NETWORK = {
     "GDAL_HTTP_RETRY_DELAY": "1",
 }
 """How remote files are read, where the environment says nothing else."""
+
+FEW_BLOCKS, SHARED_BLOCKS = "32", 512
+"""MB of decoded blocks that GDAL keeps: what ``quadrat.__main__`` asks for, and where strips share blocks."""
 
 SAME = 1e-6
 """Relative difference of two factors that are the same but for rounding: files may hold them as float32."""
@@ -120,6 +124,12 @@ def environment(paths: Sequence[str]) -> AbstractContextManager[Any]:
         GDAL_NUM_THREADS="1", **(settings if any(map(is_remote, paths)) else {})
     )
     return context
+
+
+def keep_blocks() -> None:
+    """Let GDAL keep blocks that strips share, as on another grid, if it was left to keep few: each is decoded once."""
+    if os.environ.get("GDAL_CACHEMAX") == FEW_BLOCKS:
+        set_gdal_config("GDAL_CACHEMAX", SHARED_BLOCKS << 20)
 
 
 def expand(path: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
 from quadrat.scenes.bands import Band, storable
-from quadrat.scenes.files import Channel, Header, check, environment, gdal_name, is_remote
+from quadrat.scenes.files import Channel, Header, check, environment, gdal_name, is_remote, keep_blocks
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.mosaic import Mosaic, mosaic
 from quadrat.windows import Window
@@ -92,6 +92,8 @@ class Layout:
             dataset = files.enter_context(rasterio.open(gdal_name(paths[0]) if plain else self._virtual(masks)))
             numbers = numbers if plain else tuple(range(1, len(numbers) + 1))
             height = max(header.block[0] for header in headers)
+            if not plain or not aligned:
+                keep_blocks()
             if not aligned:
                 dataset = files.enter_context(self._on_grid(dataset, grid))
                 height = dataset.block_shapes[0][0]

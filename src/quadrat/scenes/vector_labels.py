@@ -97,7 +97,7 @@ class VectorLabels(Section):
         yield LabelledAreas(Areas(areas[order], drawn[order]), Objects(whole, ids), outside)
 
     def _filtered(self, frame: geopandas.GeoDataFrame, scene: str) -> geopandas.GeoDataFrame:
-        if self.filter is None:
+        if self.filter is None or frame.empty:
             return frame
         fields = pd.DataFrame(frame.drop(columns=frame.geometry.name))
         try:
@@ -116,6 +116,8 @@ class VectorLabels(Section):
         """Return each feature's class id, UNLABELLED where it is dropped."""
         if self.default is not None:
             return np.full(len(frame), class_id(self.default, legend, "default", scene, self.path), np.uint8)
+        if frame.empty:  # GeoJSON without features has no fields
+            return np.empty(0, np.uint8)
         if self.field not in frame:
             raise LabelError(
                 "the labels have no such field",

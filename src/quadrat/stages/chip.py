@@ -94,6 +94,10 @@ def chip(
     if not table.exists():
         raise ChipError("the scenes are not analysed", file=table, mend="run the stage 'analyze' first")
     learnt = {scene.id: scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")}
+    if not learnt:
+        raise ChipError(
+            "there is no scene to learn from", file=scenes, mend="give scenes the split 'train', and 'validation'"
+        )
     pinned = check_pins([*learnt.values()], pins)
     with Hashes.kept(hashes) as known:
         files = contents((scene.files() for scene in learnt.values()), known, pinned)
