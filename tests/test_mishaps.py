@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from quadrat.chips import INDEX
 from quadrat.paths import LOCK
-from tests.project import call, change, digests, environment, small
+from tests.project import call, change, commit, digests, environment, small
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
 
@@ -39,13 +40,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small(tmp_path_factory.mktemp("small"))
     change(folder, {"chip.windows.count": 200, "predict.layers.scores": True})
     call("dvc repro", folder)
+    commit(folder)
+    for stage in ("predict --force", "bundle"):  # so that they tell of the commit of which the tests are
+        call(f"env PYTHONPATH=src python -m quadrat {stage}", folder)
     return folder
 
 
 @pytest.fixture
 def workspace(project: Path, tmp_path: Path) -> Iterator[Path]:
     """Return a copy of the project."""
-    shutil.copytree(project, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns(".dvc"))
+    shutil.copytree(project, tmp_path / "copy", symlinks=True)
     return tmp_path / "copy"
 
 
@@ -60,12 +64,13 @@ def mountable() -> bool:
 MADE = ("data/analysis", "data/chips", "data/predictions", "models/model", "models/baseline", "metrics")
 
 CASES = {
-    "chip --force": ("data", 600, 100, "data/chips/w"),
-    "train": ("models", 400, 100, ".ckpt"),
-    "predict --force": ("data", 20, 6, "data/predictions/"),
-    "bundle": ("models", 60, 60, "models/bundle.zip"),
+    "chip --force": ("data", 600, 600, "data/chips/w"),
+    "train": ("models", 400, None, ".ckpt"),
+    "predict --force": ("data", 20, None, "data/predictions/"),
+    "bundle": ("models", 60, None, "models/bundle.zip"),
 }
-"""For each stage: the folder that fills up, kB that it may grow by, kB of its largest file, what the error names."""
+"""For each stage: the folder that fills up, kB that it may grow by, kB of its largest file (None: DVC, whose memory
+the stage asks, has larger ones), and what the error names."""
 
 
 @pytest.mark.parametrize("how", [FULL, LIMITED], ids=["full", "limited"])
@@ -74,6 +79,8 @@ def test_a_full_disk_loses_nothing(stage: str, how: str, workspace: Path, tmp_pa
     if how == FULL and not mountable():
         pytest.skip("may not mount a small disk")
     folder, room, limit, named = CASES[stage]
+    if how == LIMITED and limit is None:
+        pytest.skip("such a limit stops DVC before the stage")
     before = found(workspace / folder)
     places = {name: tmp_path / name for name in ("before", "left", "after", "said", "status")}
     shutil.copytree(workspace / folder, places["before"])
@@ -87,7 +94,8 @@ def test_a_full_disk_loses_nothing(stage: str, how: str, workspace: Path, tmp_pa
     assert "Traceback" not in said
     assert "mend: make room" in said or "mend: check that the disk has room" in said
     assert named in said
-    assert before.items() <= found(places["left"]).items()  # also what the stage was to make anew
+    kept = {name: digest for name, digest in before.items() if name != f"chips/{INDEX}"}  # no store while chips change
+    assert kept.items() <= found(places["left"]).items()  # also what the stage was to make anew
     assert not [file for file in places["left"].rglob("*") if ".part-" in file.name]
     for checkpoint in places["left"].rglob("*.ckpt"):
         torch.load(checkpoint, weights_only=True)

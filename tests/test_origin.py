@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from affine import Affine
 from quadrat.apply import Plan, apply
 from quadrat.archive import read_archive
 from quadrat.bundles import read_bundle, write_bundle
-from quadrat.errors import OriginError
+from quadrat.errors import DiskError, OriginError
 from quadrat.history import differences, mentions
 from quadrat.images import Reading
 from quadrat.layers import writer_for
@@ -93,6 +94,16 @@ def test_outside_of_git_and_dvc_only_parameters_and_versions_are_known() -> None
     assert (found.git, found.inputs, found.code, found.parent) == (None, None, None, None)
     assert found.parameters == {"lr": digest(1e-05), "model": digest({"kind": "forest"})}
     assert {"python", "quadrat", "torch", "rasterio"} <= set(found.versions)
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_where_dvc_has_no_room_for_its_notes_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("dvc.repo.Repo.__init__", full)
+    with pytest.raises(DiskError, match=r"disk is full(.|\n)*mend: make room"):
+        here()
 
 
 def test_so_it_is_before_the_first_commit_and_without_the_program(

@@ -1,10 +1,11 @@
 """What a project is at: its commit in git, and the inputs of its stages by DVC. Both may be missing."""
 
+import sqlite3
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from quadrat.errors import ParamsError
+from quadrat.errors import DiskError, ParamsError
 from quadrat.origin import Commit, Origin, code_of, digest, unknown
 from quadrat.yaml import read
 
@@ -70,7 +71,8 @@ def _within(path: str) -> bool:
 def _inputs(stage: str) -> dict[str, str | None] | None:
     """Return the hashes that DVC gives what the stage depends on, as it lies there; None where DVC knows no such stage.
 
-    DVC remembers hashes of files that stand as they were, so that nothing is read twice.
+    DVC remembers hashes of files that stand as they were, so that nothing is read twice. Raises DiskError where it has
+    no room for that.
     """
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").is_file():
         return None
@@ -88,3 +90,10 @@ def _inputs(stage: str) -> dict[str, str | None] | None:
             }
     except (DvcException, SCMError, OSError):
         return None
+    except sqlite3.OperationalError as error:
+        raise DiskError(
+            "DVC can't write down what it remembers of files",
+            file=Path(".dvc/tmp"),
+            got=error,
+            mend="make room on this disk and on that of DVC's site cache, /var/tmp unless you have moved it",
+        ) from error
