@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,6 +27,7 @@ from quadrat.executor import Outcome, Processes, Threads
 from quadrat.hashes import Hashes
 from quadrat.index import index
 from quadrat.ingredients import contents
+from quadrat.manifest import identity
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.predict import predict
 from tests.bundling import FOREST, SECTIONS, prepared
@@ -335,6 +337,17 @@ def test_without_a_scene_to_learn_from_there_are_no_chips(tmp_path: Path) -> Non
     catalog.write_text(catalog.read_text().replace('"validation"', '"test"'))
     with pytest.raises(ChipError, match=r"no scene to learn from\n  file: .*scenes\.yaml(.|\n)*'train'"):
         chipped(ground, tmp_path / "out")
+
+
+@pytest.mark.parametrize("library", ["rasterio", "timm", "segmentation-models-pytorch", "torchvision"])
+def test_another_version_of_a_library_makes_all_anew(library: str) -> None:
+    def newer(name: str) -> str:
+        return version(name) + ".1" * (name == library)
+
+    before = identity("quadrat.stages.predict", scene="a")
+    with patch("quadrat.manifest.version", newer):
+        assert identity("quadrat.stages.predict", scene="a") != before
+    assert identity("quadrat.stages.predict", scene="a") == before
 
 
 def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:

@@ -23,7 +23,21 @@ from quadrat.errors import DiskError
 from quadrat.files import remove, write_json
 from quadrat.hashes import Hashes
 
-LIBRARIES = ("numpy", "pandas", "pyarrow", "pyogrio", "pyproj", "rasterio", "scikit-learn", "shapely", "torch")
+LIBRARIES = (
+    "geopandas",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pyogrio",
+    "pyproj",
+    "rasterio",
+    "scikit-learn",
+    "segmentation-models-pytorch",
+    "shapely",
+    "timm",
+    "torch",
+    "torchvision",
+)
 """Those whose version may change what is made."""
 
 LEFT_BEHIND = (".aux.xml", ".qmd", "-journal", "-shm", "-wal")
