@@ -7,6 +7,7 @@ height times the area's width, never by the area's height.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,8 +49,8 @@ class Cut:
 
 def reach(windows: Sequence[Window], shape: tuple[int, int]) -> Window:
     """Return the area of a grid of ``shape`` that must be read to cut ``windows``: what they cover or mirror."""
-    rows = [_mirrored(w.row, w.bottom, shape[0]) for w in windows]
-    cols = [_mirrored(w.col, w.right, shape[1]) for w in windows]
+    rows = [_mirrored(*ends, shape[0]) for ends in {(w.row, w.bottom) for w in windows}]  # many windows share them
+    cols = [_mirrored(*ends, shape[1]) for ends in {(w.col, w.right) for w in windows}]
     top, left = min(int(r.min()) for r in rows), min(int(c.min()) for c in cols)
     bottom, right = max(int(r.max()) for r in rows) + 1, max(int(c.max()) for c in cols) + 1
     return Window(top, left, bottom - top, right - left)
@@ -63,9 +64,10 @@ def cut(strips: Iterable[StripLike], windows: Sequence[Window], shape: tuple[int
     """
     source = iter(strips)
     held: deque[StripLike] = deque()
-    rows = [_mirrored(window.row, window.bottom, shape[0]) for window in windows]
-    needed = np.minimum.accumulate([int(r.min()) for r in rows][::-1])[::-1]
-    for window, wanted, oldest in zip(windows, rows, needed, strict=True):
+    mirrored = lru_cache(maxsize=1)(partial(_mirrored, size=shape[0]))  # windows of a row come one after the other
+    needed = np.minimum.accumulate([int(mirrored(w.row, w.bottom).min()) for w in reversed(windows)])[::-1]
+    for window, oldest in zip(windows, needed, strict=True):
+        wanted = mirrored(window.row, window.bottom)
         while not held or held[-1].window.bottom <= int(wanted.max()):
             held.append(next(source))
         while held[0].window.bottom <= int(oldest):

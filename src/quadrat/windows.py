@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Window:
     """A rectangle of a grid, in px: sorts by row, then column; it may reach over the grid's edge.
 
