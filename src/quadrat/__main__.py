@@ -1,17 +1,32 @@
 """``quadrat`` and ``python -m quadrat``: the command line, with the code of the workspace that it runs in."""
 
+import ctypes
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _SWITCHED = "QUADRAT_SWITCHED"
 """Names, in the environment of a process, the workspace whose code it was started with."""
+
+M_ARENA_MAX = -8
+"""The number of the setting in glibc's malloc.h."""
 
 
 def settle() -> None:
     """Set what libraries read from the environment when they are loaded, where the user has not."""
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long starve whatever shares their cores
     os.environ.setdefault("GDAL_CACHEMAX", "32")  # MB of blocks; else a share of all memory (see scenes/files.py)
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        arenas = max(2, (os.cpu_count() or 1) // 4)
+        os.environ["MALLOC_ARENA_MAX"] = str(arenas)  # of processes that are started by this one
+        _bound_arenas(arenas)
+
+
+def _bound_arenas(count: int) -> None:
+    """Let glibc have so few heaps: with eight a core, as it likes, what threads free lies about in all of them."""
+    with suppress(OSError, AttributeError, TypeError):  # another system, another allocator
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, count)
 
 
 def main() -> None:
