@@ -404,6 +404,18 @@ def test_what_gdal_reads_of_an_image_belongs_to_it(tmp_path: Path, how: str) -> 
     assert chipped(ground, tmp_path / "out") == ["a"]
 
 
+def test_nothing_elsewhere_is_asked_for_what_a_mosaic_of_it_is_made_of(tmp_path: Path) -> None:
+    ground = Ground(tmp_path / "ground", NAMES[:1])
+    mosaic = ground.root / "mosaic.vrt"
+    rasterio.shutil.copy(ground.root / "a.tif", mosaic, driver="VRT")
+    elsewhere = 'relativeToVRT="0">/vsicurl/http://127.0.0.1:9/a.tif'
+    mosaic.write_text(mosaic.read_text().replace('relativeToVRT="1">a.tif', elsewhere))
+    with patch("rasterio.open", wraps=rasterio.open) as opened:
+        (found,) = contents([[str(mosaic)]], Hashes(tmp_path / "hashes.json"), {})
+    assert [call.args for call in opened.mock_calls if call.args] == [(str(mosaic),)]
+    assert [*found] == [mosaic.as_posix()]
+
+
 def test_of_objects_elsewhere_the_pins_tell_what_changed(models: list[Path], tmp_path: Path) -> None:
     ground, out = Ground(tmp_path / "ground"), tmp_path / "out"
     learn(ground, models, 0)

@@ -58,7 +58,7 @@ def _at(name: str, beside: Callable[[Path], Mapping[str, Sequence[str]]]) -> tup
         return files, place == named and place.suffix.lower() not in WHOLE
     if place == named:
         return [file for file in place.rglob("*") if file.is_file()], False
-    return (), True  # part of a file, as GDAL calls it: NETCDF:"a.nc":b
+    return (), not WITHIN.match(name)  # elsewhere, or part of a file as GDAL calls it: NETCDF:"a.nc":b
 
 
 def _beside(folder: Path) -> Mapping[str, Sequence[str]]:
