@@ -111,9 +111,7 @@ def _count(
     censuses = {one.scene.id: Census(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)}
     tallies = _tallies(surveys[0].bands)
     outcomes = executor.map(partial(_count_part, task=task, bands=bands), parts)
-    counted = track(
-        outcomes, "analyze", len(parts), "parts", lambda one: one.given.part.window.size if one.given else 0
-    )
+    counted = track(outcomes, "analyze", len(parts), "parts", _pixels)
     for one in succeeded((part.survey.scene.id for part in parts), counted):
         censuses[one.part.survey.scene.id] += one.census
         for tally, more in zip(tallies, one.tallies, strict=False):  # none of held-out scenes
