@@ -18,6 +18,7 @@ from quadrat.apply import Plan, apply
 from quadrat.archive import read_archive
 from quadrat.bundles import read_bundle, write_bundle
 from quadrat.errors import DiskError, OriginError
+from quadrat.executor import Threads
 from quadrat.history import differences, mentions
 from quadrat.images import Reading
 from quadrat.layers import writer_for
@@ -28,7 +29,7 @@ from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
 from quadrat.traces import Trace, lines, trace
 from quadrat.workspace import origin_of
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared
-from tests.ground import BANDS, write_raster
+from tests.ground import BANDS, kept, write_raster
 from tests.project import call, change, commit, ran, small
 
 PARAMS = Path("params.yaml")
@@ -288,9 +289,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archived = json.loads((root / "model/model.json").read_text())
     (root / "model/model.json").write_text(json.dumps({**archived, "origin": unknown("train").model_dump(mode="json")}))
     packed(root, FOREST, origin=ORIGIN.model_copy(update={"made_by": "bundle"}))
-    about = {"task": TASK, "bands": BANDS, "baseline": None, "predict": SECTIONS["predict"], "batch": 4}
+    about = {"task": TASK, "bands": BANDS, "baseline": None, "predict": SECTIONS["predict"]}
+    how = {"batch": 4, "executor": Threads(1), "pins": root / "pins.json", **kept(root, "prediction")}
     paths = {"folder": root / "model", "baseline_folder": root / "none", "predictions": root / "predictions"}
-    predict(scenes=root / "scenes.yaml", **about, **paths, origin=ORIGIN)
+    predict(scenes=root / "scenes.yaml", **about, **paths, **how, origin=ORIGIN)
     with rasterio.open(root / "image.tif") as file:
         write_raster(root / "new.tif", file.read(), nodata=0)
     apply(root / "bundle.zip", [str(root / "new.tif")], root / "out", Reading(bands=BANDS), Plan("onnx"))

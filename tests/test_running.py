@@ -215,7 +215,7 @@ def test_a_training_that_was_stopped_ends_as_if_nothing_had_been(
 ENDING = """
 import sys, time
 from pathlib import Path
-from quadrat.executor import Threads, ahead
+from quadrat.executor import Threads, ahead, results
 from quadrat.files import replaced
 from quadrat.running import stoppable
 
@@ -226,7 +226,7 @@ def work(n):
 
 with stoppable(), replaced(Path(sys.argv[1]) / "out") as part:
     part.write_text("half")
-    for n in Threads(2).map(work, ahead(range(1000))):
+    for n in results(Threads(2).map(work, ahead(range(1000)))):
         print(n, flush=True)
 """
 

@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from benchmarks import stages
@@ -71,15 +70,19 @@ def test_eval_reads_each_row_of_labels_and_predictions_once(tmp_path: Path, monk
     assert all(counts == Counter(range(1300)) for counts in read.values())
 
 
-@pytest.mark.parametrize("stage", ["analyze", "chip", "predict", "evaluate"])
+HEIGHTS = {"analyze": (4096, 16_384), "chip": (4096, 16_384), "predict": (16_384, 32_768), "evaluate": (4096, 16_384)}
+"""Of the lower, as many parts are under way as ever."""
+
+
+@pytest.mark.parametrize("stage", HEIGHTS)
 def test_memory_does_not_follow_the_height(stage: str, tmp_path: Path) -> None:
     peaks = []
-    for height in (4096, 8192):  # of the lower, as many parts are under way as ever
+    for height in HEIGHTS[stage]:
         work = job(tmp_path, height, 256)
         getattr(stages, stage)(work)  # what is made once, and what imports take
         tracemalloc.start()
         getattr(stages, stage)(work)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    scene = 4096 * 256 * np.dtype(np.uint16).itemsize * 4  # what the taller one has more
-    assert peaks[1] - peaks[0] < scene / 8
+    more = (HEIGHTS[stage][1] - HEIGHTS[stage][0]) * 256
+    assert peaks[1] - peaks[0] < 2 * more  # bytes: less than two a pixel, of which the image alone has eight
