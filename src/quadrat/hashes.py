@@ -21,13 +21,24 @@ Stamp = tuple[int, ...]
 """Size in bytes, time of the last change in ns, and inode."""
 
 
+Hashed = tuple[Stamp, str]
+"""How a file stood, and the SHA-256 of its content then."""
+
+
+def read(path: Path) -> Hashed:
+    """Return the hash of a file, and how it stood before it was read."""
+    stamp = _stamp(path)
+    with path.open("rb") as file:
+        return stamp, hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class Hashes:
     """SHA-256 of files' contents. ``memory`` is a file of this machine alone: what is lost of it is only time."""
 
     def __init__(self, memory: Path) -> None:
         """Remember what ``memory`` says; where it is missing or damaged, nothing."""
         self._memory = memory
-        self._known: dict[str, tuple[Stamp, str]] = {}
+        self._known: dict[str, Hashed] = {}
         with suppress(OSError, ValueError, TypeError, AttributeError):
             for path, (*stamp, found) in json.loads(memory.read_text(encoding="utf-8")).items():
                 self._known[path] = tuple(stamp), found
@@ -45,16 +56,19 @@ class Hashes:
             raise
         hashes.save()
 
-    def of(self, path: Path, *, written: bool = False) -> str:
-        """Return the hash of a file's content; with ``written``, of one that this process has just written whole."""
-        key, stamp = os.fspath(path), _stamp(path)
-        if key in self._known and self._known[key][0] == stamp and not written:
-            return self._known[key][1]
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if written or (stamp == _stamp(path) and stamp[1] < (time.time() - SETTLED) * 1e9):
-            self._known[key] = stamp, found  # a file changed just now may be changed again and look the same
+    def of(self, path: Path) -> str:
+        """Return the hash of a file's content."""
+        known = self._known.get(os.fspath(path))
+        if known and known[0] == _stamp(path):
+            return known[1]
+        stamp, found = read(path)
+        if stamp == _stamp(path) and stamp[1] < (time.time() - SETTLED) * 1e9:
+            self.remember(path, (stamp, found))  # a file changed just now may be changed again and look the same
         return found
+
+    def remember(self, path: Path, found: Hashed) -> None:
+        """Remember of a file what ``read`` has found, and nobody has changed since."""
+        self._known[os.fspath(path)] = found
 
     def of_all(self, paths: Iterable[Path]) -> dict[Path, str]:
         """Return the hashes of many files, read side by side."""

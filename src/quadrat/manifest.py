@@ -9,7 +9,7 @@ elsewhere is never believed.
 import hashlib
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic_core import to_jsonable_python
 from quadrat.code import code_hash
 from quadrat.errors import DiskError
 from quadrat.files import remove, write_json
-from quadrat.hashes import Hashes
+from quadrat.hashes import Hashed, Hashes, read
 
 LIBRARIES = (
     "geopandas",
@@ -52,6 +52,11 @@ def identity(stage: str, **made_of: Any) -> str:
     versions = {name: version(name) for name in LIBRARIES} | {"GDAL": rasterio.__gdal_version__}
     content = {"code": code_hash(stage), "versions": versions, **to_jsonable_python(made_of, by_alias=True)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def files_of(folder: Path) -> dict[str, Hashed]:
+    """Return the files of a folder that was just made, by name: for who has made it to call, beside others."""
+    return {name: read(folder / name) for name in _names(folder)}
 
 
 class Manifest:
@@ -89,11 +94,11 @@ class Manifest:
             raise
         self.save()
 
-    def note(self, name: str, of: str) -> None:
-        """Note that the subfolder ``name`` was just made."""
-        folder = self._folder / name
-        files = {file: self._hashes.of(folder / file, written=True) for file in _names(folder)}
-        self._entries[name] = {"of": of, "files": files}
+    def note(self, name: str, of: str, files: Mapping[str, Hashed]) -> None:
+        """Note that the subfolder ``name`` was just made: ``files`` is what ``files_of`` says of it."""
+        for file, found in files.items():
+            self._hashes.remember(self._folder / name / file, found)
+        self._entries[name] = {"of": of, "files": {file: found for file, (_, found) in files.items()}}
         if time.monotonic() - self._written > EVERY:
             self.save()
 

@@ -15,9 +15,9 @@ from quadrat.chips import ABOUT, INDEX, About, SceneChips, write_index
 from quadrat.errors import ChipError
 from quadrat.executor import Executor
 from quadrat.faults import succeeded
-from quadrat.hashes import Hashes
+from quadrat.hashes import Hashed, Hashes
 from quadrat.ingredients import contents
-from quadrat.manifest import Manifest, identity
+from quadrat.manifest import Manifest, files_of, identity
 from quadrat.pins import check_pins
 from quadrat.progress import console, track
 from quadrat.scenes.labels import Labels
@@ -113,8 +113,8 @@ def chip(
         outcomes = executor.map(work, (learnt[name] for name in stale))
         with manifest.written():
             done = track(outcomes, "chip", len(stale), "scenes", lambda one: one.given[1] if one.given else 0)
-            for name, _ in succeeded(stale, done):
-                manifest.note(name, made_of[name])
+            for name, _, written in succeeded(stale, done):
+                manifest.note(name, made_of[name], written)
             manifest.keep(made_of, {ABOUT, INDEX})
         counts = write_index(chips, list(learnt))
     shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
@@ -123,8 +123,8 @@ def chip(
 
 def _chip_scene(
     scene: Scene, *, readers: int, seed: int, task: Task, bands: Sequence[str], chip: Chip, chips: Path
-) -> tuple[str, int]:
-    """Return the scene's id, and how many px it has."""
+) -> tuple[str, int, dict[str, Hashed]]:
+    """Return the scene's id, how many px it has, and the files that were written."""
     generator = np.random.default_rng([seed, *hashlib.sha256(scene.id.encode()).digest()])
     with scene.open(bands, task, readers) as opened:
         about = About(bands=opened.raster.bands, classes=tuple(task.columns), size=chip.chip_size)
@@ -141,7 +141,7 @@ def _chip_scene(
                     continue
                 if task.teaches(target):
                     store.append(piece.window, piece.values, target, float(counted.mean()), class_counts)
-        return scene.id, opened.area.size
+        return scene.id, opened.area.size, files_of(chips / scene.id)
 
 
 def _windows(

@@ -11,10 +11,10 @@ from quadrat.errors import ModelError
 from quadrat.executor import Executor
 from quadrat.faults import succeeded
 from quadrat.files import replaced
-from quadrat.hashes import Hashes
+from quadrat.hashes import Hashed, Hashes
 from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.ingredients import contents
-from quadrat.manifest import Manifest, identity
+from quadrat.manifest import Manifest, files_of, identity
 from quadrat.models import Baseline, Predictor
 from quadrat.origin import Origin, tags, unknown
 from quadrat.pins import check_pins
@@ -93,9 +93,9 @@ def predict(
         work = partial(_predict, predictions=predictions, batch=batch)
         with manifest.written():
             done = track(executor.map(work, due), "predict", len(due), "scenes")
-            for one in succeeded((one.scene.id for one in due), done):
+            for one, written in succeeded((one.scene.id for one in due), done):
                 for name in one.models:
-                    manifest.note(one.unit(name), one.made_of[name])
+                    manifest.note(one.unit(name), one.made_of[name], written[name])
             manifest.keep({one.unit(name) for one in wanted for name in one.models})
     console.print(f"predictions: {len(wanted)} scenes, made anew for {len(due)}")
 
@@ -132,8 +132,8 @@ def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, Fitted]
     return replace(wanted, stale=frozenset(n for n, of in made_of.items() if not manifest.stands(wanted.unit(n), of)))
 
 
-def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> Wanted:
-    """Write what is stale of a scene's layers beside what stands, whole or not at all."""
+def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[Wanted, dict[str, dict[str, Hashed]]]:
+    """Write what is stale of a scene's layers beside what stands, whole or not at all; return the files of each."""
     from quadrat.models.devices import readers
 
     scene, before = wanted.scene, predictions / wanted.scene.id
@@ -150,7 +150,7 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> Wanted:
             (part / name).mkdir(exist_ok=True)
             for file in [file for file in (before / name).iterdir() if file.is_file()]:
                 file.rename(part / name / file.name)
-    return wanted
+    return wanted, {name: files_of(before / name) for name in wanted.models}
 
 
 @lru_cache(maxsize=2)
