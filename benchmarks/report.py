@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
         "processor": names[0] if names else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": " ".join([platform.system(), platform.release().partition("-")[0]]),
         "python": platform.python_version(),
         "gdal": rasterio.__gdal_version__,
         **{name: version(name) for name in LIBRARIES},
