@@ -74,6 +74,15 @@ def test_targets_of_any_length_come_back_filled_up(tmp_path: Path, monkeypatch: 
             assert np.isnan(row[len(held[number]) :]).all()
 
 
+def test_targets_of_one_value_a_chip_come_back(tmp_path: Path) -> None:
+    with SceneChips(tmp_path, "s", "train", GRID, about("x")) as chips:
+        for number in range(4):
+            chips.append(Window(0, number, 8, 8), np.ones((1, 8, 8)), {"cell": np.array(number)}, 1.0, np.array([1]))
+    write_index(tmp_path, ["s"])
+    _, target = open_chips(tmp_path, "train", ("x",), ("a",)).read(np.array([3, 0, 2]))
+    assert target["cell"].tolist() == [3, 0, 2]
+
+
 def test_a_scene_without_chips(tmp_path: Path) -> None:
     fill(tmp_path, {"s": 0, "t": 2})
     assert len(open_chips(tmp_path, "train", ("x", "y"), ("a",))) == 2

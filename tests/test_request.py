@@ -186,7 +186,7 @@ def test_a_fork_is_told_what_it_has_not_run(fork: Path) -> None:
     assert done.status == 1
     assert "stage 'train' is not as dvc.lock says:\n  params.yaml: lr: expected 0.01, got 0.02" in done.printed
     page = (fork / "report/report.md").read_text()
-    assert "**`dvc.lock` is stale** (train, bundle)" in page
+    assert "**`dvc.lock` is stale** (params, train, bundle)" in page
     assert table(page, "parameter") == [["lr", "0.002", "0.02"]]
 
 

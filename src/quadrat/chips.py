@@ -239,8 +239,8 @@ class Chips:
             if name.removesuffix("_ends") not in ragged
         }
         for name, array in gathered.items():
-            for to, number, place in zip(array, shard.tolist(), slot.tolist(), strict=True):
-                to[...] = self.shards[number][name][place]  # one copy, from the mapped file
+            for row, (number, place) in enumerate(zip(shard.tolist(), slot.tolist(), strict=True)):
+                array[row] = self.shards[number][name][place]  # one copy, from the mapped file
         pixels = gathered.pop("pixels")
         return pixels, gathered | {name: self._filled_up(name, shard, slot) for name in sorted(ragged)}
 

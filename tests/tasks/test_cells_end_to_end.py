@@ -65,6 +65,7 @@ def content(catalog: Path, *, multi_label: bool = False, **changes: Any) -> dict
 def run(root: Path, params: Params, *stages: str) -> None:
     paths = {name: root / path for name, path in PATHS.items()}
     given = {**paths, **dict(params), "executor": Threads(2), "checkpoints": root / "checkpoints", "batch": 16}
+    given |= {"hashes": root / "hashes.json", "force": False, "origin": None}
     for stage in stages:
         function = getattr(importlib.import_module(f"quadrat.stages.{stage}"), STAGES.get(stage, stage))
         function(**{name: given[name] for name in inspect.signature(function).parameters})
