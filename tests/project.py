@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -68,6 +70,16 @@ def change(folder: Path, values: Mapping[str, Any]) -> None:
             node = node[part]
         node[last] = value
     yaml.dump(content, folder / "params.yaml")
+
+
+def script_module(name: str) -> ModuleType:
+    """Return a file of the folder scripts as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def ran(output: str) -> list[str]:

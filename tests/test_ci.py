@@ -1,6 +1,5 @@
 """What surrounds a report: where its pictures go, the comment that shows it, and the jobs that call all this."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from quadrat.report import MARK
-from tests.project import ROOT, call, commit
+from tests.project import ROOT, call, commit, script_module
 
 
 def test_folders_are_published_beside_each_other(tmp_path: Path) -> None:
@@ -46,12 +45,7 @@ def test_folders_are_published_beside_each_other(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def posting() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("comment", ROOT / "scripts/comment.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module("comment")
 
 
 class Api(ThreadingHTTPServer):

@@ -7,7 +7,6 @@ comment that names its file, and is valid there. ``python`` imports what there i
 
 import ast
 import importlib
-import importlib.util
 import json
 import os
 import re
@@ -36,7 +35,7 @@ from quadrat.paths import CHECKPOINTS, HASHES, LOCK, TIMING
 from quadrat.scores import read_scores
 from quadrat.yaml import check
 from tests.ground import pixel_box, smooth, write_areas, write_raster
-from tests.project import clone
+from tests.project import clone, script_module
 
 ROOT = Path(__file__).parents[1]
 OTHERS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
@@ -117,12 +116,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, landuse: Path, trees: Path) -
 
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts/reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module("reference")
 
 
 @pytest.mark.parametrize("page", ["parameters", "catalog"])

@@ -37,14 +37,7 @@ from tests.serving import served
 
 TASK = segmentation(*KINDS)
 SHAPE = (40, 56)
-CHIP = {
-    "chip_size": 16,
-    "windows": {"kind": "random", "count": 5, "padding": 4},
-    "least_valid": 0.5,
-    "target_classes": None,
-    "least_targets": 0,
-    "negatives": None,
-}
+FILTER = {"least_valid": 0.5, "target_classes": None, "least_targets": 0, "negatives": None}
 NAMES = ("a", "b", "c", "d")
 
 
@@ -132,7 +125,7 @@ def chipped(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
         seed=3,
         task=TASK,
         bands=BANDS,
-        chip=Chip.model_validate({**CHIP, "windows": windows, "chip_size": ground.stride}),
+        chip=Chip.model_validate({**FILTER, "windows": windows, "chip_size": ground.stride}),
         table=table,
         chips=out / "chips",
         chip_manifest=out / "manifest.json",
