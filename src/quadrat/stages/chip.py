@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,15 +101,16 @@ def chip(
     pinned = check_pins([*learnt.values()], pins)
     with Hashes.kept(hashes) as known:
         files = contents((scene.files() for scene in learnt.values()), known, pinned)
+        given: dict[str, Any] = {"seed": seed, "task": task, "bands": bands, "chip": chip}
         made_of = {
-            scene.id: identity(__name__, scene=scene, files=some, seed=seed, task=task, bands=bands, chip=chip)
-            for scene, some in zip(learnt.values(), files, strict=True)
+            name: identity(__name__, scene=scene, files=some, **given)
+            for (name, scene), some in zip(learnt.items(), files, strict=True)
         }
         manifest = Manifest(chip_manifest, chips, known)
         stale = [name for name, of in made_of.items() if force or not manifest.stands(name, of)]
         (chips / INDEX).unlink(missing_ok=True)  # until all are done, this is no store
         readers = max(1, executor.workers // max(1, len(stale)))
-        work = partial(_chip_scene, readers=readers, seed=seed, task=task, bands=bands, chip=chip, chips=chips)
+        work = partial(_chip_scene, readers=readers, chips=chips, **given)
         outcomes = executor.map(work, (learnt[name] for name in stale))
         with manifest.written():
             done = track(outcomes, "chip", len(stale), "scenes", lambda one: one.given[1] if one.given else 0)
@@ -133,14 +134,15 @@ def _chip_scene(
         with SceneChips(chips, scene.id, scene.split, opened.grid, about, task.ragged) as store:
             for piece in opened.cut(windows):
                 counted = opened.counted(piece.window, piece.valid)
-                if counted.mean() < chip.least_valid:
+                valid = float(counted.mean())
+                if valid < chip.least_valid:
                     continue
                 target = task.target(labels, piece.window, counted)
                 class_counts = task.class_counts(target)
                 if piece.window not in drawn and not _positive(class_counts, task, chip):
                     continue
                 if task.teaches(target):
-                    store.append(piece.window, piece.values, target, float(counted.mean()), class_counts)
+                    store.append(piece.window, piece.values, target, valid, class_counts)
         return scene.id, opened.area.size, files_of(chips / scene.id)
 
 

@@ -81,9 +81,8 @@ def predict(
     pinned = check_pins([replace(scene, labels=()) for scene in shown], pins)  # of labels nothing depends
     with Hashes.kept(hashes) as known:
         told = origin or unknown("predict")
-        models = {MODEL: _fitted(folder, task, bands, predict, told)}
-        if baseline is not None:
-            models[BASELINE] = _plain(_fitted(baseline_folder, task, bands, predict, told), task)
+        folders = {MODEL: folder} if baseline is None else {MODEL: folder, BASELINE: baseline_folder}
+        models = {name: _fitted(name, place, task, bands, predict, told) for name, place in folders.items()}
         manifest = Manifest(prediction_manifest, predictions, known)
         files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), known, pinned)
         wanted = [_wanted(one, some, models, manifest) for one, some in zip(shown, files, strict=True)]
@@ -106,7 +105,7 @@ def _tell_device() -> None:
     console.print(f"predict on {described()}", highlight=False, soft_wrap=True)
 
 
-def _fitted(folder: Path, task: Task, bands: tuple[str, ...], predict: Predict, origin: Origin) -> Fitted:
+def _fitted(name: str, folder: Path, task: Task, bands: tuple[str, ...], predict: Predict, origin: Origin) -> Fitted:
     card = read_archive(folder).card
     for what, theirs, ours in (("task", card.task, task), ("bands", names_of(card.bands), bands)):
         if theirs != ours:
@@ -114,14 +113,14 @@ def _fitted(folder: Path, task: Task, bands: tuple[str, ...], predict: Predict, 
                 f"the model learnt another {what}", file=folder, expected=ours, got=theirs, mend="train it"
             )
     told = tags(origin.model_copy(update={"parent": parent(folder)}))
-    return Fitted(folder, content(folder), predict, told)
+    plan = predict if name == MODEL else _plain(predict, task, card.model.context)
+    return Fitted(folder, content(folder), plan, told)
 
 
-def _plain(fitted: Fitted, task: Task) -> Fitted:
+def _plain(predict: Predict, task: Task, context: int) -> Predict:
     """Return the plan of a model that sees no further than its ``context``: no more overlap than that needs."""
-    predict, context = fitted.plan, read_archive(fitted.folder).card.model.context
     stride = task.plain_stride(predict.window_size, predict.stride, context)
-    return replace(fitted, plan=predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()}))
+    return predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()})
 
 
 def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, Fitted], manifest: Manifest) -> Wanted:
