@@ -60,7 +60,11 @@ def commit(folder: Path) -> None:
 
 
 def change(folder: Path, values: Mapping[str, Any]) -> None:
-    """Set dotted keys of the parameters."""
+    """Set dotted keys of the parameters, in a new file.
+
+    Git compares whole seconds: a file that is written anew within one, as long as before, it may take for unchanged,
+    unless it is another one.
+    """
     yaml = YAML()
     content = yaml.load(folder / "params.yaml")
     for key, value in values.items():
@@ -69,7 +73,8 @@ def change(folder: Path, values: Mapping[str, Any]) -> None:
         for part in parents:
             node = node[part]
         node[last] = value
-    yaml.dump(content, folder / "params.yaml")
+    yaml.dump(content, folder / "params.new.yaml")
+    (folder / "params.new.yaml").replace(folder / "params.yaml")
 
 
 def script_module(name: str) -> ModuleType:

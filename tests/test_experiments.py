@@ -199,7 +199,8 @@ def test_a_training_is_seen_while_it_runs(restored: Path) -> None:
 def epochs_shown(folder: Path) -> set[int]:
     """Return of how many epochs `dvc exp show` tells in the workspace, beside those of the finished model."""
     (workspace, *_) = json.loads(call("dvc exp show --json", folder))
-    metrics = workspace["data"]["metrics"].get("metrics/train.json", {}).get("data", {})
+    data = workspace["data"] or {"metrics": {}}  # DVC may look while a file is being replaced
+    metrics = data["metrics"].get("metrics/train.json", {}).get("data") or {}
     return {metrics["model"]["epochs"]} - {2} if "model" in metrics else set()
 
 
