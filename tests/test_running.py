@@ -262,5 +262,24 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
         assert process.wait(20) == -signal.SIGINT
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_error_on_the_way_out_does_not_hide_the_signal(tmp_path: Path, number: signal.Signals) -> None:
+    code = f"import signal; from quadrat.running import stoppable\nwith stoppable():\n try: signal.raise_signal({number})\n"
+    code += " finally: raise RuntimeError('release unlocked lock')"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=here())
+    assert done.returncode == -number
+    assert "Traceback" not in done.stderr
+    assert f"stopped by {number.name}" in done.stderr
+
+
+def test_what_does_not_end_in_order_ends_all_the_same(tmp_path: Path) -> None:
+    code = "import signal, threading; from quadrat import running\nrunning.LAST = 1\nlock = threading.Lock()\n"
+    code += "lock.acquire()\nwith running.stoppable():\n try: signal.raise_signal(signal.SIGTERM)\n finally: lock.acquire()"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=here(), timeout=20)
+    assert done.returncode == -signal.SIGALRM
+
+
 def here() -> dict[str, str]:
     return {**environment(), "PYTHONPATH": str(Path(__file__).parents[1] / "src")}

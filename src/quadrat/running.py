@@ -32,6 +32,9 @@ EVERY = 0.5
 GRACE = 10.0
 """Seconds that a stage has to end in order when DVC is gone."""
 
+LAST = 60
+"""Seconds that a command has to end in order when a signal asks for it; then the system ends it (SIGALRM)."""
+
 
 class Stopped(BaseException):
     """A signal asks the command to end; no Exception, so that nothing on its way takes it for an error."""
@@ -48,17 +51,31 @@ def stoppable() -> Iterator[None]:
 
     So the shell, DVC or make sees the usual status: 130 or 143. A second Ctrl-C ends at once. A signal that whoever
     started the command has told it to ignore stays ignored.
+
+    The signal may come while Python takes or gives back a lock, which then may stay taken, or be given back twice:
+    so whatever error comes out is the signal's, and a command that LAST seconds later is still there is ended.
     """
+    asked: list[Stopped] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: DVC's end and a scheduler may both ask
+        signal.alarm(LAST)
+        asked.append(Stopped(number))
+        raise asked[0]
+
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+            signal.signal(number, stop)
     try:
         yield
-    except Stopped as stopped:
+    except BaseException:
+        if not asked:
+            raise
         with contextlib.suppress(OSError):  # nobody may be there to read it
-            console.print(f"stopped by {stopped.signal.name}; what is written is whole: run it again to go on")
-        signal.signal(stopped.signal, signal.SIG_DFL)
-        signal.raise_signal(stopped.signal)
+            console.print(f"stopped by {asked[0].signal.name}; what is written is whole: run it again to go on")
+        signal.signal(asked[0].signal, signal.SIG_DFL)
+        signal.raise_signal(asked[0].signal)
 
 
 def end_with_dvc() -> None:
@@ -106,12 +123,6 @@ def alone(stage: str, file: Path) -> Iterator[None]:
         lock.write(f"stage {stage}, process {os.getpid()} on {socket.gethostname()}, since {since}\n")
         lock.flush()
         yield
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: DVC's end and a scheduler may both ask
-    raise Stopped(number)
 
 
 def _follow(starter: "psutil.Process") -> None:
