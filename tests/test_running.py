@@ -264,8 +264,8 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_error_on_the_way_out_does_not_hide_the_signal(tmp_path: Path, number: signal.Signals) -> None:
-    code = f"import signal; from quadrat.running import stoppable\nwith stoppable():\n try: signal.raise_signal({number})\n"
-    code += " finally: raise RuntimeError('release unlocked lock')"
+    code = "import signal; from quadrat.running import stoppable\nwith stoppable():\n"
+    code += f" try: signal.raise_signal({number})\n finally: raise RuntimeError('release unlocked lock')"
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=here())
     assert done.returncode == -number
