@@ -275,9 +275,8 @@ def test_an_error_on_the_way_out_does_not_hide_the_signal(tmp_path: Path, number
 
 def test_what_does_not_end_in_order_ends_all_the_same(tmp_path: Path) -> None:
     code = "import signal, threading; from quadrat import running\nrunning.LAST = 1\nlock = threading.Lock()\n"
-    code += (
-        "lock.acquire()\nwith running.stoppable():\n try: signal.raise_signal(signal.SIGTERM)\n finally: lock.acquire()"
-    )
+    code += "lock.acquire()\nwith running.stoppable():\n"
+    code += " try: signal.raise_signal(signal.SIGTERM)\n finally: lock.acquire()"
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=here(), timeout=20)
     assert done.returncode == -signal.SIGALRM

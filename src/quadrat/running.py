@@ -39,11 +39,6 @@ LAST = 60
 class Stopped(BaseException):
     """A signal asks the command to end; no Exception, so that nothing on its way takes it for an error."""
 
-    def __init__(self, number: int) -> None:
-        """Remember which signal it was."""
-        super().__init__(number)
-        self.signal = signal.Signals(number)
-
 
 @contextmanager
 def stoppable() -> Iterator[None]:
@@ -55,14 +50,14 @@ def stoppable() -> Iterator[None]:
     The signal may come while Python takes or gives back a lock, which then may stay taken, or be given back twice:
     so whatever error comes out is the signal's, and a command that LAST seconds later is still there is ended.
     """
-    asked: list[Stopped] = []
+    asked: list[signal.Signals] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: DVC's end and a scheduler may both ask
         signal.alarm(LAST)
-        asked.append(Stopped(number))
-        raise asked[0]
+        asked.append(signal.Signals(number))
+        raise Stopped
 
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -73,9 +68,9 @@ def stoppable() -> Iterator[None]:
         if not asked:
             raise
         with contextlib.suppress(OSError):  # nobody may be there to read it
-            console.print(f"stopped by {asked[0].signal.name}; what is written is whole: run it again to go on")
-        signal.signal(asked[0].signal, signal.SIG_DFL)
-        signal.raise_signal(asked[0].signal)
+            console.print(f"stopped by {asked[0].name}; what is written is whole: run it again to go on")
+        signal.signal(asked[0], signal.SIG_DFL)
+        signal.raise_signal(asked[0])
 
 
 def end_with_dvc() -> None:
