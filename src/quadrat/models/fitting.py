@@ -5,6 +5,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import compress
 from pathlib import Path
 from typing import Any, cast
@@ -53,7 +54,7 @@ def fit(
     check = loader(validation, Order(len(validation), _at_once(validation, network.looks), None, lambda: 0))
     steps = recipe.epochs * len(learn)
     console.print(f"train on {described()}", highlight=False, soft_wrap=True)
-    with torch.random.fork_rng(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
+    with torch.random.fork_rng(), _unfilled(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its advice is not the user's
         trainer = lightning.Trainer(
@@ -206,6 +207,21 @@ class Shown(Callback):
         newest, names = learner.history[-1], ("train_loss", learner.monitor)
         shown = [f"{name.replace('_', ' ')} {newest[name]:.3f}" for name in names if newest[name]]
         self._note = f"epoch {newest['epoch']}: {', '.join(shown)}"
+
+
+@contextmanager
+def _unfilled() -> Iterator[None]:
+    """Let torch leave memory as it gets it: in its deterministic mode it fills all with NaN first, a sixth of a step.
+
+    What reads memory that nothing was written to would be a fault of torch's own.
+    """
+    mode: Any = torch.utils.deterministic  # a module whose stubs lack it
+    before = mode.fill_uninitialized_memory
+    mode.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        mode.fill_uninitialized_memory = before
 
 
 def _at_once(samples: Samples, looks: int) -> int:
