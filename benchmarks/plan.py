@@ -87,7 +87,7 @@ def predictor(job: Job) -> Predictor:
     )
     kind, inputs = model(job), Inputs(bands, statistics(ground))
     weights = build(kind, task(ground), inputs, seed=1).state_dict()
-    return kind.restore({name: values.numpy() for name, values in weights.items()}, task(ground), inputs)
+    return kind.served({name: values.numpy() for name, values in weights.items()}, task(ground), inputs)
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ from safetensors.numpy import load as load_weights
 
 from quadrat.archive import Card
 from quadrat.errors import BundleError
-from quadrat.executor import cores
 from quadrat.files import replaced
 from quadrat.models import Outputs, Predictor
+from quadrat.models.graphs import GPU, ROUNDING, apart, runner
 from quadrat.origin import Parent, file_md5, known
 from quadrat.tasks import Task
 from quadrat.yaml import check
@@ -55,14 +55,8 @@ MEMBERS = (
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every member: the zip format's first, so that the same content is the same bytes."""
 
-ROUNDING = 1e-3
-"""Largest difference of two runtimes' outputs that is rounding of float32."""
-
 HALF_ROUNDING = 0.05
 """The same on a GPU, where torch computes with half the digits, and onnxruntime with hardly more."""
-
-CPU = "CPUExecutionProvider"
-GPU = "CUDAExecutionProvider"
 
 Runtime = Literal["torch", "onnx"]
 """What runs a model: its own library (torch; for a forest scikit-learn), or onnxruntime."""
@@ -106,7 +100,7 @@ class OpenBundle:
         """Return the model, ready to predict by ``runtime``; raise BundleError where that isn't installed."""
         try:
             if runtime == "onnx":
-                return onnx_predictor(self._member("model.onnx"))
+                return runner(self._member("model.onnx"))
             weights = load_weights(self._member("model.safetensors"))
             return self.card.model.restore(weights, self.card.task, self.card.inputs)
         except ModuleNotFoundError as error:
@@ -131,29 +125,9 @@ def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime)
     """Compare the outputs of ``runtime`` by name, and what is decided of them."""
     labels = task.decided(expected)
     tolerance = HALF_ROUNDING if _on_gpu(runtime) else ROUNDING
-    shapes = [{name: values.shape for name, values in some.items()} for some in (expected, outputs)]
-    if shapes[0] != shapes[1]:
-        return Agreement(float("inf"), 0, labels.size, tolerance)
-    difference = float(np.max([_difference(values, outputs[name]) for name, values in expected.items()]))
-    equal = int((task.decided(outputs) == labels).sum())
-    return Agreement(float("inf") if np.isnan(difference) else difference, equal, labels.size, tolerance)
-
-
-def onnx_predictor(graph: bytes, providers: Sequence[str] = (GPU, CPU)) -> Predictor:
-    """Return a serialised graph, ready to predict by the first of onnxruntime's ``providers`` that is there."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
-    known = [name for name in providers if name in onnxruntime.get_available_providers()]
-    session = onnxruntime.InferenceSession(graph, options, providers=known)
-    names = [output.name for output in session.get_outputs()]
-
-    def predictor(pixels: NDArray[Any]) -> Outputs:
-        values = session.run(names, {"pixels": np.ascontiguousarray(pixels, np.float32)})
-        return dict(zip(names, values, strict=True))
-
-    return predictor
+    comparable = {name: v.shape for name, v in expected.items()} == {name: v.shape for name, v in outputs.items()}
+    equal = int((task.decided(outputs) == labels).sum()) if comparable else 0
+    return Agreement(apart(expected, outputs), equal, labels.size, tolerance)
 
 
 def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
@@ -196,10 +170,6 @@ def as_npy(values: NDArray[Any]) -> bytes:
     written = io.BytesIO()
     np.save(written, np.ascontiguousarray(values), allow_pickle=False)
     return written.getvalue()
-
-
-def _difference(expected: NDArray[np.float32], values: NDArray[np.float32]) -> float:
-    return float((np.abs(values - expected) / np.maximum(1, np.abs(expected))).max(initial=0))
 
 
 def _on_gpu(runtime: Runtime) -> bool:

@@ -26,6 +26,8 @@ from quadrat.hashes import Hashed, Hashes, read
 LIBRARIES = (
     "geopandas",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "pandas",
     "pyarrow",
     "pyogrio",

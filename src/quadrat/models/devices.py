@@ -46,12 +46,14 @@ def on_device(pixels: NDArray[Any]) -> Tensor:
     return held.pin_memory().to(device(), non_blocking=True) if device().type == "cuda" else held.to(device())
 
 
-def compiled(network: nn.Module) -> None:
-    """Let torch compile the parts of ``network``, in place, where the environment's QUADRAT_COMPILE is set.
+def compiles() -> bool:
+    """Return whether torch is to compile networks: where the environment's QUADRAT_COMPILE is set."""
+    return bool(os.environ.get("QUADRAT_COMPILE"))
 
-    The first batches take minutes then.
-    """
-    if os.environ.get("QUADRAT_COMPILE"):
+
+def compiled(network: nn.Module) -> None:
+    """Let torch compile the parts of ``network``, in place, where it is to: the first batches take minutes then."""
+    if compiles():
         for part in network.children():
             part.compile()
 

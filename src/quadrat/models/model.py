@@ -166,7 +166,11 @@ class Kind(Section, ABC):
 
     @abstractmethod
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
-        """Return the fitted model, ready to predict."""
+        """Return the fitted model, ready to predict by the library that it was fitted with."""
+
+    def served(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+        """Return the fitted model, ready to predict many windows: the same but for rounding, if sooner."""
+        return self.restore(weights, task, inputs)
 
 
 class Model(Kind):

@@ -1,7 +1,5 @@
 """What neural networks of all kinds have in common: how they are fitted, restored and exported."""
 
-import io
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,19 +73,18 @@ class Neural(Model):
 
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
         """Return the network with ``weights`` on the best device there is."""
-        import torch
+        from quadrat.models.devices import device
 
-        from quadrat.models.devices import autocast, compiled, device, on_device
+        return _by_torch(loaded(self, weights, task, inputs).to(device()))
 
-        network = loaded(self, weights, task, inputs).to(device()).to(memory_format=torch.channels_last)
-        compiled(network)
+    def served(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+        """Return the same, on a processor by onnxruntime, which is faster there; not where torch is to compile it."""
+        from quadrat.models.devices import compiles, device
+        from quadrat.models.graphs import swift
 
-        def predictor(pixels: Pixels) -> Outputs:
-            with torch.inference_mode(), autocast():
-                outputs = network(on_device(pixels))
-            return {name: values.float().cpu().numpy() for name, values in outputs.items()}
-
-        return predictor
+        network = loaded(self, weights, task, inputs).to(device())
+        plain = _by_torch(network)
+        return plain if device().type != "cpu" or compiles() else swift(network, plain)
 
     def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:
         """Return the network as an ONNX graph; its windows' sides are multiples of ``divisor``.
@@ -96,7 +93,7 @@ class Neural(Model):
         """
         import torch
 
-        from quadrat.models.learnable import Listed
+        from quadrat.models.graphs import export
 
         network = loaded(self, weights, task, inputs)
         chips, height, width = self.example
@@ -104,24 +101,7 @@ class Neural(Model):
         with torch.inference_mode():
             outputs = network(example)
         axes = {name: _dynamic(values.shape, (height, width)) for name, values in outputs.items()}
-        written = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracing exporter is what follows any size of window
-            try:
-                torch.onnx.export(
-                    Listed(network),
-                    (example,),
-                    written,  # type: ignore[arg-type]  # its stubs lack what it takes
-                    input_names=["pixels"],
-                    output_names=list(outputs),
-                    dynamic_axes={"pixels": {0: "chip", 2: "y", 3: "x"}, **axes},
-                    opset_version=17,
-                    dynamo=False,
-                )
-            except torch.onnx.OnnxExporterError as error:
-                mend = "choose another 'model' in params.yaml"
-                raise ModelError("the network can't be exported to ONNX", got=error, mend=mend) from error
-        return written.getvalue()
+        return export(network, example, {"pixels": {0: "chip", 2: "y", 3: "x"}, **axes})
 
 
 def build(model: Neural, task: Task, inputs: Inputs, seed: int) -> "Learnable":
@@ -166,6 +146,22 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, input
     network = build(untrained, task, inputs, seed=0)
     network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in weights.items()})
     return network.eval()
+
+
+def _by_torch(network: "Learnable") -> Predictor:
+    import torch
+
+    from quadrat.models.devices import autocast, compiled, on_device
+
+    network.to(memory_format=torch.channels_last)
+    compiled(network)
+
+    def predictor(pixels: Pixels) -> Outputs:
+        with torch.inference_mode(), autocast():
+            outputs = network(on_device(pixels))
+        return {name: values.float().cpu().numpy() for name, values in outputs.items()}
+
+    return predictor
 
 
 def _dynamic(shape: tuple[int, ...], window: tuple[int, int]) -> dict[int, str]:

@@ -12,10 +12,11 @@ from pydantic_core import to_jsonable_python
 
 from quadrat.archive import Card, parent, read_archive
 from quadrat.bundle_readme import readme
-from quadrat.bundles import CPU, agreement, as_npy, onnx_predictor, write_bundle
+from quadrat.bundles import agreement, as_npy, write_bundle
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Baseline, Model, Train
+from quadrat.models.graphs import CPU, runner
 from quadrat.origin import Origin, unknown
 from quadrat.progress import console
 from quadrat.scenes.bands import names_of
@@ -74,7 +75,7 @@ def bundle(
     _check_current(card, folder, task=task, model=model)
     sample = _sample(chips, task, bands)
     graph = _described(model.onnx(archive.weights, task, card.inputs), card, parameters)
-    expected = onnx_predictor(graph, [CPU])(sample)
+    expected = runner(graph, [CPU])(sample)
     found = agreement(task, expected, model.restore(archive.weights, task, card.inputs)(sample), "torch")
     if not found.good:
         raise BundleError("the model and its ONNX graph say different things of the sample", file=folder, got=found)

@@ -156,4 +156,4 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[W
 def _read(folder: Path, content: str) -> tuple[Archive, Predictor]:  # noqa: ARG001 what is read, the folder doesn't say
     """Return the model; a process that works on many scenes reads it once."""
     archive = read_archive(folder)
-    return archive, archive.card.model.restore(archive.weights, archive.card.task, archive.card.inputs)
+    return archive, archive.card.model.served(archive.weights, archive.card.task, archive.card.inputs)

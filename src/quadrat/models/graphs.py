@@ -1,0 +1,150 @@
+"""Networks as ONNX graphs: how they become one, and how onnxruntime runs it."""
+
+import io
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.errors import ModelError
+from quadrat.executor import cores
+from quadrat.models.model import Outputs, Pixels, Predictor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from quadrat.models.learnable import Learnable
+
+CPU = "CPUExecutionProvider"
+GPU = "CUDAExecutionProvider"
+
+ROUNDING = 1e-3
+"""Largest difference of two runtimes' outputs that is rounding of float32."""
+
+OPSET = 17
+"""The version of ONNX's operators: one that runtimes have long had."""
+
+Axes = Mapping[str, Mapping[int, str]]
+"""The names of those axes of inputs and outputs that may be of any length."""
+
+
+def export(network: "Learnable", example: "Tensor", axes: Axes) -> bytes:
+    """Return the network as a serialised graph: input ``pixels``, of the example's type, outputs by name.
+
+    Raises ModelError where ONNX has not all that the network does.
+    """
+    import torch
+
+    from quadrat.models.learnable import Listed
+
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is what follows any size of window
+        try:
+            torch.onnx.export(
+                Listed(network).eval(),  # else the exporter leaves the network training
+                (example,),
+                written,  # type: ignore[arg-type]  # its stubs lack what it takes
+                input_names=["pixels"],
+                output_names=[name for name in axes if name != "pixels"],
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except RuntimeError as error:  # the exporter's own errors are such, too
+            mend = "choose another 'model' in params.yaml"
+            raise ModelError("the network can't be exported to ONNX", got=error, mend=mend) from error
+    return written.getvalue()
+
+
+def runner(graph: bytes, providers: Sequence[str] = (GPU, CPU)) -> Predictor:
+    """Return a serialised graph, ready to predict by the first of onnxruntime's ``providers`` that is there."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    told = os.environ.get("OMP_NUM_THREADS", "")  # as torch: an executor's processes share the cores
+    options.intra_op_num_threads = int(told) if told.isdecimal() and int(told) else cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it starves who reads and writes beside
+    known = [name for name in providers if name in onnxruntime.get_available_providers()]
+    session = onnxruntime.InferenceSession(graph, options, providers=known)
+    names = [output.name for output in session.get_outputs()]
+    taken = session.get_inputs()[0].type.removeprefix("tensor(").removesuffix(")")
+    dtype = np.dtype("float32" if taken == "float" else taken)
+
+    def predictor(pixels: NDArray[Any]) -> Outputs:
+        values = session.run(names, {"pixels": np.ascontiguousarray(pixels, dtype)})
+        return dict(zip(names, values, strict=True))
+
+    return predictor
+
+
+def swift(network: "Learnable", plain: Predictor) -> Predictor:
+    """Return a network of the processor, run by onnxruntime: the outputs of ``plain`` (torch) but for rounding, sooner.
+
+    For each type and size of windows, a graph is made when the first of them come, and is held against torch on them;
+    where that can't be, or the two differ, torch runs the network.
+    """
+    known: dict[tuple[Any, ...], Predictor] = {}
+    making = Lock()
+
+    def predictor(pixels: Pixels) -> Outputs:
+        key = pixels.dtype, pixels.shape[1:]
+        with making:
+            if key not in known:
+                known[key] = _same(network, plain, pixels) or plain
+        return known[key](pixels)
+
+    return predictor
+
+
+def apart(expected: Outputs, outputs: Outputs) -> float:
+    """Return the largest difference of outputs, as a share of values beyond 1; infinite for other names or shapes."""
+    shapes = [{name: values.shape for name, values in some.items()} for some in (expected, outputs)]
+    if shapes[0] != shapes[1]:
+        return float("inf")
+    difference = float(np.max([_apart(values, outputs[name]) for name, values in expected.items()]))
+    return float("inf") if np.isnan(difference) else difference
+
+
+def _apart(expected: NDArray[np.float32], values: NDArray[np.float32]) -> float:
+    return float((np.abs(values - expected) / np.maximum(1, np.abs(expected))).max(initial=0))
+
+
+def _same(network: "Learnable", plain: Predictor, pixels: Pixels) -> Predictor | None:
+    """Return what runs the network's graph for windows like ``pixels``; None where it gives others than torch."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as told
+
+    cannot = ModelError, told.Fail, told.InvalidArgument, told.InvalidGraph, told.NotImplemented, told.RuntimeException
+    try:
+        found = runner(_traced(network, pixels), [CPU])
+        alike = all(apart(plain(some), found(some)) <= ROUNDING for some in (pixels[:1], pixels[:3]))
+    except cannot:  # some networks do what ONNX has no way to say
+        return None
+    return found if alike else None
+
+
+def _traced(network: "Learnable", pixels: Pixels) -> bytes:
+    """Return the graph that takes any number of windows like ``pixels``, as they are stored."""
+    import torch
+
+    from quadrat.models.devices import as_tensor
+
+    example = as_tensor(np.stack([pixels[0], pixels[0]]))
+    unnamed = example.dtype == torch.uint16  # the exporter doesn't know it, onnxruntime does
+    with torch.inference_mode():
+        names = [*network(example)]
+    axes = {name: {0: "chip"} for name in ("pixels", *names)}
+    graph = export(network, example.int() if unnamed else example, axes)
+    return _taking_uint16(graph) if unnamed else graph
+
+
+def _taking_uint16(graph: bytes) -> bytes:
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT16
+    return bytes(model.SerializeToString())
