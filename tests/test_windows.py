@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.windows import Window, cover, scatter, strips, whole
+from quadrat.windows import Window, cover, scatter, strips, tiles, whole
 
 areas = st.builds(Window, st.integers(-5, 50), st.integers(-5, 50), st.integers(1, 90), st.integers(1, 90))
 
@@ -40,6 +40,18 @@ def test_strips_part_an_area_at_multiples_of_their_height(area: Window, height: 
     assert all(p.row % height == 0 for p in parts[1:])
     assert all(p.height <= height for p in parts)
     assert [p.row for p in parts[1:]] == [p.bottom for p in parts[:-1]]
+
+
+@given(areas, st.integers(1, 40), st.integers(1, 40))
+def test_tiles_part_an_area_at_multiples_of_their_sides(area: Window, height: int, width: int) -> None:
+    parts = list(tiles(area, height, width))
+    assert parts == sorted(parts)
+    assert sum(p.size for p in parts) == area.size
+    assert all(p.intersection(area) == p for p in parts)
+    for p in parts:  # none reaches over a multiple
+        assert p.row // height == (p.bottom - 1) // height
+        assert p.col // width == (p.right - 1) // width
+    assert len({(p.row // height, p.col // width) for p in parts}) == len(parts)
 
 
 @given(areas, st.integers(1, 120), st.integers(0, 10), st.integers(0, 9))

@@ -39,5 +39,6 @@ def _bytes(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
 def _pieces(flat: NDArray[np.uint16]) -> NDArray[np.int64]:
     bins = np.zeros(1 << 16, np.int64)
     for start in range(0, flat.size, PIECE):
-        bins += np.bincount(flat[start : start + PIECE], minlength=bins.size)
+        found = np.bincount(flat[start : start + PIECE])  # as many as the largest value needs
+        bins[: found.size] += found
     return bins

@@ -38,7 +38,6 @@ class Survey:
     ground: BaseGeometry
     """The AOI, or the whole image, in map coordinates; empty where the AOI is at fault."""
     labels: Glimpse
-    strip_height: int
     remarks: tuple[str, ...]
     """What the image's files say of themselves, and the catalog says otherwise."""
     files: tuple[str, ...]
@@ -114,7 +113,6 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
             bands=raster.bands if raster else (),
             ground=_ground(placed.grid, aoi) if known else shapely.Polygon(),
             labels=_labels(look, placed.grid, task, aoi, area),
-            strip_height=placed.strip_height,
             remarks=tuple(placed.remarks),
             files=look.tried(lambda: tuple(scene.files())) or (),
         )

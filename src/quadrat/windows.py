@@ -69,6 +69,16 @@ def strips(area: Window, height: int) -> Iterator[Window]:
         row = bottom
 
 
+def tiles(area: Window, height: int, width: int) -> Iterator[Window]:
+    """Cut ``area`` into windows of ``height`` × ``width`` px, aligned to their multiples on the grid, in row order."""
+    for strip in strips(area, height):
+        col = strip.col
+        while col < strip.right:
+            right = min((col // width + 1) * width, strip.right)
+            yield Window(strip.row, col, strip.height, right - col)
+            col = right
+
+
 def cover(area: Window, size: int, stride: int, padding: int = 0) -> list[Window]:
     """Cover every pixel of ``area`` with windows of ``size`` px, ``stride`` px apart, in row order.
 

@@ -14,6 +14,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import calculate_default_transform, reproject, transform_bounds
 
 from quadrat.errors import ImageError
+from quadrat.scenes import raster as raster_module
 from quadrat.scenes.image import Image
 from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, opened, write_raster
@@ -140,3 +141,25 @@ def test_each_block_is_asked_for_once(tmp_path: Path, interleave: str, alpha: bo
     np.testing.assert_array_equal(found, pixels[:3])
     assert set(asked.values()) == {1}
     assert len(asked) == 6 * 3 * (4 if alpha else 3)
+
+
+@pytest.mark.parametrize("bytes_", [1, 3 * 128 * 128, 2 * 3 * 128 * 128, 1 << 30])
+@pytest.mark.parametrize("area", [Window(0, 0, 700, 300), Window(100, 130, 333, 111)])
+def test_tiles_ask_for_each_block_once_and_are_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_: int, area: Window
+) -> None:
+    monkeypatch.setattr(raster_module, "TILE_BYTES", bytes_)
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 700, 300)).astype(np.uint8)
+    path = write_raster(tmp_path / "a.tif", pixels, tiled=True, blockxsize=128, blockysize=128, interleave="band")
+    asked: Counter[tuple[int, int, int]] = Counter()
+    found = np.zeros_like(pixels)
+    with opened(path, ("r", "g", "b")) as raster:
+        (reader,) = raster._readers
+        object.__setattr__(reader, "dataset", Counting(reader.dataset, asked))
+        for tile in raster.tiles(area):
+            assert tile.values.nbytes <= max(bytes_, 3 * 128 * 128)
+            found[:, *tile.window.slices()] += tile.values
+    rows, cols = area.slices()
+    np.testing.assert_array_equal(found[:, rows, cols], pixels[:, rows, cols])
+    assert found.sum() == pixels[:, rows, cols].sum(dtype=np.int64)
+    assert set(asked.values()) == {1}

@@ -17,8 +17,11 @@ from quadrat.windows import Window, strips
 PART = 256
 """Height and width of a part of a raster that is read, px."""
 
-PARTS = 8
-"""Parts of a raster that are read, down and across; a smaller area is read whole."""
+PARTS = 4
+"""Parts of a raster that are read, down and across: each decodes a block or more."""
+
+SMALL = 2048 * 2048
+"""Px of an area that is read whole."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _pixels(part: Ranked, aoi: AOI | None, area: Window, classes: int, reach: fl
 
 def _parts(area: Window) -> Iterator[Window]:
     """Give the windows of a raster that are looked at: all of a small area, or small ones all over it."""
-    if area.height * area.width <= (PART * PARTS) ** 2:
+    if area.height * area.width <= SMALL:
         yield from strips(area, PART)
         return
     rows, cols = (_spread(start, length) for start, length in ((area.row, area.height), (area.col, area.width)))
@@ -107,4 +110,5 @@ def _spread(start: int, length: int) -> list[tuple[int, int]]:
     if length <= PART * PARTS:
         return [(start + n, min(PART, length - n)) for n in range(0, length, PART)]
     begins = np.linspace(start, start + length - PART, PARTS).round().astype(int)
+    begins[1:-1] -= begins[1:-1] % PART  # within a block, mostly
     return [(int(begin), PART) for begin in begins]

@@ -1,5 +1,6 @@
 """An open image: bands on one grid, on each of its dates, read by window."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,13 +16,16 @@ from quadrat.scenes.files import Channel, Header, Origin, header, opened
 from quadrat.scenes.mosaic import mosaic
 from quadrat.scenes.reader import Reader, described, layouts
 from quadrat.scenes.side_by_side import read_side_by_side
-from quadrat.windows import Window, strips
+from quadrat.windows import Window, strips, tiles
 
 if TYPE_CHECKING:
     import xarray
 
 AHEAD_BYTES = 256 * 1024 * 1024
 """Most of an image that threads hold ahead of who takes it."""
+
+TILE_BYTES = 8 * 1024 * 1024
+"""Most of an image that is read in one piece where nobody needs whole rows, but for blocks that hold more."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +175,17 @@ class Raster:
         else:
             yield from map(self.read, wanted)
 
+    def tiles(self, area: Window) -> Iterator[Strip]:
+        """Read ``area`` in pieces of whole blocks, row after row of them, that hold few bytes however wide it is."""
+        height, width = self.strip_height, math.lcm(*(reader.block[1] for reader in self._readers))
+        most = TILE_BYTES // (height * len(self.bands) * self.dtype.itemsize)
+        for window in tiles(area, height, max(1, most // width) * width):
+            yield self.read(window)
+
     @property
     def strip_height(self) -> int:
         """Rows of a strip that decodes each block once: the tallest block, at least 64 rows, at most 1024."""
-        tallest = max(reader.block_height for reader in self._readers)
+        tallest = max(reader.block[0] for reader in self._readers)
         return min(max(tallest, 64), 1024)
 
     def to_xarray(self) -> "xarray.DataArray":

@@ -39,7 +39,8 @@ class Reader:
     places: tuple[int, ...]
     mask: int | None
     """The number of the alpha band, MASK, or None where nothing but values says what is valid."""
-    block_height: int
+    block: tuple[int, int]
+    """Height and width, px, of what is decoded at once; as wide as the image where that can't be told."""
 
     def read(
         self, window: Window | None, shape: tuple[int, int] | None = None
@@ -91,14 +92,16 @@ class Layout:
         with environment(paths):
             dataset = files.enter_context(rasterio.open(gdal_name(paths[0]) if plain else self._virtual(masks)))
             numbers = numbers if plain else tuple(range(1, len(numbers) + 1))
-            height = max(header.block[0] for header in headers)
-            if not plain or not aligned:
+            block = max(header.block[0] for header in headers), grid.shape[1]
+            if plain and aligned:
+                block = headers[0].block
+            else:
                 keep_blocks()
             if not aligned:
                 dataset = files.enter_context(self._on_grid(dataset, grid))
-                height = dataset.block_shapes[0][0]
+                block = dataset.block_shapes[0][0], grid.shape[1]
                 mask = dataset.count if self._fill is None else None  # the alpha band, which is the last
-        return Reader(dataset, paths, numbers, self.places, mask, height)
+        return Reader(dataset, paths, numbers, self.places, mask, block)
 
     @property
     def _fill(self) -> float | None:

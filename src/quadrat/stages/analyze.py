@@ -26,7 +26,7 @@ from quadrat.surveys import Survey, survey
 from quadrat.tasks import Task
 from quadrat.windows import Window, strips
 
-PART_ROWS = 1024
+PART_ROWS = 2048
 """Rows of a scene that are counted in one piece: fixed, so that sums don't depend on the number of workers."""
 
 
@@ -128,7 +128,7 @@ def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> Counted:
     tallies = _tallies(part.survey.bands) if learnt else []
     census = Census(0, 0, 0, np.zeros(len(task.classes), np.int64))
     with part.survey.scene.open(bands, task) as scene:
-        for strip in scene.raster.strips(part.window, part.survey.strip_height):
+        for strip in scene.raster.tiles(part.window):
             inside = scene.counted(strip.window, np.ones(strip.window.shape, np.bool_))
             counted = inside & strip.valid
             for values, seen in zip(strip.by_date, strip.seen, strict=True):
