@@ -115,27 +115,35 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def draw(path: Path, rows: Sequence[Row], found: Sequence[dict[str, Any]]) -> None:
-    """Draw how many times as fast as Raster Vision each row is, and how fast the floor would be."""
+    """Draw how many times as fast as Raster Vision each row is, and how fast the floor would be.
+
+    Without Raster Vision, what share of the floor's speed each row has.
+    """
     from matplotlib.figure import Figure
 
+    key, against = ("peer", "Raster Vision") if any(one["times_peer"] for one in found) else ("floor", "the floor")
     titles = {row.name: row.title for row in rows}
-    some = [one for one in found if one["times_peer"]][::-1]
-    figure = Figure((8, 0.6 + 0.42 * len(some)), layout="constrained")
+    some = [one for one in found if key in one["seconds"]][::-1]
+    figure = Figure((8, 1 + 0.42 * len(some)), layout="constrained")
     axes = figure.subplots()
-    place = range(len(some))
-    labels = [f"{titles[one['row']]} ({one['variant']})" for one in some]
-    floors = [one["seconds"]["peer"] / one["seconds"]["floor"] if "floor" in one["seconds"] else 0 for one in some]
-    axes.barh(place, floors, 0.8, color="#dddddd", label="what the hardware allows")
-    bars = axes.barh(place, [one["times_peer"] for one in some], 0.5, color="#1f6f3a", label="quadrat")
-    axes.bar_label(bars, [f" {one['times_peer']:.1f} ×" for one in some])
+    place, labels = range(len(some)), [f"{titles[one['row']]} ({one['variant']})" for one in some]
+    gains = [_gain(one, key, "ours") for one in some]
+    axes.barh(place, [_gain(one, key, "floor") for one in some], 0.8, color="#dddddd", label="what the hardware allows")
+    bars = axes.barh(place, gains, 0.5, color="#1f6f3a", label="quadrat")
+    axes.bar_label(bars, [f" {gain:.2g} ×" if gain < 10 else f" {gain:.0f} ×" for gain in gains])
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(place, labels)
     axes.set_xscale("log")
-    axes.set_xlabel("times as fast as Raster Vision")
+    axes.set_xlabel(f"times as fast as {against}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
+
+
+def _gain(one: dict[str, Any], against: str, who: str) -> float:
+    """Return how many times as fast one is as another, on the same amount of work; 0 where it was not measured."""
+    return one["speed"][who] / one["speed"][against] if who in one["speed"] else 0.0
 
 
 def _speed(row: Row, amount: float, seconds: float) -> float:

@@ -48,6 +48,8 @@ def test_a_page_gets_the_tables_again_and_again(tmp_path: Path) -> None:
     assert text.count("train: an epoch") == 1
     assert "old" not in text
     draw(tmp_path / "chart.png", ROWS, found)
+    alone = [compared(ROW["analyze"], "u16x4", runs(floor=[1], ours=[2]))]
+    draw(tmp_path / "alone.png", ROWS, alone)  # no warning, which would be an error
     assert (tmp_path / "chart.png").stat().st_size
 
 
