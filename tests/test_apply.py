@@ -92,6 +92,14 @@ def test_the_bundle_gives_what_predict_gives(project: Path, tmp_path: Path, runt
     assert_as_predicted(project, tmp_path / "out" / "new")
 
 
+def test_run_as_predict_runs_it_a_network_gives_the_same(network: Path, tmp_path: Path) -> None:
+    image = written(tmp_path / "new.tif", pixels(network), nodata=0)
+    run(network, image, out=tmp_path / "out", plan=Plan())
+    for name in ("labels", "scores"):
+        expected = layer(network / "predictions" / "all", name)
+        np.testing.assert_array_equal(layer(tmp_path / "out" / "new", name), expected)
+
+
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_so_does_a_networks(network: Path, tmp_path: Path, runtime: Any) -> None:
     image = written(tmp_path / "new.tif", pixels(network), nodata=0)

@@ -32,7 +32,8 @@ SIDECAR = ".aux.xml"
 class Plan:
     """How a bundle is run, and what of its section ``predict`` is to be otherwise; None is as in the bundle."""
 
-    runtime: Runtime = "torch"
+    runtime: Runtime | None = None
+    """None is what the stage predict takes on this machine."""
     batch: int | None = None
     size: int | None = None
     stride: int | None = None

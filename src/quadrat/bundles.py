@@ -96,16 +96,20 @@ class OpenBundle:
     expected: Outputs
     """What must come of the sample."""
 
-    def predictor(self, runtime: Runtime) -> Predictor:
-        """Return the model, ready to predict by ``runtime``; raise BundleError where that isn't installed."""
+    def predictor(self, runtime: Runtime | None) -> Predictor:
+        """Return the model, ready to predict by ``runtime``; None is what the stage predict takes.
+
+        Raises BundleError where that isn't installed.
+        """
+        card = self.card
         try:
             if runtime == "onnx":
                 return runner(self._member("model.onnx"))
-            weights = load_weights(self._member("model.safetensors"))
-            return self.card.model.restore(weights, self.card.task, self.card.inputs)
+            make = card.model.restore if runtime else card.model.served
+            return make(load_weights(self._member("model.safetensors")), card.task, card.inputs)
         except ModuleNotFoundError as error:
             raise BundleError(
-                f"the runtime '{runtime}' needs a package that isn't installed",
+                f"the runtime '{runtime or 'torch'}' needs a package that isn't installed",
                 file=self.path,
                 expected=error.name,
                 mend="install it, or take the other of the runtimes torch and onnx",

@@ -87,7 +87,10 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder that gets a folder of layers for each image.")],
-    runtime: Annotated[Literal["torch", "onnx"], typer.Option(help="What runs the model.")] = "torch",
+    runtime: Annotated[
+        Literal["torch", "onnx"] | None,
+        typer.Option(help="What runs the model.", show_default="as in predict: the faster one here"),
+    ] = None,
     bands: Annotated[str | None, typer.Option(help="The file's bands in order, e.g. B02,B03,B04.")] = None,
     scale: Annotated[float | None, typer.Option(help="Value × scale + offset is in the model's unit.")] = None,
     offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
