@@ -53,6 +53,7 @@ def measured(command: list[str], job: Job) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled, so what is compared is too
         done = subprocess.run(  # noqa: S603 (what is run is written here)
             [*command, job.written(), str(result)],
             cwd=job.work,

@@ -3,11 +3,17 @@
 Run it after a change of these models: `PYTHONPATH=src python scripts/reference.py`. A test holds the pages against it.
 """  # noqa: INP001 (a script)
 
+import ast
+import inspect
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 from ruamel.yaml import YAML
 
 from quadrat.catalog import Catalog
@@ -69,7 +75,7 @@ class _Page:
     """Tables of a model's keys: one for the model, then one for each section in it, depth first."""
 
     def __init__(self, model: type[Section], readers: Mapping[str, list[str]]) -> None:
-        self._schema = model.model_json_schema()
+        self._schema = model.model_json_schema(schema_generator=_Described)
         self._readers = readers
         self._shown: dict[str, str] = {}
 
@@ -162,6 +168,32 @@ class _Page:
         while "$ref" in node:
             node = self._schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         return node
+
+
+class _Described(GenerateJsonSchema):
+    """A schema whose keys are described by their docstrings: pydantic's own way reads them whenever models are made."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+        content = super().model_schema(schema)
+        model: type[Section] = schema["cls"]
+        for one in reversed(model.__mro__):
+            for name, text in _docstrings(one).items() if issubclass(one, Section) else ():
+                content["properties"][model.model_fields[name].alias or name]["description"] = text
+        return content
+
+
+def _docstrings(model: type[Section]) -> dict[str, str]:
+    """Return what stands below each of a model's own fields."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(below.value.value)
+        for field, below in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and field.target.id in model.model_fields
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
 
 
 def slug(title: str) -> str:

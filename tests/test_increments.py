@@ -27,7 +27,7 @@ from quadrat.executor import Outcome, Processes, Threads
 from quadrat.hashes import Hashes
 from quadrat.index import index
 from quadrat.ingredients import contents
-from quadrat.manifest import identity
+from quadrat.manifest import identity, versions
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.predict import predict
 from tests.bundling import FOREST, SECTIONS, prepared
@@ -338,7 +338,7 @@ def test_another_version_of_a_library_makes_all_anew(library: str) -> None:
         return version(name) + ".1" * (name == library)
 
     before = identity("quadrat.stages.predict", scene="a")
-    with patch("quadrat.manifest.version", newer):
+    with patch("quadrat.manifest.version", newer), patch("quadrat.manifest.versions", versions.__wrapped__):
         assert identity("quadrat.stages.predict", scene="a") != before
     assert identity("quadrat.stages.predict", scene="a") == before
 

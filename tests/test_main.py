@@ -73,3 +73,11 @@ def test_what_stays_wrong_stops_loudly(copies: tuple[Path, Path]) -> None:
     assert done.stdout == ""
     assert f"expected: {experiment}" in done.stderr
     assert f"got: {main}" in done.stderr
+
+
+def test_what_the_user_has_set_of_libraries_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = "GOMP_SPINCOUNT", "OPENBLAS_THREAD_TIMEOUT", "GDAL_CACHEMAX", "MALLOC_ARENA_MAX"
+    monkeypatch.setattr(os, "environ", {"OPENBLAS_THREAD_TIMEOUT": "20", "MALLOC_ARENA_MAX": "9"})
+    quadrat.__main__.settle()
+    assert set(os.environ) == {*names}
+    assert (os.environ["OPENBLAS_THREAD_TIMEOUT"], os.environ["MALLOC_ARENA_MAX"]) == ("20", "9")

@@ -16,6 +16,7 @@ M_ARENA_MAX = -8
 def settle() -> None:
     """Set what libraries read from the environment when they are loaded, where the user has not."""
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long starve whatever shares their cores
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's begin to spin when it is loaded
     os.environ.setdefault("GDAL_CACHEMAX", "32")  # MB of blocks; else a share of all memory (see scenes/files.py)
     if "MALLOC_ARENA_MAX" not in os.environ:
         arenas = max(2, (os.cpu_count() or 1) // 4)

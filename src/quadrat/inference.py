@@ -15,7 +15,6 @@ from quadrat.canvas import Cut
 from quadrat.errors import ModelError
 from quadrat.executor import ahead
 from quadrat.files import replaced
-from quadrat.layers import writer_for
 from quadrat.models import Predictor
 from quadrat.progress import track
 from quadrat.scenes.bands import Band, dates_of, undated
@@ -61,6 +60,8 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
     Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once;
     with None, as many as the device takes. ``tags`` become metadata of every layer.
     """
+    from quadrat.layers import writer_for
+
     size, stride = predict.window_size, predict.stride
     windows = cover(scene.area, size, stride, task.margin(size, stride))
     canvas = task.canvas(predict.layers, scene.area, size, stride, scene.grid.shape)

@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-import rasterio
-from rasterio.errors import RasterioError
-
 from quadrat.hashes import Hashes
-from quadrat.scenes.files import environment, is_remote
+from quadrat.scenes.channel import is_remote
 
 WITHIN = re.compile(r"^(/vsi\w+/|\w+://)+")
 """How GDAL, and what is built on it, mark a file within another, e.g. /vsizip/."""
@@ -73,6 +70,11 @@ def _beside(folder: Path) -> Mapping[str, Sequence[str]]:
 
 
 def _parts(name: str) -> list[str]:
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    from quadrat.scenes.files import environment
+
     try:
         with environment(()), rasterio.open(name) as dataset:
             return list(dataset.files)

@@ -3,17 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
 
 from quadrat.scenes.bands import names_of
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.raster import Raster
 from quadrat.windows import Window, strips
+
+if TYPE_CHECKING:
+    from quadrat.scenes.raster import Raster
 
 STRIP_ROWS = 256
 """Rows of a layer that are read at once."""
@@ -47,7 +47,7 @@ class Lattice:
                 parts.append(read(window)[np.ix_(local, cols)])
         return np.concatenate(parts)
 
-    def mean(self, raster: Raster) -> NDArray[np.float64]:
+    def mean(self, raster: "Raster") -> NDArray[np.float64]:
         """Return each block's mean (band, y, x) over its valid pixels, on all dates; NaN where it has none."""
         sums, counts = np.zeros((len(names_of(raster.bands)), *self.shape)), np.zeros((1, *self.shape))
         for strip in raster.strips(self.area, raster.strip_height):
@@ -72,6 +72,9 @@ def ground_width(grid: Grid, area: Window) -> float | None:
 
     Not the CRS's own unit: degrees are no metres, and those of Web Mercator are not the ground's.
     """
+    from pyproj import CRS, Transformer
+    from pyproj.exceptions import ProjError
+
     crs = None if grid.crs is None else CRS.from_user_input(grid.crs)
     geod = None if crs is None else crs.get_geod()
     if crs is None or crs.geodetic_crs is None or geod is None:

@@ -11,16 +11,17 @@ import json
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import rasterio
 from pydantic_core import to_jsonable_python
 
 from quadrat.code import code_hash
 from quadrat.errors import DiskError
 from quadrat.files import remove, write_json
+from quadrat.gdal import gdal_version
 from quadrat.hashes import Hashed, Hashes, read
 
 LIBRARIES = (
@@ -51,9 +52,14 @@ EVERY = 1.0
 
 def identity(stage: str, **made_of: Any) -> str:
     """Return what stands for a thing made by module ``stage``: another for other code, libraries or ``made_of``."""
-    versions = {name: version(name) for name in LIBRARIES} | {"GDAL": rasterio.__gdal_version__}
-    content = {"code": code_hash(stage), "versions": versions, **to_jsonable_python(made_of, by_alias=True)}
+    content = {"code": code_hash(stage), "versions": versions(), **to_jsonable_python(made_of, by_alias=True)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of LIBRARIES, and of GDAL."""
+    return {name: version(name) for name in LIBRARIES} | {"GDAL": gdal_version()}
 
 
 def files_of(folder: Path) -> dict[str, Hashed]:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from quadrat.errors import PinError, QuadratError
 from quadrat.progress import track
-from quadrat.scenes.files import is_remote
+from quadrat.scenes.channel import is_remote
 from quadrat.scenes.scene import Scene
 from quadrat.scenes.stamps import Stamp, stamp
 

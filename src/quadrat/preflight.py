@@ -5,14 +5,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
-import geopandas
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from quadrat.census import unlabelled
 from quadrat.errors import CatalogError, OverlapError, QuadratError
 from quadrat.scenes.bands import Band, dates_of, names_of, undated
-from quadrat.scenes.files import is_remote
+from quadrat.scenes.channel import is_remote
 from quadrat.scenes.scene import Scene, Split
 from quadrat.surveys import Finding, Survey
 from quadrat.tasks import Task
@@ -126,6 +125,8 @@ def _place(one: Survey) -> Hashable:
 def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
     if other.grid.crs == one.grid.crs:
         return other.ground
+    import geopandas
+
     side = abs(other.grid.transform.determinant) ** 0.5
     dense = shapely.segmentize(other.ground, 64 * side)  # straight in one CRS is bent in another
     moved: BaseGeometry = geopandas.GeoSeries([dense], crs=other.grid.crs).to_crs(one.grid.crs).iloc[0]

@@ -5,19 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
 
@@ -110,24 +104,27 @@ class _Bars:
         self._lock = threading.Lock()
         self._display: Progress | None = None
 
-    def add(self, label: str, total: int, unit: str) -> TaskID:
+    def add(self, label: str, total: int, unit: str) -> "TaskID":
+        from rich import progress
+
         with self._lock:
             if self._display is None:
                 names = "description", "fields[unit]", "fields[note]"
-                described, units, note = (TextColumn(f"{{task.{name}}}") for name in names)
-                times = TimeElapsedColumn(), TimeRemainingColumn()
-                columns = described, BarColumn(), MofNCompleteColumn(), units, *times, note
-                self._display = Progress(*columns, console=console)
+                described, units, note = (progress.TextColumn(f"{{task.{name}}}") for name in names)
+                times = progress.TimeElapsedColumn(), progress.TimeRemainingColumn()
+                bar, counts = progress.BarColumn(), progress.MofNCompleteColumn()
+                columns = described, bar, counts, units, *times, note
+                self._display = progress.Progress(*columns, console=console)
                 self._display.start()
             return self._display.add_task(label, total=total, unit=unit, note="")
 
-    def advance(self, bar: TaskID, count: int, note: str) -> None:
+    def advance(self, bar: "TaskID", count: int, note: str) -> None:
         if self._display is not None:
             self._display.update(bar, advance=count)
             if note:
                 self._display.update(bar, note=note)
 
-    def remove(self, bar: TaskID) -> None:
+    def remove(self, bar: "TaskID") -> None:
         with self._lock:
             if self._display is not None and len(self._display.tasks) > 1:
                 self._display.remove_task(bar)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import shapely
@@ -13,15 +13,16 @@ from shapely.geometry.base import BaseGeometry
 from quadrat.errors import AOIError, LabelError, QuadratError
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.bands import Band
-from quadrat.scenes.files import header, opened
 from quadrat.scenes.glimpse import Glimpse, glimpse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels, Ranked
-from quadrat.scenes.raster import Raster
 from quadrat.scenes.scene import Scene
 from quadrat.scenes.vector import check_file
 from quadrat.tasks import Task
 from quadrat.windows import Window
+
+if TYPE_CHECKING:
+    from quadrat.scenes.raster import Raster
 
 Result = TypeVar("Result")
 
@@ -73,7 +74,7 @@ class Look:
                 self.faults.append(fault)
         return None
 
-    def image(self, bands: Sequence[str]) -> Raster | None:
+    def image(self, bands: Sequence[str]) -> "Raster | None":
         """Open ``bands`` of the image; None where that can't be, with the faults of each band that has some."""
         try:
             return self.files.enter_context(self.scene.image.open(bands))
@@ -151,6 +152,8 @@ def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -
 
 
 def _read_header(path: str) -> None:
+    from quadrat.scenes.files import header, opened
+
     with opened(path) as dataset:
         header(dataset, path)
 

@@ -11,7 +11,7 @@ from geopandas.testing import assert_geodataframe_equal
 
 from quadrat.errors import ImageError, LabelError
 from quadrat.preflight import unwatched
-from quadrat.scenes.files import expand, gdal_name, is_remote
+from quadrat.scenes.channel import expand, gdal_name, is_remote
 from quadrat.scenes.scene import Scene
 from quadrat.scenes.vector import read_features
 from quadrat.windows import Window

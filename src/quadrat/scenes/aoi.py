@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import geopandas
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from quadrat.errors import AOIError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, extent, on_grid, read_features
 from quadrat.windows import Window
+
+if TYPE_CHECKING:
+    import geopandas
 
 SPLIT = "ml-aoi:split"
 """The property of a STAC Item that says what it is for: ``train``, ``validate`` or ``test``."""
@@ -64,7 +67,7 @@ def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
     )
 
 
-def _of_split(frame: geopandas.GeoDataFrame, path: str, scene: str, split: str) -> geopandas.GeoDataFrame:
+def _of_split(frame: "geopandas.GeoDataFrame", path: str, scene: str, split: str) -> "geopandas.GeoDataFrame":
     """Return the features of the split, where they say of which they are."""
     if SPLIT not in frame or split == "predict":
         return frame

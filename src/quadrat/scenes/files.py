@@ -1,12 +1,10 @@
-"""Raster files: where they are, what their headers say, and which of them can't be read as bands of an image."""
+"""Raster files: how they are opened, what their headers say, and which of them can't be bands of an image."""
 
-import glob
 import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import rasterio
@@ -15,10 +13,8 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from quadrat.errors import ImageError
+from quadrat.scenes.channel import Channel, gdal_name, is_remote
 from quadrat.scenes.grid import Grid
-
-REMOTE = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
-"""What GDAL calls the places that a path's scheme names."""
 
 NETWORK = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, and no search for files beside the image
@@ -32,50 +28,6 @@ FEW_BLOCKS, SHARED_BLOCKS = "32", 512
 
 SAME = 1e-6
 """Relative difference of two factors that are the same but for rounding: files may hold them as float32."""
-
-
-@dataclass(frozen=True)
-class Channel:
-    """Where a band's pixels are, and what is said that they mean: by the catalog, or by STAC items."""
-
-    name: str
-    pieces: tuple[tuple[str, int], ...]
-    """Files that make up the band together, and its number in each, from 1; the first with a value counts."""
-    unit: str
-    scale: float
-    offset: float
-    nodata: float | None
-    """The raw value that is none; None: what the files say."""
-    resampling: str
-    mask: bool | None
-    """Whether the files' mask or alpha band counts; None: where they have one."""
-    ignore_tags: bool
-    """Whether scale and offset may contradict what the files say."""
-    numbers: frozenset[int]
-    """The numbers of all bands that are named: an alpha band among them is a band like others."""
-    alone: bool
-    """Whether its files are to hold no other band (but alpha)."""
-    date: str | None
-    """Of a time series, the date on which they were seen; None where the image has no dates."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The paths of the files."""
-        return tuple(path for path, _ in self.pieces)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What an image's pixels come from."""
-
-    grid: Channel
-    """The channel whose files' grid is the image's."""
-    channels: tuple[Channel, ...]
-    """The bands that are read; of a time series all bands of the first date, then all of the next."""
-    telling: tuple[Channel, ...]
-    """The band that tells which pixels count, on each date; none where all do that have values."""
-    clear: tuple[int, ...]
-    """Its values where they count."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +54,6 @@ class Header:
         return self.colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in self.colors else None
 
 
-def is_remote(path: str) -> bool:
-    """Return whether the path is elsewhere than on this machine's disks."""
-    return path.partition("://")[0] in REMOTE if "://" in path else path.startswith(tuple(REMOTE.values()))
-
-
-def gdal_name(path: str) -> str:
-    """Return what GDAL calls the file; it finds credentials in the environment, as its own programs do."""
-    scheme, separator, rest = path.partition("://")
-    return REMOTE[scheme] + rest if separator and scheme in REMOTE else path
-
-
 def environment(paths: Sequence[str]) -> AbstractContextManager[Any]:
     """Return GDAL's settings for reading ``paths``; of those for remote ones, the environment's come first.
 
@@ -130,16 +71,6 @@ def keep_blocks() -> None:
     """Let GDAL keep blocks that strips share, as on another grid, if it was left to keep few: each is decoded once."""
     if os.environ.get("GDAL_CACHEMAX") == FEW_BLOCKS:
         set_gdal_config("GDAL_CACHEMAX", SHARED_BLOCKS << 20)
-
-
-def expand(path: str) -> tuple[str, ...]:
-    """Return the files that a local pattern (``*``, ``?``, ``[…]``, ``**``) means, sorted; a path is its own."""
-    if is_remote(path) or not glob.has_magic(path) or Path(path).exists():
-        return (path,)
-    found = tuple(sorted(glob.glob(path, recursive=True)))  # noqa: PTH207 (a whole path, also an absolute one)
-    if not found:
-        raise ImageError("no file matches the pattern", file=path, mend="check the path in the catalog")
-    return found
 
 
 @contextmanager

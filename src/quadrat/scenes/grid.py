@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from affine import Affine
-from pyproj import CRS
-from rasterio.crs import CRS as RasterioCRS
 from shapely.geometry import Polygon
 
 from quadrat.windows import Window, whole
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from rasterio.crs import CRS as RasterioCRS
 
 SHIFT = 1e-3
 """Largest distance, in px, between corners of grids that are one: rounding, no more."""
@@ -21,8 +23,8 @@ class Grid:
     Pixel (row, col) covers [col, col + 1) × [row, row + 1) before the transform: corners, not centres.
     """
 
-    crs: RasterioCRS | None
-    transform: Affine
+    crs: "RasterioCRS | None"
+    transform: "Affine"
     shape: tuple[int, int]
 
     @property
@@ -33,6 +35,8 @@ class Grid:
     @property
     def gsd(self) -> float:
         """Ground sample distance in m (in px where there is no CRS): the root of a pixel's area at the centre."""
+        from pyproj import CRS
+
         side = math.sqrt(abs(self.transform.determinant))
         if self.crs is None:
             return 1.0
@@ -47,6 +51,8 @@ class Grid:
     @property
     def on_earth(self) -> bool:
         """Whether its CRS has longitudes and latitudes: not so without one, or in a local one."""
+        from pyproj import CRS
+
         return self.crs is not None and CRS.from_user_input(self.crs).geodetic_crs is not None
 
     def shift(self, other: "Grid") -> float:
@@ -56,8 +62,10 @@ class Grid:
         corners = [(0, 0), (width, 0), (0, height), (width, height)]
         return max(math.dist(into @ corner, corner) for corner in corners)
 
-    def window_transform(self, window: Window) -> Affine:
+    def window_transform(self, window: Window) -> "Affine":
         """Return the transform of a window's own pixels."""
+        from affine import Affine
+
         return self.transform @ Affine.translation(window.col, window.row)
 
     def footprint(self, window: Window) -> Polygon:

@@ -1,16 +1,18 @@
 """Images of the catalog: their bands, their grid, their dates, and which of their pixels count."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
 from quadrat.errors import ImageError
+from quadrat.scenes.channel import Channel, Origin
 from quadrat.scenes.dates import PLACE, Date, listed
-from quadrat.scenes.files import Channel, Origin
-from quadrat.scenes.raster import Raster
 from quadrat.scenes.source import Source
 from quadrat.section import Section
+
+if TYPE_CHECKING:
+    from quadrat.scenes.raster import Raster
 
 
 class Clear(Section):
@@ -89,8 +91,10 @@ class Image(Section):
         """
         return self._channels(bands, self._dates)
 
-    def open(self, bands: Sequence[str]) -> Raster:
+    def open(self, bands: Sequence[str]) -> "Raster":
         """Open ``bands``, in this order; raise ImageError for a band or file that isn't there or can't be read."""
+        from quadrat.scenes.raster import Raster
+
         return Raster(self.origin(bands))
 
     def origin(self, bands: Sequence[str]) -> Origin:

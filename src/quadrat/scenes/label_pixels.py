@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import rasterio
@@ -24,8 +24,6 @@ from quadrat.windows import Window
 
 PIECE = 2**18
 """Px that are given at once: what is made of them takes many bytes each."""
-
-Values = Literal["ids", "colors"]
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-import pandas as pd
-
 from quadrat.errors import LabelError
 
 UNLABELLED = 255
@@ -63,6 +61,8 @@ def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], 
 
 def text(value: object) -> str:
     """Return a field's value as classes name it: whole numbers without a fraction, a missing value as 'null'."""
+    import pandas as pd
+
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):  # type: ignore[call-overload] # any scalar
         return "null"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

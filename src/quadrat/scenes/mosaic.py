@@ -7,7 +7,8 @@ from xml.sax.saxutils import escape
 from affine import Affine
 
 from quadrat.errors import ImageError
-from quadrat.scenes.files import Header, gdal_name
+from quadrat.scenes.channel import gdal_name
+from quadrat.scenes.files import Header
 from quadrat.scenes.grid import Grid
 
 SHIFT = 0.05

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
 from quadrat.scenes.bands import Band, dates_of, is_valid, undated
-from quadrat.scenes.files import Channel, Header, Origin, header, opened
+from quadrat.scenes.channel import Channel, Origin
+from quadrat.scenes.files import Header, header, opened
 from quadrat.scenes.mosaic import mosaic
 from quadrat.scenes.reader import Reader, described, layouts
 from quadrat.scenes.side_by_side import read_side_by_side

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,17 @@ from pydantic import Field
 
 from quadrat.errors import LabelError
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.label_pixels import Format, Pixels, Values
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, unclaimed
 from quadrat.section import Section
 from quadrat.windows import Window, strips
 
+if TYPE_CHECKING:
+    from quadrat.scenes.label_pixels import Format, Pixels
+
 STRIP_ROWS = 256
 """Rows that are read at once where all of a scene is counted."""
+
+Values = Literal["ids", "colors"]
 
 WRITTEN = {"ids": re.compile(r"0|-?[1-9][0-9]*"), "colors": re.compile("#[0-9a-fA-F]{6}")}
 """How classes write values under ``from``."""
@@ -57,6 +61,8 @@ class RasterLabels(Section):
         Raises LabelError for a file or class that isn't there, pixels of another type than ``values`` says, or labels
         that miss the image. Values that no class claims raise when they are met.
         """
+        from quadrat.scenes.label_pixels import Pixels
+
         outside = UNLABELLED if self.outside is None else class_id(self.outside, legend, "outside", scene, self.path)
         with ExitStack() as files:
             pixels = Pixels(self.path, grid, scene, files)
@@ -125,7 +131,7 @@ class Key:
 class LabelledPixels:
     """What a raster says of a scene. Not shared between threads."""
 
-    def __init__(self, pixels: Pixels, form: Format, key: Key, outside: int) -> None:
+    def __init__(self, pixels: "Pixels", form: "Format", key: Key, outside: int) -> None:
         """Read ``pixels`` by ``key``; what has no value is ``outside``."""
         self._pixels, self._form, self._key, self.outside = pixels, form, key, outside
 

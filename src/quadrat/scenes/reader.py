@@ -17,7 +17,8 @@ from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
 from quadrat.scenes.bands import Band, storable
-from quadrat.scenes.files import Channel, Header, check, environment, gdal_name, is_remote, keep_blocks
+from quadrat.scenes.channel import Channel, gdal_name, is_remote
+from quadrat.scenes.files import Header, check, environment, keep_blocks
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.mosaic import Mosaic, mosaic
 from quadrat.windows import Window

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from quadrat.scenes.grid import Grid
 from quadrat.scenes.image import Image
 from quadrat.scenes.labels import Labels, LabelSource, open_labels
 from quadrat.scenes.legend import Legend
-from quadrat.scenes.raster import Raster
 from quadrat.windows import Window
+
+if TYPE_CHECKING:
+    from quadrat.scenes.raster import Raster
 
 Split = Literal["train", "validation", "test", "predict"]
 
@@ -61,7 +63,7 @@ class OpenScene:
 
     id: str
     split: Split
-    raster: Raster
+    raster: "Raster"
     labels: Labels | None
     aoi: AOI | None
     readers: int = 1

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from quadrat.errors import ImageError
+from quadrat.scenes.channel import Channel, expand
 from quadrat.scenes.dates import PLACE, Date
-from quadrat.scenes.files import Channel, expand
 from quadrat.scenes.stac import AssetBand, Item, of_date, read_items, same
 from quadrat.section import Section
 

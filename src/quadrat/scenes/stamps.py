@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import rasterio._base
 from pydantic import Field
 
 from quadrat.errors import PinError
-from quadrat.scenes.files import environment, gdal_name
+from quadrat.gdal import gdal
+from quadrat.scenes.channel import gdal_name
 from quadrat.section import Section
 
 NOT_FOUND = 8
@@ -41,6 +41,8 @@ def stamp(address: str) -> Stamp | None:
 
     Costs one request. Raises PinError where the server doesn't say: it isn't reached, or refuses.
     """
+    from quadrat.scenes.files import environment
+
     with environment((address,)):
         said = _headers(gdal_name(address))
     if said is None:
@@ -94,7 +96,7 @@ def _headers(name: str) -> dict[str, str] | str | None:
 @cache
 def _gdal() -> Any:
     """Return the library that rasterio reads with, for calls that leave the interpreter to other threads."""
-    library = ctypes.CDLL(rasterio._base.__file__)  # noqa: SLF001 (symbols are found in what it is linked with)
+    library = gdal()
     texts = ctypes.POINTER(ctypes.c_char_p)
     library.VSIGetFileMetadata.restype = texts
     library.VSIGetFileMetadata.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p]

@@ -3,22 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import geopandas
 import numpy as np
-import pyogrio
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
-from rasterio.features import rasterize
 
 from quadrat.errors import QuadratError
 from quadrat.scenes.grid import Grid
 from quadrat.windows import Window
+
+if TYPE_CHECKING:
+    import geopandas
 
 Geometries = NDArray[np.object_]
 
@@ -36,6 +32,9 @@ class Areas:
 
     def draw(self, window: Window, *, fill: int, all_touched: bool = False) -> NDArray[np.uint8]:
         """Return (y, x) values, ``fill`` where no polygon is; of overlapping polygons the last counts."""
+        from affine import Affine
+        from rasterio.features import rasterize
+
         tree: shapely.STRtree = self._tree  # type: ignore[attr-defined]
         hits = np.sort(tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
         if not hits.size:
@@ -53,8 +52,12 @@ class Areas:
         return burnt
 
 
-def read_features(path: str, layer: str | None, error: type[QuadratError], scene: str) -> geopandas.GeoDataFrame:
+def read_features(path: str, layer: str | None, error: type[QuadratError], scene: str) -> "geopandas.GeoDataFrame":
     """Return the features of a file, in its order; raise ``error`` where it is missing or can't be read."""
+    import geopandas
+    import pyogrio
+    from pyogrio.errors import DataLayerError, DataSourceError
+
     check_file(path, error, scene)
     try:
         if path.endswith(".parquet"):
@@ -83,12 +86,15 @@ def check_file(path: str, error: type[QuadratError], scene: str) -> None:
 
 
 def on_grid(
-    frame: geopandas.GeoDataFrame, grid: Grid, path: str, error: type[QuadratError], scene: str
+    frame: "geopandas.GeoDataFrame", grid: Grid, path: str, error: type[QuadratError], scene: str
 ) -> tuple[Geometries, NDArray[np.intp]]:
     """Return points, lines and polygons in pixel coordinates (x = column, y = row, corners), and the feature of each.
 
     Collections come in parts, polygons are made valid, and nothing is left of those without an area.
     """
+    from pyproj import CRS
+    from pyproj.exceptions import ProjError
+
     check_crs(grid, frame.crs, path, error, scene)
     empty = frame.geometry.isna() | frame.geometry.is_empty
     if empty.any():
@@ -118,12 +124,14 @@ def on_grid(
     return _parts(np.asarray(points, object), _valid)
 
 
-def _dense(frame: geopandas.GeoDataFrame, grid: Grid) -> geopandas.GeoSeries:
+def _dense(frame: "geopandas.GeoDataFrame", grid: Grid) -> "geopandas.GeoSeries":
     """Return the geometries with more vertices: an edge that is straight in one CRS is bent in another.
 
     Edges are cut to 1/128 of the image's extent, over which they bend by 1/16,000 of what they would over all of
     it; but to no more than 4,096 pieces across all features.
     """
+    from pyproj import CRS, Transformer
+
     into = Transformer.from_crs(CRS.from_user_input(grid.crs), frame.crs, always_xy=True)
     image = into.transform_bounds(*grid.footprint(grid.area).bounds)
     side = max(image[2] - image[0], image[3] - image[1]) / 128
@@ -168,6 +176,8 @@ def no_way(grid: Grid, crs: object, path: str, error: type[QuadratError], scene:
 
 def crs_name(crs: object) -> str:
     """Return what an error calls a CRS."""
+    from pyproj import CRS
+
     return "no CRS" if crs is None else CRS.from_user_input(crs).to_string()
 
 
@@ -176,7 +186,7 @@ def bounds(grid: Grid) -> str:
     return _rounded(grid.footprint(grid.area).bounds)
 
 
-def extent(frame: geopandas.GeoDataFrame) -> str:
+def extent(frame: "geopandas.GeoDataFrame") -> str:
     """Return what an error says of where features lie."""
     return _rounded(frame.total_bounds) if len(frame) else "nothing"
 

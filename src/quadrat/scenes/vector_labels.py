@@ -3,11 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import geopandas
 import numpy as np
-import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from pydantic import model_validator
@@ -20,6 +18,10 @@ from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, 
 from quadrat.scenes.widths import Width, class_widths, widened
 from quadrat.section import Section
 from quadrat.windows import Window
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
 
 MARGIN = 1
 """Px around the grid to which areas are cut, so that the image's edge is no edge of theirs."""
@@ -96,7 +98,9 @@ class VectorLabels(Section):
         whole = gathered(polygons, owners, len(frame))
         yield LabelledAreas(Areas(areas[order], drawn[order]), Objects(whole, ids), outside)
 
-    def _filtered(self, frame: geopandas.GeoDataFrame, scene: str) -> geopandas.GeoDataFrame:
+    def _filtered(self, frame: "geopandas.GeoDataFrame", scene: str) -> "geopandas.GeoDataFrame":
+        import pandas as pd
+
         if self.filter is None or frame.empty:
             return frame
         fields = pd.DataFrame(frame.drop(columns=frame.geometry.name))
@@ -112,7 +116,7 @@ class VectorLabels(Section):
                 mend="correct 'filter' of the labels in the catalog",
             ) from cause
 
-    def _ids(self, frame: geopandas.GeoDataFrame, legend: Legend, scene: str) -> NDArray[np.uint8]:
+    def _ids(self, frame: "geopandas.GeoDataFrame", legend: Legend, scene: str) -> NDArray[np.uint8]:
         """Return each feature's class id, UNLABELLED where it is dropped."""
         if self.default is not None:
             return np.full(len(frame), class_id(self.default, legend, "default", scene, self.path), np.uint8)
@@ -174,7 +178,7 @@ class VectorLabels(Section):
                 "or leave such features out with 'filter' or 'drop'",
             )
 
-    def _misplaced(self, frame: geopandas.GeoDataFrame, grid: Grid, scene: str) -> LabelError:
+    def _misplaced(self, frame: "geopandas.GeoDataFrame", grid: Grid, scene: str) -> LabelError:
         return LabelError(
             "no label lies on the image",
             scene,
@@ -201,8 +205,10 @@ class LabelledAreas:
         return self._objects.within(window)
 
 
-def _true_of(fields: pd.DataFrame, query: str) -> NDArray[np.bool_]:
+def _true_of(fields: "pd.DataFrame", query: str) -> NDArray[np.bool_]:
     """Return for each row whether the query is true of it, which it isn't where values are missing."""
+    import pandas as pd
+
     found: Any = fields.eval(query, engine="python")
     if not (isinstance(found, pd.Series) and pd.api.types.is_bool_dtype(found)):
         raise TypeError("it is neither true nor false")

@@ -7,7 +7,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pydantic import Field
-from pyproj import CRS, Transformer
 
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector import Geometries
@@ -67,6 +66,8 @@ def _mapped(
 
 def _metres(grid: Grid, places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (place, 2, 2): metres to the east and to the north per column and per row, at ``places`` (column, row)."""
+    from pyproj import CRS, Transformer
+
     crs = CRS.from_user_input(grid.crs)
     steps = [places, places + np.array([1, 0]), places + np.array([0, 1])]
     transform = np.array([[grid.transform.a, grid.transform.b], [grid.transform.d, grid.transform.e]])

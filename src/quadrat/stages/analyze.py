@@ -4,11 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import geopandas
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from quadrat.catalog import read_catalog
@@ -25,6 +23,9 @@ from quadrat.stats import BandStatistics, Statistics, Tally
 from quadrat.surveys import Survey, survey
 from quadrat.tasks import Task
 from quadrat.windows import Window, strips
+
+if TYPE_CHECKING:
+    import geopandas
 
 PART_ROWS = 2048
 """Rows of a scene that are counted in one piece: fixed, so that sums don't depend on the number of workers."""
@@ -150,6 +151,9 @@ def _tallies(bands: Sequence[Band]) -> list[Tally]:
 
 def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], columns: Sequence[str]) -> None:
     """Write a row for each scene, with what counts of it on the ground as its geometry (longitude, latitude)."""
+    import geopandas
+    import pandas as pd
+
     rows = [
         {
             "scene": one.scene.id,
@@ -168,8 +172,10 @@ def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Censu
         geopandas.GeoDataFrame(pd.DataFrame(rows), geometry=_ground(surveys)).to_parquet(part)
 
 
-def _ground(surveys: Sequence[Survey]) -> geopandas.GeoSeries:
+def _ground(surveys: Sequence[Survey]) -> "geopandas.GeoSeries":
     """Return what counts of each scene in longitude and latitude; in px, where no scene has a place on Earth."""
+    import geopandas
+
     systems = {one.grid.crs for one in surveys if one.grid.on_earth}
     if not systems:
         return geopandas.GeoSeries([one.ground for one in surveys])
@@ -196,6 +202,8 @@ def _metrics(surveys: Sequence[Survey], censuses: Sequence[Census]) -> dict[str,
 
 
 def _write_class_plot(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], names: Sequence[str]) -> None:
+    import pandas as pd
+
     rows = [
         {"split": one.scene.split, "scene": one.scene.id, "class": name, "labels": int(count)}
         for one, census in zip(surveys, censuses, strict=True)
@@ -207,6 +215,8 @@ def _write_class_plot(path: Path, surveys: Sequence[Survey], censuses: Sequence[
 
 
 def _write_band_plot(path: Path, statistics: Sequence[BandStatistics]) -> None:
+    import pandas as pd
+
     rows = [
         {"band": s.band, "value": low, "pixels": pixels}
         for s in statistics

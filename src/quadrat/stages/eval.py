@@ -5,10 +5,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from rich.markup import escape
@@ -24,7 +23,6 @@ from quadrat.metrics import Counts, Metrics, rounded
 from quadrat.models import Baseline
 from quadrat.pictures import Picture, Pictures, draw
 from quadrat.pins import check_pins
-from quadrat.predictions import Prediction
 from quadrat.progress import console, track
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.scores import write_scores
@@ -34,6 +32,9 @@ from quadrat.tasks.inputs import Labels
 from quadrat.tasks.outputs import Outlines
 from quadrat.tasks.task import Task
 from quadrat.windows import Window, strips
+
+if TYPE_CHECKING:
+    from quadrat.predictions import Prediction
 
 SCORED = ("validation", "test")
 
@@ -139,6 +140,8 @@ def _examine(
     predictions: Path,
 ) -> Examined:
     """Count a scene, if it is scored, and collect its picture; a prediction that is missing or misplaced raises."""
+    from quadrat.predictions import Prediction
+
     folders = {MODEL: predictions / scene.id}
     if rival and scene.split in SCORED:
         folders[rival] = folders[MODEL] / "baseline"
@@ -158,7 +161,7 @@ def _examine(
 def _picture(
     scene: OpenScene,
     truth: Truth | None,
-    prediction: Prediction,
+    prediction: "Prediction",
     task: Task,
     eval: Eval,  # noqa: A002 (the section's name)
 ) -> Picture:
@@ -190,6 +193,8 @@ def _inside(scene: OpenScene, window: Window) -> NDArray[np.bool_]:
 
 def _most_frequent(table: Path, task: Task) -> int:
     """Return the id of the class that most of the training labels have."""
+    import pandas as pd
+
     rows = pd.read_parquet(table, columns=["split", *task.columns])
     return int(rows.loc[rows["split"] == "train", task.columns].sum().to_numpy().argmax())
 
@@ -211,6 +216,8 @@ def _metrics(compared: Mapping[str, Counts], validation: Counts) -> dict[str, An
 
 def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
     """Write a row for each pair of classes; ``.dvc/plots/confusion.json`` draws them."""
+    import pandas as pd
+
     pairs = counts.confused()
     names = [*task.names, NONE][: len(pairs)]
     rows = [
