@@ -26,7 +26,7 @@ sizes = st.integers(1, 40)
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[Window], int]:
+def scenes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[Window], int, int]:
     shape = draw(sizes), draw(sizes)
     size = draw(st.integers(1, 24))
     stride = draw(st.integers(1, size))
@@ -34,13 +34,13 @@ def scenes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[Window], int]:
     generator = np.random.default_rng(draw(st.integers(0, 99)))
     values = generator.integers(1, 1000, (2, *shape)).astype(np.float32)
     valid = generator.random(shape) > 0.2
-    return values, valid, cover(whole(shape), size, stride, padding), draw(st.integers(1, 50))
+    return values, valid, cover(whole(shape), size, stride, padding), draw(st.integers(1, 50)), stride
 
 
 @given(scenes())
 @settings(deadline=None)
-def test_windows_are_those_of_a_mirrored_array(scene: tuple[np.ndarray, np.ndarray, list[Window], int]) -> None:
-    values, valid, windows, height = scene
+def test_windows_are_those_of_a_mirrored_array(scene: tuple[np.ndarray, np.ndarray, list[Window], int, int]) -> None:
+    values, valid, windows, height, _ = scene
     far = 100
     mirrored = np.pad(values, ((0, 0), (far, far), (far, far)), mode="reflect")
     bounded = np.pad(valid, far, constant_values=False)
@@ -56,10 +56,10 @@ def test_windows_are_those_of_a_mirrored_array(scene: tuple[np.ndarray, np.ndarr
 
 @given(scenes())
 @settings(deadline=None)
-def test_paste_after_cut_is_the_identity(scene: tuple[np.ndarray, np.ndarray, list[Window], int]) -> None:
-    values, valid, windows, height = scene
+def test_paste_after_cut_is_the_identity(scene: tuple[np.ndarray, np.ndarray, list[Window], int, int]) -> None:
+    values, valid, windows, height, stride = scene
     source = strips_of(values, valid, reach(windows, valid.shape), height)
-    blend = Blend(whole(valid.shape), 2, windows[0].height)
+    blend = Blend(whole(valid.shape), 2, windows[0].height, stride)
     rows = [r for p in cut(source, windows, valid.shape) for r in blend.paste(p.window, p.values, p.valid)]
     rows += list(blend.close())
     assert [r.row for r in rows] == list(np.cumsum([0, *(r.covered.shape[0] for r in rows)])[:-1])
@@ -80,7 +80,7 @@ def test_blending_is_the_naive_weighted_mean() -> None:
             for x in range(size):
                 sums[:, window.row + y + 50, window.col + x + 50] += output[:, y, x] * taper(size)[y, x]
                 weights[window.row + y + 50, window.col + x + 50] += taper(size)[y, x]
-    blend = Blend(whole(shape), 3, size)
+    blend = Blend(whole(shape), 3, size, 5)
     valid = np.ones((size, size), bool)
     rows = [r for w, o in zip(windows, outputs, strict=True) for r in blend.paste(w, o, valid)] + list(blend.close())
     area = slice(50, 50 + shape[0]), slice(50, 50 + shape[1])
@@ -88,10 +88,24 @@ def test_blending_is_the_naive_weighted_mean() -> None:
     np.testing.assert_allclose(np.concatenate([r.values for r in rows], axis=1), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(37, 29), (24, 36), (5, 7)])
+def test_where_windows_do_not_overlap_pixels_are_those_of_their_window(shape: tuple[int, int]) -> None:
+    generator = np.random.default_rng(1)
+    values = generator.random((3, *shape), np.float32)
+    valid = generator.random(shape) > 0.2
+    windows = cover(whole(shape), 12, 12)
+    blend = Blend(whole(shape), 3, 12, 12)
+    source = strips_of(values, valid, reach(windows, shape), 10)
+    rows = [r for p in cut(source, windows, shape) for r in blend.paste(p.window, p.values, p.valid)]
+    rows += list(blend.close())
+    np.testing.assert_array_equal(np.concatenate([r.covered for r in rows]), valid)
+    np.testing.assert_array_equal(np.concatenate([r.values for r in rows], axis=1), np.where(valid, values, 0))
+
+
 def test_held_rows_do_not_grow_with_height() -> None:
     width, size = 64, 16
     windows = cover(Window(0, 0, 10_000, width), size, 8)
-    blend = Blend(Window(0, 0, 10_000, width), 1, size)
+    blend = Blend(Window(0, 0, 10_000, width), 1, size, 8)
     valid = np.ones((size, size), bool)
     one = np.ones((1, size, size), np.float32)
     assert max(r.values.shape[1] for w in windows for r in blend.paste(w, one, valid)) <= size

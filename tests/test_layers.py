@@ -27,6 +27,7 @@ from scipy import ndimage
 
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.layers import RasterWriter, VectorWriter, geoparquet, writer_for
+from quadrat.layers.raster import _Sum
 from quadrat.layers.vector import areas
 from quadrat.polygons import Polygoniser, Polygons
 from quadrat.scenes.grid import Grid
@@ -212,6 +213,17 @@ def test_raster_has_the_same_bytes_however_rows_come(layer: RasterLayer, tmp_pat
         write_rows(layer, grid_of("projected", (1200, 900)), path, values, cuts)
         written.append(path.read_bytes())
     assert len(set(written)) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(2, 700, 33), (1, 256, 8), (3, 257, 1)])
+def test_what_tells_rasters_apart_is_the_sum_of_all_bytes(shape: tuple[int, int, int], dtype: Any) -> None:
+    for values in (np.full(shape, 255, dtype), np.random.default_rng(1).integers(0, 256, shape).astype(dtype)):
+        for nodata in (IGNORE, 0):
+            kept = [[value for value in band.ravel() if value != nodata] for band in values]
+            found = _Sum.of(values, nodata)
+            assert found.pixels == tuple(map(len, kept))
+            assert found.bytes == tuple(sum(np.array(band, dtype).tobytes()) for band in kept)
 
 
 def test_refuses_rows_of_another_layer(tmp_path: Path) -> None:

@@ -127,28 +127,38 @@ class Blended:
 
 
 class Blend:
-    """Averages overlapping windows by ``taper`` over ``area`` and gives rows that no later window can reach."""
+    """Averages overlapping windows by ``taper`` over ``area`` and gives rows that no later window can reach.
 
-    def __init__(self, area: Window, channels: int, size: int) -> None:
-        """Take windows of ``size`` px with ``channels`` outputs."""
+    Where no two windows overlap, nothing is to be averaged, and a pixel's values are those of its window.
+    """
+
+    def __init__(self, area: Window, channels: int, size: int, stride: int) -> None:
+        """Take windows of ``size`` px, ``stride`` px apart, with ``channels`` outputs."""
         self._area = area
-        self._taper = taper(size)
+        self._taper = taper(size) if stride < size else None
         self._top = area.row
         self._sums = np.zeros((channels, size, area.width), np.float32)
-        self._weights = np.zeros((size, area.width), np.float32)
+        self._weights: NDArray[Any] = np.zeros((size, area.width), np.float32 if stride < size else np.bool_)
 
     def paste(self, window: Window, outputs: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[Blended]:
         """Add ``outputs`` (channel, y, x) where ``valid`` (y, x); give the rows above the window."""
         if window.row > self._top:
             yield from self._release(min(window.row, self._area.bottom))
-        inside = window.intersection(Window(self._top, self._area.col, *self._weights.shape))
+        held = Window(self._top, self._area.col, *self._weights.shape)
+        inside = window.intersection(held)
         inside = inside and inside.intersection(self._area)
         if inside is None:
             return
-        mine = inside.slices(window)
-        rows, cols = inside.slices(Window(self._top, self._area.col, *self._weights.shape))
-        weights = self._taper[mine] * valid[mine]
-        self._sums[:, rows, cols] += outputs[:, mine[0], mine[1]] * weights
+        mine, (rows, cols) = inside.slices(window), inside.slices(held)
+        if self._taper is None:
+            self._weights[rows, cols] = valid[mine]
+            self._sums[:, rows, cols] = outputs[(slice(None), *mine)]
+            return
+        weights = self._taper[mine]
+        if not valid[mine].all():
+            weights = weights * valid[mine]
+        for total, output in zip(self._sums, outputs, strict=True):  # one after the other stays in the cache
+            total[rows, cols] += output[mine] * weights
         self._weights[rows, cols] += weights
 
     def close(self) -> Iterator[Blended]:
@@ -158,11 +168,16 @@ class Blend:
     def _release(self, bottom: int) -> Iterator[Blended]:
         while self._top < bottom:
             count = min(bottom - self._top, len(self._weights))
-            weights = self._weights[:count]
-            covered = weights > 0
-            values = (self._sums[:, :count] / np.where(covered, weights, 1)).astype(np.float32, copy=False)
-            yield Blended(self._top, self._area.col, values, covered)
+            yield Blended(self._top, self._area.col, *self._mean(count))
             self._shift(count)
+
+    def _mean(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the values (channel, y, x) of the upper rows, 0 where they are not covered, and where they are."""
+        sums, weights = self._sums[:, :count], self._weights[:count]
+        if self._taper is None:
+            return np.where(weights, sums, np.float32(0)), weights.copy()
+        covered = weights > 0
+        return np.divide(sums, np.where(covered, weights, 1), dtype=np.float32), covered
 
     def _shift(self, count: int) -> None:
         self._top += count

@@ -92,8 +92,8 @@ class RasterWriter:
                 blockxsize=BLOCK,
                 blockysize=BLOCK,
                 interleave="band",
-                compress="DEFLATE",
-                zlevel=1,
+                # class ids come in runs, which packing makes small at a third of the cost
+                **({"compress": "DEFLATE", "zlevel": 1} if layer.classes is None else {"compress": "PACKBITS"}),
                 sparse_ok=True,
                 bigtiff="IF_SAFER",
             )
@@ -170,9 +170,13 @@ class _Sum:
     @classmethod
     def of(cls, values: NDArray[Any], nodata: int) -> Self:
         """Sum up ``values`` (band, y, x)."""
-        written = values != nodata
-        raw = np.where(written, values, values.dtype.type(0)).view(np.uint8)
-        return cls(tuple(written.sum((1, 2)).tolist()), tuple(raw.sum((1, 2), dtype=np.int64).tolist()))
+        missing = [int(np.count_nonzero(band == nodata)) for band in values]
+        raw = np.ascontiguousarray(values).view(np.uint8)
+        few = (raw[:, row : row + 256] for row in range(0, raw.shape[1], 256))  # 256 bytes' sum fits 16 bits
+        total = sum(np.add.reduce(rows, axis=1, dtype=np.uint16).sum(-1, dtype=np.int64) for rows in few)
+        nothing = sum(values.dtype.type(nodata).tobytes())
+        pixels = tuple(values[0].size - count for count in missing)
+        return cls(pixels, tuple((total - nothing * np.array(missing)).tolist()))
 
     def __add__(self, other: "_Sum") -> "_Sum":
         pixels = tuple(a + b for a, b in zip(self.pixels, other.pixels, strict=True))

@@ -179,7 +179,7 @@ class SemanticSegmentation(ScoredTask):
         self, layers: SegmentationLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
     ) -> "SegmentationCanvas":
         """Return what windows of ``size`` px over ``area`` are pasted on."""
-        return SegmentationCanvas(self, layers, area, size)
+        return SegmentationCanvas(self, layers, area, size, stride)
 
     def plain_stride(self, size: int, stride: int, context: int) -> int:
         """Return the largest stride at which every pixel has its ``context`` within some window."""
@@ -249,9 +249,11 @@ def _largest(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np
 class SegmentationCanvas:
     """Blends scores and finishes them to labels, and to scores and polygons where asked."""
 
-    def __init__(self, task: SemanticSegmentation, layers: SegmentationLayers, area: Window, size: int) -> None:
+    def __init__(
+        self, task: SemanticSegmentation, layers: SegmentationLayers, area: Window, size: int, stride: int
+    ) -> None:
         """Start empty."""
-        self._blend = Blend(area, task.channels, size)
+        self._blend = Blend(area, task.channels, size, stride)
         self._layers = layers
         self._names = np.array(task.names, object)
         self._polygoniser = Polygoniser(area.col, layers.least_pixels) if layers.polygons else None
