@@ -20,7 +20,7 @@ HEAVY = {
 
 FOREST = {"kind": "forest", "trees": 4, "radius": 1, "max_depth": 6, "least_leaf": 4, "samples": 300}
 
-IDLE = ("predict",)
+IDLE = ("chip", "predict")
 """Stages that leave what stands as it is."""
 
 

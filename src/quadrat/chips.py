@@ -14,11 +14,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
-import geopandas
 import numpy as np
-import pandas as pd
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -29,7 +27,14 @@ from quadrat.scenes.grid import Grid
 from quadrat.section import Section
 from quadrat.windows import Window
 
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+
 ABOUT, INDEX = "chips.json", "index.parquet"
+
+COLUMNS = ("scene", "split", "row", "col", "height", "width", "shard", "slot", "valid")
+"""The columns of the index, but for those that count labels, and the footprint."""
 
 EARTH = 4326
 """The CRS of footprints: longitude and latitude."""
@@ -60,7 +65,7 @@ class SceneChips:
         """Write ``folder``/``scene``; ``ragged`` names the targets whose first axis may be of any length."""
         self._place, self._scene, self._split, self._grid = folder / scene, scene, split, grid
         self._about, self._ragged = about, frozenset(ragged)
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[Any, ...]] = []
         self._shard = -1
         self._slot = 0
         self._files: dict[str, _Appended] = {}
@@ -106,17 +111,18 @@ class SceneChips:
             self._open_files(arrays)
         for name, array in arrays.items():
             self._files[name].extend(array)
-        row = {"scene": self._scene, "split": self._split, "row": window.row, "col": window.col}
-        row |= {"height": window.height, "width": window.width, "shard": self._shard, "slot": self._slot}
-        row |= {"valid": valid, **{n: int(c) for n, c in zip(self._about.classes, class_counts, strict=True)}}
+        place = window.row, window.col, window.height, window.width, self._shard, self._slot
+        row = (self._scene, self._split, *place, valid, *class_counts.tolist())
         self._rows.append(row)
         self._slot += 1
 
-    def _index(self) -> geopandas.GeoDataFrame:
+    def _index(self) -> "geopandas.GeoDataFrame":
         """Return a row for each chip, with its footprint in longitude and latitude (in px without a CRS)."""
-        columns = ["scene", "split", "row", "col", "height", "width", "shard", "slot", "valid"]
-        frame = pd.DataFrame(self._rows, columns=[*columns, *self._about.classes])
-        footprints = [self._grid.footprint(Window(r["row"], r["col"], r["height"], r["width"])) for r in self._rows]
+        import geopandas
+        import pandas as pd
+
+        frame = pd.DataFrame(self._rows, columns=[*COLUMNS, *self._about.classes])
+        footprints = self._grid.footprints(frame[["row", "col", "height", "width"]].to_numpy(np.int64))
         indexed = geopandas.GeoDataFrame(frame, geometry=footprints, crs=self._grid.crs)
         return indexed.to_crs(EARTH) if self._grid.on_earth else indexed.set_crs(None, allow_override=True)
 
@@ -170,6 +176,8 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
 
     Returns how many chips there are of each split; raises ChipError where bands mean different things.
     """
+    import geopandas
+
     about = _read_about(folder / scenes[0])
     for scene in scenes:
         bands = _read_about(folder / scene).bands
@@ -193,8 +201,11 @@ def _read_about(folder: Path) -> About:
     return About.model_validate_json((folder / ABOUT).read_bytes())
 
 
-def _rows_of(folders: Sequence[Path]) -> tuple[pd.DataFrame, NDArray[np.object_], NDArray[np.bool_]]:
+def _rows_of(folders: Sequence[Path]) -> tuple["pd.DataFrame", NDArray[np.object_], NDArray[np.bool_]]:
     """Return the rows of all scenes' indices, their footprints, and which of these are on Earth."""
+    import geopandas
+    import pandas as pd
+
     frames: list[pd.DataFrame] = []
     ground: list[NDArray[np.object_]] = []
     placed: list[NDArray[np.bool_]] = []
@@ -215,7 +226,7 @@ class Chips:
     """The chips of one split, mapped: pixels move only when they are read."""
 
     bands: tuple[Band, ...]
-    index: pd.DataFrame
+    index: "pd.DataFrame"
     shards: tuple[Mapping[str, NDArray[Any]], ...]
     shard: NDArray[np.intp]
     slot: NDArray[np.intp]
@@ -261,6 +272,8 @@ class Chips:
 
 def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence[str]) -> Chips:
     """Map the chips of ``split``; raise ChipError where the store is missing or made for other classes or bands."""
+    import geopandas
+
     try:
         about = _read_about(folder)
         index = geopandas.read_parquet(folder / INDEX)

@@ -2,8 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import shapely
+from numpy.typing import NDArray
 from shapely.geometry import Polygon
 
 from quadrat.windows import Window, whole
@@ -70,10 +73,16 @@ class Grid:
 
     def footprint(self, window: Window) -> Polygon:
         """Return the window's outline in map coordinates."""
-        corners = [
-            (window.col, window.row),
-            (window.right, window.row),
-            (window.right, window.bottom),
-            (window.col, window.bottom),
-        ]
-        return Polygon([self.transform @ corner for corner in corners])
+        outline: Polygon = self.footprints(np.array([[window.row, window.col, *window.shape]]))[0]
+        return outline
+
+    def footprints(self, windows: NDArray[np.int64]) -> NDArray[np.object_]:
+        """Return the outlines of windows (n, 4), each row, col, height and width, in map coordinates."""
+        row, col, height, width = windows.T
+        cols, rows = (
+            np.stack([col, col + width, col + width, col], 1),
+            np.stack([row, row, row + height, row + height], 1),
+        )
+        a, b, c, d, e, f = tuple(self.transform)[:6]
+        outlines: Any = shapely.polygons(np.stack([cols * a + rows * b + c, cols * d + rows * e + f], -1))
+        return np.asarray(outlines, object)

@@ -108,6 +108,11 @@ def chip(
         }
         manifest = Manifest(chip_manifest, chips, known)
         stale = [name for name, of in made_of.items() if force or not manifest.stands(name, of)]
+        kept, index_of = {*made_of, "."}, hashlib.sha256(repr([*made_of.items()]).encode()).hexdigest()
+        if not stale and manifest.stands(".", index_of):
+            manifest.keep(kept, {ABOUT, INDEX})
+            console.print(f"chips: all {len(learnt)} scenes stand as they were cut")
+            return
         (chips / INDEX).unlink(missing_ok=True)  # until all are done, this is no store
         readers = max(1, executor.workers // max(1, len(stale)))
         work = partial(_chip_scene, readers=readers, chips=chips, **given)
@@ -116,8 +121,9 @@ def chip(
             done = track(outcomes, "chip", len(stale), "scenes", lambda one: one.given[1] if one.given else 0)
             for name, _, written in succeeded(stale, done):
                 manifest.note(name, made_of[name], written)
-            manifest.keep(made_of, {ABOUT, INDEX})
-        counts = write_index(chips, list(learnt))
+            manifest.keep(kept, {ABOUT, INDEX})
+            counts = write_index(chips, list(learnt))
+            manifest.note(".", index_of, files_of(chips))
     shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
     console.print(f"chips: {shown}; cut anew for {len(stale)} of {len(learnt)} scenes")
 
