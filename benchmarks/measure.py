@@ -9,7 +9,6 @@ from pathlib import Path
 from benchmarks.job import Job
 from quadrat.__main__ import settle
 
-
 LOADED_LATE = (
     *("geopandas", "pandas", "pyarrow.parquet", "pyogrio", "pyproj", "rasterio.features", "rasterio.vrt"),
     *("rasterio.shutil", "rasterio.warp", "quadrat.preflight", "quadrat.surveys", "quadrat.scenes.reader"),

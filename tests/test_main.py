@@ -75,9 +75,13 @@ def test_what_stays_wrong_stops_loudly(copies: tuple[Path, Path]) -> None:
     assert f"got: {main}" in done.stderr
 
 
-def test_what_the_user_has_set_of_libraries_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = "GOMP_SPINCOUNT", "OPENBLAS_THREAD_TIMEOUT", "GDAL_CACHEMAX", "MALLOC_ARENA_MAX"
-    monkeypatch.setattr(os, "environ", {"OPENBLAS_THREAD_TIMEOUT": "20", "MALLOC_ARENA_MAX": "9"})
+SET = {"GOMP_SPINCOUNT", "OPENBLAS_THREAD_TIMEOUT", "GDAL_CACHEMAX"}
+HEAPS = {"MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+
+
+@pytest.mark.parametrize("own", [{}, {"OPENBLAS_THREAD_TIMEOUT": "20", "MALLOC_ARENA_MAX": "9"}])
+def test_what_the_user_has_set_of_libraries_stays(own: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {**own})
     quadrat.__main__.settle()
-    assert set(os.environ) == {*names}
-    assert (os.environ["OPENBLAS_THREAD_TIMEOUT"], os.environ["MALLOC_ARENA_MAX"]) == ("20", "9")
+    assert {*os.environ} == SET | (HEAPS & {*own} if own else HEAPS)
+    assert {name: os.environ[name] for name in own} == own
