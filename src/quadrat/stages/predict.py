@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
+from threading import Lock
 
 from quadrat.archive import Archive, content, parent, read_archive
 from quadrat.catalog import read_catalog
@@ -25,6 +26,9 @@ from quadrat.tasks import Task
 
 MODEL, BASELINE = "", "baseline"
 """The folders, within a scene's, of what the model and the baseline say of it."""
+
+READING = Lock()
+"""Held while a model is read: two threads must not make two of it, whose graphs would be exported at once."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +156,13 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[W
     return wanted, {name: files_of(before / name) for name in wanted.models}
 
 
+def _read(folder: Path, content: str) -> tuple[Archive, Predictor]:
+    """Return the model; a process that works on many scenes reads it once, also where threads ask for it at once."""
+    with READING:
+        return _remembered(folder, content)
+
+
 @lru_cache(maxsize=2)
-def _read(folder: Path, content: str) -> tuple[Archive, Predictor]:  # noqa: ARG001 what is read, the folder doesn't say
-    """Return the model; a process that works on many scenes reads it once."""
+def _remembered(folder: Path, content: str) -> tuple[Archive, Predictor]:  # noqa: ARG001 what is read, the folder doesn't say
     archive = read_archive(folder)
     return archive, archive.card.model.served(archive.weights, archive.card.task, archive.card.inputs)

@@ -1,0 +1,28 @@
+"""A model that several threads ask for is read once."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from quadrat.stages import predict as stage
+
+
+def test_threads_that_ask_at_once_get_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def slowly(folder: Path) -> Any:
+        read.append(folder)
+        time.sleep(0.1)
+        model = SimpleNamespace(served=lambda *_: object())
+        return SimpleNamespace(card=SimpleNamespace(model=model, task=None, inputs=None), weights={})
+
+    monkeypatch.setattr(stage, "read_archive", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: stage._read(Path("model"), "of this content alone"), range(4)))
+    assert len(read) == 1
+    assert all(one is found[0] for one in found)
+    stage._remembered.cache_clear()
