@@ -96,6 +96,16 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(fitted: Any, 
     assert fit(tmp_path / "other", seed=2, epochs=1).history != fitted.history[:1]
 
 
+def test_memory_is_not_filled_while_it_learns_and_is_afterwards_as_before(tmp_path: Path) -> None:
+    mode: Any = torch.utils.deterministic
+    seen: list[bool] = []
+    recipe = Recipe(1, 0.01, 1, 4, Train.model_validate(TRAIN), lambda _: seen.append(mode.fill_uninitialized_memory))
+    before = mode.fill_uninitialized_memory
+    NETWORK.fit(Memory(4, 0), Memory(4, 1), TASK, inputs(), recipe, tmp_path)
+    assert seen == [False]
+    assert before is mode.fill_uninitialized_memory is True
+
+
 def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_been(fitted: Any, tmp_path: Path, root: Path) -> None:
     code = f"from pathlib import Path; from tests.models.test_network import fit; fit(Path({str(tmp_path)!r}))"
     paths = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"}
