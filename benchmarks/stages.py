@@ -122,6 +122,7 @@ def predict(job: Job) -> dict[str, Any]:
     """Labels of a scene, as a COG with overviews, by a model that is loaded."""
     from quadrat.catalog import read_catalog
     from quadrat.inference import Predict, predict_scene
+    from quadrat.models.devices import readers
     from quadrat.tasks.semantic_segmentation import SegmentationLayers
 
     ground, number = job.ground, job.ground.count - 1
@@ -132,7 +133,7 @@ def predict(job: Job) -> dict[str, Any]:
     run = predictor(job)
     run(np.zeros((job.batch, len(ground.bands), 256, 256), ground.dtype))  # the first call sets the kernels up
     folder = fresh(job, "predictions") / scene.id
-    with Timed() as timed, scene.open(ground.bands, task(ground)) as opened:
+    with Timed() as timed, scene.open(ground.bands, task(ground), readers()) as opened:
         predict_scene(opened, run, task(ground), plan, folder, job.batch)
     return timed.made(ground.height * ground.width)
 

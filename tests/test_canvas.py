@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadrat.canvas import FLOOR, Blend, cut, reach, taper
+from quadrat.canvas import FLOOR, Blend, Blended, cut, reach, taper
 from quadrat.windows import Window, cover, strips, whole
 
 
@@ -54,14 +54,19 @@ def test_windows_are_those_of_a_mirrored_array(scene: tuple[np.ndarray, np.ndarr
         np.testing.assert_array_equal(piece.valid, bounded[rows, cols])
 
 
+def held(rows: Blended) -> Blended:
+    """Return rows that stand however long."""
+    return Blended(rows.row, rows.col, rows.values.copy(), rows.covered.copy())
+
+
 @given(scenes())
 @settings(deadline=None)
 def test_paste_after_cut_is_the_identity(scene: tuple[np.ndarray, np.ndarray, list[Window], int, int]) -> None:
     values, valid, windows, height, stride = scene
     source = strips_of(values, valid, reach(windows, valid.shape), height)
     blend = Blend(whole(valid.shape), 2, windows[0].height, stride)
-    rows = [r for p in cut(source, windows, valid.shape) for r in blend.paste(p.window, p.values, p.valid)]
-    rows += list(blend.close())
+    rows = [held(r) for p in cut(source, windows, valid.shape) for r in blend.paste(p.window, p.values, p.valid)]
+    rows += map(held, blend.close())
     assert [r.row for r in rows] == list(np.cumsum([0, *(r.covered.shape[0] for r in rows)])[:-1])
     covered = np.concatenate([r.covered for r in rows])
     np.testing.assert_array_equal(covered, valid)
@@ -82,7 +87,8 @@ def test_blending_is_the_naive_weighted_mean() -> None:
                 weights[window.row + y + 50, window.col + x + 50] += taper(size)[y, x]
     blend = Blend(whole(shape), 3, size, 5)
     valid = np.ones((size, size), bool)
-    rows = [r for w, o in zip(windows, outputs, strict=True) for r in blend.paste(w, o, valid)] + list(blend.close())
+    rows = [held(r) for w, o in zip(windows, outputs, strict=True) for r in blend.paste(w, o, valid)]
+    rows += map(held, blend.close())
     area = slice(50, 50 + shape[0]), slice(50, 50 + shape[1])
     expected = sums[:, area[0], area[1]] / weights[area]
     np.testing.assert_allclose(np.concatenate([r.values for r in rows], axis=1), expected, rtol=1e-4)
@@ -96,8 +102,8 @@ def test_where_windows_do_not_overlap_pixels_are_those_of_their_window(shape: tu
     windows = cover(whole(shape), 12, 12)
     blend = Blend(whole(shape), 3, 12, 12)
     source = strips_of(values, valid, reach(windows, shape), 10)
-    rows = [r for p in cut(source, windows, shape) for r in blend.paste(p.window, p.values, p.valid)]
-    rows += list(blend.close())
+    rows = [held(r) for p in cut(source, windows, shape) for r in blend.paste(p.window, p.values, p.valid)]
+    rows += map(held, blend.close())
     np.testing.assert_array_equal(np.concatenate([r.covered for r in rows]), valid)
     np.testing.assert_array_equal(np.concatenate([r.values for r in rows], axis=1), np.where(valid, values, 0))
 

@@ -20,15 +20,19 @@ import rasterio
 import rasterio.shutil
 import shapely
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.features import rasterize
 from scipy import ndimage
 
 from quadrat.errors import ParamsError, QuadratError
-from quadrat.layers import RasterWriter, VectorWriter, geoparquet, writer_for
-from quadrat.layers.raster import _Sum
-from quadrat.layers.vector import areas
+from quadrat.layers import geoparquet, raster, writer_for
+from quadrat.layers.overviews import majority
+from quadrat.layers.raster import RasterWriter, _Sum
+from quadrat.layers.vector import VectorWriter, areas
 from quadrat.polygons import Polygoniser, Polygons
 from quadrat.scenes.grid import Grid
 from quadrat.tasks.classes import IGNORE, Class
@@ -147,6 +151,36 @@ def test_overviews_of_class_ids_take_the_most_frequent(tmp_path: Path) -> None:
     assert half.shape == (300, 300)
     assert (half[:, :150] == 2).all()
     assert (half[:, 150:] == IGNORE).all()
+
+
+@given(
+    arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=200), elements=st.sampled_from([0, 1, 2, IGNORE]))
+)
+@settings(deadline=None)
+def test_a_pixel_of_an_overview_has_the_first_of_the_most_frequent_classes(labels: np.ndarray) -> None:
+    for (row, col), found in np.ndenumerate(majority(labels, IGNORE)):
+        below = [number for number in labels[2 * row : 2 * row + 2, 2 * col : 2 * col + 2].ravel() if number != IGNORE]
+        assert found == (max(below, key=below.count) if below else IGNORE)
+
+
+def test_all_overviews_are_made_of_the_next_finer_one(tmp_path: Path) -> None:
+    labels = some_labels((2500, 1301))
+    write_rows(LABELS, grid_of("projected", labels.shape), tmp_path / "labels.tif", labels[None])
+    with rasterio.open(tmp_path / "labels.tif") as dataset:
+        levels = dataset.overviews(1)
+    assert levels == [2, 4, 8]
+    for level in range(len(levels)):
+        labels = majority(labels, IGNORE)
+        with rasterio.open(tmp_path / "labels.tif", overview_level=level) as dataset:
+            np.testing.assert_array_equal(dataset.read(1), labels)
+
+
+def test_a_layer_has_the_same_bytes_for_any_number_of_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = some_labels((1500, 2100))
+    for count in (1, 4):
+        monkeypatch.setattr(raster, "cores", lambda count=count: count)
+        write_rows(LABELS, grid_of("projected", labels.shape), tmp_path / f"{count}.tif", labels[None])
+    assert (tmp_path / "1.tif").read_bytes() == (tmp_path / "4.tif").read_bytes()
 
 
 def test_gdal_reads_the_class_names(tmp_path: Path) -> None:

@@ -40,7 +40,10 @@ class StripLike(Protocol):
 
 @dataclass(frozen=True)
 class Cut:
-    """A window's pixels: ``values`` (band, y, x); ``valid`` (y, x), False beyond the grid's edge too."""
+    """A window's pixels: ``values`` (band, y, x); ``valid`` (y, x), False beyond the grid's edge too.
+
+    Not to be written to: windows may share them.
+    """
 
     window: Window
     values: NDArray[Any]
@@ -77,6 +80,10 @@ def cut(strips: Iterable[StripLike], windows: Sequence[Window], shape: tuple[int
 
 def _gather(window: Window, rows: NDArray[np.intp], held: Iterable[StripLike], shape: tuple[int, int]) -> Cut:
     strips = list(held)
+    inside = window.intersection(Window(0, 0, *shape))
+    if inside == window and len(strips) == 1:
+        place = window.slices(strips[0].window)
+        return Cut(window, strips[0].values[:, *place], strips[0].valid[place])
     values = np.empty((len(strips[0].values), *window.shape), strips[0].values.dtype)
     valid = np.zeros(window.shape, np.bool_)
     cols = _mirrored(window.col, window.right, shape[1]) - strips[0].window.col
@@ -94,7 +101,6 @@ def _gather(window: Window, rows: NDArray[np.intp], held: Iterable[StripLike], s
         else:
             values[:, here] = strip.values[:, local][:, :, picked]
             valid[here] = strip.valid[local][:, picked]
-    inside = window.intersection(Window(0, 0, *shape))
     within = np.zeros(window.shape, np.bool_)
     if inside:
         within[inside.slices(window)] = True
@@ -118,7 +124,10 @@ def taper(size: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Blended:
-    """Finished rows: ``values`` (channel, y, x), the weighted mean of all windows; ``covered`` (y, x)."""
+    """Finished rows: ``values`` (channel, y, x), the weighted mean of all windows; ``covered`` (y, x).
+
+    They stand until the next rows are asked for.
+    """
 
     row: int
     col: int
@@ -152,7 +161,8 @@ class Blend:
         mine, (rows, cols) = inside.slices(window), inside.slices(held)
         if self._taper is None:
             self._weights[rows, cols] = valid[mine]
-            self._sums[:, rows, cols] = outputs[(slice(None), *mine)]
+            values = outputs[(slice(None), *mine)]
+            self._sums[:, rows, cols] = values if valid[mine].all() else np.where(valid[mine], values, 0)
             return
         weights = self._taper[mine]
         if not valid[mine].all():
@@ -175,7 +185,7 @@ class Blend:
         """Return the values (channel, y, x) of the upper rows, 0 where they are not covered, and where they are."""
         sums, weights = self._sums[:, :count], self._weights[:count]
         if self._taper is None:
-            return np.where(weights, sums, np.float32(0)), weights.copy()
+            return sums, weights
         covered = weights > 0
         return np.divide(sums, np.where(covered, weights, 1), dtype=np.float32), covered
 

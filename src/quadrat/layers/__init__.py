@@ -5,12 +5,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from quadrat.layers.raster import RasterWriter
-from quadrat.layers.vector import VectorWriter
 from quadrat.scenes.grid import Grid
 from quadrat.tasks.outputs import RasterLayer, VectorLayer
-
-__all__ = ["LayerWriter", "RasterWriter", "VectorWriter", "writer_for"]
 
 
 class LayerWriter(Protocol):
@@ -27,6 +23,10 @@ def writer_for(
     """Return what writes ``layer`` to ``folder``; raise ParamsError for an ending that stands for no format."""
     match layer:
         case RasterLayer():
+            from quadrat.layers.raster import RasterWriter
+
             return RasterWriter(layer, grid, folder / f"{layer.name}.tif", tags)
         case VectorLayer():
+            from quadrat.layers.vector import VectorWriter  # what it needs takes a quarter of a second to load
+
             return VectorWriter(layer, grid, folder / layer.file, tags)

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import QuadratError
+from quadrat.executor import cores
 from quadrat.files import replaced
+from quadrat.layers.overviews import write_overviews
 from quadrat.scenes.grid import Grid
 from quadrat.tasks.classes import Class
 from quadrat.tasks.outputs import RasterLayer, Rows
@@ -27,6 +30,19 @@ from quadrat.windows import strips
 
 BLOCK = 512
 """Height and width of a block, px."""
+
+TEMPORARY = {
+    "tiled": True,
+    "blockxsize": BLOCK,
+    "blockysize": BLOCK,
+    "interleave": "band",
+    "sparse_ok": True,
+    "bigtiff": "IF_SAFER",
+}
+"""How files are made whose pixels a COG then takes."""
+
+PACKED = {"compress": "PACKBITS"}
+"""Class ids come in runs, which packing makes small at a third of what deflating costs."""
 
 
 class RasterWriter:
@@ -50,7 +66,7 @@ class RasterWriter:
         """Open the temporary file."""
         with ExitStack() as steps:
             self._part = steps.enter_context(replaced(self._path))
-            steps.callback(self._rows.unlink, missing_ok=True)
+            steps.callback(self._clear)
             steps.push(self._finish)
             self._dataset = steps.enter_context(self._open())
             self._steps = steps.pop_all()
@@ -73,6 +89,10 @@ class RasterWriter:
             raise self._failure(error) from error
         self._sum += _Sum.of(rows.values, self._layer.nodata)
 
+    def _clear(self) -> None:
+        for path in self._rows.parent.glob(f"{escape(self._rows.name)}*"):
+            path.unlink()
+
     def _open(self) -> Any:
         grid, layer = self._grid, self._layer
         with warnings.catch_warnings():
@@ -88,14 +108,8 @@ class RasterWriter:
                 nodata=layer.nodata,
                 crs=grid.crs,
                 transform=None if grid.transform == Affine.identity() else grid.transform,
-                tiled=True,
-                blockxsize=BLOCK,
-                blockysize=BLOCK,
-                interleave="band",
-                # class ids come in runs, which packing makes small at a third of the cost
-                **({"compress": "DEFLATE", "zlevel": 1} if layer.classes is None else {"compress": "PACKBITS"}),
-                sparse_ok=True,
-                bigtiff="IF_SAFER",
+                **TEMPORARY,
+                **({"compress": "DEFLATE", "zlevel": 1} if layer.classes is None else PACKED),
             )
         dataset.update_tags(**self._tags)
         dataset.descriptions = layer.bands
@@ -114,6 +128,8 @@ class RasterWriter:
             return
         coded = self._layer.classes is not None
         try:
+            if coded:
+                write_overviews(self._rows, BLOCK, TEMPORARY | PACKED)
             rasterio.shutil.copy(
                 self._rows,
                 self._part,
@@ -121,8 +137,9 @@ class RasterWriter:
                 BLOCKSIZE=BLOCK,
                 COMPRESS="DEFLATE",
                 PREDICTOR="NO" if coded else "YES",  # neighbouring class ids have no difference to speak of
-                OVERVIEW_RESAMPLING="MODE" if coded else "AVERAGE",
+                **({"OVERVIEWS": "FORCE_USE_EXISTING"} if coded else {"OVERVIEW_RESAMPLING": "AVERAGE"}),
                 BIGTIFF="IF_SAFER",
+                NUM_THREADS=cores(),
             )
             found = self._read_back()
         except (RasterioError, CPLE_BaseError) as error:

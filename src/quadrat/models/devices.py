@@ -89,8 +89,8 @@ def windows_at_once(predictor: Callable[[NDArray[Any]], object], window: NDArray
 
 
 def readers() -> int:
-    """Return how many threads are to read for a model: one, but for a GPU, which leaves all processors to them."""
-    return 1 if device().type == "cpu" else min(cores(), READERS)
+    """Return how many threads are to read for a model: two, but for a GPU, which leaves all processors to them."""
+    return min(cores(), 2 if device().type == "cpu" else READERS)
 
 
 def described() -> str:

@@ -30,6 +30,10 @@ SCORE_STEPS = 250
 """Scores are stored as whole numbers from 0 to this many."""
 
 
+CACHED = 1 << 16
+"""Px whose scores stay in the processor's cache while the largest is looked for."""
+
+
 class SegmentationLoss(Section):
     """Cross-entropy plus ``dice`` times the Dice loss, over labelled pixels."""
 
@@ -239,10 +243,13 @@ class SemanticSegmentation(ScoredTask):
 
 def _largest(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return the first class of the largest of ``scores`` (class, y, x), and that score: a class after the other."""
-    class_ids, largest = np.zeros(scores.shape[1:], np.uint8), scores[0]
-    for number, score in enumerate(scores[1:], 1):
-        np.maximum(class_ids, (score > largest).view(np.uint8) * np.uint8(number), out=class_ids)
-        largest = np.maximum(largest, score)
+    class_ids, largest = np.zeros(scores.shape[1:], np.uint8), scores[0].copy()
+    step = max(1, CACHED // largest.shape[1])
+    for row in range(0, len(largest), step):
+        rows = slice(row, row + step)
+        for number, score in enumerate(scores[1:, rows], 1):
+            np.maximum(class_ids[rows], (score > largest[rows]).view(np.uint8) * np.uint8(number), out=class_ids[rows])
+            np.maximum(largest[rows], score, out=largest[rows])
     return class_ids, largest
 
 
