@@ -1,6 +1,8 @@
-"""Hashes of files' contents, remembered, so that a file that stands as it stood is not read again."""
+"""Hashes of files' contents, remembered, so that a file that stands as it stood is not read again.
 
-import hashlib
+They tell one's own files apart, and guard against no adversary: XXH3, of 128 bits, is six times as fast as SHA-256.
+"""
+
 import json
 import os
 import time
@@ -8,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
+
+import xxhash
 
 from quadrat.errors import DiskError
 from quadrat.executor import Threads, cores, results
@@ -22,18 +26,27 @@ Stamp = tuple[int, ...]
 
 
 Hashed = tuple[Stamp, str]
-"""How a file stood, and the SHA-256 of its content then."""
+"""How a file stood, and the hash of its content then."""
+
+KIND = "xxh3:"
+"""How hashes begin."""
+
+PIECE = 1 << 20
+"""Bytes that are read at once."""
 
 
 def read(path: Path) -> Hashed:
     """Return the hash of a file, and how it stood before it was read."""
     stamp = _stamp(path)
-    with path.open("rb") as file:
-        return stamp, hashlib.file_digest(file, "sha256").hexdigest()
+    digest, piece = xxhash.xxh3_128(), memoryview(bytearray(min(PIECE, stamp[0] + 1)))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(piece):
+            digest.update(piece[:count])
+    return stamp, KIND + digest.hexdigest()
 
 
 class Hashes:
-    """SHA-256 of files' contents. ``memory`` is a file of this machine alone: what is lost of it is only time."""
+    """Hashes of files' contents. ``memory`` is a file of this machine alone: what is lost of it is only time."""
 
     def __init__(self, memory: Path) -> None:
         """Remember what ``memory`` says; where it is missing or damaged, nothing."""
@@ -41,7 +54,8 @@ class Hashes:
         self._known: dict[str, Hashed] = {}
         with suppress(OSError, ValueError, TypeError, AttributeError):
             for path, (*stamp, found) in json.loads(memory.read_text(encoding="utf-8")).items():
-                self._known[path] = tuple(stamp), found
+                if found.startswith(KIND):
+                    self._known[path] = tuple(stamp), found
 
     @classmethod
     @contextmanager

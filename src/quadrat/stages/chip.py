@@ -1,7 +1,7 @@
 """chip: cut the scenes that are learnt from into chips with targets."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -140,7 +140,7 @@ def _chip_scene(
         with SceneChips(chips, scene.id, scene.split, opened.grid, about, task.ragged) as store:
             for piece in opened.cut(windows):
                 counted = opened.counted(piece.window, piece.valid)
-                valid = float(counted.mean())
+                valid = np.count_nonzero(counted) / counted.size
                 if valid < chip.least_valid:
                     continue
                 target = task.target(labels, piece.window, counted)
@@ -154,27 +154,27 @@ def _chip_scene(
 
 def _windows(
     scene: OpenScene, labels: Labels, task: Task, chip: Chip, generator: np.random.Generator
-) -> tuple[list[Window], Collection[Window]]:
+) -> tuple[list[Window], frozenset[Window]]:
     """Return where to cut, in row order, and those of the windows whose chips are kept even if not positive."""
     size = chip.chip_size
     if scene.split == "validation":
         stride = task.validation_stride(size)
         windows = cover(scene.area, size, stride, task.margin(size, stride))
-        return windows, windows
+        return windows, frozenset(windows)
     if isinstance(chip.windows, Sliding):
         windows = cover(scene.area, size, chip.windows.stride, chip.windows.padding)
     else:
         windows = scatter(scene.area, size, chip.windows.count, generator, chip.windows.padding)
     if chip.negatives is None:
-        return windows, windows
+        return windows, frozenset(windows)
     if not chip.negatives:
-        return windows, ()
+        return windows, frozenset()
     return _thinned(scene, labels, windows, task, chip, generator)
 
 
 def _thinned(
     scene: OpenScene, labels: Labels, windows: Sequence[Window], task: Task, chip: Chip, generator: np.random.Generator
-) -> tuple[list[Window], set[Window]]:
+) -> tuple[list[Window], frozenset[Window]]:
     """Return the positive windows, by labels alone, with as many others as are wanted, and these."""
     positive: list[Window] = []
     others: list[Window] = []
@@ -182,7 +182,8 @@ def _thinned(
         target = task.target(labels, window, scene.counted(window, np.ones(window.shape, np.bool_)))
         (positive if _positive(task.class_counts(target), task, chip) else others).append(window)
     count = min(len(others), round((chip.negatives or 0) * len(positive)))
-    drawn = {others[n] for n in generator.choice(len(others), count, replace=False)} if count else set()
+    picked = generator.choice(len(others), count, replace=False) if count else ()
+    drawn = frozenset(others[n] for n in picked)
     return sorted([*positive, *(window for window in others if window in drawn)]), drawn
 
 
