@@ -51,31 +51,41 @@ class Pixels:
 
     def read(self, window: Window, form: Format) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_]]]:
         """Give rows of a window within the grid, their values (whole numbers), and where they have one (y, x)."""
-        area = RasterioWindow(window.col, window.row, window.width, window.height)
-        try:
-            values = self._dataset.read(list(form.bands), window=area)
-            mask = self._mask(area, form)
-        except RasterioError as cause:
-            mend = "fetch the file again"
-            raise self._error("the labels can't be read: the file is damaged", got=cause, mend=mend) from cause
+        values, mask = self._read(window, form)
         step = max(1, PIECE // window.width)
         for row in range(0, window.height, step):
             rows = slice(row, min(row + step, window.height))
-            numbers = _numbers(values[:, rows], form)
-            labelled = np.ones(numbers.shape, np.bool_) if mask is None else mask[rows] > 0
-            if form.palette is not None:
-                labelled &= numbers >= 0
-            if form.nodata is not None:
-                labelled &= values[0, rows] != form.nodata
-            yield rows, numbers, labelled
+            yield rows, *_meant(values[:, rows], None if mask is None else mask[rows], form)
 
-    def _mask(self, area: RasterioWindow, form: Format) -> NDArray[np.uint8] | None:
-        """Return where there are values (y, x), not 0; None where nothing but nodata says so."""
-        if len(form.bands) > 1:
-            return cast("NDArray[np.uint8]", self._dataset.dataset_mask(window=area))
-        if {*self._dataset.mask_flag_enums[form.bands[0] - 1]} <= {MaskFlags.all_valid, MaskFlags.nodata}:
+    def bytes(self, window: Window, form: Format) -> NDArray[np.uint8]:
+        """Return the bytes (y, x) of a window within the grid as they are stored, of what has ``byte_meanings``."""
+        return cast("NDArray[np.uint8]", self._read(window, form)[0][0])
+
+    def byte_meanings(self, form: Format) -> tuple[NDArray[Any], NDArray[np.bool_]] | None:
+        """Return what ``read`` gives of each byte (256,); None where not one byte alone says what a pixel is."""
+        if self._masked(form) or self._dataset.dtypes[form.bands[0] - 1] != "uint8":
             return None
-        return cast("NDArray[np.uint8]", self._dataset.read_masks(form.bands[0], window=area))
+        numbers, labelled = _meant(np.arange(256, dtype=np.uint8)[None, None], None, form)
+        return numbers[0], labelled[0]
+
+    def _read(self, window: Window, form: Format) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        """Return stored values (band, y, x), and where there are some (y, x), not 0, where a mask says so."""
+        area = RasterioWindow(window.col, window.row, window.width, window.height)
+        try:
+            values = self._dataset.read(list(form.bands), window=area)
+            if not self._masked(form):
+                return values, None
+            if len(form.bands) > 1:
+                return values, self._dataset.dataset_mask(window=area)
+            return values, self._dataset.read_masks(form.bands[0], window=area)
+        except RasterioError as cause:
+            mend = "fetch the file again"
+            raise self._error("the labels can't be read: the file is damaged", got=cause, mend=mend) from cause
+
+    def _masked(self, form: Format) -> bool:
+        """Return whether something else than nodata says where there are values."""
+        flags = {*self._dataset.mask_flag_enums[form.bands[0] - 1]}
+        return len(form.bands) > 1 or not flags <= {MaskFlags.all_valid, MaskFlags.nodata}
 
     def ids(self, band: int) -> Format:
         """Return the format of whole numbers in ``band``."""
@@ -149,6 +159,19 @@ class Pixels:
 
     def _error(self, problem: str, *, mend: str, got: object, expected: object = None) -> LabelError:
         return LabelError(problem, self.scene, self.path, expected=expected, got=got, mend=mend)
+
+
+def _meant(
+    values: NDArray[Any], mask: NDArray[np.uint8] | None, form: Format
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return stored ``values`` (band, y, x) as numbers, and where they say something (y, x)."""
+    numbers = _numbers(values, form)
+    labelled = np.ones(numbers.shape, np.bool_) if mask is None else mask > 0
+    if form.palette is not None:
+        labelled &= numbers >= 0
+    if form.nodata is not None:
+        labelled &= values[0] != form.nodata
+    return numbers, labelled
 
 
 def _numbers(values: NDArray[Any], form: Format) -> NDArray[Any]:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 
 STRIP_ROWS = 256
 """Rows that are read at once where all of a scene is counted."""
+
+UNCLAIMED = 254
+"""Stands, among the class ids of bytes, for a value that no class claims."""
 
 Values = Literal["ids", "colors"]
 
@@ -108,18 +110,6 @@ class Key:
 
     def find(self, numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return the class ids of whole numbers of any shape, and whether they are known at all."""
-        if numbers.dtype == np.uint8:
-            ids, known = (_translated(numbers, table) for table in self._bytes)
-            return ids, known.view(np.bool_)
-        return self._sought(numbers)
-
-    @cached_property
-    def _bytes(self) -> tuple[bytes, bytes]:
-        """What ``find`` gives for each byte."""
-        ids, known = self._sought(np.arange(256))
-        return ids.tobytes(), known.tobytes()
-
-    def _sought(self, numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         places = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
         return self.ids[places], self.numbers[places] == numbers
 
@@ -134,6 +124,7 @@ class LabelledPixels:
     def __init__(self, pixels: "Pixels", form: "Format", key: Key, outside: int) -> None:
         """Read ``pixels`` by ``key``; what has no value is ``outside``."""
         self._pixels, self._form, self._key, self.outside = pixels, form, key, outside
+        self._table = self._tabled()
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge.
@@ -143,12 +134,33 @@ class LabelledPixels:
         ids = np.full(window.shape, self.outside, np.uint8)
         inside = window.intersection(self._pixels.grid.area)
         if inside is not None:
-            part = ids[inside.slices(window)]
-            for rows, numbers, labelled in self._pixels.read(inside, self._form):
-                found, known = self._key.find(numbers)
-                if (labelled & ~known).any():
-                    raise self._unclaimed()
-                np.copyto(part[rows], found, where=True if labelled.all() else labelled)
+            ids[inside.slices(window)] = self._translated(inside) if self._table else self._found(inside)
+        return ids
+
+    def _tabled(self) -> bytes | None:
+        """Return the class id of each byte, UNCLAIMED where no class claims it; None where no byte says it alone."""
+        meanings = self._pixels.byte_meanings(self._form)
+        if meanings is None or (self._key.ids == UNCLAIMED).any() or self.outside == UNCLAIMED:
+            return None
+        numbers, labelled = meanings
+        found, known = self._key.find(numbers)
+        return np.where(labelled, np.where(known, found, UNCLAIMED), self.outside).astype(np.uint8).tobytes()
+
+    def _translated(self, window: Window) -> NDArray[np.uint8]:
+        """Return the class ids (y, x) of a window within the grid, by the table."""
+        ids = self._pixels.bytes(window, self._form).tobytes().translate(self._table)
+        if UNCLAIMED in ids:
+            raise self._unclaimed()
+        return np.frombuffer(ids, np.uint8).reshape(window.shape)
+
+    def _found(self, window: Window) -> NDArray[np.uint8]:
+        """Return the class ids (y, x) of a window within the grid."""
+        ids = np.full(window.shape, self.outside, np.uint8)
+        for rows, numbers, labelled in self._pixels.read(window, self._form):
+            found, known = self._key.find(numbers)
+            if (labelled & ~known).any():
+                raise self._unclaimed()
+            np.copyto(ids[rows], found, where=labelled)
         return ids
 
     def objects(self, window: Window) -> None:
@@ -161,11 +173,6 @@ class LabelledPixels:
                 unknown, times = np.unique(numbers[labelled & ~self._key.find(numbers)[1]], return_counts=True)
                 counts.update({self._key.text(int(n)): int(t) for n, t in zip(unknown, times, strict=True)})
         return unclaimed(counts, "px", self._key.legend.aliases, self._pixels.scene, self._pixels.path)
-
-
-def _translated(values: NDArray[np.uint8], table: bytes) -> NDArray[np.uint8]:
-    """Return each byte's entry in ``table``: several times as fast as an array's index."""
-    return np.frombuffer(bytearray(values.tobytes()).translate(table), np.uint8).reshape(values.shape)
 
 
 def _number(value: str) -> int:
