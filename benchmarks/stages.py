@@ -58,10 +58,10 @@ def chip(job: Job) -> dict[str, Any]:
         least_targets=0,
         negatives=None,
     )
-    chips = fresh(job, "chips")
+    chips, scenes = fresh(job, "chips"), ground.catalog(learnt(ground))
     with Timed() as timed:
         chip(
-            scenes=ground.catalog(learnt(ground)),
+            scenes=scenes,
             seed=1,
             task=task(ground),
             bands=ground.bands,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import quadrat.__main__
+import quadrat.heaps
 
 CLI = "import sys\n\ndef main():\n    print(__file__, *sys.argv[1:])\n"
 
@@ -20,7 +21,8 @@ def copies(tmp_path: Path) -> tuple[Path, Path]:
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
         (package / "cli.py").write_text(CLI)
-        shutil.copy(quadrat.__main__.__file__, package)
+        for module in (quadrat.__main__, quadrat.heaps):
+            shutil.copy(str(module.__file__), package)
     return copies
 
 

@@ -71,10 +71,12 @@ def cut(strips: Iterable[StripLike], windows: Sequence[Window], shape: tuple[int
     needed = np.minimum.accumulate([int(mirrored(w.row, w.bottom).min()) for w in reversed(windows)])[::-1]
     for window, oldest in zip(windows, needed, strict=True):
         wanted = mirrored(window.row, window.bottom)
-        while not held or held[-1].window.bottom <= int(wanted.max()):
+        while True:
+            while held and held[0].window.bottom <= int(oldest):
+                held.popleft()  # before the next is read
+            if held and held[-1].window.bottom > int(wanted.max()):
+                break
             held.append(next(source))
-        while held[0].window.bottom <= int(oldest):
-            held.popleft()
         yield _gather(window, wanted, held, shape)
 
 

@@ -14,6 +14,7 @@ from quadrat.census import Census, count_doubts, count_faults
 from quadrat.executor import Executor, Outcome, results
 from quadrat.faults import sound, succeeded
 from quadrat.files import replaced, write_json
+from quadrat.heaps import stay_small
 from quadrat.pins import check_pins
 from quadrat.preflight import doubts, faults
 from quadrat.progress import track, warn
@@ -79,6 +80,7 @@ def analyze(
 
     Raises what ``quadrat.pins``, ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
     """
+    stay_small()
     catalog = read_catalog(scenes)
     check_pins(catalog, pins)
     look = partial(survey, bands=bands, task=task)

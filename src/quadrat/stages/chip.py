@@ -16,6 +16,7 @@ from quadrat.errors import ChipError
 from quadrat.executor import Executor
 from quadrat.faults import succeeded
 from quadrat.hashes import Hashed, Hashes
+from quadrat.heaps import keep_pieces_apart, stay_small
 from quadrat.ingredients import contents
 from quadrat.manifest import Manifest, files_of, identity
 from quadrat.pins import check_pins
@@ -91,6 +92,8 @@ def chip(
     ``chip_manifest`` says what they are made of, and ``hashes`` remembers what was read for that. ``table`` is what
     analyze found of the scenes: no chip is cut before it has passed.
     """
+    stay_small()
+    keep_pieces_apart()
     if not table.exists():
         raise ChipError("the scenes are not analysed", file=table, mend="run the stage 'analyze' first")
     learnt = {scene.id: scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")}
@@ -141,14 +144,13 @@ def _chip_scene(
             for piece in opened.cut(windows):
                 counted = opened.counted(piece.window, piece.valid)
                 valid = np.count_nonzero(counted) / counted.size
-                if valid < chip.least_valid:
-                    continue
-                target = task.target(labels, piece.window, counted)
-                class_counts = task.class_counts(target)
-                if piece.window not in drawn and not _positive(class_counts, task, chip):
-                    continue
-                if task.teaches(target):
-                    store.append(piece.window, piece.values, target, valid, class_counts)
+                if valid >= chip.least_valid:
+                    target = task.target(labels, piece.window, counted)
+                    class_counts = task.class_counts(target)
+                    wanted = piece.window in drawn or _positive(class_counts, task, chip)
+                    if wanted and task.teaches(target):
+                        store.append(piece.window, piece.values, target, valid, class_counts)
+                del piece, counted  # with them goes their strip, before the next is read
         return scene.id, opened.area.size, files_of(chips / scene.id)
 
 
