@@ -33,7 +33,7 @@ def begin() -> None:
 def stay_small() -> None:
     """Give back what is freed at a heap's end sooner, where nothing needs it again at once as networks do."""
     if _ours:
-        settle(MALLOC_TRIM_THRESHOLD_=1 << 20)
+        settle(MALLOC_TRIM_THRESHOLD_=4 << 20)
 
 
 def keep_pieces_apart() -> None:

@@ -41,7 +41,7 @@ class Strip:
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
         """(y, x), True where every band has a value, on one date at least."""
-        some: NDArray[np.bool_] = np.logical_or.reduce(self.seen)
+        some: NDArray[np.bool_] = self.seen[0] if len(self.seen) == 1 else np.logical_or.reduce(self.seen)
         return some
 
     @property

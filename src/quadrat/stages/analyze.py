@@ -132,17 +132,18 @@ def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> Counted:
     census = Census(0, 0, 0, np.zeros(len(task.classes), np.int64))
     with part.survey.scene.open(bands, task) as scene:
         for strip in scene.raster.tiles(part.window):
-            inside = scene.counted(strip.window, np.ones(strip.window.shape, np.bool_))
-            counted = inside & strip.valid
+            within = None if scene.aoi is None else scene.aoi.mask(strip.window)
+            counted = strip.valid if within is None else strip.valid & within
             for values, seen in zip(strip.by_date, strip.seen, strict=True):
-                here = inside & seen
+                here = seen if within is None else seen & within
                 every = bool(here.all())
                 for some, tally in zip(values, tallies, strict=False):
                     tally.add((some if every else some[here]).astype(tally.dtype, copy=False))
             labels = (
                 census.class_counts * 0 if scene.labels is None else task.census(scene.labels, strip.window, counted)
             )
-            census += Census(0, int(np.count_nonzero(inside)), int(np.count_nonzero(counted)), labels)
+            inside = strip.window.size if within is None else int(np.count_nonzero(within))
+            census += Census(0, inside, int(np.count_nonzero(counted)), labels)
     return Counted(part, census, tallies)
 
 
