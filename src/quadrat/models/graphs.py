@@ -28,6 +28,9 @@ ROUNDING = 1e-3
 OPSET = 17
 """The version of ONNX's operators: one that runtimes have long had."""
 
+EXPORTING = Lock()
+"""Held while torch exports: what it knows of that is one for all threads."""
+
 Axes = Mapping[str, Mapping[int, str]]
 """The names of those axes of inputs and outputs that may be of any length."""
 
@@ -42,7 +45,7 @@ def export(network: "Learnable", example: "Tensor", axes: Axes) -> bytes:
     from quadrat.models.learnable import Listed
 
     written = io.BytesIO()
-    with warnings.catch_warnings():
+    with EXPORTING, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter is what follows any size of window
         try:
             torch.onnx.export(

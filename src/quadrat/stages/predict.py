@@ -28,7 +28,7 @@ MODEL, BASELINE = "", "baseline"
 """The folders, within a scene's, of what the model and the baseline say of it."""
 
 READING = Lock()
-"""Held while a model is read: two threads must not make two of it, whose graphs would be exported at once."""
+"""Held while a model is read: two threads must not make two of it."""
 
 
 @dataclass(frozen=True)
