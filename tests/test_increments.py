@@ -1,6 +1,5 @@
 """chip and predict make anew what changed, and nothing else; what comes of it is that of a run from nothing."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,13 +17,14 @@ import numpy as np
 import psutil
 import pytest
 import rasterio.shutil
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadrat.chips import open_chips
 from quadrat.errors import ChipError, ImageError, PinError
 from quadrat.executor import Outcome, Processes, Threads
-from quadrat.hashes import Hashes
+from quadrat.hashes import PIECE, Hashes
 from quadrat.index import index
 from quadrat.ingredients import contents
 from quadrat.manifest import identity, versions
@@ -349,13 +349,28 @@ def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:
     os.utime(file, (1e9, 1e9))
     with Hashes.kept(memory) as hashes:
         first = hashes.of(file)
-    with patch("hashlib.file_digest", side_effect=AssertionError("read again")), Hashes.kept(memory) as hashes:
+    with patch("quadrat.hashes.read", side_effect=AssertionError("read again")), Hashes.kept(memory) as hashes:
         assert hashes.of(file) == first
     file.write_bytes(b"two")
     with Hashes.kept(memory) as hashes:
         assert hashes.of(file) != first
         file.write_bytes(b"six")  # at once, with the same size: perhaps at the same time, as file systems count
-        assert hashes.of(file) == hashlib.sha256(b"six").hexdigest()
+        assert hashes.of(file) == f"xxh3:{xxhash.xxh3_128_hexdigest(b'six')}"
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, 3 * PIECE + 5])
+def test_a_hash_is_that_of_all_that_a_file_holds(tmp_path: Path, size: int) -> None:
+    content = np.random.default_rng(1).bytes(size)
+    (tmp_path / "file").write_bytes(content)
+    assert Hashes(tmp_path / "hashes.json").of(tmp_path / "file") == f"xxh3:{xxhash.xxh3_128_hexdigest(content)}"
+
+
+def test_hashes_of_another_kind_are_forgotten(tmp_path: Path) -> None:
+    file, memory = tmp_path / "file", tmp_path / "hashes.json"
+    file.write_bytes(b"one")
+    stat = file.stat()
+    memory.write_text(json.dumps({str(file): [stat.st_size, stat.st_mtime_ns, stat.st_ino, "44778d82365e4af681c4"]}))
+    assert Hashes(memory).of(file).startswith("xxh3:")
 
 
 def test_to_a_file_belongs_what_readers_of_it_read(tmp_path: Path) -> None:

@@ -84,6 +84,29 @@ HEAPS = {"MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 @pytest.mark.parametrize("own", [{}, {"OPENBLAS_THREAD_TIMEOUT": "20", "MALLOC_ARENA_MAX": "9"}])
 def test_what_the_user_has_set_of_libraries_stays(own: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {**own})
+    monkeypatch.setattr(quadrat.heaps, "_ours", {})
     quadrat.__main__.settle()
     assert {*os.environ} == SET | (HEAPS & {*own} if own else HEAPS)
     assert {name: os.environ[name] for name in own} == own
+
+
+@pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_THRESHOLD_": "99"}])
+def test_a_stage_keeps_heaps_smaller_where_the_user_has_not_said(
+    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {**own})
+    monkeypatch.setattr(quadrat.heaps, "_ours", {})
+    quadrat.__main__.settle()
+    before = {**os.environ}
+    quadrat.heaps.stay_small()
+    quadrat.heaps.keep_pieces_apart()
+    smaller = {"MALLOC_TRIM_THRESHOLD_": str(4 << 20), "MALLOC_MMAP_THRESHOLD_": str(256 << 10)}
+    assert os.environ == before | ({} if own else smaller)
+
+
+def test_as_a_library_it_leaves_heaps_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(quadrat.heaps, "_ours", {})
+    quadrat.heaps.stay_small()
+    quadrat.heaps.keep_pieces_apart()
+    assert os.environ == {}

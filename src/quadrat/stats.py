@@ -62,7 +62,7 @@ class Tally:
         if other.sums is not None:
             self.sums = other.sums if self.sums is None else self.sums.joined(other.sums, self.count, other.count)
         self.count += other.count
-        self.bins += other.bins
+        self.bins[: other.bins.size] += other.bins
 
     def statistics(self, band: str, percentages: Sequence[float], histogram_bins: int) -> BandStatistics:
         """Return the statistics of all that was counted; at least one value must have been."""
@@ -119,7 +119,7 @@ def _exact(dtype: np.dtype[Any]) -> bool:
 def _tally(values: NDArray[Any], dtype: np.dtype[Any]) -> Tally:
     if _exact(dtype):
         bins = histogram(values.astype(dtype, copy=False))
-        return Tally(dtype, values.size, np.pad(bins, (0, BINS - bins.size)))
+        return Tally(dtype, values.size, bins)
     wide = values.astype(np.float64)
     spread = np.square(wide - wide.sum() / wide.size)
     bins = np.bincount(_keys(values), minlength=BINS)
