@@ -137,6 +137,24 @@ def test_south_up_and_rotated_scenes(tmp_path: Path, transform: Affine) -> None:
     np.testing.assert_array_equal(read(path, grid)[sure], expected[sure])
 
 
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_bytes_mean_what_larger_numbers_do(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder, count = tmp_path_factory.mktemp("l"), data.draw(st.sampled_from([3, 254, 255]))
+    key = legend(**{f"c{number}": [str(255 - number)] for number in range(count)})
+    numbers = st.sampled_from([0, 1, 2, 3, 252, 253, 254, 255])
+    options = {"drop": data.draw(st.sets(numbers.map(str))), "outside": data.draw(st.sampled_from([None, "c0", "c2"]))}
+    ids = np.array(data.draw(st.lists(numbers, min_size=6, max_size=6)), np.uint8).reshape(2, 3)
+    nodata, found = data.draw(st.none() | numbers), []
+    for dtype in ("uint8", "int16"):
+        path = write_raster(folder / f"{dtype}.tif", ids[None].astype(dtype), nodata=nodata)
+        try:
+            found.append(read(path, Grid(GRID.crs, NORTH_UP, (2, 3)), key, **options).tolist())
+        except LabelError as error:
+            found.append((error.problem, str(error.got), error.mend))
+    assert found[0] == found[1]
+
+
 def test_overviews_are_not_looked_at(tmp_path: Path) -> None:
     own = Grid(GRID.crs, NORTH_UP @ Affine.translation(-0.013, 0.027) @ Affine.scale(0.1), (400, 510))
     ids = random_ids(own.shape)
