@@ -170,6 +170,9 @@ def masked(path: Path, ids: np.ndarray, how: str, transform: Affine) -> Path:
     if how == "alpha":
         pixels = np.stack([ids, np.where(ids > 3, 0, 255).astype(np.uint8)])
         return write_raster(path, pixels, transform, alpha="yes")
+    if how == "alpha and nodata":
+        pixels = np.stack([ids, np.full(ids.shape, 255, np.uint8)])
+        return write_raster(path, pixels, transform, alpha="yes", nodata=5)
     write_raster(path, ids[None], transform, nodata=5 if how == "nodata" else None)
     if how == "mask":
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
@@ -177,7 +180,7 @@ def masked(path: Path, ids: np.ndarray, how: str, transform: Affine) -> Path:
     return path
 
 
-@pytest.mark.parametrize("how", ["nodata", "mask", "alpha"])
+@pytest.mark.parametrize("how", ["nodata", "mask", "alpha", "alpha and nodata"])
 @pytest.mark.parametrize("shift", [0, 6])
 def test_what_is_masked_is_unlabelled_or_outside(tmp_path: Path, how: str, shift: int) -> None:
     ids = random_ids(GRID.shape)

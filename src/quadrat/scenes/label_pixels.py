@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
@@ -135,7 +135,7 @@ class Pixels:
         source, grid = self._source, self.grid
         if self._alike(Grid(source.crs, source.transform, source.shape)):
             return source
-        transparent = any(MaskFlags.alpha in flags for flags in source.mask_flag_enums)
+        transparent = ColorInterp.alpha in source.colorinterp
         return files.enter_context(
             WarpedVRT(
                 source,
