@@ -175,6 +175,15 @@ def test_all_overviews_are_made_of_the_next_finer_one(tmp_path: Path) -> None:
             np.testing.assert_array_equal(dataset.read(1), labels)
 
 
+@pytest.mark.parametrize("layer", [LABELS, SCORES])
+def test_overviews_are_found_where_gdal_is_told_to_list_no_folder(layer: RasterLayer, tmp_path: Path) -> None:
+    values = np.stack([some_labels((600, 1100))] * len(layer.bands))
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):  # as the environment may say, too
+        write_rows(layer, grid_of("projected", values.shape[1:]), tmp_path / "layer.tif", values)
+    with rasterio.open(tmp_path / "layer.tif") as dataset:
+        assert dataset.overviews(1) == [2, 4]
+
+
 def test_a_layer_has_the_same_bytes_for_any_number_of_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = some_labels((1500, 2100))
     for count in (1, 4):

@@ -130,17 +130,18 @@ class RasterWriter:
         try:
             if coded:
                 write_overviews(self._rows, BLOCK, TEMPORARY | PACKED)
-            rasterio.shutil.copy(
-                self._rows,
-                self._part,
-                driver="COG",
-                BLOCKSIZE=BLOCK,
-                COMPRESS="DEFLATE",
-                PREDICTOR="NO" if coded else "YES",  # neighbouring class ids have no difference to speak of
-                **({"OVERVIEWS": "FORCE_USE_EXISTING"} if coded else {"OVERVIEW_RESAMPLING": "AVERAGE"}),
-                BIGTIFF="IF_SAFER",
-                NUM_THREADS=cores(),
-            )
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"):  # else overviews beside a file aren't found
+                rasterio.shutil.copy(
+                    self._rows,
+                    self._part,
+                    driver="COG",
+                    BLOCKSIZE=BLOCK,
+                    COMPRESS="DEFLATE",
+                    PREDICTOR="NO" if coded else "YES",  # neighbouring class ids have no difference to speak of
+                    **({"OVERVIEWS": "FORCE_USE_EXISTING"} if coded else {"OVERVIEW_RESAMPLING": "AVERAGE"}),
+                    BIGTIFF="IF_SAFER",
+                    NUM_THREADS=cores(),
+                )
             found = self._read_back()
         except (RasterioError, CPLE_BaseError) as error:
             raise self._failure(error) from error
@@ -158,6 +159,8 @@ class RasterWriter:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(self._part)
         with dataset:
+            if max(dataset.shape) > BLOCK and not dataset.overviews(1):
+                raise self._failure("a file without overviews")
             for window in strips(self._grid.area, BLOCK):
                 values = dataset.read(window=RasterioWindow(0, window.row, window.width, window.height))
                 total += _Sum.of(values, self._layer.nodata)
