@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 
 from quadrat.errors import ModelError
-from quadrat.inference import Predict, check_bands, predict_scene
+from quadrat.inference import Predict, _wanted, check_bands, predict_scene
 from quadrat.models import Outputs
 from quadrat.polygons import Edges, RightAngled
 from quadrat.polygons.outlines import LEAST_IOU
 from quadrat.scenes.scene import Scene
 from quadrat.tasks.semantic_segmentation import SegmentationLayers
+from quadrat.windows import cover
 from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
 
 TASK = segmentation("low", "middle", "high")
@@ -57,6 +58,13 @@ def ground(tmp_path: Path) -> tuple[Path, np.ndarray]:
     pixels = (1 + 900 * smooth((90, 133), 4, 5)).astype(np.uint16)
     pixels[20:31, 40:70] = 0
     return write_raster(tmp_path / "image.tif", pixels[None], nodata=0), pixels
+
+
+def test_windows_that_wait_for_the_model_keep_no_strip(ground: tuple[Path, np.ndarray]) -> None:
+    with Scene("s", "predict", image(ground[0]), (), ()).open(("a",), {}) as opened:
+        pieces = list(_wanted(opened, cover(opened.area, 32, 32)))
+    assert len(pieces) == 15
+    assert all(array.base is None for piece in pieces for array in (piece.values, piece.valid))
 
 
 @pytest.mark.parametrize(("size", "stride"), [(32, 32), (32, 16), (32, 11), (256, 128), (8, 3)])

@@ -42,7 +42,7 @@ class StripLike(Protocol):
 class Cut:
     """A window's pixels: ``values`` (band, y, x); ``valid`` (y, x), False beyond the grid's edge too.
 
-    Not to be written to: windows may share them.
+    Not to be written to, for windows may share them; who keeps a window keeps the strip that it is cut from.
     """
 
     window: Window

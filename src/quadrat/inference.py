@@ -107,8 +107,9 @@ def check_bands(model: Sequence[Band], image: Sequence[Band], scene: str) -> Non
 
 
 def _wanted(scene: OpenScene, windows: Sequence[Window]) -> Iterator[Cut]:
+    """Give windows, copied: many are kept at once, and each would keep the strip that it is cut from."""
     for piece in scene.cut(windows):
-        yield Cut(piece.window, piece.values, scene.counted(piece.window, piece.valid))
+        yield Cut(piece.window, piece.values.copy(), scene.counted(piece.window, piece.valid).copy())
 
 
 def _run(
