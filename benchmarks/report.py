@@ -136,7 +136,7 @@ def draw(path: Path, rows: Sequence[Row], found: Sequence[dict[str, Any]]) -> No
     axes.set_xscale("log")
     axes.set_xlabel(f"times as fast as {against}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(frameon=False, loc="outside upper right", ncols=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 

@@ -54,7 +54,7 @@ def test_eval_reads_each_row_of_labels_and_predictions_once(tmp_path: Path, monk
     stages.predict(work)
     stages.analyze(work)
     read: dict[str, Counter[int]] = {"truth": Counter(), "prediction": Counter()}
-    labels, rows = Pixels.read, Prediction.rows
+    labels, rows = Pixels._read, Prediction.rows  # by which all that is read of labels goes
 
     def of_labels(self: Pixels, window: Window, *args: Any) -> Any:
         read["truth"].update(range(window.row, window.bottom))
@@ -64,7 +64,7 @@ def test_eval_reads_each_row_of_labels_and_predictions_once(tmp_path: Path, monk
         read["prediction"].update(range(window.row, window.bottom))
         return rows(self, layer, window)
 
-    monkeypatch.setattr(Pixels, "read", of_labels)
+    monkeypatch.setattr(Pixels, "_read", of_labels)
     monkeypatch.setattr(Prediction, "rows", of_prediction)
     stages.evaluate(work)
     assert all(counts == Counter(range(1300)) for counts in read.values())
