@@ -155,6 +155,14 @@ def test_bytes_mean_what_larger_numbers_do(tmp_path_factory: pytest.TempPathFact
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("count", [254, 255])
+def test_bytes_may_be_of_as_many_classes_as_there_can_be(tmp_path: Path, count: int) -> None:
+    key = legend(**{f"c{number}": [str(255 - number)] for number in range(count)})
+    values = np.arange(256 - count, 256, dtype=np.uint8)
+    path = write_raster(tmp_path / "l.tif", values[None, None])
+    np.testing.assert_array_equal(read(path, Grid(GRID.crs, NORTH_UP, (1, count)), key)[0], 255 - values)
+
+
 def test_overviews_are_not_looked_at(tmp_path: Path) -> None:
     own = Grid(GRID.crs, NORTH_UP @ Affine.translation(-0.013, 0.027) @ Affine.scale(0.1), (400, 510))
     ids = random_ids(own.shape)
