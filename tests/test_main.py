@@ -1,4 +1,6 @@
 import os
+import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -77,7 +79,7 @@ def test_what_stays_wrong_stops_loudly(copies: tuple[Path, Path]) -> None:
     assert f"got: {main}" in done.stderr
 
 
-SET = {"GOMP_SPINCOUNT", "OPENBLAS_THREAD_TIMEOUT", "GDAL_CACHEMAX"}
+SET = {"GOMP_SPINCOUNT", "OPENBLAS_THREAD_TIMEOUT", "THP_MEM_ALLOC_ENABLE", "GDAL_CACHEMAX"}
 HEAPS = {"MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 
 
@@ -98,15 +100,56 @@ def test_a_stage_keeps_heaps_smaller_where_the_user_has_not_said(
     monkeypatch.setattr(quadrat.heaps, "_ours", {})
     quadrat.__main__.settle()
     before = {**os.environ}
-    quadrat.heaps.stay_small()
     quadrat.heaps.keep_pieces_apart()
-    smaller = {"MALLOC_TRIM_THRESHOLD_": str(4 << 20), "MALLOC_MMAP_THRESHOLD_": str(256 << 10)}
+    smaller = {"MALLOC_MMAP_THRESHOLD_": str(256 << 10)}
     assert os.environ == before | ({} if own else smaller)
+
+
+@pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_MAX_": "99"}])
+def test_what_learns_keeps_what_is_freed_where_the_user_has_not_said(
+    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {**own})
+    monkeypatch.setattr(quadrat.heaps, "_ours", {})
+    quadrat.__main__.settle()
+    before = {**os.environ}
+    quadrat.heaps.keep_all()
+    kept = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
+    assert os.environ == before | ({} if own else kept)
+
+
+STEP = """
+import resource
+from quadrat.__main__ import settle
+settle()
+import numpy as np
+from quadrat.heaps import keep_all
+if {keeps}:
+    keep_all()
+
+def step():
+    pieces = [np.ones(3_000_000) for _ in range(4)]  # 24 MB each
+
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_what_is_kept_is_not_given_anew() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in quadrat.heaps.NUMBERS}
+    environment["NUMPY_MADVISE_HUGEPAGE"] = "0"
+    commands = ([sys.executable, "-c", STEP.format(keeps=keeps)] for keeps in (False, True))
+    fresh, kept = (int(subprocess.check_output(command, env=environment)) for command in commands)
+    assert fresh > 4 * 24_000_000 / resource.getpagesize() / 2
+    assert kept < fresh / 10
 
 
 def test_as_a_library_it_leaves_heaps_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(quadrat.heaps, "_ours", {})
-    quadrat.heaps.stay_small()
     quadrat.heaps.keep_pieces_apart()
+    quadrat.heaps.keep_all()
     assert os.environ == {}

@@ -14,6 +14,7 @@ def settle() -> None:
     """Set what libraries read from the environment when they are loaded, where the user has not."""
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long starve whatever shares their cores
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's begin to spin when it is loaded
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large pieces come in pages of 2 MB
     os.environ.setdefault("GDAL_CACHEMAX", "32")  # MB of blocks; else a share of all memory (see scenes/files.py)
     heaps.begin()
 

@@ -4,7 +4,7 @@ import ctypes
 import os
 from contextlib import suppress
 
-NUMBERS = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_ARENA_MAX": -8}
+NUMBERS = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_MMAP_MAX_": -4, "MALLOC_ARENA_MAX": -8}
 """glibc's names of its settings, and their numbers in malloc.h."""
 
 _ours: dict[str, str] = {}
@@ -37,6 +37,15 @@ def stay_small() -> None:
 
 
 def keep_pieces_apart() -> None:
-    """Keep chips, and GDAL's blocks, in none of the heaps, in which they leave holes."""
+    """Keep GDAL's blocks in none of the heaps, in which they leave holes."""
     if _ours:
         settle(MALLOC_MMAP_THRESHOLD_=256 << 10)
+
+
+def keep_all() -> None:
+    """Keep all that is freed, where a network asks for the same pieces in every step.
+
+    The system clears what it gives anew, page by page: a fifth of a step.
+    """
+    if _ours:
+        settle(MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_=(1 << 31) - 1)

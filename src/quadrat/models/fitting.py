@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
+from quadrat.heaps import keep_all
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Batch, Order, loader
 from quadrat.models.checkpoints import Whole
@@ -38,6 +39,7 @@ def fit(
     After a kill, the same call goes on after the last whole epoch and ends as if nothing had been: what is drawn
     depends on the seed and the epoch alone. ``checkpoint`` is Lightning's, read with ``weights_only``.
     """
+    keep_all()
     network = network.to(memory_format=torch.channels_last)
     learner = Learner(network, task, recipe, training.class_counts())
     compiled(network)
