@@ -10,6 +10,7 @@ import pytest
 from benchmarks import stages
 from benchmarks.ground import BLOCK, Ground, make
 from benchmarks.job import Job
+from quadrat import memory
 from quadrat.predictions import Prediction
 from quadrat.scenes.label_pixels import Pixels
 from quadrat.scenes.reader import Reader
@@ -54,7 +55,7 @@ def test_eval_reads_each_row_of_labels_and_predictions_once(tmp_path: Path, monk
     stages.predict(work)
     stages.analyze(work)
     read: dict[str, Counter[int]] = {"truth": Counter(), "prediction": Counter()}
-    labels, rows = Pixels._read, Prediction.rows  # by which all that is read of labels goes
+    labels, rows = Pixels._values, Prediction.rows  # by which all that is read of labels goes
 
     def of_labels(self: Pixels, window: Window, *args: Any) -> Any:
         read["truth"].update(range(window.row, window.bottom))
@@ -64,7 +65,7 @@ def test_eval_reads_each_row_of_labels_and_predictions_once(tmp_path: Path, monk
         read["prediction"].update(range(window.row, window.bottom))
         return rows(self, layer, window)
 
-    monkeypatch.setattr(Pixels, "_read", of_labels)
+    monkeypatch.setattr(Pixels, "_values", of_labels)
     monkeypatch.setattr(Prediction, "rows", of_prediction)
     stages.evaluate(work)
     assert all(counts == Counter(range(1300)) for counts in read.values())
@@ -75,7 +76,8 @@ HEIGHTS = {"analyze": (4096, 16_384), "chip": (4096, 16_384), "predict": (16_384
 
 
 @pytest.mark.parametrize("stage", HEIGHTS)
-def test_memory_does_not_follow_the_height(stage: str, tmp_path: Path) -> None:
+def test_memory_does_not_follow_the_height(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_fresh", bytearray)  # which is traced
     peaks = []
     for height in HEIGHTS[stage]:
         work = job(tmp_path, height, 256)

@@ -1,9 +1,9 @@
 """A raster's values as numbers on a scene's grid: whole numbers, or colours in 24 bits."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -57,9 +57,9 @@ class Pixels:
             rows = slice(row, min(row + step, window.height))
             yield rows, *_meant(values[:, rows], None if mask is None else mask[rows], form)
 
-    def bytes(self, window: Window, form: Format) -> NDArray[np.uint8]:
-        """Return the bytes (y, x) of a window within the grid as they are stored, of what has ``byte_meanings``."""
-        return cast("NDArray[np.uint8]", self._read(window, form)[0][0])
+    def read_bytes(self, window: Window, form: Format, into: bytearray) -> None:
+        """Read the bytes of a window within the grid as they are stored, of what has ``byte_meanings``, row by row."""
+        self._values(window, form, np.frombuffer(into, np.uint8).reshape(1, *window.shape))
 
     def byte_meanings(self, form: Format) -> tuple[NDArray[Any], NDArray[np.bool_]] | None:
         """Return what ``read`` gives of each byte (256,); None where not one byte alone says what a pixel is."""
@@ -70,14 +70,25 @@ class Pixels:
 
     def _read(self, window: Window, form: Format) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Return stored values (band, y, x), and where there are some (y, x), not 0, where a mask says so."""
-        area = RasterioWindow(window.col, window.row, window.width, window.height)
-        try:
-            values = self._dataset.read(list(form.bands), window=area)
-            if not self._masked(form):
-                return values, None
+        values = self._values(window, form)
+        if not self._masked(form):
+            return values, None
+        with self._whole():
             if len(form.bands) > 1:
-                return values, self._dataset.dataset_mask(window=area)
-            return values, self._dataset.read_masks(form.bands[0], window=area)
+                return values, self._dataset.dataset_mask(window=_area(window))
+            return values, self._dataset.read_masks(form.bands[0], window=_area(window))
+
+    def _values(self, window: Window, form: Format, into: NDArray[np.uint8] | None = None) -> NDArray[Any]:
+        """Return stored values (band, y, x), in an array that is there for them or in a new one."""
+        with self._whole():
+            values: NDArray[Any] = self._dataset.read(list(form.bands), window=_area(window), out=into)
+        return values
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Raise LabelError where the file turns out not to be whole."""
+        try:
+            yield
         except RasterioError as cause:
             mend = "fetch the file again"
             raise self._error("the labels can't be read: the file is damaged", got=cause, mend=mend) from cause
@@ -172,6 +183,10 @@ def _meant(
     if form.nodata is not None:
         labelled &= values[0] != form.nodata
     return numbers, labelled
+
+
+def _area(window: Window) -> Any:
+    return RasterioWindow(window.col, window.row, window.width, window.height)
 
 
 def _numbers(values: NDArray[Any], form: Format) -> NDArray[Any]:

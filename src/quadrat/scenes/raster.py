@@ -1,7 +1,7 @@
 """An open image: bands on one grid, on each of its dates, read by window."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
+from quadrat.memory import Memory
 from quadrat.scenes.bands import Band, dates_of, is_valid, undated
 from quadrat.scenes.channel import Channel, Origin
 from quadrat.scenes.files import Header, header, opened
@@ -70,6 +71,7 @@ class Raster:
         """What files say of themselves that the catalog says otherwise."""
         self._dates = max(1, len(dates_of(self.bands)))
         self._origin = origin
+        self._memory = Memory()
         self._files = ExitStack()
         try:
             self._readers = [layout.open(self.grid, self._files) for layout in plans]
@@ -100,7 +102,7 @@ class Raster:
         values, shown = np.empty((len(self.bands), *shape), self.dtype), np.ones((len(self.bands), *shape), np.bool_)
         clear = self._told(None, shape)
         for reader in self._readers:
-            pixels, unmasked = reader.read(None, shape=shape)
+            pixels, unmasked = reader.read(None, shape, self._memory)
             for place, each in zip(reader.places, pixels, strict=True):
                 values[place] = each
                 for mask in (unmasked, None if clear is None else clear[self._date(place)]):
@@ -114,12 +116,13 @@ class Raster:
         if inside != window:
             raise ImageError("a read reaches over the image's edge", window=window, expected=self.grid.area)
         alone = len(self._readers) == 1 and self._readers[0].places == tuple(places)  # what it reads is all, in order
-        values = np.empty((0 if alone else len(places), *window.shape), self.dtype)
-        told = self._told(window, None)
-        seen = np.ones((self._dates, *window.shape), np.bool_) if told is None else told.copy()
+        values = self._memory.empty((0 if alone else len(places), *window.shape), self.dtype)
+        told = self._told(window, window.shape)
+        seen = self._memory.empty((self._dates, *window.shape), np.bool_)
+        seen[...] = True if told is None else told
         slots = {place: slot for slot, place in enumerate(places)}
         for reader in (one for one in self._readers if not slots.keys().isdisjoint(one.places)):
-            pixels, unmasked = reader.read(window)
+            pixels, unmasked = reader.read(window, window.shape, self._memory)
             values = pixels if alone else values
             for place, each in ((p, e) for p, e in zip(reader.places, pixels, strict=True) if p in slots):
                 date = self._date(place)
@@ -134,11 +137,11 @@ class Raster:
                     values[slots[place]] = each
         return values, seen
 
-    def _told(self, window: Window | None, shape: tuple[int, int] | None) -> NDArray[np.bool_] | None:
+    def _told(self, window: Window | None, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
         """Return (date, y, x), True where the band that tells says that a pixel counts; None where there is none."""
         parts: dict[int, NDArray[np.bool_]] = {}
         for reader in self._telling:
-            pixels, unmasked = reader.read(window, shape)
+            pixels, unmasked = reader.read(window, shape, self._memory)
             for place, each in zip(reader.places, pixels, strict=True):
                 clear = np.isin(each, self._origin.clear)
                 parts[place] = clear if unmasked is None else clear & unmasked
@@ -174,14 +177,20 @@ class Raster:
         if readers > 1:
             yield from read_side_by_side(partial(Raster, self._origin), wanted, readers)
         else:
-            yield from map(self.read, wanted)
+            yield from self._in_turn(wanted)
 
     def tiles(self, area: Window) -> Iterator[Strip]:
         """Read ``area`` in pieces of whole blocks, row after row of them, that hold few bytes however wide it is."""
         height, width = self.strip_height, math.lcm(*(reader.block[1] for reader in self._readers))
         most = TILE_BYTES // (height * len(self.bands) * self.dtype.itemsize)
-        for window in tiles(area, height, max(1, most // width) * width):
-            yield self.read(window)
+        yield from self._in_turn(tiles(area, height, max(1, most // width) * width))
+
+    def _in_turn(self, windows: Iterable[Window]) -> Iterator[Strip]:
+        """Read windows, and hold no memory for more of them at the end."""
+        try:
+            yield from map(self.read, windows)
+        finally:
+            self._memory = Memory()
 
     @property
     def strip_height(self) -> int:

@@ -125,16 +125,20 @@ class LabelledPixels:
         """Read ``pixels`` by ``key``; what has no value is ``outside``."""
         self._pixels, self._form, self._key, self.outside = pixels, form, key, outside
         self._table = self._tabled()
+        self._read = bytearray()  # what was read last: windows of one size take the same memory
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge.
 
         Raises LabelError for values that no class claims, with their counts in the whole scene.
         """
-        ids = np.full(window.shape, self.outside, np.uint8)
         inside = window.intersection(self._pixels.grid.area)
-        if inside is not None:
-            ids[inside.slices(window)] = self._translated(inside) if self._table else self._found(inside)
+        found = None if inside is None else self._translated(inside) if self._table else self._found(inside)
+        if found is not None and inside == window:
+            return found
+        ids = np.full(window.shape, self.outside, np.uint8)
+        if found is not None and inside is not None:
+            ids[inside.slices(window)] = found
         return ids
 
     def _tabled(self) -> bytes | None:
@@ -148,7 +152,10 @@ class LabelledPixels:
 
     def _translated(self, window: Window) -> NDArray[np.uint8]:
         """Return the class ids (y, x) of a window within the grid, by the table."""
-        ids = self._pixels.bytes(window, self._form).tobytes().translate(self._table)
+        if len(self._read) != window.size:
+            self._read = bytearray(window.size)
+        self._pixels.read_bytes(window, self._form, self._read)
+        ids = self._read.translate(self._table)
         if UNCLAIMED in ids:
             raise self._unclaimed()
         return np.frombuffer(ids, np.uint8).reshape(window.shape)

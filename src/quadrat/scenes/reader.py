@@ -16,6 +16,7 @@ from rasterio.windows import Window as RasterioWindow
 from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
+from quadrat.memory import Memory
 from quadrat.scenes.bands import Band, storable
 from quadrat.scenes.channel import Channel, gdal_name, is_remote
 from quadrat.scenes.files import Header, check, environment, keep_blocks
@@ -44,18 +45,18 @@ class Reader:
     """Height and width, px, of what is decoded at once; as wide as the image where that can't be told."""
 
     def read(
-        self, window: Window | None, shape: tuple[int, int] | None = None
+        self, window: Window | None, shape: tuple[int, int], memory: Memory
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return values (band, y, x), and where the mask says that they count (y, x), if there is one.
 
-        None is the whole image; with ``shape``, it is reduced to that many px.
+        None is the whole image; what is read is reduced to ``shape``, px. The values lie in ``memory``.
         """
         area = None if window is None else RasterioWindow(window.col, window.row, window.width, window.height)
         numbers = [*self.numbers, *([self.mask] if self.mask else [])]
         try:
             with environment(self.files):
-                stack = None if shape is None else (len(numbers), *shape)
-                pixels = self.dataset.read(numbers, window=area, out_shape=stack)
+                pixels = memory.empty((len(numbers), *shape), self.dataset.dtypes[numbers[0] - 1])
+                self.dataset.read(numbers, window=area, out=pixels)
                 if self.mask != MASK:
                     return pixels[: len(self.numbers)], pixels[-1] != 0 if self.mask else None
                 return pixels, self.dataset.read_masks(1, window=area, out_shape=shape) != 0
