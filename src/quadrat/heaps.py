@@ -30,12 +30,6 @@ def begin() -> None:
     )
 
 
-def stay_small() -> None:
-    """Give back what is freed at a heap's end sooner, where nothing needs it again at once as networks do."""
-    if _ours:
-        settle(MALLOC_TRIM_THRESHOLD_=4 << 20)
-
-
 def keep_pieces_apart() -> None:
     """Keep GDAL's blocks in none of the heaps, in which they leave holes."""
     if _ours:

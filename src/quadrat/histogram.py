@@ -5,18 +5,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PIECE = 1 << 17
-"""Values that are counted at once: what is made of them stays in the processor's cache."""
+PIECE = 1 << 18
+"""Values that are counted at once: fewer, and clearing the bins takes longer than counting."""
 
 FEW = 10
 """Values that are sooner compared with, one by one, than counted."""
 
 
 def histogram(values: NDArray[Any]) -> NDArray[np.int64]:
-    """Return how often each value of a type of 8 or 16 bits occurs in ``values`` (any shape), from the lowest on."""
+    """Return how often each value of a type of 8 or 16 bits occurs in ``values`` (any shape), from its lowest on.
+
+    Of 16 bits without a sign, no further than to the largest of ``values``: images mostly use few of their bits.
+    """
     flat = np.ascontiguousarray(values).ravel()
     bins = _bytes(flat.view(np.uint8)) if flat.dtype.itemsize == 1 else _pieces(flat.view(np.uint16))
-    return np.roll(bins, bins.size // 2) if flat.dtype.kind == "i" else bins  # the sign is the highest bit
+    if flat.dtype.kind != "i":
+        return bins
+    bins = added(bins, np.zeros(1 << 8 * flat.dtype.itemsize, np.int64))
+    return np.roll(bins, bins.size // 2)  # the sign is the highest bit
 
 
 def occurrences(values: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
@@ -29,16 +35,23 @@ def occurrences(values: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
 def _bytes(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Count bytes two at a time: in maps of classes a byte mostly equals the last, and one bin must not wait for it."""
     even = flat.size // 2 * 2
-    pairs = _pieces(flat[:even].view(np.uint16)).reshape(256, 256)
+    pairs = added(_pieces(flat[:even].view(np.uint16)), np.zeros(1 << 16, np.int64)).reshape(256, 256)
     bins: NDArray[np.int64] = pairs.sum(0) + pairs.sum(1)
     if even < flat.size:
         bins[flat[-1]] += 1
     return bins
 
 
+def added(bins: NDArray[np.int64], more: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return both counts together, in ``bins`` where these are as many."""
+    if more.size > bins.size:
+        bins = np.concatenate([bins, np.zeros(more.size - bins.size, np.int64)])
+    bins[: more.size] += more
+    return bins
+
+
 def _pieces(flat: NDArray[np.uint16]) -> NDArray[np.int64]:
-    bins = np.zeros(1 << 16, np.int64)
+    bins = np.zeros(0, np.int64)
     for start in range(0, flat.size, PIECE):
-        found = np.bincount(flat[start : start + PIECE])  # as many as the largest value needs
-        bins[: found.size] += found
+        bins = added(bins, np.bincount(flat[start : start + PIECE]))  # as many as the largest value needs
     return bins

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.histogram import histogram
+from quadrat.histogram import added, histogram
 
 Metrics = dict[str, float | int | None]
 """Metrics by name; None is undefined."""
@@ -178,7 +178,7 @@ def _pairs(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int,
         numbers = [*range(few - 1), ignore]
         bins[np.ix_(numbers, numbers)] = histogram(truth << 4 | predicted & (few - 1)).reshape(few, few)
         return bins
-    return histogram(truth.astype(np.uint16) << 8 | predicted).reshape(256, 256)
+    return added(histogram(truth.astype(np.uint16) << 8 | predicted), np.zeros(1 << 16, np.int64)).reshape(256, 256)
 
 
 def _known(ids: NDArray[np.uint8], classes: int, ignore: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.histogram import histogram
+from quadrat.histogram import added, histogram
 from quadrat.section import Section
 
 BINS = 65_536
@@ -47,7 +47,8 @@ class Tally:
 
     dtype: np.dtype[Any]
     count: int = 0
-    bins: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    bins: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """How often each value occurs, as far as the largest."""
     sums: "Sums | None" = None
     """Of floats; of integers of up to 16 bits, the bins tell all."""
 
@@ -62,16 +63,17 @@ class Tally:
         if other.sums is not None:
             self.sums = other.sums if self.sums is None else self.sums.joined(other.sums, self.count, other.count)
         self.count += other.count
-        self.bins[: other.bins.size] += other.bins
+        self.bins = added(self.bins, other.bins)
 
     def statistics(self, band: str, percentages: Sequence[float], histogram_bins: int) -> BandStatistics:
         """Return the statistics of all that was counted; at least one value must have been."""
-        values, counts = _values(self.dtype)[self.bins > 0], self.bins[self.bins > 0]
+        found = np.flatnonzero(self.bins)
+        values, counts = _values(self.dtype)[found], self.bins[found]
         sums = self.sums or Sums.of_bins(values, counts)
         values = np.clip(values, sums.low, sums.high)
         below = np.cumsum(counts)
         ranks = [max(1, math.ceil(p / 100 * self.count)) for p in percentages]
-        found = values[np.searchsorted(below, ranks)]
+        least = values[np.searchsorted(below, ranks)]
         histogram, _ = np.histogram(values, histogram_bins, (sums.low, sums.high), weights=counts)
         return BandStatistics(
             band=band,
@@ -80,7 +82,7 @@ class Tally:
             std=math.sqrt(sums.variance),
             min=float(sums.low),
             max=float(sums.high),
-            percentiles={f"{p:g}": float(v) for p, v in zip(percentages, found, strict=True)},
+            percentiles={f"{p:g}": float(v) for p, v in zip(percentages, least, strict=True)},
             histogram=tuple(int(n) for n in np.rint(histogram)),
         )
 

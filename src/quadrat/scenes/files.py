@@ -23,8 +23,8 @@ NETWORK = {
 }
 """How remote files are read, where the environment says nothing else."""
 
-FEW_BLOCKS, SHARED_BLOCKS = "32", 512
-"""MB of decoded blocks that GDAL keeps: what ``quadrat.__main__`` asks for, and where strips share blocks."""
+FEW_BLOCKS, LAST_BLOCKS, SHARED_BLOCKS = "32", 8, 512
+"""MB of decoded blocks that GDAL keeps: what ``quadrat.__main__`` asks for, and where none or many are read again."""
 
 SAME = 1e-6
 """Relative difference of two factors that are the same but for rounding: files may hold them as float32."""
@@ -71,6 +71,12 @@ def keep_blocks() -> None:
     """Let GDAL keep blocks that strips share, as on another grid, if it was left to keep few: each is decoded once."""
     if os.environ.get("GDAL_CACHEMAX") == FEW_BLOCKS:
         set_gdal_config("GDAL_CACHEMAX", SHARED_BLOCKS << 20)
+
+
+def keep_few_blocks() -> None:
+    """Let GDAL keep next to no blocks, if it was left to: where each is read once, as a whole, none is needed again."""
+    if os.environ.get("GDAL_CACHEMAX") == FEW_BLOCKS:
+        set_gdal_config("GDAL_CACHEMAX", LAST_BLOCKS << 20)
 
 
 @contextmanager

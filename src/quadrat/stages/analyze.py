@@ -14,11 +14,12 @@ from quadrat.census import Census, count_doubts, count_faults
 from quadrat.executor import Executor, Outcome, results
 from quadrat.faults import sound, succeeded
 from quadrat.files import replaced, write_json
-from quadrat.heaps import stay_small
 from quadrat.pins import check_pins
 from quadrat.preflight import doubts, faults
 from quadrat.progress import track, warn
 from quadrat.scenes.bands import Band, names_of
+from quadrat.scenes.files import keep_few_blocks
+from quadrat.scenes.scene import OpenScene
 from quadrat.section import Section
 from quadrat.stats import BandStatistics, Statistics, Tally
 from quadrat.surveys import Survey, survey
@@ -27,6 +28,8 @@ from quadrat.windows import Window, strips
 
 if TYPE_CHECKING:
     import geopandas
+
+    from quadrat.scenes.raster import Strip
 
 PART_ROWS = 2048
 """Rows of a scene that are counted in one piece: fixed, so that sums don't depend on the number of workers."""
@@ -80,7 +83,7 @@ def analyze(
 
     Raises what ``quadrat.pins``, ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
     """
-    stay_small()
+    keep_few_blocks()
     catalog = read_catalog(scenes)
     check_pins(catalog, pins)
     look = partial(survey, bands=bands, task=task)
@@ -132,19 +135,23 @@ def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> Counted:
     census = Census(0, 0, 0, np.zeros(len(task.classes), np.int64))
     with part.survey.scene.open(bands, task) as scene:
         for strip in scene.raster.tiles(part.window):
-            within = None if scene.aoi is None else scene.aoi.mask(strip.window)
-            counted = strip.valid if within is None else strip.valid & within
-            for values, seen in zip(strip.by_date, strip.seen, strict=True):
-                here = seen if within is None else seen & within
-                every = bool(here.all())
-                for some, tally in zip(values, tallies, strict=False):
-                    tally.add((some if every else some[here]).astype(tally.dtype, copy=False))
-            labels = (
-                census.class_counts * 0 if scene.labels is None else task.census(scene.labels, strip.window, counted)
-            )
-            inside = strip.window.size if within is None else int(np.count_nonzero(within))
-            census += Census(0, inside, int(np.count_nonzero(counted)), labels)
+            census += _count_strip(strip, scene, task, tallies)
+            del strip  # the next is read into its memory
     return Counted(part, census, tallies)
+
+
+def _count_strip(strip: "Strip", scene: OpenScene, task: Task, tallies: Sequence[Tally]) -> Census:
+    within = None if scene.aoi is None else scene.aoi.mask(strip.window)
+    counted = strip.valid if within is None else strip.valid & within
+    for values, seen in zip(strip.by_date, strip.seen, strict=True):
+        here = seen if within is None else seen & within
+        every = bool(here.all())
+        for some, tally in zip(values, tallies, strict=False):  # none of held-out scenes
+            tally.add((some if every else some[here]).astype(tally.dtype, copy=False))
+    none = np.zeros(len(task.classes), np.int64)
+    labels = none if scene.labels is None else task.census(scene.labels, strip.window, counted)
+    inside = strip.window.size if within is None else int(np.count_nonzero(within))
+    return Census(0, inside, int(np.count_nonzero(counted)), labels)
 
 
 def _tallies(bands: Sequence[Band]) -> list[Tally]:

@@ -16,7 +16,7 @@ from quadrat.errors import ChipError
 from quadrat.executor import Executor
 from quadrat.faults import succeeded
 from quadrat.hashes import Hashed, Hashes
-from quadrat.heaps import keep_pieces_apart, stay_small
+from quadrat.heaps import keep_pieces_apart
 from quadrat.ingredients import contents
 from quadrat.manifest import Manifest, files_of, identity
 from quadrat.pins import check_pins
@@ -92,7 +92,6 @@ def chip(
     ``chip_manifest`` says what they are made of, and ``hashes`` remembers what was read for that. ``table`` is what
     analyze found of the scenes: no chip is cut before it has passed.
     """
-    stay_small()
     keep_pieces_apart()
     if not table.exists():
         raise ChipError("the scenes are not analysed", file=table, mend="run the stage 'analyze' first")
