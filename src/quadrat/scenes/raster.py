@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -54,8 +54,11 @@ class Strip:
 class Raster:
     """An open image. A context manager; not shared between threads."""
 
-    def __init__(self, origin: Origin) -> None:
-        """Open the files of ``origin``; raise ImageError where they can't be read as it says."""
+    def __init__(self, origin: Origin, memory: Memory | None = None) -> None:
+        """Open the files of ``origin``; raise ImageError where they can't be read as it says.
+
+        All that is read lies in ``memory``, where there is one.
+        """
         channels = (*origin.channels, *origin.telling)
         paths = dict.fromkeys(path for channel in (origin.grid, *channels) for path in channel.files)
         headers = {}
@@ -71,7 +74,7 @@ class Raster:
         """What files say of themselves that the catalog says otherwise."""
         self._dates = max(1, len(dates_of(self.bands)))
         self._origin = origin
-        self._memory = Memory()
+        self._memory = memory
         self._files = ExitStack()
         try:
             self._readers = [layout.open(self.grid, self._files) for layout in plans]
@@ -102,7 +105,7 @@ class Raster:
         values, shown = np.empty((len(self.bands), *shape), self.dtype), np.ones((len(self.bands), *shape), np.bool_)
         clear = self._told(None, shape)
         for reader in self._readers:
-            pixels, unmasked = reader.read(None, shape, self._memory)
+            pixels, unmasked = reader.read(None, shape, Memory())
             for place, each in zip(reader.places, pixels, strict=True):
                 values[place] = each
                 for mask in (unmasked, None if clear is None else clear[self._date(place)]):
@@ -116,13 +119,14 @@ class Raster:
         if inside != window:
             raise ImageError("a read reaches over the image's edge", window=window, expected=self.grid.area)
         alone = len(self._readers) == 1 and self._readers[0].places == tuple(places)  # what it reads is all, in order
-        values = self._memory.empty((0 if alone else len(places), *window.shape), self.dtype)
+        memory = self._memory or Memory()
+        values = memory.empty((0 if alone else len(places), *window.shape), self.dtype)
         told = self._told(window, window.shape)
-        seen = self._memory.empty((self._dates, *window.shape), np.bool_)
+        seen = memory.empty((self._dates, *window.shape), np.bool_)
         seen[...] = True if told is None else told
         slots = {place: slot for slot, place in enumerate(places)}
         for reader in (one for one in self._readers if not slots.keys().isdisjoint(one.places)):
-            pixels, unmasked = reader.read(window, window.shape, self._memory)
+            pixels, unmasked = reader.read(window, window.shape, memory)
             values = pixels if alone else values
             for place, each in ((p, e) for p, e in zip(reader.places, pixels, strict=True) if p in slots):
                 date = self._date(place)
@@ -141,7 +145,7 @@ class Raster:
         """Return (date, y, x), True where the band that tells says that a pixel counts; None where there is none."""
         parts: dict[int, NDArray[np.bool_]] = {}
         for reader in self._telling:
-            pixels, unmasked = reader.read(window, shape, self._memory)
+            pixels, unmasked = reader.read(window, shape, self._memory or Memory())
             for place, each in zip(reader.places, pixels, strict=True):
                 clear = np.isin(each, self._origin.clear)
                 parts[place] = clear if unmasked is None else clear & unmasked
@@ -175,7 +179,7 @@ class Raster:
         each = max(one.size for one in wanted) * len(self.bands) * self.dtype.itemsize
         readers = min(readers, len(wanted), AHEAD_BYTES // (2 * each))
         if readers > 1:
-            yield from read_side_by_side(partial(Raster, self._origin), wanted, readers)
+            yield from read_side_by_side(lambda: Raster(self._origin, Memory()), wanted, readers)
         else:
             yield from self._in_turn(wanted)
 
@@ -186,11 +190,12 @@ class Raster:
         yield from self._in_turn(tiles(area, height, max(1, most // width) * width))
 
     def _in_turn(self, windows: Iterable[Window]) -> Iterator[Strip]:
-        """Read windows, and hold no memory for more of them at the end."""
+        """Read windows, each into the memory of one that was let go."""
+        before, self._memory = self._memory, Memory()
         try:
             yield from map(self.read, windows)
         finally:
-            self._memory = Memory()
+            self._memory = before
 
     @property
     def strip_height(self) -> int:

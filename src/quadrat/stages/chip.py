@@ -95,11 +95,7 @@ def chip(
     keep_pieces_apart()
     if not table.exists():
         raise ChipError("the scenes are not analysed", file=table, mend="run the stage 'analyze' first")
-    learnt = {scene.id: scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")}
-    if not learnt:
-        raise ChipError(
-            "there is no scene to learn from", file=scenes, mend="give scenes the split 'train', and 'validation'"
-        )
+    learnt = _learnt(scenes)
     pinned = check_pins([*learnt.values()], pins)
     with Hashes.kept(hashes) as known:
         files = contents((scene.files() for scene in learnt.values()), known, pinned)
@@ -128,6 +124,16 @@ def chip(
             manifest.note(".", index_of, files_of(chips))
     shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
     console.print(f"chips: {shown}; cut anew for {len(stale)} of {len(learnt)} scenes")
+
+
+def _learnt(scenes: Path) -> dict[str, Scene]:
+    """Return the catalog's scenes that are learnt from, by id; raise ChipError where there is none."""
+    learnt = {scene.id: scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")}
+    if not learnt:
+        raise ChipError(
+            "there is no scene to learn from", file=scenes, mend="give scenes the split 'train', and 'validation'"
+        )
+    return learnt
 
 
 def _chip_scene(
