@@ -25,6 +25,13 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all workers of this run share."""
+    mine = tmp_path_factory.getbasetemp()
+    return mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+
+
+@pytest.fixture(scope="session")
 def landuse() -> Path:
     """Return the folder of the sample ``landuse``, fetched where it isn't there yet."""
     return fetch("landuse", ROOT)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from quadrat.paths import HASHES, LOCK, TIMING
@@ -135,4 +136,20 @@ def small(folder: Path) -> Path:
     change(folder, WORLD)
     call("dvc add --quiet data/raw/world", folder)
     commit(folder)
+    return folder
+
+
+def small_run(folder: Path, root: Path) -> Path:
+    """Copy a small project in which the pipeline has run from a clean commit, and is committed.
+
+    It is made once for all tests, in ``root``, and has no place in itself that it tells of.
+    """
+    made = root / "small-run"
+    with FileLock(root / "small-run.lock"):
+        if not made.exists():
+            part = small(root / "small-run.part")
+            call("dvc repro", part)
+            commit(part)
+            part.rename(made)
+    shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
     return folder

@@ -15,19 +15,16 @@ import psutil
 import pytest
 
 from quadrat.remotes import Access, set_remote
-from tests.project import ROOT, call, commit, digests, environment, ran, small
+from tests.project import ROOT, call, commit, digests, environment, ran, small_run
 from tests.stores import Store, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """Return a small project in which the pipeline has run, and is committed."""
-    folder = small(tmp_path_factory.mktemp("small"))
-    call("dvc repro", folder)
-    commit(folder)
-    return folder
+    return small_run(tmp_path_factory.mktemp("small"), shared)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import call, change, commit, digests, ran, small
+from tests.project import call, change, commit, digests, ran, small_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
 
@@ -24,12 +24,9 @@ OTHER = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """Return a small project in which the pipeline has run, and is committed."""
-    folder = small(tmp_path_factory.mktemp("small"))
-    call("dvc repro", folder)
-    commit(folder)
-    return folder
+    return small_run(tmp_path_factory.mktemp("small"), shared)
 
 
 def linked(project: Path, to: Path, link: str) -> Path:

@@ -30,7 +30,7 @@ from quadrat.traces import Trace, lines, trace
 from quadrat.workspace import origin_of
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, kept, write_raster
-from tests.project import call, change, commit, ran, small
+from tests.project import call, change, commit, ran, small_run
 
 PARAMS = Path("params.yaml")
 KEYS = {"scenes": "catalog/scenes.yaml", "raw": "data/raw", "aoi": "catalog", "lr": 1e-05, "model": {"kind": "forest"}}
@@ -399,12 +399,9 @@ def test_a_layer_of_a_run_that_no_commit_has_leads_to_its_model() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """Return a small project in which the pipeline has run from a clean commit, and is committed."""
-    folder = small(tmp_path_factory.mktemp("small"))
-    call("dvc repro", folder)
-    commit(folder)
-    return folder
+    return small_run(tmp_path_factory.mktemp("small"), shared)
 
 
 def told(folder: Path, file: str) -> Origin:

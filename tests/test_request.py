@@ -16,7 +16,7 @@ import pytest
 
 from quadrat.remotes import Access, set_remote
 from quadrat.report import MARK
-from tests.project import call, change, commit, environment, ran, small
+from tests.project import call, change, commit, environment, ran, small_run
 from tests.stores import Store, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
@@ -58,11 +58,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
+def origin(tmp_path_factory: pytest.TempPathFactory, store: Store, shared: Path) -> Path:
     """Return the team's repository: ``main`` has run and is pushed; ``faster`` asks for another learning rate."""
-    folder = small(tmp_path_factory.mktemp("member"))
+    folder = small_run(tmp_path_factory.mktemp("member"), shared)
     set_remote(folder, "s3://dvc/ci", Access(store.endpoint, store.key, store.secret))
-    call("dvc repro", folder)
     commit(folder)
     call("dvc push", folder)
     bare = tmp_path_factory.mktemp("origin") / "project.git"

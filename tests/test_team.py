@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from quadrat.remotes import Access, set_remote
-from tests.project import call, change, commit, digests, environment, ran, small
+from tests.project import call, change, commit, digests, environment, ran, small_run
 from tests.stores import Store, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
@@ -29,11 +29,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
+def first(tmp_path_factory: pytest.TempPathFactory, store: Store, shared: Path) -> Path:
     """Return the clone of who has run the pipeline, committed and pushed it."""
-    folder = joined(small(tmp_path_factory.mktemp("first")), store)
-    call("dvc repro", folder)
-    commit(folder)
+    folder = joined(small_run(tmp_path_factory.mktemp("first"), shared), store)
     call("dvc push", folder)
     return folder
 
