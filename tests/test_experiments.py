@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from quadrat.remotes import Access, set_remote
-from tests.project import ROOT, call, commit, digests, environment, ran, small_run
+from tests.project import ROOT, call, digests, environment, ran, small_run
 from tests.stores import Store, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
