@@ -3,7 +3,6 @@
 They tell one's own files apart, and guard against no adversary: XXH3, of 128 bits, is six times as fast as SHA-256.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -32,12 +31,17 @@ Hashed = tuple[Stamp, str]
 KIND = "xxh3:"
 """How hashes begin."""
 
+PIECE = 1 << 20
+"""Bytes that are read at once."""
+
 
 def read(path: Path) -> Hashed:
     """Return the hash of a file, and how it stood before it was read."""
     stamp = _stamp(path)
+    digest, piece = xxhash.xxh3_128(), memoryview(bytearray(min(PIECE, stamp[0] + 1)))
     with path.open("rb", buffering=0) as file:
-        digest = hashlib.file_digest(file, xxhash.xxh3_128)
+        while count := file.readinto(piece):
+            digest.update(piece[:count])
     return stamp, KIND + digest.hexdigest()
 
 
