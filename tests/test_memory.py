@@ -1,6 +1,8 @@
 """Memory that is used again: never while anything looks at it."""
 
+import errno
 import gc
+import mmap
 from pathlib import Path
 from threading import Thread
 
@@ -86,3 +88,21 @@ def test_strips_and_tiles_take_the_memory_of_those_before(
             assert (tile.values == pixels[(slice(None), *tile.window.slices())]).all()
             del tile
         assert len(fresh) == 4
+
+
+def test_a_system_without_large_pages_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            raise OSError(errno.EINVAL, "as kernels without large pages say")
+
+    monkeypatch.setattr(memory.mmap, "mmap", Plain)
+    array = Memory().empty((3 << 20,), np.uint8)
+    array[:] = 7
+    assert (array == 7).all()
+
+
+def test_what_is_read_alone_is_numpys_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_fresh", lambda _: pytest.fail("memory of its own"))
+    path = write_raster(tmp_path / "a.tif", np.ones((2, 9, 9), np.uint8))
+    with opened(path, ("r", "g")) as raster:
+        assert raster.read(raster.grid.area).values.sum() == raster.values(raster.grid.area, (0, 1)).sum() == 162

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import rasterio
-from rasterio._env import set_gdal_config  # rasterio.Env would take it back at its end, from all threads
+from rasterio._env import (  # rasterio.Env would take it back at its end, from all threads
+    get_gdal_config,
+    set_gdal_config,
+)
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
@@ -23,8 +26,9 @@ NETWORK = {
 }
 """How remote files are read, where the environment says nothing else."""
 
-FEW_BLOCKS, LAST_BLOCKS, SHARED_BLOCKS = "32", 8, 512
-"""MB of decoded blocks that GDAL keeps: what ``quadrat.__main__`` asks for, and where none or many are read again."""
+FEW_BLOCKS, ROW_BLOCKS, SHARED_BLOCKS = 8, 32, 512
+"""MB of decoded blocks that GDAL keeps: where each is read once, as a whole; where those of a row are read again (what
+``quadrat.__main__`` asks for); and where strips share them."""
 
 SAME = 1e-6
 """Relative difference of two factors that are the same but for rounding: files may hold them as float32."""
@@ -67,16 +71,20 @@ def environment(paths: Sequence[str]) -> AbstractContextManager[Any]:
     return context
 
 
-def keep_blocks() -> None:
-    """Let GDAL keep blocks that strips share, as on another grid, if it was left to keep few: each is decoded once."""
-    if os.environ.get("GDAL_CACHEMAX") == FEW_BLOCKS:
-        set_gdal_config("GDAL_CACHEMAX", SHARED_BLOCKS << 20)
+def keep_blocks(most: int) -> None:
+    """Let GDAL keep ``most`` MB of blocks, if it was left to keep few, and keeps less."""
+    if _left_to_keep_few() and get_gdal_config("GDAL_CACHEMAX") < most << 20:
+        set_gdal_config("GDAL_CACHEMAX", most << 20)
 
 
 def keep_few_blocks() -> None:
-    """Let GDAL keep next to no blocks, if it was left to: where each is read once, as a whole, none is needed again."""
-    if os.environ.get("GDAL_CACHEMAX") == FEW_BLOCKS:
-        set_gdal_config("GDAL_CACHEMAX", LAST_BLOCKS << 20)
+    """Let GDAL keep next to no blocks, if it was left to keep few, until what is opened needs more."""
+    if _left_to_keep_few():
+        set_gdal_config("GDAL_CACHEMAX", FEW_BLOCKS << 20)
+
+
+def _left_to_keep_few() -> bool:
+    return os.environ.get("GDAL_CACHEMAX") == str(ROW_BLOCKS)
 
 
 @contextmanager

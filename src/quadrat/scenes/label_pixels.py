@@ -17,6 +17,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import LabelError
+from quadrat.scenes.files import ROW_BLOCKS, keep_blocks
 from quadrat.scenes.grid import SHIFT, Grid
 from quadrat.scenes.reader import TOLERANCE
 from quadrat.scenes.vector import bounds, check_crs, crs_name, no_way
@@ -48,6 +49,8 @@ class Pixels:
             raise self._error("the labels can't be opened", got=cause, mend="check the path in the catalog") from cause
         self._check_place(Grid(self._source.crs, self._source.transform, self._source.shape))
         self._dataset = self._on_grid(files)
+        if self._dataset is not self._source or self._source.block_shapes[0][1] == self._source.width:
+            keep_blocks(ROW_BLOCKS)  # tiles of an image share them
 
     def read(self, window: Window, form: Format) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_]]]:
         """Give rows of a window within the grid, their values (whole numbers), and where they have one (y, x)."""

@@ -4,19 +4,19 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
-from quadrat.memory import Memory
+from quadrat.memory import Empty, Memory
 from quadrat.scenes.bands import Band, dates_of, is_valid, undated
 from quadrat.scenes.channel import Channel, Origin
 from quadrat.scenes.files import Header, header, opened
 from quadrat.scenes.mosaic import mosaic
-from quadrat.scenes.reader import Reader, described, layouts
+from quadrat.scenes.reader import TALL, Reader, described, layouts
 from quadrat.scenes.side_by_side import read_side_by_side
 from quadrat.windows import Window, strips, tiles
 
@@ -54,11 +54,8 @@ class Strip:
 class Raster:
     """An open image. A context manager; not shared between threads."""
 
-    def __init__(self, origin: Origin, memory: Memory | None = None) -> None:
-        """Open the files of ``origin``; raise ImageError where they can't be read as it says.
-
-        All that is read lies in ``memory``, where there is one.
-        """
+    def __init__(self, origin: Origin) -> None:
+        """Open the files of ``origin``; raise ImageError where they can't be read as it says."""
         channels = (*origin.channels, *origin.telling)
         paths = dict.fromkeys(path for channel in (origin.grid, *channels) for path in channel.files)
         headers = {}
@@ -74,7 +71,6 @@ class Raster:
         """What files say of themselves that the catalog says otherwise."""
         self._dates = max(1, len(dates_of(self.bands)))
         self._origin = origin
-        self._memory = memory
         self._files = ExitStack()
         try:
             self._readers = [layout.open(self.grid, self._files) for layout in plans]
@@ -91,21 +87,24 @@ class Raster:
         """Close all files."""
         self._files.close()
 
-    def read(self, window: Window) -> Strip:
-        """Return the pixels of a window that lies within the grid; what is hidden is its band's nodata, or NaN."""
-        values, seen = self._read(window, range(len(self.bands)))
+    def read(self, window: Window, empty: Empty = np.empty) -> Strip:
+        """Return the pixels of a window that lies within the grid; what is hidden is its band's nodata, or NaN.
+
+        They stand in arrays that ``empty`` gives.
+        """
+        values, seen = self._read(window, range(len(self.bands)), empty)
         return Strip(window, values, seen)
 
     def values(self, window: Window, places: Sequence[int]) -> NDArray[Any]:
         """Return the values (place, y, x), raw, of the bands at ``places``, of a window that lies within the grid."""
-        return self._read(window, places)[0]
+        return self._read(window, places, np.empty)[0]
 
     def reduced(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return the whole image in (height, width) px, raw, and where nothing hides it: (band, y, x) each."""
         values, shown = np.empty((len(self.bands), *shape), self.dtype), np.ones((len(self.bands), *shape), np.bool_)
         clear = self._told(None, shape)
         for reader in self._readers:
-            pixels, unmasked = reader.read(None, shape, Memory())
+            pixels, unmasked = reader.read(None, shape, np.empty)
             for place, each in zip(reader.places, pixels, strict=True):
                 values[place] = each
                 for mask in (unmasked, None if clear is None else clear[self._date(place)]):
@@ -113,20 +112,19 @@ class Raster:
                         shown[place] &= mask
         return values, shown
 
-    def _read(self, window: Window, places: Sequence[int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _read(self, window: Window, places: Sequence[int], empty: Empty) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return values (place, y, x) and, as far as the bands at ``places`` tell, ``Strip.seen``."""
         inside = window.intersection(self.grid.area)
         if inside != window:
             raise ImageError("a read reaches over the image's edge", window=window, expected=self.grid.area)
         alone = len(self._readers) == 1 and self._readers[0].places == tuple(places)  # what it reads is all, in order
-        memory = self._memory or Memory()
-        values = memory.empty((0 if alone else len(places), *window.shape), self.dtype)
+        values = empty((0 if alone else len(places), *window.shape), self.dtype)
         told = self._told(window, window.shape)
-        seen = memory.empty((self._dates, *window.shape), np.bool_)
+        seen = empty((self._dates, *window.shape), np.bool_)
         seen[...] = True if told is None else told
         slots = {place: slot for slot, place in enumerate(places)}
         for reader in (one for one in self._readers if not slots.keys().isdisjoint(one.places)):
-            pixels, unmasked = reader.read(window, window.shape, memory)
+            pixels, unmasked = reader.read(window, window.shape, empty)
             values = pixels if alone else values
             for place, each in ((p, e) for p, e in zip(reader.places, pixels, strict=True) if p in slots):
                 date = self._date(place)
@@ -145,7 +143,7 @@ class Raster:
         """Return (date, y, x), True where the band that tells says that a pixel counts; None where there is none."""
         parts: dict[int, NDArray[np.bool_]] = {}
         for reader in self._telling:
-            pixels, unmasked = reader.read(window, shape, self._memory or Memory())
+            pixels, unmasked = reader.read(window, shape, np.empty)
             for place, each in zip(reader.places, pixels, strict=True):
                 clear = np.isin(each, self._origin.clear)
                 parts[place] = clear if unmasked is None else clear & unmasked
@@ -179,7 +177,7 @@ class Raster:
         each = max(one.size for one in wanted) * len(self.bands) * self.dtype.itemsize
         readers = min(readers, len(wanted), AHEAD_BYTES // (2 * each))
         if readers > 1:
-            yield from read_side_by_side(lambda: Raster(self._origin, Memory()), wanted, readers)
+            yield from read_side_by_side(partial(Raster, self._origin), wanted, readers)
         else:
             yield from self._in_turn(wanted)
 
@@ -191,17 +189,13 @@ class Raster:
 
     def _in_turn(self, windows: Iterable[Window]) -> Iterator[Strip]:
         """Read windows, each into the memory of one that was let go."""
-        before, self._memory = self._memory, Memory()
-        try:
-            yield from map(self.read, windows)
-        finally:
-            self._memory = before
+        yield from map(partial(self.read, empty=Memory().empty), windows)
 
     @property
     def strip_height(self) -> int:
-        """Rows of a strip that decodes each block once: the tallest block, at least 64 rows, at most 1024."""
+        """Rows of a strip that decodes each block once: the tallest block, at least 64 rows, at most TALL."""
         tallest = max(reader.block[0] for reader in self._readers)
-        return min(max(tallest, 64), 1024)
+        return min(max(tallest, 64), TALL)
 
     def to_xarray(self) -> "xarray.DataArray":
         """Return the image as a lazy array (band, y, x), or (time, band, y, x) of a time series.

@@ -125,7 +125,7 @@ class LabelledPixels:
         """Read ``pixels`` by ``key``; what has no value is ``outside``."""
         self._pixels, self._form, self._key, self.outside = pixels, form, key, outside
         self._table = self._tabled()
-        self._read = bytearray()  # what was read last: windows of one size take the same memory
+        self._bytes = bytearray()  # what was read last: windows of one size take the same memory
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge.
@@ -152,10 +152,10 @@ class LabelledPixels:
 
     def _translated(self, window: Window) -> NDArray[np.uint8]:
         """Return the class ids (y, x) of a window within the grid, by the table."""
-        if len(self._read) != window.size:
-            self._read = bytearray(window.size)
-        self._pixels.read_bytes(window, self._form, self._read)
-        ids = self._read.translate(self._table)
+        if len(self._bytes) != window.size:
+            self._bytes = bytearray(window.size)
+        self._pixels.read_bytes(window, self._form, self._bytes)
+        ids = self._bytes.translate(self._table)
         if UNCLAIMED in ids:
             raise self._unclaimed()
         return np.frombuffer(ids, np.uint8).reshape(window.shape)

@@ -16,16 +16,19 @@ from rasterio.windows import Window as RasterioWindow
 from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
-from quadrat.memory import Memory
+from quadrat.memory import Empty
 from quadrat.scenes.bands import Band, storable
 from quadrat.scenes.channel import Channel, gdal_name, is_remote
-from quadrat.scenes.files import Header, check, environment, keep_blocks
+from quadrat.scenes.files import ROW_BLOCKS, SHARED_BLOCKS, Header, check, environment, keep_blocks
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.mosaic import Mosaic, mosaic
 from quadrat.windows import Window
 
 TOLERANCE = 1e-3
 """Largest error of a resampled pixel's place, px of the source (GDAL's own default is 0.125)."""
+
+TALL = 1024
+"""Most rows that are read at once, px."""
 
 MASK = 0
 """Stands for the number of a band: the dataset's mask."""
@@ -45,17 +48,17 @@ class Reader:
     """Height and width, px, of what is decoded at once; as wide as the image where that can't be told."""
 
     def read(
-        self, window: Window | None, shape: tuple[int, int], memory: Memory
+        self, window: Window | None, shape: tuple[int, int], empty: Empty
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return values (band, y, x), and where the mask says that they count (y, x), if there is one.
 
-        None is the whole image; what is read is reduced to ``shape``, px. The values lie in ``memory``.
+        None is the whole image; what is read is reduced to ``shape``, px. The values stand in what ``empty`` gives.
         """
         area = None if window is None else RasterioWindow(window.col, window.row, window.width, window.height)
         numbers = [*self.numbers, *([self.mask] if self.mask else [])]
         try:
             with environment(self.files):
-                pixels = memory.empty((len(numbers), *shape), self.dataset.dtypes[numbers[0] - 1])
+                pixels = empty((len(numbers), *shape), self.dataset.dtypes[numbers[0] - 1])
                 self.dataset.read(numbers, window=area, out=pixels)
                 if self.mask != MASK:
                     return pixels[: len(self.numbers)], pixels[-1] != 0 if self.mask else None
@@ -97,8 +100,10 @@ class Layout:
             block = max(header.block[0] for header in headers), grid.shape[1]
             if plain and aligned:
                 block = headers[0].block
+                if block[0] > TALL:  # it is read in several parts
+                    keep_blocks(ROW_BLOCKS)
             else:
-                keep_blocks()
+                keep_blocks(SHARED_BLOCKS)
             if not aligned:
                 dataset = files.enter_context(self._on_grid(dataset, grid))
                 block = dataset.block_shapes[0][0], grid.shape[1]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
+from quadrat.memory import Empty
 from quadrat.scenes.bands import Band, dates_of, is_valid, names_of, undated
 from quadrat.scenes.image import Image
 from quadrat.scenes.raster import Raster, Strip
@@ -42,9 +43,9 @@ class InUnits(Raster):
         if not self._alike:
             self.dtype = np.dtype(np.float32)
 
-    def read(self, window: Window) -> Strip:
+    def read(self, window: Window, empty: Empty = np.empty) -> Strip:
         """Return the pixels of a window that lies within the grid, in the model's units."""
-        strip = super().read(window)
+        strip = super().read(window, empty)
         if self._alike:
             return strip
         values, known = self._converted(strip.values)
