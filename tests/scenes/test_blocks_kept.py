@@ -58,6 +58,7 @@ with image(scene, ("b",)).open(["b"]) as raster, ExitStack() as files:
 """
 
 WIDE = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+STRIPS = {"blockysize": 8}
 TALL = {"tiled": True, "blockxsize": 64, "blockysize": 2048}
 
 
@@ -65,7 +66,8 @@ TALL = {"tiled": True, "blockxsize": 64, "blockysize": 2048}
     ("scene", "labels", "scale", "kept"),
     [
         (WIDE, WIDE, 1, 8),
-        (WIDE, {"blockysize": 8}, 1, 32),  # strips
+        (WIDE, {"blockysize": 8}, 1, 8),  # strips, but short ones
+        (STRIPS, {"blockysize": 8}, 1, 32),
         (WIDE, WIDE, 2, 32),  # on another grid
         (TALL, WIDE, 1, 32),
     ],
@@ -73,7 +75,7 @@ TALL = {"tiled": True, "blockxsize": 64, "blockysize": 2048}
 def test_analyze_keeps_blocks_that_tiles_share(
     scene: dict[str, int], labels: dict[str, int], scale: int, kept: int, tmp_path: Path
 ) -> None:
-    pixels = np.ones((1, 2048, 256), np.uint8)
+    pixels = np.ones((1, 2048, 256) if scene is not STRIPS else (1, 8, 5000), np.uint8)
     image = write_raster(tmp_path / "image.tif", pixels, **scene)
     above = write_raster(tmp_path / "labels.tif", pixels[:, ::scale, ::scale], NORTH_UP * Affine.scale(scale), **labels)
     environment = {key: value for key, value in os.environ.items() if key != "GDAL_CACHEMAX"}

@@ -26,6 +26,9 @@ from quadrat.windows import Window
 PIECE = 2**18
 """Px that are given at once: what is made of them takes many bytes each."""
 
+WIDE = 4096
+"""Px of a block that lies beside few tiles of an image."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -49,8 +52,8 @@ class Pixels:
             raise self._error("the labels can't be opened", got=cause, mend="check the path in the catalog") from cause
         self._check_place(Grid(self._source.crs, self._source.transform, self._source.shape))
         self._dataset = self._on_grid(files)
-        if self._dataset is not self._source or self._source.block_shapes[0][1] == self._source.width:
-            keep_blocks(ROW_BLOCKS)  # tiles of an image share them
+        if self._dataset is not self._source or self._source.block_shapes[0][1] > WIDE:
+            keep_blocks(ROW_BLOCKS)  # many tiles of an image share them
 
     def read(self, window: Window, form: Format) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_]]]:
         """Give rows of a window within the grid, their values (whole numbers), and where they have one (y, x)."""

@@ -18,7 +18,6 @@ from quadrat.pins import check_pins
 from quadrat.preflight import doubts, faults
 from quadrat.progress import track, warn
 from quadrat.scenes.bands import Band, names_of
-from quadrat.scenes.files import keep_few_blocks
 from quadrat.scenes.scene import OpenScene
 from quadrat.section import Section
 from quadrat.stats import BandStatistics, Statistics, Tally
@@ -83,6 +82,8 @@ def analyze(
 
     Raises what ``quadrat.pins``, ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
     """
+    from quadrat.scenes.files import keep_few_blocks
+
     keep_few_blocks()
     catalog = read_catalog(scenes)
     check_pins(catalog, pins)
