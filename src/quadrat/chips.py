@@ -143,7 +143,7 @@ class _Appended:
 
     def __init__(self, path: Path, first: NDArray[Any]) -> None:
         self._path, self._shape, self._dtype, self.count = path, first.shape[1:], first.dtype, 0
-        self._last = np.empty_like(first, order="C")  # arrays of one shape are laid out in the same memory
+        self._laid_out = np.empty_like(first, order="C")  # else each array takes memory of its own
 
     def __enter__(self) -> Self:
         self._file: IO[bytes] = self._path.open("wb")
@@ -163,9 +163,9 @@ class _Appended:
 
     def extend(self, array: NDArray[Any]) -> None:
         assert (array.shape[1:], array.dtype) == (self._shape, self._dtype)
-        if not array.flags.c_contiguous and array.shape == self._last.shape:
-            np.copyto(self._last, array)
-            array = self._last
+        if not array.flags.c_contiguous and array.shape == self._laid_out.shape:
+            np.copyto(self._laid_out, array)
+            array = self._laid_out
         self._file.write(np.ascontiguousarray(array).data)
         self.count += len(array)
 

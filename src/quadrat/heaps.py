@@ -31,7 +31,7 @@ def begin() -> None:
 
 
 def keep_pieces_apart() -> None:
-    """Keep GDAL's blocks in none of the heaps, in which they leave holes."""
+    """Keep GDAL's blocks, and all as large, in none of the heaps, in which they leave holes."""
     if _ours:
         settle(MALLOC_MMAP_THRESHOLD_=256 << 10)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PIECE = 1 << 18
-"""Values that are counted at once: fewer, and clearing the bins takes longer than counting."""
+"""Values that are counted at once: with fewer, making and adding up bins takes longer than counting."""
 
 FEW = 10
 """Values that are sooner compared with, one by one, than counted."""

@@ -2,7 +2,7 @@
 
 Integers are summed without rounding, so no order or grouping can change a digit. Floats are summed in
 float64 per strip and merged in the order of the strips (Chan, Golub & LeVeque 1983), which is fixed.
-The distribution is counted in 65,536 bins: each value of a band of up to 16 bits has its own, and any other
+The distribution is counted in up to 65,536 bins: each value of a band of up to 16 bits has its own, and any other
 band is binned by the upper 16 bits of its values as float32 (bfloat16: 0.8 % of a value wide).
 """
 
@@ -48,7 +48,7 @@ class Tally:
     dtype: np.dtype[Any]
     count: int = 0
     bins: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """How often each value occurs, as far as the largest."""
+    """How often each value occurs, from the lowest on; no further than the longest that was counted."""
     sums: "Sums | None" = None
     """Of floats; of integers of up to 16 bits, the bins tell all."""
 
