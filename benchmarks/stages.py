@@ -80,9 +80,11 @@ def chip(job: Job) -> dict[str, Any]:
 def load(job: Job) -> dict[str, Any]:
     """Batches of the training chips, shuffled over scenes, once they are in the page cache."""
     from quadrat.chips import open_chips
+    from quadrat.heaps import keep_all
     from quadrat.models.batches import Order, loader
 
     chips = open_chips(_chips(job), "train", task(job.ground).columns, job.ground.bands)
+    keep_all()  # as what learns does
     batches = loader(chips, Order(len(chips), job.batch, 1, lambda: 1))
     for passes in (1, max(1, 2048 // len(chips))):  # the first fills the page cache
         with Timed() as timed:
