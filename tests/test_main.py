@@ -4,6 +4,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,30 +93,23 @@ def test_what_the_user_has_set_of_libraries_stays(own: dict[str, str], monkeypat
     assert {name: os.environ[name] for name in own} == own
 
 
-@pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_THRESHOLD_": "99"}])
-def test_a_stage_keeps_heaps_smaller_where_the_user_has_not_said(
-    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        (quadrat.heaps.keep_pieces_apart, {"MALLOC_MMAP_THRESHOLD_": str(256 << 10)}),
+        (quadrat.heaps.keep_all, {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}),
+    ],
+)
+@pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_THRESHOLD_": "99"}, {"MALLOC_MMAP_MAX_": "99"}])
+def test_a_stage_changes_heaps_where_the_user_has_not_said(
+    own: dict[str, str], change: Callable[[], None], changed: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", {**own})
     monkeypatch.setattr(quadrat.heaps, "_ours", {})
     quadrat.__main__.settle()
     before = {**os.environ}
-    quadrat.heaps.keep_pieces_apart()
-    smaller = {"MALLOC_MMAP_THRESHOLD_": str(256 << 10)}
-    assert os.environ == before | ({} if own else smaller)
-
-
-@pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_MAX_": "99"}])
-def test_what_learns_keeps_what_is_freed_where_the_user_has_not_said(
-    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "environ", {**own})
-    monkeypatch.setattr(quadrat.heaps, "_ours", {})
-    quadrat.__main__.settle()
-    before = {**os.environ}
-    quadrat.heaps.keep_all()
-    kept = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
-    assert os.environ == before | ({} if own else kept)
+    change()
+    assert os.environ == before | ({} if own else changed)
 
 
 STEP = """
