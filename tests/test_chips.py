@@ -28,7 +28,7 @@ def fill(folder: Path, counts: dict[str, int], split: str = "train") -> dict[str
     for scene, count in counts.items():
         with SceneChips(folder, scene, split, GRID, about("x", "y")) as scene_chips:
             for number in range(count):
-                pixels = generator.integers(0, 60_000, (1, 8, 8), np.uint16)
+                pixels = generator.integers(0, 60_000, (1, 8, 9), np.uint16)[..., :8]  # as windows of a strip are
                 classes = generator.integers(0, 2, (8, 8), np.uint8)
                 window = Window(number, 2 * number, 8, 8)
                 scene_chips.append(window, pixels, {"classes": classes}, 1.0, np.bincount(classes.ravel(), minlength=2))
