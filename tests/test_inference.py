@@ -1,8 +1,11 @@
 """Prediction is streamed: seamless, on the image's own pixels, nodata where nothing is, in bounded memory."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,9 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
+from quadrat.canvas import Cut
 from quadrat.errors import ModelError
-from quadrat.inference import Predict, _wanted, check_bands, predict_scene
+from quadrat.inference import Predict, _batches, _wanted, check_bands, predict_scene
 from quadrat.models import Outputs
 from quadrat.polygons import Edges, RightAngled
 from quadrat.polygons.outlines import LEAST_IOU
@@ -60,11 +64,29 @@ def ground(tmp_path: Path) -> tuple[Path, np.ndarray]:
     return write_raster(tmp_path / "image.tif", pixels[None], nodata=0), pixels
 
 
-def test_windows_that_wait_for_the_model_keep_no_strip(ground: tuple[Path, np.ndarray]) -> None:
+def test_windows_go_through_the_model_together_and_keep_no_strip(ground: tuple[Path, np.ndarray]) -> None:
+    strips: list[weakref.ref[NDArray[Any]]] = []
+
+    def noted(pieces: Iterator[Cut]) -> Iterator[Cut]:
+        for number, piece in enumerate(pieces):
+            base = piece.values if piece.values.base is None else piece.values.base
+            strips.append(weakref.ref(base))
+            yield Cut(piece.window, piece.values, piece.valid & (number != 5))
+
     with Scene("s", "predict", image(ground[0]), (), ()).open(("a",), {}) as opened:
-        pieces = list(_wanted(opened, cover(opened.area, 32, 32)))
-    assert len(pieces) == 15
-    assert all(array.base is None for piece in pieces for array in (piece.values, piece.valid))
+        windows = cover(opened.area, 32, 32)
+        batches = list(_batches(noted(_wanted(opened, windows)), lambda _: 4))
+        expected = [Cut(p.window, p.values.copy(), p.valid.copy()) for p in opened.cut(windows)]
+    assert [len(batch.windows) for batch in batches] == [4, 4, 4, 2]
+    del expected[5]
+    for number, piece in enumerate(expected):
+        batch, place = batches[number // 4], number % 4
+        assert batch.windows[place] == piece.window
+        np.testing.assert_array_equal(batch.values[place], piece.values)
+        np.testing.assert_array_equal(batch.valid[place], piece.valid)
+    gc.collect()
+    assert len(strips) == 15
+    assert not any(strip() is not None for strip in strips)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(32, 32), (32, 16), (32, 11), (256, 128), (8, 3)])

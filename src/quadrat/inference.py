@@ -1,11 +1,11 @@
 """From an open scene and a predictor to the scene's layers: streamed, in bounded memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import chain, islice
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from quadrat.canvas import Cut
 from quadrat.errors import ModelError
 from quadrat.executor import ahead
 from quadrat.files import replaced
+from quadrat.memory import Memory
 from quadrat.models import Predictor
 from quadrat.progress import track
 from quadrat.scenes.bands import Band, dates_of, undated
@@ -71,12 +72,12 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
             layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))
             for layer in task.layers(predict.layers)
         }
-        wanted = ahead(_wanted(scene, windows))
         each = scene.area.size // len(windows)
-        shown = track(wanted, f"predict {scene.id}", len(windows), "windows", lambda _: each)
+        shown = track(_wanted(scene, windows), f"predict {scene.id}", len(windows), "windows", lambda _: each)
+        batches = _batches(shown, lambda window: min(len(windows), batch or _fitting(predictor, window)))
         # one thread reads, one runs the model, and this one pastes and writes
-        for piece, outputs in ahead(_run(shown, predictor, batch)):
-            for finished in canvas.paste(piece.window, outputs, piece.valid):
+        for window, outputs, valid in ahead(_run(ahead(batches, depth=1), predictor)):
+            for finished in canvas.paste(window, outputs, valid):
                 writer[finished.layer].write(finished)
         for finished in canvas.close():
             writer[finished.layer].write(finished)
@@ -107,28 +108,59 @@ def check_bands(model: Sequence[Band], image: Sequence[Band], scene: str) -> Non
 
 
 def _wanted(scene: OpenScene, windows: Sequence[Window]) -> Iterator[Cut]:
-    """Give windows, copied: many are kept at once, and each would keep the strip that it is cut from."""
+    """Give windows, valid where they count."""
     for piece in scene.cut(windows):
-        yield Cut(piece.window, piece.values.copy(), scene.counted(piece.window, piece.valid).copy())
+        yield Cut(piece.window, piece.values, scene.counted(piece.window, piece.valid))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Windows that go through the model at once: their ``values`` (window, band, y, x) and ``valid`` (window, y, x).
+
+    There is room for more than the ``windows`` that came so far.
+    """
+
+    windows: list[Window]
+    values: NDArray[Any]
+    valid: NDArray[np.bool_]
+
+    def add(self, piece: Cut) -> None:
+        number = len(self.windows)
+        self.values[number], self.valid[number] = piece.values, piece.valid
+        self.windows.append(piece.window)
+
+
+def _batches(pieces: Iterator[Cut], at_once: Callable[[NDArray[Any]], int]) -> Iterator[_Batch]:
+    """Give what counts, copied, ``at_once`` of the first window at once: a window would keep the strip it is cut from.
+
+    The memory of batches that nobody looks at any more is used again.
+    """
+    memory, size = Memory(), 0
+    filling: list[_Batch] = []
+    for piece in pieces:
+        if not piece.valid.any():
+            continue
+        size = size or at_once(piece.values)
+        if not filling:
+            values = memory.empty((size, *piece.values.shape), piece.values.dtype)
+            filling.append(_Batch([], values, np.empty((size, *piece.valid.shape), np.bool_)))
+            del values
+        filling[0].add(piece)
+        if len(filling[0].windows) == size:
+            yield filling.pop()
+    yield from filling
 
 
 def _run(
-    pieces: Iterator[Cut], predictor: Predictor, batch: int | None
-) -> Iterator[tuple[Cut, dict[str, NDArray[np.float32]]]]:
-    counted = (piece for piece in pieces if piece.valid.any())
-    first = next(counted, None)
-    if first is None:
-        return
-    if batch is None:
-        from quadrat.models.devices import windows_at_once
-
-        batch = windows_at_once(predictor, first.values, WINDOWS)
-    for some in _batched(chain([first], counted), batch):
-        outputs = predictor(np.stack([piece.values for piece in some]))
-        for number, piece in enumerate(some):
-            yield piece, {name: values[number] for name, values in outputs.items()}
+    batches: Iterator[_Batch], predictor: Predictor
+) -> Iterator[tuple[Window, dict[str, NDArray[np.float32]], NDArray[np.bool_]]]:
+    for batch in batches:
+        outputs = predictor(batch.values[: len(batch.windows)])
+        for number, window in enumerate(batch.windows):
+            yield window, {name: values[number] for name, values in outputs.items()}, batch.valid[number]
 
 
-def _batched(pieces: Iterator[Cut], size: int) -> Iterator[list[Cut]]:
-    while some := list(islice(pieces, size)):
-        yield some
+def _fitting(predictor: Predictor, window: NDArray[Any]) -> int:
+    from quadrat.models.devices import windows_at_once
+
+    return windows_at_once(predictor, window, WINDOWS)
