@@ -59,23 +59,20 @@ def _majority(values: NDArray[np.uint8], nodata: int) -> NDArray[np.uint8]:
     height, width = values.shape
     if height % 2 or width % 2:
         values = np.pad(values, ((0, height % 2), (0, width % 2)), constant_values=nodata)
-    corners = [np.ascontiguousarray(values[row::2, col::2]) for row in (0, 1) for col in (0, 1)]
-    first, *others = corners
-    found, times = first, _times(first, corners, nodata)
-    for corner in others:
-        often = _times(corner, corners, nodata)
-        found = np.where(often > times, corner, found)
-        times = np.maximum(times, often)
+    a, b, c, d = (np.ascontiguousarray(values[row::2, col::2]) for row in (0, 1) for col in (0, 1))
+    some_missing = bool((values == nodata).any())
+    found = a.copy()
+    if some_missing:  # where no two are alike, the first that has a value
+        for corner in (b, c, d):
+            np.copyto(found, corner, where=found == nodata)
+    for corner, after in ((c, (d,)), (b, (c, d)), (a, (b, c, d))):  # of two pairs, the one that begins first is last
+        often = corner == after[0]
+        for other in after[1:]:
+            often |= corner == other
+        if some_missing:
+            often &= corner != nodata
+        np.copyto(found, corner, where=often)
     return found
-
-
-def _times(corner: NDArray[np.uint8], corners: list[NDArray[np.uint8]], nodata: int) -> NDArray[np.uint8]:
-    """Return how many of the corners have the values of one, 0 where that is nodata."""
-    times = np.zeros(corner.shape, np.uint8)
-    for other in corners:
-        times += (other == corner).view(np.uint8)
-    times *= (corner != nodata).view(np.uint8)
-    return times
 
 
 def _area(window: Window) -> Any:
