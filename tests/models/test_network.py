@@ -19,6 +19,7 @@ from quadrat.models import Inputs, Network, Recipe, Train
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Order
 from quadrat.models.devices import compiled
+from quadrat.models.fitting import Learner
 from quadrat.models.learnable import Normalised
 from quadrat.models.network import Architecture
 from quadrat.models.neural import build
@@ -104,6 +105,25 @@ def test_memory_is_not_filled_while_it_learns_and_is_afterwards_as_before(tmp_pa
     NETWORK.fit(Memory(4, 0), Memory(4, 1), TASK, inputs(), recipe, tmp_path)
     assert seen == [False]
     assert before is mode.fill_uninitialized_memory is True
+
+
+def test_gradients_and_their_means_lie_in_memory_as_the_weights_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's fused AdamW of processors (2.14) takes them for such unseen, and steps elsewhere where they aren't."""
+    laid_out: list[tuple[tuple[int, ...], ...]] = []
+
+    def look(learner: Learner, optimizer: torch.optim.Optimizer) -> None:
+        for weight in learner.network.parameters():
+            state = optimizer.state.get(weight, {})
+            others = [weight.grad, state.get("exp_avg"), state.get("exp_avg_sq")]
+            laid_out.append((weight.stride(), *(other.stride() for other in others if other is not None)))
+
+    monkeypatch.setattr(Learner, "on_before_optimizer_step", look)
+    fit(tmp_path, epochs=2)
+    assert max(map(len, laid_out)) == 4
+    assert any(len(strides[0]) == 4 and strides[0][1] == 1 for strides in laid_out)  # channels last
+    assert all(len(set(strides)) == 1 for strides in laid_out)
 
 
 def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_been(fitted: Any, tmp_path: Path, root: Path) -> None:
