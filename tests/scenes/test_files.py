@@ -113,6 +113,35 @@ def test_an_alpha_band_that_is_named_does_not_hide_resampled_pixels(tmp_path: Pa
         assert (strip.values[0][strip.valid] == 100).all()
 
 
+def test_an_alpha_band_of_another_type_hides_what_is_transparent(tmp_path: Path) -> None:
+    values = RANDOM.integers(300, 60_000, (1, 4, 8)).astype(np.uint16)
+    shown = RANDOM.random((4, 8)) < 0.7
+    place = NORTH_UP @ Affine.scale(6)
+    write_raster(tmp_path / "values.tif", values, place)
+    write_raster(tmp_path / "alpha.tif", np.where(shown, 255, 0).astype(np.uint8)[None], place)
+    bands = "".join(
+        f'<VRTRasterBand dataType="{dtype}" band="{number}"><ColorInterp>{color}</ColorInterp><SimpleSource>'
+        f"<SourceFilename>{tmp_path / name}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        for number, (dtype, color, name) in enumerate(
+            [("UInt16", "Gray", "values.tif"), ("Byte", "Alpha", "alpha.tif")], 1
+        )
+    )
+    both = tmp_path / "both.vrt"
+    transform = ", ".join(repr(float(value)) for value in place.to_gdal())
+    head = f"<SRS>{UTM}</SRS><GeoTransform>{transform}</GeoTransform>"
+    both.write_text(f'<VRTDataset rasterXSize="8" rasterYSize="4">{head}{bands}</VRTDataset>')
+    with opened(both) as raster:
+        strip = raster.read(raster.grid.area)
+    np.testing.assert_array_equal(strip.values, values)
+    np.testing.assert_array_equal(strip.valid, shown)
+    fine = write_raster(tmp_path / "fine.tif", np.ones((1, 24, 48), np.uint8))
+    with Image(grid="f", sources=(source(fine, "f"), source(both, "r", resampling="nearest"))).open(["r"]) as raster:
+        strip = raster.read(raster.grid.area)
+    big = shown.repeat(6, 0).repeat(6, 1)
+    np.testing.assert_array_equal(strip.valid, big)
+    np.testing.assert_array_equal(strip.values[0][big], values[0].repeat(6, 0).repeat(6, 1)[big])
+
+
 def test_a_mask_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"neither mask nor alpha(.|\n)*a\.tif"):
         opened(write_raster(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8)), mask=True)
