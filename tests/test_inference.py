@@ -4,8 +4,9 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from quadrat.models import Outputs
 from quadrat.polygons import Edges, RightAngled
 from quadrat.polygons.outlines import LEAST_IOU
 from quadrat.scenes.scene import Scene
-from quadrat.tasks.semantic_segmentation import SegmentationLayers
+from quadrat.tasks.semantic_segmentation import SegmentationCanvas, SegmentationLayers
 from quadrat.windows import cover
 from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
 
@@ -67,7 +68,7 @@ def ground(tmp_path: Path) -> tuple[Path, np.ndarray]:
 def test_windows_go_through_the_model_together_and_keep_no_strip(ground: tuple[Path, np.ndarray]) -> None:
     strips: list[weakref.ref[NDArray[Any]]] = []
 
-    def noted(pieces: Iterator[Cut]) -> Iterator[Cut]:
+    def noted(pieces: Iterator[Cut]) -> Generator[Cut, None, None]:
         for number, piece in enumerate(pieces):
             base = piece.values if piece.values.base is None else piece.values.base
             strips.append(weakref.ref(base))
@@ -87,6 +88,27 @@ def test_windows_go_through_the_model_together_and_keep_no_strip(ground: tuple[P
     gc.collect()
     assert len(strips) == 15
     assert not any(strip() is not None for strip in strips)
+
+
+@pytest.mark.parametrize("what", ["model", "canvas"])
+def test_all_threads_end_before_the_image_is_closed_whatever_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def fails(*_: object) -> Any:
+        raise MemoryError(what)
+
+    path = write_raster(tmp_path / "image.tif", np.ones((1, 600, 200), np.uint16))
+    before = threading.active_count()
+    if what == "canvas":
+        monkeypatch.setattr(SegmentationCanvas, "paste", fails)
+    failing = fails if what == "model" else by_value
+    with (
+        pytest.raises(MemoryError, match=what) as held,  # who holds the error holds what was on its way
+        Scene("s", "predict", image(path), (), ()).open(("a",), {}) as opened,
+    ):
+        predict_scene(opened, failing, TASK, predict(8, 8), tmp_path / "out", 4)
+    assert held.value.__traceback__ is not None
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(("size", "stride"), [(32, 32), (32, 16), (32, 11), (256, 128), (8, 3)])

@@ -7,9 +7,10 @@ import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from queue import Full, Queue
@@ -217,8 +218,11 @@ def _settled(work: Callable[[Item], Outcome[Result]], item: Item, future: Future
             )
 
 
-def ahead(items: Iterable[Item], depth: int = 16) -> Iterator[Item]:
-    """Give ``items``, made in a thread of their own up to ``depth`` items ahead of who takes them."""
+def ahead(items: Iterable[Item], depth: int = 16) -> Generator[Item, None, None]:
+    """Give ``items``, made in a thread of their own up to ``depth`` items ahead of who takes them.
+
+    Who may end before the last must close it: then the thread has ended, and a generator that it ran is closed.
+    """
     made = _Made[Item](depth)
     thread = Thread(target=made.fill, args=(items,), daemon=True)
     thread.start()
@@ -238,10 +242,11 @@ class _Made(Generic[Item]):
 
     def fill(self, items: Iterable[Item]) -> None:
         try:
-            for item in items:
-                self._put([item], None)
-                if self.stop.is_set():
-                    return
+            with closing(items) if isinstance(items, Generator) else nullcontext():
+                for item in items:
+                    self._put([item], None)
+                    if self.stop.is_set():
+                        return
             self._put([], None)
         except BaseException as error:  # noqa: BLE001 (raised again where the items are taken)
             self._put([], error)

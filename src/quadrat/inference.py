@@ -1,7 +1,7 @@
 """From an open scene and a predictor to the scene's layers: streamed, in bounded memory."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -75,10 +75,11 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
         each = scene.area.size // len(windows)
         shown = track(_wanted(scene, windows), f"predict {scene.id}", len(windows), "windows", lambda _: each)
         batches = _batches(shown, lambda window: min(len(windows), batch or _fitting(predictor, window)))
-        # one thread reads, one runs the model, and this one pastes and writes
-        for window, outputs, valid in ahead(_run(ahead(batches, depth=1), predictor)):
-            for finished in canvas.paste(window, outputs, valid):
-                writer[finished.layer].write(finished)
+        # one thread reads, one runs the model, and this one pastes and writes; whatever fails, all end before the files
+        with closing(ahead(_run(ahead(batches, depth=1), predictor))) as pasted:
+            for window, outputs, valid in pasted:
+                for finished in canvas.paste(window, outputs, valid):
+                    writer[finished.layer].write(finished)
         for finished in canvas.close():
             writer[finished.layer].write(finished)
 
@@ -107,7 +108,7 @@ def check_bands(model: Sequence[Band], image: Sequence[Band], scene: str) -> Non
             )
 
 
-def _wanted(scene: OpenScene, windows: Sequence[Window]) -> Iterator[Cut]:
+def _wanted(scene: OpenScene, windows: Sequence[Window]) -> Generator[Cut, None, None]:
     """Give windows, valid where they count."""
     for piece in scene.cut(windows):
         yield Cut(piece.window, piece.values, scene.counted(piece.window, piece.valid))
@@ -130,34 +131,36 @@ class _Batch:
         self.windows.append(piece.window)
 
 
-def _batches(pieces: Iterator[Cut], at_once: Callable[[NDArray[Any]], int]) -> Iterator[_Batch]:
+def _batches(pieces: Generator[Cut, None, None], at_once: Callable[[NDArray[Any]], int]) -> Iterator[_Batch]:
     """Give what counts, copied, ``at_once`` of the first window at once: a window would keep the strip it is cut from.
 
     The memory of batches that nobody looks at any more is used again.
     """
     memory, size = Memory(), 0
     filling: list[_Batch] = []
-    for piece in pieces:
-        if not piece.valid.any():
-            continue
-        size = size or at_once(piece.values)
-        if not filling:
-            values = memory.empty((size, *piece.values.shape), piece.values.dtype)
-            filling.append(_Batch([], values, np.empty((size, *piece.valid.shape), np.bool_)))
-            del values
-        filling[0].add(piece)
-        if len(filling[0].windows) == size:
-            yield filling.pop()
+    with closing(pieces):
+        for piece in pieces:
+            if not piece.valid.any():
+                continue
+            size = size or at_once(piece.values)
+            if not filling:
+                values = memory.empty((size, *piece.values.shape), piece.values.dtype)
+                filling.append(_Batch([], values, np.empty((size, *piece.valid.shape), np.bool_)))
+                del values
+            filling[0].add(piece)
+            if len(filling[0].windows) == size:
+                yield filling.pop()
     yield from filling
 
 
 def _run(
-    batches: Iterator[_Batch], predictor: Predictor
+    batches: Generator[_Batch, None, None], predictor: Predictor
 ) -> Iterator[tuple[Window, dict[str, NDArray[np.float32]], NDArray[np.bool_]]]:
-    for batch in batches:
-        outputs = predictor(batch.values[: len(batch.windows)])
-        for number, window in enumerate(batch.windows):
-            yield window, {name: values[number] for name, values in outputs.items()}, batch.valid[number]
+    with closing(batches):
+        for batch in batches:
+            outputs = predictor(batch.values[: len(batch.windows)])
+            for number, window in enumerate(batch.windows):
+                yield window, {name: values[number] for name, values in outputs.items()}, batch.valid[number]
 
 
 def _fitting(predictor: Predictor, window: NDArray[Any]) -> int:

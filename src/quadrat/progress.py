@@ -3,7 +3,7 @@
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -86,7 +86,7 @@ class Meter:
 
 def track(
     items: Iterable[Item], label: str, total: int, unit: str, pixels: Callable[[Item], int] | None = None
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Give the items on, and show how many of ``total`` are done; ``unit`` names them in the plural.
 
     ``pixels`` says of an item how many px of an image it stands for.
