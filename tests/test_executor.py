@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -62,6 +63,22 @@ def test_ahead_gives_all_in_order_and_works_ahead() -> None:
     assert next(given) == 0
     assert made.wait(5)  # the rest was made while nothing was taken
     assert list(given) == [1, 2]
+
+
+def test_who_takes_no_more_leaves_no_generator_open() -> None:
+    ended: list[str] = []
+
+    def items() -> Generator[int, None, None]:
+        try:
+            yield from range(100)
+        finally:
+            ended.append(threading.current_thread().name)
+
+    held = items()
+    with closing(ahead(held, depth=2)) as taken:
+        assert next(taken) == 0
+    assert len(ended) == 1
+    assert ended != [threading.current_thread().name]  # in the thread that ran it
 
 
 def test_ahead_raises_what_was_raised_and_stops_when_left() -> None:
