@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -30,7 +31,7 @@ from scipy import ndimage
 
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.layers import geoparquet, raster, writer_for
-from quadrat.layers.overviews import majority
+from quadrat.layers.overviews import Overviews, majority
 from quadrat.layers.raster import RasterWriter, _Sum
 from quadrat.layers.vector import VectorWriter, areas
 from quadrat.polygons import Polygoniser, Polygons
@@ -163,9 +164,37 @@ def test_a_pixel_of_an_overview_has_the_first_of_the_most_frequent_classes(label
         assert found == (max(below, key=below.count) if below else IGNORE)
 
 
-def test_all_overviews_are_made_of_the_next_finer_one(tmp_path: Path) -> None:
+@given(
+    st.tuples(st.integers(1, 300), st.integers(1, 90)),
+    st.tuples(st.integers(0, 130), st.integers(0, 40)),
+    st.tuples(st.integers(0, 40), st.integers(0, 20)),
+    st.lists(st.integers(1, 299), max_size=6),
+)
+@settings(deadline=None, max_examples=60)
+def test_overviews_are_each_made_of_the_next_finer_one(
+    shape: tuple[int, int], place: tuple[int, int], beyond: tuple[int, int], cuts: list[int]
+) -> None:
+    """Wherever the rows that are written lie on the grid, and however they are cut."""
+    labels = some_labels(shape, 2)
+    grid = place[0] + shape[0] + beyond[0], place[1] + shape[1] + beyond[1]
+    expected = np.pad(labels, list(zip(place, beyond, strict=True)), constant_values=IGNORE)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "labels"
+        options = {"tiled": True, "blockxsize": 16, "blockysize": 16, "sparse_ok": True}
+        with Overviews(path, grid, IGNORE, 16, options) as overviews:
+            for top, bottom in pairwise(sorted({0, *(cut for cut in cuts if cut < shape[0]), shape[0]})):
+                overviews.add(place[0] + top, place[1], labels[top:bottom])
+        while max(expected.shape) > 16:
+            path, expected = path.with_name(f"{path.name}.ovr"), majority(expected, IGNORE)
+            with rasterio.open(path) as dataset:
+                np.testing.assert_array_equal(dataset.read(1), expected)
+        assert not path.with_name(f"{path.name}.ovr").exists()
+
+
+def test_a_layer_has_the_overviews_of_all_that_is_written(tmp_path: Path) -> None:
     labels = some_labels((2500, 1301))
-    write_rows(LABELS, grid_of("projected", labels.shape), tmp_path / "labels.tif", labels[None])
+    write_rows(LABELS, grid_of("projected", (2601, 1402)), tmp_path / "labels.tif", labels[None], [3, 700], 101, 77)
+    labels = np.pad(labels, ((101, 0), (77, 24)), constant_values=IGNORE)
     with rasterio.open(tmp_path / "labels.tif") as dataset:
         levels = dataset.overviews(1)
     assert levels == [2, 4, 8]
@@ -173,6 +202,15 @@ def test_all_overviews_are_made_of_the_next_finer_one(tmp_path: Path) -> None:
         labels = majority(labels, IGNORE)
         with rasterio.open(tmp_path / "labels.tif", overview_level=level) as dataset:
             np.testing.assert_array_equal(dataset.read(1), labels)
+
+
+@pytest.mark.parametrize("then", [(11, 0, 10), (9, 0, 10), (10, 1, 10), (10, 0, 9)], ids=str)
+def test_refuses_rows_that_do_not_follow(then: tuple[int, int, int], tmp_path: Path) -> None:
+    row, col, width = then
+    with RasterWriter(LABELS, grid_of("projected", (30, 20)), tmp_path / "labels.tif", {}) as writer:
+        writer.write(Rows("labels", 0, 0, np.zeros((1, 10, 10), np.uint8)))
+        with pytest.raises(ValueError, match="without gaps"):
+            writer.write(Rows("labels", row, col, np.zeros((1, 10, width), np.uint8)))
 
 
 @pytest.mark.parametrize("layer", [LABELS, SCORES])
@@ -506,9 +544,12 @@ def full_disk() -> Iterator[None]:
 
 @pytest.mark.parametrize("before", [False, True], ids=["new", "over an older one"])
 @pytest.mark.parametrize("trouble", [interrupted, full_disk])
-@pytest.mark.parametrize("file", ["labels.tif", *(f"polygons{ending}" for ending in ENDINGS)])
-def test_trouble_leaves_nothing_half(file: str, trouble: Any, before: bool, tmp_path: Path) -> None:
-    grid, noise = grid_of("projected", (256, 256)), np.random.default_rng(0).integers(0, 3, (256, 256), np.uint8)
+@pytest.mark.parametrize(
+    ("file", "side"),
+    [("labels.tif", 256), ("labels.tif", 1100), *((f"polygons{ending}", 256) for ending in ENDINGS)],  # with overviews
+)
+def test_trouble_leaves_nothing_half(file: str, side: int, trouble: Any, before: bool, tmp_path: Path) -> None:
+    grid, noise = grid_of("projected", (side, side)), np.random.default_rng(0).integers(0, 3, (side, side), np.uint8)
     layer = LABELS if file == "labels.tif" else VectorLayer("polygons", file)
     if before:
         (tmp_path / file).write_text("older")

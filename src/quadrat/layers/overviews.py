@@ -2,8 +2,10 @@
 
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import rasterio
@@ -11,40 +13,113 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
-from quadrat.windows import Window, strips, whole
+from quadrat.windows import Window, strips
 
 ROWS = 64
 """Rows that are halved at once: what is made of them stays in the processor's cache."""
 
 
-def write_overviews(path: Path, block: int, options: Mapping[str, Any]) -> None:
-    """Write overviews of the one band of bytes at ``path``, each of half the size, until one fits a ``block`` (px).
+class Overviews:
+    """Writes overviews of a raster of bytes while its rows come, each of half the size, until one fits a block.
 
-    They lie where GDAL looks for them, as ``<path>.ovr``, ``<path>.ovr.ovr`` and so on, as GeoTIFFs made with
-    ``options``. GDAL's own way to the mode takes several times as long.
+    They lie where GDAL looks for them, as ``<path>.ovr``, ``<path>.ovr.ovr`` and so on. GDAL's own way to the mode
+    takes several times as long. Of each, one row of blocks is held. A context manager.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # an overview has the place of what it is of
-        half: Path | None = path
-        while half is not None:
-            half = _half(half, block, options)
+
+    def __init__(self, path: Path, shape: tuple[int, int], nodata: int, block: int, options: Mapping[str, Any]) -> None:
+        """Write those of the raster at ``path``, of ``shape`` (height, width).
+
+        They become GeoTIFFs made with ``options``, of blocks of ``block`` × ``block`` px.
+        """
+        self._path, self._shape, self._nodata, self._block = path, shape, nodata, block
+        self._options = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": nodata, **options}
+        self._levels: list[_Level] = []
+        self._files = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open their files."""
+        path, (height, width) = self._path, self._shape
+        with ExitStack() as files, warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # an overview has the place of what it is of
+            while max(height, width) > self._block:
+                path, height, width = path.with_name(f"{path.name}.ovr"), -(-height // 2), -(-width // 2)
+                dataset = files.enter_context(rasterio.open(path, "w", height=height, width=width, **self._options))
+                self._levels.append(_Level(dataset, self._nodata, self._block))
+            self._files = files.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write what is left, but not after an exception, and close the files."""
+        with self._files:
+            for number, level in enumerate(self._levels if kind is None else ()):
+                self._pass(number, *level.missing())
+                level.flush()
+
+    def add(self, row: int, col: int, values: NDArray[np.uint8]) -> None:
+        """Take rows ``values`` (y, x) from ``row`` and ``col`` on: the next below those before, and as wide."""
+        self._pass(0, row, col, values)
+
+    def _pass(self, number: int, row: int, col: int, values: NDArray[np.uint8]) -> None:
+        for level in self._levels[number:]:
+            if not len(values):
+                return
+            row, col, values = level.add(row, col, values)
 
 
-def _half(path: Path, block: int, options: Mapping[str, Any]) -> Path | None:
-    """Write the overview of a raster; None where it fits a block."""
-    with rasterio.open(path) as source:
-        if max(source.shape) <= block:
-            return None
-        height, width = (-(-side // 2) for side in source.shape)
-        shape = {"height": height, "width": width, "count": 1, "dtype": "uint8", "nodata": source.nodata}
-        half = path.with_name(f"{path.name}.ovr")
-        with rasterio.open(half, "w", driver="GTiff", **shape, **options) as overview:
-            for strip in strips(whole(source.shape), 2 * block):
-                values = source.read(1, window=_area(strip))
-                row = strip.row // 2
-                rows = Window(row, 0, min(row + block, height) - row, width)
-                overview.write(majority(values, int(source.nodata)), 1, window=_area(rows))
-    return half
+class _Level:
+    """An overview while it is made: what is held of a row of its blocks, and a row that waits for its other half."""
+
+    def __init__(self, dataset: Any, nodata: int, block: int) -> None:
+        self._dataset, self._nodata, self._block = dataset, nodata, block
+        self._waiting: NDArray[np.uint8] | None = None
+        self._after = 0, 0, 0  # row, col and width of the row that comes next
+        self._held = np.empty((block, 0), np.uint8)
+        self._top = self._bottom = self._col = 0  # the rows that are held, and their first column
+
+    def add(self, row: int, col: int, values: NDArray[np.uint8]) -> tuple[int, int, NDArray[np.uint8]]:
+        """Take rows of what this is half of; return those that come of them, with the first one's row and column."""
+        self._after = row + len(values), col, values.shape[1]
+        above, left = row % 2, col % 2
+        if (above and self._waiting is None) or left:
+            margin = (above if self._waiting is None else 0, 0), (left, 0)
+            values = np.pad(values, margin, constant_values=self._nodata)
+        if self._waiting is not None:
+            values = np.concatenate([self._waiting, values])
+        pairs = len(values) // 2 * 2
+        self._waiting = values[pairs:].copy() if pairs < len(values) else None
+        row, col, halves = row // 2, col // 2, majority(values[:pairs], self._nodata)
+        self._hold(row, col, halves)
+        return row, col, halves
+
+    def missing(self) -> tuple[int, int, NDArray[np.uint8]]:
+        """Return the row, of nodata, that another waits for; no row where none waits."""
+        row, col, width = self._after
+        return row, col, np.full((0 if self._waiting is None else 1, width), self._nodata, np.uint8)
+
+    def flush(self) -> None:
+        """Write the rows that are held."""
+        if self._bottom > self._top:
+            first = self._top % self._block
+            rows = self._held[first : first + self._bottom - self._top]
+            self._dataset.write(rows, 1, window=RasterioWindow(self._col, self._top, rows.shape[1], len(rows)))
+            self._top = self._bottom
+
+    def _hold(self, row: int, col: int, values: NDArray[np.uint8]) -> None:
+        """Hold rows until a row of blocks is full: a block that is written in parts is packed again for each."""
+        if not len(values):
+            return
+        if self._held.shape[1] != values.shape[1]:
+            self._col, self._held = col, np.empty((self._block, values.shape[1]), np.uint8)
+        if self._top == self._bottom:
+            self._top = self._bottom = row
+        for part in strips(Window(row, col, *values.shape), self._block):
+            place = part.row % self._block
+            self._held[place : place + part.height] = values[part.row - row : part.bottom - row]
+            self._bottom = part.bottom
+            if part.bottom % self._block == 0:
+                self.flush()
 
 
 def majority(values: NDArray[np.uint8], nodata: int) -> NDArray[np.uint8]:
@@ -52,7 +127,8 @@ def majority(values: NDArray[np.uint8], nodata: int) -> NDArray[np.uint8]:
 
     ``nodata`` counts only where there is nothing else. Of an odd number of rows or columns, the last stand alone.
     """
-    return np.concatenate([_majority(values[row : row + ROWS], nodata) for row in range(0, len(values), ROWS)])
+    rows = range(0, max(1, len(values)), ROWS)
+    return np.concatenate([_majority(values[row : row + ROWS], nodata) for row in rows])
 
 
 def _majority(values: NDArray[np.uint8], nodata: int) -> NDArray[np.uint8]:
@@ -73,7 +149,3 @@ def _majority(values: NDArray[np.uint8], nodata: int) -> NDArray[np.uint8]:
             often &= corner != nodata
         np.copyto(found, corner, where=often)
     return found
-
-
-def _area(window: Window) -> Any:
-    return RasterioWindow(window.col, window.row, window.width, window.height)

@@ -22,7 +22,7 @@ from rasterio.windows import Window as RasterioWindow
 from quadrat.errors import QuadratError
 from quadrat.executor import cores
 from quadrat.files import replaced
-from quadrat.layers.overviews import write_overviews
+from quadrat.layers.overviews import Overviews
 from quadrat.scenes.grid import Grid
 from quadrat.tasks.classes import Class
 from quadrat.tasks.outputs import RasterLayer, Rows
@@ -48,11 +48,11 @@ PACKED = {"compress": "PACKBITS"}
 class RasterWriter:
     """Writes a raster layer to ``path``, whole or not at all; a context manager.
 
-    Rows go to a temporary tiled file beside ``path``; at a good end that becomes a COG with overviews, is read
-    back, and takes its name. Pixels that are never written are nodata. The same pixels give the same bytes,
-    however they are cut into ``Rows``. Any transform is kept, also south-up and rotated ones. Where the layer has
-    classes, they stand in the colour table, in the first band's tags ``class_<id>``, and in ``<path>.aux.xml`` as
-    category names and as a raster attribute table, where QGIS looks for them.
+    Rows go to a temporary tiled file beside ``path``, overviews of class ids to others; at a good end they become a
+    COG, which is read back and takes its name. Pixels that are never written are nodata. The same pixels give the
+    same bytes, however they are cut into ``Rows``. Any transform is kept, also south-up and rotated ones. Where the
+    layer has classes, they stand in the colour table, in the first band's tags ``class_<id>``, and in
+    ``<path>.aux.xml`` as category names and as a raster attribute table, where QGIS looks for them.
     """
 
     def __init__(self, layer: RasterLayer, grid: Grid, path: Path, tags: Mapping[str, str]) -> None:
@@ -60,6 +60,8 @@ class RasterWriter:
         self._layer, self._grid, self._path, self._tags = layer, grid, path, dict(tags)
         self._rows = path.with_name(f".rows-{path.name}")
         self._sum = _Sum.none(len(layer.bands))
+        self._due: tuple[int, int, int] | None = None  # row, col and width of what comes next
+        self._overviews: Overviews | None = None
         self._steps = ExitStack()
 
     def __enter__(self) -> Self:
@@ -69,6 +71,9 @@ class RasterWriter:
             steps.callback(self._clear)
             steps.push(self._finish)
             self._dataset = steps.enter_context(self._open())
+            if self._layer.classes is not None:
+                made = Overviews(self._rows, self._grid.shape, self._layer.nodata, BLOCK, TEMPORARY | PACKED)
+                self._overviews = steps.enter_context(made)
             self._steps = steps.pop_all()
         return self
 
@@ -76,15 +81,25 @@ class RasterWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the file, or after an exception leave nothing of it."""
-        self._steps.__exit__(kind, error, trace)
+        try:
+            self._steps.__exit__(kind, error, trace)
+        except (RasterioError, CPLE_BaseError) as cause:
+            raise self._failure(cause) from cause
 
     def write(self, rows: Rows) -> None:
-        """Write ``rows``; each pixel once, in any order (from top to bottom is fastest)."""
+        """Write ``rows``: the next below those before, and of the same columns."""
         count, height, width = rows.values.shape
         if rows.values.dtype != self._layer.dtype or count != len(self._layer.bands):
             raise ValueError(f"{self._layer} can't hold {count} bands of {rows.values.dtype}")
+        if self._due not in (None, (rows.row, rows.col, width)):
+            raise ValueError(
+                f"rows come from top to bottom, without gaps: expected {self._due}, got {rows.row, rows.col, width}"
+            )
+        self._due = rows.row + height, rows.col, width
         try:
             self._dataset.write(rows.values, window=RasterioWindow(rows.col, rows.row, width, height))
+            if self._overviews is not None:
+                self._overviews.add(rows.row, rows.col, rows.values[0])
         except RasterioError as error:
             raise self._failure(error) from error
         self._sum += _Sum.of(rows.values, self._layer.nodata)
@@ -127,24 +142,19 @@ class RasterWriter:
         if kind is not None:
             return
         coded = self._layer.classes is not None
-        try:
-            if coded:
-                write_overviews(self._rows, BLOCK, TEMPORARY | PACKED)
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"):  # else overviews beside a file aren't found
-                rasterio.shutil.copy(
-                    self._rows,
-                    self._part,
-                    driver="COG",
-                    BLOCKSIZE=BLOCK,
-                    COMPRESS="DEFLATE",
-                    PREDICTOR="NO" if coded else "YES",  # neighbouring class ids have no difference to speak of
-                    **({"OVERVIEWS": "FORCE_USE_EXISTING"} if coded else {"OVERVIEW_RESAMPLING": "AVERAGE"}),
-                    BIGTIFF="IF_SAFER",
-                    NUM_THREADS=cores(),
-                )
-            found = self._read_back()
-        except (RasterioError, CPLE_BaseError) as error:
-            raise self._failure(error) from error
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"):  # else overviews beside a file aren't found
+            rasterio.shutil.copy(
+                self._rows,
+                self._part,
+                driver="COG",
+                BLOCKSIZE=BLOCK,
+                COMPRESS="DEFLATE",
+                PREDICTOR="NO" if coded else "YES",  # neighbouring class ids have no difference to speak of
+                **({"OVERVIEWS": "FORCE_USE_EXISTING"} if coded else {"OVERVIEW_RESAMPLING": "AVERAGE"}),
+                BIGTIFF="IF_SAFER",
+                NUM_THREADS=cores(),
+            )
+        found = self._read_back()
         if found != self._sum:
             raise self._failure(found)
         names = self._path.with_name(f"{self._path.name}.aux.xml")
