@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def train(job: Job) -> dict[str, Any]:
 def predict(job: Job) -> dict[str, Any]:
     """Labels of a scene, as a COG with overviews, by a model that is loaded."""
     from quadrat.catalog import read_catalog
-    from quadrat.inference import Predict, predict_scene
+    from quadrat.inference import Predict, at_once, predict_scene
     from quadrat.models.devices import readers
     from quadrat.tasks.semantic_segmentation import SegmentationLayers
 
@@ -131,12 +132,12 @@ def predict(job: Job) -> dict[str, Any]:
     layers: dict[str, Any] = {"scores": False, "polygons": None, "polygon_classes": None, "outlines": {"kind": "edges"}}
     layers |= {"kind": "semantic_segmentation", "least_pixels": 1, "largest_hole": 0}
     plan = Predict(window_size=256, stride=job.stride, layers=SegmentationLayers.model_validate(layers, strict=False))
-    (scene,) = read_catalog(ground.catalog({number: "test"}))
+    (scene,) = (replace(scene, labels=()) for scene in read_catalog(ground.catalog({number: "test"})))  # as the stage
     run = predictor(job)
-    run(np.zeros((job.batch, len(ground.bands), 256, 256), ground.dtype))  # the first call sets the kernels up
+    run(np.zeros((at_once(256), len(ground.bands), 256, 256), ground.dtype))  # the first call sets the kernels up
     folder = fresh(job, "predictions") / scene.id
     with Timed() as timed, scene.open(ground.bands, task(ground), readers()) as opened:
-        predict_scene(opened, run, task(ground), plan, folder, job.batch)
+        predict_scene(opened, run, task(ground), plan, folder, None)
     return timed.made(ground.height * ground.width)
 
 

@@ -20,7 +20,7 @@ from rasterio.features import rasterize
 
 from quadrat.canvas import Cut
 from quadrat.errors import ModelError
-from quadrat.inference import Predict, _batches, _wanted, check_bands, predict_scene
+from quadrat.inference import Predict, _batches, _wanted, at_once, check_bands, predict_scene
 from quadrat.models import Outputs
 from quadrat.polygons import Edges, RightAngled
 from quadrat.polygons.outlines import LEAST_IOU
@@ -88,6 +88,22 @@ def test_windows_go_through_the_model_together_and_keep_no_strip(ground: tuple[P
     gc.collect()
     assert len(strips) == 15
     assert not any(strip() is not None for strip in strips)
+
+
+@pytest.mark.parametrize("size", [100, 400])
+def test_as_many_windows_go_together_as_fit_the_caches(size: int, tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", smooth((1000, 600))[None].astype(np.float32))
+    together = []
+
+    def model(pixels: np.ndarray) -> Outputs:
+        together.append(len(pixels))
+        return by_value(pixels)
+
+    scene = Scene("s", "predict", image(tmp_path / "a.tif"), (), ())
+    with scene.open(("a",), {}) as opened:
+        predict_scene(opened, model, TASK, predict(size, size), tmp_path / "out", None)
+    assert together == {100: [13, 13, 13, 13, 8], 400: [1] * 6}[size]
+    assert [at_once(some) for some in (8, 64, 256, 512, 4096)] == [2048, 32, 2, 1, 1]
 
 
 @pytest.mark.parametrize("what", ["model", "canvas"])

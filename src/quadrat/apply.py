@@ -13,7 +13,7 @@ from rich.table import Table
 from quadrat.bundles import Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.images import Offered, Reading, offered
-from quadrat.inference import WINDOWS, Predict, predict_scene
+from quadrat.inference import Predict, at_once, predict_scene
 from quadrat.models import Inputs
 from quadrat.origin import Origin, digest, tags, unknown
 from quadrat.progress import console
@@ -53,7 +53,7 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
     _check_folders(found, out, task, predict)
     for one in found:
         _check(one, inputs, opened.card.gsd, reading)
-    batch = plan.batch or (WINDOWS if plan.runtime == "onnx" else None)  # torch may not be there to ask
+    batch = plan.batch or (at_once(predict.window_size) if plan.runtime == "onnx" else None)  # torch may be missing
     predictor, told = opened.predictor(plan.runtime), tags(_origin(opened, predict))
     for one in found:
         with one.open(inputs) as scene:

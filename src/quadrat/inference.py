@@ -25,8 +25,8 @@ from quadrat.tasks import Layers
 from quadrat.tasks.task import Task
 from quadrat.windows import Window, cover
 
-WINDOWS = 8
-"""Windows that go through a model at once without a GPU: more make it no faster, and take memory."""
+PIXELS = 2 * 256 * 256
+"""Px that go through a model at once without a GPU: more make none faster, and leave the processor's caches."""
 
 
 class Predict(Section):
@@ -74,7 +74,7 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
         }
         each = scene.area.size // len(windows)
         shown = track(_wanted(scene, windows), f"predict {scene.id}", len(windows), "windows", lambda _: each)
-        batches = _batches(shown, lambda window: min(len(windows), batch or _fitting(predictor, window)))
+        batches = _batches(shown, lambda window: min(len(windows), batch or _fitting(predictor, window, size)))
         # one thread reads, one runs the model, and this one pastes and writes; whatever fails, all end before the files
         with closing(ahead(_run(ahead(batches, depth=1), predictor))) as pasted:
             for window, outputs, valid in pasted:
@@ -82,6 +82,11 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
                     writer[finished.layer].write(finished)
         for finished in canvas.close():
             writer[finished.layer].write(finished)
+
+
+def at_once(size: int) -> int:
+    """Return how many windows of ``size`` px go through a model at once without a GPU."""
+    return max(1, PIXELS // size**2)
 
 
 def check_bands(model: Sequence[Band], image: Sequence[Band], scene: str) -> None:
@@ -125,14 +130,20 @@ class _Batch:
     values: NDArray[Any]
     valid: NDArray[np.bool_]
 
+    @classmethod
+    def of(cls, size: int, piece: Cut, memory: Memory) -> Self:
+        """Return room for ``size`` windows like ``piece``."""
+        values = memory.empty((size, *piece.values.shape), piece.values.dtype)
+        return cls([], values, np.empty((size, *piece.valid.shape), np.bool_))
+
     def add(self, piece: Cut) -> None:
         number = len(self.windows)
         self.values[number], self.valid[number] = piece.values, piece.valid
         self.windows.append(piece.window)
 
 
-def _batches(pieces: Generator[Cut, None, None], at_once: Callable[[NDArray[Any]], int]) -> Iterator[_Batch]:
-    """Give what counts, copied, ``at_once`` of the first window at once: a window would keep the strip it is cut from.
+def _batches(pieces: Generator[Cut, None, None], fitting: Callable[[NDArray[Any]], int]) -> Iterator[_Batch]:
+    """Give what counts, copied, ``fitting`` of the first window at once: a window would keep the strip it is cut from.
 
     The memory of batches that nobody looks at any more is used again.
     """
@@ -142,11 +153,9 @@ def _batches(pieces: Generator[Cut, None, None], at_once: Callable[[NDArray[Any]
         for piece in pieces:
             if not piece.valid.any():
                 continue
-            size = size or at_once(piece.values)
+            size = size or fitting(piece.values)
             if not filling:
-                values = memory.empty((size, *piece.values.shape), piece.values.dtype)
-                filling.append(_Batch([], values, np.empty((size, *piece.valid.shape), np.bool_)))
-                del values
+                filling.append(_Batch.of(size, piece, memory))
             filling[0].add(piece)
             if len(filling[0].windows) == size:
                 yield filling.pop()
@@ -163,7 +172,7 @@ def _run(
                 yield window, {name: values[number] for name, values in outputs.items()}, batch.valid[number]
 
 
-def _fitting(predictor: Predictor, window: NDArray[Any]) -> int:
+def _fitting(predictor: Predictor, window: NDArray[Any], size: int) -> int:
     from quadrat.models.devices import windows_at_once
 
-    return windows_at_once(predictor, window, WINDOWS)
+    return windows_at_once(predictor, window, at_once(size))
