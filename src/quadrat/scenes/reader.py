@@ -55,15 +55,16 @@ class Reader:
         None is the whole image; what is read is reduced to ``shape``, px. The values stand in what ``empty`` gives.
         """
         area = None if window is None else RasterioWindow(window.col, window.row, window.width, window.height)
-        dtype, *others = (self.dataset.dtypes[number - 1] for number in (self.numbers[0], self.mask) if number)
-        numbers = [*self.numbers, self.mask] if others == [dtype] else [*self.numbers]
+        dtype = self.dataset.dtypes[self.numbers[0] - 1]
+        with_alpha = self.mask and self.dataset.dtypes[self.mask - 1] == dtype
+        numbers = [*self.numbers, self.mask] if with_alpha else [*self.numbers]
         try:
             with environment(self.files):
                 pixels = empty((len(numbers), *shape), dtype)
                 self.dataset.read(numbers, window=area, out=pixels)
                 if self.mask is None:
                     return pixels, None
-                if self.mask in numbers:  # one read decodes what files hold pixel by pixel once
+                if with_alpha:  # one read decodes what files hold pixel by pixel once
                     return pixels[:-1], pixels[-1] != 0
                 if self.mask == MASK:
                     return pixels, self.dataset.read_masks(1, window=area, out_shape=shape) != 0
