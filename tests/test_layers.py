@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.errors import RasterioIOError
 from rasterio.features import rasterize
 from scipy import ndimage
 
@@ -332,6 +333,51 @@ def test_a_raster_that_lost_pixels_is_an_error(tmp_path: Path, monkeypatch: pyte
         write_rows(LABELS, grid_of("projected", (100, 100)), tmp_path / "labels.tif", some_labels((100, 100))[None])
     assert caught.value.file == tmp_path / "labels.tif"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_raster_that_lost_an_overview_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = rasterio.shutil.copy
+
+    def lossy(source: Path, target: Path, **options: Any) -> None:
+        source.with_name(f"{source.name}.ovr.ovr").unlink()
+        copy(source, target, **options)
+
+    monkeypatch.setattr(rasterio.shutil, "copy", lossy)
+    with pytest.raises(QuadratError, match="could not be written whole"):
+        write_rows(LABELS, grid_of("projected", (600, 1100)), tmp_path / "labels.tif", some_labels((600, 1100))[None])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [SystemError("Unknown GDAL Error"), RasterioIOError("too many open files")], ids=repr)
+@pytest.mark.parametrize("place", ["rows", "overviews", "copy"])
+def test_whatever_gdal_says_the_error_names_the_layer(
+    place: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = rasterio.open
+
+    def failing(path: Path, *about: Any, **options: Any) -> Any:
+        if place == "copy" or (place == "overviews") == (Path(path).suffix == ".ovr"):
+            raise error
+        return works(path, *about, **options)
+
+    monkeypatch.setattr(*((rasterio.shutil, "copy") if place == "copy" else (rasterio, "open")), failing)
+    labels = some_labels((600, 1100))
+    with pytest.raises(QuadratError, match="could not be written whole") as caught:
+        write_rows(LABELS, grid_of("projected", labels.shape), tmp_path / "labels.tif", labels[None])
+    assert (caught.value.file, caught.value.__cause__) == (tmp_path / "labels.tif", error)
+    assert not list(tmp_path.iterdir())
+
+
+def test_overviews_of_a_run_that_was_killed_are_not_taken(tmp_path: Path) -> None:
+    labels = some_labels((100, 100))
+    with rasterio.open(
+        tmp_path / ".rows-labels.tif.ovr", "w", driver="GTiff", height=50, width=50, count=1, dtype="uint8"
+    ) as older:
+        older.write(np.ones((50, 50), np.uint8), 1)
+    write_rows(LABELS, grid_of("projected", labels.shape), tmp_path / "labels.tif", labels[None])
+    with rasterio.open(tmp_path / "labels.tif") as dataset:
+        assert dataset.overviews(1) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"labels.tif", "labels.tif.aux.xml"}
 
 
 # vectors

@@ -57,6 +57,11 @@ class Overviews:
                 self._pass(number, *level.missing())
                 level.flush()
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._levels)
+
     def add(self, row: int, col: int, values: NDArray[np.uint8]) -> None:
         """Take rows ``values`` (y, x) from ``row`` and ``col`` on: the next below those before, and as wide."""
         self._pass(0, row, col, values)

@@ -1,8 +1,8 @@
 """Raster layers as cloud-optimised GeoTIFFs."""
 
 import warnings
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -41,6 +41,9 @@ TEMPORARY = {
 }
 """How files are made whose pixels a COG then takes."""
 
+TROUBLE = (RasterioError, CPLE_BaseError, SystemError)
+"""What rasterio raises of files that can't be written, the last where GDAL gives no reason."""
+
 PACKED = {"compress": "PACKBITS"}
 """Class ids come in runs, which packing makes small at a third of what deflating costs."""
 
@@ -65,9 +68,10 @@ class RasterWriter:
         self._steps = ExitStack()
 
     def __enter__(self) -> Self:
-        """Open the temporary file."""
-        with ExitStack() as steps:
+        """Open the temporary files."""
+        with self._told(), ExitStack() as steps:
             self._part = steps.enter_context(replaced(self._path))
+            self._clear()  # GDAL would take overviews that lie there for the raster's own
             steps.callback(self._clear)
             steps.push(self._finish)
             self._dataset = steps.enter_context(self._open())
@@ -81,10 +85,8 @@ class RasterWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the file, or after an exception leave nothing of it."""
-        try:
+        with self._told():
             self._steps.__exit__(kind, error, trace)
-        except (RasterioError, CPLE_BaseError) as cause:
-            raise self._failure(cause) from cause
 
     def write(self, rows: Rows) -> None:
         """Write ``rows``: the next below those before, and of the same columns."""
@@ -96,13 +98,19 @@ class RasterWriter:
                 f"rows come from top to bottom, without gaps: expected {self._due}, got {rows.row, rows.col, width}"
             )
         self._due = rows.row + height, rows.col, width
-        try:
+        with self._told():
             self._dataset.write(rows.values, window=RasterioWindow(rows.col, rows.row, width, height))
             if self._overviews is not None:
                 self._overviews.add(rows.row, rows.col, rows.values[0])
-        except RasterioError as error:
-            raise self._failure(error) from error
         self._sum += _Sum.of(rows.values, self._layer.nodata)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise QuadratError in place of what GDAL and rasterio raise."""
+        try:
+            yield
+        except TROUBLE as cause:
+            raise self._failure(cause) from cause
 
     def _clear(self) -> None:
         for path in self._rows.parent.glob(f"{escape(self._rows.name)}*"):
@@ -169,8 +177,9 @@ class RasterWriter:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(self._part)
         with dataset:
-            if max(dataset.shape) > BLOCK and not dataset.overviews(1):
-                raise self._failure("a file without overviews")
+            levels = dataset.overviews(1)
+            if not (len(levels) == self._overviews.count if self._overviews else levels or max(dataset.shape) <= BLOCK):
+                raise self._failure(f"a file with overviews {levels}")
             for window in strips(self._grid.area, BLOCK):
                 values = dataset.read(window=RasterioWindow(0, window.row, window.width, window.height))
                 total += _Sum.of(values, self._layer.nodata)
