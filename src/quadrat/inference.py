@@ -74,7 +74,7 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
         }
         each = scene.area.size // len(windows)
         shown = track(_wanted(scene, windows), f"predict {scene.id}", len(windows), "windows", lambda _: each)
-        batches = _batches(shown, lambda window: min(len(windows), batch or _fitting(predictor, window, size)))
+        batches = _batches(shown, lambda window: min(len(windows), batch or _fitting(predictor, window)))
         # one thread reads, one runs the model, and this one pastes and writes; whatever fails, all end before the files
         with closing(ahead(_run(ahead(batches, depth=1), predictor))) as pasted:
             for window, outputs, valid in pasted:
@@ -172,7 +172,7 @@ def _run(
                 yield window, {name: values[number] for name, values in outputs.items()}, batch.valid[number]
 
 
-def _fitting(predictor: Predictor, window: NDArray[Any], size: int) -> int:
+def _fitting(predictor: Predictor, window: NDArray[Any]) -> int:
     from quadrat.models.devices import windows_at_once
 
-    return windows_at_once(predictor, window, at_once(size))
+    return windows_at_once(predictor, window, at_once(window.shape[-1]))

@@ -86,12 +86,13 @@ class _Level:
     def add(self, row: int, col: int, values: NDArray[np.uint8]) -> tuple[int, int, NDArray[np.uint8]]:
         """Take rows of what this is half of; return those that come of them, with the first one's row and column."""
         self._after = row + len(values), col, values.shape[1]
-        above, left = row % 2, col % 2
-        if (above and self._waiting is None) or left:
-            margin = (above if self._waiting is None else 0, 0), (left, 0)
-            values = np.pad(values, margin, constant_values=self._nodata)
-        if self._waiting is not None:
-            values = np.concatenate([self._waiting, values])
+        if col % 2:
+            values = np.pad(values, ((0, 0), (1, 0)), constant_values=self._nodata)
+        above = self._waiting
+        if above is None and row % 2:
+            above = np.full((1, values.shape[1]), self._nodata, np.uint8)
+        if above is not None:
+            values = np.concatenate([above, values])
         pairs = len(values) // 2 * 2
         self._waiting = values[pairs:].copy() if pairs < len(values) else None
         row, col, halves = row // 2, col // 2, majority(values[:pairs], self._nodata)

@@ -178,7 +178,9 @@ class RasterWriter:
             dataset = rasterio.open(self._part)
         with dataset:
             levels = dataset.overviews(1)
-            if not (len(levels) == self._overviews.count if self._overviews else levels or max(dataset.shape) <= BLOCK):
+            if (max(dataset.shape) > BLOCK and not levels) or (
+                self._overviews and len(levels) != self._overviews.count
+            ):
                 raise self._failure(f"a file with overviews {levels}")
             for window in strips(self._grid.area, BLOCK):
                 values = dataset.read(window=RasterioWindow(0, window.row, window.width, window.height))
