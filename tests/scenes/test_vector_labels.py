@@ -293,7 +293,7 @@ def test_a_filter_leaves_features_out(tmp_path: Path) -> None:
     fields = {"height": [2.0, 4.0, None, 9.0], "kind": ["wood", "lake", "lake", "moor"]}
     path = write_areas(tmp_path / "l.gpkg", areas, fields)
     assert len(labels(path, filter="height > 3 and kind != 'moor'").areas.values) == 1
-    assert len(labels(path, filter="kind.str.startswith('w') | height.isna()").areas.values) == 2
+    assert len(labels(path, filter="kind == 'wood' | height == None").areas.values) == 2
     with pytest.raises(LabelError, match=r"no class claims(.|\n)*moor \(1 features\)"):
         labels(path, filter="height > 3")
     with pytest.raises(LabelError, match=r"no label lies(.|\n)*got: 0 features within nothing"):
@@ -302,9 +302,10 @@ def test_a_filter_leaves_features_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["hight > 3", "height >", "height", "height + 1", "kind > 3", "height.none() > 3", "sum(height)", "3"]
+    "query",
+    ["hight > 3", "height", "kind > 3", "kind == 3", "height == 'tall'", "kind in ['wood', 3]"],
 )
-def test_a_filter_that_is_wrong_is_named(tmp_path: Path, query: str) -> None:
+def test_a_filter_that_does_not_fit_the_fields_is_named(tmp_path: Path, query: str) -> None:
     path = write_areas(tmp_path / "l.gpkg", [pixel_box(0, 0, 9, 9)], {"height": [2.0], "kind": ["wood"]})
     with pytest.raises(
         LabelError, match=r"filter can't be applied(.|\n)*scene: s(.|\n)*expected: .*height, kind"

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import shapely
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from quadrat.errors import LabelError
+from quadrat.scenes.feature_filter import FilterError, matches, parse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
 from quadrat.scenes.objects import Objects, gathered
@@ -21,23 +22,9 @@ from quadrat.windows import Window
 
 if TYPE_CHECKING:
     import geopandas
-    import pandas as pd
 
 MARGIN = 1
 """Px around the grid to which areas are cut, so that the image's edge is no edge of theirs."""
-
-
-FAULTS = (
-    SyntaxError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    NameError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-)
-"""What pandas raises of a query that is wrong."""
 
 
 class VectorLabels(Section):
@@ -56,7 +43,8 @@ class VectorLabels(Section):
     default: str | None = None
     """Name of the class of all features, in place of ``field``."""
     filter: str | None = None
-    """A pandas query, such as ``height > 3``: features that it isn't true of are not there."""
+    """Comparisons of fields with constants, such as ``height > 3 and use != 'shed'``. Where it
+    isn't true of a feature, that is not there."""
     drop: tuple[str, ...] = ()
     """Values of the field that are left out on purpose: their areas are unlabelled, whatever ``outside`` says."""
     width: Width | None = None
@@ -68,6 +56,11 @@ class VectorLabels(Section):
     def _check(self) -> Self:
         if (self.field is None) == (self.default is None):
             raise ValueError("vector labels need 'field', or 'default' in its place, and not both")
+        if self.filter is not None:
+            try:
+                parse(self.filter)
+            except FilterError as cause:
+                raise ValueError(f"'filter' can't be read: {cause}") from cause
         if self.drop and self.field is None:
             raise ValueError("'drop' lists values of 'field', and there is none")
         return self
@@ -105,13 +98,13 @@ class VectorLabels(Section):
             return frame
         fields = pd.DataFrame(frame.drop(columns=frame.geometry.name))
         try:
-            return frame[_true_of(fields, self.filter)]
-        except FAULTS as cause:
+            return frame[matches(parse(self.filter), fields)]
+        except FilterError as cause:
             raise LabelError(
                 "the labels' filter can't be applied",
                 scene,
                 self.path,
-                expected=f"a pandas query of the fields {', '.join(fields.columns)}",
+                expected=f"comparisons of the fields {', '.join(fields.columns)} with constants",
                 got=f"{self.filter}: {cause}",
                 mend="correct 'filter' of the labels in the catalog",
             ) from cause
@@ -203,17 +196,6 @@ class LabelledAreas:
     def objects(self, window: Window) -> Objects:
         """Return the features that meet the window, whole, in the file's order."""
         return self._objects.within(window)
-
-
-def _true_of(fields: "pd.DataFrame", query: str) -> NDArray[np.bool_]:
-    """Return for each row whether the query is true of it, which it isn't where values are missing."""
-    import pandas as pd
-
-    found: Any = fields.eval(query, engine="python")
-    if not (isinstance(found, pd.Series) and pd.api.types.is_bool_dtype(found)):
-        raise TypeError("it is neither true nor false")
-    kept: NDArray[np.bool_] = found.fillna(value=False).to_numpy(bool)
-    return kept
 
 
 def _around(parts: Geometries, grid: Grid) -> bool:
