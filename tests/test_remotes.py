@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -145,6 +145,41 @@ def test_a_team_shares_a_bucket(store: Store, project: Path, tmp_path: Path) -> 
     call("dvc pull", tmp_path / "other")
     assert (tmp_path / "other/image.tif").read_bytes() == b"pixels"
     assert call("git status --porcelain", tmp_path / "other") == ""  # the address was there already
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: b"P" + whole[1:]], ids=["cut", "altered"])
+def test_a_damaged_object_is_refused_and_fetched_when_it_is_mended(
+    store: Store, project: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    set_remote(project, f"s3://dvc/{tmp_path.name}", Access(store.endpoint, store.key, store.secret))
+    (project / "image.tif").write_bytes(b"pixels")
+    call("dvc add image.tif", project)
+    call("dvc push", project)
+    (address,) = store.system().find(f"dvc/{tmp_path.name}")
+    store.system().pipe(address, damage(b"pixels"))
+    shutil.rmtree(project / ".dvc/cache")
+    (project / "image.tif").unlink()
+    pulled = subprocess.run(
+        ["dvc", "pull"], cwd=project, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert pulled.returncode != 0
+    assert not (project / "image.tif").exists()
+    store.system().pipe(address, b"pixels")
+    call("dvc pull", project)
+    assert (project / "image.tif").read_bytes() == b"pixels"
+
+
+def test_doctor_says_of_a_remote_that_what_it_gives_is_not_checked(project: Path) -> None:
+    assert doctor._remote(project).state == "good"
+    call("dvc remote modify storage verify false", project)
+    finding = doctor._remote(project)
+    assert finding.state == "note"
+    assert "isn't checked" in finding.found
+    assert finding.mend is not None
+    assert finding.mend.startswith("dvc remote modify storage verify true")
+    call(" ".join(finding.mend.partition(",")[0].split()), project)
+    assert doctor._remote(project).state == "good"
 
 
 @pytest.mark.slow

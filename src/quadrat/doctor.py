@@ -154,7 +154,13 @@ def _remote(folder: Path) -> Finding:
         remote = default_remote(folder)
         if remote is None:
             return Finding("remote", "note", "none is set", "quadrat remote s3://bucket/prefix")
-        return Finding("remote", "good", probe(remote))
+        found = probe(remote)
+        if not remote.verified:
+            found, mend = f"{found}; what is fetched isn't checked", f"dvc remote modify {remote.name} verify true"
+            return Finding(
+                "remote", "note", found, f"{mend}, then commit .dvc/config: else a damaged object is trained on"
+            )
+        return Finding("remote", "good", found)
     except RemoteError as error:
         return Finding("remote", "broken", f"{error.problem}: {error.got}", error.mend)
 

@@ -41,6 +41,11 @@ class Remote:
     url: str
     settings: Mapping[str, Any]
 
+    @property
+    def verified(self) -> bool:
+        """Whether DVC compares what it fetches with its hash."""
+        return bool(self.settings.get("verify"))
+
     def __str__(self) -> str:
         """Return name, address and server."""
         endpoint = self.settings.get("endpointurl") or os.environ.get("AWS_ENDPOINT_URL")
@@ -52,7 +57,9 @@ def set_remote(folder: Path, address: str, access: Access) -> Remote:
     """Have the default remote of the project around ``folder`` be ``address``: s3://bucket/prefix, or a folder.
 
     The URL goes to .dvc/config, which git keeps; endpoint and credentials go to .dvc/config.local, which stays on this
-    machine. Other settings, as ``jobs``, are kept. Raise RemoteError where that is no address.
+    machine. Other settings, as ``jobs``, are kept. DVC is told to compare what it fetches with its hash (``verify``):
+    else an object that was cut short or altered is taken for what it should be, and stays in the cache. Raise
+    RemoteError where that is no address.
     """
     from dvc.config import Config
 
@@ -61,7 +68,7 @@ def set_remote(folder: Path, address: str, access: Access) -> Remote:
     config = Config(str(place))
     with config.edit("repo", validate=False) as shared:
         name = shared["core"].setdefault("remote", STORAGE)
-        shared["remote"].setdefault(name, {})["url"] = url
+        shared["remote"].setdefault(name, {}).update(url=url, verify="true")
         for option in NAMES.values():
             shared["remote"][name].pop(option, None)
     with config.edit("local") as local:
