@@ -273,10 +273,27 @@ def test_an_error_on_the_way_out_does_not_hide_the_signal(tmp_path: Path, number
     assert f"stopped by {number.name}" in done.stderr
 
 
-def test_what_does_not_end_in_order_ends_all_the_same(tmp_path: Path) -> None:
-    code = "import signal, threading; from quadrat import running\nrunning.LAST = 1\nlock = threading.Lock()\n"
-    code += "lock.acquire()\nwith running.stoppable():\n"
-    code += " try: signal.raise_signal(signal.SIGTERM)\n finally: lock.acquire()"
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_scene_that_threads_are_still_at_is_waited_for_a_moment_and_no_longer(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    code = "import time\nfrom quadrat.executor import Threads, results\nfrom quadrat import running\nrunning.LAST = 1\n"
+    code += "with running.stoppable():\n"
+    code += " for n in results(Threads(2).map(time.sleep, [0, 600, 600])): print('one', flush=True)"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=here(), **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"one\n"
+        process.send_signal(number)
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert told.decode() == f"stopped by {number.name}; what is written is whole: run it again to go on\n"
+
+
+def test_the_system_ends_what_lets_no_thread_run(tmp_path: Path) -> None:
+    code = "import os, signal; from quadrat import running\nrunning.LAST, running._end = -1, lambda _: None\n"
+    code += "with running.stoppable():\n"
+    code += " try: signal.raise_signal(signal.SIGTERM)\n finally: os.read(os.pipe()[0], 1)"
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=here(), timeout=20)
     assert done.returncode == -signal.SIGALRM

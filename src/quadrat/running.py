@@ -32,8 +32,8 @@ EVERY = 0.5
 GRACE = 10.0
 """Seconds that a stage has to end in order when DVC is gone."""
 
-LAST = 60
-"""Seconds that a command has to end in order when a signal asks for it; then the system ends it (SIGALRM)."""
+LAST = 4
+"""Seconds that a command has to end in order when a signal asks for it; then it ends as if it had been killed."""
 
 
 class Stopped(BaseException):
@@ -48,14 +48,16 @@ def stoppable() -> Iterator[None]:
     started the command has told it to ignore stays ignored.
 
     The signal may come while Python takes or gives back a lock, which then may stay taken, or be given back twice:
-    so whatever error comes out is the signal's, and a command that LAST seconds later is still there is ended.
+    so whatever error comes out is the signal's, and a command that LAST seconds later is still there is ended: threads
+    at work on a large scene take no note of signals. What such a command leaves half done, the next run removes.
     """
     asked: list[signal.Signals] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: DVC's end and a scheduler may both ask
-        signal.alarm(LAST)
+        signal.alarm(LAST + 2)  # the system's own end, where a library lets no thread of Python run
+        Thread(target=_end, args=(number,), daemon=True).start()
         asked.append(signal.Signals(number))
         raise Stopped
 
@@ -68,9 +70,21 @@ def stoppable() -> Iterator[None]:
         if not asked:
             raise
         with contextlib.suppress(OSError):  # nobody may be there to read it
-            console.print(f"stopped by {asked[0].name}; what is written is whole: run it again to go on")
+            console.print(_stopped_by(asked[0]))
         signal.signal(asked[0], signal.SIG_DFL)
         signal.raise_signal(asked[0])
+
+
+def _end(number: int) -> None:
+    """End the process when it has had its time, with the status that shells give to the signal."""
+    time.sleep(LAST)
+    with contextlib.suppress(OSError):
+        os.write(2, f"{_stopped_by(signal.Signals(number))}\n".encode())
+    os._exit(128 + number)
+
+
+def _stopped_by(number: signal.Signals) -> str:
+    return f"stopped by {number.name}; what is written is whole: run it again to go on"
 
 
 def end_with_dvc() -> None:
