@@ -62,7 +62,6 @@ def fit(
         trainer = lightning.Trainer(
             max_epochs=recipe.epochs,
             precision=precision(),
-            gradient_clip_val=recipe.train.clip,
             plugins=Whole(),
             callbacks=[stop, best, last, Shown(meter, recipe.watch)],
             logger=False,
@@ -162,8 +161,9 @@ class Learner(lightning.LightningModule):
         weights = [p for p in self.network.parameters() if p.ndim > 1]
         rest = [p for p in self.network.parameters() if p.ndim <= 1]  # biases and scales are not decayed
         groups = [{"params": weights, "weight_decay": recipe.train.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        fused = not str(self.trainer.precision).startswith("16")  # which can't be clipped: it undoes its own scaling
-        optimizer = torch.optim.AdamW(groups, recipe.lr, fused=fused)
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # float16's losses
+        # fused, it undoes the scaling in its own step, too late for clipping; else that is done before
+        optimizer = torch.optim.AdamW(groups, recipe.lr, fused=not scaled)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = max(1, round(recipe.train.warmup * steps))
 
@@ -174,6 +174,13 @@ class Learner(lightning.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Clip the norm of all gradients together: Lightning's own way refuses every fused optimiser in half precision.
+
+        It is called when gradients are those of the loss itself: float16's scaling is undone.
+        """
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.train.clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the history."""

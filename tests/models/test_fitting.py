@@ -1,0 +1,150 @@
+"""Every network learns in half precision as in single, and steps by clipped gradients in all of them."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
+
+from quadrat.models import Network, Recipe, Train, fitting
+from quadrat.models.checkpoints import Whole
+from quadrat.models.fitting import Learner
+from quadrat.models.network import Architecture
+from quadrat.tasks import ChipClassification
+from tests.ground import cells
+from tests.models import boxes, test_classifier, test_dates, test_network
+from tests.models.test_detector import ARCHITECTURES, detector
+
+POOLINGS = test_dates.POOLINGS
+BETA = 0.9
+"""AdamW's share of the mean of gradients that stays at each step."""
+
+Fit = Callable[[Path], Any]
+
+
+def dense(checkpoint: Path, *, clip: float = 1.0, dated: bool = False, **parameters: Any) -> Any:
+    small = {**test_network.SMALL, "encoder": "test_resnet", "dropout": 0.0, "depth": 5, "decoder": {}}
+    if parameters["architecture"] in {"unet", "unetplusplus", "manet"}:
+        small |= {"depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}}
+    if parameters["architecture"] == "upernet":
+        small |= {"depth": 3, "decoder": {"decoder_channels": 16}}
+    model = Network.model_validate({**small, **parameters})
+    memory, about = (test_dates.Dated, test_dates.inputs()) if dated else (test_network.Memory, test_network.inputs())
+    train = Train.model_validate({**test_network.TRAIN, "clip": clip})
+    recipe = Recipe(1, 0.01, 1, 4, train)
+    return model.fit(memory(4, 0), memory(2, 1), test_network.TASK, about, recipe, checkpoint)
+
+
+def whole(checkpoint: Path, task: ChipClassification) -> Any:
+    model = test_classifier.CLASSIFIER.model_copy(update={"encoder": "test_resnet"})
+    chips, others = (test_classifier.Memory(8, seed, task) for seed in (0, 1))
+    recipe = Recipe(1, 0.005, 1, 4, test_classifier.TRAIN)
+    return model.fit(chips, others, task, test_network.inputs(), recipe, checkpoint)
+
+
+def objects(checkpoint: Path, architecture: str) -> Any:
+    chips, task, recipe = boxes.Memory(8, 0), boxes.Boxes(), boxes.recipe(1)
+    return detector(architecture).fit(chips, boxes.Memory(4, 1), task, boxes.inputs(), recipe, checkpoint)  # type: ignore[arg-type]
+
+
+def dated(checkpoint: Path, kind: str) -> Any:
+    """Fit to series of three dates, of which one lacks here and there."""
+    if kind == "classifier":
+        model: Any = test_classifier.CLASSIFIER.model_copy(update={"dates": "attention", "encoder": "test_resnet"})
+        task: Any = cells("a", "b", "c")
+        made: Any = test_classifier.Memory
+        recipe = Recipe(1, 0.005, 1, 4, test_classifier.TRAIN)
+    else:
+        model, task, made, recipe = detector(dates="attention"), boxes.Boxes(), boxes.Memory, boxes.recipe(1)
+    training, validation = made(8, 0), made(4, 1)
+    for chips in (training, validation):
+        chips.pixels = np.tile(chips.pixels, (1, 3, 1, 1)).astype(np.uint16)
+        chips.pixels[::3, 3:6] = 0
+    return model.fit(training, validation, task, test_dates.inputs(), recipe, checkpoint)
+
+
+KINDS: dict[str, Fit] = {
+    **{name: partial(dense, architecture=name) for name in get_args(Architecture)},
+    **{f"unet, {pooling}": partial(dense, architecture="unet", dates=pooling, dated=True) for pooling in POOLINGS},
+    "classifier": partial(whole, task=test_classifier.ONE),
+    "classifier, several": partial(whole, task=test_classifier.SEVERAL),
+    "classifier, dates": partial(dated, kind="classifier"),
+    **{name: partial(objects, architecture=name) for name in ARCHITECTURES},
+    "detector, dates": partial(dated, kind="detector"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_learns_in_bfloat16_as_in_float32(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single = KINDS[kind](tmp_path / "single")
+    monkeypatch.setattr(fitting, "precision", lambda: "bf16-mixed")
+    half = KINDS[kind](tmp_path / "half")
+    assert single.weights.keys() == half.weights.keys()
+    assert all(values.dtype != np.float16 for values in half.weights.values())
+    assert all(np.isfinite(values).all() for name, values in half.weights.items() if name != "nodata")
+    losses = [fitted.history[0]["train_loss"] for fitted in (single, half)]
+    assert losses[0] != losses[1]  # it was another precision
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+    assert np.isfinite(half.history[0]["validation_loss"])
+
+
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "precision", lambda: "32-true")
+
+
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "precision", lambda: "bf16-mixed")
+
+
+def float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn as on a GPU without bfloat16, whose losses are scaled: Lightning itself has that for GPUs alone."""
+    scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=512.0))
+    made = lightning.Trainer
+
+    def trainer(**options: Any) -> lightning.Trainer:
+        return made(**{**options, "precision": None, "plugins": [Whole(), scaled]})
+
+    monkeypatch.setattr(fitting.lightning, "Trainer", trainer)
+
+
+@pytest.mark.parametrize("precision", [float32, bfloat16, float16])
+@pytest.mark.parametrize("clip", [1.0, 1000.0])
+def test_steps_are_by_the_gradient_of_the_loss_clipped_as_torch_clips_it(
+    clip: float, precision: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the mean of gradients that AdamW holds after its first step, beside the gradient that autograd gives."""
+    precision(monkeypatch)
+    shown: list[dict[str, torch.Tensor]] = []
+    expected: list[dict[str, torch.Tensor]] = []
+    step, end = Learner.training_step, Learner.on_train_batch_end
+
+    def gradients(learner: Learner, batch: Any, number: int) -> torch.Tensor:
+        loss = step(learner, batch, number)
+        if not expected:
+            named = dict(learner.network.named_parameters())
+            found = torch.autograd.grad(loss, list(named.values()), retain_graph=True)
+            expected.append(dict(zip(named, found, strict=True)))
+        return loss
+
+    def look(learner: Learner, *given: Any) -> None:
+        end(learner, *given)
+        state = learner.trainer.optimizers[0].state
+        if not shown:
+            held = learner.network.named_parameters()
+            shown.append({name: state[weight]["exp_avg"].clone() / (1 - BETA) for name, weight in held})
+
+    monkeypatch.setattr(Learner, "training_step", gradients)
+    monkeypatch.setattr(Learner, "on_train_batch_end", look)
+    dense(tmp_path, clip=clip, architecture="fpn")
+    wanted = torch.cat([found.double().flatten() for found in expected[0].values()])
+    stepped = torch.cat([shown[0][name].double().flatten() for name in expected[0]])
+    assert 2 < wanted.norm() < 500  # one of both clips
+    wanted *= min(1.0, clip / float(wanted.norm()))
+    assert (stepped - wanted).norm() < 0.01 * wanted.norm()
