@@ -46,30 +46,49 @@ def annotation(number: int, image: int, class_id: int, box: list[float]) -> dict
     return {"id": number + 1, "image_id": image, "category_id": class_id, "bbox": sides, "area": sides[2] * sides[3]}
 
 
-def unique(image: Seen, seed: int) -> Seen:
-    """Return the image with scores that differ: of equal ones, COCO takes the order of images."""
-    scores = np.random.default_rng(seed).permutation(len(image.found)).astype(np.float32) / 1000
+def rounded(image: Seen, digits: int) -> Seen:
+    """Return the image with scores of so many digits."""
+    scores = np.random.default_rng(digits).random(len(image.found), np.float32).round(digits)
     return Seen(image.truth, image.class_ids, Detections(image.found.boxes, image.found.class_ids, scores))
 
 
-@given(st.integers(0, 99_999), st.integers(1, 60), st.sampled_from([1, 4, 64]))
-@settings(deadline=None, max_examples=60)
-def test_in_groups_it_is_that_of_the_whole_image(seed: int, count: int, group: int) -> None:
-    image = unique(drawn(seed, count, side=30), seed)
+def grouped(images: list[Seen], group: int) -> np.ndarray:
+    """Return the average precision (class, threshold), of ``group`` boxes at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("quadrat.boxes.precision.GROUP", group)
-        found = average_precision([image], K)
-    np.testing.assert_allclose(found, plain([image]), equal_nan=True)
+        return average_precision(images, K)
+
+
+@given(st.integers(0, 99_999), st.integers(1, 60), st.sampled_from([1, 4, 64]), st.sampled_from([0, 1, 2, 7]))
+@settings(deadline=None, max_examples=60)
+def test_in_groups_it_is_that_of_the_whole_image(seed: int, count: int, group: int, digits: int) -> None:
+    image = rounded(drawn(seed, count, side=30), digits)
+    np.testing.assert_allclose(grouped([image], group), plain([image]), equal_nan=True)
+
+
+@pytest.mark.parametrize("digits", [0, 1, 2])
+def test_where_scores_tie_it_is_that_of_whole_images_of_many_boxes(digits: int) -> None:
+    sizes = enumerate([1500, 300, 0, 2, 700])
+    images = [rounded(drawn(number, count, side=10 * count**0.5), digits) for number, count in sizes]
+    expected = plain(images)
+    assert (expected[:, 0] > 0.1).all()
+    assert (expected[:, 0] < 0.9).all()
+    for group in (1, 64, 999):
+        np.testing.assert_allclose(grouped(images, group), expected, rtol=1e-9)
+
+
+def test_as_many_false_as_true_of_one_score_are_a_precision_of_a_half() -> None:
+    """The false ones stand before the true ones by turns, whatever the order in which they are given."""
+    true = np.array([[40 * n, 50, 40 * n + 10, 60] for n in range(100)], float)
+    boxes = np.concatenate([true, true - [0, 50, 0, 50]])
+    order = np.random.default_rng(0).permutation(200)
+    found = Detections(boxes[order], np.zeros(200, np.uint8), np.ones(200, np.float32)).ranked()
+    image = Seen(true, np.zeros(100, np.uint8), found)
+    assert counted(image).per_class()[0]["ap50"] == pytest.approx(0.5)
 
 
 def test_of_several_images() -> None:
     images = [drawn(seed, 15, side=30) for seed in range(4)] + [seen([], []), seen([(0, 0, 9, 9, 1)], [])]
-    scores = np.random.default_rng(1).permutation(1000).astype(np.float32) / 1000
-    images = [unique(image, 0) for image in images]
-    images = [
-        Seen(i.truth, i.class_ids, Detections(i.found.boxes, i.found.class_ids, scores[100 * n :][: len(i.found)]))
-        for n, i in enumerate(images)
-    ]
     np.testing.assert_allclose(average_precision(images, K), plain(images), equal_nan=True)
     parts = sum((counted(image) for image in images[1:]), counted(images[0]))
     assert parts.overall() == counted(*images).overall()
