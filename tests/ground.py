@@ -80,13 +80,13 @@ def opened(path: Path | str, bands: Sequence[str] = ("a",), **options: Any) -> R
 
 def segmentation(*names: str, **options: Any) -> SemanticSegmentation:
     """Return a task of classes that are called as the labels' field calls them."""
-    content = {"kind": "semantic_segmentation", "classes": _classes(names), "all_touched": False, **options}
+    content = {"kind": "semantic_segmentation", "classes": classes(names), "all_touched": False, **options}
     return SemanticSegmentation.model_validate(content, strict=False)
 
 
 def detection(*names: str, **options: Any) -> ObjectDetection:
     """Return a task of detecting objects of classes that are called as the labels' field calls them."""
-    content = {"kind": "object_detection", "classes": _classes(names), "least_inside": 0.8, "cut": "clip", **options}
+    content = {"kind": "object_detection", "classes": classes(names), "least_inside": 0.8, "cut": "clip", **options}
     return ObjectDetection.model_validate(content, strict=False)
 
 
@@ -94,10 +94,11 @@ def cells(*names: str, **options: Any) -> ChipClassification:
     """Return a task of cells of 16 px, of classes that are called as the labels' field calls them."""
     rule = {"share_of": "cell", "least_share": 0.5, "choose": "largest"}
     own = {"kind": "chip_classification", "cell_size": 16, "rule": rule, "multi_label": False}
-    return ChipClassification.model_validate({**own, "classes": _classes(names), **options}, strict=False)
+    return ChipClassification.model_validate({**own, "classes": classes(names), **options}, strict=False)
 
 
-def _classes(names: Sequence[str]) -> list[dict[str, Any]]:
+def classes(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return classes that are called as the labels' field calls them."""
     colors = [f"#{(37 * n) % 256:02x}{(91 * n) % 256:02x}{(153 * n) % 256:02x}" for n in range(1, len(names) + 1)]
     return [{"name": n, "color": c, "from": [n]} for n, c in zip(names, colors, strict=True)]
 

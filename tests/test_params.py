@@ -13,6 +13,11 @@ from quadrat.params import read_params
 PEAKS = {"kind": "peaks", "bands": {"B03": 1.0}, "smoothing": 2.0, "distance": 4}
 
 
+def named(name: str) -> dict[str, Any]:
+    """Return a class that no label names."""
+    return {"name": name, "color": "#000000", "from": []}
+
+
 def changed(source: Path, to: Path, key: str, value: Any) -> Path:
     """Copy a YAML file with the value at a dotted ``key`` set, or taken out if it is ``...``."""
     content = YAML(typ="safe").load(source)
@@ -69,6 +74,16 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("predict.layers.kind", "object_detection", r"predict\.layers\.detections: Field required"),
         ("bands", ["B02", "B02"], r"bands must differ"),
         ("task.classes.1.name", "farm", r"class names must differ: farm"),
+        ("task.classes.1.name", "Farm", r"class names must differ in more than case(.|\n)*: farm, Farm"),
+        ("task.classes", [named("é"), named("e\u0301")], r"class names must differ: é"),
+        ("task.classes.1.name", "a\nb", r"task\.classes\.1\.name: no file of names holds the character '\\n'"),
+        ("task.classes.1.name", "a\ufffeb", r"no file of names holds the character '\\ufffe'"),
+        ("task.classes.1.name", "farm ", r"task\.classes\.1\.name: files lose spaces at the ends of names"),
+        ("task.classes.1.name", " ", r"files lose spaces"),
+        ("task.classes.1.name", "", r"task\.classes\.1\.name: String should have at least 1 character"),
+        ("task.classes.1.name", "–", r"– stands for no class in the confusion matrix"),
+        ("task.classes.1.from", ["1", "2", "1"], r"values under 'from' must differ: 1"),
+        ("task.classes.1.from", ["é", "e\u0301"], r"values under 'from' must differ: é"),
         ("task.classes.0.color", "red", r"task\.classes\.0\.color"),
     ],
 )

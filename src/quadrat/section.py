@@ -1,6 +1,18 @@
 """What every section of ``params.yaml`` and of the catalog is: frozen, and without unknown keys."""
 
-from pydantic import BaseModel, ConfigDict
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+def composed(text: str) -> str:
+    """Return a text in Unicode's form NFC: an é is one character, also where it was written as an e and an accent."""
+    return unicodedata.normalize("NFC", text)
+
+
+Name = Annotated[str, AfterValidator(composed)]
+"""Text that is compared with what was written elsewhere; of its two forms in Unicode, NFC."""
 
 
 class Section(BaseModel):

@@ -1,5 +1,6 @@
 """Vector labels fall on the pixels that they cover, in any CRS, and are never lost without a word."""
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,21 @@ def test_values_that_no_class_claims_are_listed_with_counts(tmp_path: Path) -> N
 def test_numeric_values_are_named_as_whole_numbers(tmp_path: Path) -> None:
     path = write_areas(tmp_path / "l.gpkg", [pixel_box(0, 0, 5, 5)] * 2, {"kind": [3.0, 4.0]})
     assert labels(path, key=legend(a=["3"], b=["4"])).areas.values.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize("read", ["NFC", "NFD"])
+def test_accents_are_the_same_in_either_form_of_unicode(tmp_path: Path, written: str, read: str) -> None:
+    forest, lake, moor = (unicodedata.normalize(written, name) for name in ("forêt", "étang", "marécage"))
+    areas = [pixel_box(n, n, n + 3, n + 3) for n in range(0, 40, 10)]
+    path = write_areas(tmp_path / "l.gpkg", areas, {"kind": [forest, lake, moor, moor]})
+    forest, lake, moor = (unicodedata.normalize(read, name) for name in ("forêt", "étang", "marécage"))
+    key = legend(**{forest: [forest], lake: [lake]})
+    assert labels(path, key=key, drop=[moor]).areas.values.tolist() == [255, 255, 0, 1]
+    assert labels(path, key=key, filter=f"kind != '{moor}'", outside=lake).areas.values.tolist() == [0, 1]
+    points = write_areas(tmp_path / "p.gpkg", [Point(330_050, 5_822_000)], {"kind": [1]})
+    width = {"unit": "px", "classes": {lake: 3.0}}
+    assert labels(points, key=key, default=lake, width=width).areas.values.tolist() == [1]
 
 
 def test_labels_that_miss_the_image(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from quadrat.tasks import ChipClassification
 from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
 from quadrat.tasks.outputs import Features
 from quadrat.windows import Window, cover, strips, whole
-from tests.ground import NORTH_UP, UTM, cells, image, write_raster
+from tests.ground import NORTH_UP, UTM, cells, classes, image, write_raster
 from tests.tasks.labelling import NONE, Areas
 
 FORMATS = ("parquet", "gpkg", "fgb", "geojson")
@@ -202,6 +202,42 @@ GRIDS = {
     "degrees": Grid(CRS.from_string("EPSG:4326"), Affine(2.7e-6, 0, -115.3, 0, -2.7e-6, 36.1), (50, 61)),
     "photo": Grid(None, Affine.identity(), (50, 61)),
 }
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_names_that_are_not_refused_come_back_from_every_format(tmp_path: Path, ending: str) -> None:
+    """Fields of cells are called after classes: none takes another's place, or that of the format's own columns."""
+    names = [
+        "fid",
+        "geometry",
+        "class",
+        "id",
+        "score",
+        "a.b",
+        "a, b",
+        "a/b",
+        "[x] 'q' \"w\"",
+        "100 %",
+        "é",
+        "🌲",
+        "x" * 999,
+    ]
+    task = cells(*names, rule={"share_of": "cell", "least_share": 0.5, "choose": "largest"})
+    grid = Grid(CRS.from_string(UTM), NORTH_UP, (16 * len(names), 16))
+    layers = CellLayers(kind="chip_classification", cells=f"cells.{ending}")  # type: ignore[arg-type]
+    canvas = task.canvas(layers, grid.area, 16, 16, grid.shape)
+    scores = np.eye(len(names), dtype=np.float32)
+    with writer_for(task.layers(layers)[0], grid, tmp_path, {}) as writer:
+        for window, score in zip(cover(grid.area, 16, 16), scores, strict=True):
+            for piece in canvas.paste(window, {"scores": score}, np.ones((16, 16), bool)):
+                writer.write(piece)
+        for piece in canvas.close():
+            writer.write(piece)
+    with Prediction(tmp_path, grid, "s") as prediction:
+        fields = prediction.features("cells").fields
+    order = np.argsort(fields["class_id"])
+    assert fields["class"][order].tolist() == names
+    np.testing.assert_array_equal(np.stack([fields[f"score_{name}"] for name in names])[:, order], scores)
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -427,6 +463,8 @@ def test_pixels_learn_their_cells_class_and_what_is_around_nothing() -> None:
         ({"rule": {"share_of": "cell", "least_share": 1.1, "choose": "largest"}}, "less than or equal to 1"),
         ({"rule": {"share_of": "ground", "least_share": 0.5, "choose": "largest"}}, "'polygon' or 'cell'"),
         ({"classes": [{"name": "a", "color": "#000000", "from": ["a"]}]}, "nothing to be told from"),
+        ({"classes": classes(["a, b", "b"]), "multi_label": True}, "lists a cell's classes with ', '(.|\n)*: a, b"),
+        ({"classes": classes(["Straße", "STRASSE"])}, "differ in more than case(.|\n)*Straße, STRASSE"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from quadrat.errors import LabelError
+from quadrat.section import composed
 
 UNLABELLED = 255
 """The class id of pixels that labels say nothing of."""
@@ -60,9 +61,12 @@ def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], 
 
 
 def text(value: object) -> str:
-    """Return a field's value as classes name it: whole numbers without a fraction, a missing value as 'null'."""
+    """Return a field's value as classes name it: whole numbers without a fraction, a missing value as 'null'.
+
+    Text is in Unicode's form NFC, as that of the classes.
+    """
     import pandas as pd
 
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):  # type: ignore[call-overload] # any scalar
         return "null"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else composed(str(value))

@@ -14,7 +14,7 @@ from pydantic import Field
 from quadrat.errors import LabelError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, unclaimed
-from quadrat.section import Section
+from quadrat.section import Name, Section
 from quadrat.windows import Window, strips
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class RasterLabels(Section):
     bands or of its colour table."""
     band: int = Field(default=1, ge=1)
     """The band that holds the whole numbers."""
-    drop: tuple[str, ...] = ()
+    drop: tuple[Name, ...] = ()
     """Values that are left out on purpose: their pixels are unlabelled, whatever ``outside`` says."""
-    outside: str | None = None
+    outside: Name | None = None
     """Name of the class of all pixels that the raster says nothing of; left out: they are unlabelled."""
 
     def files(self) -> Iterator[str]:

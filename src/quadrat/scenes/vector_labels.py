@@ -17,7 +17,7 @@ from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
 from quadrat.scenes.objects import Objects, gathered
 from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, extent, on_grid, read_features
 from quadrat.scenes.widths import Width, class_widths, widened
-from quadrat.section import Section
+from quadrat.section import Name, Section, composed
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
@@ -40,16 +40,16 @@ class VectorLabels(Section):
     """The layer of a file that holds several; left out: the first."""
     field: str | None = None
     """The field whose values name the classes; left out: ``default`` is the class of all."""
-    default: str | None = None
+    default: Name | None = None
     """Name of the class of all features, in place of ``field``."""
     filter: str | None = None
     """Comparisons of fields with constants, such as ``height > 3 and use != 'shed'``. Where it
     isn't true of a feature, that is not there."""
-    drop: tuple[str, ...] = ()
+    drop: tuple[Name, ...] = ()
     """Values of the field that are left out on purpose: their areas are unlabelled, whatever ``outside`` says."""
     width: Width | None = None
     """The width of lines and points; left out: there are none."""
-    outside: str | None = None
+    outside: Name | None = None
     """Name of the class of all that no feature covers; left out: that is unlabelled."""
 
     @model_validator(mode="after")
@@ -97,8 +97,11 @@ class VectorLabels(Section):
         if self.filter is None or frame.empty:
             return frame
         fields = pd.DataFrame(frame.drop(columns=frame.geometry.name))
+        if not self.filter.isascii():  # the file may write its letters in another form
+            words = fields.select_dtypes(["object", "string"])
+            fields[words.columns] = words.map(lambda word: composed(word) if isinstance(word, str) else word)
         try:
-            return frame[matches(parse(self.filter), fields)]
+            return frame[matches(parse(composed(self.filter)), fields)]
         except FilterError as cause:
             raise LabelError(
                 "the labels' filter can't be applied",

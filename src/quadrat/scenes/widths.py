@@ -10,7 +10,7 @@ from pydantic import Field
 
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector import Geometries
-from quadrat.section import Section
+from quadrat.section import Name, Section
 
 ARC = 16
 """Corners of a quarter of a circle: its area is right to 0.2 %."""
@@ -25,7 +25,7 @@ class Width(Section):
     """Metres on the ground, or px of the scene's grid."""
     default: Positive | None = None
     """The width of all classes that ``classes`` doesn't name; left out: only those that it names have one."""
-    classes: Mapping[str, Positive] = {}
+    classes: Mapping[Name, Positive] = {}
     """Widths by the names of classes."""
 
 

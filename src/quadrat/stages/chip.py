@@ -23,7 +23,7 @@ from quadrat.pins import check_pins
 from quadrat.progress import console, track
 from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import OpenScene, Scene
-from quadrat.section import Section
+from quadrat.section import Name, Section
 from quadrat.tasks import Task
 from quadrat.windows import Window, cover, scatter
 
@@ -57,7 +57,7 @@ class Chip(Section):
     """Where train scenes are cut."""
     least_valid: float = Field(ge=0, le=1)
     """Least share of a chip's px that are valid and within the AOI."""
-    target_classes: tuple[str, ...] | None
+    target_classes: tuple[Name, ...] | None
     """The classes whose labels make a train chip positive; null for all."""
     least_targets: int = Field(ge=0)
     """Fewest labels of the target classes that a positive chip holds: px, cells or boxes, whatever the task counts."""

@@ -28,6 +28,7 @@ from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.scores import write_scores
 from quadrat.section import Section
 from quadrat.tasks import Match
+from quadrat.tasks.classes import NONE
 from quadrat.tasks.inputs import Labels
 from quadrat.tasks.outputs import Outlines
 from quadrat.tasks.task import Task
@@ -40,9 +41,6 @@ SCORED = ("validation", "test")
 
 MODEL, MAJORITY = "model", "majority"
 """Names of what is compared; the baseline goes by its kind."""
-
-NONE = "–"
-"""What the confusion matrix calls what is of no class: missed, or not there."""
 
 
 class Eval(Section):

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 OFF = 0.05
 """Largest distance, in px, between a cell's edge and a pixel's: rounding of what was written."""
 
+LISTED = ", "
+"""What stands between the names of a cell's classes."""
+
 MEND = "run the stage 'predict' again"
 
 
@@ -65,6 +68,12 @@ class ChipClassification(ScoredTask):
     def _check_classes(self) -> Self:
         if len(self.classes) < 2 and not self.multi_label:
             raise ValueError("a cell of one class has nothing to be told from: name another, or set multi_label")
+        listed = [name for name in self.names if LISTED in name]
+        if listed and self.multi_label:
+            raise ValueError(
+                f"the field 'class' lists a cell's classes with '{LISTED}' between them: "
+                f"write names without it, where these have it: {'; '.join(listed)}"
+            )
         return self
 
     @property
@@ -306,7 +315,7 @@ class CellCanvas:
         self._cells, self._scores = [], []
         own: dict[str, NDArray[Any]] = {f"score_{name}": s for name, s in zip(self._names, scores.T, strict=True)}
         if self._task.multi_label:
-            said = [", ".join(self._names[there]) for there in scores >= HALF]
+            said = [LISTED.join(self._names[there]) for there in scores >= HALF]
             return Features("cells", boxes(cells), {"class": np.array(said, object), **own})
         ids = scores.argmax(1).astype(np.uint8)
         fields = {"class": self._names[ids], "class_id": ids, "score": scores.max(1, initial=0)}

@@ -1,15 +1,24 @@
 """Classes: what a task tells apart."""
 
+import re
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from quadrat.section import Section
+from quadrat.section import Name, Section, composed
 
 IGNORE = 255
 """The class id of what counts nowhere: unlabelled, dropped, without data, or outside the AOI."""
+
+NONE = "–"
+"""What stands for no class among the names of classes."""
+
+UNFIT = re.compile("[^ -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that end lines, or that XML can't hold: GDAL keeps names beside a raster in it."""
 
 Unit = Literal["px", "cells", "boxes"]
 """What a task labels and counts; the names of columns begin with it."""
@@ -23,16 +32,36 @@ def counting(class_ids: NDArray[np.uint8], counted: NDArray[np.bool_]) -> NDArra
 class Class(Section):
     """A class of a task; its id is its place in the list."""
 
-    name: str = Field(min_length=1)
-    """Its name, in all outputs."""
+    name: Name = Field(min_length=1)
+    """Its name, in all outputs: different from others in more than case, without control characters."""
     color: str = Field(pattern="^#[0-9a-fA-F]{6}$")
     """Its colour in layers and pictures, as hexadecimal red, green, blue."""
-    aliases: tuple[str, ...] = Field(alias="from")
+    aliases: tuple[Name, ...] = Field(alias="from")
     """Values of the labels that mean this class: of their field, or a raster's numbers or colours. Empty where only
     ``default`` or ``outside`` of labels name it."""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        unfit = UNFIT.search(name)
+        if unfit:
+            raise ValueError(f"no file of names holds the character {unfit[0]!a}: take it out of the name")
+        if name != name.strip():
+            raise ValueError("files lose spaces at the ends of names: take them off the name")
+        if name == NONE:
+            raise ValueError(f"{NONE} stands for no class in the confusion matrix: choose another name")
+        return name
 
     @property
     def rgb(self) -> tuple[int, int, int]:
         """The colour as (red, green, blue), 0 to 255."""
         red, green, blue = bytes.fromhex(self.color[1:])
         return red, green, blue
+
+
+def alike(names: Sequence[str]) -> list[str]:
+    """Return those of different names that differ by case alone: columns of GeoPackage and files of Windows don't."""
+    groups = defaultdict(list)
+    for name in dict.fromkeys(names):
+        groups[composed(name.casefold())].append(name)
+    return [name for group in groups.values() if len(group) > 1 for name in group]

@@ -13,7 +13,7 @@ from quadrat.errors import PredictionError
 from quadrat.histogram import occurrences
 from quadrat.metrics import Confusion, confuse
 from quadrat.polygons import Outline, Polygoniser, Polygons, filled
-from quadrat.section import Section
+from quadrat.section import Name, Section
 from quadrat.tasks.classes import IGNORE, Class, Unit, counting
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Features, RasterLayer, Rows, Signature, VectorLayer, WrittenLayers
@@ -56,7 +56,7 @@ class SegmentationLayers(WrittenLayers):
     """Name of the vector file of the predicted areas, whose ending is its format; null for none."""
     least_pixels: int = Field(ge=1)
     """Smallest area, in px, that becomes a polygon."""
-    polygon_classes: Annotated[tuple[str, ...], Field(min_length=1)] | None
+    polygon_classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None
     """Classes whose areas become polygons; null for all."""
     largest_hole: int = Field(ge=0)
     """Largest hole of a polygon, in px, that is filled; 0 fills none. The raster stays as it is."""

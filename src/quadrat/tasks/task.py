@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from quadrat.metrics import Counts
 from quadrat.section import Section
-from quadrat.tasks.classes import IGNORE, Class, Unit
+from quadrat.tasks.classes import IGNORE, Class, Unit, alike
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Canvas, Outlines, RasterLayer, Signature, VectorLayer
 from quadrat.windows import Window
@@ -48,6 +48,11 @@ class Task(Section, ABC):
             twice = sorted({v for v in values if values.count(v) > 1})
             if twice:
                 raise ValueError(f"{what} must differ: {', '.join(twice)}")
+        same = alike(names)
+        if same:
+            raise ValueError(
+                f"class names must differ in more than case, for columns of GeoPackage do: {', '.join(same)}"
+            )
         return self
 
     @property
