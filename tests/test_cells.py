@@ -13,12 +13,12 @@ from quadrat.cells import (
     bands,
     boxes,
     centred,
+    clipped,
     frame,
     lattice,
     middle,
     painted,
     pixel_counts,
-    sizes,
 )
 from quadrat.windows import Window, cover, strips
 
@@ -78,18 +78,30 @@ def test_what_a_group_covers_is_its_union(cells: np.ndarray, areas: np.ndarray, 
             assert covered[c, number] == pytest.approx(square.intersection(together).area, abs=1e-6)
 
 
-@given(windows, st.integers(1, 40), st.integers(1, 40))
-def test_cells_of_strips_are_those_of_the_whole_each_once(area: Window, size: int, height: int) -> None:
-    whole = lattice(area, size)
-    assert (whole[:, :2] % size == 0).all()
-    assert (sizes(whole) == size**2).all()
-    parts = np.concatenate([lattice(strip, size) for strip in strips(area, height)])
-    np.testing.assert_array_equal(parts, whole)
-    rows, cols = np.mgrid[-200:200, -200:200]
-    centres = ((rows - size // 2) % size == 0) & ((cols - size // 2) % size == 0)
-    within = (rows >= area.row) & (rows < area.bottom) & (cols >= area.col) & (cols < area.right)
-    assert len(whole) == (centres & within).sum()
-    assert centred(whole, np.ones(area.shape, bool), area).all()
+@given(windows, st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_what_of_each_cell_lies_on_the_grid_counts_once_where_its_centre_does(
+    grid: Window, size: int, height: int, seed: int
+) -> None:
+    counted = np.random.default_rng(seed).random(grid.shape) < 0.7
+    found = []
+    for strip in strips(grid, height):
+        cells = clipped(lattice(strip, size), grid)
+        found += cells[centred(cells, counted[strip.slices(grid)], strip)].tolist()
+    expected = []
+    for row in range(-120, 180, size):
+        for col in range(-120, 180, size):
+            top, left = (max(start // size * size, first) for start, first in ((row, grid.row), (col, grid.col)))
+            bottom, right = min(row // size * size + size, grid.bottom), min(col // size * size + size, grid.right)
+            if top < bottom and left < right:
+                middle_row, middle_col = (top + bottom) // 2 - grid.row, (left + right) // 2 - grid.col
+                expected += [[left, top, right, bottom]] * bool(counted[middle_row, middle_col])
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_cell_beside_the_grid_or_with_its_centre_beside_the_mask_counts_nowhere() -> None:
+    cells = clipped(as_cells([Window(-9, 0, 9, 9), Window(0, 12, 9, 9), Window(0, 6, 9, 9)]), Window(0, 0, 12, 12))
+    assert centred(cells, np.ones((12, 9), bool), Window(0, 0, 12, 9)).tolist() == [False, False, False]
+    assert centred(cells, np.ones((12, 10), bool), Window(0, 0, 12, 10)).tolist() == [False, False, True]
 
 
 @given(windows, st.integers(1, 30), st.integers(0, 30), st.integers(1, 30))

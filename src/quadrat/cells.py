@@ -43,12 +43,9 @@ def as_cells(windows: list[Window]) -> Cells:
 
 
 def lattice(window: Window, size: int) -> Cells:
-    """Return the cells, at multiples of ``size`` px of the grid, whose centre pixel lies within the window."""
-    (top, bottom), (left, right) = (
-        [-((size // 2 - edge) // size) * size for edge in edges]
-        for edges in ((window.row, window.bottom), (window.col, window.right))
-    )
-    rows, cols = np.meshgrid(np.arange(top, bottom, size), np.arange(left, right, size), indexing="ij")
+    """Return the cells, at multiples of ``size`` px of the grid, that meet the window."""
+    top, left = window.row // size * size, window.col // size * size
+    rows, cols = np.meshgrid(np.arange(top, window.bottom, size), np.arange(left, window.right, size), indexing="ij")
     corner = np.column_stack([cols.ravel(), rows.ravel()]).astype(np.int64)
     return np.concatenate([corner, corner + size], 1)
 
@@ -74,10 +71,19 @@ def bands(cells: Cells) -> Iterator[NDArray[np.intp]]:
     yield from np.split(order, starts) if len(cells) else ()
 
 
+def clipped(cells: Cells, window: Window) -> Cells:
+    """Return what of each cell lies within the window; without an area where nothing does."""
+    return np.clip(cells, [window.col, window.row] * 2, [window.right, window.bottom] * 2)
+
+
 def centred(cells: Cells, mask: NDArray[np.bool_], origin: Window) -> NDArray[np.bool_]:
-    """Return for each cell the value of ``mask`` (y, x), of the pixels of ``origin``, at its centre."""
-    cols, rows = (cells[:, :2] + cells[:, 2:]).T // 2
-    found: NDArray[np.bool_] = mask[rows - origin.row, cols - origin.col]
+    """Return which cells, of those with an area, have their centre where ``mask`` (y, x) of ``origin`` is True."""
+    cols, rows = (cells[:, :2] + cells[:, 2:]).T // 2 - np.array([[origin.col], [origin.row]])
+    solid = (cells[:, 2:] > cells[:, :2]).all(1)
+    found: NDArray[np.bool_] = np.logical_and.reduce(
+        [solid, rows >= 0, cols >= 0, rows < origin.height, cols < origin.width]
+    )
+    found[found] = mask[rows[found], cols[found]]
     return found
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from rasterio.crs import CRS
 from sklearn.metrics import confusion_matrix
 
-from quadrat.cells import as_cells, boxes
+from quadrat.cells import as_cells, boxes, middle
 from quadrat.errors import PredictionError
 from quadrat.inference import Predict, predict_scene
 from quadrat.layers import writer_for
@@ -32,7 +32,7 @@ from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
 from quadrat.tasks.outputs import Features
 from quadrat.windows import Window, cover, strips, whole
 from tests.ground import NORTH_UP, UTM, cells, classes, image, write_raster
-from tests.tasks.labelling import NONE, Areas
+from tests.tasks.labelling import NONE, Areas, Pixels
 
 FORMATS = ("parquet", "gpkg", "fgb", "geojson")
 TASK, SEVERAL = cells("a", "b", "c"), cells("a", "b", "c", multi_label=True)
@@ -71,8 +71,8 @@ class Predicted:
         raise AssertionError(layer, window)
 
 
-def labelled(*parts: Areas) -> Any:
-    return Labels(parts, Grid(None, Affine.identity(), (999, 999)), "s")  # type: ignore[arg-type]  # stand-ins
+def labelled(*parts: Any, shape: tuple[int, int] = (999, 999)) -> Any:
+    return Labels(parts, Grid(None, Affine.identity(), shape), "s")  # type: ignore[arg-type]  # stand-ins
 
 
 def checkered(size: int, shape: tuple[int, int]) -> Areas:
@@ -83,11 +83,18 @@ def checkered(size: int, shape: tuple[int, int]) -> Areas:
 
 
 def pasted(
-    task: ChipClassification, area: Window, size: int, stride: int, scores: Mapping[Window, Any], valid: Any = None
+    task: ChipClassification,
+    area: Window,
+    size: int,
+    stride: int,
+    scores: Mapping[Window, Any],
+    valid: Any = None,
+    shape: tuple[int, int] | None = None,
 ) -> list[Features]:
-    """Return what the canvas gives of windows over an area, each with its own scores."""
+    """Return what the canvas gives of windows over an area, each with its own scores; the grid ends where it does."""
     windows = cover(area, size, stride, task.margin(size, stride))
-    canvas = task.canvas(CellLayers(kind="chip_classification", cells="cells.parquet"), area, size, stride, (999, 999))
+    layers = CellLayers(kind="chip_classification", cells="cells.parquet")
+    canvas = task.canvas(layers, area, size, stride, shape or (area.bottom, area.right))
     given = []
     for window in windows:
         seen = np.ones(window.shape, bool) if valid is None else valid(window)
@@ -157,17 +164,18 @@ def test_the_census_counts_each_cell_once_and_by_its_centre(
 
 @given(st.integers(1, 24), st.integers(0, 17), st.data())
 @settings(deadline=None)
-def test_cells_come_in_row_order_clipped_to_the_area_and_none_is_missing(
+def test_cells_come_in_row_order_cut_at_the_grids_edge_and_none_is_missing(
     size: int, context: int, data: st.DataObject
 ) -> None:
     task = cells("a", "b", "c", cell_size=size)
     stride = data.draw(st.integers(1, size))
-    area = Window(*(data.draw(st.integers(low, 50)) for low in (-20, -20, 1, 1)))
+    area = Window(*(data.draw(st.integers(low, 50)) for low in (0, 0, 1, 1)))
+    shape = data.draw(st.integers(area.bottom, 130)), data.draw(st.integers(area.right, 130))
     scores = drawn_scores(area, task, size + context, stride)
-    given_ = joined(pasted(task, area, size + context, stride, scores))
+    given_ = joined(pasted(task, area, size + context, stride, scores, shape=shape))
     edges = shapely.bounds(given_.geometry).astype(int)
     expected = [
-        (col, row, min(col + size, area.right), min(row + size, area.bottom))
+        (col, row, min(col + size, shape[1]), min(row + size, shape[0]))
         for row in range(area.row, area.bottom, stride)
         for col in range(area.col, area.right, stride)
         if all(
@@ -176,6 +184,57 @@ def test_cells_come_in_row_order_clipped_to_the_area_and_none_is_missing(
         )
     ]
     assert edges.tolist() == [list(cell) for cell in expected]
+
+
+@pytest.mark.parametrize("share_of", ["cell", "polygon"])
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+@pytest.mark.parametrize("kind", ["areas", "pixels"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cell_that_the_images_edge_cuts_is_the_same_where_it_is_counted_taught_and_scored(
+    kind: str, several: bool, share_of: str, seed: int
+) -> None:
+    generator, shape, window = np.random.default_rng(seed), (45, 37), 24
+    rule = {"share_of": share_of, "least_share": 0.4, "choose": "largest"}
+    task = cells("a", "b", "c", multi_label=several, rule=rule)
+    corner = generator.uniform(-10, 45, (15, 2))
+    squares = tuple(shapely.box(*np.append(c, c + generator.uniform(4, 25, 2))) for c in corner)
+    areas = Areas(squares, tuple(generator.integers(0, 3, 15).tolist()), outside=2)
+    labels = labelled(areas if kind == "areas" else Pixels(pixels(generator, 150), outside=2), shape=shape)
+    plan = cover(whole(shape), window, 16, task.margin(window, 16))
+    inside = [middle(w, 16).intersection(whole(shape)) for w in plan]
+    taught = [task.target(labels, w, seen_by(w, shape))["classes"] for w in plan]
+    of = task.rule.presence if several else task.rule.class_ids
+    np.testing.assert_array_equal(taught, of(labels.ranked, as_cells(inside), 3))
+    assert len(np.unique(taught)) > 1
+    census = sum(task.census(labels, s, np.ones(s.shape, bool)) for s in strips(whole(shape), 10))
+    assert census.tolist() == task.class_counts({"classes": np.array(taught)}).tolist()
+    right = {
+        w: np.where(np.atleast_1d(t) == (1 if several else range(3)), 0.9, 0.0)
+        for w, t in zip(plan, taught, strict=True)
+    }
+    found = joined(pasted(task, whole(shape), window, 16, right))
+    (counts,) = task.score(Truth(labels, whole(shape)), [Predicted(found)])
+    assert [one["support"] for one in counts.per_class()] == census.tolist()
+    assert counts.summary()["accuracy"] == 1
+
+
+def test_of_a_cell_that_the_images_edge_cuts_the_part_on_the_image_is_taught() -> None:
+    ground = Areas((shapely.box(0, 0, 21, 16), shapely.box(21, 0, 99, 16)), (0, 1))
+    target = TASK.target(labelled(ground, shape=(16, 21)), Window(0, 16, 16, 16), np.ones((16, 16), bool))
+    assert int(target["classes"]) == 0
+    elsewhere = TASK.target(labelled(ground, shape=(16, 21)), Window(0, 21, 16, 16), np.ones((16, 16), bool))
+    assert int(elsewhere["classes"]) == NONE
+
+
+def seen_by(window: Window, shape: tuple[int, int]) -> np.ndarray:
+    """Return (y, x), True on the image."""
+    rows, cols = np.mgrid[window.row : window.bottom, window.col : window.right]
+    return (rows >= 0) & (cols >= 0) & (rows < shape[0]) & (cols < shape[1])
+
+
+def pixels(generator: np.random.Generator, side: int) -> np.ndarray:
+    """Return class ids in blocks of 5 px."""
+    return np.kron(generator.choice(np.array([0, 1, NONE], np.uint8), (side // 5,) * 2), np.ones((5, 5), np.uint8))
 
 
 def test_a_cell_without_a_valid_pixel_is_none() -> None:
@@ -332,7 +391,7 @@ def by_cell(prediction: Predicted, field: str) -> dict[tuple[int, ...], Any]:
 def test_the_score_counts_labelled_cells_of_the_aoi_that_all_predictions_have() -> None:
     area = whole((60, 100))
     labels = checkered(16, (64, 80))  # the last two columns of cells are unlabelled
-    truth = Truth(labelled(labels), area, left=30)  # the centres of the second column lie left of it
+    truth = Truth(labelled(labels, shape=(60, 100)), area, left=30)  # the centres of the second column lie left of it
     first, second = predicted(TASK, area, 1, 0.8), predicted(TASK, area, 2, 0.8)
     found = TASK.score(truth, [first, second])
     kinds = {tuple(int(v) for v in g.bounds): k for g, k in zip(labels.geometry, labels.ids, strict=True)}

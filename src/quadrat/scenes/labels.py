@@ -31,6 +31,11 @@ class Labels:
     grid: Grid
     scene: str
 
+    @property
+    def area(self) -> Window:
+        """All pixels of the grid."""
+        return self.grid.area
+
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
         first, *others = self.ranked

@@ -18,7 +18,7 @@ NOT_THERE, THERE = 0, 1
 
 
 class Rule(Section):
-    """When labels give a cell a class.
+    """When labels give a cell a class: what of it lies on the image.
 
     Polygons: a class claims the cell by enough of its polygons' area. What none claims is of the labels' class
     ``outside``, or unknown where they name none, and where dropped features claim it.

@@ -8,7 +8,7 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from quadrat.cells import Cells, as_cells, bands, boxes, centred, frame, lattice, margin, middle, painted
+from quadrat.cells import Cells, as_cells, bands, boxes, centred, clipped, frame, lattice, margin, middle, painted
 from quadrat.errors import PredictionError
 from quadrat.metrics import Confusion, confuse
 from quadrat.multilabel import HALF, UNKNOWN, Presence
@@ -18,7 +18,7 @@ from quadrat.tasks.classes import IGNORE, Unit
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Features, Signature, VectorLayer, WrittenLayers
 from quadrat.tasks.task import ScoredTask
-from quadrat.windows import Window
+from quadrat.windows import Window, whole
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +51,10 @@ class CellLayers(WrittenLayers):
 
 
 class ChipClassification(ScoredTask):
-    """A class for every cell, or several, from polygons or from rasters of classes."""
+    """A class for every cell, or several, from polygons or from rasters of classes.
+
+    A cell that the image's edge cuts is what of it lies on the image, in all that is counted, taught and scored.
+    """
 
     unit: ClassVar[Unit] = "cells"
     monitor: ClassVar[str] = "macro_f1"
@@ -93,7 +96,7 @@ class ChipClassification(ScoredTask):
 
     def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many cells of each class (K,) a strip holds: of the grid's, those whose centre is counted."""
-        cells = lattice(window, self.cell_size)
+        cells = clipped(lattice(window, self.cell_size), labels.area)
         cells = cells[centred(cells, counted, window)]
         return self.class_counts({"classes": self._truth(labels, cells)})
 
@@ -102,9 +105,9 @@ class ChipClassification(ScoredTask):
 
         With ``multi_label``, (K,): 1 for each class that it has, 0 for the others, UNKNOWN where that isn't known.
         """
-        cells = as_cells([middle(window, self.cell_size)])
-        truth = self._truth(labels, cells)[0]
-        return {"classes": truth if centred(cells, counted, window)[0] else np.full_like(truth, IGNORE)}
+        cells = clipped(as_cells([middle(window, self.cell_size)]), labels.area)
+        truth = self._truth(labels, cells[centred(cells, counted, window)])
+        return {"classes": truth[0] if len(truth) else np.full(truth.shape[1:], IGNORE, np.uint8)}
 
     def class_counts(self, target: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Return how many cells of each class (K,) targets hold."""
@@ -167,8 +170,8 @@ class ChipClassification(ScoredTask):
         return [VectorLayer("cells", layers.cells)]
 
     def canvas(self, layers: CellLayers, area: Window, size: int, stride: int, shape: tuple[int, int]) -> "CellCanvas":
-        """Return what windows over ``area`` are pasted on."""
-        return CellCanvas(self, area)
+        """Return what windows over ``area`` of a grid of ``shape`` are pasted on."""
+        return CellCanvas(self, area, whole(shape))
 
     def validation_stride(self, size: int) -> int:
         """Return the cell's side."""
@@ -281,11 +284,11 @@ class ChipClassification(ScoredTask):
 
 
 class CellCanvas:
-    """Gathers the cells of a row of windows, and gives them as features."""
+    """Gathers the cells of a row of windows, and gives what of them lies on the grid as features."""
 
-    def __init__(self, task: ChipClassification, area: Window) -> None:
-        """Start empty."""
-        self._task, self._area = task, area
+    def __init__(self, task: ChipClassification, area: Window, grid: Window) -> None:
+        """Start empty; ``area`` of the ``grid`` is what counts."""
+        self._task, self._area, self._grid = task, area, grid
         self._names = np.array(task.names, object)
         self._row: int | None = None
         self._cells: list[Window] = []
@@ -294,15 +297,18 @@ class CellCanvas:
     def paste(
         self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
     ) -> Iterator[Features]:
-        """Take ``scores`` (class,) of a window; give the row of cells above. A cell without a valid pixel is none."""
+        """Take ``scores`` (class,) of a window; give the row of cells above.
+
+        A cell without a valid pixel in the area is none.
+        """
         if window.row != self._row:
             if self._cells:
                 yield self._features()
             self._row = window.row
         cell = middle(window, self._task.cell_size)
-        inside = cell.intersection(self._area)
-        if inside is not None and valid[inside.slices(window)].any():
-            self._cells.append(inside)
+        counting, there = cell.intersection(self._area), cell.intersection(self._grid)
+        if there is not None and counting is not None and valid[counting.slices(window)].any():
+            self._cells.append(there)
             self._scores.append(outputs["scores"])
 
     def close(self) -> Iterator[Features]:

@@ -64,6 +64,11 @@ class Labels(Protocol):
     """A scene's labels on its grid (``quadrat.scenes.labels.Labels`` is one)."""
 
     @property
+    def area(self) -> Window:
+        """All pixels of the grid."""
+        ...
+
+    @property
     def ranked(self) -> Sequence[LabelPart]:
         """All of them, in order of priority; at least one."""
         ...
