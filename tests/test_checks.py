@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 from affine import Affine
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.features import rasterize
 from ruamel.yaml import YAML
-from shapely.geometry import box
+from shapely.geometry import Polygon, box
 
 from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
@@ -101,6 +102,27 @@ def edit(catalog: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     change(content)
     catalog.write_text(json.dumps(content))
     return catalog
+
+
+@pytest.mark.parametrize("task", [segmentation(*KINDS), detection(*KINDS)])
+def test_features_that_label_nothing_are_told_by_check_and_analyze(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: Task
+) -> None:
+    catalog = write_world(tmp_path / "in")
+    path = tmp_path / "in" / "labels.gpkg"
+    there = geopandas.read_file(path)
+    flat = Polygon([NORTH_UP @ corner for corner in ((9, 9), (20, 9), (9, 9))])
+    kinds = [*there["kind"], "lake", "lake", "lake"]
+    write_areas(path, [*there.geometry, flat, flat, pixel_box(50, 50, 50.0002, 60)], {"kind": kinds})
+    count, out = told(capsys, catalog, task=task)
+    assert count == 0
+    words = " ".join(out.split())
+    assert words.count(f"2 of {len(kinds)} features have no area: they label nothing") == 1
+    boxes = "an extent below 0.001 px: they are no objects"
+    assert words.count(boxes) == (task.kind == "object_detection")
+    noted = (analyze(catalog, tmp_path / "out", task=task) / "warnings.txt").read_text()
+    assert noted.count(f"{path}: 2 of {len(kinds)} features have no area") == 1
+    assert noted.count(boxes) == (task.kind == "object_detection")
 
 
 def broken(root: Path) -> Path:

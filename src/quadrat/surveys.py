@@ -40,7 +40,7 @@ class Survey:
     """The AOI, or the whole image, in map coordinates; empty where the AOI is at fault."""
     labels: Glimpse
     remarks: tuple[str, ...]
-    """What the image's files say of themselves, and the catalog says otherwise."""
+    """What the image's files say of themselves, and the catalog says otherwise; and labels that label nothing."""
     files: tuple[str, ...]
     """All that the scene is made of."""
 
@@ -57,12 +57,13 @@ class Finding:
 
 
 class Look:
-    """A scene that is being looked at: what closes with it, and what is wrong with it so far."""
+    """A scene that is being looked at: what closes with it, and what is, or may be, wrong with it so far."""
 
     def __init__(self, scene: Scene, files: ExitStack) -> None:
         """Begin; what is opened closes with ``files``."""
         self.scene, self.files = scene, files
         self.faults: list[QuadratError] = []
+        self.remarks: list[str] = []
 
     def tried(self, do: Callable[[], Result]) -> Result | None:
         """Return what ``do`` gives; None where it raises what is wrong, which is kept."""
@@ -107,14 +108,15 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
         aoi = look.tried(lambda: _aoi(look, placed.grid))
         known = aoi is not None or not scene.aoi
         area = placed.grid.area if aoi is None else aoi.bounds
+        labels = _labels(look, placed.grid, task, aoi, area)
         found = Survey(
             scene=scene,
             grid=placed.grid,
             area=area,
             bands=raster.bands if raster else (),
             ground=_ground(placed.grid, aoi) if known else shapely.Polygon(),
-            labels=_labels(look, placed.grid, task, aoi, area),
-            remarks=tuple(placed.remarks),
+            labels=labels,
+            remarks=(*placed.remarks, *look.remarks),
             files=look.tried(lambda: tuple(scene.files())) or (),
         )
         return Finding(scene, found, tuple(look.faults))
@@ -147,6 +149,7 @@ def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -
         first = Window(area.row, area.col, 1, area.width)
         # what the task can't do with such labels, it can't do with none of their pixels
         look.tried(lambda: task.census(labels, first, np.zeros(first.shape, np.bool_)))
+        look.remarks += labels.remarks
     whole = len(look.faults) == before
     return seen if whole and seen is not None else Glimpse.nothing(len(task.classes), hidden=True)
 

@@ -24,6 +24,7 @@ from tests.ground import NORTH_UP, UTM, detection, pixel_box, segmentation, writ
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))
 TASK = detection("tree", "car")
+MEND = "mend or delete them, the first lies within"
 
 
 def envelopes(path: Path, grid: Grid = GRID, window: Window | None = None, **options: Any) -> Envelopes:
@@ -74,6 +75,44 @@ def test_what_is_dropped_is_there_and_of_no_class(tmp_path: Path) -> None:
     path = write_areas(tmp_path / "l.gpkg", areas, {"kind": ["tree", "shrub"]})
     for outside in ({}, {"outside": "car"}):
         np.testing.assert_array_equal(envelopes(path, drop=["shrub"], **outside).class_ids, [0, 255])
+
+
+@pytest.mark.parametrize("to_crs", [None, "EPSG:3035"])
+def test_features_around_which_there_is_no_box_are_told(tmp_path: Path, to_crs: str | None) -> None:
+    flat = Polygon([NORTH_UP @ corner for corner in ((9, 9), (20, 9), (9, 9))])
+    spike = Polygon([NORTH_UP @ corner for corner in ((9, 9), (20, 20), (12, 12), (9, 9))])
+    areas = [pixel_box(3, 5, 20, 30), flat, pixel_box(12, 12, 12.0003, 20), spike, pixel_box(9, 9, 9.1, 9.1), flat]
+    kinds = ["tree", "tree", "car", "car", "tree", "crown"]
+    path = write_areas(tmp_path / "l.gpkg", areas, {"kind": kinds}, to_crs=to_crs)
+    source = VectorLabels.model_validate(
+        {"kind": "vector", "path": str(path), "field": "kind", "drop": ["crown"]}, strict=False
+    )
+    with open_labels([source], GRID, TASK, "s") as labels:
+        assert labels is not None
+        first = labels.remarks
+        assert len(labels.envelopes(GRID.area).bounds) == 2
+        told = labels.remarks
+    if to_crs is None:  # in another CRS, what was flat may be so by a rounding
+        assert first == (f"{path}: 2 of 6 features have no area: they label nothing; {MEND} {place(flat)}",)
+        thin = f"1 of 6 features have an extent below 0.001 px: they are no objects; {MEND} {place(areas[2])}"
+        assert told == (*first, f"{path}: {thin}")
+    assert sum(int(one.split(": ")[1].split(" of ")[0]) for one in told) == 3
+
+
+def test_lines_and_points_far_away_are_not_flat(tmp_path: Path) -> None:
+    points = [Point(NORTH_UP @ (10, 20)), Point(NORTH_UP @ (9000, 20))]
+    path = write_areas(tmp_path / "l.gpkg", points, {"kind": ["tree", "tree"]})
+    source = VectorLabels.model_validate(
+        {"kind": "vector", "path": str(path), "field": "kind", "width": {"unit": "px", "default": 3.0}}, strict=False
+    )
+    with open_labels([source], GRID, TASK, "s") as labels:
+        assert labels is not None
+        assert len(labels.envelopes(GRID.area).bounds) == 1
+        assert labels.remarks == ()
+
+
+def place(area: Polygon) -> str:
+    return "({})".format(", ".join(f"{value:.6g}" for value in area.bounds))
 
 
 def test_pixels_have_no_objects(tmp_path: Path) -> None:

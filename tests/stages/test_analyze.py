@@ -15,7 +15,7 @@ from quadrat.executor import Executor, Processes, Threads
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.stages.analyze import Analyze, analyze
-from quadrat.tasks import SemanticSegmentation
+from quadrat.tasks import Task
 from tests.ground import BANDS, KINDS, NORTH_UP, legend, pixel_box, segmentation, write_areas, write_raster, write_world
 
 OUTPUTS = {
@@ -37,7 +37,7 @@ def run(
     bands: tuple[str, ...] = BANDS,
     kinds: tuple[str, ...] = KINDS,
     raw: Path | None = None,
-    task: SemanticSegmentation | None = None,
+    task: Task | None = None,
 ) -> Path:
     analyze(
         scenes=catalog,

@@ -67,6 +67,12 @@ class Labels:
         """Return the upright boxes of all objects that share area with the window; raise LabelError as ``objects``."""
         return self._envelopes.meeting(window)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the files hold that labels nothing; with that around which there is no box, if boxes were asked for."""
+        asked = "_envelopes" in vars(self)
+        return tuple(remark for one in self.ranked for remark in one.remarks + one.box_remarks * asked)
+
     @cached_property
     def _envelopes(self) -> Envelopes:
         return Envelopes.around(self.objects(self.grid.area), self.grid.area)

@@ -52,7 +52,7 @@ class Envelopes:
     @classmethod
     def around(cls, objects: Objects, grid: Window) -> "Envelopes":
         """Return the boxes of objects, of those that meet the grid."""
-        whole = np.round(shapely.bounds(objects.geometry).reshape(-1, 4), DIGITS)
+        whole = boxed(objects.geometry)
         within = np.clip(whole, 0, [grid.width, grid.height] * 2)
         there = (within[:, 2:] > within[:, :2]).all(1)
         whole, within = whole[there], within[there]
@@ -70,6 +70,14 @@ class Envelopes:
     def _tree(self) -> shapely.STRtree:
         left, top, right, bottom = self.bounds.T
         return shapely.STRtree(shapely.box(left, top, right, bottom))
+
+
+def boxed(geometry: Geometries) -> NDArray[np.float64]:
+    """Return left, top, right and bottom (object, 4) of areas, rounded; NaN where one is thinner than rounding."""
+    bounds = np.round(shapely.bounds(geometry).reshape(-1, 4), DIGITS)
+    sides = bounds[:, 2:] - bounds[:, :2]
+    bounds[(sides <= 0).any(1) | (shapely.area(geometry) < 10**-DIGITS * sides.max(1))] = np.nan
+    return bounds
 
 
 def gathered(parts: Geometries, owners: NDArray[np.intp], count: int) -> Geometries:

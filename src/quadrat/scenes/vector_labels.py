@@ -14,7 +14,7 @@ from quadrat.errors import LabelError
 from quadrat.scenes.feature_filter import FilterError, matches, parse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
-from quadrat.scenes.objects import Objects, gathered
+from quadrat.scenes.objects import DIGITS, Objects, boxed, gathered
 from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, extent, on_grid, read_features
 from quadrat.scenes.widths import Width, class_widths, widened
 from quadrat.section import Name, Section, composed
@@ -89,7 +89,15 @@ class VectorLabels(Section):
             raise self._misplaced(frame, grid, scene)
         order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
         whole = gathered(polygons, owners, len(frame))
-        yield LabelledAreas(Areas(areas[order], drawn[order]), Objects(whole, ids), outside)
+        flat = (ids != UNLABELLED) & (np.bincount(owners, minlength=len(frame)) == 0)
+        thin = (ids != UNLABELLED) & ~shapely.is_empty(whole) & np.isnan(boxed(whole)).any(1)
+        yield LabelledAreas(
+            Areas(areas[order], drawn[order]),
+            Objects(whole, ids),
+            outside,
+            remarks=self._remarks(frame, flat, "no area: they label nothing"),
+            box_remarks=self._remarks(frame, thin, f"an extent below {10**-DIGITS} px: they are no objects"),
+        )
 
     def _filtered(self, frame: "geopandas.GeoDataFrame", scene: str) -> "geopandas.GeoDataFrame":
         import pandas as pd
@@ -174,6 +182,14 @@ class VectorLabels(Section):
                 "or leave such features out with 'filter' or 'drop'",
             )
 
+    def _remarks(self, frame: "geopandas.GeoDataFrame", which: NDArray[np.bool_], what: str) -> tuple[str, ...]:
+        """Return a remark on those features that have ``what``, if there are any."""
+        if not which.any():
+            return ()
+        first = extent(frame[which].iloc[:1])
+        count = f"{which.sum()} of {len(frame)} features"
+        return (f"{self.path}: {count} have {what}; mend or delete them, the first lies within {first}",)
+
     def _misplaced(self, frame: "geopandas.GeoDataFrame", grid: Grid, scene: str) -> LabelError:
         return LabelError(
             "no label lies on the image",
@@ -188,9 +204,21 @@ class VectorLabels(Section):
 class LabelledAreas:
     """What vector labels say of a scene."""
 
-    def __init__(self, areas: Areas, objects: Objects, outside: int) -> None:
-        """Draw ``areas``, whose values are class ids, on ``outside``; ``objects`` are the same, feature by feature."""
+    def __init__(
+        self,
+        areas: Areas,
+        objects: Objects,
+        outside: int,
+        *,
+        remarks: tuple[str, ...] = (),
+        box_remarks: tuple[str, ...] = (),
+    ) -> None:
+        """Draw ``areas``, whose values are class ids, on ``outside``; ``objects`` are the same, feature by feature.
+
+        ``remarks`` tell of features that label nothing, ``box_remarks`` of others around which there is no box.
+        """
         self.areas, self._objects, self.outside = areas, objects, outside
+        self.remarks, self.box_remarks = remarks, box_remarks
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
