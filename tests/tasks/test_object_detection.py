@@ -137,6 +137,28 @@ def test_boxes_over_the_window_and_over_the_image() -> None:
     np.testing.assert_array_equal(dropping.target(there, window, counted)["boxes"][:, 4], [0, 255, 0, 0, 255])
 
 
+def test_three_tenths_of_an_object_count_at_the_images_edge_and_not_at_a_windows() -> None:
+    """On the image, the box is what is left, with its centre; a window must hold that centre."""
+    boxes = np.array([[-7, 5, 3, 15], [33, 5, 43, 15], [34, 34, 44, 44]])
+    there, image, window = labels(boxes, [0, 1, 0], (60, 60)), whole((60, 60)), Window(0, 0, 40, 36)
+    for least, at_the_edge in ((0.2, 0), (0.3, 0), (0.31, 255), (0.5, 255)):
+        task = detection("tree", "car", least_inside=least)
+        target = task.target(there, image, np.ones((60, 60), bool))["boxes"]
+        np.testing.assert_array_equal(target[:, 4], [at_the_edge, 1, 0])
+        np.testing.assert_array_equal(target[0, :4], [0, 5, 3, 15])
+        cut = task.target(there, window, np.ones(window.shape, bool))["boxes"]
+        np.testing.assert_array_equal(cut[:, 4], [at_the_edge, 255, 255])
+        counted = np.ones((60, 60), bool)
+        counted[:, :1] = False  # an AOI that begins a column from the edge, where the middle of what is left counts
+        assert task.census(there, image, counted)[0] == 1 + (at_the_edge == 0)
+    corner = Window(0, 0, 40, 40)  # holds 36 % of the last box, and its centre
+    for least, taught in ((0.2, 0), (0.36, 0), (0.37, 255)):
+        task = detection("tree", "car", least_inside=least)
+        np.testing.assert_array_equal(
+            task.target(there, corner, np.ones((40, 40), bool))["boxes"][-1], [34, 34, 40, 40, taught]
+        )
+
+
 def test_a_box_counts_by_its_centre_and_goes_with_its_class() -> None:
     boxes, ids = np.array([[0, 0, 10, 10], [6, 0, 16, 10], [12, 0, 22, 10]]), [1, 0, 1]
     counted = np.zeros((20, 30), bool)

@@ -104,7 +104,7 @@ class ObjectDetection(Task):
     """A box and a class for every object: labels are the upright boxes around features.
 
     A box counts where its centre does: where that pixel is valid and within the AOI. Boxes are those of the grid:
-    what of them lies beyond the image's edge is cut off.
+    what of them lies beyond the image's edge is cut off, and the centre is that of what is left.
     """
 
     unit: ClassVar[Unit] = "boxes"
@@ -117,8 +117,9 @@ class ObjectDetection(Task):
     classes: tuple[Class, ...] = Field(min_length=1, max_length=IGNORE)
     """The classes, in the order of their ids, from 0."""
     least_inside: float = Field(gt=0, le=1)
-    """Least share of a box inside a window that teaches it, if it holds the box's centre too; and of a box on the
-    image for it to count there. With less it is ignored: neither an object nor background."""
+    """Least share of an object's box on the image, and of what is left there inside a window that teaches it. With less
+    it is ignored: neither an object nor background. A window must hold the box's centre, too, so that of a box which
+    one of its sides cuts, it has half: a share below 0.5 lets in more at the image's edge and in a window's corners."""
     cut: Literal["clip", "drop"]
     """What a window teaches of a box that it cuts, and has ``least_inside`` of: the part inside, or nothing."""
 
