@@ -218,6 +218,17 @@ def test_another_pixel_size_is_warned_of(project: Path, tmp_path: Path, capsys: 
     assert "wide has pixels of 13 m, the model learnt from 10 m" in capsys.readouterr().err
 
 
+def test_pixel_sizes_are_compared_on_the_ground(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mercator = Affine(16.5, 0, 1.39e6, 0, -16.5, 6.9e6)  # 10 m at 52.6°
+    run(project, written(tmp_path / "a.tif", pixels(project), transform=mercator, crs="EPSG:3857"), out=tmp_path / "o")
+    assert "warning" not in capsys.readouterr().err
+    north = Affine(10, 0, 1.39e6, 0, -10, 6.9e6)
+    run(project, written(tmp_path / "b.tif", pixels(project), transform=north, crs="EPSG:3857"), out=tmp_path / "o")
+    assert "b has pixels of 6.09 m, the model learnt from 10 m" in capsys.readouterr().err
+
+
 def test_bands_are_never_guessed(project: Path, tmp_path: Path) -> None:
     bare = written(tmp_path / "bare.tif", pixels(project), (None,) * 3)
     cases = [

@@ -39,6 +39,7 @@ from quadrat.polygons import Polygoniser, Polygons
 from quadrat.scenes.grid import Grid
 from quadrat.tasks.classes import IGNORE, Class
 from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
+from tests.ground import NORTH_UP
 
 UTM, WGS84 = CRS.from_epsg(32633), CRS.from_epsg(4326)
 TURNED = Affine.translation(500_000, 5_400_000) @ Affine.rotation(30) @ Affine.scale(10, -10)
@@ -417,7 +418,7 @@ def test_fields_come_back(ending: str, tmp_path: Path) -> None:
     assert got["class"].tolist() == features.fields["class"][order].tolist()
     for field in ("class_id", "pixels", "score"):
         np.testing.assert_allclose(got[field], features.fields[field][order], rtol=1e-6)
-    np.testing.assert_array_equal(got["area"], got["pixels"] * 100)
+    np.testing.assert_allclose(got["area"], got["pixels"] * 100 / 0.9996**2, rtol=1e-7)  # on UTM's central meridian
     assert all(polygon.exterior.is_ccw for polygon in got.geometry)
 
 
@@ -532,25 +533,93 @@ def test_an_unknown_ending_is_an_error_that_lists_the_known() -> None:
 # areas
 
 
+SQUARES = np.array([shapely.box(2, 3, 3, 4), shapely.box(0, 0, 7, 1)])
+
+
 def test_areas_in_a_plane_and_without_a_crs() -> None:
-    pixels, boxes = np.array([1, 7]), np.array([None, None])
-    feet = Grid(CRS.from_epsg(2225), Affine(10, 0, 0, 0, -10, 0), (9, 9))
-    np.testing.assert_array_equal(areas(grid_of("projected", (9, 9)), boxes, pixels), [100, 700])
-    np.testing.assert_allclose(areas(grid_of("turned", (9, 9)), boxes, pixels), [100, 700])
-    np.testing.assert_allclose(areas(feet, boxes, pixels), [100 * (1200 / 3937) ** 2, 700 * (1200 / 3937) ** 2])
+    local = CRS.from_wkt('LOCAL_CS["mine",UNIT["foot",0.3048]]')
+    feet = Grid(local, Affine.rotation(30) @ Affine.scale(10, -10), (9, 9))
+    np.testing.assert_allclose(areas(feet, SQUARES), [100 * 0.3048**2, 700 * 0.3048**2])
     for name in ("photo", "world file"):
-        np.testing.assert_array_equal(areas(grid_of(name, (9, 9)), boxes, pixels), [1, 7])
+        np.testing.assert_array_equal(areas(grid_of(name, (9, 9)), SQUARES), [1, 7])
+
+
+def on_ellipsoid(grid: Grid, polygons: NDArray[np.object_], step: float) -> list[float]:
+    """Return the areas of polygons, in pixel coordinates, whose edges are cut to geodesics of ``step`` px."""
+    own = pyproj.CRS.from_user_input(grid.crs)
+    into = pyproj.Transformer.from_crs(own, own.geodetic_crs, always_xy=True)
+    geod = own.get_geod()
+    moved = shapely.transform(
+        shapely.segmentize(polygons, step), lambda xy: np.column_stack(into.transform(*(grid.transform @ xy.T)))
+    )
+    assert geod is not None
+    return [abs(geod.geometry_area_perimeter(polygon)[0]) for polygon in moved]
 
 
 @pytest.mark.parametrize("corner", [(15.0, 48.5), (179.9, -60.0), (-30.0, 0.2), (100.0, 89.0)])
 def test_areas_on_the_ellipsoid(corner: tuple[float, float]) -> None:
     grid = Grid(WGS84, Affine(1e-2, 0, corner[0], 0, -5e-3, corner[1]), (60, 50))
-    features = features_of(some_labels(grid.shape))
-    on_map = shapely.transform(features.geometry, lambda xy: np.column_stack(grid.transform @ (xy[:, 0], xy[:, 1])))
-    dense = shapely.segmentize(on_map, 1e-3)  # geodesics that follow the parallels
-    geod = pyproj.Geod(ellps="WGS84")
-    expected = [abs(geod.geometry_area_perimeter(polygon)[0]) for polygon in dense]
-    np.testing.assert_allclose(areas(grid, on_map, features.fields["pixels"]), expected, rtol=1e-6)
+    polygons = features_of(some_labels(grid.shape)).geometry
+    np.testing.assert_allclose(areas(grid, polygons), on_ellipsoid(grid, polygons, 0.1), rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        (32633, NORTH_UP),
+        (3857, Affine(10, 0, 1.4e6, 0, -10, 5_621_521)),
+        (3857, Affine(20, 0, 20_036_000, 0, -20, 8_399_737)),
+        (3413, Affine(25, 0, -900, 0, -25, 1000)),
+        (3031, Affine(25, 0, -1.9e6, 0, -25, 1.1e6)),
+        (2263, Affine(20, 0, 980_000, 0, -20, 200_000)),
+        (5070, Affine.translation(1e6, 1.5e6) @ Affine.rotation(30) @ Affine.scale(30, -20)),
+    ],
+)
+def test_areas_on_the_ground_in_any_projection(crs: int, transform: Affine) -> None:
+    grid = Grid(CRS.from_epsg(crs), transform, (60, 70))
+    polygons = features_of(some_labels(grid.shape)).geometry
+    np.testing.assert_allclose(areas(grid, polygons), on_ellipsoid(grid, polygons, 0.25), rtol=1e-5)
+
+
+def test_each_polygon_of_a_large_scene_has_the_scale_of_its_own_latitude() -> None:
+    europe = Grid(CRS.from_epsg(3857), Affine(1000, 0, 0, 0, -1000, 1.1e7), (6000, 3000))
+    squares = np.array([shapely.box(5, row, 15, row + 10) for row in (0, 2000, 5990)])
+    found = areas(europe, squares)
+    np.testing.assert_allclose(found, on_ellipsoid(europe, squares, 0.5), rtol=1e-5)
+    assert found[0] < 0.25 * found[2]
+
+
+def test_a_polygon_over_half_a_continent_is_measured_in_pieces() -> None:
+    europe = Grid(CRS.from_epsg(3857), Affine(5000, 0, 0, 0, -5000, 1.1e7), (1200, 600))
+    star = shapely.Polygon([(0, 0), (300, 200), (600, 0), (400, 600), (600, 1200), (300, 900), (0, 1200), (200, 600)])
+    holed = shapely.difference(star, shapely.box(250, 500, 350, 700))
+    polygons = np.array([star, holed, shapely.box(0, 0, 600, 1200)])
+    np.testing.assert_allclose(areas(europe, polygons), on_ellipsoid(europe, polygons, 0.5), rtol=1e-4)
+
+
+@pytest.mark.parametrize("left", [-180.125, 0.0])
+def test_the_whole_earth_has_its_area_on_a_grid_that_reaches_over_the_poles(left: float) -> None:
+    grid = Grid(WGS84, Affine(0.25, 0, left, 0, -0.25, 90.125), (721, 1440))
+    (found,) = areas(grid, np.array([shapely.box(0, 0, 1440, 721)]))
+    assert found == pytest.approx(510_065_621_724_089, rel=1e-4)
+    over, under = areas(grid, np.array([shapely.box(0, 0, 1, 0.5), shapely.box(0, 0, 1, 1)]))
+    assert over == 0
+    assert under == pytest.approx(on_ellipsoid(grid, np.array([shapely.box(0, 0.5, 1, 1)]), 0.1)[0], rel=1e-3)
+
+
+def test_what_is_not_on_earth_has_no_area() -> None:
+    corner = Grid(
+        CRS.from_string("+proj=geos +h=35786023 +lon_0=-75"), Affine(2000, 0, -5.5e6, 0, -2000, 5.5e6), (9, 9)
+    )
+    assert np.isnan(areas(corner, SQUARES)).all()
+
+
+def test_areas_do_not_depend_on_what_else_is_measured() -> None:
+    grid = Grid(CRS.from_epsg(3857), Affine(10, 0, 1.4e6, 0, -10, 8e6), (60, 70))
+    polygons = features_of(some_labels(grid.shape)).geometry
+    alone = [areas(grid, polygons[[n]])[0] for n in range(len(polygons))]
+    np.testing.assert_array_equal(areas(grid, polygons), alone)
+    assert areas(grid, polygons[:0]).shape == (0,)
 
 
 # both

@@ -164,7 +164,7 @@ def _is_layer(name: str, task: Task, predict: Predict) -> bool:
 
 def _check(one: Offered, inputs: Inputs, gsd: float, reading: Reading) -> None:
     with one.open(inputs) as scene:
-        here = scene.grid.gsd
+        here = scene.grid.gsd_of(scene.area)
     noted = [] if reading.unchecked else one.check(inputs)
     if not 1 / GSD_TOLERANCE <= here / gsd <= GSD_TOLERANCE:
         noted.append(f"{one.id} has pixels of {here:.3g} m, the model learnt from {gsd:.3g} m: it knows sizes in px")

@@ -28,7 +28,7 @@ assert np.abs({first} - np.load("sample/{first}.npy")).max() < 1e-3
 ```
 
 A window may have any height and width that are multiples of {divisor} px. The model learnt from windows of {size} px,
-of {gsd:g} m each; its normalisation is inside. {windows}
+of {gsd:.3g} m each on the ground; its normalisation is inside. {windows}
 
 ## Input: `pixels`, float32
 
@@ -70,7 +70,8 @@ for value in (model.graph.input[0], model.graph.output[0]):
 onnx.save(model, "deepness.onnx")
 ```
 
-Its layer must hold the bands above in this order, with the same raw values.
+Its layer must hold the bands above in this order, with the same raw values. The resolution in the graph is that on the
+ground; in a CRS whose metres are not the ground's, such as Web Mercator, set that of the layer's own pixels instead.
 """
 
 

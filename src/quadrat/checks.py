@@ -24,7 +24,6 @@ from quadrat.preflight import doubts, faults
 from quadrat.progress import tell, track, warn
 from quadrat.scenes.bands import dates_of, names_of
 from quadrat.scenes.glimpse import Glimpse
-from quadrat.scenes.grid import Grid
 from quadrat.stages.eval import Eval
 from quadrat.stats import BandStatistics
 from quadrat.surveys import Finding, Look, Survey, survey
@@ -128,7 +127,7 @@ def _scenes(findings: Sequence[Finding], found: Sequence[QuadratError]) -> Table
     for finding in findings:
         scene, one = finding.scene, finding.survey
         faulty = sum(scene.id in names for names in named)
-        about = [UNKNOWN] * 6 if one is None else [*_place(one.grid), _bands(one), _labels(one.labels), _share(one)]
+        about = [UNKNOWN] * 6 if one is None else [*_place(one), _bands(one), _labels(one.labels), _share(one)]
         if not scene.labels:
             about[4] = NONE
         table.add_row(scene.id, scene.split, *about, Text(str(faulty or NONE), "bold red" if faulty else ""))
@@ -152,11 +151,12 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _place(grid: Grid) -> tuple[str, str, str]:
-    """Return size, CRS and ground sample distance of a grid in words."""
+def _place(one: Survey) -> tuple[str, str, str]:
+    """Return the grid's size and CRS, and the ground sample distance where the scene counts, in words."""
+    grid = one.grid
     crs = None if grid.crs is None else CRS.from_user_input(grid.crs)
     named = NONE if crs is None else ":".join(crs.to_authority() or (crs.name,))
-    return f"{grid.shape[1]}×{grid.shape[0]}", named, f"{grid.gsd:.3g} {'px' if crs is None else 'm'}"
+    return f"{grid.shape[1]}×{grid.shape[0]}", named, f"{grid.gsd_of(one.area):.3g} {'px' if crs is None else 'm'}"
 
 
 def _bands(one: Survey) -> str:

@@ -72,18 +72,8 @@ def ground_width(grid: Grid, area: Window) -> float | None:
 
     Not the CRS's own unit: degrees are no metres, and those of Web Mercator are not the ground's.
     """
-    from pyproj import CRS, Transformer
-    from pyproj.exceptions import ProjError
-
-    crs = None if grid.crs is None else CRS.from_user_input(grid.crs)
-    geod = None if crs is None else crs.get_geod()
-    if crs is None or crs.geodetic_crs is None or geod is None:
+    if not grid.on_earth:
         return None
-    col, row = area.col + area.width // 2, area.row + area.height // 2
-    try:
-        on_earth = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-        (west, south), (east, north) = (on_earth.transform(*(grid.transform @ (c, row))) for c in (col, col + 1))
-        _, _, metres = geod.inv(west, south, east, north)
-    except ProjError:
-        return None
-    return float(metres) if math.isfinite(metres) and metres > 0 else None
+    (metres,) = grid.metres(np.array([[area.col + area.width / 2, area.row + area.height / 2]]))
+    width = math.hypot(*metres[:, 0])
+    return width if math.isfinite(width) and width > 0 else None

@@ -144,11 +144,11 @@ def _mixed_gsd(surveys: Sequence[Survey]) -> Iterator[str]:
     placed = [one for one in surveys if one.grid.crs is not None]  # of a photo, nobody knows
     if not placed:
         return
-    finest, coarsest = (f(placed, key=lambda s: s.grid.gsd) for f in (min, max))
-    if coarsest.grid.gsd > GSD_TOLERANCE * finest.grid.gsd:
+    sizes = [(one.grid.gsd_of(one.area), one.scene.id) for one in placed]
+    (least, finest), (most, coarsest) = min(sizes), max(sizes)
+    if most > GSD_TOLERANCE * least:
         yield (
-            f"pixels differ in size: {finest.grid.gsd:.3g} m in {finest.scene.id}, "
-            f"{coarsest.grid.gsd:.3g} m in {coarsest.scene.id}: a model learns sizes in px"
+            f"pixels differ in size: {least:.3g} m in {finest}, {most:.3g} m in {coarsest}: a model learns sizes in px"
         )
 
 

@@ -68,7 +68,7 @@ def test_statistics_are_those_of_the_valid_train_pixels(tmp_path: Path) -> None:
     assert table.loc["w", "pixels"] == 110 * 120
     assert table.loc["w", ["px_wood", "px_lake", "px_field"]].sum() == 110 * 120
     assert table.loc["all", "split"] == "predict"
-    assert table.loc["w", "gsd"] == pytest.approx(10)
+    assert table.loc["w", "gsd"] == pytest.approx(10, rel=1e-4)  # UTM's scale
     metrics = json.loads((out / "analyze.json").read_text())
     assert metrics["train"] == {"scenes": 1, "pixels": 13_200, "valid": 1.0, "labels": 13_200}
 
@@ -239,6 +239,14 @@ def test_pixels_of_different_sizes_are_a_warning(tmp_path: Path) -> None:
 
     out = run(with_second_image(tmp_path, "EPSG:32633", NORTH_UP @ Affine.scale(2)), tmp_path / "out")
     assert "pixels differ in size" in (out / "warnings.txt").read_text()
+
+
+def test_pixels_are_compared_on_the_ground(tmp_path: Path) -> None:
+    from affine import Affine
+
+    mercator = Affine(16.5, 0, 1.39e6, 0, -16.5, 6.9e6)  # 10 m at 52.6°
+    out = run(with_second_image(tmp_path, "EPSG:3857", mercator), tmp_path / "out")
+    assert "differ in size" not in (out / "warnings.txt").read_text()
 
 
 def test_the_pixels_of_a_photo_have_no_size_to_differ_by(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
-from pyproj import CRS, Proj, Transformer
+from pyproj import CRS, Transformer
 
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.files import replaced
@@ -28,6 +28,12 @@ DRIVERS = {".parquet": "Parquet", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".geojs
 
 DATE = "2000-01-01T00:00:00Z"
 """When a GeoPackage says it was written: always then, so that the same features give the same bytes."""
+
+EARTH_RADIUS = 6_371_007.0
+"""Of a sphere with the Earth's surface, m."""
+
+PIECE = 1 / 32
+"""Sides of a polygon, in radians, over which a pixel's size on the ground changes evenly, but for 1e-4."""
 
 
 class VectorWriter:
@@ -99,7 +105,7 @@ class VectorWriter:
         geometry = _moved(features.geometry, lambda x, y: self._grid.transform @ (x, y))
         fields = dict(features.fields)
         if "pixels" in fields:
-            fields["area"] = areas(self._grid, geometry, shapely.area(features.geometry))
+            fields["area"] = areas(self._grid, features.geometry)
         if self._to_wgs84 is not None:
             geometry = _moved(geometry, self._to_wgs84.transform)
         with self._named():
@@ -162,22 +168,56 @@ class VectorWriter:
             ) from error
 
 
-def areas(grid: Grid, geometry: NDArray[np.object_], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the areas (n,) of features as they are drawn: in m², or in px² where the grid has no CRS.
+def areas(grid: Grid, geometry: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Return the areas (n,) on the ground of polygons (n,) in pixel coordinates: in m², or px² without a CRS.
 
-    ``geometry`` (n,) is in map coordinates, ``pixels`` (n,) are the areas in px². In a projected CRS, areas are
-    those of its plane. On geographic coordinates they are those on the ellipsoid, between meridians and parallels:
-    in Lambert's cylindrical equal-area projection both are straight lines, as the pixels' edges are.
+    The size of a pixel is measured at the centre of each polygon, and of one that is larger than ``PIECE``, at the
+    centres of pieces of it. NaN where a centre is not on Earth.
     """
-    if grid.crs is None or not grid.crs.is_geographic:
-        return pixels * grid.gsd**2
-    ellipsoid = CRS.from_user_input(grid.crs).ellipsoid
-    assert ellipsoid is not None  # a geographic CRS has one
-    middle, _ = grid.transform @ (grid.shape[1] / 2, grid.shape[0] / 2)
-    equal_area = Proj(proj="cea", a=ellipsoid.semi_major_metre, b=ellipsoid.semi_minor_metre, lon_0=middle)
-    on_plane = _moved(geometry, lambda lon, lat: equal_area(lon, np.clip(lat, -90, 90)))
-    found: NDArray[np.float64] = shapely.area(on_plane)
+    pieces, owners = geometry, np.arange(len(geometry))
+    if grid.on_earth:
+        pieces, owners = _cut(_between_poles(geometry, grid), PIECE / _radians(grid))
+    sizes = shapely.area(pieces)
+    centres = shapely.centroid(pieces[sizes > 0])
+    places = np.column_stack([shapely.get_x(centres), shapely.get_y(centres)])
+    on_ground = sizes[sizes > 0] * grid.pixel_areas(places)
+    found: NDArray[np.float64] = np.bincount(owners[sizes > 0], on_ground, len(geometry))
     return found
+
+
+def _radians(grid: Grid) -> NDArray[np.float64]:
+    """Return the width and the height of a pixel in the CRS's own plane, in radians of a great circle."""
+    sides = np.linalg.norm(grid.plane, axis=0)
+    return sides if grid.crs is not None and grid.crs.is_geographic else sides / EARTH_RADIUS
+
+
+def _cut(geometry: NDArray[np.object_], most: NDArray[np.float64]) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """Return polygons cut in halves until none is wider and higher than ``most``, and of which each is a piece."""
+    pieces, owners = geometry, np.arange(len(geometry))
+    while True:
+        bounds = shapely.bounds(pieces).reshape(-1, 4)
+        sides = (bounds[:, 2:] - bounds[:, :2]) / most
+        large = np.flatnonzero(sides.max(1, initial=0) > 1)
+        if not large.size:
+            return pieces, owners
+        bounds, axis = bounds[large], sides[large].argmax(1)
+        first, second = bounds.copy(), bounds.copy()
+        middle = (bounds[:, :2] + bounds[:, 2:])[np.arange(len(large)), axis] / 2
+        first[np.arange(len(large)), axis + 2] = second[np.arange(len(large)), axis] = middle
+        halves = [shapely.intersection(pieces[large], shapely.box(*half.T)) for half in (first, second)]
+        pieces = np.concatenate([np.delete(pieces, large), *halves])
+        owners = np.concatenate([np.delete(owners, large), owners[large], owners[large]])
+
+
+def _between_poles(geometry: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:
+    """Return what of polygons lies between the poles: global grids may reach over them by half a pixel."""
+    assert grid.crs is not None
+    left, bottom, right, top = grid.footprint(grid.area).bounds
+    pole = np.pi / 2 / CRS.from_user_input(grid.crs).axis_info[0].unit_conversion_factor
+    if not grid.crs.is_geographic or max(top, -bottom) <= pole:
+        return geometry
+    band = _moved(np.array([shapely.box(left, -pole, right, pole)]), lambda x, y: ~grid.transform @ (x, y))
+    return np.asarray(shapely.intersection(geometry, band), object)
 
 
 def _moved(geometry: NDArray[np.object_], move: Callable[[Any, Any], Any]) -> NDArray[np.object_]:

@@ -65,26 +65,9 @@ def _mapped(
 
 
 def _metres(grid: Grid, places: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (place, 2, 2): metres to the east and to the north per column and per row, at ``places`` (column, row)."""
-    from pyproj import CRS, Transformer
-
-    crs = CRS.from_user_input(grid.crs)
-    steps = [places, places + np.array([1, 0]), places + np.array([0, 1])]
-    transform = np.array([[grid.transform.a, grid.transform.b], [grid.transform.d, grid.transform.e]])
-    geod = crs.get_geod()
-    if geod is None or not grid.on_earth:  # a plane of its own, such as a building site's
-        return np.broadcast_to(transform * grid.gsd / abs(grid.transform.determinant) ** 0.5, (len(places), 2, 2))
-    on_earth = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-    corner, right, below = (
-        np.column_stack(on_earth.transform(*(step @ transform.T + (grid.transform.c, grid.transform.f)).T))
-        for step in steps
-    )
-    columns = []
-    for other in (right, below):
-        azimuth, _, distance = geod.inv(*corner.T, *other.T)
-        columns.append(np.array([np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))]) * distance)
-    matrices: NDArray[np.float64] = np.stack(columns, axis=-1).transpose(1, 0, 2)
-    return matrices
+    """Return ``grid.metres`` (place, 2, 2); those of the CRS's plane for places that are not on Earth."""
+    metres = grid.metres(places)
+    return np.where(np.isfinite(metres).all((1, 2), keepdims=True), metres, grid.plane)
 
 
 def class_widths(width: Width, names: tuple[str, ...], ids: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -170,7 +170,7 @@ def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Censu
             "scene": one.scene.id,
             "split": one.scene.split,
             "crs": one.grid.crs.to_string() if one.grid.crs else None,
-            "gsd": one.grid.gsd,
+            "gsd": one.grid.gsd_of(one.area),
             "height": one.grid.shape[0],
             "width": one.grid.shape[1],
             "pixels": census.inside,

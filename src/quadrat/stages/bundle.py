@@ -132,7 +132,7 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
         properties |= {
             "model_type": card.task.deepness,
             "class_names": dict(enumerate(card.task.names)),
-            "resolution": 100 * card.gsd,
+            "resolution": float(f"{100 * card.gsd:.4g}"),  # a projection's own scale would have it resample
             "tile_size": window["window_size"],
             "tiles_overlap": round(100 - 100 * window["stride"] / window["window_size"]),
             "standardization_mean": [0.0] * len(card.bands),
