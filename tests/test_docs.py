@@ -219,7 +219,7 @@ def test_the_example_of_your_own_data_works(copy: Path, tmp_path: Path) -> None:
         run(command, project)
     found = json.loads((project / "metrics/analyze.json").read_text())
     assert [*found] == ["train", "validation", "test"]
-    assert (project / "data/analysis/warnings.txt").read_text() == ""
+    assert (project / "data/analysis/warnings.txt").read_text() == "no warnings\n"
 
 
 def _make_town(project: Path) -> None:

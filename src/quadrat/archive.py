@@ -62,12 +62,12 @@ class Archive:
 
 def parent(folder: Path) -> Parent:
     """Return what is told of the model folder by what is made with it."""
-    return Parent(kind="model", md5=model_md5(folder), origin=load(folder / CARD, Card, ModelError).origin)
+    return Parent(kind="model", md5=model_md5(folder), origin=_card(folder).origin)
 
 
 def content(folder: Path) -> str:
     """Return what stands for the model in ``folder``, whoever made it: another for other weights, or another card."""
-    card = load(folder / CARD, Card, ModelError).model_copy(update={"origin": None})
+    card = _card(folder).model_copy(update={"origin": None})
     with (folder / WEIGHTS).open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     return hashlib.sha256(f"{weights} {card.model_dump_json()}".encode()).hexdigest()
@@ -88,7 +88,7 @@ def write_archive(folder: Path, archive: Archive) -> None:
 
 def read_archive(folder: Path) -> Archive:
     """Return the model at ``folder``; raise ModelError where it is missing, damaged or of another format."""
-    card = load(folder / CARD, Card, ModelError)
+    card = _card(folder)
     try:
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -99,3 +99,11 @@ def read_archive(folder: Path) -> Archive:
             mend="run the stage 'train', or fetch the folder again",
         ) from error
     return Archive(card, weights)
+
+
+def _card(folder: Path) -> Card:
+    try:
+        return load(folder / CARD, Card, ModelError)
+    except ModelError as error:
+        error.mend = error.mend or "run the stage 'train', or fetch the folder again"
+        raise

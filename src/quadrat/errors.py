@@ -7,6 +7,7 @@ QuadratError
 ├── LabelError      labels: missing, unreadable, off the image, of a class the task does not know
 ├── AOIError        an area of interest: missing, unreadable, off the image, empty
 ├── PinError       an object elsewhere: not pinned, gone, or another than is pinned
+├── AnalysisError   what analyze writes: missing, damaged, or of another task
 ├── ChipError       the chip store: missing, incomplete, made for another task or other bands
 ├── ModelError      a model folder: missing, incomplete, or it does not fit the image
 ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
@@ -70,6 +71,10 @@ class AOIError(QuadratError):
 
 class PinError(QuadratError):
     """An object that isn't on this machine is not pinned, is gone, or is another than is pinned."""
+
+
+class AnalysisError(QuadratError):
+    """What analyze writes is missing, damaged or of another task."""
 
 
 class ChipError(QuadratError):

@@ -78,7 +78,10 @@ def test_files_that_dvc_does_not_watch_are_a_warning(tmp_path: Path) -> None:
     noted = (out / "warnings.txt").read_text().splitlines()
     assert len(noted) == 5
     assert sum("image.tif lies outside" in line for line in noted) == 1
-    assert (run(write_world(tmp_path / "in"), tmp_path / "out") / "warnings.txt").read_text() == ""
+
+
+def test_without_a_warning_the_file_says_so_for_dvc_warns_of_empty_ones(tmp_path: Path) -> None:
+    assert (run(write_world(tmp_path / "in"), tmp_path / "out") / "warnings.txt").read_text() == "no warnings\n"
 
 
 def test_nodata_counts_nowhere(tmp_path: Path) -> None:

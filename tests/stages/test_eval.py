@@ -14,7 +14,7 @@ from dvc_render.vega import VegaRenderer
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from quadrat.errors import ImageError, PredictionError
+from quadrat.errors import AnalysisError, ImageError, PredictionError
 from quadrat.executor import Executor, Processes, Threads
 from quadrat.models import Forest
 from quadrat.progress import console
@@ -254,6 +254,21 @@ def test_a_prediction_of_other_classes_is_an_error(tmp_path: Path) -> None:
     write_raster(tmp_path / "predictions/e/labels.tif", ids[None], nodata=255)
     with pytest.raises(PredictionError, match=r"class ids .*: \[3\]\n  scene: e\n"):
         run(tmp_path, catalog)
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "cut short", "of fewer classes"])
+def test_a_table_of_scenes_that_is_not_of_this_task_is_an_error_that_says_which_stage_to_run(
+    tmp_path: Path, how: str
+) -> None:
+    catalog, table = write_ground(tmp_path), tmp_path / "table.parquet"
+    if how == "missing":
+        table.unlink()
+    elif how in {"empty", "cut short"}:
+        table.write_bytes(table.read_bytes()[: 0 if how == "empty" else -20])
+    task = segmentation(*KINDS, *["moor"] * (how == "of fewer classes"))
+    with pytest.raises(AnalysisError, match=r"(.|\n)*table\.parquet(.|\n)*mend: run the stage 'analyze'") as error:
+        run(tmp_path, catalog, task=task)
+    assert ("px_moor" in str(error.value.got)) == (how == "of fewer classes")
 
 
 def test_a_prediction_that_is_cut_short_is_an_error(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from quadrat.chips import About, SceneChips, write_index
+from quadrat.errors import AnalysisError
 from quadrat.files import write_json
 from quadrat.scenes.bands import Band
 from quadrat.scenes.grid import Grid
@@ -66,6 +67,23 @@ def checkpoint(folder: Path) -> Path:
     with pytest.raises(KilledError):
         train(task=TASK, bands=("a",), model=model, baseline=None, **about, **paths)
     return model.checkpoints[0].relative_to(folder)
+
+
+@pytest.mark.parametrize("file", ["stats.json", "table.parquet"])
+@pytest.mark.parametrize("content", [None, b"", b"{"])
+def test_what_analyze_has_not_left_is_an_error_that_says_which_stage_to_run(
+    tmp_path: Path, file: str, content: bytes | None
+) -> None:
+    cut(tmp_path, 1)
+    (tmp_path / file).unlink() if content is None else (tmp_path / file).write_bytes(content)
+    with pytest.raises(AnalysisError, match=rf"(.|\n)*file: .*{file}(.|\n)*mend: run the stage 'analyze'"):
+        checkpoint(tmp_path)
+
+
+def test_without_a_baseline_its_folder_says_so_for_dvc_warns_of_empty_ones(tmp_path: Path) -> None:
+    cut(tmp_path, 1)
+    checkpoint(tmp_path)
+    assert {file.name: file.read_text() for file in (tmp_path / "baseline").iterdir()} == {"none.txt": "no baseline\n"}
 
 
 def test_a_fit_goes_on_after_one_of_the_same_chips_alone(tmp_path: Path) -> None:

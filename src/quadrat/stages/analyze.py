@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PART_ROWS = 2048
 """Rows of a scene that are counted in one piece: fixed, so that sums don't depend on the number of workers."""
 
+NO_WARNING = "no warnings"
+"""What stands in the file of warnings where there is none: of an empty file, DVC would warn at each run."""
+
 
 class Analyze(Section):
     """What is written of the distribution of each band."""
@@ -101,7 +104,7 @@ def analyze(
     write_json(stats, Statistics(bands=statistics).model_dump())
     _write_table(table, surveys, censuses, task.columns)
     with replaced(warnings) as part:
-        part.write_text("".join(f"{line}\n" for line in noted), encoding="utf-8")
+        part.write_text("".join(f"{line}\n" for line in noted or [NO_WARNING]), encoding="utf-8")
     write_json(analyze_metrics, _metrics(surveys, censuses))
     _write_class_plot(class_plot, surveys, censuses, task.names)
     _write_band_plot(band_plot, statistics)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from quadrat.analysis import read_table
 from quadrat.catalog import read_catalog
 from quadrat.errors import QuadratError
 from quadrat.executor import Executor
@@ -103,6 +104,7 @@ def evaluate(
     What counts is what a validation or test scene's labels say within its AOI, as its task counts it. ``overall``,
     ``baseline`` and each class's are of the test scenes together; of the validation scenes where no scene is one.
     """
+    frequent = _most_frequent(table, task)
     predicted = [scene for scene in read_catalog(scenes) if scene.split != "train"]
     check_pins(predicted, pins)
     rival = None if baseline is None else baseline.kind
@@ -117,7 +119,7 @@ def evaluate(
             examined.append(replace(one, picture=None))
         reference = "test" if any(one.scene.split == "test" for one in examined) else "validation"
         compared = _together(examined, reference, task.no_counts(eval.match), rival)
-        always = compared[MODEL].always(_most_frequent(table, task))
+        always = compared[MODEL].always(frequent)
         compared |= {} if always is None else {MAJORITY: always}
         validation = _together(examined, "validation", task.no_counts(eval.match), rival)[MODEL]
         write_json(eval_metrics, _metrics(compared, validation))
@@ -191,9 +193,7 @@ def _inside(scene: OpenScene, window: Window) -> NDArray[np.bool_]:
 
 def _most_frequent(table: Path, task: Task) -> int:
     """Return the id of the class that most of the training labels have."""
-    import pandas as pd
-
-    rows = pd.read_parquet(table, columns=["split", *task.columns])
+    rows = read_table(table, ["split", *task.columns])
     return int(rows.loc[rows["split"] == "train", task.columns].sum().to_numpy().argmax())
 
 

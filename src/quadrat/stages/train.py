@@ -6,21 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import geopandas
 import pandas as pd
 
+from quadrat.analysis import read_statistics, read_table
 from quadrat.archive import Archive, Card, versions, write_archive
 from quadrat.chips import Chips, open_chips
-from quadrat.errors import ModelError
 from quadrat.files import replaced, write_json
 from quadrat.live import live
 from quadrat.metrics import rounded
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.origin import Origin, unknown
 from quadrat.progress import console
-from quadrat.stats import Statistics
 from quadrat.tasks import Task
-from quadrat.yaml import load
 
 
 def train(
@@ -49,9 +46,9 @@ def train(
     ``checkpoints`` holds what an interrupted fit of the same chips and parameters goes on from.
     """
     training, validation = (open_chips(chips, split, task.columns, bands) for split in ("train", "validation"))
-    inputs = Inputs(training.bands, load(stats, Statistics, ModelError).bands)
+    inputs = Inputs(training.bands, read_statistics(stats))
     recipe = Recipe(seed, lr, epochs, batch_size, train)
-    gsd = float(geopandas.read_parquet(table).query("split == 'train'")["gsd"].median())
+    gsd = float(read_table(table, ["split", "gsd"]).query("split == 'train'")["gsd"].median())
     digest = _digest([chips / "chips.json", chips / "index.parquet", stats, *sorted(chips.glob("*/*.npy"))])
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
@@ -106,9 +103,10 @@ def _identity(learnt: bytes, task: Task, model: Fit, recipe: Recipe) -> str:
 
 
 def _write_none(folder: Path) -> None:
-    """Leave an empty folder: DVC wants every output to be there."""
+    """Leave a folder that says so: DVC wants every output to be there, and warns of those that are empty."""
     with replaced(folder) as part:
         part.mkdir()
+        (part / "none.txt").write_text("no baseline\n", encoding="utf-8")
 
 
 def _write_curves(path: Path, fitted: Fitted) -> None:
