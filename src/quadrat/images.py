@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 
 from quadrat.catalog import read_catalog
 from quadrat.errors import ImageError, QuadratError
 from quadrat.models import Inputs
 from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.bands import Band, dates_of
+from quadrat.scenes.files import TROUBLE
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import OpenScene
 from quadrat.scenes.source import Source
+from quadrat.scenes.trouble import grid_of
 from quadrat.scenes.units import InUnits
 
 OVERVIEW = 512
@@ -189,8 +190,9 @@ def _source(path: str, name: str, number: int, dataset: Any, learnt: Band, readi
 def _dataset(path: str) -> Iterator[Any]:
     try:
         with rasterio.open(path) as dataset:
+            grid_of(dataset, path)
             yield dataset
-    except RasterioError as error:
+    except TROUBLE as error:
         raise ImageError("the image can't be opened", file=path, got=error, mend="check the path") from error
 
 

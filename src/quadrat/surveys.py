@@ -10,13 +10,14 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from quadrat.errors import AOIError, LabelError, QuadratError
+from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.bands import Band
 from quadrat.scenes.glimpse import Glimpse, glimpse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels, Ranked
 from quadrat.scenes.scene import Scene
+from quadrat.scenes.trouble import told
 from quadrat.scenes.vector import check_file
 from quadrat.tasks import Task
 from quadrat.windows import Window
@@ -65,31 +66,41 @@ class Look:
         self.faults: list[QuadratError] = []
         self.remarks: list[str] = []
 
-    def tried(self, do: Callable[[], Result]) -> Result | None:
-        """Return what ``do`` gives; None where it raises what is wrong, which is kept."""
+    def tried(
+        self, do: Callable[[], Result], file: object = None, error: type[QuadratError] = ImageError
+    ) -> Result | None:
+        """Return what ``do`` gives; None where it raises what is wrong, which is kept.
+
+        Of what a library raises, ``error`` is kept, which names the ``file``.
+        """
         try:
-            return do()
+            with told(error, file or self.scene.image.place):
+                return do()
         except QuadratError as fault:
-            fault.scene = fault.scene or self.scene.id
-            if str(fault) not in map(str, self.faults):
-                self.faults.append(fault)
+            self._keep(fault)
         return None
 
     def image(self, bands: Sequence[str]) -> "Raster | None":
         """Open ``bands`` of the image; None where that can't be, with the faults of each band that has some."""
         try:
-            return self.files.enter_context(self.scene.image.open(bands))
+            with told(ImageError, self.scene.image.place):
+                return self.files.enter_context(self.scene.image.open(bands))
         except QuadratError as fault:
             before, whole = len(self.faults), fault
         for band in dict.fromkeys([self.scene.image.grid, *bands]):
             for channel in self.tried(partial(self.scene.image.channels, [band])) or ():
                 for path in channel.files:
-                    self.tried(partial(_read_header, path))
-                self.tried(partial(self._open_alone, band))
+                    self.tried(partial(_read_header, path), path)
+                self.tried(partial(self._open_alone, band), channel.files[0])
         if len(self.faults) == before:  # each is well by itself
-            whole.scene = self.scene.id
-            self.faults.append(whole)
+            self._keep(whole)
         return None
+
+    def _keep(self, fault: QuadratError) -> None:
+        """Keep what is wrong, once."""
+        fault.scene = fault.scene or self.scene.id
+        if str(fault) not in map(str, self.faults):
+            self.faults.append(fault)
 
     def _open_alone(self, band: str) -> None:
         with self.scene.image.open([band]):
@@ -105,7 +116,8 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
         if placed is None:
             _missing(look)
             return Finding(scene, None, tuple(look.faults))
-        aoi = look.tried(lambda: _aoi(look, placed.grid))
+        look.tried(lambda: placed.grid.on_earth)  # that its CRS is one
+        aoi = look.tried(lambda: _aoi(look, placed.grid), ", ".join(scene.aoi), AOIError)
         known = aoi is not None or not scene.aoi
         area = placed.grid.area if aoi is None else aoi.bounds
         labels = _labels(look, placed.grid, task, aoi, area)
@@ -126,13 +138,13 @@ def _missing(look: Look) -> None:
     """Note which files of labels and AOI aren't there, where no grid is known to read them on."""
     paths = {**dict.fromkeys((one.path for one in look.scene.labels), LabelError)}
     for path, error in {**paths, **dict.fromkeys(look.scene.aoi, AOIError)}.items():
-        look.tried(partial(check_file, path, error, look.scene.id))
+        look.tried(partial(check_file, path, error, look.scene.id), path, error)
 
 
 def _aoi(look: Look, grid: Grid) -> AOI | None:
     """Return the AOI of all files together; each is looked at by itself first."""
     for path in look.scene.aoi if len(look.scene.aoi) > 1 else ():
-        look.tried(partial(open_aoi, (path,), grid, look.scene.id, look.scene.split))
+        look.tried(partial(open_aoi, (path,), grid, look.scene.id, look.scene.split), path, AOIError)
     return open_aoi(look.scene.aoi, grid, look.scene.id, look.scene.split)
 
 
@@ -141,14 +153,17 @@ def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -
     before, scene = len(look.faults), look.scene
     if not scene.labels:
         return Glimpse.nothing(len(task.classes), hidden=False)
-    sources: list[AbstractContextManager[Ranked]] = [one.open(grid, task, scene.id) for one in scene.labels]
-    opened = [look.tried(partial(look.files.enter_context, source)) for source in sources]
+    sources: list[tuple[str, AbstractContextManager[Ranked]]] = [
+        (one.path, one.open(grid, task, scene.id)) for one in scene.labels
+    ]
+    opened = [look.tried(partial(look.files.enter_context, source), path, LabelError) for path, source in sources]
+    named = ", ".join(path for path, _ in sources)
     labels = Labels(tuple(part for part in opened if part is not None), grid, scene.id)
     if labels.ranked:
-        seen = look.tried(lambda: glimpse(labels, aoi, area, len(task.classes), task.reach))
+        seen = look.tried(lambda: glimpse(labels, aoi, area, len(task.classes), task.reach), named, LabelError)
         first = Window(area.row, area.col, 1, area.width)
         # what the task can't do with such labels, it can't do with none of their pixels
-        look.tried(lambda: task.census(labels, first, np.zeros(first.shape, np.bool_)))
+        look.tried(lambda: task.census(labels, first, np.zeros(first.shape, np.bool_)), named, LabelError)
         look.remarks += labels.remarks
     whole = len(look.faults) == before
     return seen if whole and seen is not None else Glimpse.nothing(len(task.classes), hidden=True)

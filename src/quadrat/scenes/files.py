@@ -12,12 +12,14 @@ from rasterio._env import (  # rasterio.Env would take it back at its end, from 
     get_gdal_config,
     set_gdal_config,
 )
+from rasterio._err import CPLE_BaseError  # what rasterio.errors leaves out
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from quadrat.errors import ImageError
 from quadrat.scenes.channel import Channel, gdal_name, is_remote
 from quadrat.scenes.grid import Grid
+from quadrat.scenes.trouble import grid_of
 
 NETWORK = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, and no search for files beside the image
@@ -29,6 +31,9 @@ NETWORK = {
 FEW_BLOCKS, ROW_BLOCKS, SHARED_BLOCKS = 8, 32, 512
 """MB of decoded blocks that GDAL keeps: where each is read once, as a whole; where those of a row are read again (what
 ``quadrat.__main__`` asks for); and where strips share them."""
+
+TROUBLE = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
+"""What opening and reading raise of a file that isn't what it should be."""
 
 SAME = 1e-6
 """Relative difference of two factors that are the same but for rounding: files may hold them as float32."""
@@ -49,6 +54,8 @@ class Header:
     """What the file calls its bands; None where it doesn't."""
     block: tuple[int, int]
     """Height and width of what is decoded at once, px."""
+    within: tuple[str, ...]
+    """What the rasters within a file are called that holds several, such as pages, and gives the first for all."""
     masked: bool
     """Whether a mask says for all bands which pixels count (an alpha band is none)."""
 
@@ -93,7 +100,7 @@ def opened(path: str) -> Iterator[Any]:
     try:
         with environment((path,)):
             dataset = rasterio.open(gdal_name(path))
-    except RasterioError as error:
+    except TROUBLE as error:
         remote = "check the path, and the credentials and endpoint that the environment gives (AWS_…)"
         local = "check the path in the catalog; `quadrat sample` or `dvc pull` provides data that is missing"
         mend = remote if is_remote(path) else local
@@ -115,13 +122,14 @@ def header(dataset: Any, path: str) -> Header:
     flags = [flag for flags in dataset.mask_flag_enums for flag in flags]
     return Header(
         path,
-        Grid(dataset.crs, dataset.transform, dataset.shape),
+        grid_of(dataset, path),
         tuple(dataset.dtypes),
         tuple(dataset.nodatavals),
         tuple(zip(dataset.scales, dataset.offsets, strict=True)),
         tuple(dataset.colorinterp),
         tuple(dataset.descriptions),
         dataset.block_shapes[0],
+        tuple(dataset.subdatasets),
         MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
     )
 

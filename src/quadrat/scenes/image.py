@@ -80,6 +80,12 @@ class Image(Section):
         for channel in self.channels(self.bands):
             yield from channel.files
 
+    @property
+    def place(self) -> str:
+        """Where it comes from, as the catalog says it, to name it."""
+        said = (source.stac or source.path for source in self.sources)
+        return ", ".join(path if isinstance(path, str) else ", ".join(path or ()) for path in said)
+
     def file_of(self, band: str) -> str:
         """Return the path of the (first) file of ``band``, to name it."""
         return self._channels([band], self._dates[:1])[0].files[0]

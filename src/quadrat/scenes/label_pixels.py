@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import LabelError
-from quadrat.scenes.files import ROW_BLOCKS, keep_blocks
+from quadrat.scenes.files import ROW_BLOCKS, TROUBLE, keep_blocks
 from quadrat.scenes.grid import SHIFT, Grid
 from quadrat.scenes.reader import TOLERANCE
+from quadrat.scenes.trouble import grid_of
 from quadrat.scenes.vector import bounds, check_crs, crs_name, no_way
 from quadrat.windows import Window
 
@@ -48,9 +48,9 @@ class Pixels:
         self.path, self.grid, self.scene = path, grid, scene
         try:
             self._source = files.enter_context(rasterio.open(path))
-        except RasterioError as cause:
+        except TROUBLE as cause:
             raise self._error("the labels can't be opened", got=cause, mend="check the path in the catalog") from cause
-        self._check_place(Grid(self._source.crs, self._source.transform, self._source.shape))
+        self._check_place(grid_of(self._source, path, LabelError, scene))
         self._dataset = self._on_grid(files)
         if self._dataset is not self._source or self._source.block_shapes[0][1] > WIDE:
             keep_blocks(ROW_BLOCKS)  # many tiles of an image share them
@@ -95,7 +95,7 @@ class Pixels:
         """Raise LabelError where the file turns out not to be whole."""
         try:
             yield
-        except RasterioError as cause:
+        except TROUBLE as cause:
             mend = "fetch the file again"
             raise self._error("the labels can't be read: the file is damaged", got=cause, mend=mend) from cause
 

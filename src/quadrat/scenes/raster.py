@@ -18,6 +18,7 @@ from quadrat.scenes.files import Header, header, opened
 from quadrat.scenes.mosaic import mosaic
 from quadrat.scenes.reader import TALL, Reader, described, layouts
 from quadrat.scenes.side_by_side import read_side_by_side
+from quadrat.scenes.trouble import listed
 from quadrat.windows import Window, strips, tiles
 
 if TYPE_CHECKING:
@@ -224,7 +225,12 @@ def _check_dates(channels: Sequence[Channel], bands: Sequence[Band]) -> None:
 def _remarks(channels: Sequence[Channel], headers: Mapping[str, Header]) -> list[str]:
     wanted = {channel.name for channel in channels}
     named = [(headers[path], number, channel.name) for channel in channels for path, number in channel.pieces]
+    several = dict.fromkeys(file for file, _, _ in named if file.within)
     return [
+        f"{file.path} holds {len(file.within)} images, of which the first is read ({listed(file.within)}): "
+        "name the one that is meant as the path"
+        for file in several
+    ] + [
         f"{file.path} calls its band {number} {file.names[number - 1]}, the catalog {name}: are they in order?"
         for file, number, name in named
         if file.names[number - 1] in wanted - {name}

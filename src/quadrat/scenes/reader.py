@@ -9,7 +9,6 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as warp_transform
 from rasterio.windows import Window as RasterioWindow
@@ -19,7 +18,7 @@ from quadrat.errors import CatalogError, ImageError
 from quadrat.memory import Empty
 from quadrat.scenes.bands import Band, storable
 from quadrat.scenes.channel import Channel, gdal_name, is_remote
-from quadrat.scenes.files import ROW_BLOCKS, SHARED_BLOCKS, Header, check, environment, keep_blocks
+from quadrat.scenes.files import ROW_BLOCKS, SHARED_BLOCKS, TROUBLE, Header, check, environment, keep_blocks
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.mosaic import Mosaic, mosaic
 from quadrat.windows import Window
@@ -69,7 +68,7 @@ class Reader:
                 if self.mask == MASK:
                     return pixels, self.dataset.read_masks(1, window=area, out_shape=shape) != 0
                 return pixels, self.dataset.read(self.mask, window=area, out_shape=shape) != 0
-        except RasterioError as error:
+        except TROUBLE as error:
             more, far = len(self.files) - 1, any(map(is_remote, self.files))
             raise ImageError(
                 "the image can't be read: "

@@ -1,7 +1,7 @@
 """A scene: an image, and optionally labels and an area of interest, on one grid."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.canvas import Cut, cut, reach
-from quadrat.errors import LabelError, QuadratError
+from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.image import Image
 from quadrat.scenes.labels import Labels, LabelSource, open_labels
 from quadrat.scenes.legend import Legend
+from quadrat.scenes.trouble import told
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
@@ -49,8 +50,13 @@ class Scene:
         So many threads read what is cut.
         """
         try:
-            with self.image.open(bands) as raster, open_labels(self.labels, raster.grid, legend, self.id) as labels:
-                aoi = open_aoi(self.aoi, raster.grid, self.id, self.split)
+            with ExitStack() as files:
+                with told(ImageError, self.image.place):
+                    raster = files.enter_context(self.image.open(bands))
+                with told(LabelError, ", ".join(source.path for source in self.labels)):
+                    labels = files.enter_context(open_labels(self.labels, raster.grid, legend, self.id))
+                with told(AOIError, ", ".join(self.aoi)):
+                    aoi = open_aoi(self.aoi, raster.grid, self.id, self.split)
                 yield OpenScene(self.id, self.split, raster, labels, aoi, readers)
         except QuadratError as error:
             error.scene = error.scene or self.id
