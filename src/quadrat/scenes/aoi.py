@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from quadrat.errors import AOIError
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, extent, on_grid, read_features
+from quadrat.scenes.parts import Geometries
+from quadrat.scenes.vector import Areas, bounds, clipped, crs_name, extent, on_grid, read_features
 from quadrat.windows import Window
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from quadrat.scenes.vector import Geometries
+from quadrat.scenes.parts import Geometries
 from quadrat.windows import Window
 
 DIGITS = 3

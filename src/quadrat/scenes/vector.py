@@ -1,9 +1,10 @@
 """Vector data on a grid: read, brought to its pixels, drawn by window."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
@@ -11,12 +12,11 @@ from numpy.typing import NDArray
 
 from quadrat.errors import QuadratError
 from quadrat.scenes.grid import Grid
+from quadrat.scenes.parts import Geometries, cut, parts_of, single, valid
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
     import geopandas
-
-Geometries = NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -90,53 +90,76 @@ def on_grid(
 ) -> tuple[Geometries, NDArray[np.intp]]:
     """Return points, lines and polygons in pixel coordinates (x = column, y = row, corners), and the feature of each.
 
-    Collections come in parts, polygons are made valid, and nothing is left of those without an area.
+    Collections come in parts, polygons are made valid, and nothing is left of those without an area, nor of what is
+    far from the grid. What reaches far is cut there; longitudes are taken modulo 360°.
     """
-    from pyproj import CRS
     from pyproj.exceptions import ProjError
 
+    from quadrat.scenes.reprojection import NoPlaceError, brought
+
     check_crs(grid, frame.crs, path, error, scene)
-    empty = frame.geometry.isna() | frame.geometry.is_empty
-    if empty.any():
-        raise error(
-            "features without geometry",
-            scene,
-            path,
-            got=f"{int(empty.sum())} of {len(frame)} features, the first is number {int(np.argmax(empty)) + 1}",
-            mend="delete them, or give them geometries",
-        )
-    if frame.crs is not None and not frame.crs.equals(CRS.from_user_input(grid.crs)):
+    check_coordinates(frame, path, error, scene)
+    parts, owners = single(shapely.force_2d(frame.geometry.to_numpy()))
+    if frame.crs is not None:
         try:
-            frame = frame.set_geometry(_dense(frame, grid)).to_crs(CRS.from_user_input(grid.crs))
+            parts, near = brought(parts, frame.crs, grid)
+        except NoPlaceError as cause:
+            raise error(
+                "coordinates that the image's CRS has no place for",
+                scene,
+                path,
+                expected=crs_name(grid.crs),
+                got=extent(frame),
+            ) from cause
         except ProjError as cause:
             raise no_way(grid, frame.crs, path, error, scene) from cause
+        owners = owners[near]
     into = ~grid.transform
     matrix = np.array([[into.a, into.b], [into.d, into.e]])
-    points = shapely.transform(shapely.force_2d(frame.geometry.to_numpy()), lambda xy: xy @ matrix.T + (into.c, into.f))
-    if not np.isfinite(shapely.get_coordinates(points)).all():
-        raise error(
-            "coordinates that the image's CRS has no place for",
-            scene,
-            path,
-            expected=crs_name(grid.crs),
-            got=extent(frame),
-        )
-    return _parts(np.asarray(points, object), _valid)
+    parts, inner = parts_of(shapely.transform(parts, lambda xy: xy @ matrix.T + (into.c, into.f)), valid)
+    return parts, owners[inner]
 
 
-def _dense(frame: "geopandas.GeoDataFrame", grid: Grid) -> "geopandas.GeoSeries":
-    """Return the geometries with more vertices: an edge that is straight in one CRS is bent in another.
+def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[QuadratError], scene: str) -> None:
+    """Raise ``error`` where features have no geometry, coordinates that are no numbers, or degrees beyond the globe."""
+    from quadrat.scenes.surroundings import period
 
-    Edges are cut to 1/128 of the image's extent, over which they bend by 1/16,000 of what they would over all of
-    it; but to no more than 4,096 pieces across all features.
-    """
-    from pyproj import CRS, Transformer
+    geometry = frame.geometry.to_numpy()
+    empty = shapely.is_missing(geometry) | shapely.is_empty(geometry)
+    xy, owners = shapely.get_coordinates(geometry, return_index=True)
+    broken = np.isin(np.arange(len(frame)), owners[~np.isfinite(xy).all(1)])
+    for which, problem in (
+        (empty, "features without geometry"),
+        (broken, "features with coordinates that are no numbers"),
+    ):
+        if which.any():
+            raise error(
+                problem,
+                scene,
+                path,
+                got=f"{int(which.sum())} of {len(frame)} features, the first is number {int(np.argmax(which)) + 1}",
+                mend="delete them, or give them geometries",
+            )
+    if len(xy) and frame.crs is not None and frame.crs.is_geographic:
+        turn = period(frame.crs)
+        if (np.abs(xy).max(0) > (2 * turn, turn / 4 * (1 + 1e-9))).any():
+            raise error(
+                "coordinates that are no longitudes and latitudes, though the file's CRS says so",
+                scene,
+                path,
+                expected=f"longitude and latitude ({crs_name(frame.crs)})",
+                got=f"features within {extent(frame)}",
+                mend="say in which CRS they are: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`; or convert them: "
+                "`ogr2ogr -s_srs EPSG:… -t_srs EPSG:4326 labels.geojson FILE`. GeoJSON is in longitude and latitude "
+                "unless it has a member `crs` that names another",
+            )
 
-    into = Transformer.from_crs(CRS.from_user_input(grid.crs), frame.crs, always_xy=True)
-    image = into.transform_bounds(*grid.footprint(grid.area).bounds)
-    side = max(image[2] - image[0], image[3] - image[1]) / 128
-    across = max(np.ptp(frame.total_bounds[0::2]), np.ptp(frame.total_bounds[1::2])) / 4096
-    return frame.geometry.segmentize(max(side, across)) if np.isfinite(side) and side > 0 else frame.geometry
+
+def around(frame: "geopandas.GeoDataFrame", grid: Grid) -> bool:
+    """Return whether there are no features, or some on both sides of the grid: then none on it is no mistake."""
+    from quadrat.scenes.surroundings import surroundings
+
+    return frame.empty or surroundings(grid, frame.crs).meet(frame.geometry.to_numpy())
 
 
 def clipped(geometry: Geometries, grid: Grid, margin: int) -> tuple[Geometries, NDArray[np.intp]]:
@@ -144,7 +167,7 @@ def clipped(geometry: Geometries, grid: Grid, margin: int) -> tuple[Geometries, 
     height, width = grid.shape
     near = np.flatnonzero(shapely.intersects(geometry, shapely.box(0, 0, width, height)))
     frame = shapely.box(-margin, -margin, width + margin, height + margin)
-    parts, inner = _parts(geometry[near], lambda some: _cut(some, frame))
+    parts, inner = parts_of(geometry[near], partial(cut, frame=frame))
     return parts, near[inner]
 
 
@@ -189,44 +212,6 @@ def bounds(grid: Grid) -> str:
 def extent(frame: "geopandas.GeoDataFrame") -> str:
     """Return what an error says of where features lie."""
     return _rounded(frame.total_bounds) if len(frame) else "nothing"
-
-
-def _parts(geometry: Geometries, change: Callable[[Geometries], Geometries]) -> tuple[Geometries, NDArray[np.intp]]:
-    """Return the single points, lines and polygons of what ``change`` makes of each part, and the number of each.
-
-    Of what it makes of a polygon only polygons are taken: a border has no area.
-    """
-    parts, owners = _single(geometry)
-    areal = _is_polygon(parts)
-    parts, inner = _single(change(parts))
-    kept = _is_polygon(parts) | ~areal[inner]
-    return parts[kept], owners[inner][kept]
-
-
-def _single(geometry: Geometries) -> tuple[Geometries, NDArray[np.intp]]:
-    owners = np.arange(len(geometry))
-    while (shapely.get_type_id(geometry) >= shapely.GeometryType.MULTIPOINT).any():  # collections may hold collections
-        geometry, inner = shapely.get_parts(geometry, return_index=True)
-        owners = owners[inner]
-    some = ~shapely.is_empty(geometry)
-    return geometry[some], owners[some]
-
-
-def _is_polygon(geometry: Geometries) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = shapely.get_type_id(geometry) == shapely.GeometryType.POLYGON
-    return found
-
-
-def _valid(geometry: Geometries) -> Geometries:
-    broken = ~shapely.is_valid(geometry)
-    geometry[broken] = shapely.make_valid(geometry[broken])
-    return geometry
-
-
-def _cut(geometry: Geometries, frame: Any) -> Geometries:
-    over = ~shapely.covered_by(geometry, frame)
-    geometry[over] = shapely.intersection(geometry[over], frame)
-    return geometry
 
 
 def _rounded(values: Sequence[float]) -> str:

@@ -15,7 +15,8 @@ from quadrat.scenes.feature_filter import FilterError, matches, parse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
 from quadrat.scenes.objects import DIGITS, Objects, boxed, gathered
-from quadrat.scenes.vector import Areas, Geometries, bounds, clipped, crs_name, extent, on_grid, read_features
+from quadrat.scenes.parts import Geometries
+from quadrat.scenes.vector import Areas, around, bounds, clipped, crs_name, extent, on_grid, read_features
 from quadrat.scenes.widths import Width, class_widths, widened
 from quadrat.section import Name, Section, composed
 from quadrat.windows import Window
@@ -85,7 +86,7 @@ class VectorLabels(Section):
         polygons = self._areas(parts, ids[owners], grid, legend, scene)
         areas, inner = clipped(polygons, grid, MARGIN)
         drawn = ids[owners[inner]]
-        if not (drawn != UNLABELLED).any() and not ((self.outside or legend.blanks) and _around(parts, grid)):
+        if not (drawn != UNLABELLED).any() and not ((self.outside or legend.blanks) and around(frame, grid)):
             raise self._misplaced(frame, grid, scene)
         order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
         whole = gathered(polygons, owners, len(frame))
@@ -227,9 +228,3 @@ class LabelledAreas:
     def objects(self, window: Window) -> Objects:
         """Return the features that meet the window, whole, in the file's order."""
         return self._objects.within(window)
-
-
-def _around(parts: Geometries, grid: Grid) -> bool:
-    """Return whether there are no features, or some on both sides: then none on the image is no mistake."""
-    image = shapely.box(0, 0, grid.shape[1], grid.shape[0])
-    return not parts.size or bool(shapely.box(*shapely.total_bounds(parts)).intersects(image))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.scenes.grid import Grid
-from quadrat.scenes.vector import Geometries
+from quadrat.scenes.parts import Geometries
 from quadrat.section import Name, Section
 
 ARC = 16

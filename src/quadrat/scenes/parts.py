@@ -1,0 +1,51 @@
+"""Single points, lines and polygons: what collections of them are made of."""
+
+from collections.abc import Callable
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+Geometries = NDArray[np.object_]
+
+
+def parts_of(geometry: Geometries, change: Callable[[Geometries], Geometries]) -> tuple[Geometries, NDArray[np.intp]]:
+    """Return the single points, lines and polygons of what ``change`` makes of each part, and the number of each.
+
+    Of what it makes of a polygon only polygons are taken: a border has no area.
+    """
+    parts, owners = single(geometry)
+    areal = is_polygon(parts)
+    parts, inner = single(change(parts))
+    kept = is_polygon(parts) | ~areal[inner]
+    return parts[kept], owners[inner][kept]
+
+
+def single(geometry: Geometries) -> tuple[Geometries, NDArray[np.intp]]:
+    """Return the single points, lines and polygons of geometries, without empty ones, and the number of each."""
+    owners = np.arange(len(geometry))
+    while (shapely.get_type_id(geometry) >= shapely.GeometryType.MULTIPOINT).any():  # collections may hold collections
+        geometry, inner = shapely.get_parts(geometry, return_index=True)
+        owners = owners[inner]
+    some = ~shapely.is_empty(geometry)
+    return geometry[some], owners[some]
+
+
+def is_polygon(geometry: Geometries) -> NDArray[np.bool_]:
+    """Return which geometries are single polygons."""
+    found: NDArray[np.bool_] = shapely.get_type_id(geometry) == shapely.GeometryType.POLYGON
+    return found
+
+
+def valid(geometry: Geometries) -> Geometries:
+    """Return the geometries, those that are invalid made valid."""
+    broken = ~shapely.is_valid(geometry)
+    geometry[broken] = shapely.make_valid(geometry[broken])
+    return geometry
+
+
+def cut(geometry: Geometries, frame: shapely.Polygon) -> Geometries:
+    """Return what of valid geometries lies within a frame."""
+    over = ~shapely.covered_by(geometry, frame)
+    geometry[over] = shapely.intersection(geometry[over], frame)
+    return geometry
