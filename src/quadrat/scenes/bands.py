@@ -1,5 +1,6 @@
 """What the values of a band mean, and which of them are none."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ class Band(Section):
     unit: str
     scale: float
     offset: float
-    nodata: float | None
+    nodata: int | float | None
     date: str | None = None
     """Of a time series, the date on which it was seen; None where the image has no dates."""
 
@@ -43,7 +44,10 @@ def undated(bands: Sequence[Band]) -> tuple[Band, ...]:
 
 
 def storable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
-    """Return ``nodata`` as ``dtype`` holds it; None where no pixel can be it, so that nothing is taken for it."""
+    """Return ``nodata`` as ``dtype`` holds it; None where no pixel can be it, so that nothing is taken for it.
+
+    It is an int where a float can't hold it: the largest of 64 bits, which is meant by the float that it rounds to.
+    """
     if nodata is None:
         return None
     if dtype.kind == "f":
@@ -51,11 +55,17 @@ def storable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
             held = float(dtype.type(nodata))
         return held if np.isfinite(held) == np.isfinite(nodata) else None
     held_by = np.iinfo(dtype)
-    whole = np.isfinite(nodata) and nodata == int(nodata)
-    return float(nodata) if whole and held_by.min <= nodata <= held_by.max else None
+    if not math.isfinite(nodata) or nodata != int(nodata):
+        return None
+    whole = held_by.max if nodata == float(held_by.max) else int(nodata)
+    if not held_by.min <= whole <= held_by.max:
+        return None
+    return float(whole) if int(float(whole)) == whole else whole
 
 
 def is_valid(values: NDArray[Any], band: Band) -> NDArray[np.bool_]:
     """Return where ``values`` of ``band`` are neither its nodata nor NaN or infinite."""
-    valid = np.ones(values.shape, np.bool_) if band.nodata is None else values != band.nodata
-    return valid & np.isfinite(values) if values.dtype.kind == "f" else valid
+    if values.dtype.kind in "iu":  # a float would round large values
+        return np.ones(values.shape, np.bool_) if band.nodata is None else values != int(band.nodata)
+    valid: NDArray[np.bool_] = np.isfinite(values)
+    return valid if band.nodata is None else valid & (values != band.nodata)

@@ -2,12 +2,15 @@
 
 import math
 import os
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import rasterio
+import rasterio.shutil
 from rasterio._env import (  # rasterio.Env would take it back at its end, from all threads
     get_gdal_config,
     set_gdal_config,
@@ -15,8 +18,10 @@ from rasterio._env import (  # rasterio.Env would take it back at its end, from 
 from rasterio._err import CPLE_BaseError  # what rasterio.errors leaves out
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
 from quadrat.errors import ImageError
+from quadrat.scenes.bands import storable
 from quadrat.scenes.channel import Channel, gdal_name, is_remote
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.trouble import grid_of
@@ -35,6 +40,9 @@ FEW_BLOCKS, ROW_BLOCKS, SHARED_BLOCKS = 8, 32, 512
 TROUBLE = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
 """What opening and reading raise of a file that isn't what it should be."""
 
+WIDE = ("int64", "uint64")
+"""Data types whose values a float can't hold all."""
+
 SAME = 1e-6
 """Relative difference of two factors that are the same but for rounding: files may hold them as float32."""
 
@@ -47,6 +55,7 @@ class Header:
     grid: Grid
     dtypes: tuple[str, ...]
     nodata: tuple[float | None, ...]
+    """Exact: ints of 64 bits where a float can't hold them."""
     meanings: tuple[tuple[float, float], ...]
     """Scale and offset; (1, 0) where the file says nothing."""
     colors: tuple[ColorInterp, ...]
@@ -56,8 +65,10 @@ class Header:
     """Height and width of what is decoded at once, px."""
     within: tuple[str, ...]
     """What the rasters within a file are called that holds several, such as pages, and gives the first for all."""
-    masked: bool
-    """Whether a mask says for all bands which pixels count (an alpha band is none)."""
+    masked: tuple[bool, ...]
+    """Whether a mask says which of the band's pixels count (nodata and an alpha band are none)."""
+    shared: bool
+    """Whether that is one mask of all bands."""
 
     @property
     def alpha(self) -> int | None:
@@ -119,19 +130,47 @@ def header(dataset: Any, path: str) -> Header:
             expected="a transform from pixels to the ground, or no place at all (then pixel coordinates count)",
             mend=f"bring it to a grid: gdalwarp {option} …",
         )
-    flags = [flag for flags in dataset.mask_flag_enums for flag in flags]
+    flags = dataset.mask_flag_enums
     return Header(
         path,
         grid_of(dataset, path),
         tuple(dataset.dtypes),
-        tuple(dataset.nodatavals),
+        nodata_of(dataset),
         tuple(zip(dataset.scales, dataset.offsets, strict=True)),
         tuple(dataset.colorinterp),
         tuple(dataset.descriptions),
         dataset.block_shapes[0],
         tuple(dataset.subdatasets),
-        MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+        tuple(_masked(each) for each in flags),
+        all(MaskFlags.per_dataset in each for each in flags if _masked(each)),
     )
+
+
+def _masked(flags: Sequence[MaskFlags]) -> bool:
+    """Return whether a mask is what these flags tell of; a band with a mask of its own has none."""
+    told_otherwise = {MaskFlags.all_valid, MaskFlags.alpha}.intersection(flags)
+    return not told_otherwise and (MaskFlags.per_dataset in flags or MaskFlags.nodata not in flags)
+
+
+def nodata_of(dataset: Any) -> tuple[float | None, ...]:
+    """Return the nodata value of each band, exactly; None where there is none, or none that the data type holds."""
+    said = list(dataset.nodatavals)
+    wide = [place for place, dtype in enumerate(dataset.dtypes) if dtype in WIDE]
+    if wide:  # rasterio makes floats of them, and none of what a float can't hold
+        with MemoryFile(ext=".vrt") as file:
+            rasterio.shutil.copy(dataset, file.name, driver="VRT")
+            bands = ET.fromstring(bytes(file.getbuffer())).findall("VRTRasterBand")  # noqa: S314 (GDAL wrote it)
+        for place in wide:
+            text = bands[place].findtext("NoDataValue")
+            said[place] = None if text is None else storable(_number(text), np.dtype(dataset.dtypes[place]))
+    return tuple(said)
+
+
+def _number(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def check(channel: Channel, number: int, header: Header) -> None:
@@ -166,7 +205,7 @@ def check(channel: Channel, number: int, header: Header) -> None:
             mend="write the colours as bands (gdal_translate -expand rgb); if the numbers are what is meant, "
             "take the palette off (gdal_edit.py -colorinterp_1 gray)",
         )
-    if channel.mask and not (header.masked or header.alpha):
+    if channel.mask and not (header.masked[number - 1] or header.alpha):
         raise ImageError("the file has neither mask nor alpha band", file=header.path, mend="leave out 'mask: true'")
     _check_meaning(channel, header.meanings[number - 1], header.path)
 

@@ -41,42 +41,96 @@ class Mosaic:
     grid: Grid
     places: tuple[tuple[int, int], ...]
 
-    def virtual(self, numbers: Sequence[Sequence[int]], nodata: float | None, masks: Masks | None) -> str:
+    def virtual(
+        self, numbers: Sequence[Sequence[int]], nodata: float | None, masks: Masks | None, *, told: bool = False
+    ) -> str:
         """Return the XML of a virtual raster whose bands have these ``numbers`` in each file.
 
-        The first file that has a value counts: one that isn't ``nodata``, where the file's mask doesn't say otherwise.
-        ``masks`` are the files' mask bands (``mask,1``, or an alpha band's number; None: all of the file counts); where
-        it is None itself, nodata alone says where there is nothing.
+        The first file that has a value counts: one that isn't ``nodata``, where the file's mask doesn't say otherwise;
+        ``nodata`` stands where there is none. ``masks`` are the files' mask bands (``mask,1``, or an alpha band's
+        number; None: all of the file counts); without ``nodata``, the raster has a mask of them, unless it is None
+        itself. With ``told``, it has a mask in place of nodata, which tells where the first band has a value: one that
+        is neither ``nodata`` nor masked, NaN or infinite.
         """
         transform = ", ".join(repr(float(value)) for value in self.grid.transform.to_gdal())
         crs = "" if self.grid.crs is None else f"<SRS>{escape(self.grid.crs.to_wkt())}</SRS>"
         dtype = GDAL_TYPES[self.headers[0].dtypes[numbers[0][0] - 1]]
-        tail, hidden = "", ""
-        if nodata is not None:
-            tail, hidden = f"<NoDataValue>{nodata!r}</NoDataValue>", f"<NODATA>{nodata!r}</NODATA>"
-        uses = [("<UseMaskBand>true</UseMaskBand>" if mask else "") + hidden for mask in masks or [None] * len(self)]
-        bands = [
-            f'<VRTRasterBand dataType="{dtype}" band="{place}">{tail}'
-            f"{self._sources([str(number) for number in each], dtype, uses)}</VRTRasterBand>"
-            for place, each in enumerate(numbers, 1)
+        each_mask = masks or [None] * len(self)
+        parts = [
+            _part(header, mask, own, nodata, dtype)
+            for header, mask, own in zip(self.headers, each_mask, zip(*numbers, strict=True), strict=True)
         ]
-        if masks is not None:
+        hidden = "" if nodata is None else f"<NODATA>{nodata!r}</NODATA>"
+        uses = [hidden or ("<UseMaskBand>true</UseMaskBand>" if mask else "") for mask in each_mask]
+        below = [""] if told and len(self) == 1 else uses  # nothing lies below it
+        painted = [
+            self._sources([(file, str(own[place])) for file, own in parts], dtype, below)
+            for place in range(len(numbers))
+        ]
+        mask = ""
+        if told and nodata is not None:
+            mask = self._sources([(file, str(own[0])) for file, own in parts], dtype, [hidden + ALL] * len(self))
+        elif nodata is None and masks is not None:
             kept = ["<NODATA>0</NODATA>" if mask else ALL for mask in masks]
-            painted = self._sources([mask or "1" for mask in masks], "Byte", kept)
-            bands.append(f'<MaskBand><VRTRasterBand dataType="Byte">{painted}</VRTRasterBand></MaskBand>')
-        size = f'rasterXSize="{self.grid.shape[1]}" rasterYSize="{self.grid.shape[0]}"'
-        return f"<VRTDataset {size}>{crs}<GeoTransform>{transform}</GeoTransform>{''.join(bands)}</VRTDataset>"
+            mask = self._sources(
+                [(file, mask or "1") for (file, _), mask in zip(parts, masks, strict=True)], "Byte", kept
+            )
+        tail = "" if nodata is None or told else f"<NoDataValue>{nodata!r}</NoDataValue>"
+        bands = [_band(dtype, tail + sources) for sources in painted]
+        if mask:
+            bands.append(f"<MaskBand>{_band('Byte', mask)}</MaskBand>")
+        return _virtual(self.grid.shape, bands, f"{crs}<GeoTransform>{transform}</GeoTransform>")
 
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.headers)
 
-    def _sources(self, bands: Sequence[str], dtype: str, uses: Sequence[str]) -> str:
+    def _sources(self, bands: Sequence[tuple[str, str]], dtype: str, uses: Sequence[str]) -> str:
         each = zip(self.headers, self.places, bands, uses, strict=True)
         return "".join(reversed([_source(*one, dtype) for one in each]))  # GDAL paints the last one on top
 
 
-def _source(header: Header, place: tuple[int, int], band: str, use: str, dtype: str) -> str:
+def _part(
+    header: Header, mask: str | None, numbers: Sequence[int], nodata: float | None, dtype: str
+) -> tuple[str, Sequence[int]]:
+    """Return what GDAL opens for a file, and the numbers of the bands there.
+
+    GDAL heeds one thing alone that hides a pixel: where there are two, virtual rasters make one of them.
+    """
+    file = gdal_name(header.path)
+    if mask is None:
+        return file, numbers
+    everywhere = (0, 0)
+    if mask.isdigit() and not _heeded(header, int(mask)):
+        all_bands = [
+            _band(GDAL_TYPES.get(dtype, "Float64"), _source(header, everywhere, (file, str(number)), "", dtype))
+            for number, dtype in enumerate(header.dtypes, 1)
+        ]
+        alpha = _band("Byte", _source(header, everywhere, (file, mask), "", "Byte"))
+        file = _virtual(header.grid.shape, [*all_bands, f"<MaskBand>{alpha}</MaskBand>"])
+    if nodata is None:
+        return file, numbers
+    use = "<UseMaskBand>true</UseMaskBand>"
+    blank = f"<NoDataValue>{nodata!r}</NoDataValue>"
+    bands = [_band(dtype, blank + _source(header, everywhere, (file, str(number)), use, dtype)) for number in numbers]
+    return _virtual(header.grid.shape, bands), range(1, len(numbers) + 1)
+
+
+def _heeded(header: Header, alpha: int) -> bool:
+    """Return whether GDAL itself takes the alpha band for the mask: as it is of bytes, and in place of nodata never."""
+    return header.dtypes[alpha - 1] == "uint8" and all(value is None for value in header.nodata)
+
+
+def _virtual(shape: tuple[int, int], bands: Sequence[str], place: str = "") -> str:
+    return f'<VRTDataset rasterXSize="{shape[1]}" rasterYSize="{shape[0]}">{place}{"".join(bands)}</VRTDataset>'
+
+
+def _band(dtype: str, content: str) -> str:
+    return f'<VRTRasterBand dataType="{dtype}">{content}</VRTRasterBand>'
+
+
+def _source(header: Header, place: tuple[int, int], band: tuple[str, str], use: str, dtype: str) -> str:
+    """Return a band of a file, (what GDAL opens, number), at ``place`` (row, col)."""
     height, width = header.grid.shape
     row, col = place
     kind = "ComplexSource" if use else "SimpleSource"
@@ -84,8 +138,8 @@ def _source(header: Header, place: tuple[int, int], band: str, use: str, dtype: 
     about = f'RasterXSize="{width}" RasterYSize="{height}" DataType="{dtype}"'
     block = f'BlockXSize="{header.block[1]}" BlockYSize="{header.block[0]}"'
     return (
-        f'<{kind}><SourceFilename relativeToVRT="0">{escape(gdal_name(header.path))}</SourceFilename>'
-        f"<SourceBand>{band}</SourceBand><SourceProperties {about} {block}/>"
+        f'<{kind}><SourceFilename relativeToVRT="0">{escape(band[0])}</SourceFilename>'
+        f"<SourceBand>{band[1]}</SourceBand><SourceProperties {about} {block}/>"
         f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{col}" yOff="{row}" {size}/>{use}</{kind}>'
     )
 

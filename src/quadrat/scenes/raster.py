@@ -15,8 +15,9 @@ from quadrat.memory import Empty, Memory
 from quadrat.scenes.bands import Band, dates_of, is_valid, undated
 from quadrat.scenes.channel import Channel, Origin
 from quadrat.scenes.files import Header, header, opened
+from quadrat.scenes.layout import described, layouts
 from quadrat.scenes.mosaic import mosaic
-from quadrat.scenes.reader import TALL, Reader, described, layouts
+from quadrat.scenes.reader import TALL, Reader
 from quadrat.scenes.side_by_side import read_side_by_side
 from quadrat.scenes.trouble import listed
 from quadrat.windows import Window, strips, tiles
@@ -64,7 +65,7 @@ class Raster:
             with opened(path) as dataset:
                 headers[path] = header(dataset, path)
         self.grid = mosaic([headers[path] for path in origin.grid.files]).grid
-        plans, telling = layouts(origin.channels, headers), layouts(origin.telling, headers)
+        plans, telling = (layouts(some, headers, self.grid) for some in (origin.channels, origin.telling))
         self.bands = self._held = tuple(described(channel, headers) for channel in origin.channels)
         _check_dates(origin.channels, self.bands)
         self.dtype = np.result_type(*(band.dtype for band in self.bands))

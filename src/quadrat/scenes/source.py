@@ -40,7 +40,7 @@ class Source(Section):
     """Factor from raw values to the unit."""
     offset: float | None = None
     """Summand, in the unit."""
-    nodata: float | None = None
+    nodata: int | float | None = None
     """The raw value that is none; left out or null: what the items or the file say."""
     mask: bool | None = None
     """Whether masked (transparent) pixels are without value; left out or null: where the files have a mask or an alpha
