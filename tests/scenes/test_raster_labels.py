@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rasterio.enums import Resampling
 from quadrat.errors import LabelError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
+from quadrat.scenes.stored import Stored
 from quadrat.tasks import SemanticSegmentation
 from quadrat.windows import Window
 from tests.ground import NORTH_UP, UTM, legend, write_raster
@@ -53,6 +55,7 @@ def mapped(values: np.ndarray) -> np.ndarray:
     return np.array([ids[int(v)] for v in values.ravel()]).reshape(values.shape)
 
 
+@cache
 def nearest(grid: Grid, own: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return row and column of the other grid's pixel that each pixel's centre lies in, and where that is sure."""
     rows, cols = np.indices(grid.shape) + 0.5
@@ -237,6 +240,219 @@ def test_colours_in_another_crs(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "l.tif", PAINTS[index].transpose(2, 0, 1), own.transform, "EPSG:3035")
     expected, sure = expected_on(GRID, own, np.array([0, 0, 1, 2])[index])
     np.testing.assert_array_equal(read(path, key=COLORS, values="colors")[sure], expected[sure])
+
+
+PLACES = {
+    "the image's own grid": Grid(GRID.crs, NORTH_UP, GRID.shape),
+    "another resolution": Grid(GRID.crs, NORTH_UP @ Affine.scale(2.17), (20, 25)),
+    "another CRS": Grid(CRS.from_epsg(3035), Affine(11.0, 0.0, 4_490_100.0, 0.0, -11.0, 3_271_100.0), (90, 90)),
+    "a part of the image": Grid(GRID.crs, NORTH_UP @ Affine.translation(10, 20), (10, 30)),
+}
+HIDING = {"nothing": 0, "a mask": 1, "alpha": 2}
+
+
+def holes(shape: tuple[int, int]) -> np.ndarray:
+    hidden = np.zeros(shape, bool)
+    hidden[: shape[0] // 3] = True
+    return hidden
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("hiding", HIDING)
+@pytest.mark.parametrize("with_nodata", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"])
+def test_what_has_no_value_is_of_no_class(
+    tmp_path: Path, dtype: str, with_nodata: bool, hiding: str, place: str
+) -> None:
+    own = PLACES[place]
+    nodata = 99 if dtype.endswith("64") else np.iinfo(dtype).max if dtype[0] == "u" else np.iinfo(dtype).min
+    ids = random_ids(own.shape).astype(dtype)
+    known = mapped(ids)
+    if with_nodata:
+        ids[:, ::3] = nodata
+        known[:, ::3] = 255
+    bands = [ids]
+    if hiding != "nothing":
+        known[holes(own.shape)] = 255
+    if hiding == "alpha":
+        bands.append(np.where(holes(own.shape), 0, np.iinfo(dtype).max).astype(dtype))
+    profile = {"alpha": "yes"} if hiding == "alpha" else {}
+    path = write_raster(
+        tmp_path / "l.tif", np.stack(bands), own.transform, own.crs, nodata if with_nodata else None, **profile
+    )
+    if hiding == "a mask":
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+            file.write_mask(~holes(own.shape))
+    expected, sure = expected_on(GRID, own, known)
+    assert (expected[sure] == 1).any()
+    np.testing.assert_array_equal(read(path)[sure], expected[sure])
+    filled = np.where(expected == 255, 2, expected)
+    np.testing.assert_array_equal(read(path, outside="rest")[sure], filled[sure])
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("hiding", HIDING)
+@pytest.mark.parametrize("how", ["rgb", "palette"])
+@pytest.mark.parametrize("with_nodata", [False, True])
+def test_what_has_no_colour_is_of_no_class(
+    tmp_path: Path, how: str, with_nodata: bool, hiding: str, place: str
+) -> None:
+    own = PLACES[place]
+    index = np.random.default_rng(3).integers(0, 5 if with_nodata else 4, own.shape)
+    known = np.array([0, 0, 1, 2, 255])[index]  # nodata is black, and all classes have a 0 in some band
+    bands = PAINTS[index].transpose(2, 0, 1) if how == "rgb" else index[None].astype(np.uint8)
+    if hiding != "nothing":
+        known[holes(own.shape)] = 255
+    profile = {"photometric": "RGB"} if how == "rgb" else {}
+    if hiding == "alpha":
+        bands = np.concatenate([bands, np.where(holes(own.shape), 0, 255).astype(np.uint8)[None]])
+        profile["alpha"] = "yes"
+    nodata = None if not with_nodata else 0 if how == "rgb" else 4
+    path = write_raster(tmp_path / "l.tif", bands, own.transform, own.crs, nodata, **profile)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        if how == "palette":
+            file.write_colormap(1, {n: (*map(int, paint), 255) for n, paint in enumerate(PAINTS)})
+        if hiding == "a mask":
+            file.write_mask(~holes(own.shape))
+    expected, sure = expected_on(GRID, own, known)
+    np.testing.assert_array_equal(read(path, key=COLORS, values="colors")[sure], expected[sure])
+
+
+def virtual(path: Path, source: Path, bands: str) -> Path:
+    """Write a virtual raster on the grid of ``source``, with ``bands`` in XML in which <From> stands for that file."""
+    with rasterio.open(source) as file:
+        height, width = file.shape
+        place = ", ".join(map(repr, map(float, file.transform.to_gdal())))
+    filled = bands.replace("<From>", f'<SimpleSource><SourceFilename relativeToVRT="1">{source.name}</SourceFilename>')
+    filled = filled.replace("</From>", "</SimpleSource>")
+    about = f'rasterXSize="{width}" rasterYSize="{height}"'
+    path.write_text(f"<VRTDataset {about}><SRS>{UTM}</SRS><GeoTransform>{place}</GeoTransform>{filled}</VRTDataset>")
+    return path
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "beside"),
+    [
+        ("int64", 2**63 - 1, 2**63 - 2),
+        ("int64", -(2**63), -(2**63) + 1),
+        ("uint64", 2**64 - 1, 2**64 - 2),
+        ("uint64", 2**53 + 1, 2**53),
+        ("int64", 2**53 + 1, 2**53 + 2),
+    ],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_64_bit_values_are_compared_exactly(
+    tmp_path: Path, dtype: str, nodata: int, beside: int, step: int, masked: bool
+) -> None:
+    ids = np.random.default_rng(0).choice(np.array([nodata, beside, 3], dtype), (40 // step, 50 // step))
+    transform = NORTH_UP @ Affine.scale(step)
+    write_raster(tmp_path / "v.tif", ids[None], transform)
+    write_raster(tmp_path / "m.tif", np.full((1, *ids.shape), 255, np.uint8), transform)
+    mask = '<MaskBand><VRTRasterBand dataType="Byte"><SimpleSource><SourceFilename relativeToVRT="1">m.tif'
+    mask += "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></MaskBand>"
+    band = f'<VRTRasterBand dataType="{dtype.replace("uint", "UInt").replace("int", "Int")}" band="1">'
+    band += f"<NoDataValue>{nodata}</NoDataValue><From><SourceBand>1</SourceBand></From></VRTRasterBand>"
+    path = virtual(tmp_path / "l.vrt", tmp_path / "v.tif", band + (mask if masked else ""))
+    known = np.select([ids == np.array(nodata, dtype), ids == 3], [255, 0], 1).repeat(step, 0).repeat(step, 1)
+    np.testing.assert_array_equal(read(path, key=legend(wood=["3"], lake=[str(beside)])), known)
+    with pytest.raises(LabelError, match=rf"no class claims(.|\n)*got: {beside} \("):
+        read(path, key=legend(wood=["3"], lake=[str(nodata)]))
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_each_band_has_its_own_mask(tmp_path: Path, step: int) -> None:
+    shape = (40 // step, 50 // step)
+    ids, hidden = random_ids(shape), holes(shape)
+    shown = np.where(hidden, 0, 255).astype(np.uint8)
+    index = np.random.default_rng(3).integers(0, 4, shape)
+    bands = np.stack([ids, ids, shown, shown[::-1], *PAINTS[index].transpose(2, 0, 1)])
+    source = write_raster(tmp_path / "v.tif", bands, NORTH_UP @ Affine.scale(step))
+
+    def of(number: int, mask: int | None) -> str:
+        own = "" if mask is None else '<MaskBand><VRTRasterBand dataType="Byte"><From><SourceBand>'
+        own += "" if mask is None else f"{mask}</SourceBand></From></VRTRasterBand></MaskBand>"
+        return f"<From><SourceBand>{number}</SourceBand></From>{own}</VRTRasterBand>"
+
+    start = '<VRTRasterBand dataType="Byte" band="{}">'
+    two = virtual(tmp_path / "two.vrt", source, start.format(1) + of(1, 3) + start.format(2) + of(2, 4))
+    for band, lost in ((1, hidden), (2, hidden[::-1])):
+        expected = np.where(lost, 255, mapped(ids)).repeat(step, 0).repeat(step, 1)
+        np.testing.assert_array_equal(read(two, band=band), expected)
+    content = "".join(start.format(n) + of(n + 4, mask) for n, mask in ((1, None), (2, 3), (3, 4)))
+    rgb = virtual(tmp_path / "rgb.vrt", source, content)
+    colors = np.where(hidden | hidden[::-1], 255, np.array([0, 0, 1, 2])[index]).repeat(step, 0).repeat(step, 1)
+    np.testing.assert_array_equal(read(rgb, key=COLORS, values="colors"), colors)
+
+
+def test_classes_whose_values_the_type_cannot_hold_are_an_error(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "l.tif", random_ids(GRID.shape)[None])
+    with pytest.raises(LabelError, match=r"no class claims any value(.|\n)*got: -7, 300"):
+        read(path, key=legend(wood=["300"], lake=["-7"]))
+
+
+def test_labels_count_longitudes_as_they_like(tmp_path: Path) -> None:
+    world = np.random.default_rng(0).choice(np.array([0, 3, 5], np.uint8), (18, 36))
+    here = Grid(CRS.from_epsg(4326), Affine(1.0, 0.0, 165.0, 0.0, -1.0, 40.0), (20, 30))  # up to 195
+    there = Grid(here.crs, Affine(1.0, 0.0, -195.0, 0.0, -1.0, 40.0), (20, 30))
+    polar = Grid(CRS.from_epsg(3995), Affine(100e3, 0.0, -3e6, 0.0, -100e3, 3e6), (60, 60))
+    paths = [
+        write_raster(tmp_path / f"{west}.tif", np.roll(world, -west // 10, 1)[None], place, "EPSG:4326")
+        for west in (0, 180)
+        for place in [Affine(10.0, 0.0, west - 180.0, 0.0, -10.0, 90.0)]
+    ]
+    for grid in (here, there, polar):
+        cols, rows = np.meshgrid(np.arange(grid.shape[1]) + 0.5, np.arange(grid.shape[0]) + 0.5)
+        x, y = grid.transform @ (cols, rows)
+        lon, lat = Transformer.from_crs(grid.crs, here.crs, always_xy=True).transform(x, y)
+        col, row = ((np.asarray(lon) + 180) % 360) / 10, (90 - np.asarray(lat)) / 10
+        sure = np.abs(col - np.rint(col)) > 3e-3
+        for path in paths:
+            found = read(path, grid)
+            expected = mapped(world)[row.astype(int), col.astype(int)]
+            np.testing.assert_array_equal(found[sure], expected[sure])
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_of_pixels_that_are_equally_near_the_lower_right_counts(tmp_path: Path, scale: int) -> None:
+    place = Affine(0.1, 0.0, 330_000.3, 0.0, -0.1, 5_822_040.7)
+    ids = random_ids((96, 120))
+    path = write_raster(tmp_path / "l.tif", ids[None], place)
+    grid = Grid(GRID.crs, place @ Affine.scale(scale), (96 // scale, 120 // scale))
+    np.testing.assert_array_equal(read(path, grid), mapped(ids)[scale // 2 :: scale, scale // 2 :: scale])
+
+
+def test_many_pixels_of_a_file_to_one_of_the_image_are_held_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Grid(GRID.crs, NORTH_UP @ Affine.translation(3, -2) @ Affine.scale(0.05), (800, 900))
+    ids = random_ids(own.shape)
+    path = write_raster(tmp_path / "l.tif", ids[None], own.transform, nodata=5)
+    expected, sure = expected_on(GRID, own, np.where(ids == 5, 255, mapped(ids)))
+    largest = 0
+    plain = Stored.values
+
+    def spy(self: Stored, window: Window, into: Any = None) -> Any:
+        nonlocal largest
+        largest = max(largest, window.size)
+        return plain(self, window, into)
+
+    monkeypatch.setattr(Stored, "values", spy)
+    monkeypatch.setattr("quadrat.scenes.label_pixels.MOST", 4000)
+    np.testing.assert_array_equal(read(path)[sure], expected[sure])
+    assert largest <= 4000
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:3995"])
+def test_large_pixels_are_placed_as_exactly(tmp_path: Path, crs: str) -> None:
+    own = Grid(CRS.from_epsg(4326), Affine(0.25, 0.0, -10.0, 0.0, -0.25, 80.0), (120, 200))
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(15.0, 65.0)
+    grid = Grid(CRS.from_string(crs), Affine(20e3, 0.0, x - 600e3, 0.0, -20e3, y + 600e3), (60, 60))
+    ids = random_ids(own.shape)
+    path = write_raster(tmp_path / "l.tif", ids[None], own.transform, "EPSG:4326")
+    expected, sure = expected_on(grid, own, mapped(ids))
+    assert sure.mean() > 0.97
+    np.testing.assert_array_equal(read(path, grid)[sure], expected[sure])
 
 
 def test_values_that_no_class_claims_are_counted_in_the_whole_scene(tmp_path: Path) -> None:

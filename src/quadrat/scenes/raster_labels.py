@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 STRIP_ROWS = 256
 """Rows that are read at once where all of a scene is counted."""
 
+BYTES = 256
+"""How many values bytes have."""
+
 UNCLAIMED = 254
 """Stands, among the class ids of bytes, for a value that no class claims."""
 
@@ -69,10 +72,10 @@ class RasterLabels(Section):
         with ExitStack() as files:
             pixels = Pixels(self.path, grid, scene, files)
             form = pixels.ids(self.band) if self.values == "ids" else pixels.colors()
-            yield LabelledPixels(pixels, form, self._key(legend, scene), outside)
+            yield LabelledPixels(pixels, form, self._key(legend, scene, form.dtype), outside)
 
-    def _key(self, legend: Legend, scene: str) -> "Key":
-        """Return the class id of each value as a number, UNLABELLED where it is dropped."""
+    def _key(self, legend: Legend, scene: str, dtype: np.dtype[Any]) -> "Key":
+        """Return the class id of each value that the type holds, UNLABELLED where it is dropped."""
         ids: dict[int, int] = {}
         for value, number in legend.aliases.items():
             if WRITTEN[self.values].fullmatch(value) and ids.setdefault(_number(value), number) != number:
@@ -80,9 +83,10 @@ class RasterLabels(Section):
         ids |= dict.fromkeys(
             (_number(value) for value in self.drop if WRITTEN[self.values].fullmatch(value)), UNLABELLED
         )
+        ids = {value: number for value, number in ids.items() if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max}
         if not ids:
             raise self._unusable("no class claims any value of the labels", ", ".join(sorted(legend.aliases)), scene)
-        numbers = np.array(sorted(ids), np.int64)
+        numbers = np.array(sorted(ids), dtype)
         return Key(self.values, numbers, np.array([ids[n] for n in numbers.tolist()], np.uint8), legend)
 
     def _unusable(self, problem: str, got: str, scene: str) -> LabelError:
@@ -102,14 +106,17 @@ class Key:
     """The class ids of the values of a raster."""
 
     values: Values
-    numbers: NDArray[np.int64]
-    """The values that are known, in rising order; colours in 24 bits."""
+    numbers: NDArray[Any]
+    """The values that are known, in rising order and of the raster's type; colours in 24 bits."""
     ids: NDArray[np.uint8]
     """The class id of each, UNLABELLED where it is dropped."""
     legend: Legend
 
     def find(self, numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Return the class ids of whole numbers of any shape, and whether they are known at all."""
+        """Return the class ids of whole numbers (of the same type, any shape), and whether they are known at all."""
+        if numbers.dtype == np.uint8 and numbers.size > BYTES:
+            ids, known = self.find(np.arange(BYTES, dtype=np.uint8))
+            return ids[numbers], known[numbers]
         places = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
         return self.ids[places], self.numbers[places] == numbers
 
@@ -166,11 +173,11 @@ class LabelledPixels:
     def _found(self, window: Window) -> NDArray[np.uint8]:
         """Return the class ids (y, x) of a window within the grid."""
         ids = np.full(window.shape, self.outside, np.uint8)
-        for rows, numbers, labelled in self._pixels.read(window, self._form):
+        for part, numbers, labelled in self._pixels.read(window, self._form):
             found, known = self._key.find(numbers)
             if (labelled & ~known).any():
                 raise self._unclaimed()
-            np.copyto(ids[rows], found, where=labelled)
+            np.copyto(ids[part], found, where=labelled)
         return ids
 
     def objects(self, window: Window) -> None:
