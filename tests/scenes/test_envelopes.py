@@ -24,7 +24,7 @@ from tests.ground import NORTH_UP, UTM, detection, pixel_box, segmentation, writ
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))
 TASK = detection("tree", "car")
-MEND = "mend or delete them, the first lies within"
+MEND = "mend or delete them, the first from"
 
 
 def envelopes(path: Path, grid: Grid = GRID, window: Window | None = None, **options: Any) -> Envelopes:
@@ -112,7 +112,7 @@ def test_lines_and_points_far_away_are_not_flat(tmp_path: Path) -> None:
 
 
 def place(area: Polygon) -> str:
-    return "({})".format(", ".join(f"{value:.6g}" for value in area.bounds))
+    return f"x {area.bounds[0]:.10g}, y {area.bounds[1]:.10g} on"
 
 
 def test_pixels_have_no_objects(tmp_path: Path) -> None:

@@ -187,9 +187,9 @@ class VectorLabels(Section):
         """Return a remark on those features that have ``what``, if there are any."""
         if not which.any():
             return ()
-        first = extent(frame[which].iloc[:1])
+        x, y, *_ = frame.geometry[which].iloc[:1].total_bounds
         count = f"{which.sum()} of {len(frame)} features"
-        return (f"{self.path}: {count} have {what}; mend or delete them, the first lies within {first}",)
+        return (f"{self.path}: {count} have {what}; mend or delete them, the first from x {x:.10g}, y {y:.10g} on",)
 
     def _misplaced(self, frame: "geopandas.GeoDataFrame", grid: Grid, scene: str) -> LabelError:
         return LabelError(
