@@ -1,6 +1,7 @@
 """What a bundle says to who unpacks it: the model in words, and how to run it without this package."""
 
 from quadrat.archive import Card
+from quadrat.origin import Commit
 from quadrat.scenes.bands import dates_of
 
 TEXT = """\
@@ -9,7 +10,8 @@ TEXT = """\
 A model of the kind {kind}, trained with quadrat {version}. It takes windows of {takes}, raw values as
 stored, and gives {says}.
 
-With quadrat, from anywhere (`pip install quadrat`):
+With quadrat, which no package index has. It is in the repository of the project that made this bundle{commit}:
+`pip install .` in a clone of that. Then, from anywhere:
 
     quadrat verify bundle.zip
     quadrat apply bundle.zip image.tif --out out
@@ -75,14 +77,19 @@ ground; in a CRS whose metres are not the ground's, such as Web Mercator, set th
 """
 
 
-def readme(title: str, card: Card, tile: int) -> str:
-    """Return the README of a bundle; ``tile`` is the height and width of windows that predict uses, px."""
+def readme(title: str, card: Card, tile: int, git: Commit | None) -> str:
+    """Return the README of a bundle; ``tile`` is the height and width of windows that predict uses, px.
+
+    ``git`` is what the project was when it was made. Where others find its repository is theirs to say: each clone
+    knows another address of it.
+    """
     signature = card.task.signature()
     names = list(signature.outputs)
     count, dates = len(card.statistics), dates_of(card.bands)
     takes = f"{count} bands on {len(dates)} dates" if dates else f"{count} bands"
     return TEXT.format(
         title=title,
+        commit="" if git is None else f", at commit {git.commit}" + ", with changes that it lacks" * git.dirty,
         says=signature.says,
         names=", ".join(names) if len(names) > 1 else f"({names[0]},)",
         quoted=", ".join(f'"{name}"' for name in names),

@@ -18,6 +18,7 @@ from quadrat.archive import read_archive
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Forest, Model
+from quadrat.origin import Commit, unknown
 from quadrat.params import read_params
 from quadrat.stages.bundle import Bundle
 from tests.bundling import FOREST, NETWORK, SECTIONS, packed, prepared, sections
@@ -85,6 +86,20 @@ def test_the_sample_is_the_validation_chip_with_most_classes(project: tuple[Path
     sample = np.load(unpacked / "sample/pixels.npy")
     assert sample.dtype == np.uint16
     np.testing.assert_array_equal(sample, pixels[best][None])
+
+
+def test_the_readme_says_where_quadrat_is(forest: Path, tmp_path: Path) -> None:
+    git = Commit(commit="0123abcd", dirty=True, changed=("params.yaml",))
+    made = packed(forest, FOREST, tmp_path / "known.zip", origin=unknown("bundle").model_copy(update={"git": git}))
+    for path, said in (
+        (made, "made this bundle, at commit 0123abcd, with changes that it lacks:"),
+        (None, "bundle:\n"),
+    ):
+        with zipfile.ZipFile(path or packed(forest, FOREST, tmp_path / "unknown.zip")) as file:
+            text = file.read("README.md").decode()
+        assert "With quadrat, which no package index has. It is in the repository of the project that " in text
+        assert said in text
+        assert "pip install quadrat" not in text
 
 
 def test_the_readme_runs_the_model_without_quadrat(unpacked: Path) -> None:

@@ -76,6 +76,7 @@ def bundle(
     sample = _sample(chips, task, bands)
     graph = _described(model.onnx(archive.weights, task, card.inputs), card, parameters)
     expected = runner(graph, [CPU])(sample)
+    made = origin or unknown("bundle")
     found = agreement(task, expected, model.restore(archive.weights, task, card.inputs)(sample), "torch")
     if not found.good:
         raise BundleError("the model and its ONNX graph say different things of the sample", file=folder, got=found)
@@ -85,10 +86,10 @@ def bundle(
         "model.onnx": graph,
         "params.yaml": dumped(parameters),
         "metrics.json": _dumped(_measured(train_metrics, eval_metrics, class_scores)),
-        "provenance.json": _dumped(_provenance(origin or unknown("bundle"), folder, bundle_file)),
+        "provenance.json": _dumped(_provenance(made, folder, bundle_file)),
         "sample/pixels.npy": as_npy(sample),
         **{f"sample/{name}.npy": as_npy(values) for name, values in expected.items()},
-        "README.md": readme(bundle.title, card, parameters["predict"]["window_size"]).encode(),
+        "README.md": readme(bundle.title, card, parameters["predict"]["window_size"], made.git).encode(),
     }
     write_bundle(bundle_file, members)
     console.print(f"bundle: {bundle_file}; torch and onnx: {found}", markup=False, highlight=False, soft_wrap=True)
