@@ -22,7 +22,10 @@ def check(
         bool, typer.Option("--lock", help="Compare dvc.lock with code, parameters and figures instead; needs no data.")
     ] = False,
 ) -> None:
-    """Tell in seconds all that the stages would stop at, and list the scenes; exits with 1 where there is a fault."""
+    """Tell in seconds what the stages would stop at, as far as is known without pixels, and list the scenes.
+
+    Exits with 1 where there is a fault.
+    """
     if lock:
         with told():
             from quadrat.lockfile import differences, show

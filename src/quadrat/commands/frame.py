@@ -32,7 +32,7 @@ Batch = Annotated[
         envvar="QUADRAT_BATCH",
         min=1,
         help="Windows that go through the model at once.",
-        show_default="8, on a GPU what it has room for",
+        show_default="as many as have 131,072 px, on a GPU what it has room for",
     ),
 ]
 
