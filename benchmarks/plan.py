@@ -47,8 +47,8 @@ class _Shared(Network):
         """Return the same, with the function's name as its encoder."""
         return self.model_copy(update={"encoder": job.network})
 
-    def assemble(self, task: Any, inputs: Inputs) -> Any:
-        """Return the network behind quadrat's normaliser."""
+    def assemble(self, task: Any, inputs: Inputs, encoder: Any) -> Any:
+        """Return the network behind quadrat's normaliser; ``encoder`` is its name, which ``told`` has set."""
         from torch import nn
 
         from benchmarks.peer import hubconf
@@ -63,7 +63,7 @@ class _Shared(Network):
                 said = self.network(normalised)
                 return said["out"] if isinstance(said, dict) else said
 
-        body = getattr(hubconf, self.encoder)(len(task.classes), len(inputs.statistics))
+        body = getattr(hubconf, encoder.name)(len(task.classes), len(inputs.statistics))
         return Normalised(Body(body), inputs, task)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import geopandas
@@ -24,6 +25,7 @@ from quadrat.executor import Threads
 from quadrat.faults import merged
 from quadrat.index import index
 from quadrat.models import Forest, Network
+from quadrat.models.encoders import Encoder
 from quadrat.models.peaks import Peaks
 from quadrat.preflight import faults
 from quadrat.scenes.aoi import AOI
@@ -34,6 +36,7 @@ from quadrat.scenes.objects import Objects
 from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
 from quadrat.scenes.vector import Areas
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
+from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
 from quadrat.surveys import survey
 from quadrat.tasks import Task
@@ -43,6 +46,7 @@ from tests.ground import (
     KINDS,
     NORTH_UP,
     UTM,
+    cells,
     detection,
     legend,
     pixel_box,
@@ -70,6 +74,12 @@ def network(**changed: Any) -> Network:
     return Network.model_validate(content, strict=False)
 
 
+def chip(**changed: Any) -> Chip:
+    content = {"chip_size": 64, "windows": {"kind": "sliding", "stride": 64, "padding": 0}, "least_valid": 0.5}
+    content |= {"target_classes": None, "least_targets": 0, "negatives": None}
+    return Chip.model_validate({**content, **changed}, strict=False)
+
+
 def told(
     capsys: pytest.CaptureFixture[str],
     catalog: Path,
@@ -86,6 +96,9 @@ def told(
         "bands": BANDS,
         "model": FOREST,
         "baseline": None,
+        "chip": chip(),
+        "batch_size": 4,
+        "predict": SimpleNamespace(window_size=64),
     }
     count = check(
         scenes=catalog,
@@ -271,15 +284,53 @@ def test_each_band_and_file_that_is_missing(tmp_path: Path, capsys: pytest.Captu
     assert "LabelError: the file is missing\n  scene: w, m, e\n" in out
 
 
-def test_a_network_that_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_that_cannot_be_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     catalog = write_world(tmp_path)
-    assert told(capsys, catalog, model=network())[0] == 0  # pretrained, and nothing is fetched
+    monkeypatch.setattr(Encoder, "check_weights", lambda _: None)  # of servers
+    assert told(capsys, catalog, model=network())[0] == 0
     for wrong in ({"decoder": {"decoder_channels": [8, 8]}}, {"encoder": "resnet10x"}, {"decoder": {"colour": 1}}):
         count, out = told(capsys, catalog, model=network(**wrong))
         assert count == 1, wrong
         assert "ModelError: no network can be built of these parameters" in out
     count, out = told(capsys, catalog, ("B9",), model=network(encoder="resnet10x"))
     assert "ModelError" not in out  # tried last
+
+
+def test_a_network_that_cannot_take_its_windows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    catalog = write_world(tmp_path)
+    fpn = network(pretrained=False, architecture="fpn", depth=4, decoder={})
+    count, out = told(capsys, catalog, model=fpn)
+    assert count == 1
+    assert "output is of another size than its windows" in out
+    assert "set model.depth to 5" in out
+    deep = network(pretrained=False, architecture="deeplabv3", decoder={})
+    assert told(capsys, catalog, model=deep)[0] == 0
+    assert "batches of 1, of chips of 64 px" in told(capsys, catalog, model=deep, batch_size=1)[1]
+
+
+def test_more_labels_than_a_chip_can_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Boxes: more than the train scene has features of the target classes."""
+    catalog = write_world(tmp_path)
+    count, out = told(capsys, catalog, chip=chip(least_targets=4097, negatives=0))
+    assert count == 1
+    assert "wants\n  expected: at most 4096 px\n  got: 4097\n" in out
+    assert told(capsys, catalog, chip=chip(least_targets=4096, negatives=0))[0] == 0
+    assert told(capsys, catalog, chip=chip(least_targets=4097))[0] == 0  # all are kept
+    boxed, peaks = detection(*KINDS), Peaks(kind="peaks", bands={"B1": 1}, smoothing=1.0, distance=3)
+    _, out = told(capsys, catalog, task=boxed, model=peaks)
+    features = int(out.split("\nwood ")[1].split()[0])
+    given: dict[str, Any] = {"task": boxed, "model": peaks}
+    some = {"target_classes": ["wood"], "negatives": 1}
+    assert told(capsys, catalog, **given, chip=chip(least_targets=features, **some))[0] == 0
+    assert (
+        f"at most {features} boxes" in told(capsys, catalog, **given, chip=chip(least_targets=features + 1, **some))[1]
+    )
+    one, several = (cells(*KINDS, multi_label=multi) for multi in (False, True))
+    assert "at most 1 cells" in told(capsys, catalog, task=one, chip=chip(least_targets=2, negatives=0))[1]
+    assert told(capsys, catalog, task=several, chip=chip(least_targets=len(KINDS), negatives=0))[0] == 0
+    assert told(capsys, catalog, task=several, chip=chip(least_targets=len(KINDS) + 1, negatives=0))[0] == 1
 
 
 def test_several_aois_and_images_that_fit_only_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

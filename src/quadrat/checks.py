@@ -18,12 +18,14 @@ from quadrat.census import seen, unscored
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.executor import Executor, results
 from quadrat.faults import merged
-from quadrat.models import Baseline, Inputs, Kind, Model
+from quadrat.inference import Predict
+from quadrat.models import Baseline, Inputs, Kind, Model, Sizes
 from quadrat.pins import pin_faults
 from quadrat.preflight import doubts, faults
 from quadrat.progress import tell, track, warn
 from quadrat.scenes.bands import dates_of, names_of
 from quadrat.scenes.glimpse import Glimpse
+from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
 from quadrat.stats import BandStatistics
 from quadrat.surveys import Finding, Look, Survey, survey
@@ -47,16 +49,19 @@ def check(
     aoi: Path,
     task: Task,
     bands: tuple[str, ...],
+    chip: Chip,
     model: Model,
     baseline: Baseline | None,
+    batch_size: int,
+    predict: Predict,
     eval: Eval,  # noqa: A002 (the section's name)
     pins: Path,
     executor: Executor,
 ) -> int:
     """Print the scenes, their labels, and all faults and warnings; return the number of faults.
 
-    Headers, labels and AOIs are read; of images, no pixel is. That the network can be set up is tried last, for its
-    libraries take their time, and only where nothing else is wrong.
+    Headers, labels and AOIs are read; of images, no pixel is. That the network can be set up and takes the windows is
+    tried last, for its libraries take their time, and only where nothing else is wrong.
     """
     started = time.monotonic()
     catalog = read_catalog(scenes)
@@ -64,7 +69,10 @@ def check(
     findings = list(track(results(executor.map(look, catalog)), "check", len(catalog), "scenes"))
     found = merged([*pin_faults(catalog, pins), *faults(findings, task), *_without_picture(findings, bands, eval)])
     if not found:
-        found = [fault for one in (model, baseline) if one is not None for fault in _without_model(findings, task, one)]
+        sizes = Sizes(chip.chip_size, batch_size, predict.window_size)
+        kinds = [one for one in (model, baseline) if one is not None]
+        found = [fault for one in kinds for fault in _without_model(findings, task, one, sizes)]
+        found += _without_chips(findings, task, chip)
     noted = doubts(findings, (raw, aoi)) + unscored(findings, task)
     out = Console()
     out.print(_scenes(findings, found))
@@ -110,13 +118,31 @@ def _without_picture(
             yield from look.faults
 
 
-def _without_model(findings: Sequence[Finding], task: Task, model: Kind) -> Iterator[QuadratError]:
-    """Give what train stops at: parameters of which no model can be set up."""
+def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Iterator[QuadratError]:
+    """Give what chip stops at: more labels wanted of a chip than one can hold, where chips with fewer aren't kept."""
+    if chip.negatives is None:
+        return
+    wanted = np.isin(task.names, task.names if chip.target_classes is None else chip.target_classes)
+    seen = [finding.survey.labels for finding in findings if finding.survey and finding.scene.split == "train"]
+    most = max((task.most_labels(one.features, wanted, chip.chip_size) for one in seen), default=np.inf)
+    if any(one.hidden[wanted].any() or one.pixels[wanted].any() for one in seen):
+        most = task.most_labels(np.full(len(wanted), np.inf), wanted, chip.chip_size)
+    if chip.least_targets > most:
+        yield ParamsError(
+            "no chip can hold as many labels as chip.least_targets wants",
+            expected=f"at most {most:.0f} {task.unit}",
+            got=chip.least_targets,
+            mend="lower chip.least_targets, or set chip.negatives to null to keep chips with fewer",
+        )
+
+
+def _without_model(findings: Sequence[Finding], task: Task, model: Kind, sizes: Sizes) -> Iterator[QuadratError]:
+    """Give what train stops at: parameters of which no model can be set up, or of one that can't take its windows."""
     (bands, *_) = (finding.survey.bands for finding in findings if finding.survey)
     some = {"count": 1, "mean": 0.0, "std": 1.0, "min": 0.0, "max": 1.0, "percentiles": {}, "histogram": ()}
     statistics = tuple(BandStatistics.model_validate({"band": name, **some}) for name in names_of(bands))
     try:
-        model.check(task, Inputs(bands, statistics))
+        model.check(task, Inputs(bands, statistics), sizes)
     except QuadratError as fault:
         yield fault
 

@@ -115,6 +115,24 @@ def test_negatives_are_drawn_in_proportion_to_what_is_positive(tmp_path: Path) -
         assert places == sorted(places)
 
 
+@pytest.mark.parametrize(
+    ("scene", "split", "filters"), [("w", "train", {"least_targets": 1025}), ("m", "validation", {"least_valid": 1.0})]
+)
+def test_filters_that_keep_no_chip_are_told_each_time(
+    tmp_path: Path, scene: str, split: str, filters: dict[str, Any]
+) -> None:
+    """And leave no store: train would stop later, and say less."""
+    catalog, out = write_world(tmp_path), tmp_path / "chips"
+    if split == "validation":  # its area is narrower than a chip
+        write_areas(tmp_path / "m.geojson", [pixel_box(110, 0, 130, 120)], to_crs="EPSG:4326")
+    run(write_world(tmp_path / "whole"), out)
+    for _ in range(2):
+        with pytest.raises(ChipError, match=rf"no chip of the {split} scenes(.|\n)*scene: {scene}(.|\n)*least_valid"):
+            run(catalog, out, **filters)
+        with pytest.raises(ChipError, match="no complete chip store"):
+            open_chips(out, split, COLUMNS, BANDS)
+
+
 def test_nodata_is_never_a_target(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
     with rasterio.open(tmp_path / "image.tif") as file:

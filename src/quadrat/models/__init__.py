@@ -7,7 +7,7 @@ from pydantic import Field
 from quadrat.models.classifier import Classifier
 from quadrat.models.detector import Detector
 from quadrat.models.forest import Forest
-from quadrat.models.model import Epoch, Fitted, Inputs, Kind, Outputs, Predictor, Recipe, Train, unwatched
+from quadrat.models.model import Epoch, Fitted, Inputs, Kind, Outputs, Predictor, Recipe, Sizes, Train, unwatched
 from quadrat.models.model import Model as ModelContract
 from quadrat.models.network import Network
 from quadrat.models.peaks import Peaks
@@ -44,6 +44,7 @@ __all__ = [
     "Peaks",
     "Predictor",
     "Recipe",
+    "Sizes",
     "Train",
     "serving",
     "unwatched",

@@ -1,14 +1,12 @@
 """Networks for a whole window: a model of timm with its own pooling and a linear head."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
-from quadrat.errors import ModelError
-from quadrat.models.model import Fitted, Inputs, Recipe, Samples
-from quadrat.models.neural import WRONG, Neural, build
+from quadrat.models.encoders import Encoder
+from quadrat.models.model import Inputs
+from quadrat.models.neural import Neural
 from quadrat.tasks.classes import Unit
 from quadrat.tasks.task import ScoredTask, Task
 
@@ -20,6 +18,7 @@ class Classifier(Neural):
     """A network that says something of a window as a whole."""
 
     units: ClassVar[frozenset[Unit]] = frozenset({"cells"})
+    mend: ClassVar[str] = "choose another model.encoder"
 
     kind: Literal["classifier"]
     encoder: str
@@ -32,29 +31,7 @@ class Classifier(Neural):
         """Chips, height and width, px, that the export traces: so large that something is left of them."""
         return 2, 64, 96
 
-    def fit(
-        self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
-    ) -> Fitted:
-        """Learn as every network, once a chip has gone through; raise ModelError where they are too small for it."""
-        import torch
-
-        from quadrat.models.devices import as_tensor
-
-        pixels, _ = training.read(np.arange(1))
-        network = build(self, task, inputs, recipe.seed).eval()
-        try:
-            with torch.inference_mode():
-                network(as_tensor(pixels))
-        except WRONG as error:
-            raise ModelError(
-                f"the encoder {self.encoder} can't take such chips",
-                expected="chips that it leaves something of",
-                got=f"{pixels.shape[3]} × {pixels.shape[2]} px: {error}",
-                mend="set a larger chip.chip_size, or another model.encoder",
-            ) from error
-        return super().fit(training, validation, task, inputs, recipe, checkpoint)
-
-    def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
+    def assemble(self, task: Task, inputs: Inputs, encoder: Encoder) -> "Learnable":
         """Return the untrained network: logits (chip, channel) become the task's outputs."""
         import timm
         from torch import nn
@@ -64,13 +41,14 @@ class Classifier(Neural):
 
         assert isinstance(task, ScoredTask)
         body: Any = timm.create_model(
-            self.encoder,
+            encoder.name,
             pretrained=self.pretrained,
             in_chans=len(inputs.statistics),
             num_classes=0 if self.dates else task.channels,
             drop_rate=self.dropout,
+            **encoder.arguments,
         )
-        if timm.get_pretrained_cfg_value(self.encoder, "fixed_input_size"):
+        if body.pretrained_cfg.get("fixed_input_size"):
             raise ValueError(
                 f"{self.encoder} takes windows of one size alone, which its weights depend on: "
                 "choose an encoder that takes any, such as a resnet, convnext or efficientnet"

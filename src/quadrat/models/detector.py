@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from quadrat.models.encoders import Encoder
 from quadrat.models.model import Inputs
 from quadrat.models.neural import Neural
 from quadrat.section import Section
@@ -71,6 +72,8 @@ class Detector(Neural):
     kind: Literal["detector"]
     architecture: Annotated[Fcos | RetinaNet | FasterRcnn, Field(discriminator="kind")]
     """How boxes are found."""
+    mend: ClassVar[str] = "choose another model.encoder, or other model.strides"
+
     encoder: str
     """Name of a timm model; ``timm.list_models()`` lists them."""
     strides: tuple[int, ...] = Field(min_length=1)
@@ -93,12 +96,12 @@ class Detector(Neural):
         """Windows' sides must be multiples of the coarsest stride, px."""
         return self.strides[-1]
 
-    def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
+    def assemble(self, task: Task, inputs: Inputs, encoder: Encoder) -> "Learnable":
         """Return the untrained network: scores (chip, location, class) and boxes (chip, location, 4)."""
         from quadrat.models.dates import Pooled
         from quadrat.models.detection.pyramid import Pyramid
 
-        pyramid = Pyramid(self.encoder, self.pretrained, len(inputs.statistics), self.strides, self.channels)
+        pyramid = Pyramid(encoder, self.pretrained, len(inputs.statistics), self.strides, self.channels)
         if self.dates:
             pyramid.encoder = Pooled(pyramid.encoder, pyramid.last, inputs.dates, self.dates)
         return self.architecture.assemble(pyramid, inputs, len(task.classes), self.depth)

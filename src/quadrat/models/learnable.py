@@ -29,6 +29,8 @@ class Learnable(nn.Module, ABC):
         super().__init__()
         self.looks = max(1, inputs.dates)
         """How many images go through it for each chip: one for each date."""
+        self.channels = len(inputs.bands)
+        """Bands of a chip, on all dates."""
         self._keep("mean", [s.mean for s in inputs.statistics] * self.looks)  # all dates of a band alike
         self._keep("std", [s.std or 1.0 for s in inputs.statistics] * self.looks)  # a constant band says nothing: all 0
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
@@ -70,6 +72,10 @@ class Learnable(nn.Module, ABC):
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return outputs and loss at once, to validate; the loss is None where it can't be told without learning."""
 
+    @abstractmethod
+    def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
+        """Return height and width of what is said of places in ``raw`` (chip, band, y, x), by the px between two."""
+
     def _keep(self, name: str, values: list[float]) -> None:
         self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
 
@@ -97,6 +103,11 @@ class Normalised(Learnable):
         """Return outputs and loss of the same logits."""
         logits = self.body(self.prepared(raw))
         return self._task.activate(logits), self._task.loss(loss, logits, target, shares)
+
+    def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
+        """Return those of a map of all pixels; nothing where chips are answered as a whole."""
+        logits = self.body(self.prepared(raw))
+        return {1: (logits.shape[2], logits.shape[3])} if logits.ndim == 4 else {}
 
 
 class Listed(nn.Module):

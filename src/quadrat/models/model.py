@@ -128,6 +128,18 @@ class Recipe:
     """Is told what a model that learns by epochs has learnt so far, but for its weights; changes no result."""
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What goes through a model at once."""
+
+    chip: int
+    """Height and width of a chip, px."""
+    batch: int
+    """Chips in a training step."""
+    window: int
+    """Height and width of a window that is predicted, px."""
+
+
 class Kind(Section, ABC):
     """The parameters of a kind of what learns; the subclasses are the kinds.
 
@@ -155,8 +167,11 @@ class Kind(Section, ABC):
         """The sides of windows must be multiples of this, px."""
         return 1
 
-    def check(self, task: Task, inputs: Inputs) -> None:
-        """Raise ModelError where no such model can be set up; nothing is learnt, and no weights are fetched."""
+    def check(self, task: Task, inputs: Inputs, sizes: Sizes) -> None:
+        """Raise ModelError where no such model can be set up, or takes such chips and windows.
+
+        Nothing is learnt, and no weights are fetched.
+        """
 
     @abstractmethod
     def fit(

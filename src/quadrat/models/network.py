@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from quadrat.models.encoders import Encoder
 from quadrat.models.model import Inputs
 from quadrat.models.neural import Neural
 from quadrat.tasks.classes import Unit
@@ -22,6 +23,7 @@ class Network(Neural):
     """A network that says something of every pixel."""
 
     units: ClassVar[frozenset[Unit]] = frozenset({"px"})
+    mend: ClassVar[str] = "set model.depth to 5, or choose another model.architecture or model.encoder"
 
     kind: Literal["network"]
     architecture: Architecture
@@ -40,7 +42,7 @@ class Network(Neural):
         """Windows' sides must be multiples of this, px."""
         return 32
 
-    def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
+    def assemble(self, task: Task, inputs: Inputs, encoder: Encoder) -> "Learnable":
         """Return the untrained network: logits (chip, channel, y, x) become the task's outputs."""
         import segmentation_models_pytorch as smp
         import torch
@@ -51,12 +53,12 @@ class Network(Neural):
         assert isinstance(task, ScoredTask)
         body = smp.create_model(
             self.architecture,
-            encoder_name=f"tu-{self.encoder}",
-            encoder_weights="imagenet" if self.pretrained else None,
+            encoder_name=f"tu-{encoder.name}",
+            encoder_weights=True if self.pretrained else None,
             encoder_depth=self.depth,
             in_channels=len(inputs.statistics),
             classes=task.channels,
-            **self.decoder,
+            **{**encoder.arguments, **self.decoder},
         )
         if self.dates:
             body.encoder = Pooled(body.encoder, body.encoder.out_channels[-1], inputs.dates, self.dates)

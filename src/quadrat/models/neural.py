@@ -2,21 +2,23 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Pooling, Predictor, Recipe, Samples
+from quadrat.models.encoders import HELD, Encoder
+from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Pooling, Predictor, Recipe, Samples, Sizes
 from quadrat.tasks.task import Task
 
 if TYPE_CHECKING:
     from quadrat.models.learnable import Learnable
 
-WRONG = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, OSError)
-"""What libraries raise of parameters of which no network can be built."""
+WRONG = (AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What libraries raise of parameters of which no network can be built, and of windows that one can't take."""
 
 SINGLE = "more than 1 value per channel"
 """What torch says where there is nothing to normalise a batch by."""
@@ -25,6 +27,11 @@ SINGLE = "more than 1 value per channel"
 class Neural(Model):
     """A network trained from scratch, or from an encoder's pretrained weights."""
 
+    mend: ClassVar[str]
+    """What to change where it can't take its windows."""
+
+    encoder: str
+    """Name of a timm model."""
     pretrained: bool
     """Begin with timm's weights of the encoder (fetched by timm), its first layer adapted to the number of bands."""
     dates: Pooling | None
@@ -37,39 +44,62 @@ class Neural(Model):
         return 0
 
     @abstractmethod
-    def assemble(self, task: Task, inputs: Inputs) -> "Learnable":
-        """Return the untrained network; what is drawn at random is drawn from torch's own generator."""
+    def assemble(self, task: Task, inputs: Inputs, encoder: Encoder) -> "Learnable":
+        """Return the untrained network over ``encoder``; random values are drawn from torch's own generator."""
 
     @property
     def example(self) -> tuple[int, int, int]:
         """Chips, height and width, px, that the export traces: no two alike, so that none stands for another."""
         return 2, 2 * self.divisor, 3 * self.divisor
 
-    def check(self, task: Task, inputs: Inputs) -> None:
-        """Set the network up without weights: raise ModelError where that can't be."""
-        build(self.model_copy(update={"pretrained": False}), task, inputs, seed=0)
+    def check(self, task: Task, inputs: Inputs, sizes: Sizes) -> None:
+        """Set the network up, and send windows without values through it, as train, predict and bundle will.
+
+        Raises ModelError where that can't be, or where pretrained weights can't be had; only a folder's are read.
+        """
+        from quadrat.models import trials
+
+        network = build(self.model_copy(update={"pretrained": False}), task, inputs, seed=0)
+        self._try(network, sizes.chip)
+        window = (sizes.window, sizes.window)
+        trials.take(network, window, "windows", f"set another predict.window_size, or {self.mend}")
+        if not inputs.dates:  # what is normalised depends on the dates that are there
+            trials.learn(network, sizes.batch, sizes.chip)
+        if self.pretrained:
+            encoder = Encoder.named(self.encoder)
+            if encoder.local:
+                build(self, task, inputs, seed=0)
+            else:
+                encoder.check_weights()
+
+    def _try(self, network: "Learnable", size: int) -> None:
+        """Raise ModelError where ``network`` can't take windows of more than one size, or chips of ``size`` px."""
+        from quadrat.models import trials
+
+        trials.take(network, self.example[1:], "windows, which bundle and apply need", self.mend)
+        trials.take(network, (size, size), "chips", f"set another chip.chip_size, or {self.mend}")
 
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
     ) -> Fitted:
         """Learn on the best device there is; see ``quadrat.models.fitting``.
 
-        Raises ModelError where a batch leaves a single value of each channel, which can't be normalised.
+        Raises ModelError where the network can't take the chips, or a batch leaves a single value of each channel,
+        which can't be normalised.
         """
         from quadrat.models.fitting import fit
 
-        network = build(self, task, inputs, recipe.seed)
+        pixels, _ = training.read(np.arange(1))
+        network, encoder = build(self, task, inputs, recipe.seed), Encoder.named(self.encoder)
+        self._try(network, pixels.shape[-1])
         try:
-            return fit(network, training, validation, task, recipe, checkpoint)
+            fitted = fit(network, training, validation, task, recipe, checkpoint)
         except ValueError as error:
             if SINGLE not in str(error):
                 raise
-            raise ModelError(
-                "a batch is too small for the network: its coarsest level is one value",
-                expected="batches of more than one chip, or larger chips",
-                got=f"batches of {min(recipe.batch_size, len(training))}, of {len(training)} train chips",
-                mend="set a larger batch_size or chip.chip_size, or let more train chips be cut",
-            ) from error
+            batch = min(recipe.batch_size, len(training))
+            raise too_small(f"batches of {batch}, of {len(training)} train chips") from error
+        return replace(fitted, weights={**fitted.weights, **encoder.held()})
 
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
         """Return the network with ``weights`` on the best device there is."""
@@ -104,15 +134,28 @@ class Neural(Model):
         return export(network, example, {"pixels": {0: "chip", 2: "y", 3: "x"}, **axes})
 
 
-def build(model: Neural, task: Task, inputs: Inputs, seed: int) -> "Learnable":
-    """Return the untrained network; raise ModelError where the parameters are those of none, or of other images."""
+def too_small(got: str) -> ModelError:
+    """Return the error of a batch that leaves nothing to normalise by."""
+    return ModelError(
+        "a batch is too small for the network: its coarsest level is one value",
+        expected="batches of more than one chip, or larger chips",
+        got=got,
+        mend="set a larger batch_size or chip.chip_size, or let more train chips be cut",
+    )
+
+
+def build(model: Neural, task: Task, inputs: Inputs, seed: int, encoder: Encoder | None = None) -> "Learnable":
+    """Return the untrained network, over ``encoder`` or, without one, over that which the parameters name.
+
+    Raises ModelError where the parameters are those of none, or of other images.
+    """
     import torch
 
     _check_dates(model, inputs)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
-            return model.assemble(task, inputs)
+            return model.assemble(task, inputs, encoder or Encoder.named(model.encoder))
         except WRONG as error:
             raise ModelError(
                 "no network can be built of these parameters",
@@ -143,8 +186,8 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, input
     import torch
 
     untrained = model.model_copy(update={"pretrained": False})  # its weights are in ``weights``
-    network = build(untrained, task, inputs, seed=0)
-    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in weights.items()})
+    network = build(untrained, task, inputs, seed=0, encoder=Encoder.of(weights, model.encoder))
+    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in weights.items() if name != HELD})
     return network.eval()
 
 

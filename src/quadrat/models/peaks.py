@@ -11,7 +11,7 @@ from pydantic import Field
 
 from quadrat.boxes import Detections, Seen, matched
 from quadrat.errors import ChipError, ModelError
-from quadrat.models.model import Fitted, Inputs, Kind, Outputs, Pixels, Predictor, Recipe, Samples
+from quadrat.models.model import Fitted, Inputs, Kind, Outputs, Pixels, Predictor, Recipe, Samples, Sizes
 from quadrat.progress import Meter
 from quadrat.scenes.bands import is_valid, names_of
 from quadrat.tasks.classes import Unit
@@ -54,9 +54,9 @@ class Peaks(Kind):
         """The px that a peak is compared with, and those that the smoothing looks at."""
         return self.distance + math.ceil(REACH * self.smoothing)
 
-    def check(self, task: Task, inputs: Inputs) -> None:
+    def check(self, task: Task, inputs: Inputs, sizes: Sizes) -> None:
         """Raise ModelError for a band that the model doesn't take."""
-        del task
+        del task, sizes
         self._weights(inputs)
 
     def fit(

@@ -1,7 +1,7 @@
 """chip: cut the scenes that are learnt from into chips with targets."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -121,9 +121,24 @@ def chip(
                 manifest.note(name, made_of[name], written)
             manifest.keep(kept, {ABOUT, INDEX})
             counts = write_index(chips, list(learnt))
+            _check_cut(chips, learnt, counts)
             manifest.note(".", index_of, files_of(chips))
     shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
     console.print(f"chips: {shown}; cut anew for {len(stale)} of {len(learnt)} scenes")
+
+
+def _check_cut(chips: Path, learnt: Mapping[str, Scene], counts: Mapping[str, int]) -> None:
+    """Raise ChipError where nothing was cut of a split that has scenes; then there is no index, and so no store."""
+    for split in dict.fromkeys(scene.split for scene in learnt.values()):
+        if not counts.get(split):
+            (chips / INDEX).unlink()
+            targets = ", lower chip.least_targets or raise chip.negatives" if split == "train" else ""
+            raise ChipError(
+                f"no chip of the {split} scenes could be kept",
+                ", ".join(name for name, scene in learnt.items() if scene.split == split),
+                expected="a chip with valid pixels, labels, and as many of them as the section chip wants",
+                mend=f"lower chip.least_valid{targets}, or check labels and areas of interest",
+            )
 
 
 def _learnt(scenes: Path) -> dict[str, Scene]:

@@ -116,6 +116,10 @@ class ChipClassification(ScoredTask):
         counts: NDArray[np.int64] = held.sum(0, dtype=np.int64)
         return counts
 
+    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
+        """Return 1 for the cell in a chip's middle, or as many as the classes that it may have."""
+        return float(np.count_nonzero(wanted)) if self.multi_label else 1.0
+
     def teaches(self, target: Mapping[str, NDArray[Any]]) -> bool:
         """Return whether anything is known of the cell: with several classes, also that it has none of them."""
         return bool((target["classes"] != IGNORE).any())

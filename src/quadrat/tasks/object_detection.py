@@ -145,6 +145,10 @@ class ObjectDetection(Task):
         """Return how many boxes of each class (K,) a target holds."""
         return self._bincount(target["boxes"][:, 4].astype(np.uint8))
 
+    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
+        """Return all boxes of the scene."""
+        return float(features[wanted].sum())
+
     def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
         """Return ``boxes`` (chip, box, 5) under a symmetry of the square."""
         import torch

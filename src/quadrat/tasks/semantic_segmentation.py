@@ -113,6 +113,10 @@ class SemanticSegmentation(ScoredTask):
         """Return how many pixels of each class (K,) a target holds."""
         return occurrences(target["classes"], len(self.classes))
 
+    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
+        """Return the px of a chip."""
+        return float(size**2)
+
     def teaches(self, target: Mapping[str, NDArray[Any]]) -> bool:
         """Return whether any pixel has a class."""
         return bool((target["classes"] != IGNORE).any())

@@ -90,6 +90,13 @@ class Task(Section, ABC):
     def class_counts(self, target: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Return how many labels of each class (K,) a target holds."""
 
+    @abstractmethod
+    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
+        """Return how many labels of the ``wanted`` classes (K,) a chip of ``size`` px holds at most.
+
+        ``features`` (K,) are those of its scene, by class; infinite where that isn't known.
+        """
+
     def teaches(self, target: Mapping[str, NDArray[Any]]) -> bool:
         """Return whether a chip with such a target teaches anything."""
         return self.blanks or bool(self.class_counts(target).any())

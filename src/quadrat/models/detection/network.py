@@ -63,6 +63,11 @@ class BoxNetwork(Learnable, Generic[Seen]):
         seen = self.look(self.prepared(raw))
         return self.outputs(seen), _weighed(self.losses(seen, target["boxes"]), loss)
 
+    def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
+        """Return those of each level of the pyramid."""
+        maps = self.pyramid(self.prepared(raw))
+        return {s: (m.shape[2], m.shape[3]) for s, m in zip(self.pyramid.strides, maps, strict=True)}
+
 
 def _weighed(losses: Losses, loss: Any) -> Tensor:
     return loss.classification * losses.classification + loss.boxes * losses.boxes  # type: ignore[no-any-return]

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
+from quadrat.models.encoders import Encoder
+
 GROUP = 16
 """Channels that are normalised together (Wu & He 2018): batches of large chips are small."""
 
@@ -20,17 +22,22 @@ def grouped(channels: int) -> nn.GroupNorm:
 class Pyramid(nn.Module):
     """Maps of one number of channels, the finest first; those coarser than the encoder's are convolved of its last."""
 
-    def __init__(self, encoder: str, pretrained: bool, bands: int, strides: Sequence[int], channels: int) -> None:  # noqa: FBT001 timm's own word
-        """Take the stages of timm's ``encoder`` that have ``strides``; raise ValueError where it lacks the finest."""
+    def __init__(self, encoder: Encoder, pretrained: bool, bands: int, strides: Sequence[int], channels: int) -> None:  # noqa: FBT001 timm's own word
+        """Take the stages of ``encoder`` that have ``strides``; raise ValueError where it lacks the finest."""
         super().__init__()
-        has = _stages(timm.create_model(encoder, features_only=True)).reduction()
+        has = _stages(timm.create_model(encoder.name, features_only=True, **encoder.arguments)).reduction()
         stages = [number for number, stride in enumerate(has) if stride in strides]
         taken = [has[number] for number in stages]
         if taken != list(strides[: len(taken)]) or not taken:
-            raise ValueError(f"the encoder {encoder} has the strides {has}, of {list(strides)}")
+            raise ValueError(f"the encoder {encoder.name} has the strides {has}, of {list(strides)}")
         self.strides, self.channels = tuple(strides), channels
         self.encoder: nn.Module = timm.create_model(
-            encoder, features_only=True, out_indices=stages, in_chans=bands, pretrained=pretrained
+            encoder.name,
+            features_only=True,
+            out_indices=stages,
+            in_chans=bands,
+            pretrained=pretrained,
+            **encoder.arguments,
         )
         coarser = Coarser(channels, len(strides) - len(taken))
         widths = _stages(self.encoder).channels()
