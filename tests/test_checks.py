@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.features import rasterize
 from ruamel.yaml import YAML
-from shapely.geometry import Polygon, box
+from shapely.geometry import Polygon, box, mapping
 
 from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
@@ -202,6 +202,21 @@ def test_every_fault_is_told_in_one_run(tmp_path: Path, capsys: pytest.CaptureFi
     assert rows["w"][6:8] == ["3", "uint16"]
     assert rows["w"][9] == "55%"
     assert rows["nowhere"][3:6] == ["–", "1", "px"]
+
+
+def test_a_vector_file_that_cannot_be_read_hides_no_other_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = write_world(tmp_path, e={"aoi": str(tmp_path / "gone.geojson")}, m={"aoi": str(tmp_path / "cut.gpkg")})
+    (tmp_path / "cut.gpkg").write_bytes((tmp_path / "labels.gpkg").read_bytes()[:9000])
+    feature = {"type": "Feature", "properties": {"kind": "lake"}, "geometry": mapping(pixel_box(0, 0, 9, 9))}
+    (tmp_path / "degrees.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    edit(catalog, lambda content: content["labels"]["l"].update(path=str(tmp_path / "degrees.geojson")))
+    count, text = told(capsys, catalog)
+    assert [text.count(some) for some in ("no longitudes and latitudes", "can't be read as vector", "is missing")] == [
+        1
+    ] * 3
+    assert count >= 3
 
 
 def test_analyze_stops_at_the_first_and_tells_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quadrat.errors import AOIError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.parts import Geometries
-from quadrat.scenes.vector import Areas, bounds, clipped, crs_name, extent, on_grid, read_features
+from quadrat.scenes.vector import Areas, bounds, clipped, crs_name, extent, on_grid, read_features, workable
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ def open_aoi(paths: Sequence[str], grid: Grid, scene: str, split: str = "predict
 
 def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
     frame = _of_split(read_features(path, None, AOIError, scene), path, scene, split)
-    geometry, _ = on_grid(frame, grid, path, AOIError, scene)
-    geometry, _ = clipped(geometry[shapely.area(geometry) > 0], grid, 0)
+    with workable(path, AOIError, scene):
+        geometry, _ = on_grid(frame, grid, path, AOIError, scene)
+        geometry, _ = clipped(geometry[shapely.area(geometry) > 0], grid, 0)
     if geometry.size:
         aoi = _aoi(geometry)
         if aoi.mask(aoi.bounds).any():

@@ -44,6 +44,15 @@ def valid(geometry: Geometries) -> Geometries:
     return geometry
 
 
+def without_area(geometry: Geometries) -> NDArray[np.bool_]:
+    """Return which geometries are polygons, or hold some, of which nothing is left when they are made valid."""
+    flat = np.asarray((shapely.get_dimensions(geometry) == 2) & (shapely.area(geometry) == 0))
+    some = np.flatnonzero(flat)  # a figure of eight, too, has an area of 0 until it is made valid
+    _, owners = parts_of(geometry[some], valid)
+    flat[some[owners]] = False
+    return flat
+
+
 def cut(geometry: Geometries, frame: shapely.Polygon) -> Geometries:
     """Return what of valid geometries lies within a frame."""
     over = ~shapely.covered_by(geometry, frame)

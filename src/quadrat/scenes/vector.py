@@ -1,6 +1,7 @@
 """Vector data on a grid: read, brought to its pixels, drawn by window."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,14 +10,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.errors import GEOSException, ShapelyError
 
 from quadrat.errors import QuadratError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.parts import Geometries, cut, parts_of, single, valid
+from quadrat.scenes.surfaces import read_surfaces
 from quadrat.windows import Window
 
 if TYPE_CHECKING:
     import geopandas
+    import pandas as pd
+
+
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,  # of pyogrio and pyproj, too
+    ShapelyError,
+    TypeError,
+    ValueError,
+)
+"""What libraries raise of a vector file that is damaged, or that they can't take."""
+
+
+FARTHEST = 1e100
+"""Coordinates beyond it, in any unit, are no place's; products of those below it are numbers still."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +74,17 @@ class Areas:
 
 
 def read_features(path: str, layer: str | None, error: type[QuadratError], scene: str) -> "geopandas.GeoDataFrame":
-    """Return the features of a file, in its order; raise ``error`` where it is missing or can't be read."""
+    """Return the features of a file, in its order; raise ``error`` where it is missing or can't be read.
+
+    Of surfaces of patches (TINs, polyhedral surfaces, triangles), each patch is a polygon.
+    """
     import geopandas
-    import pyogrio
-    from pyogrio.errors import DataLayerError, DataSourceError
+    from pyarrow import ArrowException
 
     check_file(path, error, scene)
     try:
-        if path.endswith(".parquet"):
-            frame = geopandas.read_parquet(path)
-        else:
-            frame = pyogrio.read_dataframe(path, layer=layer, fid_as_index=False)
-    except (DataSourceError, DataLayerError, ValueError, OSError) as cause:
+        frame = geopandas.read_parquet(path) if path.endswith(".parquet") else _read(path, layer)
+    except (*UNREADABLE, ArrowException) as cause:
         far = "check the address, and the credentials and endpoint that the environment gives (AWS_…)"
         mend = far if "://" in path else None
         raise error("the file can't be read as vector data", scene, path, got=cause, mend=mend) from cause
@@ -77,6 +97,15 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
             mend="name a file, or a layer of it, with geometries",
         )
     return frame
+
+
+def _read(path: str, layer: str | None) -> "geopandas.GeoDataFrame | pd.DataFrame":
+    import pyogrio
+
+    try:
+        return pyogrio.read_dataframe(path, layer=layer, fid_as_index=False)
+    except GEOSException:
+        return read_surfaces(path, layer)
 
 
 def check_file(path: str, error: type[QuadratError], scene: str) -> None:
@@ -121,16 +150,16 @@ def on_grid(
 
 
 def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[QuadratError], scene: str) -> None:
-    """Raise ``error`` where features have no geometry, coordinates that are no numbers, or degrees beyond the globe."""
+    """Raise ``error`` where features have no geometry, coordinates that are no numbers or huge, or no degrees."""
     from quadrat.scenes.surroundings import period
 
     geometry = frame.geometry.to_numpy()
     empty = shapely.is_missing(geometry) | shapely.is_empty(geometry)
     xy, owners = shapely.get_coordinates(geometry, return_index=True)
-    broken = np.isin(np.arange(len(frame)), owners[~np.isfinite(xy).all(1)])
+    broken = np.isin(np.arange(len(frame)), owners[~(np.abs(xy) < FARTHEST).all(1)])
     for which, problem in (
         (empty, "features without geometry"),
-        (broken, "features with coordinates that are no numbers"),
+        (broken, "features with coordinates that are no place's"),
     ):
         if which.any():
             raise error(
@@ -153,6 +182,21 @@ def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[Qu
                 "`ogr2ogr -s_srs EPSG:… -t_srs EPSG:4326 labels.geojson FILE`. GeoJSON is in longitude and latitude "
                 "unless it has a member `crs` that names another",
             )
+
+
+@contextmanager
+def workable(path: str, error: type[QuadratError], scene: str) -> Iterator[None]:
+    """Raise ``error`` where a library can't do what is done with the file's geometries."""
+    try:
+        yield
+    except ShapelyError as cause:
+        raise error(
+            "the file's geometries can't be worked with",
+            scene,
+            path,
+            got=cause,
+            mend="repair them (`ogr2ogr -makevalid OUT IN`)",
+        ) from cause
 
 
 def around(frame: "geopandas.GeoDataFrame", grid: Grid) -> bool:

@@ -15,8 +15,8 @@ from quadrat.scenes.feature_filter import FilterError, matches, parse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
 from quadrat.scenes.objects import DIGITS, Objects, boxed, gathered
-from quadrat.scenes.parts import Geometries
-from quadrat.scenes.vector import Areas, around, bounds, clipped, crs_name, extent, on_grid, read_features
+from quadrat.scenes.parts import Geometries, without_area
+from quadrat.scenes.vector import Areas, around, bounds, clipped, crs_name, extent, on_grid, read_features, workable
 from quadrat.scenes.widths import Width, class_widths, widened
 from quadrat.section import Name, Section, composed
 from quadrat.windows import Window
@@ -82,15 +82,17 @@ class VectorLabels(Section):
         ids = self._ids(frame, legend, scene)
         there = (ids != UNLABELLED) | ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
         frame, ids = frame[there], ids[there]
-        parts, owners = on_grid(frame, grid, self.path, LabelError, scene)
-        polygons = self._areas(parts, ids[owners], grid, legend, scene)
-        areas, inner = clipped(polygons, grid, MARGIN)
+        with workable(self.path, LabelError, scene):
+            parts, owners = on_grid(frame, grid, self.path, LabelError, scene)
+            polygons = self._areas(parts, ids[owners], grid, legend, scene)
+            areas, inner = clipped(polygons, grid, MARGIN)
+            whole = gathered(polygons, owners, len(frame))
         drawn = ids[owners[inner]]
         if not (drawn != UNLABELLED).any() and not ((self.outside or legend.blanks) and around(frame, grid)):
             raise self._misplaced(frame, grid, scene)
         order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
         whole = gathered(polygons, owners, len(frame))
-        flat = (ids != UNLABELLED) & (np.bincount(owners, minlength=len(frame)) == 0)
+        flat = (ids != UNLABELLED) & without_area(frame.geometry.to_numpy())
         thin = (ids != UNLABELLED) & ~shapely.is_empty(whole) & np.isnan(boxed(whole)).any(1)
         yield LabelledAreas(
             Areas(areas[order], drawn[order]),

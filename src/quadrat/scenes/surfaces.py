@@ -1,0 +1,66 @@
+"""Surfaces of patches in well-known binary (OGC 06-103r4), as the polygons that they are made of."""
+
+import struct
+from typing import TYPE_CHECKING
+
+import shapely
+
+if TYPE_CHECKING:
+    import geopandas
+
+POINT, LINE, POLYGON, TRIANGLE = 1, 2, 3, 17
+COLLECTIONS = {4, 5, 6, 7, 15, 16}
+PLAIN = {15: 6, 16: 6, TRIANGLE: POLYGON}
+"""Polyhedral surfaces and TINs are laid out as multipolygons are, triangles as polygons."""
+
+WITH_Z, WITH_M, WITH_SRID = 0x80000000, 0x40000000, 0x20000000
+"""Flags of a type beside ISO's thousands, as PostGIS and older GDAL write them."""
+
+
+def read_surfaces(path: str, layer: str | None) -> "geopandas.GeoDataFrame":
+    """Return the features of a file with surfaces, which shapely doesn't know, each patch as a polygon."""
+    import geopandas
+    import pyogrio
+
+    about, _, geometry, _ = pyogrio.raw.read(path, layer=layer)
+    fields = pyogrio.read_dataframe(path, layer=layer, read_geometry=False)
+    plain = [None if one is None else of_polygons(one) for one in geometry]
+    return geopandas.GeoDataFrame(fields, geometry=shapely.from_wkb(plain), crs=about["crs"])
+
+
+def of_polygons(wkb: bytes) -> bytes:
+    """Return a geometry with polygons in place of the patches of surfaces; raise ValueError where it is cut short."""
+    plain = bytearray(wkb)
+    try:
+        _retype(plain, 0)
+    except (struct.error, IndexError) as cause:
+        raise ValueError(f"a geometry is cut short: {cause}") from cause
+    return bytes(plain)
+
+
+def _retype(wkb: bytearray, start: int) -> int:
+    """Change the types of the geometry that begins at ``start``, and of those in it; return where it ends."""
+    order = "<" if wkb[start] else ">"
+    code: int
+    (code,) = struct.unpack_from(f"{order}I", wkb, start + 1)
+    thousands, kind = divmod(code & 0x0FFFFFFF, 1000)
+    struct.pack_into(f"{order}I", wkb, start + 1, code - kind + PLAIN.get(kind, kind))
+    axes = 2 + (thousands in {1, 3} or bool(code & WITH_Z)) + (thousands in {2, 3} or bool(code & WITH_M))
+    at = start + 5 + 4 * bool(code & WITH_SRID)
+    if kind == POINT:
+        return at + 8 * axes
+    count: int
+    (count,) = struct.unpack_from(f"{order}I", wkb, at)
+    at += 4
+    if kind == LINE:
+        return at + 8 * axes * count
+    for _ in range(count):
+        if kind in {POLYGON, TRIANGLE}:  # rings
+            points: int
+            (points,) = struct.unpack_from(f"{order}I", wkb, at)
+            at += 4 + 8 * axes * points
+        elif kind in COLLECTIONS:
+            at = _retype(wkb, at)
+        else:
+            raise ValueError(f"a geometry of the unknown type {kind}")
+    return at
