@@ -41,6 +41,10 @@ FILTER = {"least_valid": 0.5, "target_classes": None, "least_targets": 0, "negat
 NAMES = ("a", "b", "c", "d")
 
 
+TELLS = "<PAMDataset><PAMRasterBand band='1'><NoDataValue>7</NoDataValue></PAMRasterBand></PAMDataset>"
+"""What GDAL reads beside an image: that a value is none."""
+
+
 class KilledError(BaseException):
     """Stands for SIGKILL: what runs can do nothing more."""
 
@@ -376,8 +380,9 @@ def test_hashes_of_another_kind_are_forgotten(tmp_path: Path) -> None:
 def test_to_a_file_belongs_what_readers_of_it_read(tmp_path: Path) -> None:
     ground = Ground(tmp_path / "ground")
     rasterio.shutil.copy(ground.root / "a.tif", ground.root / "mosaic.vrt", driver="VRT")
-    for name in ("a.tif.aux.xml", "a.tfw", "other.tif"):
+    for name in ("a.tfw", "a_RPC.TXT", "other.tif"):
         (ground.root / name).touch()
+    (ground.root / "a.tif.aux.xml").write_text(TELLS)
     zipped = ground.root / "labels.zip"
     with zipfile.ZipFile(zipped, "w") as file:
         file.write(ground.root / "labels/a.geojson", "a.geojson")
@@ -386,8 +391,35 @@ def test_to_a_file_belongs_what_readers_of_it_read(tmp_path: Path) -> None:
     (found,) = contents([named], Hashes(tmp_path / "hashes.json"), {"s3://bucket/there.tif": "etag x, 3 bytes"})
     assert found.pop("s3://bucket/there.tif") == "etag x, 3 bytes"
     names = {str(Path(path).relative_to(ground.root)) for path in found}
-    beside = {"a.tif.aux.xml", "a.tfw"}
+    beside = {"a.tif.aux.xml", "a.tfw", "a_RPC.TXT"}
     assert names == {"mosaic.vrt", "a.tif", "labels.zip", "labels/a.geojson", "labels/b.geojson"} | beside
+
+
+def test_to_a_virtual_vector_file_belongs_what_it_names(tmp_path: Path) -> None:
+    ground = Ground(tmp_path / "ground")
+    source = '<SrcDataSource relativeToVRT="1">labels/a.geojson</SrcDataSource>'
+    (ground.root / "all.vrt").write_text(
+        f'<OGRVRTDataSource><OGRVRTLayer name="a">{source}</OGRVRTLayer></OGRVRTDataSource>'
+    )
+    (found,) = contents([[str(ground.root / "all.vrt")]], Hashes(tmp_path / "hashes.json"), {})
+    assert {str(Path(path).relative_to(ground.root)) for path in found} == {"all.vrt", "labels/a.geojson"}
+
+
+def test_statistics_beside_an_image_change_nothing_and_what_else_is_told_there_does(tmp_path: Path) -> None:
+    ground = Ground(tmp_path / "ground")
+    image, beside = ground.root / "a.tif", ground.root / "a.tif.aux.xml"
+
+    def made_of() -> dict[str, str]:
+        return contents([[str(image)]], Hashes(tmp_path / "hashes.json"), {})[0]
+
+    before = made_of()
+    beside.write_text(
+        "<PAMDataset><PAMRasterBand band='1'><Metadata><MDI key='STATISTICS_MEAN'>9</MDI></Metadata>"
+        "</PAMRasterBand></PAMDataset>"
+    )  # as QGIS does
+    assert made_of() == before
+    beside.write_text(TELLS)
+    assert made_of().keys() - before.keys() == {beside.as_posix()}
 
 
 @pytest.mark.parametrize("how", ["part", "mosaic of mosaics", "pixels called otherwise"])

@@ -1,5 +1,6 @@
 """What makes scenes unfit to learn from, found before anything is: what is surely wrong, and what may be."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
@@ -8,6 +9,7 @@ from pathlib import Path
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from quadrat.beside import Belongings
 from quadrat.census import unlabelled
 from quadrat.errors import CatalogError, OverlapError, QuadratError
 from quadrat.scenes.bands import Band, dates_of, names_of, undated
@@ -15,6 +17,7 @@ from quadrat.scenes.channel import is_remote
 from quadrat.scenes.scene import Scene, Split
 from quadrat.surveys import Finding, Survey
 from quadrat.tasks import Task
+from quadrat.unversioned import left_out
 
 GSD_TOLERANCE = 1.2
 """Largest ratio of two scenes' ground sample distances that draws no warning."""
@@ -29,6 +32,7 @@ def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
         *_differing_dates(surveys),
         *_differing_bands(surveys),
         *_overlaps(surveys),
+        *left_out((one.scene for one in surveys if one.files), Belongings()),
         *unlabelled(findings, task),
     ]
 
@@ -46,10 +50,19 @@ def unwatched(files: Iterable[str], watched: Sequence[Path]) -> list[str]:
 
     Those elsewhere are pinned (``quadrat.pins``), and DVC watches the pins.
     """
+    belongings = Belongings()
     here = {file for file in files if not is_remote(file)}
-    outside = sorted(file for file in here if not any(Path(file).is_relative_to(folder) for folder in watched))
+    outside = sorted({file for path in here for file in _outside(path, belongings, watched)})
     folders = " and ".join(map(str, watched))
     return [f"{file} lies outside {folders}: DVC won't notice when it changes" for file in outside]
+
+
+def _outside(path: str, belongings: Belongings, watched: Sequence[Path]) -> Iterator[str]:
+    """Give a path that lies outside, or else what it stands for, or refers to, and that does."""
+    whole = [Path(os.path.abspath(folder)) for folder in watched]  # noqa: PTH100 (links stay)
+    files = {os.path.normpath(file) for file in belongings.of(path) or [path]}
+    outside = [file for file in files if not any(map(Path(os.path.abspath(file)).is_relative_to, whole))]  # noqa: PTH100
+    yield from [path] if os.path.normpath(path) in outside else outside
 
 
 def _lacking_splits(scenes: Sequence[Scene]) -> Iterator[QuadratError]:

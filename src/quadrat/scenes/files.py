@@ -173,6 +173,39 @@ def _number(text: str) -> float:
         return float(text)
 
 
+def facts(path: str, **settings: str) -> dict[str, str]:
+    """Return what GDAL says of a raster, by what it is, that may change what is read; nothing where it can't open it.
+
+    ``settings`` are further ones of GDAL.
+    """
+    try:
+        with environment((path,)), rasterio.Env(**settings), rasterio.open(gdal_name(path)) as dataset:
+            found = {
+                "size": dataset.shape,
+                "data types": dataset.dtypes,
+                "CRS": dataset.crs,
+                "transform": tuple(dataset.transform),
+                "ground control points": dataset.gcps,
+                "rational polynomials": dataset.rpcs and dataset.rpcs.to_gdal(),
+                "nodata": nodata_of(dataset),
+                "masks": dataset.mask_flag_enums,
+                "scale and offset": (dataset.scales, dataset.offsets),
+                "names of bands": dataset.descriptions,
+                "colours": (dataset.colorinterp, [_colors(dataset, number) for number in dataset.indexes]),
+                "rasters within": dataset.subdatasets,
+            }
+    except TROUBLE:
+        return {}
+    return {name: repr(value) for name, value in found.items()}
+
+
+def _colors(dataset: Any, number: int) -> Any:
+    try:
+        return dataset.colormap(number)
+    except ValueError:  # there are none
+        return None
+
+
 def check(channel: Channel, number: int, header: Header) -> None:
     """Raise ImageError where band ``number`` of a file can't be read as the channel says."""
     if number > len(header.dtypes):

@@ -1,0 +1,110 @@
+"""Files that are read with those of a catalog, and that git and DVC leave out: on a clone they would be missing."""
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from quadrat.beside import PAM, Belongings, is_read_with, told_beside
+from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
+from quadrat.scenes.channel import is_remote
+from quadrat.scenes.scene import Scene
+from quadrat.workspace import said_by_git
+
+UNREAD = (".qmd", "-shm")
+"""How files end that programs leave beside others, and that hold nothing that is read."""
+
+PENDING = ("-wal", "-journal")
+"""How files end that hold what SQLite has not yet written into the file beside them; empty ones hold nothing."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file that is read with the one that the catalog names."""
+
+    scene: str
+    named: Path
+    file: Path
+    error: type[QuadratError]
+
+
+def left_out(scenes: Iterable[Scene], belongings: Belongings) -> Iterator[QuadratError]:
+    """Give an error for each file that is read with one of the catalog, and that no clone would have.
+
+    That is one that DVC ignores; or one that git ignores and DVC has not, beside one that either has. What changes
+    nothing that is read, such as statistics in ``.aux.xml``, is no fault. Outside of a project of DVC there is none.
+    """
+    read = [one for scene in scenes for one in _read_with(scene, belongings)] if Path(".dvc").is_dir() else []
+    if not read:
+        return
+    by_dvc = _ignored_by_dvc({one.file for one in read})
+    by_git = _ignored_by_git({path for one in read for path in (one.file, one.named) if not _in_dvc(path.parent)})
+    for one in read:
+        git_alone = one.file in by_git and not _own(one.file) and (_own(one.named) or one.named not in by_git)
+        if (one.file in by_dvc or git_alone) and (holds := _held(one)):
+            yield _fault(one, holds, ".gitignore" if git_alone else ".dvcignore")
+
+
+def _read_with(scene: Scene, belongings: Belongings) -> Iterator[_Read]:
+    labels = (path for source in scene.labels for path in source.files())
+    for paths, error in ((scene.image.files(), ImageError), (labels, LabelError), (scene.aoi, AOIError)):
+        for path in (path for path in dict.fromkeys(paths) if not is_remote(path)):
+            named = Path(path)
+            yield from (_Read(scene.id, named, file, error) for file in sorted(belongings.of(path)) if file != named)
+
+
+def _ignored_by_dvc(files: Collection[Path]) -> set[Path]:
+    from dvc.fs import LocalFileSystem
+    from dvc.ignore import DvcIgnoreFilter
+
+    rules, root = DvcIgnoreFilter(LocalFileSystem(), str(Path.cwd())), Path.cwd()
+    here = [file for file in files if Path(os.path.abspath(file)).is_relative_to(root)]  # noqa: PTH100 (links stay)
+    return {file for file in here if rules.is_ignored_file(os.path.abspath(file))}  # noqa: PTH100
+
+
+def _ignored_by_git(files: Collection[Path]) -> set[Path]:
+    """Return the files that git would not take; not those that it has all the same."""
+    asked = "".join(f"{file.as_posix()}\0" for file in files)
+    said = said_by_git("check-ignore", "--stdin", "-z", told=asked) if files else b""
+    return {Path(os.fsdecode(name)) for name in said.split(b"\0") if name}
+
+
+def _own(path: Path) -> bool:
+    """Return whether DVC has the file by itself."""
+    return path.with_name(f"{path.name}.dvc").is_file()
+
+
+def _in_dvc(folder: Path) -> bool:
+    """Return whether DVC has a folder, or one that it lies in."""
+    return any(_own(each) for each in (folder, *folder.parents) if each.name)
+
+
+def _held(one: _Read) -> str:
+    """Return in words what a file holds that is read; nothing where it holds nothing."""
+    name = one.file.name
+    if name.endswith(UNREAD):
+        return ""
+    if name.endswith(PENDING):
+        return "what was edited and isn't in the file yet" if one.file.stat().st_size else ""
+    if name.endswith(PAM):
+        return ", ".join(told_beside(one.file))
+    return "a part of what is read" if is_read_with(one.named, one.file) else ""
+
+
+def _fault(one: _Read, holds: str, by: str) -> QuadratError:
+    name, folder = one.file.name, one.file.parent.as_posix()
+    ending = next((end for end in (PAM, *PENDING) if name.endswith(end)), one.file.suffix)
+    if name.endswith(PENDING):
+        mend = "close what has the file open, such as QGIS: then all is written into it"
+    elif by == ".gitignore":
+        mend = "`dvc add` it, as the file that it belongs to; or `git add --force` it"
+    else:
+        mend = f"append the line !/{folder}/*{ending} to .dvcignore, and `dvc add` the data again"
+    return one.error(
+        "a file that is read is in neither git nor DVC: on a clone, other data would be read",
+        one.scene,
+        one.file,
+        expected="a file that every clone has",
+        got=f"{by} leaves it out; it holds {holds}",
+        mend=mend + ("; or write into the image what it holds (gdal_translate)" if name.endswith(PAM) else ""),
+    )
