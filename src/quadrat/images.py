@@ -15,7 +15,7 @@ from quadrat.errors import ImageError, QuadratError
 from quadrat.models import Inputs
 from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.bands import Band, dates_of
-from quadrat.scenes.files import TROUBLE
+from quadrat.scenes.files import TROUBLE, nodata_of
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import OpenScene
 from quadrat.scenes.source import Source
@@ -172,7 +172,7 @@ def _source(path: str, name: str, number: int, dataset: Any, learnt: Band, readi
     elif meaning == (1, 0):  # what GDAL says where a file says nothing
         meaning = (learnt.scale, learnt.offset)
     nodata = reading.nodata
-    if nodata is None and dataset.nodatavals[number - 1] is None and meaning == (learnt.scale, learnt.offset):
+    if nodata is None and nodata_of(dataset)[number - 1] is None and meaning == (learnt.scale, learnt.offset):
         nodata = learnt.nodata
     return Source(
         path=path,
@@ -182,7 +182,7 @@ def _source(path: str, name: str, number: int, dataset: Any, learnt: Band, readi
         scale=meaning[0],
         offset=meaning[1],
         nodata=nodata,
-        ignore_tags=reading.scale is not None or reading.offset is not None,
+        ignore_tags=any(said is not None for said in (reading.scale, reading.offset, reading.nodata)),
     )
 
 

@@ -203,6 +203,35 @@ def test_tags_that_contradict_the_catalog(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("dtype", "said", "mine", "agrees"),
+    [
+        ("uint8", 255, 0.0, False),
+        ("uint8", 255, -1.0, False),  # none: not what the file says
+        ("uint8", 255, 255, True),
+        ("uint8", None, 0.0, True),
+        ("int16", -9999, -32768.0, False),
+        ("float32", -3.4028234663852886e38, -3.4028235e38, True),  # float32 holds both as one
+        ("float64", -9999, -9998.9999, False),
+        ("float32", np.nan, -9999.0, True),  # NaN is none all the same
+    ],
+)
+def test_nodata_that_contradicts_the_file(
+    tmp_path: Path, dtype: str, said: float | None, mine: float, agrees: bool
+) -> None:
+    path = write_raster(tmp_path / "a.tif", np.ones((1, 4, 4), dtype), nodata=said)
+    if agrees:
+        with opened(path, nodata=mine):
+            return
+    about = rf"a\.tif(.|\n)*expected: {mine} \(the catalog's\)(.|\n)*got: {said}(.|\n)*ignore_tags"
+    message = f"another nodata value(.|\n)*{about}"
+    with pytest.raises(ImageError, match=message):
+        opened(path, nodata=mine)
+    with opened(path, nodata=mine, ignore_tags=True) as raster:
+        assert raster.bands[0].nodata == (None if mine == -1 else mine)
+        assert raster.read(raster.grid.area).valid.all()
+
+
 def test_images_without_a_grid(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8), Affine.identity(), None)
     with rasterio.open(path, "r+") as file:

@@ -26,7 +26,7 @@ class Channel:
     mask: bool | None
     """Whether the files' mask or alpha band counts; None: where they have one."""
     ignore_tags: bool
-    """Whether scale and offset may contradict what the files say."""
+    """Whether scale, offset and nodata may contradict what the files say."""
     numbers: frozenset[int]
     """The numbers of all bands that are named: an alpha band among them is a band like others."""
     alone: bool

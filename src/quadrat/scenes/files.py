@@ -240,7 +240,9 @@ def check(channel: Channel, number: int, header: Header) -> None:
         )
     if channel.mask and not (header.masked[number - 1] or header.alpha):
         raise ImageError("the file has neither mask nor alpha band", file=header.path, mend="leave out 'mask: true'")
-    _check_meaning(channel, header.meanings[number - 1], header.path)
+    if not channel.ignore_tags:
+        _check_meaning(channel, header.meanings[number - 1], header.path)
+        _check_nodata(channel, header.dtypes[number - 1], header.nodata[number - 1], header.path)
 
 
 def _check_meaning(channel: Channel, said: tuple[float, float], path: str) -> None:
@@ -249,7 +251,7 @@ def _check_meaning(channel: Channel, said: tuple[float, float], path: str) -> No
         for one, other in zip(said, (channel.scale, channel.offset), strict=True)
     )
     silent = said == (1.0, 0.0)  # what GDAL says where a file says nothing
-    if silent or alike or channel.ignore_tags:
+    if silent or alike:
         return
     raise ImageError(
         f"the file says of band {channel.name} another scale and offset than the catalog",
@@ -257,4 +259,19 @@ def _check_meaning(channel: Channel, said: tuple[float, float], path: str) -> No
         expected=f"scale {channel.scale:g}, offset {channel.offset:g} (the catalog's)",
         got=f"scale {said[0]:g}, offset {said[1]:g} (the file's)",
         mend="correct the catalog; if the file is wrong, say so there with 'ignore_tags: true'",
+    )
+
+
+def _check_nodata(channel: Channel, dtype: str, said: float | None, path: str) -> None:
+    """Raise ImageError where the file says another nodata value than the catalog, and some pixel could be it."""
+    mine, theirs = (storable(value, np.dtype(dtype)) for value in (channel.nodata, said))
+    if channel.nodata is None or theirs is None or mine == theirs or not math.isfinite(theirs):
+        return  # NaN and infinity are no values, whatever is said
+    raise ImageError(
+        f"the file says of band {channel.name} another nodata value than the catalog",
+        file=path,
+        expected=f"{channel.nodata} (the catalog's)" + (f", which no {dtype} is" if mine is None else ""),
+        got=f"{theirs} (the file's)",
+        mend="leave 'nodata' out of the catalog, or correct it; if the file is wrong, say so there with "
+        "'ignore_tags: true'",
     )

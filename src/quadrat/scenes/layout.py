@@ -221,5 +221,7 @@ def _check_same(what: str, channel: Channel, said: Sequence[object]) -> None:
                 file=path,
                 expected=f"{said[0]} ({channel.files[0]})",
                 got=one,
-                mend="set 'nodata' in the catalog" if what == "nodata" else "convert the files to one data type",
+                mend="set 'nodata' and 'ignore_tags: true' in the catalog"
+                if what == "nodata"
+                else "convert the files to one data type",
             )

@@ -1,5 +1,6 @@
 """Sources of the catalog: where the bands of an image come from."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
@@ -46,7 +47,7 @@ class Source(Section):
     """Whether masked (transparent) pixels are without value; left out or null: where the files have a mask or an alpha
     band that isn't one of ``bands``."""
     ignore_tags: bool = False
-    """Whether scale and offset may be others than the items or the files say; else that is an error."""
+    """Whether scale, offset and nodata may be others than the items or the files say; else that is an error."""
 
     @field_validator("scale")
     @classmethod
@@ -112,9 +113,10 @@ class Source(Section):
     def _of_assets(self, band: str, date: Date, found: Sequence[AssetBand]) -> Channel:
         said = same(band, found)
         pieces = tuple((each.href, each.number) for each in found)
-        for what in () if self.ignore_tags else ("unit", "scale", "offset"):
+        for what in () if self.ignore_tags else ("unit", "scale", "offset", "nodata"):
             mine, theirs = getattr(self, what), getattr(said, what)
-            if None not in (mine, theirs) and mine != theirs:
+            unlike = None not in (mine, theirs) and mine != theirs
+            if unlike and not (what == "nodata" and math.isnan(theirs)):  # NaN is no value, whatever is said
                 raise ImageError(
                     f"the STAC item says of band {band} another {what} than the catalog",
                     file=f"{self.stac}, item {said.item}",
