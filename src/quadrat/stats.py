@@ -1,9 +1,9 @@
 """Exact statistics of bands, added up strip by strip.
 
-Integers are summed without rounding, so no order or grouping can change a digit. Floats are summed in
-float64 per strip and merged in the order of the strips (Chan, Golub & LeVeque 1983), which is fixed.
-The distribution is counted in up to 65,536 bins: each value of a band of up to 16 bits has its own, and any other
-band is binned by the upper 16 bits of its values as float32 (bfloat16: 0.8 % of a value wide).
+Integers are summed without rounding, so no order or grouping can change the mean. Floats, and squares of integers of
+more than 16 bits, are summed in float64 per strip and merged in the order of the strips (Chan, Golub & LeVeque 1983),
+which is fixed. The distribution is counted in up to 65,536 cells (``quadrat.spread``): each value of up to 16 bits,
+or with no more different ones, has its own.
 """
 
 import math
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from quadrat.histogram import added, histogram
 from quadrat.section import Section
-
-BINS = 65_536
+from quadrat.spread import Spread
 
 
 class BandStatistics(Section):
@@ -48,33 +47,40 @@ class Tally:
     dtype: np.dtype[Any]
     count: int = 0
     bins: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """How often each value occurs, from the lowest on; no further than the longest that was counted."""
+    """Of integers of up to 16 bits, how often each value occurs, from the lowest on; no further than needed."""
     sums: "Sums | None" = None
-    """Of floats; of integers of up to 16 bits, the bins tell all."""
+    """Of all others; of integers of up to 16 bits, the bins tell all."""
+    spread: Spread | None = None
+    """Of all others."""
 
     def add(self, values: NDArray[Any]) -> None:
         """Count ``values`` (any shape), all of them valid."""
         if not values.size:
             return
-        self.merge(_tally(values.ravel(), self.dtype))
+        values = values.ravel().astype(self.dtype, copy=False)
+        if _exact(self.dtype):
+            self.merge(Tally(self.dtype, values.size, histogram(values)))
+        else:
+            spread = Spread.of(values, 0 if self.spread is None else self.spread.shift)
+            self.merge(Tally(self.dtype, values.size, sums=Sums.of(values), spread=spread))
 
     def merge(self, other: "Tally") -> None:
         """Count what ``other`` has counted after this."""
         if other.sums is not None:
             self.sums = other.sums if self.sums is None else self.sums.joined(other.sums, self.count, other.count)
+        if other.spread is not None:
+            self.spread = other.spread if self.spread is None else self.spread.joined(other.spread)
         self.count += other.count
         self.bins = added(self.bins, other.bins)
 
     def statistics(self, band: str, percentages: Sequence[float], histogram_bins: int) -> BandStatistics:
         """Return the statistics of all that was counted; at least one value must have been."""
-        found = np.flatnonzero(self.bins)
-        values, counts = _values(self.dtype)[found], self.bins[found]
+        values, counts = self._distribution()
         sums = self.sums or Sums.of_bins(values, counts)
-        values = np.clip(values, sums.low, sums.high)
+        values = np.clip(values, sums.low, sums.high)  # the middle of a cell may lie beyond
         below = np.cumsum(counts)
         ranks = [max(1, math.ceil(p / 100 * self.count)) for p in percentages]
         least = values[np.searchsorted(below, ranks)]
-        histogram, _ = np.histogram(values, histogram_bins, (sums.low, sums.high), weights=counts)
         return BandStatistics(
             band=band,
             count=self.count,
@@ -83,8 +89,17 @@ class Tally:
             min=float(sums.low),
             max=float(sums.high),
             percentiles={f"{p:g}": float(v) for p, v in zip(percentages, least, strict=True)},
-            histogram=tuple(int(n) for n in np.rint(histogram)),
+            histogram=_histogram(values, counts, histogram_bins),
         )
+
+    def _distribution(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return values (n,), rising, and how often each, or one of its cell, occurs."""
+        if self.spread is not None:
+            values = self.spread.values()
+            return values.astype(np.float64) if values.dtype.kind == "f" else values, self.spread.counts
+        found = np.flatnonzero(self.bins)
+        lowest = 0 if self.dtype.kind == "b" else np.iinfo(self.dtype).min
+        return found + lowest, self.bins[found]
 
 
 @dataclass(frozen=True)
@@ -97,18 +112,34 @@ class Sums:
     high: float
 
     @classmethod
-    def of_bins(cls, values: NDArray[np.float64], counts: NDArray[np.int64]) -> "Sums":
+    def of(cls, values: NDArray[Any]) -> "Sums":
+        """Return the sums of values (n,), all finite."""
+        low, high = values.min().item(), values.max().item()
+        if values.dtype.kind == "f":
+            wide = values.astype(np.float64)
+            total = float(wide.sum())
+            return cls(total, float(np.square(wide - total / values.size).mean()), low, high)
+        above = values.astype(np.uint64) - np.uint64(low % 2**64)  # wraps, and so is right for any sign
+        total = (int((above >> np.uint64(32)).sum()) << 32) + int((above & np.uint64(0xFFFFFFFF)).sum())
+        spread = above.astype(np.float64) - total / values.size
+        return cls(low * values.size + total, float(np.square(spread).mean()), low, high)
+
+    @classmethod
+    def of_bins(cls, values: NDArray[np.int64], counts: NDArray[np.int64]) -> "Sums":
         """Return the sums of whole ``values`` (n,), rising, that occur ``counts`` times: exact for any number of them.
 
         Python's integers don't overflow.
         """
-        pairs = [(n, int(v)) for n, v in zip(counts.tolist(), values.tolist(), strict=True)]
+        pairs = list(zip(counts.tolist(), values.tolist(), strict=True))
         count, total, squares = sum(n for n, _ in pairs), sum(n * v for n, v in pairs), sum(n * v * v for n, v in pairs)
         return cls(total, float((count * squares - total * total) / (count * count)), pairs[0][1], pairs[-1][1])
 
     def joined(self, other: "Sums", count: int, more: int) -> "Sums":
         """Return the sums of ``count`` values, of which these are, with ``more`` of which ``other`` are."""
-        shift = other.total / more - self.total / count
+        if isinstance(self.total, int) and isinstance(other.total, int):  # exact, however large the sums are
+            shift = (other.total * count - self.total * more) / (count * more)
+        else:
+            shift = other.total / more - self.total / count
         squares = self.variance * count + other.variance * more + shift * shift * count * more / (count + more)
         variance = squares / (count + more)
         return Sums(self.total + other.total, variance, min(self.low, other.low), max(self.high, other.high))
@@ -118,31 +149,18 @@ def _exact(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "iub" and dtype.itemsize <= 2
 
 
-def _tally(values: NDArray[Any], dtype: np.dtype[Any]) -> Tally:
-    if _exact(dtype):
-        bins = histogram(values.astype(dtype, copy=False))
-        return Tally(dtype, values.size, bins)
-    wide = values.astype(np.float64)
-    spread = np.square(wide - wide.sum() / wide.size)
-    bins = np.bincount(_keys(values), minlength=BINS)
-    low, high = values.min().item(), values.max().item()
-    return Tally(dtype, values.size, bins, Sums(float(wide.sum()), float(spread.mean()), low, high))
-
-
-def _keys(values: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the upper half of each value's float32 bits, turned so that keys sort as values do."""
-    bits = values.astype(np.float32).view(np.uint32)
-    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    return (ordered >> 16).astype(np.int64)
-
-
-def _values(dtype: np.dtype[Any]) -> NDArray[np.float64]:
-    """Return the value that each bin stands for: the value itself, or the middle of the bin."""
-    keys = np.arange(BINS, dtype=np.uint32)
-    if _exact(dtype):
-        lowest = 0 if dtype.kind == "b" else np.iinfo(dtype).min
-        return keys.astype(np.float64) + lowest
-    ordered = (keys << 16) | np.uint32(1 << 15)
-    bits = np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered)
-    with np.errstate(invalid="ignore"):  # keys of NaN stand for no value and are never counted
-        return bits.view(np.float32).astype(np.float64)
+def _histogram(values: NDArray[Any], counts: NDArray[np.int64], bins: int) -> tuple[int, ...]:
+    """Count ``values`` (n,), rising, in equal bins from the first to the last, both included: the middle one of one."""
+    if values.dtype.kind == "f":
+        above, span = (
+            values / 2 - values[0] / 2,
+            values[-1] / 2 - values[0] / 2,
+        )  # halves: a difference may be too large
+    elif values[0].item() >= -(2**16) and values[-1].item() < 2**16:
+        return tuple(np.histogram(values, bins, (values[0], values[-1]), weights=counts)[0].astype(np.int64).tolist())
+    else:
+        above = values.astype(np.uint64) - np.uint64(int(values[0]) % 2**64)
+        span = float(above[-1])
+    share = above / span if span else np.full(values.shape, 0.5)
+    places = np.minimum((share * bins).astype(np.int64), bins - 1)
+    return tuple(np.bincount(places, counts, bins).round().astype(np.int64).tolist())
