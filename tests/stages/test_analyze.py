@@ -1,6 +1,7 @@
 """analyze: exact, the same bytes for any number of workers, and nothing wrong gets past it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +294,47 @@ def test_an_image_elsewhere_that_is_not_pinned(tmp_path: Path) -> None:
     ):
         run(catalog, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+F32 = np.finfo(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "value", "told"),
+    [
+        ("float32", -3.39999999999999996e38, float(F32.min), "nodata is -3.3999999521443642e\\+38"),
+        ("float32", None, float(F32.min), "no nodata value is known"),
+        ("float64", -9999, -9998.9999, "-9998.9999, and count .nodata is -9999.0."),
+        ("int16", 0, -9999, "-9999, and count"),
+        ("int16", None, -32768, "-32768, and count"),
+        ("int32", -9999, 2**31 - 1, "2147483647, and count"),
+        ("float32", -9999, -9999, None),
+        ("float32", None, -99.5, None),
+        ("uint16", 0, 65535, None),
+    ],
+)
+def test_values_that_look_like_none_are_a_warning(
+    tmp_path: Path, dtype: str, nodata: float | None, value: float, told: str | None
+) -> None:
+    catalog = write_world(tmp_path)
+    with rasterio.open(tmp_path / "image.tif") as file:
+        pixels = np.maximum(file.read(), 1).astype(dtype)
+    pixels[0, 5:8, 3:7] = value
+    pixels[2, 5:7, 180:184] = value  # of a held-out scene
+    write_raster(tmp_path / "image.tif", pixels, nodata=nodata)
+    noted = (run(catalog, tmp_path / "out") / "warnings.txt").read_text()
+    if told is None:
+        assert noted == ""
+        return
+    first = rf"scene w: 12 px of B1 in \S*image\.tif are (.|\n)*{told}(.|\n)*'nodata: "
+    assert re.search(first + r"(.|\n)*scene e: 8 px of B3 in(.|\n)*scene all: 20 px of B1, B3 in", noted)
+
+
+def test_values_beyond_float32_are_an_error(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    with rasterio.open(tmp_path / "image.tif") as file:
+        pixels = file.read().astype(np.float64)
+    pixels[1, 9, 9] = np.finfo(np.float64).min
+    write_raster(tmp_path / "image.tif", pixels)
+    with pytest.raises(ImageError, match=r"band B2 has values that float32(.|\n)*image\.tif(.|\n)*-1\.79(.|\n)*nodata"):
+        run(catalog, tmp_path / "out")

@@ -1,7 +1,7 @@
 """analyze: exact statistics of the training pixels, a table of the scenes, and what is wrong with them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,7 @@ from quadrat.pins import check_pins
 from quadrat.preflight import doubts, faults
 from quadrat.progress import track, warn
 from quadrat.scenes.bands import Band, names_of
+from quadrat.scenes.fills import Fills, fill_doubts, fills, may_fill
 from quadrat.scenes.scene import OpenScene
 from quadrat.section import Section
 from quadrat.stats import BandStatistics, Statistics, Tally
@@ -62,6 +63,8 @@ class Counted:
     census: Census
     tallies: Sequence[Tally]
     """One for each band, of train scenes."""
+    fills: Fills
+    """See ``quadrat.scenes.fills``."""
 
 
 def analyze(
@@ -94,9 +97,10 @@ def analyze(
     findings = list(track(results(executor.map(look, catalog)), "survey", len(catalog), "scenes"))
     sound(faults(findings, task))
     surveys = [finding.survey for finding in findings if finding.survey]
-    censuses, tallies = _count(surveys, task, bands, executor)
+    censuses, tallies, found = _count(surveys, task, bands, executor)
     sound(count_faults(surveys, censuses, task))
     noted = doubts(findings, (raw, aoi)) + count_doubts(surveys, censuses, task)
+    noted += [line for one in surveys for line in fill_doubts(one.scene, one.bands, found[one.scene.id])]
     statistics = tuple(
         tally.statistics(name, analyze.percentiles, analyze.histogram_bins)
         for name, tally in zip(bands, tallies, strict=True)
@@ -114,19 +118,21 @@ def analyze(
 
 def _count(
     surveys: Sequence[Survey], task: Task, bands: Sequence[str], executor: Executor
-) -> tuple[list[Census], list[Tally]]:
+) -> tuple[list[Census], list[Tally], dict[str, Fills]]:
     parts = [Part(one, window) for one in surveys for window in strips(one.area, PART_ROWS)]
     none = np.zeros(len(task.classes), np.int64)
     height, width = zip(*(one.grid.shape for one in surveys), strict=True)
     censuses = {one.scene.id: Census(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)}
     tallies = _tallies(surveys[0].bands)
+    found = {one.scene.id: Fills() for one in surveys}
     outcomes = executor.map(partial(_count_part, task=task, bands=bands), parts)
     counted = track(outcomes, "analyze", len(parts), "parts", _pixels)
     for one in succeeded((part.survey.scene.id for part in parts), counted):
         censuses[one.part.survey.scene.id] += one.census
+        found[one.part.survey.scene.id] += one.fills
         for tally, more in zip(tallies, one.tallies, strict=False):  # none of held-out scenes
             tally.merge(more)
-    return list(censuses.values()), tallies
+    return list(censuses.values()), tallies, found
 
 
 def _pixels(outcome: Outcome[Counted]) -> int:
@@ -136,26 +142,33 @@ def _pixels(outcome: Outcome[Counted]) -> int:
 def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> Counted:
     learnt = part.survey.scene.split == "train"
     tallies = _tallies(part.survey.bands) if learnt else []
-    census = Census(0, 0, 0, np.zeros(len(task.classes), np.int64))
+    counted = Counted(part, Census(0, 0, 0, np.zeros(len(task.classes), np.int64)), tallies, Fills())
     with part.survey.scene.open(bands, task) as scene:
         for strip in scene.raster.tiles(part.window):
-            census += _count_strip(strip, scene, task, tallies)
+            counted = _count_strip(strip, scene, task, counted)
             del strip  # the next is read into its memory
-    return Counted(part, census, tallies)
+    return counted
 
 
-def _count_strip(strip: "Strip", scene: OpenScene, task: Task, tallies: Sequence[Tally]) -> Census:
+def _count_strip(strip: "Strip", scene: OpenScene, task: Task, so_far: Counted) -> Counted:
+    survey = so_far.part.survey
     within = None if scene.aoi is None else scene.aoi.mask(strip.window)
     counted = strip.valid if within is None else strip.valid & within
-    for values, seen in zip(strip.by_date, strip.seen, strict=True):
+    for date, (values, seen) in enumerate(zip(strip.by_date, strip.seen, strict=True)):
         here = seen if within is None else seen & within
         every = bool(here.all())
-        for some, tally in zip(values, tallies, strict=False):  # none of held-out scenes
-            tally.add((some if every else some[here]).astype(tally.dtype, copy=False))
+        for number, some in enumerate(values):
+            place = date * len(values) + number
+            if so_far.tallies or may_fill(survey.bands[place]):
+                known = (some if every else some[here]).astype(survey.bands[place].dtype, copy=False)
+                so_far.fills.update(fills(known, survey.scene, survey.bands, place))
+                for tally in so_far.tallies[number : number + 1]:  # none of held-out scenes
+                    tally.add(known)
     none = np.zeros(len(task.classes), np.int64)
     labels = none if scene.labels is None else task.census(scene.labels, strip.window, counted)
     inside = strip.window.size if within is None else int(np.count_nonzero(within))
-    return Census(0, inside, int(np.count_nonzero(counted)), labels)
+    census = Census(0, inside, int(np.count_nonzero(counted)), labels)
+    return replace(so_far, census=so_far.census + census)
 
 
 def _tallies(bands: Sequence[Band]) -> list[Tally]:

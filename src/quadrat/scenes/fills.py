@@ -1,0 +1,86 @@
+"""Values that count, and look like such as stand for none: of another nodata value than is said, or of none."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.errors import ImageError
+from quadrat.scenes.bands import Band
+from quadrat.scenes.scene import Scene
+
+USUAL = frozenset((-9999.0, -99999.0, -999999.0, -32768.0, -2147483648.0, 1e20, -1e20))
+"""What stands for no value in many files, and seldom is one."""
+
+VAST = 1e30
+"""Floats that far from 0 mostly stand for no value: the least or largest of the type, or about that."""
+
+ROUNDING = 1e-6
+"""Relative difference of values that were meant to be one, but for their digits."""
+
+LARGEST = float(np.finfo(np.float32).max)
+"""What networks can take."""
+
+Fills = Counter[tuple[int, float]]
+"""How many px of the band at a place of the image have a value that looks so."""
+
+
+def fills(values: NDArray[Any], scene: Scene, bands: Sequence[Band], place: int) -> Fills:
+    """Count those of the valid ``values`` (any shape) of the band at ``place`` that look like none.
+
+    Only the least and the largest do. Raises ImageError for values that float32 can't hold.
+    """
+    found, band = Fills(), bands[place]
+    if not values.size or not may_fill(band):
+        return found
+    for value in {values.min().item(), values.max().item()}:
+        if values.dtype.kind == "f" and abs(value) > LARGEST:
+            raise ImageError(
+                f"band {band.name} has values that float32, and so a network, can't hold",
+                file=_file_of(scene, bands, place),
+                expected=f"at most {LARGEST:.8g}",
+                got=value,
+                mend="if that stands for none, say so by 'nodata' of the source in the catalog; else scale the band",
+            )
+        if _suspect(value, band):
+            found[place, value] = int(np.count_nonzero(values == value))
+    return found
+
+
+def may_fill(band: Band) -> bool:
+    """Return whether any value of the band's type is known to stand for none: all bytes, and the like, are values."""
+    dtype = np.dtype(band.dtype)
+    return dtype.kind == "f" or dtype.itemsize > 2 or (dtype.kind == "i" and dtype.itemsize == 2)
+
+
+def _suspect(value: float, band: Band) -> bool:
+    dtype = np.dtype(band.dtype)
+    near = band.nodata is not None and abs(value - band.nodata) <= ROUNDING * abs(band.nodata)
+    if dtype.kind == "f":
+        return near or value in USUAL or abs(value) >= VAST
+    bounds = np.iinfo(dtype)
+    return value in USUAL or value == bounds.min < 0 or (dtype.itemsize > 2 and value == bounds.max)
+
+
+def fill_doubts(scene: Scene, bands: Sequence[Band], found: Fills) -> Iterator[str]:
+    """Give a warning for each value of a file that looks like none."""
+    groups: dict[tuple[str, float], list[int]] = {}
+    for place, value in sorted(found):
+        groups.setdefault((_file_of(scene, bands, place), value), []).append(place)
+    for (file, value), places in groups.items():
+        names = ", ".join(dict.fromkeys(bands[place].name for place in places))
+        pixels = sum(found[place, value] for place in places)
+        nodata = bands[places[0]].nodata
+        known = "no nodata value is known" if nodata is None else f"nodata is {nodata}"
+        hint = "" if nodata is None else ", and 'ignore_tags: true' where the file says otherwise"
+        yield (
+            f"scene {scene.id}: {pixels} px of {names} in {file} are {value}, and count ({known}): if that stands for "
+            f"no value, say so by 'nodata: {value}' of the source in the catalog{hint}"
+        )
+
+
+def _file_of(scene: Scene, bands: Sequence[Band], place: int) -> str:
+    band = bands[place]
+    return next(c.files[0] for c in scene.image.channels([band.name]) if c.date == band.date)
