@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from quadrat.errors import ChipError
 from quadrat.files import replaced, write_json
 from quadrat.scenes.bands import Band, names_of, undated
+from quadrat.scenes.footprints import EARTH, on_earth
 from quadrat.scenes.grid import Grid
 from quadrat.section import Section
 from quadrat.windows import Window
@@ -36,9 +37,6 @@ ABOUT, INDEX = "chips.json", "index.parquet"
 
 COLUMNS = ("scene", "split", "row", "col", "height", "width", "shard", "slot", "valid")
 """The columns of the index, but for those that count labels, and the footprint."""
-
-EARTH = 4326
-"""The CRS of footprints: longitude and latitude."""
 
 TOGETHER = 64
 """How many scenes' rows are put together at once."""
@@ -124,8 +122,9 @@ class SceneChips:
 
         frame = pd.DataFrame(self._rows, columns=[*COLUMNS, *self._about.classes])
         footprints = self._grid.footprints(frame[["row", "col", "height", "width"]].to_numpy(np.int64))
-        indexed = geopandas.GeoDataFrame(frame, geometry=footprints, crs=self._grid.crs)
-        return indexed.to_crs(EARTH) if self._grid.on_earth else indexed.set_crs(None, allow_override=True)
+        if not self._grid.on_earth:
+            return geopandas.GeoDataFrame(frame, geometry=footprints)
+        return geopandas.GeoDataFrame(frame, geometry=on_earth(footprints, self._grid.crs), crs=EARTH)
 
     def _begin(self) -> None:
         self._open.close()

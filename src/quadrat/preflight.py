@@ -2,11 +2,13 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from quadrat.beside import Belongings
@@ -14,8 +16,10 @@ from quadrat.census import unlabelled
 from quadrat.errors import CatalogError, OverlapError, QuadratError
 from quadrat.scenes.bands import Band, dates_of, names_of, undated
 from quadrat.scenes.channel import is_remote
+from quadrat.scenes.parts import single, valid
+from quadrat.scenes.reprojection import NoPlaceError, brought
 from quadrat.scenes.scene import Scene, Split
-from quadrat.surveys import Finding, Survey
+from quadrat.surveys import Finding, Survey, footprints
 from quadrat.tasks import Task
 from quadrat.unversioned import left_out
 
@@ -116,9 +120,7 @@ def _meaning(band: Band) -> str:
 
 def _overlaps(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
     scored: list[Split] = ["train", "validation", "test"]
-    for one, other in combinations([s for s in surveys if s.scene.split in scored], 2):
-        if one.scene.split == other.scene.split or _place(one) != _place(other):
-            continue
+    for one, other in _neighbours([s for s in surveys if s.scene.split in scored]):
         shared = shapely.intersection(one.ground, _on_crs_of(other, one))
         pixels = shared.area / abs(one.grid.transform.determinant)
         if pixels >= 1:
@@ -130,20 +132,44 @@ def _overlaps(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
             )
 
 
-def _place(one: Survey) -> Hashable:
-    """Return where a scene lies: on the Earth, or in the pixel coordinates of its image."""
-    return "Earth" if one.grid.on_earth else one.scene.image
+def _neighbours(surveys: Sequence[Survey]) -> Iterator[tuple[Survey, Survey]]:
+    """Give the pairs of scenes of different splits that may share ground: on Earth, or in the pixels of an image."""
+    earth = footprints(surveys, [_dense(one) for one in surveys])
+    parts, owners = shapely.get_parts(earth, return_index=True)
+    boxes = np.asarray(shapely.box(*_wider(shapely.bounds(parts)).T), object)
+    near = owners[shapely.STRtree(boxes).query(boxes, predicate="intersects")]
+    on_earth = set(zip(*near.tolist(), strict=True))
+    for (first, one), (second, other) in combinations(enumerate(surveys), 2):
+        if one.scene.split != other.scene.split and (
+            (first, second) in on_earth
+            or (earth[first] is earth[second] is None and one.scene.image == other.scene.image)
+        ):
+            yield one, other
+
+
+def _dense(one: Survey) -> BaseGeometry:
+    """Return a scene's ground with more vertices: straight in one CRS is bent in another."""
+    dense: BaseGeometry = shapely.segmentize(one.ground, 64 * abs(one.grid.transform.determinant) ** 0.5)
+    return dense
+
+
+def _wider(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return bounds with a margin, for edges that bend between vertices; all of the Earth where there are none."""
+    margin = 0.01 * (bounds[:, 2:] - bounds[:, :2]) + 1e-6
+    wider = bounds + np.hstack([-margin, margin])
+    return np.where(np.isfinite(wider).all(1, keepdims=True), wider, (-180, -90, 180, 90))
 
 
 def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
-    if other.grid.crs == one.grid.crs:
+    """Return the ground of another scene in the CRS of one, where that is near."""
+    if not one.grid.on_earth:
         return other.ground
-    import geopandas
-
-    side = abs(other.grid.transform.determinant) ** 0.5
-    dense = shapely.segmentize(other.ground, 64 * side)  # straight in one CRS is bent in another
-    moved: BaseGeometry = geopandas.GeoSeries([dense], crs=other.grid.crs).to_crs(one.grid.crs).iloc[0]
-    return moved
+    parts, _ = single(np.array([_dense(other)], object))
+    try:
+        moved, _ = brought(parts, other.grid.crs, one.grid)
+    except NoPlaceError:  # it lies where the CRS of one can't see it
+        return shapely.Polygon()
+    return shapely.union_all(valid(moved))
 
 
 def _mixed_crs(surveys: Sequence[Survey]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What is known of a scene without its image's pixels: a survey, and all that is wrong with its parts."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from shapely.geometry.base import BaseGeometry
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.bands import Band
+from quadrat.scenes.footprints import on_earth
 from quadrat.scenes.glimpse import Glimpse, glimpse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels, Ranked
+from quadrat.scenes.parts import Geometries
 from quadrat.scenes.scene import Scene
 from quadrat.scenes.trouble import told
 from quadrat.scenes.vector import check_file
@@ -132,6 +135,18 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
             files=look.tried(lambda: tuple(scene.files())) or (),
         )
         return Finding(scene, found, tuple(look.faults))
+
+
+def footprints(surveys: Sequence[Survey], ground: Sequence[BaseGeometry]) -> Geometries:
+    """Return the ground of each scene in longitude and latitude; None where it has no place on Earth."""
+    found = np.full(len(surveys), None)
+    systems: defaultdict[object, list[int]] = defaultdict(list)
+    for number, one in enumerate(surveys):
+        if one.grid.on_earth:
+            systems[one.grid.crs].append(number)
+    for system, mine in systems.items():
+        found[mine] = on_earth(np.array([ground[number] for number in mine], object), system)
+    return found
 
 
 def _missing(look: Look) -> None:

@@ -19,10 +19,11 @@ from quadrat.preflight import doubts, faults
 from quadrat.progress import track, warn
 from quadrat.scenes.bands import Band, names_of
 from quadrat.scenes.fills import Fills, fill_doubts, fills, may_fill
+from quadrat.scenes.footprints import EARTH
 from quadrat.scenes.scene import OpenScene
 from quadrat.section import Section
 from quadrat.stats import BandStatistics, Statistics, Tally
-from quadrat.surveys import Survey, survey
+from quadrat.surveys import Survey, footprints, survey
 from quadrat.tasks import Task
 from quadrat.windows import Window, strips
 
@@ -203,14 +204,9 @@ def _ground(surveys: Sequence[Survey]) -> "geopandas.GeoSeries":
     """Return what counts of each scene in longitude and latitude; in px, where no scene has a place on Earth."""
     import geopandas
 
-    systems = {one.grid.crs for one in surveys if one.grid.on_earth}
-    if not systems:
+    if not any(one.grid.on_earth for one in surveys):
         return geopandas.GeoSeries([one.ground for one in surveys])
-    ground = np.full(len(surveys), None)  # a scene without a CRS has no place among those with one
-    for system in systems:
-        mine = [number for number, one in enumerate(surveys) if one.grid.crs == system]
-        ground[mine] = geopandas.GeoSeries([surveys[number].ground for number in mine], crs=system).to_crs(4326)
-    return geopandas.GeoSeries(ground, crs=4326)
+    return geopandas.GeoSeries(footprints(surveys, [one.ground for one in surveys]), crs=EARTH)
 
 
 def _metrics(surveys: Sequence[Survey], censuses: Sequence[Census]) -> dict[str, dict[str, float | int]]:
