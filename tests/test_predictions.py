@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import geopandas
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
@@ -14,7 +18,7 @@ from quadrat.predictions import Prediction
 from quadrat.scenes.grid import Grid
 from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
 from quadrat.windows import Window
-from tests.ground import NORTH_UP, UTM, pixel_box, write_areas
+from tests.ground import NORTH_UP, UTM, pixel_box, write_areas, write_raster
 
 TURNED = NORTH_UP @ Affine.rotation(20)
 GRIDS = [
@@ -31,7 +35,8 @@ def test_rows_are_what_was_written(tmp_path: Path, grid: Grid) -> None:
     with writer_for(RasterLayer("labels", "uint8", ("class",), 255), grid, tmp_path, {}) as writer:
         writer.write(Rows("labels", 0, 0, values))
     with Prediction(tmp_path, grid, "s") as prediction:
-        np.testing.assert_array_equal(prediction.rows("labels", Window(7, 11, 30, 40)), values[:, 7:37, 11:51])
+        found = prediction.class_ids("labels", Window(7, 11, 30, 40), [*"abcdefghi"])
+    np.testing.assert_array_equal(found, values[0, 7:37, 11:51])
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -85,3 +90,151 @@ def test_features_that_are_damaged_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "found.parquet").write_bytes(b"PAR1 no")
     with Prediction(tmp_path, GRIDS[0], "s") as prediction, pytest.raises(PredictionError, match="vector data"):
         prediction.features("found")
+
+
+NAMES = ("wood", "lake", "field")
+
+
+def read_ids(folder: Path, grid: Grid = GRIDS[0]) -> np.ndarray:
+    with Prediction(folder, grid, "s") as prediction:
+        return prediction.class_ids("labels", grid.area, NAMES)
+
+
+@pytest.mark.parametrize("grid", [GRIDS[0], GRIDS[3]])
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [
+        ("uint8", 255),
+        ("uint8", 99),
+        ("uint8", None),
+        ("int8", -1),
+        ("uint16", 255),
+        ("uint16", 65535),
+        ("int16", -9999),
+        ("uint32", 255),
+        ("int32", 2**31 - 1),
+        ("int64", -1),
+        ("uint64", 99),
+    ],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_class_ids_of_any_type_are_read_and_what_is_hidden_has_none(
+    tmp_path: Path, dtype: str, nodata: int | None, masked: bool, grid: Grid
+) -> None:
+    ids = np.random.default_rng(0).integers(0, 3, (60, 80))
+    expected = ids.copy()
+    if nodata is not None:
+        expected[10:20], ids[10:20] = 255, nodata
+    crs = None if grid.crs is None else UTM
+    write_raster(tmp_path / "labels.tif", ids[None].astype(dtype), grid.transform, crs, nodata)
+    if masked:
+        shown = np.random.default_rng(1).random((60, 80)) > 0.3
+        expected[~shown] = 255
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / "labels.tif", "r+") as file:
+            file.write_mask(shown)
+    found = read_ids(tmp_path, grid)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "nodata", "said"),
+    [
+        (3, "uint8", 255, r"no class ids\n(.|\n)*expected: .*0 to 2 .*or the nodata value 255\n  got: 3\n"),
+        (255, "uint8", None, r"no class ids\n(.|\n)*no nodata value is declared\n  got: 255\n  mend: declare"),
+        (-1, "int16", 255, r"no class ids\n(.|\n)*got: -1\n"),
+        (2**31 - 1, "int32", -1, r"no class ids\n(.|\n)*got: 2147483647\n"),
+        (256, "uint16", None, r"no class ids\n(.|\n)*got: 256\n"),  # 0 in the last eight bits
+        (0, "uint8", 0, r"nodata value is a class id\n(.|\n)*got: 0\n"),
+        (0, "float32", None, r"no class ids\n(.|\n)*expected: one band of whole numbers\n  got: 1 of float32\n"),
+        (0, "complex64", None, r"no class ids\n(.|\n)*got: 1 of complex64\n"),
+    ],
+)
+def test_values_that_are_no_class_ids_are_an_error(
+    tmp_path: Path, value: int, dtype: str, nodata: int | None, said: str
+) -> None:
+    ids = np.ones((1, 60, 80), dtype)
+    ids[0, 30, 40] = value
+    write_raster(tmp_path / "labels.tif", ids, nodata=nodata)
+    with pytest.raises(PredictionError, match=said) as caught:
+        read_ids(tmp_path)
+    assert caught.value.scene == "s"
+    assert str(caught.value.file).endswith("labels.tif")
+
+
+def test_several_bands_are_an_error(tmp_path: Path) -> None:
+    write_raster(tmp_path / "labels.tif", np.zeros((3, 60, 80), np.uint8))
+    with pytest.raises(PredictionError, match=r"no class ids(.|\n)*got: 3 of uint8, uint8, uint8"):
+        read_ids(tmp_path)
+
+
+def test_classes_in_another_order_are_an_error(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "labels.tif", np.zeros((1, 60, 80), np.uint8))
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(1, class_0="lake", class_1="wood", class_2="field")
+    with pytest.raises(PredictionError, match=r"other classes(.|\n)*expected: 0: wood, 1: lake.*\n  got: 0: lake, 1"):
+        read_ids(tmp_path)
+
+
+def refused(folder: Path, grid: Grid = GRIDS[0]) -> str:
+    with Prediction(folder, grid, "s") as prediction, pytest.raises(PredictionError) as caught:
+        prediction.features("found")
+    assert caught.value.scene == "s"
+    return str(caught.value)
+
+
+def test_features_elsewhere_are_an_error(tmp_path: Path) -> None:
+    far = pixel_box(1000, 0, 1005, 5)
+    write_areas(tmp_path / "found.gpkg", [far, far])
+    assert "elsewhere than its scene" in refused(tmp_path)
+    write_areas(tmp_path / "found.gpkg", [pixel_box(0, 0, 5, 5)], crs="EPSG:32631")  # coordinates of another zone
+    assert "EPSG:32631" in refused(tmp_path)
+    write_areas(tmp_path / "found.gpkg", [far, pixel_box(0, 0, 5, 5)])
+    with Prediction(tmp_path, GRIDS[0], "s") as prediction:
+        assert len(prediction.features("found").geometry) == 2
+
+
+def test_projected_coordinates_in_geojson_are_an_error(tmp_path: Path) -> None:
+    found = geopandas.GeoSeries([pixel_box(0, 0, 5, 5)]).to_json()
+    (tmp_path / "found.geojson").write_text(found)  # without a CRS they count as degrees
+    assert "elsewhere than its scene" in refused(tmp_path)
+    (tmp_path / "found.geojson").unlink()
+    write_areas(tmp_path / "found.geojson", [pixel_box(0, 0, 5, 5)])  # which says UTM
+    assert "another grid" in refused(tmp_path, GRIDS[3])
+
+
+def test_features_of_a_crs_that_is_not_on_earth_are_an_error(tmp_path: Path) -> None:
+    local = 'LOCAL_CS["site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+    write_areas(tmp_path / "found.gpkg", [pixel_box(0, 0, 5, 5)], crs=local)
+    assert "no way is known" in refused(tmp_path)
+
+
+def test_features_without_geometry_are_an_error(tmp_path: Path) -> None:
+    frame = geopandas.GeoDataFrame({"a": [1, 2]}, geometry=[pixel_box(0, 0, 5, 5), None], crs=UTM)
+    frame.to_parquet(tmp_path / "found.parquet")
+    assert "no geometry\n  scene: s\n" in refused(tmp_path)
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "found.parquet")
+    assert "vector data" in refused(tmp_path)
+    (tmp_path / "found.parquet").unlink()
+    pyogrio.write_dataframe(pd.DataFrame({"a": [1]}), tmp_path / "found.gpkg", driver="GPKG")
+    assert "no geometries" in refused(tmp_path)
+
+
+def test_of_several_layers_that_of_the_name_counts(tmp_path: Path) -> None:
+    for layer, count in (("other", 1), ("third", 3)):
+        frame = geopandas.GeoDataFrame(geometry=[pixel_box(0, 0, 5, 5)] * count, crs=UTM)
+        frame.to_file(tmp_path / "found.gpkg", layer=layer)
+    assert "got: other, third" in refused(tmp_path)
+    frame.iloc[:2].to_file(tmp_path / "found.gpkg", layer="found")
+    with Prediction(tmp_path, GRIDS[0], "s") as prediction:
+        assert len(prediction.features("found").geometry) == 2
+
+
+def test_several_files_of_a_layer_are_an_error(tmp_path: Path) -> None:
+    for ending in ("gpkg", "fgb"):
+        write_areas(tmp_path / f"found.{ending}", [pixel_box(0, 0, 5, 5)])
+    assert "got: found.gpkg, found.fgb" in refused(tmp_path)
+    (tmp_path / "found.gpkg").unlink()
+    (tmp_path / "found.csv").write_text("a,b\n")  # beside it
+    with Prediction(tmp_path, GRIDS[0], "s") as prediction:
+        assert len(prediction.features("found").geometry) == 1

@@ -55,18 +55,18 @@ def test_eval_reads_each_row_of_labels_and_predictions_once(tmp_path: Path, monk
     stages.predict(work)
     stages.analyze(work)
     read: dict[str, Counter[int]] = {"truth": Counter(), "prediction": Counter()}
-    labels, rows = Pixels._values, Prediction.rows  # by which all that is read of labels goes
+    labels, rows = Pixels._values, Prediction.class_ids  # by which all that is read of labels goes
 
     def of_labels(self: Pixels, window: Window, *args: Any) -> Any:
         read["truth"].update(range(window.row, window.bottom))
         return labels(self, window, *args)
 
-    def of_prediction(self: Prediction, layer: str, window: Window) -> Any:
+    def of_prediction(self: Prediction, layer: str, window: Window, names: Any) -> Any:
         read["prediction"].update(range(window.row, window.bottom))
-        return rows(self, layer, window)
+        return rows(self, layer, window, names)
 
     monkeypatch.setattr(Pixels, "_values", of_labels)
-    monkeypatch.setattr(Prediction, "rows", of_prediction)
+    monkeypatch.setattr(Prediction, "class_ids", of_prediction)
     stages.evaluate(work)
     assert all(counts == Counter(range(1300)) for counts in read.values())
 

@@ -1,7 +1,9 @@
-"""What predict wrote for a scene, read back on the scene's grid: by window, or by feature."""
+"""What was predicted of a scene, by predict or by others, read on the scene's grid: by window, or by feature."""
 
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,15 +15,25 @@ import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS
+from pyproj.exceptions import ProjError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.windows import Window as RasterioWindow
+from shapely.errors import ShapelyError
 
 from quadrat.errors import PredictionError
 from quadrat.scenes.grid import SHIFT, Grid
+from quadrat.scenes.stored import Stored
+from quadrat.scenes.vector import bounds, crs_name, extent, no_way
+from quadrat.tasks.classes import IGNORE
 from quadrat.tasks.outputs import Features
 from quadrat.windows import Window
 
 MEND = "run the stage 'predict' again"
+
+ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
+"""Of vector layers."""
+
+MOST_TOLD = 10
+"""Most values that an error lists."""
 
 
 class Prediction:
@@ -31,7 +43,7 @@ class Prediction:
         """Read from ``folder``; what lies on another grid than ``grid`` is refused."""
         self._folder, self._grid, self._scene = folder, grid, scene
         self._files = ExitStack()
-        self._rasters: dict[str, Any] = {}
+        self._rasters: dict[Path, Stored] = {}
         self._vectors: dict[str, tuple[Features, shapely.STRtree]] = {}
 
     def __enter__(self) -> Self:
@@ -42,34 +54,45 @@ class Prediction:
         """Close all files."""
         self._files.close()
 
-    def rows(self, layer: str, window: Window) -> NDArray[Any]:
-        """Return a raster layer's values (band, y, x), raw, of a window that lies within the grid.
+    def class_ids(self, layer: str, window: Window, names: Sequence[str]) -> NDArray[np.uint8]:
+        """Return a raster layer's class ids (y, x), IGNORE where there is none, of a window that lies within the grid.
 
-        Raises PredictionError where the layer is missing, damaged or on another grid.
+        The file may be of any type of whole numbers; what its nodata or a mask hides has no class. Raises
+        PredictionError where the layer is missing, damaged, on another grid, or of other classes than ``names``.
         """
         path = self._folder / f"{layer}.tif"
-        if layer not in self._rasters:
-            self._rasters[layer] = self._open(path)
+        if path not in self._rasters:
+            self._rasters[path] = self._open(path, names)
+        stored = self._rasters[path]
         try:
-            values: NDArray[Any] = self._rasters[layer].read(
-                window=RasterioWindow(window.col, window.row, window.width, window.height)
-            )
+            values, mask = stored.values(window), stored.mask(window)
         except RasterioError as cause:
+            problem = "the prediction can't be read: the file is damaged or cut short"
+            raise PredictionError(problem, self._scene, path, window, got=cause, mend=MEND) from cause
+        given = stored.given(values)
+        said = [some for some in (given, mask) if some is not None]
+        wrong = np.logical_and.reduce([(values[0] < 0) | (values[0] >= len(names)), *said])
+        if wrong.any():
             raise PredictionError(
-                "the prediction can't be read: the file is damaged or cut short",
+                "the prediction holds values that are no class ids",
                 self._scene,
                 path,
                 window,
-                got=cause,
-                mend=MEND,
-            ) from cause
-        return values
+                expected=_classes(names) + _hole(stored),
+                got=", ".join(map(str, np.unique(values[0][wrong])[:MOST_TOLD])),
+                mend=f"declare what stands for no class as nodata (gdal_edit.py -a_nodata …), or {MEND}",
+            )
+        if stored.nodata != (IGNORE,) or mask is not None:
+            return np.where(np.logical_and.reduce(said), values[0], IGNORE).astype(np.uint8)
+        ids: NDArray[np.uint8] = values[0].astype(np.uint8, copy=False)
+        return ids
 
     def features(self, layer: str, window: Window | None = None) -> Features:
         """Return a vector layer's features, whatever its format, in pixel coordinates of the grid.
 
         All of them, or those whose bounds share some area with a window; the file is read once. Raises
-        PredictionError where the layer is missing, damaged or without a CRS where the scene has one.
+        PredictionError where the layer is missing or damaged, where one of scene and file alone has a CRS, and where
+        features have no geometry, no place in the scene's CRS, or where none of them lies on the scene.
         """
         if layer not in self._vectors:
             features = self._read(layer)
@@ -81,41 +104,102 @@ class Prediction:
         left, top, right, bottom = shapely.bounds(features.geometry[near]).T
         met = (left < window.right) & (right > window.col) & (top < window.bottom) & (bottom > window.row)
         some = near[met]
-        return Features(layer, features.geometry[some], {name: v[some] for name, v in features.fields.items()})
+        return replace(
+            features, geometry=features.geometry[some], fields={n: v[some] for n, v in features.fields.items()}
+        )
 
     def _read(self, layer: str) -> Features:
-        path = next(iter(sorted(self._folder.glob(f"{layer}.*"))), None)
-        if path is None:
-            raise self._missing(self._folder / f"{layer}.*")
+        path = self._file(layer)
         try:
-            frame = geopandas.read_parquet(path) if path.suffix == ".parquet" else pyogrio.read_dataframe(path)
-        except (DataSourceError, DataLayerError, ValueError, OSError) as cause:
-            raise PredictionError(
-                "the prediction can't be read as vector data", self._scene, path, got=cause, mend=MEND
-            ) from cause
-        # GeoJSON has no way to say that it has no CRS
-        crs = None if self._grid.crs is None and path.suffix == ".geojson" else frame.crs
+            frame = geopandas.read_parquet(path) if path.suffix == ".parquet" else self._layer(path, layer)
+        except (DataSourceError, DataLayerError, ValueError, KeyError, OSError, ShapelyError) as cause:
+            raise self._unlike(path, "the prediction can't be read as vector data", got=cause) from cause
+        if not isinstance(frame, geopandas.GeoDataFrame):
+            raise self._unlike(path, "the prediction has no geometries", got=", ".join(map(str, frame.columns)))
+        geometry = self._placed(frame, path)
+        fields = {str(name): frame[name].to_numpy() for name in frame.columns if name != frame.geometry.name}
+        return Features(layer, geometry, fields, path)
+
+    def _file(self, layer: str) -> Path:
+        """Return the path of a vector layer."""
+        files = [self._folder / f"{layer}{ending}" for ending in ENDINGS]
+        there = [path for path in files if path.exists()]
+        if not there:
+            raise self._missing(self._folder / f"{layer}.*", f"{layer} with an ending of {', '.join(ENDINGS)}")
+        if len(there) > 1:
+            several = ", ".join(path.name for path in there)
+            problem = "a scene has several predictions of one layer"
+            raise self._unlike(self._folder, problem, expected="one file", got=several, mend="delete all but one")
+        return there[0]
+
+    def _layer(self, path: Path, layer: str) -> Any:
+        """Return the features of the file's only layer, or of that called ``layer``."""
+        names = [str(name) for name, _ in pyogrio.list_layers(path)]
+        if layer not in names and len(names) > 1:
+            problem = "the prediction's file has several layers"
+            raise self._unlike(path, problem, expected=f"one, or one called {layer}", got=", ".join(names))
+        return pyogrio.read_dataframe(path, layer=layer if layer in names else names[0])
+
+    def _placed(self, frame: geopandas.GeoDataFrame, path: Path) -> NDArray[np.object_]:
+        """Return the geometries in pixel coordinates of the grid."""
+        crs = frame.crs
+        if self._grid.crs is None and path.suffix == ".geojson" and crs is not None and crs.is_geographic:
+            crs = None  # GeoJSON has no way to say that it has no CRS
         if (crs is None) != (self._grid.crs is None):
             raise self._elsewhere(path, self._grid.crs, crs)
+        lacking = int((frame.geometry.isna() | frame.geometry.is_empty).sum())
+        if lacking:
+            raise self._unlike(path, "features of the prediction have no geometry", got=f"{lacking} of {len(frame)}")
+        geometry = frame.geometry.to_numpy()
         if crs is not None:
-            frame = frame.to_crs(CRS.from_user_input(self._grid.crs))
+            try:
+                geometry = frame.geometry.to_crs(CRS.from_user_input(self._grid.crs)).to_numpy()
+            except ProjError as cause:
+                raise no_way(self._grid, crs, str(path), PredictionError, self._scene) from cause
         into = ~self._grid.transform
-        geometry = shapely.transform(
-            frame.geometry.to_numpy(), lambda points: np.column_stack(into @ (points[:, 0], points[:, 1]))
-        )
-        fields = {name: frame[name].to_numpy() for name in frame.columns if name != frame.geometry.name}
-        return Features(layer, geometry, fields)
+        met = len(geometry) == 0
+        if np.isfinite(shapely.get_coordinates(geometry)).all():
+            geometry = shapely.transform(geometry, lambda xy: np.column_stack(into @ (xy[:, 0], xy[:, 1])))
+            left, top, right, bottom = shapely.bounds(geometry).T
+            height, width = self._grid.shape
+            met |= ((left < width) & (right > 0) & (top < height) & (bottom > 0)).any()
+        if not met:
+            raise self._unlike(
+                path,
+                "the prediction lies elsewhere than its scene",
+                expected=f"features within {bounds(self._grid)} ({crs_name(self._grid.crs)})",
+                got=f"features within {extent(frame)} ({crs_name(crs)})",
+                mend="check the file's CRS and that it belongs to this scene",
+            )
+        return np.asarray(geometry, object)
 
-    def _open(self, path: Path) -> Any:
+    def _open(self, path: Path, names: Sequence[str]) -> Stored:
+        """Open a raster of class ids; raise PredictionError where its header says that it isn't one of this scene."""
         if not path.exists():
             raise self._missing(path)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no CRS
                 dataset = self._files.enter_context(rasterio.open(path))
+                self._check_grid(path, Grid(dataset.crs, dataset.transform, dataset.shape))
+                if dataset.count != 1 or np.dtype(dataset.dtypes[0]).kind not in "iu":
+                    kind, got = "one band of whole numbers", f"{dataset.count} of {', '.join(dataset.dtypes)}"
+                    raise self._unlike(path, "the prediction holds no class ids", expected=kind, got=got)
+                stored = Stored.of(dataset, (1,))
         except RasterioError as cause:
-            raise PredictionError("the prediction can't be opened", self._scene, path, got=cause, mend=MEND) from cause
-        grid = Grid(dataset.crs, dataset.transform, dataset.shape)
+            raise self._unlike(path, "the prediction can't be opened", got=cause) from cause
+        (nodata,) = stored.nodata
+        if nodata is not None and nodata in range(len(names)):
+            problem = "the prediction's nodata value is a class id"
+            mend = "give what has no class another value, such as 255, and declare that as nodata"
+            raise self._unlike(path, problem, expected=f"none of {_classes(names)}", got=f"{nodata:g}", mend=mend)
+        tags = dataset.tags(1)
+        own = [tags.get(f"class_{number}", name) for number, name in enumerate(names)]
+        if own != list(names):
+            raise self._unlike(path, "the prediction is of other classes", expected=_listed(names), got=_listed(own))
+        return stored
+
+    def _check_grid(self, path: Path, grid: Grid) -> None:
         if grid.shape != self._grid.shape:
             raise self._elsewhere(path, _sized(self._grid), _sized(grid))
         if not _same_crs(grid.crs, self._grid.crs):
@@ -123,16 +207,18 @@ class Prediction:
         shift = grid.shift(self._grid)
         if shift > SHIFT:
             raise self._elsewhere(path, _placed(self._grid), f"{_placed(grid)}, off by {shift:.3g} px")
-        return dataset
 
-    def _missing(self, path: Path) -> PredictionError:
-        return PredictionError("a scene has no prediction", self._scene, path, mend=MEND)
+    def _missing(self, path: Path, expected: str | None = None) -> PredictionError:
+        return self._unlike(path, "a scene has no prediction", expected=expected)
 
     def _elsewhere(self, path: Path, expected: object, got: object) -> PredictionError:
         expected, got = (("no CRS" if crs is None else crs) for crs in (expected, got))
-        return PredictionError(
-            "a prediction lies on another grid than its scene", self._scene, path, expected=expected, got=got, mend=MEND
-        )
+        return self._unlike(path, "a prediction lies on another grid than its scene", expected=expected, got=got)
+
+    def _unlike(
+        self, path: Path, problem: str, *, expected: object = None, got: object = None, mend: str = MEND
+    ) -> PredictionError:
+        return PredictionError(problem, self._scene, path, expected=expected, got=got, mend=mend)
 
 
 def _same_crs(one: Any, other: Any) -> bool:
@@ -148,3 +234,16 @@ def _sized(grid: Grid) -> str:
 def _placed(grid: Grid) -> str:
     a, b, c, d, e, f = tuple(grid.transform)[:6]
     return f"transform ({a:g}, {b:g}, {c:.10g}, {d:g}, {e:g}, {f:.10g})"
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f"class ids from 0 to {len(names) - 1} ({', '.join(names)})"
+
+
+def _hole(stored: Stored) -> str:
+    (nodata,) = stored.nodata
+    return ", and no nodata value is declared" if nodata is None else f", or the nodata value {nodata:g}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"{number}: {name}" for number, name in enumerate(names))

@@ -252,7 +252,7 @@ def test_a_prediction_of_other_classes_is_an_error(tmp_path: Path) -> None:
     ids = predicted(1)
     ids[50, 170] = 3
     write_raster(tmp_path / "predictions/e/labels.tif", ids[None], nodata=255)
-    with pytest.raises(PredictionError, match=r"class ids .*: \[3\]\n  scene: e\n"):
+    with pytest.raises(PredictionError, match=r"no class ids\n  scene: e\n  file: .*e/labels\.tif\n(.|\n)*got: 3\n"):
         run(tmp_path, catalog)
 
 
@@ -269,6 +269,26 @@ def test_a_table_of_scenes_that_is_not_of_this_task_is_an_error_that_says_which_
     with pytest.raises(AnalysisError, match=r"(.|\n)*table\.parquet(.|\n)*mend: run the stage 'analyze'") as error:
         run(tmp_path, catalog, task=task)
     assert ("px_moor" in str(error.value.got)) == (how == "of fewer classes")
+
+
+def test_a_prediction_of_another_type_scores_alike(tmp_path: Path) -> None:
+    catalog = write_ground(tmp_path)
+    expected = run(tmp_path, catalog)
+    other = np.where(predicted(1) == 255, -9999, predicted(1).astype(np.int16))
+    write_raster(tmp_path / "predictions/e/labels.tif", other[None], nodata=-9999)
+    assert run(tmp_path, catalog) == expected
+
+
+@pytest.mark.parametrize("folder", ["e", "e/baseline", "all"])
+def test_a_prediction_that_holds_no_class_ids_is_an_error_that_names_it(tmp_path: Path, folder: str) -> None:
+    catalog = write_ground(tmp_path)
+    path = tmp_path / "predictions" / folder / "labels.tif"
+    write_raster(path, predicted(1)[None].astype(np.float32), nodata=255)
+    with pytest.raises(PredictionError, match=rf"no class ids\n  scene: {folder[:3].strip('/b')}\n  file: {path}\n"):
+        run(tmp_path, catalog, pictures=PICTURES)
+    write_raster(path, np.full((1, *SHAPE), 2**30, np.int32))
+    with pytest.raises(PredictionError, match=rf"no class ids\n(.|\n)*file: {path}\n(.|\n)*got: 1073741824\n"):
+        run(tmp_path, catalog, pictures=PICTURES)
 
 
 def test_a_prediction_that_is_cut_short_is_an_error(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ class Predicted:
         met = shapely.area(shapely.intersection(self.own.geometry, frame)) > 0
         return Features(layer, self.own.geometry[met], {n: v[met] for n, v in self.own.fields.items()})
 
-    def rows(self, layer: str, window: Window) -> np.ndarray:
-        raise AssertionError(layer, window)
+    def class_ids(self, layer: str, window: Window, names: Any) -> np.ndarray:
+        raise AssertionError(layer, window, names)
 
 
 def labelled(*parts: Any, shape: tuple[int, int] = (999, 999)) -> Any:
@@ -424,14 +424,51 @@ def test_the_score_of_several_classes_holds_every_score() -> None:
     assert (counts.truth[known].sum(1) == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda cells: cells * [1, 1, 1, 1] + [0, 0, 16, 16], "another grid"),  # larger
+        (lambda cells: cells // 2, "another grid"),  # smaller
+        (lambda cells: cells.repeat(2, 0)[: len(cells)], "twice"),
+        (lambda cells: cells[:, [0, 1, 0, 1]], "another grid"),  # without an area
+    ],
+)
+@pytest.mark.parametrize("task", [TASK, SEVERAL], ids=["one", "several"])
+def test_cells_of_another_size_are_refused(change: Any, said: str, task: ChipClassification) -> None:
+    area = whole((32, 48))
+    own = predicted(task, area, 1).own
+    changed = boxes(change(shapely.bounds(own.geometry)))
+    with pytest.raises(PredictionError, match=said):
+        task.score(Truth(labelled(checkered(16, (32, 48))), area), [Predicted(Features("cells", changed, own.fields))])
+
+
+def test_what_is_no_square_is_refused() -> None:
+    area = whole((32, 48))
+    own = predicted(TASK, area, 1).own
+    round_ = shapely.buffer(shapely.centroid(own.geometry), 8)
+    with pytest.raises(PredictionError, match="another grid"):
+        TASK.predicted_map(Predicted(Features("cells", round_, own.fields)), area)
+
+
+def test_cells_beyond_the_image_count_nowhere() -> None:
+    area = whole((32, 32))
+    truth = Truth(labelled(checkered(16, (64, 64))), area)  # labels reach further
+    more = predicted(TASK, whole((64, 64)), 1).own
+    far = shapely.transform(more.geometry, lambda xy: xy + 2**40)
+    every = Features("cells", np.concatenate([more.geometry, far]), joined([more, more]).fields)
+    on = (shapely.bounds(more.geometry)[:, 2:] <= 32).all(1)
+    inner = Predicted(Features("cells", more.geometry[on], {name: v[on] for name, v in more.fields.items()}))
+    assert TASK.score(truth, [Predicted(every)]) == TASK.score(truth, [inner])
+
+
 def test_a_prediction_that_is_not_of_this_task_is_refused() -> None:
     area = whole((32, 32))
     truth = Truth(labelled(checkered(16, (32, 32))), area)
     own = predicted(TASK, area, 1).own
     moved = Predicted(Features("cells", shapely.transform(own.geometry, lambda xy: xy + 0.3), own.fields))
     other = Predicted(Features("cells", own.geometry, {**own.fields, "class_id": own.fields["class_id"] + 3}))
-    bare = Predicted(Features("cells", own.geometry, {"class": own.fields["class"]}))
-    for wrong, message in ((moved, "another grid"), (other, "other classes"), (bare, "another task")):
+    bare = Predicted(Features("cells", own.geometry, {"score": own.fields["score"]}))
+    for wrong, message in ((moved, "another grid"), (other, "other classes"), (bare, "no class")):
         with pytest.raises(PredictionError, match=message):
             TASK.score(truth, [wrong])
     with pytest.raises(PredictionError, match="score_a"):

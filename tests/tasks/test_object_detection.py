@@ -466,7 +466,30 @@ def test_predictions_of_other_classes_are_refused(world: World) -> None:
     with pytest.raises(PredictionError, match=r"of other classes(.|\n)*expected: tree, car\n  got: bush"):
         world.score()
     frame.drop(columns="score").to_parquet(file)
-    with pytest.raises(PredictionError, match=r"no detections(.|\n)*fields class and score"):
+    with pytest.raises(PredictionError, match=r"lack the field score(.|\n)*file: .*detections"):
+        world.score()
+
+
+def test_predictions_that_are_no_boxes_are_refused(world: World) -> None:
+    file = world.predict()
+    frame = geopandas.read_parquet(file)
+    frame.set_geometry(frame.centroid).to_parquet(file)
+    with pytest.raises(PredictionError, match=r"no boxes(.|\n)*file: .*detections(.|\n)*got: 7 of 7 without an area"):
+        world.score()
+    frame.assign(score=frame["score"] * 100).to_parquet(file)
+    with pytest.raises(PredictionError, match=r"wrong scores"):
+        world.score()
+
+
+def test_predictions_may_lack_what_is_said_twice(world: World) -> None:
+    file = world.predict()
+    expected = world.score()[0].overall()
+    frame = geopandas.read_parquet(file)
+    for column in ("class", "class_id"):
+        frame.drop(columns=column).to_parquet(file)
+        assert world.score()[0].overall() == expected
+    frame.assign(class_id=1 - frame["class_id"].astype(int)).to_parquet(file)
+    with pytest.raises(PredictionError, match=r"class and class_id disagree"):
         world.score()
 
 

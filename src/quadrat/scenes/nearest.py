@@ -82,13 +82,12 @@ class Nearest:
         if self._turn:
             west = self.own.footprint(self.own.area).bounds[0] - TIE * math.sqrt(abs(self.own.transform.determinant))
             x = west + (x - west) % self._turn
-        into: Any = ~self.own.transform
-        found: tuple[Places, Places] = into @ (x, y)
-        return found
+        place: tuple[Any, Any] = ~self.own.transform @ (x, y)
+        return place
 
-    def _on_own(self, cols: Places, rows: Places) -> tuple[Places, Places]:
+    def _on_own(self, cols: Any, rows: Any) -> tuple[Any, Any]:
         """Return map coordinates in the CRS of ``own``."""
-        place: tuple[Any, Any] = self.grid.transform @ (cols, rows)
+        place = self.grid.transform @ (cols, rows)
         return place if self._there is None else self._there.transform(*place)
 
     @cached_property

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from quadrat.cells import Cells, as_cells, bands, boxes, centred, clipped, frame, lattice, margin, middle, painted
-from quadrat.errors import PredictionError
 from quadrat.metrics import Confusion, confuse
 from quadrat.multilabel import HALF, UNKNOWN, Presence
 from quadrat.section import Section
+from quadrat.tasks import given
 from quadrat.tasks.cell_rule import Rule
 from quadrat.tasks.classes import IGNORE, Unit
 from quadrat.tasks.inputs import Labels, Prediction, Truth
@@ -28,8 +28,6 @@ OFF = 0.05
 
 LISTED = ", "
 """What stands between the names of a cell's classes."""
-
-MEND = "run the stage 'predict' again"
 
 
 class ClassificationLoss(Section):
@@ -202,7 +200,7 @@ class ChipClassification(ScoredTask):
         self, truth: Truth, predictions: Sequence[Prediction], match: None = None
     ) -> list[Confusion] | list[Presence]:
         """Count the cells that are labelled and whose centre lies within the AOI, on those of every prediction."""
-        found = [self._read(prediction) for prediction in predictions]
+        found = [_near(truth, *self._read(prediction)) for prediction in predictions]
         cells, places = np.unique(np.concatenate([own for own, _ in found]), axis=0, return_inverse=True)
         ends = np.cumsum([len(own) for own, _ in found])[:-1]
         labelled = self._truth(truth.labels, cells)
@@ -262,29 +260,34 @@ class ChipClassification(ScoredTask):
     def _read(self, prediction: Prediction, window: Window | None = None) -> tuple[Cells, NDArray[Any]]:
         """Return the predicted cells in row order, and their class ids (cell,), or scores (cell, class)."""
         features = prediction.features("cells", window)
-        names = [f"score_{name}" for name in self.names] if self.multi_label else ["class_id"]
+        cells = self._cells(features)
+        order = np.lexsort((cells[:, 0], cells[:, 1]))
+        if not self.multi_label:
+            return cells[order], given.class_ids(features, self.names)[order]
+        scores = [given.scores(features, f"score_{name}") for name in self.names]
+        return cells[order], np.column_stack(scores)[order]
+
+    def _cells(self, features: Features) -> Cells:
+        """Return features as cells; raise PredictionError where they are none, or not of ``cell_size``."""
         edges = shapely.bounds(features.geometry)
         cells = np.rint(edges).astype(np.int64)
-        off = np.abs(edges - cells).max(initial=0)
-        if not features.fields.keys() >= set(names) or off > OFF:
-            raise PredictionError(
-                "the predicted cells are of another task, or of another grid",
-                expected=f"fields {', '.join(names)}, and edges of pixels",
-                got=f"fields {', '.join(features.fields)}, and edges that lie {off:.2g} px beside pixels'",
-                mend=MEND,
-            )
-        order = np.lexsort((cells[:, 0], cells[:, 1]))
-        values = np.column_stack([features.fields[name] for name in names])[order]
-        if self.multi_label:
-            return cells[order], values.astype(np.float32)
-        if (values >= len(self.classes)).any():
-            raise PredictionError(
-                "the predicted cells are of other classes",
-                expected=f"class ids below {len(self.classes)}",
-                got=values.max(),
-                mend=MEND,
-            )
-        return cells[order], values[:, 0].astype(np.uint8)
+        (width, height), (right, bottom) = (cells[:, 2:] - cells[:, :2]).T, cells[:, 2:].T
+        beside = np.abs(edges - cells).max(1, initial=0)
+        slanted = np.abs(shapely.area(features.geometry) - width * height) > OFF * 2 * (width + height)
+        small = ((width < self.cell_size) & (right < right.max(initial=0))) | (
+            (height < self.cell_size) & (bottom < bottom.max(initial=0))
+        )
+        large = np.maximum(width, height) > self.cell_size
+        wrong = np.flatnonzero((beside > OFF) | slanted | small | large | (np.minimum(width, height) < 1))
+        size = f"squares of {self.cell_size} px along pixels' edges, cut at the lower and right edge alone"
+        if wrong.size:
+            found = [f"({', '.join(f'{edge:.7g}' for edge in edges[number])})" for number in wrong[:1]]
+            got = [f"{wrong.size} others of {len(cells)}, the first from column, row to column, row {found[0]}"]
+            raise given.unlike(features, "the predicted cells are of another task, or of another grid", size, got)
+        twice = len(cells) - len(np.unique(cells, axis=0))
+        if twice:
+            raise given.unlike(features, "cells are predicted twice", "each cell once", [f"{twice} of {len(cells)}"])
+        return cells
 
 
 class CellCanvas:
@@ -330,6 +333,15 @@ class CellCanvas:
         ids = scores.argmax(1).astype(np.uint8)
         fields = {"class": self._names[ids], "class_id": ids, "score": scores.max(1, initial=0)}
         return Features("cells", boxes(cells), {**fields, **own})
+
+
+def _near(truth: Truth, cells: Cells, values: NDArray[Any]) -> tuple[Cells, NDArray[Any]]:
+    """Return the cells whose centre lies where any can count, with their values (cell, …)."""
+    windows = list(truth.windows())
+    cols, rows = (cells[:, :2] + cells[:, 2:]).T // 2
+    near = (rows >= windows[0].row) & (rows < windows[-1].bottom)
+    near &= (cols >= windows[0].col) & (cols < windows[0].right)
+    return cells[near], values[near]
 
 
 def _inside(truth: Truth, cells: Cells) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """What a task is given: a scene's labels, and what was predicted of it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,8 +110,11 @@ class Truth(Protocol):
 class Prediction(Protocol):
     """What was predicted of a scene, layer by layer (``quadrat.predictions.Prediction`` is one)."""
 
-    def rows(self, layer: str, window: Window) -> NDArray[Any]:
-        """Return a raster layer's values (band, y, x) of a window that lies within the grid."""
+    def class_ids(self, layer: str, window: Window, names: Sequence[str]) -> NDArray[np.uint8]:
+        """Return a raster layer's class ids (y, x), IGNORE where there is none, of a window that lies within the grid.
+
+        Raises PredictionError for what is of other classes than ``names``.
+        """
         ...
 
     def features(self, layer: str, window: Window | None = None) -> Features:

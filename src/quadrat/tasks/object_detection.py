@@ -28,8 +28,8 @@ from quadrat.boxes import (
     solid,
     suppressed,
 )
-from quadrat.errors import PredictionError
 from quadrat.section import Section
+from quadrat.tasks import given
 from quadrat.tasks.classes import IGNORE, Class, Unit
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Features, Outlines, RasterLayer, Signature, VectorLayer, WrittenLayers
@@ -272,19 +272,12 @@ class ObjectDetection(Task):
         features = prediction.features(LAYER)
         if not len(features.geometry):
             return Detections.none()
-        lacking = [name for name in ("class", "score") if name not in features.fields]
-        names = features.fields["class"] if not lacking else np.array([])
-        unknown = sorted(set(map(str, names)) - set(self.names))
-        if lacking or unknown:
-            raise PredictionError(
-                "the detections are of other classes" if unknown else "these are no detections",
-                expected=", ".join(self.names) if unknown else "the fields class and score",
-                got=", ".join(unknown or features.fields),
-                mend="run the stage 'predict' again",
-            )
-        ids = np.array([self.names.index(name) for name in names], np.uint8)
         boxes = shapely.bounds(features.geometry)
-        return Detections(boxes, ids, features.fields["score"].astype(np.float32)).picked(solid(boxes))
+        flat = int((~solid(boxes)).sum())
+        if flat:
+            got = [f"{flat} of {len(boxes)} without an area"]
+            raise given.unlike(features, "detections are no boxes", "polygons", got)
+        return Detections(boxes, given.class_ids(features, self.names), given.scores(features, "score"))
 
 
 class DetectionCanvas:

@@ -53,6 +53,8 @@ class Features:
     layer: str
     geometry: NDArray[np.object_]
     fields: Mapping[str, NDArray[Any]]
+    file: object = None
+    """Where they were read from."""
 
 
 class WrittenLayers(Section):

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from quadrat.canvas import Blend, Blended
-from quadrat.errors import PredictionError
 from quadrat.histogram import occurrences
 from quadrat.metrics import Confusion, confuse
 from quadrat.polygons import Outline, Polygoniser, Polygons, filled
@@ -199,7 +198,8 @@ class SemanticSegmentation(ScoredTask):
 
     def chip_counts(self, target: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[np.float32]]) -> Confusion:
         """Count ``scores`` (chip, class, y, x) against ``classes`` (chip, y, x)."""
-        return self._confuse(target["classes"], [outputs["scores"].argmax(1).astype(np.uint8)])[0]
+        predicted = outputs["scores"].argmax(1).astype(np.uint8)
+        return confuse(target["classes"], [predicted], len(self.classes), IGNORE)[0]
 
     def score(self, truth: Truth, predictions: Sequence[Prediction], match: None = None) -> list[Confusion]:
         """Count the pixels within the AOI that have a label and, in every one of ``predictions``, a class."""
@@ -207,7 +207,8 @@ class SemanticSegmentation(ScoredTask):
         for window in truth.windows():
             classes = counting(self._labelled(truth, window), truth.inside(window))
             predicted = [self.predicted_map(prediction, window) for prediction in predictions]
-            counts = [one + more for one, more in zip(counts, self._confuse(classes, predicted), strict=True)]
+            found = confuse(classes, predicted, len(self.classes), IGNORE)
+            counts = [one + more for one, more in zip(counts, found, strict=True)]
         return counts
 
     def label_map(self, truth: Truth, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
@@ -216,8 +217,7 @@ class SemanticSegmentation(ScoredTask):
 
     def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return the predicted class ids (y, x), IGNORE where there is none."""
-        classes: NDArray[np.uint8] = prediction.rows("labels", window)[0]
-        return classes
+        return prediction.class_ids("labels", window, self.names)
 
     def decided(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.intp]:
         """Return the class id of each pixel (chip, y, x)."""
@@ -235,14 +235,6 @@ class SemanticSegmentation(ScoredTask):
 
     def _labelled(self, truth: Truth, window: Window) -> NDArray[np.uint8]:
         return truth.labels.class_ids(window, all_touched=self.all_touched)
-
-    def _confuse(self, truth: NDArray[np.uint8], predicted: Sequence[NDArray[np.uint8]]) -> list[Confusion]:
-        try:
-            return confuse(truth, predicted, len(self.classes), IGNORE)
-        except ValueError as cause:
-            raise PredictionError(
-                str(cause), expected=", ".join(self.names), mend="run the stage 'predict' again"
-            ) from cause
 
 
 def _largest(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

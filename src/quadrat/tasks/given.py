@@ -1,0 +1,88 @@
+"""What features of a prediction say: checked, since anyone may have made them."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.errors import PredictionError
+from quadrat.tasks.outputs import Features
+
+MEND = "run the stage 'predict' again, or correct the file"
+
+MOST_TOLD = 10
+"""Most values that an error lists."""
+
+ROUNDING = 1e-6
+"""By which a score may lie beyond 0 and 1."""
+
+
+def class_ids(features: Features, names: Sequence[str]) -> NDArray[np.uint8]:
+    """Return the class id of each feature (n,), by the field ``class``, ``class_id``, or both, which must agree.
+
+    Raises PredictionError where there is neither, or they name other classes than ``names``.
+    """
+    said = [read(features, names) for field, read in FIELDS.items() if field in features.fields]
+    if not said:
+        raise unlike(features, "the predictions have no class", "a field class, or class_id", features.fields)
+    if len(said) > 1 and (said[0] != said[1]).any():
+        first = int(np.argmax(said[0] != said[1]))
+        got = f"class {names[said[0][first]]}, class_id {said[1][first]}"
+        expected = ", ".join(f"{number}: {name}" for number, name in enumerate(names))
+        raise unlike(features, "the predictions' fields class and class_id disagree", expected, [got])
+    return said[0]
+
+
+def scores(features: Features, field: str) -> NDArray[np.float32]:
+    """Return the scores (n,) in a field; raise PredictionError where there are none, or others than from 0 to 1."""
+    values = _values(features, field)
+    if not values.size:
+        return np.empty(0, np.float32)
+    if values.dtype.kind not in "fiu":
+        raise unlike(features, f"the field {field} of the predictions holds no numbers", "0 to 1", [values.dtype])
+    wrong = ~((values >= -ROUNDING) & (values <= 1 + ROUNDING))  # NaN, too
+    if wrong.any():
+        raise unlike(features, f"the predictions have wrong scores in the field {field}", "0 to 1", values[wrong])
+    return values.clip(0, 1).astype(np.float32)
+
+
+def unlike(features: Features, problem: str, expected: str, got: Collection[Any]) -> PredictionError:
+    """Return the error of features that aren't what is ``expected``, with the first few that they are."""
+    some = [*map(str, got)]
+    more = [f"and {len(some) - MOST_TOLD} more"] if len(some) > MOST_TOLD else []
+    return PredictionError(
+        problem, file=features.file, expected=expected, got=", ".join(some[:MOST_TOLD] + more) or "none", mend=MEND
+    )
+
+
+def _by_name(features: Features, names: Sequence[str]) -> NDArray[np.uint8]:
+    found, places = np.unique(_values(features, "class").astype(str), return_inverse=True)
+    unknown = [name for name in found.tolist() if name not in names]
+    if unknown:
+        raise unlike(features, "the predictions are of other classes", ", ".join(names), unknown)
+    return np.array([names.index(name) for name in found.tolist()], np.uint8)[places]
+
+
+def _by_number(features: Features, names: Sequence[str]) -> NDArray[np.uint8]:
+    values = _values(features, "class_id")
+    if values.dtype.kind in "fiu":
+        wrong = ~np.isin(values, np.arange(len(names)))
+        if not wrong.any():
+            return values.astype(np.uint8)
+        values = np.unique(values[wrong])
+    elif not values.size:
+        return np.empty(0, np.uint8)
+    raise unlike(
+        features, "the predictions are of other classes", f"class ids from 0 to {len(names) - 1}", values.tolist()
+    )
+
+
+FIELDS = {"class": _by_name, "class_id": _by_number}
+"""The fields that tell the class, and how each is read."""
+
+
+def _values(features: Features, field: str) -> NDArray[Any]:
+    if field not in features.fields:
+        raise unlike(features, f"the predictions lack the field {field}", field, features.fields)
+    return features.fields[field]
