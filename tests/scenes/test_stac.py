@@ -108,7 +108,7 @@ def test_a_collection_is_a_mosaic_whose_first_item_wins(tmp_path: Path) -> None:
 
 def test_the_catalog_says_what_the_items_do_not(folder: Path) -> None:
     assets = apart()
-    assets["red"]["raster:bands"] = [{"nodata": "nan"}]
+    assets["red"]["raster:bands"] = [{"nodata": 5}]
     path = written(folder / "item.json", item("one", assets))
     with pytest.raises(ImageError, match=r"neither the catalog nor(.|\n)*one(.|\n)*unit None, scale None"):
         of(path, "red").open(["red"])
@@ -133,6 +133,122 @@ def test_contradictions_between_catalog_and_item(folder: Path) -> None:
         of(path, "red", nodata=5.0).open(["red"])
     with of(path, "red", nodata=5.0, ignore_tags=True).open(["red"]) as raster:
         assert raster.bands[0].nodata == 5
+    with pytest.raises(ImageError, match=r"another nodata than the catalog(.|\n)*item one(.|\n)*9\.0 (.|\n)*0\.0 "):
+        of(path, "red", nodata=9.0).open(["red"])
+    with of(path, "red", nodata=9.0, ignore_tags=True).open(["red"]) as raster:
+        assert raster.bands[0].nodata == 9
+
+
+def described(folder: Path, asset: dict[str, Any], **properties: Any) -> tuple[Any, ...]:
+    """Return unit, scale, offset and nodata of the band red, of an image of float32."""
+    write_raster(folder / "float.tif", PIXELS[:3].astype(np.float32))
+    content = item("one", {"image": {"href": "float.tif", **asset}}, "1.1.0")
+    content["properties"].update(properties)
+    (channel,) = of(written(folder / "item.json", content), "red").channels(["red"])
+    assert channel.pieces[0][1] == 3
+    return channel.unit, channel.scale, channel.offset, channel.nodata
+
+
+NAMES = [{"name": name} for name in ("blue", "green", "red")]
+EACH = [{**name, "unit": "m", "nodata": n} for n, name in enumerate(NAMES)]
+
+
+@pytest.mark.parametrize(
+    ("asset", "properties", "expected"),
+    [
+        ({"bands": NAMES}, {"unit": "K", "nodata": 7, "raster:scale": 2}, ("K", 2, 0, 7)),
+        ({"bands": NAMES, "nodata": 8}, {"unit": "K", "nodata": 7}, ("K", 1, 0, 8)),
+        ({"bands": EACH, "nodata": 8}, {"nodata": 7}, ("m", 1, 0, 2)),
+        ({"bands": NAMES}, {"unit": "K", "nodata": 7, "bands": EACH}, ("m", 1, 0, 2)),
+        ({"bands": NAMES, "nodata": 8}, {"bands": EACH}, ("m", 1, 0, 8)),
+        ({"eo:bands": NAMES, "raster:bands": EACH}, {"nodata": 7}, ("m", 1, 0, 2)),
+        ({"bands": NAMES, "raster:bands": EACH}, {}, ("m", 1, 0, 2)),
+        ({"bands": None, "eo:bands": NAMES}, {"unit": "K", "nodata": 7}, ("K", 1, 0, 7)),
+        ({"bands": [{**n, "nodata": None, "unit": None} for n in NAMES]}, {"unit": "K", "nodata": 7}, ("K", 1, 0, 7)),
+        ({"bands": NAMES, "raster:scale": 3}, {"unit": "K", "raster:scale": 2, "scale": 9}, ("K", 3, 0, None)),
+        ({"bands": NAMES, "unit": "K"}, {"nodata": "nan"}, ("K", 1, 0, float("nan"))),
+        ({"bands": NAMES, "unit": "K"}, {"nodata": "-inf"}, ("K", 1, 0, -float("inf"))),
+        ({"bands": NAMES, "unit": "K"}, {"nodata": 2**63 - 1}, ("K", 1, 0, 2**63 - 1)),
+    ],
+)
+def test_the_band_counts_before_the_asset_and_that_before_the_item(
+    folder: Path, asset: dict[str, Any], properties: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    assert str(described(folder, asset, **properties)) == str(tuple(map(_number, expected)))
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and value < 2**53 else value
+
+
+def test_nodata_of_the_item_hides_pixels(folder: Path) -> None:
+    content = item("one", {"image": {"href": "image.tif", "bands": [{"name": n} for n in "abcd"]}}, "1.1.0")
+    content["properties"].update(nodata=int(PIXELS[0, 0, 0]), unit="DN")
+    with of(written(folder / "item.json", content), "a").open(["a"]) as raster:
+        np.testing.assert_array_equal(raster.read(raster.grid.area).valid, PIXELS[0] != PIXELS[0, 0, 0])
+
+
+def test_null_says_nothing(folder: Path) -> None:
+    assets: dict[str, Any] = apart()
+    assets["red"] = {**assets["red"], "roles": None, "bands": None, "title": None}
+    assets["thumbnail"] = {"href": "t.png", "roles": None, "eo:bands": None, "raster:bands": None, "bands": None}
+    assets["nothing"] = None
+    content = {**item("one", assets), "properties": None}
+    for name in ("red", "B04"):
+        with of(written(folder / "item.json", content), name).open([name]) as raster:
+            assert raster.bands[0].nodata == 0
+    twice = {**assets, "copy": {**assets["red"], "roles": ["data"]}}
+    (channel,) = of(written(folder / "item.json", item("one", twice)), "B04").channels(["B04"])
+    assert channel.nodata == 0
+    meaning = {"scale": None, "offset": None, "unit": "DN", "nodata": None}
+    plain = {"image": {"href": "image.tif", "raster:bands": [meaning] * 4, "eo:bands": [{"name": n} for n in "abcd"]}}
+    with of(written(folder / "item.json", item("one", plain)), "a").open(["a"]) as raster:
+        assert (raster.bands[0].scale, raster.bands[0].offset, raster.bands[0].nodata) == (1, 0, None)
+
+
+RED = {"href": "red.tif", "unit": "DN"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"assets": [1]}, ("field assets ", "an object", r"\[1\]")),
+        ({"assets": {"red": "red.tif"}}, (r"field assets\.red ", "an object", '"red.tif"')),
+        ({"properties": 3}, ("field properties ", "an object", "3")),
+        ({"assets": {"red": {**RED, "bands": {"name": "red"}}}}, (r"assets\.red\.bands ", "a list", '{"name": "red"}')),
+        ({"assets": {"a": {"eo:bands": [0, 1]}}}, (r"assets\.a\.eo:bands\[0\] ", "an object", "0")),
+        ({"assets": {"red": {**RED, "raster:bands": "none"}}}, (r"red\.raster:bands ", "a list", '"none"')),
+        ({"assets": {"red": {"href": None}}}, (r"assets\.red\.href ", "a path or an address", "nothing")),
+        ({"assets": {"red": {"href": 7}}}, (r"assets\.red\.href ", "a text", "7")),
+        ({"assets": {"red": {**RED, "unit": 1}}}, ("of band red: unit ", "a text", "1")),
+        ({"assets": {"red": {**RED, "nodata": "none"}}}, ("of band red: nodata ", 'a number, "nan"', '"none"')),
+        ({"assets": {"red": {**RED, "nodata": [0]}}}, ("of band red: nodata ", "a number", r"\[0\]")),
+        ({"assets": {"red": {**RED, "nodata": True}}}, ("of band red: nodata ", "a number", "true")),
+        ({"assets": {"red": {**RED, "raster:scale": "nan"}}}, ("of band red: scale ", "a number", '"nan"')),
+        ({"assets": {"red": {**RED, "raster:offset": 10**400}}}, ("of band red: offset ", "a number", "1000")),
+        (
+            {"assets": {k: {**RED, "roles": "data", "bands": [{"name": "red"}]} for k in "ab"}},
+            (r"field assets\.a\.roles ", "a list", '"data"'),
+        ),
+        (
+            {"assets": {k: {**RED, "roles": [1], "bands": [{"name": "red"}]} for k in "ab"}},
+            (r"field assets\.a\.roles ", "a list of texts", r"\[1\]"),
+        ),
+    ],
+)
+def test_a_field_of_a_wrong_type_is_named(folder: Path, changed: dict[str, Any], told: tuple[str, str, str]) -> None:
+    field, expected, got = told
+    path = written(folder / "item.json", {**item("one", {"red": RED}), **changed})
+    with pytest.raises(ImageError, match=rf"{field}.*\n.*json, item one\n.*expected: {expected}.*\n.*got: {got}"):
+        of(path, "red").open(["red"])
+
+
+def test_a_time_that_is_no_text(folder: Path) -> None:
+    content = item("one", {"red": RED})
+    content["properties"]["datetime"] = 2017
+    series = of(written(folder / "item.json", content), "red").model_copy(update={"dates": ("2017",)})
+    with pytest.raises(ImageError, match=r"field properties\.datetime(.|\n)*expected: a text(.|\n)*got: 2017"):
+        series.open(["red"])
 
 
 @pytest.mark.parametrize(
@@ -144,6 +260,9 @@ def test_contradictions_between_catalog_and_item(folder: Path) -> None:
         (item("one", {}), "red", "no assets"),
         ({"type": "Collection", "id": "x"}, "red", "neither a STAC Item nor(.|\n)*type Collection"),
         ({"type": "FeatureCollection", "features": []}, "red", "with items"),
+        ({"type": "FeatureCollection", "features": None}, "red", "with items"),
+        ({"type": "FeatureCollection", "features": [None]}, "red", "with items"),
+        ({"type": "FeatureCollection", "features": {"type": "Feature"}}, "red", "with items"),
     ],
 )
 def test_what_is_not_there(folder: Path, content: dict[str, Any], band: str, problem: str) -> None:
@@ -153,7 +272,9 @@ def test_what_is_not_there(folder: Path, content: dict[str, Any], band: str, pro
 
 def test_files_that_are_no_items(folder: Path) -> None:
     (folder / "broken.json").write_text("{")
-    for name in ("broken.json", "none.json"):
+    (folder / "deep.json").write_text("[" * 100_000)
+    (folder / "latin.json").write_bytes(b'{"a": "\xe4"}')
+    for name in ("broken.json", "none.json", "deep.json", "latin.json"):
         with pytest.raises(ImageError, match=rf"can't be read(.|\n)*{name}"):
             of(str(folder / name), "red").open(["red"])
     with served(folder) as web, pytest.raises(ImageError, match=r"can't be read(.|\n)*none\.json"):

@@ -72,9 +72,10 @@ def plain(folder: Path, field: str = "kind") -> np.ndarray:
     [
         {"labels": {"href": "labels.geojson"}, "image": {"href": "i.tif"}},
         {"truth": {"href": "./labels.geojson", "roles": ["labels", "labels-vector"]}, "labels": {"href": "x.txt"}},
+        {"labels": {"href": "labels%2Egeojson", "roles": None}, "image": {"href": "i.tif", "roles": None}, "x": None},
         {"truth": {"href": "labels.geojson", "ml-aoi:role": "label"}, "i": {"href": "i.tif", "ml-aoi:role": "feature"}},
     ],
-    ids=["by key", "by role", "ml-aoi"],
+    ids=["by key", "by role", "with nulls", "ml-aoi"],
 )
 def test_the_item_says_where_the_labels_are_and_which_field_counts(folder: Path, assets: dict[str, Any]) -> None:
     found = ids(written(folder / "item.json", labelling(assets=assets)))
@@ -117,6 +118,16 @@ def test_what_an_item_cannot_give(folder: Path) -> None:
         ids(str(folder / "none.json"))
     with pytest.raises(LabelError, match=r"the file is missing(.|\n)*gone\.geojson"):
         ids(written(folder / "d.json", labelling(assets={"labels": {"href": "gone.geojson"}})))
+    with pytest.raises(
+        LabelError, match=r"field properties\.label:properties(.|\n)*item one(.|\n)*a list(.|\n)*\"kind\""
+    ):
+        ids(written(folder / "e.json", labelling(label_properties="kind")))
+    with pytest.raises(LabelError, match=r"field assets\.labels\.roles(.|\n)*a list(.|\n)*\"labels\""):
+        ids(written(folder / "f.json", labelling(assets={"labels": {"href": "labels.geojson", "roles": "labels"}})))
+    with pytest.raises(LabelError, match=r"field assets\.labels\.href(.|\n)*got: nothing"):
+        ids(written(folder / "g.json", labelling(assets={"labels": {"roles": ["labels"]}})))
+    with pytest.raises(LabelError, match=r"which field(.|\n)*got: none"):
+        ids(written(folder / "h.json", {**labelling(), "properties": None}))
     with pytest.raises(ValidationError, match="'field' or 'default'"):
         StacLabels(kind="stac", path="a.json", field="a", default="b")
 

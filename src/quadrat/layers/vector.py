@@ -177,17 +177,16 @@ def areas(grid: Grid, geometry: NDArray[np.object_]) -> NDArray[np.float64]:
     pieces, owners = geometry, np.arange(len(geometry))
     if grid.on_earth:
         pieces, owners = _cut(_between_poles(geometry, grid), PIECE / _radians(grid))
-    sizes = shapely.area(pieces)
+    sizes: NDArray[np.float64] = shapely.area(pieces)
     centres = shapely.centroid(pieces[sizes > 0])
     places = np.column_stack([shapely.get_x(centres), shapely.get_y(centres)])
     on_ground = sizes[sizes > 0] * grid.pixel_areas(places)
-    found: NDArray[np.float64] = np.bincount(owners[sizes > 0], on_ground, len(geometry))
-    return found
+    return np.bincount(owners[sizes > 0], on_ground, len(geometry)).astype(np.float64, copy=False)
 
 
 def _radians(grid: Grid) -> NDArray[np.float64]:
     """Return the width and the height of a pixel in the CRS's own plane, in radians of a great circle."""
-    sides = np.linalg.norm(grid.plane, axis=0)
+    sides: NDArray[np.float64] = np.linalg.norm(grid.plane, axis=0)
     return sides if grid.crs is not None and grid.crs.is_geographic else sides / EARTH_RADIUS
 
 

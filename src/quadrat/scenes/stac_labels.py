@@ -1,8 +1,8 @@
 """Labels that a STAC Item describes, by its label extension (v1.0.1; also as ml-aoi v0.2 puts it)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -58,9 +58,8 @@ class StacLabels(VectorLabels):
     def _found(self, scene: str | None) -> VectorLabels:
         """Return the labels as if the catalog named file and field."""
         item = self._item(scene)
-        about: Mapping[str, Any] = item.content.get("properties", {})
         key, path = self._asset(item, scene)
-        if about.get("label:type") == "raster":
+        if item.properties.get("label:type") == "raster":
             raise LabelError(
                 "the item's labels are a raster",
                 scene,
@@ -69,7 +68,7 @@ class StacLabels(VectorLabels):
                 got=f"label:type raster, asset {key}: {path}",
                 mend="name the file itself in the catalog, as labels of the kind 'raster'",
             )
-        field = self.field if self.default is not None or self.field is not None else self._field(about, item, scene)
+        field = self.field if self.default is not None or self.field is not None else self._field(item, scene)
         content = {name: getattr(self, name) for name in VectorLabels.model_fields}
         return VectorLabels.model_validate({**content, "kind": "vector", "path": path, "field": field})
 
@@ -89,12 +88,12 @@ class StacLabels(VectorLabels):
 
     def _asset(self, item: Item, scene: str | None) -> tuple[str, str]:
         """Return the key and the file of the asset that holds the labels."""
-        assets: Mapping[str, Mapping[str, Any]] = item.content.get("assets", {})
+        assets = item.assets
         if self.asset is None:
             keys = [
                 key
                 for key, asset in assets.items()
-                if ROLES & {*asset.get("roles", ())} or asset.get("ml-aoi:role") == "label"
+                if ROLES & {*item.roles(key)} or asset.get("ml-aoi:role") == "label"
             ] or [key for key in assets if key == "labels"]
         else:
             keys = [key for key in assets if key == self.asset]
@@ -107,17 +106,17 @@ class StacLabels(VectorLabels):
                 got=", ".join(keys or assets) or "no assets",
                 mend="name it under 'asset' of the labels in the catalog",
             )
-        return keys[0], item.file(assets[keys[0]])
+        return keys[0], item.file(keys[0])
 
-    def _field(self, about: Mapping[str, Any], item: Item, scene: str | None) -> str:
-        names = about.get("label:properties") or []
+    def _field(self, item: Item, scene: str | None) -> str:
+        names = item.texts(item.properties, "label:properties", "properties.")
         if len(names) != 1:
             raise LabelError(
                 "the item doesn't say which field has the classes",
                 scene,
                 f"{self.path}, item {item.id}",
                 expected="one field in label:properties",
-                got=", ".join(map(str, names)) or "none",
+                got=", ".join(names) or "none",
                 mend="set 'field', or 'default', of the labels in the catalog",
             )
-        return str(names[0])
+        return names[0]
