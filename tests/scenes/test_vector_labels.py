@@ -19,6 +19,7 @@ from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point
 from quadrat.errors import LabelError
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
+from quadrat.scenes.widths import widened
 from quadrat.tasks import SemanticSegmentation
 from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, legend, pixel_box, write_areas
@@ -268,6 +269,13 @@ def test_a_local_crs_has_metres_and_no_way_to_earth(tmp_path: Path) -> None:
     assert (found == 1).sum() == 4 * 50
     with pytest.raises(LabelError, match=r"no way is known(.|\n)*expected: EPSG:32633"):
         labels(path, width={"unit": "m", "default": 40.0})
+
+
+def test_metres_beside_the_earth_are_those_of_the_plane() -> None:
+    corner = CRS.from_string("+proj=geos +h=35786023 +lon_0=-75")
+    beside = Grid(corner, Affine(2000, 0, -5.5e6, 0, -2000, 5.5e6), (9, 9))
+    (dot,) = widened(np.array([Point(4, 4)], object), np.array([8000.0]), "m", beside)
+    np.testing.assert_allclose(dot.bounds, (2, 2, 6, 6))
 
 
 def test_metres_without_a_crs(tmp_path: Path) -> None:
