@@ -126,13 +126,6 @@ def test_contradictions_between_catalog_and_item(folder: Path) -> None:
         of(path, "red", offset=0.0).open(["red"])
     with of(path, "red", offset=0.0, ignore_tags=True).open(["red"]) as raster:
         assert raster.bands[0].offset == 0
-    assets = apart()
-    assets["red"]["raster:bands"] = [{"nodata": 3, "unit": "DN"}]
-    path = written(folder / "item.json", item("one", assets))
-    with pytest.raises(ImageError, match=r"another nodata than the catalog(.|\n)*item one(.|\n)*5\.0 (.|\n)*3\.0 "):
-        of(path, "red", nodata=5.0).open(["red"])
-    with of(path, "red", nodata=5.0, ignore_tags=True).open(["red"]) as raster:
-        assert raster.bands[0].nodata == 5
     with pytest.raises(ImageError, match=r"another nodata than the catalog(.|\n)*item one(.|\n)*9\.0 (.|\n)*0\.0 "):
         of(path, "red", nodata=9.0).open(["red"])
     with of(path, "red", nodata=9.0, ignore_tags=True).open(["red"]) as raster:
