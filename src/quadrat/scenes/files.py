@@ -3,7 +3,7 @@
 import math
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -141,13 +141,13 @@ def header(dataset: Any, path: str) -> Header:
         tuple(dataset.descriptions),
         dataset.block_shapes[0],
         tuple(dataset.subdatasets),
-        tuple(_masked(each) for each in flags),
-        all(MaskFlags.per_dataset in each for each in flags if _masked(each)),
+        tuple(is_mask(each) for each in flags),
+        all(MaskFlags.per_dataset in each for each in flags if is_mask(each)),
     )
 
 
-def _masked(flags: Sequence[MaskFlags]) -> bool:
-    """Return whether a mask is what these flags tell of; a band with a mask of its own has none."""
+def is_mask(flags: Collection[MaskFlags]) -> bool:
+    """Return whether flags tell of a mask, not of nodata or alpha alone; a band with a mask of its own has none."""
     told_otherwise = {MaskFlags.all_valid, MaskFlags.alpha}.intersection(flags)
     return not told_otherwise and (MaskFlags.per_dataset in flags or MaskFlags.nodata not in flags)
 

@@ -1,17 +1,14 @@
 """Bands of a raster file as they are stored, and where it says that they have values."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
-from xml.etree import ElementTree as ET
 
 import numpy as np
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterioWindow
 
+from quadrat.scenes.files import is_mask, nodata_of
 from quadrat.windows import Window
 
 Number = int | float
@@ -35,14 +32,14 @@ class Stored:
     def of(cls, dataset: Any, bands: tuple[int, ...]) -> Self:
         """Return ``bands`` of a dataset, with all that it says of holes."""
         flags = {band: set(dataset.mask_flag_enums[band - 1]) for band in bands}
-        masks = [band for band in bands if _is_mask(flags[band])]
+        masks = [band for band in bands if is_mask(flags[band])]
         shared = any(MaskFlags.per_dataset in flags[band] for band in masks)
         colors = dataset.colorinterp
         alpha = colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None
         return cls(
             dataset,
             bands,
-            tuple(exact_nodata(dataset, band) for band in bands),
+            tuple(_whole(nodata_of(dataset)[band - 1], dataset.dtypes[band - 1]) for band in bands),
             tuple(masks[:1] if shared else masks),
             None if alpha in bands else alpha,
         )
@@ -90,24 +87,9 @@ class Stored:
         return some
 
 
-def exact_nodata(dataset: Any, band: int) -> Number | None:
-    """Return the nodata value of a band; of 64-bit whole numbers exactly, which rasterio gives as floats, or not."""
-    if dataset.dtypes[band - 1] not in ("int64", "uint64"):
-        said: float | None = dataset.nodatavals[band - 1]
-        return said
-    with MemoryFile(ext=".vrt") as copy:
-        rasterio.shutil.copy(dataset, copy.name, driver="VRT")
-        found = ET.fromstring(copy.read()).find(f"VRTRasterBand[@band='{band}']/NoDataValue")  # noqa: S314 (GDAL's own)
-    return None if found is None or found.text is None else int(found.text)
-
-
-def _is_mask(flags: Collection[MaskFlags]) -> bool:
-    """Return whether flags are those of a mask: not of nodata alone, nor of alpha, which is a band of its own.
-
-    A band whose mask is its own alone has no flags.
-    """
-    plain = set(flags) <= {MaskFlags.all_valid, MaskFlags.nodata}
-    return not flags or not (plain or MaskFlags.alpha in flags)
+def _whole(number: Number | None, dtype: str) -> Number | None:
+    """Return the nodata value as an int where the type is one of integers: beside a float, they would be rounded."""
+    return number if number is None or np.dtype(dtype).kind not in "iu" else int(number)
 
 
 def _area(window: Window) -> Any:
