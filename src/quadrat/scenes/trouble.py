@@ -23,8 +23,7 @@ def grid_of(dataset: Any, path: str, error: type[QuadratError] = ImageError, sce
             path,
             expected="a raster with bands",
             got=listed(dataset.subdatasets) or None,
-            mend="name one of them as the path in the catalog; or write it to a file of its own: gdal_translate "
-            f"'{dataset.subdatasets[0]}' out.tif"
+            mend="name one of them as the path in the catalog, or make a file of it: gdal_translate NAME out.tif"
             if dataset.subdatasets
             else "check the file with `gdalinfo`, and name another one in the catalog",
         )
