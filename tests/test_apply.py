@@ -18,11 +18,12 @@ from affine import Affine
 from rasterio.warp import Resampling, reproject
 
 from quadrat.apply import Plan, apply, verify
-from quadrat.bundles import as_npy, write_bundle
 from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
 from quadrat.executor import Threads
 from quadrat.images import Reading
 from quadrat.models import Model
+from quadrat.npy import as_npy
+from quadrat.sealed import write_bundle
 from quadrat.stages.predict import predict
 from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, NORTH_UP, kept, write_raster

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quadrat.bundles import MEMBERS, Agreement, agreement, read_bundle, write_bundle
+from quadrat.bundles import Agreement, agreement, read_bundle
 from quadrat.errors import BundleError
+from quadrat.sealed import MEMBERS, write_bundle
 from tests.bundling import FOREST, TASK, packed, prepared
 
 

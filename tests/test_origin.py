@@ -16,7 +16,7 @@ from affine import Affine
 
 from quadrat.apply import Plan, apply
 from quadrat.archive import read_archive
-from quadrat.bundles import read_bundle, write_bundle
+from quadrat.bundles import read_bundle
 from quadrat.errors import DiskError, OriginError
 from quadrat.executor import Threads
 from quadrat.history import differences, mentions
@@ -24,6 +24,7 @@ from quadrat.images import Reading
 from quadrat.layers import writer_for
 from quadrat.origin import TAG, Commit, Origin, Parent, digest, model_md5, tags, unknown
 from quadrat.scenes.grid import Grid
+from quadrat.sealed import write_bundle
 from quadrat.stages.predict import predict
 from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
 from quadrat.traces import Trace, lines, trace

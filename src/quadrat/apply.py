@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 from rich.markup import escape
 from rich.table import Table
 
-from quadrat.bundles import Agreement, OpenBundle, Runtime, agreement, read_bundle
+from quadrat.bundles import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.images import Offered, Reading, offered
 from quadrat.inference import Predict, at_once, predict_scene
@@ -23,6 +23,20 @@ from quadrat.yaml import check
 
 GSD_TOLERANCE = 1.2
 """Largest ratio of an image's ground sample distance to the training scenes' that draws no warning."""
+
+LARGEST = 4096
+"""Largest window, px, that is taken from a bundle; larger ones only where they are asked for."""
+
+VALUES = 1 << 28
+"""Most values, of bands and classes together, in such a window."""
+
+LOOKS = 32
+"""Most windows side by side over a pixel, likewise."""
+
+WAITING = 5.0
+"""Seconds that onnxruntime has for a sample at least; else so many times longer than torch took for it:"""
+
+SLOWER = 20.0
 
 SIDECAR = ".aux.xml"
 """Ending of the file beside a raster that names its classes."""
@@ -67,7 +81,11 @@ def verify(bundle: Path) -> None:
     """
     opened = read_bundle(bundle)
     table = Table("runtime", "largest difference", "equal labels", "seconds", title=escape(str(bundle)))
-    found = {runtime: _run(opened, runtime, table) for runtime in ("torch", "onnx")}
+    found: dict[Runtime, Agreement | None] = {}
+    seconds = None
+    for runtime in RUNTIMES:
+        found[runtime], taken = _run(opened, runtime, table, seconds)
+        seconds = None if taken is None else WAITING + SLOWER * taken
     console.print(table)
     ran = {runtime: result for runtime, result in found.items() if result is not None}
     wrong = {runtime: str(result) for runtime, result in ran.items() if not result.good}
@@ -80,38 +98,79 @@ def verify(bundle: Path) -> None:
         )
 
 
-def _run(opened: OpenBundle, runtime: Runtime, table: Table) -> Agreement | None:
+def _run(
+    opened: OpenBundle, runtime: Runtime, table: Table, most: float | None
+) -> tuple[Agreement | None, float | None]:
+    """Run the sample; return how alike the outputs are, and the seconds; None, None where it isn't there."""
     try:
-        predictor = opened.predictor(runtime)
+        predictor = opened.predictor(runtime, most)
     except BundleError as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
         table.add_row(runtime, f"skipped: {error.expected} isn't installed", "", "")
-        return None
+        return None, None
     started = time.perf_counter()
     found = agreement(opened.card.task, opened.expected, predictor(opened.sample), runtime)
     seconds = time.perf_counter() - started
     table.add_row(runtime, f"{found.difference:.2g}", f"{found.equal} of {found.pixels}", f"{seconds:.2f}")
-    return found
+    return found, seconds
 
 
 def _predict(opened: OpenBundle, plan: Plan) -> Predict:
     """Return the bundle's section ``predict`` with the plan's changes."""
-    section: Mapping[str, Any] = opened.params["predict"]
+    path = opened.path / "params.yaml"
+    section = opened.params.get("predict")
+    layers = section.get("layers") if isinstance(section, dict) else None
+    if not isinstance(section, dict) or not isinstance(layers, dict):
+        raise ParamsError("the section 'predict' or its layers are missing", file=path, mend="make the bundle again")
     windows = {"window_size": plan.size, "stride": plan.stride}
     changed = {
         **section,
-        "layers": {**section["layers"], **plan.layers},
+        "layers": {**layers, **plan.layers},
         **{name: value for name, value in windows.items() if value is not None},
     }
-    predict = check(changed, Predict, ParamsError, opened.path / "params.yaml")
-    size, divisor, least = predict.window_size, opened.card.model.divisor, opened.card.task.validation_stride
+    predict, task = check(changed, Predict, ParamsError, path), opened.card.task
+    unknown = sorted(set(predict.layers.named()) - set(task.names))
+    if predict.layers.kind != task.kind or unknown:
+        raise ParamsError(
+            "predict.layers are of another task, or of other classes",
+            file=path,
+            expected=f"{task.kind}: {', '.join(task.names)}",
+            got=f"{predict.layers.kind}: {', '.join(unknown)}",
+        )
+    _check_windows(opened, predict, plan)
+    return predict
+
+
+def _check_windows(opened: OpenBundle, predict: Predict, plan: Plan) -> None:
+    """Raise ParamsError for windows that the model can't take, and for those of a bundle that cost too much."""
+    card = opened.card
+    size, stride, divisor, least = predict.window_size, predict.stride, card.model.divisor, card.task.validation_stride
+    each = len(card.bands) + len(card.task.names)
     for fits, expected in (
         (size % divisor == 0, f"a multiple of {divisor} px"),
         (size >= least(size), f"at least {least(size)} px"),
-        (predict.stride <= least(size), f"a stride of at most {least(size)} px"),
+        (stride <= least(size), f"a stride of at most {least(size)} px"),
     ):
         if not fits:
-            raise ParamsError("the window doesn't fit the model", expected=expected, got=f"{size}, by {predict.stride}")
-    return predict
+            raise ParamsError("the window doesn't fit the model", expected=expected, got=f"{size}, by {stride}")
+    for fits, expected, option in (
+        (bool(plan.size) or size <= LARGEST, f"windows of {LARGEST} px at most", "--size"),
+        (
+            bool(plan.size) or size**2 * each <= VALUES,
+            f"windows of {VALUES} values, of {each} bands and classes",
+            "--size",
+        ),
+        (bool(plan.stride) or size <= LOOKS * stride, f"a stride of at least {-(-size // LOOKS)} px", "--stride"),
+    ):
+        if not fits:
+            raise ParamsError(
+                "the bundle's windows would take far more memory or time than any need",
+                file=opened.path / "params.yaml",
+                expected=expected,
+                got=f"{size}, by {stride}",
+                mend=f"say with {option} what you want",
+            )
 
 
 def _origin(opened: OpenBundle, predict: Predict) -> Origin:

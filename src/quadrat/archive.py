@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
+from safetensors.numpy import load as load_weights
 from safetensors.numpy import load_file, save_file
 
 from quadrat.errors import ModelError
@@ -25,6 +27,18 @@ from quadrat.yaml import load
 FILES = CARD, WEIGHTS = "model.json", "model.safetensors"
 """What is in a model folder."""
 
+MOST_BANDS = 1 << 14
+"""Of all dates together."""
+
+HEADER = 1 << 23
+"""Most bytes of the list of arrays at the beginning of weights."""
+
+WRONG = (SafetensorError, ValueError, TypeError, LookupError, OverflowError)
+"""What reading weights raises that are damaged, or of types that NumPy doesn't have."""
+
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")
+"""Types that a band's values may have."""
+
 
 class Card(Section):
     """``model.json``: what a model is, takes and gives."""
@@ -32,19 +46,29 @@ class Card(Section):
     format: Literal[1]
     task: Task
     model: Fit
-    bands: tuple[Band, ...]
+    bands: tuple[Band, ...] = Field(min_length=1, max_length=MOST_BANDS)
     """Of time series all bands of the first date, then all of the next; dates are called as in a training scene."""
-    statistics: tuple[BandStatistics, ...]
+    statistics: tuple[BandStatistics, ...] = Field(min_length=1, max_length=MOST_BANDS)
     """Of the training pixels, raw values; the model normalises with them."""
-    size: int
+    size: int = Field(ge=1)
     """Height and width of the chips that it learnt from, px."""
-    gsd: float
+    gsd: float = Field(gt=0)
     """Ground sample distance of the training scenes, m (their median); 1 where they have no CRS."""
     class_counts: dict[str, int]
     """Labelled training px of each class."""
     versions: dict[str, str]
     origin: Origin | None = None
     """Null in folders of earlier versions, which told none."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        Inputs(self.bands, self.statistics)
+        strange = [band.dtype for band in self.bands if band.dtype not in DTYPES]
+        if strange:
+            raise ValueError(f"bands are of the types {', '.join(DTYPES)}: not {strange[0]}")
+        if not self.model.serves(self.task):
+            raise ValueError(f"a model of the kind {self.model.kind} doesn't learn the task {self.task.kind}")
+        return self
 
     @property
     def inputs(self) -> Inputs:
@@ -89,12 +113,17 @@ def write_archive(folder: Path, archive: Archive) -> None:
 def read_archive(folder: Path) -> Archive:
     """Return the model at ``folder``; raise ModelError where it is missing, damaged or of another format."""
     card = _card(folder)
+    path = folder / WEIGHTS
     try:
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
+        if path.exists() and not path.is_file():
+            raise ValueError("no plain file")
+        with path.open("rb") as file:
+            _check_header(file.read(8))
+        weights = load_file(path)
+    except (OSError, *WRONG) as error:
         raise ModelError(
             "the model's weights can't be read",
-            file=folder / WEIGHTS,
+            file=path,
             got=error,
             mend="run the stage 'train', or fetch the folder again",
         ) from error
@@ -107,3 +136,18 @@ def _card(folder: Path) -> Card:
     except ModelError as error:
         error.mend = error.mend or "run the stage 'train', or fetch the folder again"
         raise
+
+
+def weights_of(content: bytes) -> Mapping[str, NDArray[Any]]:
+    """Return what a file of weights holds; raise ModelError where it is damaged."""
+    try:
+        _check_header(content[:8])
+        return load_weights(content)
+    except WRONG as error:
+        raise ModelError("the model's weights can't be read", got=error, mend="fetch or make it again") from error
+
+
+def _check_header(begin: bytes) -> None:
+    """Refuse a list of arrays that is larger than any model's; what else it says, the library checks."""
+    if int.from_bytes(begin, "little") > HEADER:
+        raise ValueError(f"a list of arrays of more than {HEADER} bytes")

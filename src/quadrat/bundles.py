@@ -1,65 +1,43 @@
-"""The bundle: one zip with a fitted model that runs anywhere, and proves there that it runs as here.
+"""A bundle: read and opened, its model ready to predict; see ``quadrat.sealed`` for the file itself."""
 
-    model.safetensors, model.json   the model folder
-    model.onnx                      the same model as a graph: raw values in, outputs out
-    params.yaml                     the parameters that made it
-    metrics.json                    how good it is: what train and eval measured
-    provenance.json                 what it was made of: commit, hashes of DVC's outputs, versions
-    sample/pixels.npy               an input, raw
-    sample/<output>.npy             and what must come out, by name
-    README.md                       how to use it without this package
-    SHA256SUMS                      the checksums of all the others, as ``sha256sum --check`` reads them
-
-What is not listed there is no part of a bundle.
-"""
-
-import hashlib
-import io
-import json
 import sys
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
-from safetensors.numpy import load as load_weights
 
-from quadrat.archive import Card
-from quadrat.errors import BundleError
-from quadrat.files import replaced
+from quadrat.archive import Card, weights_of
+from quadrat.confined import Confined
+from quadrat.errors import BundleError, QuadratError
 from quadrat.models import Outputs, Predictor
-from quadrat.models.graphs import GPU, ROUNDING, apart, runner
+from quadrat.models.graphs import GPU, ROUNDING, apart, threads
+from quadrat.models.neural import WRONG
+from quadrat.npy import of_npy
 from quadrat.origin import Parent, file_md5, known
+from quadrat.parsing import parsed
+from quadrat.sealed import checked_names, member
 from quadrat.tasks import Task
 from quadrat.yaml import check
 
-SUMS = "SHA256SUMS"
+TEXTS = ("model.json", "params.yaml")
+"""Those that are read whenever a bundle is opened."""
 
-MEMBERS = (
-    "README.md",
-    "metrics.json",
-    "model.json",
-    "model.onnx",
-    "model.safetensors",
-    "params.yaml",
-    "provenance.json",
-    "sample/pixels.npy",
-)
-"""What every bundle holds, beside its checksums and the sample's outputs."""
+MOST_CHIPS = 16
+"""In a sample."""
 
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time of every member: the zip format's first, so that the same content is the same bytes."""
+LONGEST_SIDE = 4096
+"""Of a sample's chips, px."""
 
 HALF_ROUNDING = 0.05
 """The same on a GPU, where torch computes with half the digits, and onnxruntime with hardly more."""
 
 Runtime = Literal["torch", "onnx"]
 """What runs a model: its own library (torch; for a forest scikit-learn), or onnxruntime."""
+
+RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx")
 
 
 @dataclass(frozen=True)
@@ -96,17 +74,22 @@ class OpenBundle:
     expected: Outputs
     """What must come of the sample."""
 
-    def predictor(self, runtime: Runtime | None) -> Predictor:
+    def predictor(self, runtime: Runtime | None, seconds: float | None = None) -> Predictor:
         """Return the model, ready to predict by ``runtime``; None is what the stage predict takes.
 
-        Raises BundleError where that isn't installed.
+        By ``onnx``, a batch may take so many ``seconds``. Raises BundleError where the runtime isn't installed, and
+        where the model gives something else than its task's outputs, or no numbers; ModelError where it isn't what it
+        says.
         """
         card = self.card
+        held = "model.onnx" if runtime == "onnx" else "model.safetensors"
         try:
+            plain: Predictor
             if runtime == "onnx":
-                return runner(self._member("model.onnx"))
-            make = card.model.restore if runtime else card.model.served
-            return make(load_weights(self._member("model.safetensors")), card.task, card.inputs)
+                plain = Confined(self._member(held), threads(), seconds)
+            else:
+                make = card.model.restore if runtime else card.model.served
+                plain = make(weights_of(self._member(held)), card.task, card.inputs)
         except ModuleNotFoundError as error:
             raise BundleError(
                 f"the runtime '{runtime or 'torch'}' needs a package that isn't installed",
@@ -114,15 +97,41 @@ class OpenBundle:
                 expected=error.name,
                 mend="install it, or take the other of the runtimes torch and onnx",
             ) from error
+        except QuadratError as error:
+            error.file = error.file or self.path / held
+            raise
+        return self._checked(plain, self.path / held)
 
     def parent(self) -> Parent:
         """Return what is told of the bundle by what is made with it."""
-        origin = known(json.loads(self._member("provenance.json")))
+        path = self.path / "provenance.json"
+        origin = known(parsed(self._member(path.name), BundleError, path))
         return Parent(kind="bundle", md5=file_md5(self.path), origin=origin)
 
     def _member(self, name: str) -> bytes:
-        with zipfile.ZipFile(self.path) as file:
-            return file.read(name)
+        return member(self.path, name)
+
+    def _checked(self, plain: Predictor, file: Path) -> Predictor:
+        """Return the same model; what it can't do, or gives instead of its task's outputs, is a BundleError."""
+        signature = self.card.task.signature()
+
+        def predictor(pixels: NDArray[Any]) -> Outputs:
+            try:
+                outputs = plain(pixels)
+            except QuadratError as error:
+                error.file = error.file or file
+                raise
+            except (*WRONG, MemoryError, ArithmeticError) as error:
+                raise _wrong("the model can't be run", file, f"windows {pixels.shape} to go through", error) from error
+            if not signature.fits(outputs, pixels.shape):
+                got = {name: values.shape for name, values in outputs.items()}
+                raise _wrong("the model gives other outputs than its task has", file, dict(signature.axes), got)
+            for name, values in outputs.items():
+                if values.size and not np.isfinite([values.min(), values.max()]).all():
+                    raise _wrong(f"the model's {name} are no numbers", file, "finite values", "NaN, or infinite ones")
+            return outputs
+
+        return predictor
 
 
 def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime) -> Agreement:
@@ -134,46 +143,17 @@ def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime)
     return Agreement(apart(expected, outputs), equal, labels.size, tolerance)
 
 
-def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
-    """Write ``members`` with their checksums as a zip, whole or not at all; the same content gives the same bytes.
-
-    Nothing is compressed: weights hardly shrink, and what deflate gives depends on the version of zlib.
-    """
-    sums = "".join(f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in sorted(members))
-    with replaced(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
-        for name, content in sorted({**members, SUMS: sums.encode()}.items()):
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a plain file of Unix, wherever it is written
-            file.writestr(entry, content)
-
-
 def read_bundle(path: Path) -> OpenBundle:
     """Open the bundle at ``path``; raise BundleError where it is missing, no bundle, incomplete or damaged."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            names = file.namelist()
-            _check_members(path, names)
-            _check_sums(path, file, names)
-            return _open(path, file, names)
-    except FileNotFoundError as error:
-        raise BundleError(
-            "the bundle is missing", file=path, mend="check the path, or run the stage 'bundle' to make it"
-        ) from error
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            "the file is no bundle, or not whole",
-            file=path,
-            expected="a zip that the stage 'bundle' wrote",
-            got=error,
-            mend="fetch or make it again",
-        ) from error
-
-
-def as_npy(values: NDArray[Any]) -> bytes:
-    """Return an array as the content of a ``.npy`` file."""
-    written = io.BytesIO()
-    np.save(written, np.ascontiguousarray(values), allow_pickle=False)
-    return written.getvalue()
+    names = checked_names(path)
+    texts = {name: parsed(member(path, name), BundleError, path / name) for name in TEXTS}
+    card = check(texts["model.json"], Card, BundleError, path / "model.json")
+    if not isinstance(texts["params.yaml"], dict):
+        raise _wrong("the parameters are no sections", path / "params.yaml", "sections", type(texts["params.yaml"]))
+    arrays = {Path(name).stem: _array(path, name) for name in names if name.startswith("sample/")}
+    sample = arrays.pop("pixels")
+    check_sample(path, card, sample, arrays)
+    return OpenBundle(path, card, texts["params.yaml"], sample, arrays)
 
 
 def _on_gpu(runtime: Runtime) -> bool:
@@ -185,48 +165,33 @@ def _on_gpu(runtime: Runtime) -> bool:
     return torch is not None and bool(torch.cuda.is_available())
 
 
-def _check_members(path: Path, names: Sequence[str]) -> None:
-    missing = [name for name in (*MEMBERS, SUMS) if name not in names]
-    if missing or len(names) > len(set(names)):
-        raise BundleError(
-            "the bundle is incomplete" if missing else "the bundle holds a file twice",
-            file=path,
-            expected=", ".join(missing or sorted(set(names))),
-            got=", ".join(names),
-            mend="fetch or make it again",
-        )
-
-
-def _check_sums(path: Path, file: zipfile.ZipFile, names: Sequence[str]) -> None:
-    lines = file.read(SUMS).decode("utf-8", "replace").splitlines()
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for name in sorted({*names, *sums} - {SUMS}):
-        got = _digest(file, name) if name in names else "no such file"
-        if got != sums.get(name):
-            raise BundleError(
-                f"{name} in the bundle is not what was written",
-                file=path,
-                expected=sums.get(name, f"no such file, by {SUMS}"),
-                got=got,
-                mend="fetch or make it again",
-            )
-
-
-def _digest(file: zipfile.ZipFile, name: str) -> str:
+def _array(path: Path, name: str) -> NDArray[Any]:
     try:
-        with file.open(name) as member:
-            return hashlib.file_digest(member, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed: a zip's member reads as a file
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        return f"it can't be read: {error}"
+        return of_npy(member(path, name))
+    except ValueError as error:
+        raise _wrong("the array can't be read", path / name, "numbers as NumPy writes them", error) from error
 
 
-def _open(path: Path, file: zipfile.ZipFile, names: Sequence[str]) -> OpenBundle:
-    samples = {name[len("sample/") : -len(".npy")]: name for name in names if name.startswith("sample/")}
-    arrays = {key: np.load(io.BytesIO(file.read(name)), allow_pickle=False) for key, name in samples.items()}
-    return OpenBundle(
-        path,
-        check(json.loads(file.read("model.json")), Card, BundleError, path / "model.json"),
-        YAML(typ="safe", pure=True).load(file.read("params.yaml")),
-        arrays.pop("pixels"),
-        arrays,
+def check_sample(path: Path, card: Card, sample: NDArray[Any], expected: Outputs) -> None:
+    """Raise BundleError where a sample is not of windows that the model takes, or isn't what its task gives of them."""
+    model, least = card.model, card.task.validation_stride(1)
+    fits = (
+        sample.ndim == 4
+        and 1 <= sample.shape[0] <= MOST_CHIPS
+        and sample.shape[1] == len(card.bands)
+        and all(least <= side <= LONGEST_SIDE and side % model.divisor == 0 for side in sample.shape[2:])
+    )
+    if not fits:
+        sides = f"multiples of {model.divisor} px, {least} to {LONGEST_SIDE}"
+        wanted = f"up to {MOST_CHIPS} chips of {len(card.bands)} bands, their sides {sides}"
+        raise _wrong("the sample is none of the model's", path / "sample/pixels.npy", wanted, sample.shape)
+    signature = card.task.signature()
+    if not signature.fits(expected, sample.shape) or any(values.dtype != np.float32 for values in expected.values()):
+        got = {name: f"{values.dtype} {values.shape}" for name, values in expected.items()}
+        raise _wrong("the sample's outputs are none of the task's", path / "sample", dict(signature.axes), got)
+
+
+def _wrong(problem: str, file: Path, expected: object, got: object) -> BundleError:
+    return BundleError(
+        problem, file=file, expected=expected, got=str(got)[:1000], mend="fetch or make the bundle again"
     )

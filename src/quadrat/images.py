@@ -1,5 +1,6 @@
 """Images from elsewhere: what a file says of its bands, brought to the units of the bands that a model learnt from."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +22,13 @@ from quadrat.scenes.scene import OpenScene
 from quadrat.scenes.source import Source
 from quadrat.scenes.trouble import grid_of
 from quadrat.scenes.units import InUnits
+from quadrat.yaml import shown
 
 OVERVIEW = 512
 """Largest side, in px, of the overview that an image's values are judged by."""
+
+PLAIN = re.compile(r"[\w .()+-]{1,100}")
+"""Names of bands that may stand in a path: a bundle's must not lead to another folder."""
 
 WIDE = 2.0
 """Values up to this many times the largest, and down to the same part of the smallest, may be another season's."""
@@ -125,6 +130,8 @@ def _by_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
         raise ImageError("with a file for each band, the path names the bands", file=path, mend="leave out --bands")
     sources, sides = [], []
     for band in bands:
+        if not PLAIN.fullmatch(band.name):
+            raise ImageError("a band's name can't be part of a file's", file=path, got=shown(band.name))
         file = path.replace("{band}", band.name)
         with _dataset(file) as dataset:
             if dataset.count != 1:

@@ -85,7 +85,7 @@ def known(content: Mapping[str, Any]) -> Origin | None:
     """Return the origin that stands among other ``content`` of JSON's types; None where it is an earlier version's."""
     try:
         return Origin.model_validate_json(json.dumps({name: content[name] for name in Origin.model_fields}))
-    except (KeyError, ValidationError):
+    except (KeyError, TypeError, ValidationError):  # TypeError: it is no section
         return None
 
 

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,11 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rich.console import Console
 from rich.text import Text
 
-from quadrat.errors import OriginError
+from quadrat.errors import BundleError, OriginError
 from quadrat.history import Mention, differences, mentions
 from quadrat.origin import TAG, Origin, file_md5, known, model_md5
+from quadrat.parsing import parsed, read_bytes
+from quadrat.sealed import member
 
 SHOWN = 5
 """Commits that are named."""
@@ -54,9 +55,12 @@ def trace(path: Path) -> Trace:
         content = _content(path)
     except (
         OSError,
+        BundleError,
         KeyError,
+        OriginError,
+        RecursionError,
+        TypeError,
         ValueError,
-        zipfile.BadZipFile,
         pa.ArrowException,
         RasterioIOError,
         DataSourceError,
@@ -92,11 +96,11 @@ def lines(found: Trace) -> Iterator[str]:
 def _content(path: Path) -> Any:
     """Return what tells the origin among the content of a file, read by its ending."""
     if path.is_dir():
-        return json.loads((path / "model.json").read_text(encoding="utf-8"))["origin"]
+        card = path / "model.json"
+        return parsed(read_bytes(card, OriginError), OriginError, card)["origin"]
     match path.suffix.lower():
         case ".zip":
-            with zipfile.ZipFile(path) as file:
-                return json.loads(file.read("provenance.json"))
+            return parsed(member(path, "provenance.json"), OriginError, path / "provenance.json")
         case ".tif" | ".tiff":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from quadrat.errors import ParamsError, QuadratError
+from quadrat.parsing import parsed, parser, read_bytes
 from quadrat.section import Section
 
 S = TypeVar("S", bound=Section)
@@ -23,39 +23,38 @@ S = TypeVar("S", bound=Section)
 LINE = 120
 """Characters (of JSON) up to which lists and small sections stand on one line."""
 
+TOLD = 20
+"""Faults of a file that an error names beside the first."""
+
+MOST_FAULTS = 1000
+"""Faults of a file that are looked at one by one."""
+
+LONGEST = 500
+"""Characters of what a fault says; a key of which the nearest is sought has fewer."""
 
 PLAIN = re.compile(r"[\w./-](?:[\w./ :@{}-]*[\w./}-])?", re.ASCII)
 """Texts that may stand without quotes, if they mean nothing else so."""
 
 
 def load(path: Path, section: type[S], error: type[QuadratError]) -> S:
-    """Read the file at ``path`` (YAML 1.2, as DVC reads it) as a ``section``; else raise ``error``."""
+    """Read the file at ``path`` (YAML 1.2, as DVC reads it, or JSON) as a ``section``; else raise ``error``."""
     return check(read(path, error), section, error, path)
 
 
 def read(path: Path, error: type[QuadratError]) -> Any:
-    """Return what the YAML file at ``path`` holds."""
-    try:
-        yaml = YAML(typ="safe", pure=True)
-        yaml.Constructor = _Constructor
-        return yaml.load(path)
-    except FileNotFoundError as cause:
-        raise error("the file is missing", file=path) from cause
-    except OSError as cause:
-        raise error("the file can't be read", file=path, got=cause) from cause
-    except (YAMLError, UnicodeDecodeError) as cause:
-        raise error("the file isn't YAML", file=path, got=cause) from cause
+    """Return what the file at ``path`` holds, YAML or JSON by its ending; see ``quadrat.parsing``."""
+    return parsed(read_bytes(path, error), error, path)
 
 
 def settings(options: Sequence[str]) -> dict[str, Any]:
     """Return what options ``KEY=VALUE`` say, whose values are YAML; raise ParamsError for others."""
-    yaml = YAML(typ="safe", pure=True)
+    yaml = parser()
     found = {}
     for option in options:
         key, equals, value = option.partition("=")
         try:
             found[key] = yaml.load(value)
-        except YAMLError as cause:
+        except (YAMLError, ValueError) as cause:
             raise ParamsError("the option can't be read", expected="KEY=VALUE, in YAML", got=option) from cause
         if not equals:
             raise ParamsError("the option says no value", expected="KEY=VALUE", got=option)
@@ -67,7 +66,11 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
     try:
         # by way of JSON, where a list is a tuple's only form: so types can be strict
         return section.model_validate_json(json.dumps(content, default=str), by_alias=True, by_name=False)
+    except (RecursionError, TypeError) as cause:  # keys that are no text, or too many levels
+        raise error("the file holds what no section does", file=path, got=cause) from cause
     except ValidationError as cause:
+        if cause.error_count() > MOST_FAULTS:  # a look at each of millions takes minutes
+            raise error(f"the file has {cause.error_count()} faults", file=path, got=str(cause)[:LONGEST]) from None
         first = cause.errors()[0]
         raise error(
             told(cause, content=content), file=path, got=shown(first.get("input")), mend=_nearest(first, section)
@@ -80,7 +83,9 @@ def told(fault: ValidationError, root: str = "", content: Any = None) -> str:
     Where the ``content`` is known, keys are called as they stand there.
     """
     first, *others = fault.errors()
-    further = [f"\n  also {_key(root, other['loc'], content)}: {other['msg']}" for other in others]
+    further = [f"\n  also {_key(root, other['loc'], content)}: {_message(other)}" for other in others[:TOLD]]
+    if len(others) > TOLD:
+        further.append(f"\n  and {len(others) - TOLD} more")
     return f"{_key(root, first['loc'], content) or 'the file'}: {_message(first)}" + "".join(further)
 
 
@@ -102,13 +107,6 @@ def dumped(content: Any) -> bytes:
     written = io.BytesIO()
     yaml.dump(_styled(content, 0), written)
     return written.getvalue()
-
-
-class _Constructor(SafeConstructor):
-    """Takes dates for the texts that they are written as."""
-
-
-_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_str)
 
 
 class _Representer(RoundTripRepresenter):
@@ -155,16 +153,23 @@ def _key(root: str, location: Sequence[int | str], content: Any) -> str:
     for part in location:
         if isinstance(content, dict) and part not in content and content.get("kind") == part:
             continue
-        parts.append(str(part))
+        parts.append(_plain(str(part)))
         held = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
         content = content[part] if held else None
     return ".".join(parts)
 
 
+def _plain(key: str) -> str:
+    """Return a key as an error shows it: short, and nothing that a terminal takes for a command."""
+    text = key if key.isprintable() else key.encode("unicode_escape").decode()
+    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
+
+
 def _message(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return "there is no such key"
-    return str(fault["msg"]).removeprefix("Value error, ")
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
 def _nearest(fault: Any, section: type[BaseModel]) -> str | None:
@@ -172,7 +177,7 @@ def _nearest(fault: Any, section: type[BaseModel]) -> str | None:
         return None
     *parents, wrong = fault["loc"]
     valid = _keys(section, parents)
-    close = difflib.get_close_matches(str(wrong), valid, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(wrong)[:LONGEST], valid, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
     return f"valid keys here: {', '.join(sorted(valid))}" if valid else None

@@ -64,13 +64,18 @@ def export(network: "Learnable", example: "Tensor", axes: Axes) -> bytes:
     return written.getvalue()
 
 
+def threads() -> int:
+    """Return how many threads run a graph: one a core, or as the environment tells torch."""
+    told = os.environ.get("OMP_NUM_THREADS", "")  # an executor's processes share the cores
+    return int(told) if told.isdecimal() and int(told) else cores()
+
+
 def runner(graph: bytes, providers: Sequence[str] = (GPU, CPU)) -> Predictor:
     """Return a serialised graph, ready to predict by the first of onnxruntime's ``providers`` that is there."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    told = os.environ.get("OMP_NUM_THREADS", "")  # as torch: an executor's processes share the cores
-    options.intra_op_num_threads = int(told) if told.isdecimal() and int(told) else cores()
+    options.intra_op_num_threads = threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it starves who reads and writes beside
     known = [name for name in providers if name in onnxruntime.get_available_providers()]
     session = onnxruntime.InferenceSession(graph, options, providers=known)

@@ -12,15 +12,17 @@ from pydantic_core import to_jsonable_python
 
 from quadrat.archive import Card, parent, read_archive
 from quadrat.bundle_readme import readme
-from quadrat.bundles import agreement, as_npy, write_bundle
+from quadrat.bundles import agreement, check_sample
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Baseline, Model, Train
 from quadrat.models.graphs import CPU, runner
+from quadrat.npy import as_npy
 from quadrat.origin import Origin, unknown
 from quadrat.progress import console
 from quadrat.scenes.bands import names_of
 from quadrat.scores import read_scores
+from quadrat.sealed import write_bundle
 from quadrat.section import Section
 from quadrat.tasks import Task
 from quadrat.yaml import dumped, read
@@ -77,6 +79,7 @@ def bundle(
     graph = _described(model.onnx(archive.weights, task, card.inputs), card, parameters)
     expected = runner(graph, [CPU])(sample)
     made = origin or unknown("bundle")
+    check_sample(bundle_file, card, sample, expected)
     found = agreement(task, expected, model.restore(archive.weights, task, card.inputs)(sample), "torch")
     if not found.good:
         raise BundleError("the model and its ONNX graph say different things of the sample", file=folder, got=found)

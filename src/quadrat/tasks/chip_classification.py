@@ -249,6 +249,7 @@ class ChipClassification(ScoredTask):
             f"a score for each of {count} classes, {says}, of the {side} in a window's middle",
             {"scores": f"(window, class): each class's score of the {side} in the middle"},
             decide,
+            {"scores": ("window", count)},
             f"The answer is of the {side} in its middle; what lies around is context.",
         )
 

@@ -238,6 +238,7 @@ class ObjectDetection(Task):
                 "boxes": "(window, location, 4): left, top, right, bottom, px of the window from its upper left corner",
             },
             RECIPE.format(likely=LIKELY),
+            {"scores": ("window", "location", len(self.classes)), "boxes": ("window", "location", 4)},
         )
 
     def _boxes(self, labels: Labels, window: Window) -> tuple[Boxes, NDArray[np.uint8]]:

@@ -108,5 +108,21 @@ class Signature:
     """Each output's axes and meaning, by name; the first is what the example looks at."""
     decide: str
     """A line of Python that makes a decision of the outputs, which are variables of their names."""
+    axes: Mapping[str, tuple[int | str, ...]]
+    """Each output's axes by its name, the window's first: lengths, or names (``window``, ``y``, ``x``, or others) of
+    lengths that are the same wherever the name stands."""
     windows: str = ""
     """What else there is to know of windows, in sentences."""
+
+    def fits(self, outputs: Mapping[str, NDArray[Any]], pixels: tuple[int, ...]) -> bool:
+        """Return whether ``outputs`` have these names and axes, of ``pixels``: a shape (window, band, y, x)."""
+        if outputs.keys() != self.axes.keys():
+            return False
+        lengths = {"window": pixels[0], "y": pixels[2], "x": pixels[3]}
+        for name, axes in self.axes.items():
+            if outputs[name].ndim != len(axes):
+                return False
+            for axis, length in zip(axes, outputs[name].shape, strict=True):
+                if length != (lengths.setdefault(axis, length) if isinstance(axis, str) else axis):
+                    return False
+        return True

@@ -22,7 +22,7 @@ from quadrat.windows import Window
 if TYPE_CHECKING:
     import torch
 
-POLYGONS = re.compile(r"[^./\\][^/\\]*\.(parquet|gpkg|fgb|geojson)")
+POLYGONS = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}\.(parquet|gpkg|fgb|geojson)")
 """Names of vector files; ``quadrat.layers.vector`` writes these formats."""
 
 SCORE_STEPS = 250
@@ -230,6 +230,7 @@ class SemanticSegmentation(ScoredTask):
             f"a score for each of {len(self.classes)} classes at every pixel; a pixel's scores sum to 1",
             {"scores": "(window, class, y, x): each class's score at every pixel"},
             "labels = scores.argmax(1)  # (window, y, x)",
+            {"scores": ("window", self.channels, "y", "x")},
             "Near a window's edge it sees less: let windows overlap.",
         )
 

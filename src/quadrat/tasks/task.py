@@ -1,6 +1,7 @@
 """The contract of a task: what it makes of labels, of a model's outputs, and of truth and prediction."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -45,7 +46,7 @@ class Task(Section, ABC):
         names = [c.name for c in self.classes]
         aliases = [alias for c in self.classes for alias in c.aliases]
         for what, values in (("class names", names), ("values under 'from'", aliases)):
-            twice = sorted({v for v in values if values.count(v) > 1})
+            twice = sorted(value for value, count in Counter(values).items() if count > 1)
             if twice:
                 raise ValueError(f"{what} must differ: {', '.join(twice)}")
         same = alike(names)

@@ -1,0 +1,269 @@
+"""A graph (ONNX) from anywhere, run in a process of its own, which has bounds in memory and in time.
+
+onnxruntime takes whatever a graph says: it fills memory, runs for hours, or ends by a fault of memory of its own. In
+its own process all of that becomes one error. A graph that loops, names other files, or brings operators of its own is
+not run at all. The process takes graph and pixels through a pipe, and gives arrays back.
+"""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Lock, Timer
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.errors import ModelError
+from quadrat.npy import as_npy, of_npy
+
+DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+"""Of the operators that the standard has."""
+
+LOOPS = {"Loop", "Scan", "SequenceMap"}
+"""Operators that run others any number of times; no model needs them."""
+
+ROOM = 1 << 30
+"""Bytes of memory that a graph has, beside those that its own size and that of pixels give it."""
+
+COPIES = 4
+"""How often a graph's weights may be in memory: as they came, parsed, and as onnxruntime arranges them."""
+
+EACH = 4096
+"""Bytes of memory that each px of a batch gives: 1000 channels at full resolution."""
+
+STARTING = 120.0
+"""Seconds that a process has to start; on a busy machine libraries take long."""
+
+READING = 5.0
+"""Seconds to read a graph, and as many more as it has MB."""
+
+PATIENCE = 120.0
+"""Seconds for a batch, where nothing else is known."""
+
+MOST_TOLD = 500
+"""Characters of an error."""
+
+Run = Callable[[bytes], dict[str, NDArray[Any]]]
+"""Gives the outputs of pixels, sent as an array's content."""
+
+LENGTH = struct.Struct("<Q")
+
+
+class Confined:
+    """A graph in a process of its own; call it with pixels (chip, band, y, x) for its outputs by name.
+
+    Raises ModelError for a graph that isn't run, or that fails, ends, takes too much memory or more than ``seconds``;
+    ModuleNotFoundError where onnxruntime or onnx isn't installed.
+    """
+
+    def __init__(self, graph: bytes, threads: int, seconds: float | None = None) -> None:
+        """Start the process, with so many ``threads``, and let it read the graph; a batch may take ``seconds``."""
+        self._seconds = seconds or PATIENCE
+        self._lock = Lock()
+        root = str(Path(__file__).parents[1])
+        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(  # noqa: S603 (this very module)
+            [sys.executable, "-P", "-m", __name__, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        weakref.finalize(self, _end, self._process)
+        self._told([], STARTING)
+        self._told([graph], READING + len(graph) / 1e6)
+
+    def __call__(self, pixels: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return the outputs of pixels (chip, band, y, x), by name."""
+        with self._lock:
+            names, arrays = self._told([as_npy(pixels)], self._seconds)
+        try:
+            return dict(zip(names, map(of_npy, arrays), strict=True))
+        except ValueError as error:
+            raise ModelError("the graph's outputs are no arrays", got=error) from error
+
+    def _told(self, messages: list[bytes], seconds: float) -> tuple[list[str], list[bytes]]:
+        """Send messages and return the answer: names, and an array's content for each."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        late = Event()
+
+        def stop() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = Timer(seconds, stop)
+        timer.start()
+        try:
+            for message in messages:
+                _send(self._process.stdin, message)
+            answer = json.loads(_received(self._process.stdout))
+            arrays = [_received(self._process.stdout) for _ in answer.get("outputs", ())]
+        except (OSError, EOFError) as error:
+            code = self._process.wait()
+            raise ModelError("the graph can't be run", got=_ended(code, seconds, late=late.is_set())) from error
+        finally:
+            timer.cancel()
+        if "missing" in answer:
+            raise ModuleNotFoundError(answer["missing"], name=answer["missing"])
+        if "error" in answer:
+            raise ModelError("the graph can't be run", got=answer["error"])
+        return answer.get("outputs", []), arrays
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):  # what it held back nobody takes any more
+                pipe.close()
+
+
+def _ended(code: int, seconds: float, *, late: bool) -> str:
+    if late and code == -signal.SIGKILL:
+        return f"it takes more than {seconds:.0f} seconds"
+    return f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
+
+
+def _send(pipe: IO[bytes], message: bytes) -> None:
+    pipe.write(LENGTH.pack(len(message)))
+    pipe.write(message)
+    pipe.flush()
+
+
+def _received(pipe: IO[bytes]) -> bytes:
+    (length,) = LENGTH.unpack(_exactly(pipe, LENGTH.size))
+    return _exactly(pipe, length)
+
+
+def _exactly(pipe: IO[bytes], length: int) -> bytes:
+    content = pipe.read(length)
+    if len(content) < length:
+        raise EOFError
+    return content
+
+
+def main() -> None:
+    """Serve as the process: read a graph, then pixels, until nobody sends any."""
+    taken, given = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no answer
+    try:
+        import onnx  # noqa: F401 (whether both are there)
+        import onnxruntime  # noqa: F401
+    except ModuleNotFoundError as error:
+        _send(given, json.dumps({"missing": error.name}).encode())
+        return
+    _send(given, b"{}")
+    run: Run | None = None
+    for message in _messages(taken):
+        try:
+            outputs = {} if run is None else run(message)
+            run = run or _runner(message, int(sys.argv[1]))
+            _send(given, json.dumps({"outputs": list(outputs)}).encode())
+            for values in outputs.values():
+                _send(given, as_npy(values))
+        except Exception as error:  # noqa: BLE001 (onnxruntime's errors have no common class, and all are told)
+            _send(given, json.dumps({"error": f"{type(error).__name__}: {str(error)[:MOST_TOLD]}"}).encode())
+
+
+def _messages(taken: IO[bytes]) -> Iterator[bytes]:
+    try:
+        while True:
+            yield _received(taken)
+    except (EOFError, struct.error):
+        return
+
+
+def _runner(graph: bytes, threads: int) -> Run:
+    """Return what runs a graph."""
+    import onnxruntime
+
+    known = onnxruntime.get_available_providers()
+    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
+    room = ROOM + COPIES * len(graph)
+    bounded = len(providers) == 1  # a GPU's driver takes more memory than it uses
+    _limit(room if bounded else None)
+    check_graph(graph)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it starves who reads and writes beside
+    session = onnxruntime.InferenceSession(graph, options, providers=providers)
+    names = [output.name for output in session.get_outputs()]
+    taken = session.get_inputs()[0].type.removeprefix("tensor(").removesuffix(")")
+    dtype = np.dtype("float32" if taken == "float" else taken)
+
+    def run(message: bytes) -> dict[str, NDArray[Any]]:
+        pixels = of_npy(message)
+        chips, _, height, width = pixels.shape
+        _limit(room + EACH * chips * height * width + COPIES * len(message) if bounded else None)
+        found = session.run(names, {"pixels": np.ascontiguousarray(pixels, dtype)})
+        return {name: np.asarray(values) for name, values in zip(names, found, strict=True)}
+
+    return run
+
+
+def check_graph(graph: bytes) -> None:
+    """Raise ValueError where a graph loops, names other files, or has operators that the standard doesn't have."""
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    if len(model.functions) or len(model.training_info):
+        raise ValueError("the graph has functions of its own")
+    for node in _nodes(model.graph):
+        if node.domain not in DOMAINS or node.op_type in LOOPS:
+            raise ValueError(f"the graph has the operator {node.domain or 'ai.onnx'}:{node.op_type}, which isn't run")
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data):
+            raise ValueError(f"the graph's constant {tensor.name} is in another file, which isn't read")
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Give the nodes of a graph, and those of the graphs in them."""
+    for node in graph.node:
+        yield node
+        for inner in _inner(node):
+            yield from _nodes(inner)
+
+
+def _inner(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Give the constants of a graph, and those of the graphs in it."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+        for inner in _inner(node):
+            yield from _tensors(inner)
+
+
+def _limit(memory: int | None) -> None:
+    """Let this process have no more than so many bytes of ``memory`` that it writes to, where the system can."""
+    import resource
+
+    if memory is not None:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        with suppress(ValueError, OSError):  # a lower limit is set already
+            resource.setrlimit(resource.RLIMIT_DATA, (memory, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""JSON and YAML from anywhere, read in bounded time and memory: what is too large, too deep or endless is an error."""
+
+import json
+import math
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent
+
+from quadrat.errors import QuadratError
+
+MOST_BYTES = 64 << 20
+"""Size of a file; a catalog of 100,000 scenes has less."""
+
+MOST_NODES = 1_000_000
+"""Values of a YAML file, each as often as aliases name it."""
+
+DEPTH = 100
+"""Levels of lists and sections in each other."""
+
+DIGITS = 400
+"""Characters of a number: no float has more before its point."""
+
+
+def read_bytes(path: Path, error: type[QuadratError], most: int = MOST_BYTES) -> bytes:
+    """Return what a file holds; raise ``error`` where it is missing, no plain file, or has more than ``most`` bytes."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe or a device may never end
+            raise error("this is no file", file=path, expected="a plain file", mend="check the path")
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except FileNotFoundError as cause:
+        raise error("the file is missing", file=path) from cause
+    except OSError as cause:
+        raise error("the file can't be read", file=path, got=cause) from cause
+    if len(content) > most:
+        raise error("the file is too large", file=path, expected=f"{most} bytes at most", mend="check the path")
+    return content
+
+
+def parsed(content: bytes, error: type[QuadratError], path: Path) -> Any:
+    """Return what ``content`` says, of JSON's types: JSON where ``path`` ends in .json, else YAML 1.2, as DVC reads it.
+
+    Raises ``error``, naming ``path``, for what is neither, and for duplicate keys, numbers that none can hold, endless
+    aliases, and more levels or values than any such file has.
+    """
+    form, parse = ("JSON", _json) if path.suffix == ".json" else ("YAML", _yaml)
+    try:
+        return parse(content.decode("utf-8-sig"))
+    except RecursionError as cause:
+        raise error(f"the file isn't {form}", file=path, got="too many levels of lists and sections") from cause
+    except (YAMLError, ValueError, OverflowError, TypeError, LookupError) as cause:
+        told = str(cause)
+        raise error(
+            f"the file isn't {form}", file=path, got=told if len(told) <= 1000 else told[:1000] + " …"
+        ) from cause
+
+
+def parser() -> YAML:
+    """Return what reads YAML so."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = DEPTH
+    yaml.Composer = _Composer
+    yaml.Constructor = _Constructor
+    return yaml
+
+
+def _yaml(text: str) -> Any:
+    return parser().load(text)
+
+
+def _json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_section, parse_int=_whole, parse_float=_float, parse_constant=_float)
+
+
+def _section(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    section = dict(pairs)
+    if len(section) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in section if names.count(name) > 1)!r} stands twice")
+    return section
+
+
+def _whole(text: str) -> int:
+    return int(_short(text))
+
+
+def _float(text: str) -> float:
+    value = float(_short(text))
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number that a file may hold")
+    return value
+
+
+def _short(text: str) -> str:
+    if len(text) > DIGITS:
+        raise ValueError(f"a number of {len(text)} characters")
+    return text
+
+
+class _Composer(Composer):
+    """Counts values as often as aliases name them, and refuses what names itself: aliases grow without bound."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False
+        self._count = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_document(self) -> Any:
+        self._count, self._sizes = 0, {}
+        return super().compose_document()
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        alias, before = self.parser.check_event(AliasEvent), self._count
+        mark = self.parser.peek_event().start_mark
+        node = super().compose_node(parent, index)
+        if not alias:
+            self._count += 1
+            self._sizes[id(node)] = self._count - before
+        elif id(node) not in self._sizes:
+            raise ComposerError(None, None, f"the alias '{node.anchor}' is part of what it names", mark)
+        else:
+            self._count += self._sizes[id(node)]
+        if self._count > MOST_NODES:
+            raise ComposerError(None, None, f"more than {MOST_NODES} values, with those of aliases", mark)
+        return node
+
+
+class _Constructor(SafeConstructor):
+    """Takes dates for the texts that they are written as, and no numbers that fill memory."""
+
+    def construct_yaml_int(self, node: Any) -> int:
+        return int(super().construct_yaml_int(self._short(node)))
+
+    def construct_yaml_float(self, node: Any) -> float:
+        return float(super().construct_yaml_float(self._short(node)))
+
+    def _short(self, node: Any) -> Any:
+        if len(self.construct_scalar(node)) > DIGITS:
+            raise ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
+        return node
+
+
+for _tag, _construct in (
+    ("timestamp", _Constructor.construct_yaml_str),
+    ("int", _Constructor.construct_yaml_int),
+    ("float", _Constructor.construct_yaml_float),
+):
+    _Constructor.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct)

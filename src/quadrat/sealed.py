@@ -1,0 +1,219 @@
+"""The bundle: one zip with a fitted model that runs anywhere, and proves there that it runs as here.
+
+    model.safetensors, model.json   the model folder
+    model.onnx                      the same model as a graph: raw values in, outputs out
+    params.yaml                     the parameters that made it
+    metrics.json                    how good it is: what train and eval measured
+    provenance.json                 what it was made of: commit, hashes of DVC's outputs, versions
+    sample/pixels.npy               an input, raw
+    sample/<output>.npy             and what must come out, by name
+    README.md                       how to use it without this package
+    SHA256SUMS                      the checksums of all the others, as ``sha256sum --check`` reads them
+
+What is not listed there is no part of a bundle.
+
+It comes from anywhere, and is read without trust. Nothing of it is ever unpacked to disk. What is read has a size that
+the zip declares, that is allowed to the member by its name, and that the file itself has room for: members are stored,
+not compressed, so that none grows as it is read.
+"""
+
+import hashlib
+import io
+import re
+import stat
+import struct
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from quadrat.errors import BundleError
+from quadrat.files import replaced
+
+SUMS = "SHA256SUMS"
+
+MEMBERS = (
+    "README.md",
+    "metrics.json",
+    "model.json",
+    "model.onnx",
+    "model.safetensors",
+    "params.yaml",
+    "provenance.json",
+    "sample/pixels.npy",
+)
+"""What every bundle holds, beside its checksums and the sample's outputs."""
+
+LIMITS = {
+    rf"{SUMS}|params\.yaml": 1 << 16,
+    r"README\.md": 1 << 20,
+    r"model\.json": 1 << 21,
+    r"(metrics|provenance)\.json": 1 << 24,
+    r"sample/[a-z]{1,32}\.npy": 1 << 29,
+    r"model\.(onnx|safetensors)": 1 << 31,
+}
+"""Most bytes of each member: ONNX ends at 2 GiB, and the others are far smaller in bundles of models of that size."""
+
+MOST_MEMBERS = 64
+
+DIRECTORY = 1 << 17
+"""Most bytes of a zip's list of members; what comes after it may have half as many."""
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time of every member: the zip format's first, so that the same content is the same bytes."""
+
+ENCRYPTED = 0x1
+"""Bit of a member's flags."""
+
+WRONG = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    LookupError,
+)
+"""What Python's zipfile raises of files that are no zip."""
+
+
+def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
+    """Write ``members`` with their checksums as a zip, whole or not at all; the same content gives the same bytes.
+
+    Nothing is compressed: weights hardly shrink, and what deflate gives depends on the version of zlib. Raises
+    BundleError for a member that is larger than any that is read.
+    """
+    for name, content in members.items():
+        if len(content) > (_most(name) or 0):
+            raise BundleError(f"{name} is too large for a bundle", file=path, expected=_most(name), got=len(content))
+    sums = "".join(f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in sorted(members))
+    with replaced(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+        for name, content in sorted({**members, SUMS: sums.encode()}.items()):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a plain file of Unix, wherever it is written
+            file.writestr(entry, content)
+
+
+def checked_names(path: Path) -> tuple[str, ...]:
+    """Return the names of a bundle's members; raise BundleError where one is missing, too large or damaged."""
+    with _opened(path) as file:
+        names = tuple(file.namelist())
+        missing = [name for name in (*MEMBERS, SUMS) if name not in names]
+        if missing:
+            raise _wrong("the bundle is incomplete", path, ", ".join(missing), _listed(names))
+        _check_sums(path, file, names)
+    return names
+
+
+def member(path: Path, name: str) -> bytes:
+    """Return what a member of the bundle at ``path`` holds; raise BundleError where it can't be read."""
+    with _opened(path) as file:
+        return file.read(name)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip whose members are plain, no larger than their LIMITS, and no more than its file has room for.
+
+    Raises BundleError for all others, also where what is read of it then turns out to be damaged.
+    """
+    try:
+        if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):
+            raise ValueError("no plain file")  # a pipe or a device may never end
+        with _Sparing(path) as content, zipfile.ZipFile(content) as file:
+            _check_members(path, file.infolist())
+            content.most = sys.maxsize - 1
+            yield file
+    except FileNotFoundError as error:
+        raise BundleError(
+            "the bundle is missing", file=path, mend="check the path, or run the stage 'bundle' to make it"
+        ) from error
+    except (OSError, *WRONG) as error:
+        raise _wrong(
+            "the file is no bundle, or not whole", path, "a zip that the stage 'bundle' wrote", str(error)[:1000]
+        ) from error
+
+
+class _Sparing(io.FileIO):
+    """A file of which little is read at once, as long as nothing is known of what it says of its own lengths."""
+
+    most: int = DIRECTORY
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return up to ``size`` bytes, or what is left; raise ValueError where that is more than ``most``."""
+        wanted = self.most + 1 if size is None or size < 0 else size
+        found = super().read(min(wanted, self.most + 1)) or b""
+        if len(found) > self.most:
+            raise ValueError(f"its list of members has more than {self.most} bytes")
+        return found
+
+
+def _check_members(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    names = [entry.filename for entry in entries]
+    if len(names) > MOST_MEMBERS:
+        raise _wrong("the bundle holds too many files", path, f"{MOST_MEMBERS} at most", len(names))
+    if len(names) > len(set(names)):
+        raise _wrong("the bundle holds a file twice", path, _listed(sorted(set(names))), _listed(names))
+    for entry in entries:
+        fault = _fault(entry)
+        if fault is not None:
+            expected, got = fault
+            raise _wrong(f"{_shown(entry.filename)} in the bundle is not what was written", path, expected, got)
+
+
+def _fault(entry: zipfile.ZipInfo) -> tuple[str, str] | None:
+    """Return what was expected of a member and what it is, where it can't be one."""
+    most = _most(entry.filename)
+    kind = entry.external_attr >> 16
+    if most is None:
+        return f"no such file, by {SUMS} and the format", "a file of an unknown name"
+    if entry.is_dir() or (kind and stat.S_IFMT(kind) not in {0, stat.S_IFREG}):
+        return "a plain file", f"another kind of file, by its mode {kind:o}"
+    if entry.flag_bits & ENCRYPTED:
+        return "a file that isn't encrypted", "an encrypted one"
+    if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+        return "a file that is stored as it is, as by `zip -0`", f"{entry.file_size} bytes in {entry.compress_size}"
+    if entry.file_size > most:
+        return f"{most} bytes at most", f"{entry.file_size} bytes"
+    return None
+
+
+def _most(name: str) -> int | None:
+    """Return the most bytes of a member; None where a bundle has none of that name."""
+    return next((most for names, most in LIMITS.items() if re.fullmatch(names, name)), None)
+
+
+def _check_sums(path: Path, file: zipfile.ZipFile, names: Sequence[str]) -> None:
+    lines = file.read(SUMS).decode("utf-8", "replace").splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name in sorted({*names, *sums} - {SUMS}):
+        got = _digest(file, name) if name in names else "no such file"
+        if got != sums.get(name):
+            expected = sums.get(name, f"no such file, by {SUMS}")
+            raise _wrong(f"{_shown(name)} in the bundle is not what was written", path, _shown(expected), got)
+
+
+def _digest(file: zipfile.ZipFile, name: str) -> str:
+    try:
+        with file.open(name) as member:
+            return hashlib.file_digest(member, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed: a zip's member reads as a file
+    except WRONG as error:
+        return f"it can't be read: {error}"
+
+
+def _wrong(problem: str, path: Path, expected: object, got: object) -> BundleError:
+    return BundleError(problem, file=path, expected=expected, got=got, mend="fetch or make it again")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(_shown, names[:MOST_MEMBERS]))
+
+
+def _shown(name: str) -> str:
+    """Return a name as an error shows it: short, and nothing that a terminal takes for a command."""
+    plain = name.encode("unicode_escape").decode()
+    return plain if len(plain) <= 100 else plain[:100] + " …"
