@@ -195,3 +195,30 @@ def test_offline_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         check(network("resnet10t"))
     assert asked == []
     assert encoders._unanswered("nowhere at all") is not None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"{",
+        b"[" * 60_000,
+        b'{"name": "resnet18", "arguments": {}}',
+        b'{"name": 3, "arguments": {"pretrained_cfg": {}}}',
+        b'{"name": "resnet18", "arguments": {"pretrained_cfg": {}}, "more": 1}',
+        b'{"name": "resnet18", "arguments": {"pretrained_cfg": {}, "checkpoint_path": "/etc/passwd"}}',
+        b'{"name": "resnet18", "arguments": {"pretrained_cfg": {"url": "http://127.0.0.1:9/w"}}}',
+        b'{"name": "resnet18", "arguments": {"pretrained_cfg": {}, "pretrained": true}}',
+        b'{"name": "hf-hub:someone/model", "arguments": {"pretrained_cfg": {}}}',
+        b" " * 2**17,
+    ],
+)
+def test_what_a_stranger_tells_of_an_encoder_fetches_and_reads_nothing(told: bytes) -> None:
+    with pytest.raises(ModelError):
+        Encoder.of({encoders.HELD: np.frombuffer(told, np.uint8)}, "resnet18")
+
+
+@pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/gone"])
+def test_weights_that_tell_of_no_encoder_fetch_and_read_nothing(name: str) -> None:
+    with pytest.raises(ModelError, match="a model that is restored fetches nothing"):
+        Encoder.of({}, name)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Positive = Annotated[float, Field(gt=0)]
 
+ANCHORS = 32
+"""Most sizes of anchors, and most shapes."""
+
 
 class Fcos(Section):
     """FCOS: each location says the distances to its object's four sides. No anchors to choose."""
@@ -34,9 +37,9 @@ class RetinaNet(Section):
     """RetinaNet: each location changes boxes of a few sizes and shapes, the anchors."""
 
     kind: Literal["retinanet"]
-    scales: tuple[Positive, ...] = Field(min_length=1)
+    scales: tuple[Positive, ...] = Field(min_length=1, max_length=ANCHORS)
     """Sizes of anchors, √(width × height), in strides."""
-    ratios: tuple[Positive, ...] = Field(min_length=1)
+    ratios: tuple[Positive, ...] = Field(min_length=1, max_length=ANCHORS)
     """Shapes of anchors, height over width; there is one of each size and shape."""
 
     def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
@@ -50,9 +53,9 @@ class FasterRcnn(Section):
     """Faster R-CNN: anchors propose, and a second network looks closer at the best proposals."""
 
     kind: Literal["faster_rcnn"]
-    scales: tuple[Positive, ...] = Field(min_length=1)
+    scales: tuple[Positive, ...] = Field(min_length=1, max_length=ANCHORS)
     """As RetinaNet's."""
-    ratios: tuple[Positive, ...] = Field(min_length=1)
+    ratios: tuple[Positive, ...] = Field(min_length=1, max_length=ANCHORS)
     """As RetinaNet's."""
     proposals: int = Field(ge=1, le=2000)
     """How many proposals of a window are looked at: more than it can hold objects."""
@@ -76,7 +79,7 @@ class Detector(Neural):
 
     encoder: str
     """Name of a timm model; ``timm.list_models()`` lists them."""
-    strides: tuple[int, ...] = Field(min_length=1)
+    strides: tuple[int, ...] = Field(min_length=1, max_length=8)
     """Px between the locations of each level, each twice the one before. The finest decides what can be told apart
     and what it costs; the encoder must have it (most have 4), and what is coarser than its last is added."""
     channels: int = Field(ge=16, multiple_of=16)

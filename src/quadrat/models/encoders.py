@@ -19,6 +19,20 @@ HELD = "encoder"
 OURS = {"drop_rate", "features_only", "in_chans", "num_classes", "out_indices", "output_stride", "pretrained"}
 """Arguments of timm that the kinds of network set themselves, whatever a folder says."""
 
+FOREIGN = {
+    *OURS,
+    "cache_dir",
+    "checkpoint_path",
+    "exportable",
+    "pretrained_cfg_overlay",
+    "pretrained_strict",
+    "scriptable",
+}
+"""Arguments of timm that no fitted network holds: what the kinds set, and what reads files."""
+
+LONGEST = 2**16
+"""Most bytes that tell of an encoder."""
+
 ELSEWHERE = {"file", "hf_hub_filename", "hf_hub_id", "label_descriptions", "label_names", "source", "url"}
 """What a configuration says of where weights come from, and of classes that they knew: no part of a fitted network."""
 
@@ -53,8 +67,19 @@ class Encoder:
 
     @classmethod
     def of(cls, weights: Mapping[str, NDArray[Any]], encoder: str) -> Self:
-        """Return the encoder of a fitted network, which needs nothing but its ``weights``."""
-        return cls(**json.loads(weights[HELD].tobytes())) if HELD in weights else cls.named(encoder)
+        """Return the encoder of a fitted network, which needs nothing but its ``weights``.
+
+        Raises ModelError where it would be fetched or read from elsewhere: a fitted network may come from anyone.
+        """
+        known = _told(weights[HELD]) if HELD in weights else {"name": encoder, "arguments": {}}
+        if ":" in known["name"]:
+            raise ModelError(
+                "the model's encoder would be fetched, and a model that is restored fetches nothing",
+                expected="the name of a timm model, without what it is fetched from",
+                got=known["name"][:200],
+                mend="train the model again: then it holds what it needs",
+            )
+        return cls(**known)
 
     def held(self) -> dict[str, NDArray[np.uint8]]:
         """Return what a fitted network keeps of it among its weights; nothing where the name is enough."""
@@ -108,6 +133,24 @@ class Encoder:
             yield from ((any(cached), hf_hub_url(name, file, revision=revision)) for file in files)
         elif url := config.get("url"):
             yield check_cached_file(url, check_hash=False), url if isinstance(url, str) else url[0]
+
+
+def _told(values: NDArray[Any]) -> dict[str, Any]:
+    """Return name and arguments that a fitted network keeps; raise ModelError where it keeps something else."""
+    told: Any = None
+    with suppress(ValueError, RecursionError):
+        told = json.loads(values[:LONGEST].tobytes())
+    match told:
+        case {"name": str(), "arguments": {"pretrained_cfg": dict() as config, **further}, **rest} if (
+            not rest and FOREIGN.isdisjoint(further) and ELSEWHERE.isdisjoint(config)
+        ):
+            return dict(told)
+    raise ModelError(
+        "what the weights tell of the encoder can't be read",
+        expected="name and arguments of a timm model, as JSON",
+        got=values[:200].tobytes().decode(errors="replace"),
+        mend="fetch or train the model again",
+    )
 
 
 def _unanswered(address: str) -> str | None:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from quadrat.cells import middle
 from quadrat.errors import ChipError
+from quadrat.models.forest_weights import check_forest
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.progress import Meter
 from quadrat.scenes.bands import is_valid
@@ -96,10 +97,14 @@ class Forest(Model):
         return Fitted(weights, measured, [])
 
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
-        """Return the forest, ready to predict with all processors, in blocks of pixels."""
+        """Return the forest, ready to predict with all processors, in blocks of pixels.
+
+        Raises ModelError where ``weights`` are no such forest's.
+        """
         from joblib import Parallel, delayed
 
         assert isinstance(task, ScoredTask)
+        check_forest(weights, self.trees, 2 * len(inputs.bands), len(task.names), self._ballot)
         side = task.pool
         trees = list(_grown(weights, 2 * len(inputs.bands)))
 

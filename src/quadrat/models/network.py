@@ -1,7 +1,8 @@
 """Networks for dense outputs: a decoder of segmentation-models-pytorch over an encoder of timm."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 Architecture = Literal[
     "unet", "unetplusplus", "manet", "linknet", "fpn", "deeplabv3", "deeplabv3plus", "upernet", "segformer"
 ]
+
+
+OWN = ("encoder_name", "encoder_depth", "encoder_weights", "in_channels", "classes", "activation", "aux_params")
+"""Arguments of such classes that the network sets itself, or that would change what it gives."""
+
+LARGEST = 4096
+"""Most that an argument may be: of channels, of strides, of how much is enlarged."""
 
 
 class Network(Neural):
@@ -51,6 +59,7 @@ class Network(Neural):
         from quadrat.models.learnable import Normalised
 
         assert isinstance(task, ScoredTask)
+        _check_decoder(smp.MODEL_ARCHITECTURES_MAPPING[self.architecture], self.decoder)
         body = smp.create_model(
             self.architecture,
             encoder_name=f"tu-{encoder.name}",
@@ -64,3 +73,23 @@ class Network(Neural):
             body.encoder = Pooled(body.encoder, body.encoder.out_channels[-1], inputs.dates, self.dates)
         body.segmentation_head = torch.nn.Sequential(torch.nn.Dropout2d(self.dropout), body.segmentation_head)
         return Normalised(body, inputs, task)
+
+
+def _check_decoder(architecture: Any, decoder: Mapping[str, JsonValue]) -> None:
+    """Raise ValueError for arguments that are not the architecture's own: others go on to timm, which reads files."""
+    known = inspect.signature(architecture.__init__).parameters.values()
+    able = sorted({each.name for each in known if each.kind is each.POSITIONAL_OR_KEYWORD} - {"self", *OWN})
+    wrong = sorted(decoder.keys() - able)
+    if wrong:
+        raise ValueError(f"decoder takes {', '.join(able)}: not {', '.join(wrong)[:200]}")
+    large = [number for number in _numbers(list(decoder.values())) if not abs(number) <= LARGEST]
+    if large:
+        raise ValueError(f"numbers in decoder are at most {LARGEST}: not {large[0]}")
+
+
+def _numbers(value: JsonValue) -> Iterator[int | float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(one)

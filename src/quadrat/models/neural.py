@@ -159,7 +159,7 @@ def build(model: Neural, task: Task, inputs: Inputs, seed: int, encoder: Encoder
         except WRONG as error:
             raise ModelError(
                 "no network can be built of these parameters",
-                got=f"{type(error).__name__}: {error}",
+                got=f"{type(error).__name__}: {error}"[:1000],
                 mend="check 'model' in params.yaml, its encoder first; pretrained weights must be fetched",
             ) from error
 
@@ -182,12 +182,20 @@ def _check_dates(model: Neural, inputs: Inputs) -> None:
 
 
 def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> "Learnable":
-    """Return the network with ``weights``, ready to predict."""
+    """Return the network with ``weights``, ready to predict; raise ModelError where they are not the network's."""
     import torch
 
+    from quadrat.models.claims import budget, check_room, check_weights
+
     untrained = model.model_copy(update={"pretrained": False})  # its weights are in ``weights``
-    network = build(untrained, task, inputs, seed=0, encoder=Encoder.of(weights, model.encoder))
-    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in weights.items() if name != HELD})
+    encoder = Encoder.of(weights, model.encoder)
+    arrays = {name: values for name, values in weights.items() if name != HELD}
+    with budget(arrays):
+        network = build(untrained, task, inputs, seed=0, encoder=encoder)
+    check_weights(network, arrays)
+    chips, height, width = model.example
+    check_room(network.eval(), (chips, len(inputs.bands), height, width))
+    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()})
     return network.eval()
 
 
