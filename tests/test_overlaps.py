@@ -38,7 +38,7 @@ PAIRS: dict[str, tuple[Place, Place]] = {
     "UTM of zones 60 and 1": (("EPSG:32760", 179.98, -17, 50), ("EPSG:32701", 179.98, -17, 50)),
     "UTM over 180° and degrees": (("EPSG:32701", 179.99, -17, 50), ("EPSG:4326", -180, -17, 5e-4)),
     "Web Mercator over 180° and degrees": (("EPSG:3857", 179.999, 10, 10), ("EPSG:4326", -180, 10.01, 1e-3)),
-    "the pole and degrees": (("EPSG:3413", -90, 89.594, 1000), ("EPSG:4326", 10, 89.95, 0.01)),
+    "the pole and degrees": (("EPSG:3413", 180, 89.594, 1000), ("EPSG:4326", 10, 89.95, 0.01)),
     "both poles' CRSs at the equator": (("EPSG:3413", 20, 0, 1000), ("EPSG:3031", 20, 0, 1000)),
     "all longitudes and UTM over 180°": (("EPSG:4326", -180, 90, 5.625), ("EPSG:32701", 179.9, -17, 20_000)),
     "Alaska and Fiji": (("EPSG:32660", 179.9, 65, 50), ("EPSG:32701", 179.9, -17, 50)),
@@ -82,3 +82,12 @@ def test_scenes_of_one_split_and_other_images_without_a_place_share_nothing() ->
     assert not list(_overlaps([surveyed("train", photo), surveyed("test", here)]))
     (fault,) = _overlaps([surveyed("train", photo), surveyed("test", photo)])
     assert isinstance(fault, OverlapError)
+
+
+@pytest.mark.parametrize("coarse", [("EPSG:3413", 180, 89.594, 1000), ("EPSG:32633", 15, 52, 1000)])
+def test_a_scene_within_a_pixel_of_a_coarser_one(coarse: Place) -> None:
+    fine: Place = ("EPSG:4326", 10.0, 89.95, 1e-3) if coarse[0] == "EPSG:3413" else ("EPSG:32633", 15.01, 51.99, 1)
+    (fault,) = _overlaps([surveyed("train", coarse), surveyed("test", fine)])
+    assert str(fault.got).startswith("100% of test")
+    (fault,) = _overlaps([surveyed("train", fine), surveyed("test", coarse)])
+    assert str(fault.got).startswith("4096 px of train")

@@ -27,6 +27,10 @@ GSD_TOLERANCE = 1.2
 """Largest ratio of two scenes' ground sample distances that draws no warning."""
 
 
+LEAST_SHARE = 0.01
+"""Of a scene's ground, how much is shared where that is less than a px of a coarser scene."""
+
+
 def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
     """Return all that analyze stops at, as far as it is known without pixels: of single scenes, and of all together."""
     surveys = [finding.survey for finding in findings if finding.survey]
@@ -121,13 +125,19 @@ def _meaning(band: Band) -> str:
 def _overlaps(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
     scored: list[Split] = ["train", "validation", "test"]
     for one, other in _neighbours([s for s in surveys if s.scene.split in scored]):
-        shared = shapely.intersection(one.ground, _on_crs_of(other, one))
+        moved = _on_crs_of(other, one)
+        shared = shapely.intersection(one.ground, moved)
         pixels = shared.area / abs(one.grid.transform.determinant)
-        if pixels >= 1:
+        if pixels >= 1 or shared.area > LEAST_SHARE * moved.area:
+            much = (
+                f"{pixels:.0f} px of {one.scene.id}"
+                if pixels >= 1
+                else f"{shared.area / moved.area:.0%} of {other.scene.id}"
+            )
             yield OverlapError(
                 f"a {one.scene.split} and a {other.scene.split} scene share ground: the metrics would be too good",
                 f"{one.scene.id} and {other.scene.id}",
-                got=f"{pixels:.0f} px of {one.scene.id}, within {tuple(round(v, 6) for v in shared.bounds)}",
+                got=f"{much}, within {tuple(round(v, 6) for v in shared.bounds)}",
                 mend="give them areas of interest that don't overlap",
             )
 
