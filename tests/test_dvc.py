@@ -55,7 +55,6 @@ AROUND = (
     "sections",
     "timing",
     "traces",
-    "workspace",
 )
 """Modules that no stage imports, and packages that hold nothing of their own."""
 
