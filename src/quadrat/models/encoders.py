@@ -71,15 +71,15 @@ class Encoder:
 
         Raises ModelError where it would be fetched or read from elsewhere: a fitted network may come from anyone.
         """
-        known = _told(weights[HELD]) if HELD in weights else {"name": encoder, "arguments": {}}
-        if ":" in known["name"]:
+        name, arguments = _told(weights[HELD]) if HELD in weights else (encoder, {})
+        if ":" in name:
             raise ModelError(
                 "the model's encoder would be fetched, and a model that is restored fetches nothing",
                 expected="the name of a timm model, without what it is fetched from",
-                got=known["name"][:200],
+                got=name[:200],
                 mend="train the model again: then it holds what it needs",
             )
-        return cls(**known)
+        return cls(name, arguments)
 
     def held(self) -> dict[str, NDArray[np.uint8]]:
         """Return what a fitted network keeps of it among its weights; nothing where the name is enough."""
@@ -135,16 +135,17 @@ class Encoder:
             yield check_cached_file(url, check_hash=False), url if isinstance(url, str) else url[0]
 
 
-def _told(values: NDArray[Any]) -> dict[str, Any]:
+def _told(values: NDArray[Any]) -> tuple[str, Mapping[str, Any]]:
     """Return name and arguments that a fitted network keeps; raise ModelError where it keeps something else."""
     told: Any = None
     with suppress(ValueError, RecursionError):
         told = json.loads(values[:LONGEST].tobytes())
     match told:
-        case {"name": str(), "arguments": {"pretrained_cfg": dict() as config, **further}, **rest} if (
+        case {"name": str(name), "arguments": {"pretrained_cfg": dict() as config, **further}, **rest} if (
             not rest and FOREIGN.isdisjoint(further) and ELSEWHERE.isdisjoint(config)
         ):
-            return dict(told)
+            arguments: dict[str, Any] = told["arguments"]
+            return name, arguments
     raise ModelError(
         "what the weights tell of the encoder can't be read",
         expected="name and arguments of a timm model, as JSON",
