@@ -34,7 +34,7 @@ def take(network: Learnable, shape: tuple[int, int], what: str, mend: str) -> No
     for stride, (down, across) in sizes.items():
         if (down, across) != (height // stride, width // stride):
             raise ModelError(
-                f"the network's output is of another size than its {what}",
+                "the network's output is of another size than its windows",
                 expected=f"{width // stride} × {height // stride} px",
                 got=f"{across} × {down} px",
                 mend=mend,
