@@ -503,13 +503,17 @@ def test_the_command_ends_with_1_where_there_is_a_fault(root: Path, tmp_path: Pa
         command = [sys.executable, "-m", "quadrat", "check", "--params", str(tmp_path / "params.yaml")]
         return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
+    def told(done: subprocess.CompletedProcess[str]) -> list[str]:
+        """Return what stderr holds but for how far it is, which a slow machine is told."""
+        return [line for line in done.stderr.splitlines() if not line.startswith("check: ")]
+
     done = run()
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, told(done)) == (0, [])
     assert "no faults" in done.stdout
     params["eval"]["pictures"]["bands"] = ["B7"]
     (tmp_path / "labels.gpkg").unlink()
     done = run()
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, told(done)) == (1, [])
     assert "2 faults" in done.stdout
     params["lr"] = "fast"
     done = run()
