@@ -14,6 +14,8 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Lock, Timer
 from typing import IO, Any
@@ -26,6 +28,9 @@ from quadrat.npy import as_npy, of_npy
 
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 """Of the operators that the standard has."""
+
+NEEDED = ("onnxruntime", "onnx")
+"""Packages that the process runs and examines graphs by."""
 
 LOOPS = {"Loop", "Scan", "SequenceMap"}
 """Operators that run others any number of times; no model needs them."""
@@ -66,6 +71,9 @@ class Confined:
 
     def __init__(self, graph: bytes, threads: int, seconds: float | None = None) -> None:
         """Start the process, with so many ``threads``, and let it read the graph; a batch may take ``seconds``."""
+        missing = [name for name in NEEDED if find_spec(name) is None]
+        if missing:
+            raise ModuleNotFoundError(f"No module named '{missing[0]}'", name=missing[0])
         self._seconds = seconds or PATIENCE
         self._lock = Lock()
         root = str(Path(__file__).parents[1])
@@ -112,8 +120,6 @@ class Confined:
             raise ModelError("the graph can't be run", got=_ended(code, seconds, late=late.is_set())) from error
         finally:
             timer.cancel()
-        if "missing" in answer:
-            raise ModuleNotFoundError(answer["missing"], name=answer["missing"])
         if "error" in answer:
             raise ModelError("the graph can't be run", got=answer["error"])
         return answer.get("outputs", []), arrays
@@ -156,12 +162,8 @@ def main() -> None:
     """Serve as the process: read a graph, then pixels, until nobody sends any."""
     taken, given = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
-    try:
-        import onnx  # noqa: F401 (whether both are there)
-        import onnxruntime  # noqa: F401
-    except ModuleNotFoundError as error:
-        _send(given, json.dumps({"missing": error.name}).encode())
-        return
+    for name in NEEDED:
+        import_module(name)
     _send(given, b"{}")
     run: Run | None = None
     for message in _messages(taken):
