@@ -10,6 +10,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as warp_transform
+from shapely.affinity import translate
 from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
@@ -19,6 +20,8 @@ from quadrat.scenes.files import ROW_BLOCKS, SHARED_BLOCKS, Header, check, envir
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.mosaic import Mosaic, mosaic
 from quadrat.scenes.reader import MASK, TALL, TOLERANCE, Reader, Stored, Way
+from quadrat.scenes.surroundings import nearest
+from quadrat.scenes.turns import towards, turn_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Layout:
             dataset = files.enter_context(rasterio.open(gdal_name(self._paths[0])))
             return Reader(dataset, self._paths, numbers, self.places, mask, headers[0].block, self._stored)
         keep_blocks(SHARED_BLOCKS)
-        dataset = files.enter_context(rasterio.open(self._virtual(masks, told=False)))
+        dataset = files.enter_context(rasterio.open(self._virtual(self.mosaic, masks, told=False)))
         numbers, mask = tuple(range(1, len(numbers) + 1)), MASK if masks and self._fill is None else None
         block = max(header.block[0] for header in headers), self.mosaic.grid.shape[1]
         way: Way = "plain" if masks is None and self._fill is None else "painted"
@@ -55,10 +58,12 @@ class Layout:
 
     def _resampled(self, grid: Grid, files: ExitStack) -> Reader:
         """Open files that are brought to the grid: an alpha band, the last, tells all that has no value."""
+        self._check_way(grid)
+        mosaic = towards(self.mosaic, grid)
         keep_blocks(SHARED_BLOCKS)
-        masks = self._masks(several=len(self.mosaic) > 1 or self._fill is not None)
-        source = files.enter_context(rasterio.open(self._virtual(masks, told=True)))
-        dataset = files.enter_context(self._on_grid(source, grid))
+        masks = self._masks(several=mosaic.several or self._fill is not None)
+        source = files.enter_context(rasterio.open(self._virtual(mosaic, masks, told=True)))
+        dataset = files.enter_context(self._on_grid(source, mosaic.grid, grid))
         numbers, block = tuple(range(1, dataset.count)), (dataset.block_shapes[0][0], grid.shape[1])
         return Reader(dataset, self._paths, numbers, self.places, dataset.count, block, self._stored, "resampled")
 
@@ -81,11 +86,12 @@ class Layout:
         masks = [_mask(h, channel, n) for h, (_, n) in zip(self.mosaic.headers, channel.pieces, strict=True)]
         return masks if any(masks) or several else None
 
-    def _virtual(self, masks: list[str | None] | None, *, told: bool) -> str:
+    def _virtual(self, mosaic: Mosaic, masks: list[str | None] | None, *, told: bool) -> str:
         numbers = [[number for _, number in channel.pieces] for channel in self.channels]
-        return self.mosaic.virtual(numbers, self._fill, masks, told=told)
+        return mosaic.virtual(numbers, self._fill, masks, told=told)
 
-    def _on_grid(self, dataset: Any, grid: Grid) -> Any:
+    def _check_way(self, grid: Grid) -> None:
+        """Raise CatalogError or ImageError where no pixel of the files can be brought to the grid."""
         source = self.mosaic.grid
         path = self.mosaic.headers[0].path
         if (source.crs is None) != (grid.crs is None):
@@ -101,6 +107,8 @@ class Layout:
                 mend="bring them to one size, or give them a transform and a CRS",
             )
         _check_reach(source, grid, path)
+
+    def _on_grid(self, dataset: Any, source: Grid, grid: Grid) -> Any:
         return WarpedVRT(
             dataset,
             crs=grid.crs,
@@ -137,10 +145,8 @@ def _check_reach(source: Grid, grid: Grid, path: str) -> None:
     step = 64 * abs(source.transform.determinant) ** 0.5  # straight in one CRS is bent in another
     outline = np.array(source.footprint(source.area).segmentize(step).exterior.coords)
     points = outline.T if source.crs == grid.crs else np.array(warp_transform(source.crs, grid.crs, *outline.T))
-    points = points[:, np.isfinite(points).all(0)]
-    into = ~grid.transform
-    pixels = np.array([[into.a, into.b], [into.d, into.e]]) @ points + [[into.c], [into.f]]
-    if pixels.shape[1] and MultiPoint(pixels.T).convex_hull.intersects(box(0, 0, grid.shape[1], grid.shape[0])):
+    placed = np.isfinite(points).all(0)
+    if placed.any() and _reaches(points[:, placed], outline.T[:, placed], source, grid):
         return
     raise ImageError(
         "the file misses the image's grid",
@@ -149,6 +155,21 @@ def _check_reach(source: Grid, grid: Grid, path: str) -> None:
         got=f"pixels within {_bounds(source)}",
         mend="check that the sources belong to the same place, and their CRSs",
     )
+
+
+def _reaches(points: Any, before: Any, source: Grid, grid: Grid) -> bool:
+    """Return whether an outline (2, point), and ``before`` in the CRS of ``source``, lies around pixels of ``grid``."""
+    into, frame = ~grid.transform, box(0, 0, grid.shape[1], grid.shape[0])
+    linear, first = np.array([[into.a, into.b], [into.d, into.e]]), np.array([[into.c], [into.f]])
+    if MultiPoint((linear @ points + first).T).convex_hull.intersects(frame):
+        return True
+    turn, own = turn_of(grid.crs), turn_of(source.crs)
+    if turn and own:  # both have a seam, maybe not the same one
+        x = nearest(points[0], points[0, 0] + (before[0] - before[0, 0]) * turn / own, turn)
+        points = np.stack([x, points[1]])
+    hull = MultiPoint((linear @ points + first).T).convex_hull
+    turns = (number * turn for number in (-2, -1, 0, 1, 2) if turn)
+    return any(translate(hull, into.a * x, into.d * x).intersects(frame) for x in turns)
 
 
 def _bounds(grid: Grid) -> str:

@@ -35,11 +35,14 @@ GDAL_TYPES = {
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Files on one grid, which is as large as all of them together; ``places`` are their (row, col) on it."""
+    """Files on one grid, which is as large as all of them together.
+
+    ``places`` are the (row, col) on it at which each file stands: one, but where files lie around the Earth.
+    """
 
     headers: tuple[Header, ...]
     grid: Grid
-    places: tuple[tuple[int, int], ...]
+    places: tuple[tuple[tuple[int, int], ...], ...]
 
     def virtual(
         self, numbers: Sequence[Sequence[int]], nodata: float | None, masks: Masks | None, *, told: bool = False
@@ -62,7 +65,7 @@ class Mosaic:
         ]
         hidden = "" if nodata is None else f"<NODATA>{nodata!r}</NODATA>"
         uses = [hidden or ("<UseMaskBand>true</UseMaskBand>" if mask else "") for mask in each_mask]
-        below = [""] if told and len(self) == 1 else uses  # nothing lies below it
+        below = [""] if told and not self.several else uses  # nothing lies below it
         painted = [
             self._sources([(file, str(own[place])) for file, own in parts], dtype, below)
             for place in range(len(numbers))
@@ -85,9 +88,15 @@ class Mosaic:
         """Return the number of files."""
         return len(self.headers)
 
+    @property
+    def several(self) -> bool:
+        """Whether more than one file, or one at several places, stands on the grid."""
+        return len(self) > 1 or len(self.places[0]) > 1
+
     def _sources(self, bands: Sequence[tuple[str, str]], dtype: str, uses: Sequence[str]) -> str:
         each = zip(self.headers, self.places, bands, uses, strict=True)
-        return "".join(reversed([_source(*one, dtype) for one in each]))  # GDAL paints the last one on top
+        placed = [_source(header, place, band, use, dtype) for header, some, band, use in each for place in some]
+        return "".join(reversed(placed))  # GDAL paints the last one on top
 
 
 def _part(
@@ -155,7 +164,7 @@ def mosaic(headers: Sequence[Header]) -> Mosaic:
     if (top, left) != (0, 0):
         transform = transform @ Affine.translation(left, top)
     grid = Grid(first.grid.crs, transform, (bottom - top, right - left))
-    return Mosaic(tuple(headers), grid, tuple((row - top, col - left) for row, col in offsets))
+    return Mosaic(tuple(headers), grid, tuple(((row - top, col - left),) for row, col in offsets))
 
 
 def _offset(first: Header, other: Header) -> tuple[int, int]:
