@@ -54,6 +54,33 @@ def test_features_are_what_was_written_in_pixel_coordinates(tmp_path: Path, grid
     assert list(found.fields["score"][order]) == [0.5, 0.25]
 
 
+SEAM = [
+    ("EPSG:4326", Affine(1e-4, 0, 179.996, 0, -1e-4, 52)),
+    ("EPSG:4326", Affine(1e-4, 0, -180.004, 0, -1e-4, 52)),
+    ("EPSG:4326", Affine(1e-4, 0, 200, 0, -1e-4, 52)),
+    ("EPSG:3857", Affine(10, 0, 20_037_508 - 400, 0, -10, 6_800_000)),
+    ("EPSG:32660", Affine(10, 0, 705_800, 0, -10, 5_765_500)),
+]
+"""Grids that 180° crosses, or that lie beyond it."""
+
+
+@pytest.mark.parametrize(("crs", "transform"), SEAM)
+@pytest.mark.parametrize("ending", ["parquet", "geojson"])
+def test_features_across_180_degrees_are_where_they_were_written(
+    tmp_path: Path, crs: str, transform: Affine, ending: str
+) -> None:
+    grid = Grid(CRS.from_user_input(crs), transform, (60, 80))
+    lefts = np.arange(0, 80, 8.0)
+    geometry = shapely.box(lefts, 3, lefts + 12, 20)
+    with writer_for(VectorLayer("found", f"found.{ending}"), grid, tmp_path, {}) as writer:
+        writer.write(Features("found", geometry, {"number": np.arange(len(geometry))}))
+    with Prediction(tmp_path, grid, "s") as prediction:
+        found = prediction.features("found")
+    np.testing.assert_allclose(shapely.bounds(found.geometry), shapely.bounds(geometry), atol=1e-2)
+    np.testing.assert_allclose(shapely.area(found.geometry), shapely.area(geometry), rtol=1e-3)
+    assert found.fields["number"].tolist() == [*range(len(geometry))]
+
+
 def test_features_of_windows_are_read_once_and_are_those_that_meet_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,9 @@ from shapely.errors import ShapelyError
 
 from quadrat.errors import PredictionError
 from quadrat.scenes.grid import SHIFT, Grid
+from quadrat.scenes.parts import single
 from quadrat.scenes.stored import Stored
+from quadrat.scenes.surroundings import nearest, period
 from quadrat.scenes.vector import bounds, crs_name, extent, no_way
 from quadrat.tasks.classes import IGNORE
 from quadrat.tasks.outputs import Features
@@ -159,6 +161,7 @@ class Prediction:
         into = ~self._grid.transform
         met = len(geometry) == 0
         if np.isfinite(shapely.get_coordinates(geometry)).all():
+            geometry = _turned(geometry, self._grid)
             geometry = shapely.transform(geometry, lambda xy: np.column_stack(into @ (xy[:, 0], xy[:, 1])))
             left, top, right, bottom = shapely.bounds(geometry).T
             height, width = self._grid.shape
@@ -219,6 +222,31 @@ class Prediction:
         self, path: Path, problem: str, *, expected: object = None, got: object = None, mend: str = MEND
     ) -> PredictionError:
         return PredictionError(problem, self._scene, path, expected=expected, got=got, mend=mend)
+
+
+def _turned(geometry: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:
+    """Return geometries, in map coordinates, whose every part is moved by whole turns of the Earth to the grid.
+
+    GeoJSON cuts what crosses 180°, and has longitudes of both signs where those of a grid go on beyond 180°.
+    """
+    turn = 0.0 if grid.crs is None else period(CRS.from_user_input(grid.crs))
+    if not turn:
+        return geometry
+    parts, owners = single(geometry)
+    (left, _, right, _), (west, _, east, _) = shapely.bounds(parts).T, grid.footprint(grid.area).bounds
+    middle = (left + right) / 2
+    shift = nearest(middle, (west + east) / 2, turn) - middle
+    some = np.unique(owners[np.abs(shift) > turn / 2])
+    if not some.size:
+        return geometry
+    there = np.isin(owners, some)
+    points, inner = shapely.get_coordinates(parts[there], return_index=True)
+    points[:, 0] += shift[there][inner]
+    moved = shapely.set_coordinates(parts[there], points)
+    whole = shapely.geometrycollections(moved, indices=np.searchsorted(some, owners[there]))
+    geometry = geometry.copy()
+    geometry[some] = shapely.union_all(np.asarray(whole)[:, None], axis=1)
+    return geometry
 
 
 def _same_crs(one: Any, other: Any) -> bool:

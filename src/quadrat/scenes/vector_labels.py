@@ -91,7 +91,6 @@ class VectorLabels(Section):
         if not (drawn != UNLABELLED).any() and not ((self.outside or legend.blanks) and around(frame, grid)):
             raise self._misplaced(frame, grid, scene)
         order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
-        whole = gathered(polygons, owners, len(frame))
         flat = (ids != UNLABELLED) & without_area(frame.geometry.to_numpy())
         thin = (ids != UNLABELLED) & ~shapely.is_empty(whole) & np.isnan(boxed(whole)).any(1)
         yield LabelledAreas(
