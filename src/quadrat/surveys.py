@@ -44,7 +44,7 @@ class Survey:
     """The AOI, or the whole image, in map coordinates; empty where the AOI is at fault."""
     labels: Glimpse
     remarks: tuple[str, ...]
-    """What the image's files say of themselves, and the catalog says otherwise; and labels that label nothing."""
+    """What files say of themselves, and the catalog says otherwise; what may lie elsewhere; and labels of nothing."""
     files: tuple[str, ...]
     """All that the scene is made of."""
 
@@ -121,6 +121,7 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
             return Finding(scene, None, tuple(look.faults))
         look.tried(lambda: placed.grid.on_earth)  # that its CRS is one
         aoi = look.tried(lambda: _aoi(look, placed.grid), ", ".join(scene.aoi), AOIError)
+        look.remarks += aoi.remarks if aoi else ()
         known = aoi is not None or not scene.aoi
         area = placed.grid.area if aoi is None else aoi.bounds
         labels = _labels(look, placed.grid, task, aoi, area)

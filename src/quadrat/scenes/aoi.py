@@ -9,6 +9,7 @@ import shapely
 from numpy.typing import NDArray
 
 from quadrat.errors import AOIError
+from quadrat.scenes.accuracy import doubtful_place
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.parts import Geometries
 from quadrat.scenes.vector import Areas, bounds, clipped, crs_name, extent, on_grid, read_features, workable
@@ -28,6 +29,8 @@ class AOI:
     geometry: Geometries
     bounds: Window
     """The smallest window of the grid that holds all pixels whose centres lie within its bounds."""
+    remarks: tuple[str, ...] = ()
+    """What may be wrong with its files."""
 
     def __post_init__(self) -> None:
         """Index the areas."""
@@ -47,7 +50,9 @@ def open_aoi(paths: Sequence[str], grid: Grid, scene: str, split: str = "predict
     """
     if not paths:
         return None
-    return _aoi(np.concatenate([_open(path, grid, scene, split).geometry for path in paths]))
+    parts = [_open(path, grid, scene, split) for path in paths]
+    remarks = tuple(remark for part in parts for remark in part.remarks)
+    return _aoi(np.concatenate([part.geometry for part in parts]), remarks)
 
 
 def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
@@ -56,7 +61,7 @@ def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
         geometry, _ = on_grid(frame, grid, path, AOIError, scene)
         geometry, _ = clipped(geometry[shapely.area(geometry) > 0], grid, 0)
     if geometry.size:
-        aoi = _aoi(geometry)
+        aoi = _aoi(geometry, doubtful_place(path, frame.crs, grid))
         if aoi.mask(aoi.bounds).any():
             return aoi
     raise AOIError(
@@ -86,8 +91,8 @@ def _of_split(frame: "geopandas.GeoDataFrame", path: str, scene: str, split: str
     return frame[named == split]
 
 
-def _aoi(geometry: Geometries) -> AOI:
+def _aoi(geometry: Geometries, remarks: tuple[str, ...]) -> AOI:
     left, top, right, bottom = shapely.total_bounds(geometry)
     row, col = int(np.ceil(top - 0.5)), int(np.ceil(left - 0.5))
     height, width = int(np.floor(bottom + 0.5)) - row, int(np.floor(right + 0.5)) - col
-    return AOI(geometry, Window(row, col, max(1, height), max(1, width)))
+    return AOI(geometry, Window(row, col, max(1, height), max(1, width)), remarks)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 
 from quadrat.errors import LabelError
+from quadrat.scenes.accuracy import doubtful_place
 from quadrat.scenes.files import ROW_BLOCKS, TROUBLE, keep_blocks
 from quadrat.scenes.grid import SHIFT, Grid
 from quadrat.scenes.nearest import Nearest, parts
@@ -59,6 +60,8 @@ class Pixels:
             raise self._error("the labels can't be opened", got=cause, mend="check the path in the catalog") from cause
         own = grid_of(self._source, path, LabelError, scene)
         self._nearest = self._way(own)
+        self.remarks = doubtful_place(path, own.crs, grid)
+        """What may be wrong with the file."""
         if self._nearest is not None or self._source.block_shapes[0][1] > WIDE:
             keep_blocks(ROW_BLOCKS)  # many tiles of an image share them
 

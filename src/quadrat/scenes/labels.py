@@ -69,7 +69,7 @@ class Labels:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the files hold that labels nothing; with that around which there is no box, if boxes were asked for."""
+        """What may lie elsewhere, and what labels nothing; also what has no box, if boxes were asked for."""
         asked = "_envelopes" in vars(self)
         return tuple(remark for one in self.ranked for remark in one.remarks + one.box_remarks * asked)
 

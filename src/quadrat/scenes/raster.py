@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
 from quadrat.memory import Empty, Memory
+from quadrat.scenes.accuracy import doubtful_place
 from quadrat.scenes.bands import Band, dates_of, is_valid, undated
 from quadrat.scenes.channel import Channel, Origin
 from quadrat.scenes.files import Header, header, opened
+from quadrat.scenes.grid import Grid
 from quadrat.scenes.layout import described, layouts
 from quadrat.scenes.mosaic import mosaic
 from quadrat.scenes.reader import TALL, Reader
@@ -69,8 +71,8 @@ class Raster:
         self.bands = self._held = tuple(described(channel, headers) for channel in origin.channels)
         _check_dates(origin.channels, self.bands)
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
-        self.remarks = _remarks(channels, headers)
-        """What files say of themselves that the catalog says otherwise."""
+        self.remarks = _remarks(channels, headers, self.grid)
+        """What files say of themselves that the catalog says otherwise, and what may lie elsewhere."""
         self._dates = max(1, len(dates_of(self.bands)))
         self._origin = origin
         self._files = ExitStack()
@@ -223,16 +225,21 @@ def _check_dates(channels: Sequence[Channel], bands: Sequence[Band]) -> None:
             )
 
 
-def _remarks(channels: Sequence[Channel], headers: Mapping[str, Header]) -> list[str]:
+def _remarks(channels: Sequence[Channel], headers: Mapping[str, Header], grid: Grid) -> list[str]:
     wanted = {channel.name for channel in channels}
     named = [(headers[path], number, channel.name) for channel in channels for path, number in channel.pieces]
+    far = dict.fromkeys(remark for file, _, _ in named for remark in doubtful_place(file.path, file.grid.crs, grid))
     several = dict.fromkeys(file for file, _, _ in named if file.within)
-    return [
-        f"{file.path} holds {len(file.within)} images, of which the first is read ({listed(file.within)}): "
-        "name the one that is meant as the path"
-        for file in several
-    ] + [
-        f"{file.path} calls its band {number} {file.names[number - 1]}, the catalog {name}: are they in order?"
-        for file, number, name in named
-        if file.names[number - 1] in wanted - {name}
-    ]
+    return (
+        [
+            f"{file.path} holds {len(file.within)} images, of which the first is read ({listed(file.within)}): "
+            "name the one that is meant as the path"
+            for file in several
+        ]
+        + [
+            f"{file.path} calls its band {number} {file.names[number - 1]}, the catalog {name}: are they in order?"
+            for file, number, name in named
+            if file.names[number - 1] in wanted - {name}
+        ]
+        + [*far]
+    )

@@ -128,12 +128,12 @@ class Key:
 class LabelledPixels:
     """What a raster says of a scene. Not shared between threads."""
 
-    remarks: tuple[str, ...] = ()
     box_remarks: tuple[str, ...] = ()
 
     def __init__(self, pixels: "Pixels", form: "Format", key: Key, outside: int) -> None:
         """Read ``pixels`` by ``key``; what has no value is ``outside``."""
         self._pixels, self._form, self._key, self.outside = pixels, form, key, outside
+        self.remarks = pixels.remarks
         self._table = self._tabled()
         self._bytes = bytearray()  # what was read last: windows of one size take the same memory
 

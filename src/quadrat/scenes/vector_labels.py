@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from quadrat.errors import LabelError
+from quadrat.scenes.accuracy import doubtful_place
 from quadrat.scenes.feature_filter import FilterError, matches, parse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
@@ -97,7 +98,10 @@ class VectorLabels(Section):
             Areas(areas[order], drawn[order]),
             Objects(whole, ids),
             outside,
-            remarks=self._remarks(frame, flat, "no area: they label nothing"),
+            remarks=(
+                *self._remarks(frame, flat, "no area: they label nothing"),
+                *doubtful_place(self.path, frame.crs, grid),
+            ),
             box_remarks=self._remarks(frame, thin, f"an extent below {10**-DIGITS} px: they are no objects"),
         )
 
