@@ -9,6 +9,7 @@ import rasterio.shutil
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 from rasterio.warp import reproject
 
 from quadrat.errors import ImageError
@@ -246,3 +247,16 @@ def test_strips_are_the_same_read_side_by_side(tmp_path: Path, monkeypatch: pyte
     path.write_bytes(path.read_bytes()[:-2000])
     with opened(path, ("a", "b")) as raster, pytest.raises(ImageError, match="damaged"):
         list(raster.strips(area, 16, 4))
+
+
+@pytest.mark.parametrize(("bands", "doubts"), [(("red", "green", "blue"), 2), (("blue", "green", "red"), 0)])
+def test_a_file_that_calls_its_bands_other_colours_is_told_of(
+    tmp_path: Path, bands: tuple[str, ...], doubts: int
+) -> None:
+    path = write_raster(tmp_path / "i.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.blue, ColorInterp.green, ColorInterp.red]
+    source = Source(path=str(path), bands=bands, resampling="nearest", unit="DN", scale=1.0, offset=0.0)
+    with Image(grid="red", sources=(source,)).open(bands) as raster:
+        assert len(raster.remarks) == doubts
+        assert not doubts or "calls its band 1 blue, the catalog red" in raster.remarks[0]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pyproj import Transformer
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 
 from quadrat.errors import LabelError
 from quadrat.scenes.grid import Grid
@@ -542,3 +542,18 @@ def test_only_the_window_is_read(tmp_path: Path, shift: int) -> None:
     assert (found == 0).all()
     assert (rows == 0).sum() == 64 * 256
     assert peak < 30e6
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr", "argb", "gbra"])
+def test_colours_stand_in_the_bands_that_the_file_calls_so(tmp_path: Path, order: str) -> None:
+    names = {"r": ColorInterp.red, "g": ColorInterp.green, "b": ColorInterp.blue, "a": ColorInterp.alpha}
+    values = {"r": 0xFF, "g": 0x80, "b": 0, "a": 255}
+    pixels = np.stack([np.full(GRID.shape, values[letter], np.uint8) for letter in order])
+    path = tmp_path / "l.tif"
+    with rasterio.open(
+        path, "w", "GTiff", GRID.shape[1], GRID.shape[0], len(order), UTM, NORTH_UP, "uint8", photometric="minisblack"
+    ) as file:
+        file.colorinterp = [names[letter] for letter in order]
+        file.write(pixels)
+    key = legend(wood=["#0080ff"], rest=["#ff8000"], lake=["#ffff80"])
+    assert (read(path, key=key, values="colors") == 1).all()

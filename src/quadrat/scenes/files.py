@@ -43,6 +43,9 @@ TROUBLE = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
 WIDE = ("int64", "uint64")
 """Data types whose values a float can't hold all."""
 
+COLORS = ColorInterp.red, ColorInterp.green, ColorInterp.blue
+"""What files call the bands of a colour, in the order of its 24 bits."""
+
 SAME = 1e-6
 """Relative difference of two factors that are the same but for rounding: files may hold them as float32."""
 
@@ -69,6 +72,11 @@ class Header:
     """Whether a mask says which of the band's pixels count (nodata and an alpha band are none)."""
     shared: bool
     """Whether that is one mask of all bands."""
+
+    def called(self, number: int) -> str | None:
+        """Return what the file calls a band: its description, or else the colour it is shown in; None for neither."""
+        color = self.colors[number - 1]
+        return self.names[number - 1] or (color.name if color in COLORS else None)
 
     @property
     def alpha(self) -> int | None:

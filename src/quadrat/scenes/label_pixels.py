@@ -12,7 +12,7 @@ from pyproj.exceptions import ProjError
 
 from quadrat.errors import LabelError
 from quadrat.scenes.accuracy import doubtful_place
-from quadrat.scenes.files import ROW_BLOCKS, TROUBLE, keep_blocks
+from quadrat.scenes.files import COLORS, ROW_BLOCKS, TROUBLE, keep_blocks
 from quadrat.scenes.grid import SHIFT, Grid
 from quadrat.scenes.nearest import Nearest, parts
 from quadrat.scenes.stored import Stored
@@ -128,10 +128,14 @@ class Pixels:
         return Format(Stored.of(source, (band,)))
 
     def colors(self) -> Format:
-        """Return the format of colours in the first three bands, or in the colour table of the first."""
+        """Return the format of colours in the bands that the file calls so, the first three, or the first's table."""
         source = self._source
-        if source.count >= 3 and set(source.dtypes[:3]) == {"uint8"}:
-            return Format(Stored.of(source, (1, 2, 3)))
+        if source.count >= 3:
+            said = list(source.colorinterp)
+            told = all(said.count(color) == 1 for color in COLORS)
+            bands = tuple(said.index(color) + 1 for color in COLORS) if told else (1, 2, 3)
+            if {source.dtypes[band - 1] for band in bands} == {"uint8"}:
+                return Format(Stored.of(source, bands))
         try:
             table = source.colormap(1)
         except ValueError:  # there is none

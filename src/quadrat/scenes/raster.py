@@ -237,9 +237,9 @@ def _remarks(channels: Sequence[Channel], headers: Mapping[str, Header], grid: G
             for file in several
         ]
         + [
-            f"{file.path} calls its band {number} {file.names[number - 1]}, the catalog {name}: are they in order?"
+            f"{file.path} calls its band {number} {file.called(number)}, the catalog {name}: are they in order?"
             for file, number, name in named
-            if file.names[number - 1] in wanted - {name}
+            if file.called(number) in wanted - {name}
         ]
         + [*far]
     )

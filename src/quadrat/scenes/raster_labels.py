@@ -46,8 +46,8 @@ class RasterLabels(Section):
     path: str
     """The file, from the project's root."""
     values: Values
-    """What classes list under ``from``: whole numbers (``"4"``), or colours (``"#1f6f3a"``), of a file's first three
-    bands or of its colour table."""
+    """What classes list under ``from``: whole numbers (``"4"``), or colours (``"#1f6f3a"``), of a file's bands
+    of red, green and blue (the first three, where it doesn't say), or of its colour table."""
     band: int = Field(default=1, ge=1)
     """The band that holds the whole numbers."""
     drop: tuple[Name, ...] = ()
