@@ -107,7 +107,8 @@ def test_longitudes_count_modulo_360(tmp_path: Path, name: str, span: str) -> No
         try:
             assert not on(tmp_path, grid, tmp_path / "a.tif").valid.any()  # it touches the grid
         except ImageError as error:
-            assert "misses the image's grid" in str(error)
+            if "misses the image's grid" not in str(error):
+                raise
         return
     strip = on(tmp_path, grid, tmp_path / "a.tif")
     assert sure.mean() > 0.5

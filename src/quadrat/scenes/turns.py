@@ -127,8 +127,8 @@ def _turned(own: Grid, grid: Grid, degrees: int, turn: float) -> CRS | None:
         text = MERIDIAN.sub(lambda found: f'PRIMEM["turned",{float(found[1]) + degrees!r}]', text)
         turned = CRS.from_wkt(re.sub(r',AUTHORITY\["[^"]*","[^"]*"\]\]$', "]", text))
         height, width = grid.shape
-        cols, rows = np.meshgrid(np.linspace(0, width, 5), np.linspace(0, height, 5))
-        points = [values.ravel() for values in grid.transform @ (cols, rows)]
+        pixels: Any = tuple(v.ravel() for v in np.meshgrid(np.linspace(0, width, 5), np.linspace(0, height, 5)))
+        points = grid.transform @ pixels
         before, after = (np.array(warp_transform(grid.crs, to, *points)) for to in (crs, turned))
     except CRSError:
         return None
