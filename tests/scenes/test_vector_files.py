@@ -13,6 +13,7 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from pyogrio import write_dataframe
 from rasterio.crs import CRS
 from shapely.geometry import box
 
@@ -22,7 +23,7 @@ from quadrat.scenes.grid import Grid
 from quadrat.scenes.surfaces import of_polygons
 from quadrat.scenes.vector import read_features
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
-from tests.ground import NORTH_UP, UTM, legend, pixel_box
+from tests.ground import NORTH_UP, UTM, legend, pixel_box, write_areas
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))
 LEGEND = legend(lake=["lake"], rest=["rest"])
@@ -195,3 +196,17 @@ def test_what_a_library_cannot_do_with_geometries_names_scene_and_file(
         labels(tmp_path / "l.gpkg")
     with pytest.raises(AOIError, match=r"scene: s\n(.|\n)*l\.gpkg(.|\n)*side location conflict"):
         open_aoi([str(tmp_path / "l.gpkg")], GRID, "s")
+
+
+def test_of_several_layers_none_is_taken_unasked(tmp_path: Path) -> None:
+    path = write_areas(tmp_path / "l.gpkg", [pixel_box(3, 5, 20, 30)], {"kind": ["lake"]})
+    frame = geopandas.read_file(path)
+    write_dataframe(pd.DataFrame({"style": ["red"]}), path, layer="layer_styles")
+    assert len(read_features(str(path), None, LabelError, "s")) == 1  # a table is no layer of the map
+    frame.to_file(path, layer="other", mode="a")
+    with pytest.raises(LabelError, match="several layers") as told:
+        read_features(str(path), None, LabelError, "s")
+    assert told.value.got == "l, other"
+    assert len(read_features(str(path), "other", LabelError, "s")) == 1
+    with pytest.raises(AOIError, match="several layers"):
+        open_aoi([str(path)], GRID, "s")

@@ -417,3 +417,12 @@ def test_labels_on_earth_for_an_image_in_a_local_crs(tmp_path: Path) -> None:
     path = write_areas(tmp_path / "l.gpkg", [pixel_box(0, 0, 9, 9)], {"kind": ["lake"]})
     with pytest.raises(LabelError, match="no way is known"):
         labels(path, grid)
+
+
+def test_a_filter_that_no_feature_passes_is_told_of(tmp_path: Path) -> None:
+    path = write_areas(tmp_path / "l.gpkg", [pixel_box(3, 5, 20, 30)], {"kind": ["lake"]})
+    opened = labels(path, filter="kind == 'Lake'", outside="wood")
+    assert opened.remarks == (
+        f"{path}: none of its 1 features passes the filter kind == 'Lake': is it as it should be?",
+    )
+    assert labels(path, filter="kind == 'lake'", outside="wood").remarks == ()

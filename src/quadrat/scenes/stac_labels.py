@@ -26,7 +26,7 @@ class StacLabels(VectorLabels):
     path: str
     """The Item: a JSON file, from the project's root, or an address. Of an ItemCollection, ``item`` is taken."""
     layer: str | None = None
-    """The layer of an asset that holds several; left out: the first."""
+    """The layer of an asset that holds several; left out: the only one with geometries."""
     field: str | None = None
     """The field whose values name the classes; left out: the only one of the item's ``label:properties``, or
     ``default`` is the class of all."""

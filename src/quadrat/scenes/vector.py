@@ -36,6 +36,9 @@ UNREADABLE = (
 """What libraries raise of a vector file that is damaged, or that they can't take."""
 
 
+SINGLE = (".parquet", ".geojson", ".json", ".fgb", ".shp", ".csv")
+"""Endings of files that hold one layer."""
+
 FARTHEST = 1e100
 """Coordinates beyond it, in any unit, are no place's; products of those below it are numbers still."""
 
@@ -83,6 +86,8 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
 
     check_file(path, error, scene)
     try:
+        if layer is None and not path.lower().endswith(SINGLE):
+            layer = _only_layer(path, error, scene)
         frame = geopandas.read_parquet(path) if path.endswith(".parquet") else _read(path, layer)
     except (*UNREADABLE, ArrowException) as cause:
         far = "check the address, and the credentials and endpoint that the environment gives (AWS_…)"
@@ -97,6 +102,24 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
             mend="name a file, or a layer of it, with geometries",
         )
     return frame
+
+
+def _only_layer(path: str, error: type[QuadratError], scene: str) -> str | None:
+    """Return the name of the layer that has geometries, None where none has; raise ``error`` where several have."""
+    import pyogrio
+
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(layers) > 1:
+        raise error(
+            "the file holds several layers, and nothing says which is meant",
+            scene,
+            path,
+            expected="one layer with geometries",
+            got=", ".join(layers),
+            mend="name it under 'layer' of the labels in the catalog, or make a file of it: "
+            "`ogr2ogr one.gpkg FILE LAYER` (of several: `ogrmerge.py -single`)",
+        )
+    return layers[0] if layers else None
 
 
 def _read(path: str, layer: str | None) -> "geopandas.GeoDataFrame | pd.DataFrame":

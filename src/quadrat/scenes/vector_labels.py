@@ -39,7 +39,7 @@ class VectorLabels(Section):
     path: str
     """The file, from the project's root."""
     layer: str | None = None
-    """The layer of a file that holds several; left out: the first."""
+    """The layer of a file that holds several; left out: the only one with geometries."""
     field: str | None = None
     """The field whose values name the classes; left out: ``default`` is the class of all."""
     default: Name | None = None
@@ -79,7 +79,8 @@ class VectorLabels(Section):
         without a width, or labels that miss the image.
         """
         outside = UNLABELLED if self.outside is None else class_id(self.outside, legend, "outside", scene, self.path)
-        frame = self._filtered(read_features(self.path, self.layer, LabelError, scene), scene)
+        read = read_features(self.path, self.layer, LabelError, scene)
+        frame = self._filtered(read, scene)
         ids = self._ids(frame, legend, scene)
         there = (ids != UNLABELLED) | ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
         frame, ids = frame[there], ids[there]
@@ -101,6 +102,7 @@ class VectorLabels(Section):
             remarks=(
                 *self._remarks(frame, flat, "no area: they label nothing"),
                 *doubtful_place(self.path, frame.crs, grid),
+                *self._idle(len(read), len(frame)),
             ),
             box_remarks=self._remarks(frame, thin, f"an extent below {10**-DIGITS} px: they are no objects"),
         )
@@ -187,6 +189,12 @@ class VectorLabels(Section):
                 mend="give the labels a 'width' in the catalog, such as {unit: m, default: 6.0}, "
                 "or leave such features out with 'filter' or 'drop'",
             )
+
+    def _idle(self, before: int, after: int) -> tuple[str, ...]:
+        """Return a remark on a filter that leaves nothing."""
+        if after or not before:
+            return ()
+        return (f"{self.path}: none of its {before} features passes the filter {self.filter}: is it as it should be?",)
 
     def _remarks(self, frame: "geopandas.GeoDataFrame", which: NDArray[np.bool_], what: str) -> tuple[str, ...]:
         """Return a remark on those features that have ``what``, if there are any."""
