@@ -154,3 +154,12 @@ def test_what_to_write_instead_is_told() -> None:
         FilterError, match=r"'use.str.startswith\('s'\)' is no field. A filter has comparisons of a field"
     ):
         parse("use.str.startswith('s')")
+
+
+def test_whole_numbers_that_floats_cannot_tell_apart_are_refused() -> None:
+    ids = pd.DataFrame({"id": [2**53 + 1, None]})  # as files with missing values are read
+    for query in (f"id == {2**53}", f"id not in [1, {2**53 + 1}]"):
+        with pytest.raises(FilterError, match="floats"):
+            kept(query, ids)
+    assert kept(f"id < {2**60}", ids) == [True, False]
+    assert kept(f"id == {2**53 + 1}", pd.DataFrame({"id": [2**53 + 1, 2**53]})) == [True, False]

@@ -26,6 +26,9 @@ ORDERS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+EXACT = 2**53
+"""The least whole number that floats take for another, too."""
+
 SWAPPED: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.Eq,
     ast.NotEq: ast.NotEq,
@@ -195,6 +198,12 @@ def _ordered(column: "pd.Series[Any]", op: ast.cmpop, value: Any) -> Mask:
             raise FilterError(f"'{value}' is no date, and {column.name} holds dates") from cause
     elif sort != wanted and {sort, wanted} != {"a number", "True or False"}:
         raise FilterError(f"{column.name} holds {_of(sort)}, and {value!r} is {wanted}")
+    exact = isinstance(op, ast.Eq | ast.NotEq) and isinstance(value, int)
+    if exact and abs(value) >= EXACT and getattr(column.dtype, "kind", "") == "f":
+        raise FilterError(
+            f"{column.name} is read as floats (integers are, where some are missing), to which {value} is "
+            "not unlike its neighbours"
+        )
     try:
         found = ORDERS[type(op)](column, value)
     except (TypeError, OverflowError) as cause:
