@@ -81,6 +81,18 @@ def test_features_across_180_degrees_are_where_they_were_written(
     assert found.fields["number"].tolist() == [*range(len(geometry))]
 
 
+def test_features_beside_a_whole_degree_stay_where_they_are_in_geojson(tmp_path: Path) -> None:
+    drone = Affine(0.005, 0, 500_000, 0, -0.005, 5_800_000)  # its left edge is at 15°
+    grid = Grid(CRS.from_user_input(UTM), drone, (60, 80))
+    lefts = np.arange(0, 6, 0.25)
+    geometry = shapely.box(lefts, 3, lefts + 12, 20)
+    with writer_for(VectorLayer("found", "found.geojson"), grid, tmp_path, {}) as writer:
+        writer.write(Features("found", geometry, {"number": np.arange(len(geometry))}))
+    with Prediction(tmp_path, grid, "s") as prediction:
+        found = prediction.features("found").geometry
+    np.testing.assert_allclose(shapely.bounds(found), shapely.bounds(geometry), atol=0.02)
+
+
 def test_features_of_windows_are_read_once_and_are_those_that_meet_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,7 +139,7 @@ class VectorWriter:
         if self._driver == "GeoJSON":
             options["DESCRIPTION"] = json.dumps(self._metadata)
             if self._crs is not None:
-                options.update(RFC7946="YES", COORDINATE_PRECISION="9")
+                options.update(RFC7946="YES", COORDINATE_PRECISION="11")  # of 9 digits, GDAL cuts 15.00000008 to 15
         with pq.ParquetFile(self._spool) as source, _dated(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)  # a scene may have no CRS
             pyogrio.write_arrow(
