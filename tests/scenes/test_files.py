@@ -1,20 +1,23 @@
 """What files say of themselves: masks, alpha, tags, palettes, data types, places."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 
-from quadrat.errors import CatalogError, ImageError
+from quadrat.errors import CatalogError, ImageError, LabelError
 from quadrat.scenes.image import Image, Source
 from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, image, opened, write_raster
 from tests.scenes.test_raster import source
+from tests.scenes.test_raster_labels import labels
 
 RANDOM = np.random.default_rng(0)
 
@@ -179,6 +182,19 @@ def test_complex_numbers_and_palettes_are_refused(tmp_path: Path) -> None:
         file.write_colormap(1, {0: (0, 0, 0), 1: (255, 0, 0)})
     with pytest.raises(ImageError, match=r"palette(.|\n)*-expand rgb"):
         opened(path)
+
+
+def test_bytes_that_have_signs_by_an_old_tag_are_refused(tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", np.full((1, 4, 4), 200, np.uint8))
+    with rasterio.open(tmp_path / "a.tif") as file:
+        rasterio.shutil.copy(file, tmp_path / "a.vrt", driver="VRT")
+    text = (tmp_path / "a.vrt").read_text()
+    tag = '<Metadata domain="IMAGE_STRUCTURE"><MDI key="PIXELTYPE">SIGNEDBYTE</MDI></Metadata>'
+    (tmp_path / "a.vrt").write_text(re.sub(r"(<VRTRasterBand [^>]*>)", rf"\1{tag}", text))
+    with pytest.raises(ImageError, match=r"bytes have signs(.|\n)*a\.vrt(.|\n)*expected: the data type Int8"):
+        opened(tmp_path / "a.vrt")
+    with pytest.raises(LabelError, match=r"bytes have signs(.|\n)*scene: s"), labels(tmp_path / "a.vrt"):
+        pass
 
 
 def tagged(path: Path, scale: float, offset: float) -> Path:

@@ -2,6 +2,7 @@
 
 import warnings
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,9 @@ BALLPARK = "Ballpark geographic offset"
 
 GEOCENTRIC = 6_378_137.0
 """Half of the larger axis, m, of ellipsoids whose datums lie about the Earth's centre: they are alike by metres."""
+
+ONE = Lock()
+"""Guards Python's filters of warnings, which all threads share."""
 
 BESIDE = 0.5
 """Half of the side, in degrees, of the area around an image for which ways are looked up."""
@@ -74,7 +78,7 @@ def _doubt(crs: "CRS", own: "CRS", longitude: float, latitude: float) -> tuple[f
         return off, "no transformation of the datum is known. Give the file the CRS of an EPSG code, or convert it"
     south, north = max(latitude - BESIDE, -90), min(latitude + BESIDE, 90)
     area: Any = AreaOfInterest(longitude - BESIDE, south, longitude + BESIDE, north)  # which its stub calls another
-    with warnings.catch_warnings():
+    with ONE, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Best transformation is not available")  # that is what is asked
         missing = TransformerGroup(crs, own, always_xy=True, area_of_interest=area).unavailable_operations
     better = [each for each in missing if 0 <= each.accuracy < used.accuracy]

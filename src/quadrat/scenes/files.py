@@ -40,6 +40,12 @@ FEW_BLOCKS, ROW_BLOCKS, SHARED_BLOCKS = 8, 32, 512
 TROUBLE = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
 """What opening and reading raise of a file that isn't what it should be."""
 
+SIGNED = {
+    "expected": "the data type Int8",
+    "mend": 'write it anew (gdal_translate -ot Int8 …, or dataType="Int8" in a VRT)',
+}
+"""Of an error about bytes that are said to have signs by a tag."""
+
 WIDE = ("int64", "uint64")
 """Data types whose values a float can't hold all."""
 
@@ -138,6 +144,10 @@ def header(dataset: Any, path: str) -> Header:
             expected="a transform from pixels to the ground, or no place at all (then pixel coordinates count)",
             mend=f"bring it to a grid: gdalwarp {option} …",
         )
+    if has_signed_bytes(dataset):
+        raise ImageError(
+            "the image says in a form that GDAL reads no more that its bytes have signs", **SIGNED, file=path
+        )
     flags = dataset.mask_flag_enums
     return Header(
         path,
@@ -151,6 +161,14 @@ def header(dataset: Any, path: str) -> Header:
         tuple(dataset.subdatasets),
         tuple(is_mask(each) for each in flags),
         all(MaskFlags.per_dataset in each for each in flags if is_mask(each)),
+    )
+
+
+def has_signed_bytes(dataset: Any) -> bool:
+    """Return whether a band is said to hold bytes with a sign by a tag, as before GDAL 3.7: they are read without."""
+    return any(
+        dtype == "uint8" and dataset.tags(number, ns="IMAGE_STRUCTURE").get("PIXELTYPE") == "SIGNEDBYTE"
+        for number, dtype in enumerate(dataset.dtypes, 1)
     )
 
 

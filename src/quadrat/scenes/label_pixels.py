@@ -12,7 +12,7 @@ from pyproj.exceptions import ProjError
 
 from quadrat.errors import LabelError
 from quadrat.scenes.accuracy import doubtful_place
-from quadrat.scenes.files import COLORS, ROW_BLOCKS, TROUBLE, keep_blocks
+from quadrat.scenes.files import COLORS, ROW_BLOCKS, SIGNED, TROUBLE, has_signed_bytes, keep_blocks
 from quadrat.scenes.grid import SHIFT, Grid
 from quadrat.scenes.nearest import Nearest, parts
 from quadrat.scenes.stored import Stored
@@ -58,6 +58,9 @@ class Pixels:
             self._source = files.enter_context(rasterio.open(path))
         except TROUBLE as cause:
             raise self._error("the labels can't be opened", got=cause, mend="check the path in the catalog") from cause
+        if has_signed_bytes(self._source):
+            problem = "the labels say in a form that GDAL reads no more that their bytes have signs"
+            raise LabelError(problem, scene, path, **SIGNED)
         own = grid_of(self._source, path, LabelError, scene)
         self._nearest = self._way(own)
         self.remarks = doubtful_place(path, own.crs, grid)
