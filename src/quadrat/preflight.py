@@ -17,7 +17,6 @@ from quadrat.errors import CatalogError, OverlapError, QuadratError
 from quadrat.scenes.bands import Band, dates_of, names_of, undated
 from quadrat.scenes.channel import is_remote
 from quadrat.scenes.parts import single, valid
-from quadrat.scenes.reprojection import NoPlaceError, brought
 from quadrat.scenes.scene import Scene, Split
 from quadrat.surveys import Finding, Survey, footprints
 from quadrat.tasks import Task
@@ -172,6 +171,8 @@ def _wider(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
     """Return the ground of another scene in the CRS of one, where that is near."""
+    from quadrat.scenes.reprojection import NoPlaceError, brought
+
     if not one.grid.on_earth:
         return other.ground
     parts, _ = single(np.array([_dense(other)], object))

@@ -7,7 +7,6 @@ import shapely
 
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.parts import Geometries, single, valid
-from quadrat.scenes.reprojection import brought
 from quadrat.scenes.surroundings import way
 
 EARTH = 4326
@@ -36,6 +35,8 @@ def on_earth(areas: Geometries, crs: Any) -> Geometries:
 
 def _cut(areas: Geometries, crs: Any) -> Geometries:
     """Return the footprints of areas that reach over 180° or around a pole."""
+    from quadrat.scenes.reprojection import brought
+
     size = shapely.bounds(areas)
     dense = shapely.segmentize(areas, (size[:, 2:] - size[:, :2]).max(1) / PIECES)
     parts, owners = single(np.asarray(dense, object))
