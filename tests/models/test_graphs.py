@@ -26,7 +26,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     whole = Normalised.forward
 
     def forward(self: Normalised, raw: Tensor) -> dict[str, Tensor]:
-        if not torch.jit.is_tracing():
+        if not torch.jit.is_tracing() and raw.device.type != "meta":  # of which nothing is computed
             numbers.append(len(raw))
         return whole(self, raw)
 
