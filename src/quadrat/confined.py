@@ -38,6 +38,9 @@ LOOPS = {"Loop", "Scan", "SequenceMap"}
 ROOM = 1 << 30
 """Bytes of memory that a graph has, beside those that its own size and that of pixels give it."""
 
+STACK = 32 << 20
+"""Bytes of memory that each thread gives: its stack, and its share of the heap."""
+
 COPIES = 4
 """How often a graph's weights may be in memory: as they came, parsed, and as onnxruntime arranges them."""
 
@@ -83,7 +86,7 @@ class Confined:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path},  # NumPy computes nothing here
         )
         weakref.finalize(self, _end, self._process)
         self._told([], STARTING)
@@ -191,7 +194,7 @@ def _runner(graph: bytes, threads: int) -> Run:
 
     known = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
-    room = ROOM + COPIES * len(graph)
+    room = ROOM + STACK * threads + COPIES * len(graph)
     bounded = len(providers) == 1  # a GPU's driver takes more memory than it uses
     _limit(room if bounded else None)
     check_graph(graph)

@@ -169,6 +169,10 @@ def test_a_process_that_ends_is_one_error_now_and_later() -> None:
             run(PIXELS)
 
 
+def test_a_graph_is_run_by_as_many_threads_as_a_large_machine_has() -> None:
+    assert Confined(good("forest")["model.onnx"], 256)(PIXELS)["scores"].shape == (1, 2, 64, 64)
+
+
 def test_what_a_process_is_told_in_vain_can_be_told_again() -> None:
     run = Confined(good("network")["model.onnx"], 1)
     with pytest.raises(ModelError, match="the graph can't be run"):
