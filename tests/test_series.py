@@ -278,7 +278,8 @@ def test_check_tells_of_dates(
         (few, MODEL, 1, "different numbers of dates"),
     ):
         about = {**taken(root, "task", "bands", "pins", "executor"), "scenes": catalog, "raw": root, "aoi": root}
-        assert check(**about, model=model, baseline=FOREST, eval=EVAL) == faults
+        windows = {"chip": CHIP, "batch_size": 8, "predict": PREDICT}
+        assert check(**about, **windows, model=model, baseline=FOREST, eval=EVAL) == faults
         captured = capsys.readouterr()
         assert text in captured.out + captured.err
 
