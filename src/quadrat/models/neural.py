@@ -30,8 +30,9 @@ class Neural(Model):
     mend: ClassVar[str]
     """What to change where it can't take its windows."""
 
-    encoder: str
-    """Name of a timm model."""
+    if TYPE_CHECKING:  # each kind of network has it, in its own place among the keys
+        encoder: str
+
     pretrained: bool
     """Begin with timm's weights of the encoder (fetched by timm), its first layer adapted to the number of bands."""
     dates: Pooling | None
