@@ -1,6 +1,7 @@
 """How exactly places come from one CRS to another: what is known of the way, and what is missing for a better one."""
 
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ from quadrat.scenes.grid import Grid
 
 if TYPE_CHECKING:
     from pyproj import CRS
+
+Doubt = Callable[[], tuple[str, ...]]
+"""Looks for what may be wrong, and says it: only who tells it asks, for it takes its time."""
 
 BALLPARK = "Ballpark geographic offset"
 """What PROJ calls a step that takes one datum for the other, for it knows no more of them."""

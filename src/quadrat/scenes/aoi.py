@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from quadrat.errors import AOIError
-from quadrat.scenes.accuracy import doubtful_place
+from quadrat.scenes.accuracy import Doubt, doubtful_place
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.parts import Geometries
 from quadrat.scenes.vector import Areas, bounds, clipped, crs_name, extent, on_grid, read_features, workable
@@ -29,12 +30,17 @@ class AOI:
     geometry: Geometries
     bounds: Window
     """The smallest window of the grid that holds all pixels whose centres lie within its bounds."""
-    remarks: tuple[str, ...] = ()
-    """What may be wrong with its files."""
+    doubts: tuple[Doubt, ...] = ()
+    """What looks for what may be wrong with its files."""
 
     def __post_init__(self) -> None:
         """Index the areas."""
         object.__setattr__(self, "_areas", Areas(self.geometry, np.ones(len(self.geometry), np.uint8)))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What may be wrong with its files."""
+        return tuple(remark for doubt in self.doubts for remark in doubt())
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return (y, x), True where the AOI covers a pixel's centre; the window may reach over the grid's edge."""
@@ -51,8 +57,8 @@ def open_aoi(paths: Sequence[str], grid: Grid, scene: str, split: str = "predict
     if not paths:
         return None
     parts = [_open(path, grid, scene, split) for path in paths]
-    remarks = tuple(remark for part in parts for remark in part.remarks)
-    return _aoi(np.concatenate([part.geometry for part in parts]), remarks)
+    doubts = tuple(doubt for part in parts for doubt in part.doubts)
+    return _aoi(np.concatenate([part.geometry for part in parts]), doubts)
 
 
 def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
@@ -61,7 +67,7 @@ def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
         geometry, _ = on_grid(frame, grid, path, AOIError, scene)
         geometry, _ = clipped(geometry[shapely.area(geometry) > 0], grid, 0)
     if geometry.size:
-        aoi = _aoi(geometry, doubtful_place(path, frame.crs, grid))
+        aoi = _aoi(geometry, (partial(doubtful_place, path, frame.crs, grid),))
         if aoi.mask(aoi.bounds).any():
             return aoi
     raise AOIError(
@@ -91,8 +97,8 @@ def _of_split(frame: "geopandas.GeoDataFrame", path: str, scene: str, split: str
     return frame[named == split]
 
 
-def _aoi(geometry: Geometries, remarks: tuple[str, ...]) -> AOI:
+def _aoi(geometry: Geometries, doubts: tuple[Doubt, ...]) -> AOI:
     left, top, right, bottom = shapely.total_bounds(geometry)
     row, col = int(np.ceil(top - 0.5)), int(np.ceil(left - 0.5))
     height, width = int(np.floor(bottom + 0.5)) - row, int(np.floor(right + 0.5)) - col
-    return AOI(geometry, Window(row, col, max(1, height), max(1, width)), remarks)
+    return AOI(geometry, Window(row, col, max(1, height), max(1, width)), doubts)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,8 @@ class Pixels:
             raise LabelError(problem, scene, path, **SIGNED)
         own = grid_of(self._source, path, LabelError, scene)
         self._nearest = self._way(own)
-        self.remarks = doubtful_place(path, own.crs, grid)
-        """What may be wrong with the file."""
+        self.doubt = partial(doubtful_place, path, own.crs, grid)
+        """Looks for what may be wrong with the file."""
         if self._nearest is not None or self._source.block_shapes[0][1] > WIDE:
             keep_blocks(ROW_BLOCKS)  # many tiles of an image share them
 

@@ -71,8 +71,7 @@ class Raster:
         self.bands = self._held = tuple(described(channel, headers) for channel in origin.channels)
         _check_dates(origin.channels, self.bands)
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
-        self.remarks = _remarks(channels, headers, self.grid)
-        """What files say of themselves that the catalog says otherwise, and what may lie elsewhere."""
+        self._described = channels, headers
         self._dates = max(1, len(dates_of(self.bands)))
         self._origin = origin
         self._files = ExitStack()
@@ -90,6 +89,11 @@ class Raster:
     def __exit__(self, *exception: object) -> None:
         """Close all files."""
         self._files.close()
+
+    @cached_property
+    def remarks(self) -> list[str]:
+        """What files say of themselves that the catalog says otherwise, and what may lie elsewhere."""
+        return _remarks(*self._described, self.grid)
 
     def read(self, window: Window, empty: Empty = np.empty) -> Strip:
         """Return the pixels of a window that lies within the grid; what is hidden is its band's nodata, or NaN.

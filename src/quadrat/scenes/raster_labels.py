@@ -133,9 +133,13 @@ class LabelledPixels:
     def __init__(self, pixels: "Pixels", form: "Format", key: Key, outside: int) -> None:
         """Read ``pixels`` by ``key``; what has no value is ``outside``."""
         self._pixels, self._form, self._key, self.outside = pixels, form, key, outside
-        self.remarks = pixels.remarks
         self._table = self._tabled()
         self._bytes = bytearray()  # what was read last: windows of one size take the same memory
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What may be wrong with the file."""
+        return self._pixels.doubt()
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge.

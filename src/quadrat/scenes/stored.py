@@ -34,12 +34,12 @@ class Stored:
         flags = {band: set(dataset.mask_flag_enums[band - 1]) for band in bands}
         masks = [band for band in bands if is_mask(flags[band])]
         shared = any(MaskFlags.per_dataset in flags[band] for band in masks)
-        colors = dataset.colorinterp
+        colors, nodata = dataset.colorinterp, nodata_of(dataset)
         alpha = colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None
         return cls(
             dataset,
             bands,
-            tuple(_whole(nodata_of(dataset)[band - 1], dataset.dtypes[band - 1]) for band in bands),
+            tuple(_whole(nodata[band - 1], dataset.dtypes[band - 1]) for band in bands),
             tuple(masks[:1] if shared else masks),
             None if alpha in bands else alpha,
         )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from quadrat.errors import LabelError
-from quadrat.scenes.accuracy import doubtful_place
+from quadrat.scenes.accuracy import Doubt, doubtful_place
 from quadrat.scenes.feature_filter import FilterError, matches, parse
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
@@ -101,10 +102,10 @@ class VectorLabels(Section):
             outside,
             remarks=(
                 *self._remarks(frame, flat, "no area: they label nothing"),
-                *doubtful_place(self.path, frame.crs, grid),
                 *self._idle(len(read), len(frame)),
             ),
             box_remarks=self._remarks(frame, thin, f"an extent below {10**-DIGITS} px: they are no objects"),
+            doubt=partial(doubtful_place, self.path, frame.crs, grid),
         )
 
     def _filtered(self, frame: "geopandas.GeoDataFrame", scene: str) -> "geopandas.GeoDataFrame":
@@ -226,13 +227,20 @@ class LabelledAreas:
         *,
         remarks: tuple[str, ...] = (),
         box_remarks: tuple[str, ...] = (),
+        doubt: Doubt = tuple,
     ) -> None:
         """Draw ``areas``, whose values are class ids, on ``outside``; ``objects`` are the same, feature by feature.
 
-        ``remarks`` tell of features that label nothing, ``box_remarks`` of others around which there is no box.
+        ``remarks`` tell of features that label nothing, ``box_remarks`` of others around which there is no box;
+        ``doubt`` looks for what else may be wrong.
         """
         self.areas, self._objects, self.outside = areas, objects, outside
-        self.remarks, self.box_remarks = remarks, box_remarks
+        self._remarks, self.box_remarks, self._doubt = remarks, box_remarks, doubt
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What features label nothing, and what else may be wrong with the file."""
+        return (*self._remarks, *self._doubt())
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
