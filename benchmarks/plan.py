@@ -130,7 +130,7 @@ def fresh(job: Job, name: str) -> Path:
 def lay_out(folder: Path, ground: Ground) -> Path:
     """Lay a project around the scenes of ``ground``, with this one's parameters for the rest."""
     from quadrat.errors import ParamsError
-    from quadrat.yaml import dumped, read
+    from quadrat.runtime.formats.yaml import dumped, read
 
     catalog = ground.catalog(learnt(ground))
     content: dict[str, Any] = dict(read(ROOT / "params.yaml", ParamsError))

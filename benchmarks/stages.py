@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.job import Job
 from benchmarks.plan import Some, fresh, lay_out, learnt, model, predictor, recipe, statistics, task
 from benchmarks.timed import Timed
-from quadrat.executor import Threads, cores
+from quadrat.runtime.parallel import Threads, cores
 from quadrat.windows import strips, whole
 
 
@@ -81,8 +81,8 @@ def chip(job: Job) -> dict[str, Any]:
 def load(job: Job) -> dict[str, Any]:
     """Batches of the training chips, shuffled over scenes, once they are in the page cache."""
     from quadrat.chips import open_chips
-    from quadrat.heaps import keep_all
     from quadrat.models.batches import Order, loader
+    from quadrat.runtime.allocator import keep_all
 
     chips = open_chips(_chips(job), "train", task(job.ground).columns, job.ground.bands)
     keep_all()  # as what learns does

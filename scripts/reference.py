@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from quadrat.catalog import Catalog
 from quadrat.params import Params
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,17 +10,17 @@ import numpy as np
 from quadrat.archive import Archive, Card, write_archive
 from quadrat.chips import Chips, open_chips
 from quadrat.errors import ModelError
-from quadrat.executor import Threads
 from quadrat.inference import Predict
 from quadrat.models import Forest, Inputs, Model, Network, Recipe
 from quadrat.params import read_params
+from quadrat.runtime.formats.yaml import load
+from quadrat.runtime.parallel import Threads
 from quadrat.scores import write_scores
 from quadrat.stages.analyze import Analyze, analyze
 from quadrat.stages.bundle import Bundle, bundle
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Eval
 from quadrat.stats import Statistics
-from quadrat.yaml import load
 from tests.ground import BANDS, COLUMNS, KINDS, kept, segmentation, write_world
 
 DEFAULT = read_params(Path(__file__).parents[1] / "params.yaml")

@@ -19,10 +19,10 @@ from rasterio.warp import Resampling, reproject
 
 from quadrat.apply import Plan, apply, verify
 from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
-from quadrat.executor import Threads
 from quadrat.images import Reading
 from quadrat.models import Model
-from quadrat.npy import as_npy
+from quadrat.runtime.formats.npy import as_npy
+from quadrat.runtime.parallel import Threads
 from quadrat.sealed import write_bundle
 from quadrat.stages.predict import predict
 from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared

@@ -21,13 +21,13 @@ from shapely.geometry import Polygon, box, mapping
 
 from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
-from quadrat.executor import Threads
-from quadrat.faults import merged
 from quadrat.index import index
 from quadrat.models import Forest, Network
 from quadrat.models.encoders import Encoder
 from quadrat.models.peaks import Peaks
 from quadrat.preflight import faults
+from quadrat.runtime.failures import merged
+from quadrat.runtime.parallel import Threads
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse
 from quadrat.scenes.grid import Grid

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from quadrat import code
+from quadrat.runtime.cache import code_hash
 
 MODULES = sorted(
-    ".".join(["quadrat", *path.relative_to(code.PACKAGE).with_suffix("").parts]) for path in code.PACKAGE.rglob("*.py")
+    ".".join(["quadrat", *path.relative_to(code_hash.PACKAGE).with_suffix("").parts])
+    for path in code_hash.PACKAGE.rglob("*.py")
 )
 
 
@@ -21,11 +22,11 @@ def parsed(path: Path) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     parts = [name.split(".") for name in names]
-    return {file for one in parts for n in range(2, len(one) + 1) if (file := code._file(".".join(one[:n])))}
+    return {file for one in parts for n in range(2, len(one) + 1) if (file := code_hash._file(".".join(one[:n])))}
 
 
 def walked(module: str) -> list[Path]:
-    start = code._file(module)
+    start = code_hash._file(module)
     waiting, seen = [start] if start else [], set[Path]()
     while waiting:
         file = waiting.pop()
@@ -39,40 +40,43 @@ def walked(module: str) -> list[Path]:
     "module", [name for name in MODULES if name.startswith(("quadrat.stages", "quadrat.commands"))]
 )
 def test_a_closure_is_what_pythons_parser_finds(module: str) -> None:
-    assert code.closure(module) == walked(module)
+    assert code_hash.closure(module) == walked(module)
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
         ("from quadrat.scenes.grid import Grid", {"quadrat.scenes", "quadrat.scenes.grid", "quadrat.scenes.grid.Grid"}),
-        ("from quadrat import params, yaml as y", {"quadrat.params", "quadrat.yaml"}),
+        ("from quadrat import params, yaml as y", {"quadrat.params", "quadrat.runtime.formats.yaml"}),
         ("import os, quadrat.params as p", {"quadrat.params"}),
         ("import quadrat.scenes.grid", {"quadrat.scenes", "quadrat.scenes.grid"}),
         (
             "def f():\n    from quadrat import (\n        yaml,  # (one)\n        params,\n    )",
-            {"quadrat.yaml", "quadrat.params"},
+            {"quadrat.runtime.formats.yaml", "quadrat.params"},
         ),
-        ("from quadrat import \\\n  yaml, \\\n  params", {"quadrat.yaml", "quadrat.params"}),
-        ("if True: import quadrat.yaml; from quadrat import params", {"quadrat.yaml", "quadrat.params"}),
+        ("from quadrat import \\\n  yaml, \\\n  params", {"quadrat.runtime.formats.yaml", "quadrat.params"}),
+        (
+            "if True: import quadrat.runtime.formats.yaml; from quadrat import params",
+            {"quadrat.runtime.formats.yaml", "quadrat.params"},
+        ),
         ("import quadratic.yaml\nfrom quadratic.yaml import a\nfrom elsewhere import quadrat", set()),
     ],
 )
 def test_an_import_is_found_however_it_is_written(source: str, expected: set[str]) -> None:
     ast.parse(source)
-    assert {*code._imported(source)} >= expected
+    assert {*code_hash._imported(source)} >= expected
     assert not expected or all(name.startswith("quadrat.") for name in expected)
-    assert expected or not {*code._imported(source)}
+    assert expected or not {*code_hash._imported(source)}
 
 
 def test_another_code_has_another_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code, "PACKAGE", tmp_path / "quadrat")
+    monkeypatch.setattr(code_hash, "PACKAGE", tmp_path / "quadrat")
     (tmp_path / "quadrat").mkdir()
     for name, text in {"a": "from quadrat.b import c", "b": "import quadrat.c", "c": "", "d": ""}.items():
         (tmp_path / "quadrat" / f"{name}.py").write_text(text, encoding="utf-8")
 
     def told() -> str:
-        return code.code_hash.__wrapped__("quadrat.a")
+        return code_hash.code_hash.__wrapped__("quadrat.a")
 
     first = told()
     (tmp_path / "quadrat" / "d.py").write_text("x = 1", encoding="utf-8")

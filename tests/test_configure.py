@@ -16,7 +16,7 @@ from quadrat.configure import configure
 from quadrat.errors import CatalogError, ParamsError
 from quadrat.params import Params, read_params
 from quadrat.params import written as written_params
-from quadrat.yaml import load
+from quadrat.runtime.formats.yaml import load
 
 EXAMPLE = "examples/tiny_spacenet/tiny_spacenet.py"
 CONFIGURE, RETURN = "def configure()", "return parameters(), catalog()"

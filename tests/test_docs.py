@@ -32,8 +32,8 @@ from quadrat.cli import app
 from quadrat.errors import CatalogError
 from quadrat.params import Params, check_params
 from quadrat.paths import CHECKPOINTS, HASHES, LOCK, TIMING
+from quadrat.runtime.formats.yaml import check
 from quadrat.scores import read_scores
-from quadrat.yaml import check
 from tests.ground import pixel_box, smooth, write_areas, write_raster
 from tests.project import clone, script_module
 

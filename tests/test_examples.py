@@ -12,8 +12,8 @@ from rasterio.features import rasterize
 
 from quadrat.catalog import Catalog
 from quadrat.errors import CatalogError
+from quadrat.runtime.formats.yaml import load
 from quadrat.scores import read_scores
-from quadrat.yaml import load
 from tests.ground import pixel_box, write_areas, write_raster
 from tests.project import ROOT, call, change, clone
 from tests.serving import Served, served

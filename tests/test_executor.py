@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from quadrat.errors import ImageError, WorkerError
-from quadrat.executor import Executor, Processes, Threads, ahead, cores, results
+from quadrat.runtime.parallel import Executor, Processes, Threads, ahead, cores, results
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -183,8 +183,8 @@ def test_workers_end_with_who_started_them(tmp_path: Path, number: signal.Signal
     program = tmp_path / "program.py"
     program.write_text(
         "import sys\n"
-        "from quadrat.executor import Processes\n"
-        "from quadrat.running import stoppable\n"
+        "from quadrat.runtime.parallel import Processes\n"
+        "from quadrat.runtime.process import stoppable\n"
         "from tests.test_executor import stay\n"
         "if __name__ == '__main__':\n"
         "    with stoppable():\n"

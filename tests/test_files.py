@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quadrat.errors import DiskError, QuadratError
-from quadrat.files import replaced
+from quadrat.runtime.files import replaced
 
 
 def test_after_an_error_a_file_is_what_it_was(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from quadrat import gdal
+from quadrat.runtime.cache import gdal
 
 
 def test_the_version_is_the_one_that_rasterio_tells() -> None:
@@ -23,7 +23,7 @@ def test_the_version_is_told_where_the_library_is_not_found(monkeypatch: pytest.
 def test_rasterio_works_after_it_and_is_not_loaded_by_it(root: Path) -> None:
     code = """
 import sys
-from quadrat.gdal import gdal_version
+from quadrat.runtime.cache.gdal import gdal_version
 before = gdal_version()
 assert "rasterio" not in sys.modules
 import rasterio

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 
 from quadrat.chips import open_chips
 from quadrat.errors import ChipError, ImageError, PinError
-from quadrat.executor import Outcome, Processes, Threads
-from quadrat.hashes import PIECE, Hashes
 from quadrat.index import index
 from quadrat.ingredients import contents
-from quadrat.manifest import identity, versions
+from quadrat.runtime.cache.hashes import PIECE, Hashes
+from quadrat.runtime.cache.manifest import identity, versions
+from quadrat.runtime.parallel import Outcome, Processes, Threads
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.predict import predict
 from tests.bundling import FOREST, SECTIONS, prepared
@@ -342,7 +342,10 @@ def test_another_version_of_a_library_makes_all_anew(library: str) -> None:
         return version(name) + ".1" * (name == library)
 
     before = identity("quadrat.stages.predict", scene="a")
-    with patch("quadrat.manifest.version", newer), patch("quadrat.manifest.versions", versions.__wrapped__):
+    with (
+        patch("quadrat.runtime.cache.manifest.version", newer),
+        patch("quadrat.runtime.cache.manifest.versions", versions.__wrapped__),
+    ):
         assert identity("quadrat.stages.predict", scene="a") != before
     assert identity("quadrat.stages.predict", scene="a") == before
 
@@ -353,7 +356,10 @@ def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:
     os.utime(file, (1e9, 1e9))
     with Hashes.kept(memory) as hashes:
         first = hashes.of(file)
-    with patch("quadrat.hashes.read", side_effect=AssertionError("read again")), Hashes.kept(memory) as hashes:
+    with (
+        patch("quadrat.runtime.cache.hashes.read", side_effect=AssertionError("read again")),
+        Hashes.kept(memory) as hashes,
+    ):
         assert hashes.of(file) == first
     file.write_bytes(b"two")
     with Hashes.kept(memory) as hashes:

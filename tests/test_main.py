@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import quadrat.__main__
-import quadrat.heaps
+import quadrat.runtime.allocator
 
 CLI = "import sys\n\ndef main():\n    print(__file__, *sys.argv[1:])\n"
 
@@ -24,7 +24,7 @@ def copies(tmp_path: Path) -> tuple[Path, Path]:
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
         (package / "cli.py").write_text(CLI)
-        for module in (quadrat.__main__, quadrat.heaps):
+        for module in (quadrat.__main__, quadrat.runtime.allocator):
             shutil.copy(str(module.__file__), package)
     return copies
 
@@ -87,7 +87,7 @@ HEAPS = {"MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 @pytest.mark.parametrize("own", [{}, {"OPENBLAS_THREAD_TIMEOUT": "20", "MALLOC_ARENA_MAX": "9"}])
 def test_what_the_user_has_set_of_libraries_stays(own: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {**own})
-    monkeypatch.setattr(quadrat.heaps, "_ours", {})
+    monkeypatch.setattr(quadrat.runtime.allocator, "_ours", {})
     quadrat.__main__.settle()
     assert {*os.environ} == SET | (HEAPS & {*own} if own else HEAPS)
     assert {name: os.environ[name] for name in own} == own
@@ -96,8 +96,8 @@ def test_what_the_user_has_set_of_libraries_stays(own: dict[str, str], monkeypat
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
-        (quadrat.heaps.keep_pieces_apart, {"MALLOC_MMAP_THRESHOLD_": str(256 << 10)}),
-        (quadrat.heaps.keep_all, {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}),
+        (quadrat.runtime.allocator.keep_pieces_apart, {"MALLOC_MMAP_THRESHOLD_": str(256 << 10)}),
+        (quadrat.runtime.allocator.keep_all, {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}),
     ],
 )
 @pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_THRESHOLD_": "99"}, {"MALLOC_MMAP_MAX_": "99"}])
@@ -105,7 +105,7 @@ def test_a_stage_changes_heaps_where_the_user_has_not_said(
     own: dict[str, str], change: Callable[[], None], changed: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", {**own})
-    monkeypatch.setattr(quadrat.heaps, "_ours", {})
+    monkeypatch.setattr(quadrat.runtime.allocator, "_ours", {})
     quadrat.__main__.settle()
     before = {**os.environ}
     change()
@@ -117,7 +117,7 @@ import resource
 from quadrat.__main__ import settle
 settle()
 import numpy as np
-from quadrat.heaps import keep_all
+from quadrat.runtime.allocator import keep_all
 if {keeps}:
     keep_all()
 
@@ -133,7 +133,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
 def test_what_is_kept_is_not_given_anew() -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in quadrat.heaps.NUMBERS}
+    environment = {name: value for name, value in os.environ.items() if name not in quadrat.runtime.allocator.NUMBERS}
     environment["NUMPY_MADVISE_HUGEPAGE"] = "0"
     commands = ([sys.executable, "-c", STEP.format(keeps=keeps)] for keeps in (False, True))
     fresh, kept = (int(subprocess.check_output(command, env=environment)) for command in commands)
@@ -143,7 +143,7 @@ def test_what_is_kept_is_not_given_anew() -> None:
 
 def test_as_a_library_it_leaves_heaps_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
-    monkeypatch.setattr(quadrat.heaps, "_ours", {})
-    quadrat.heaps.keep_pieces_apart()
-    quadrat.heaps.keep_all()
+    monkeypatch.setattr(quadrat.runtime.allocator, "_ours", {})
+    quadrat.runtime.allocator.keep_pieces_apart()
+    quadrat.runtime.allocator.keep_all()
     assert os.environ == {}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from quadrat.files import write_json
 from quadrat.metrics import rounded
+from quadrat.runtime.files import write_json
 from quadrat.scores import write_scores
 from tests.project import call, clone, commit
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from quadrat.errors import BusyError
-from quadrat.running import alone
+from quadrat.runtime.process import alone
 from tests.project import call, change, environment, small
 
 TRAIN = ["python", "-m", "quadrat", "train"]
@@ -86,7 +86,7 @@ def quadrat(stage: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_lock_goes_with_its_process_and_says_who_held_it(tmp_path: Path) -> None:
     file = tmp_path / "models/.lock"
-    code = "import sys, time; from pathlib import Path; from quadrat.running import alone\n"
+    code = "import sys, time; from pathlib import Path; from quadrat.runtime.process import alone\n"
     code += "with alone('train', Path(sys.argv[1])): print('held', flush=True); time.sleep(100)"
     with subprocess.Popen([sys.executable, "-c", code, file], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -215,9 +215,9 @@ def test_a_training_that_was_stopped_ends_as_if_nothing_had_been(
 ENDING = """
 import sys, time
 from pathlib import Path
-from quadrat.executor import Threads, ahead, results
-from quadrat.files import replaced
-from quadrat.running import stoppable
+from quadrat.runtime.parallel import Threads, ahead, results
+from quadrat.runtime.files import replaced
+from quadrat.runtime.process import stoppable
 
 def work(n):
     time.sleep(0.3)
@@ -245,7 +245,7 @@ def test_threads_and_files_are_left_in_order(tmp_path: Path, number: signal.Sign
 
 
 def test_what_is_ignored_by_who_starts_a_command_stays_ignored(tmp_path: Path) -> None:
-    code = "import signal; from quadrat.running import stoppable\n"
+    code = "import signal; from quadrat.runtime.process import stoppable\n"
     code += "with stoppable(): signal.raise_signal(signal.SIGINT); print('went on')"
     words = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-c", code]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=here())
@@ -253,7 +253,7 @@ def test_what_is_ignored_by_who_starts_a_command_stays_ignored(tmp_path: Path) -
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
-    code = "import signal, time; from quadrat.running import stoppable\nwith stoppable():\n"
+    code = "import signal, time; from quadrat.runtime.process import stoppable\nwith stoppable():\n"
     code += " try: signal.raise_signal(signal.SIGINT)\n finally: print('slow', flush=True); time.sleep(100)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, env=here()) as process:
         assert process.stdout is not None
@@ -264,7 +264,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_error_on_the_way_out_does_not_hide_the_signal(tmp_path: Path, number: signal.Signals) -> None:
-    code = "import signal; from quadrat.running import stoppable\nwith stoppable():\n"
+    code = "import signal; from quadrat.runtime.process import stoppable\nwith stoppable():\n"
     code += f" try: signal.raise_signal({number})\n finally: raise RuntimeError('release unlocked lock')"
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=here())
@@ -277,8 +277,8 @@ def test_an_error_on_the_way_out_does_not_hide_the_signal(tmp_path: Path, number
 def test_a_scene_that_threads_are_still_at_is_waited_for_a_moment_and_no_longer(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    code = "import time\nfrom quadrat.executor import Threads, results\nfrom quadrat import running\nrunning.LAST = 1\n"
-    code += "with running.stoppable():\n"
+    code = "import time\nfrom quadrat.runtime.parallel import Threads, results\nfrom quadrat.runtime import process\nprocess.LAST = 1\n"
+    code += "with process.stoppable():\n"
     code += " for n in results(Threads(2).map(time.sleep, [0, 600, 600])): print('one', flush=True)"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=here(), **pipes) as process:
@@ -291,8 +291,8 @@ def test_a_scene_that_threads_are_still_at_is_waited_for_a_moment_and_no_longer(
 
 
 def test_the_system_ends_what_lets_no_thread_run(tmp_path: Path) -> None:
-    code = "import os, signal; from quadrat import running\nrunning.LAST, running._end = -1, lambda _: None\n"
-    code += "with running.stoppable():\n"
+    code = "import os, signal; from quadrat.runtime import process\nprocess.LAST, running._end = -1, lambda _: None\n"
+    code += "with process.stoppable():\n"
     code += " try: signal.raise_signal(signal.SIGTERM)\n finally: os.read(os.pipe()[0], 1)"
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=here(), timeout=20)

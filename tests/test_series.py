@@ -19,11 +19,11 @@ from quadrat.bundles import Runtime
 from quadrat.checks import check
 from quadrat.chips import open_chips
 from quadrat.errors import CatalogError, ImageError, ModelError
-from quadrat.executor import Threads
 from quadrat.images import Reading
 from quadrat.inference import Predict
 from quadrat.models import Network, Train
 from quadrat.pictures import Pictures
+from quadrat.runtime.parallel import Threads
 from quadrat.stages.analyze import analyze
 from quadrat.stages.bundle import Bundle, bundle
 from quadrat.stages.chip import Chip, chip

@@ -10,8 +10,8 @@ import pytest
 from benchmarks import stages
 from benchmarks.ground import BLOCK, Ground, make
 from benchmarks.job import Job
-from quadrat import memory
 from quadrat.predictions import Prediction
+from quadrat.runtime import buffers
 from quadrat.scenes.label_pixels import Pixels
 from quadrat.scenes.reader import Reader
 from quadrat.windows import Window
@@ -77,7 +77,7 @@ HEIGHTS = {"analyze": (4096, 16_384), "chip": (4096, 16_384), "predict": (16_384
 
 @pytest.mark.parametrize("stage", HEIGHTS)
 def test_memory_does_not_follow_the_height(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_fresh", bytearray)  # which is traced
+    monkeypatch.setattr(buffers, "_fresh", bytearray)  # which is traced
     peaks = []
     for height in HEIGHTS[stage]:
         work = job(tmp_path, height, 256)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from quadrat import progress
-from quadrat.executor import Threads
-from quadrat.progress import Meter, track
-from quadrat.timing import timed
+from quadrat.runtime import progress
+from quadrat.runtime.parallel import Threads
+from quadrat.runtime.progress import Meter, track
+from quadrat.runtime.timing import timed
 
 
 def test_a_stage_says_what_it_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from quadrat.errors import ParamsError
-from quadrat.yaml import dumped, read, settings
+from quadrat.runtime.formats.yaml import dumped, read, settings
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

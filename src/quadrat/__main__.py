@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from quadrat import heaps
+from quadrat.runtime import allocator
 
 _SWITCHED = "QUADRAT_SWITCHED"
 """Names, in the environment of a process, the workspace whose code it was started with."""
@@ -16,7 +16,7 @@ def settle() -> None:
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's begin to spin when it is loaded
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large pieces come in pages of 2 MB
     os.environ.setdefault("GDAL_CACHEMAX", "32")  # MB of blocks; else a share of all memory (see scenes/files.py)
-    heaps.begin()
+    allocator.begin()
 
 
 def main() -> None:

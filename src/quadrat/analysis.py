@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quadrat.errors import AnalysisError
+from quadrat.runtime.formats.yaml import load
 from quadrat.stats import BandStatistics, Statistics
-from quadrat.yaml import load
 
 if TYPE_CHECKING:
     import pandas as pd

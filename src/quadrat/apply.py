@@ -15,11 +15,11 @@ from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.images import Offered, Reading, offered
 from quadrat.inference import Predict, at_once, predict_scene
 from quadrat.models import Inputs
-from quadrat.origin import Origin, digest, tags, unknown
-from quadrat.progress import console
+from quadrat.runtime.formats.yaml import check
+from quadrat.runtime.progress import console
+from quadrat.runtime.provenance.origin import Origin, digest, tags, unknown
 from quadrat.tasks.outputs import VectorLayer
 from quadrat.tasks.task import Task
-from quadrat.yaml import check
 
 GSD_TOLERANCE = 1.2
 """Largest ratio of an image's ground sample distance to the training scenes' that draws no warning."""

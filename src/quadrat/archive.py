@@ -15,14 +15,14 @@ from safetensors.numpy import load as load_weights
 from safetensors.numpy import load_file, save_file
 
 from quadrat.errors import ModelError
-from quadrat.files import replaced, write_json
 from quadrat.models import Fit, Inputs
-from quadrat.origin import Origin, Parent, model_md5
+from quadrat.runtime.files import replaced, write_json
+from quadrat.runtime.formats.section import Section
+from quadrat.runtime.formats.yaml import load
+from quadrat.runtime.provenance.origin import Origin, Parent, model_md5
 from quadrat.scenes.bands import Band
-from quadrat.section import Section
 from quadrat.stats import BandStatistics
 from quadrat.tasks import Task
-from quadrat.yaml import load
 
 FILES = CARD, WEIGHTS = "model.json", "model.safetensors"
 """What is in a model folder."""

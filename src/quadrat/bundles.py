@@ -15,12 +15,12 @@ from quadrat.errors import BundleError, QuadratError
 from quadrat.models import Outputs, Predictor
 from quadrat.models.graphs import GPU, ROUNDING, apart, threads
 from quadrat.models.neural import WRONG
-from quadrat.npy import of_npy
-from quadrat.origin import Parent, file_md5, known
-from quadrat.parsing import parsed
+from quadrat.runtime.formats.npy import of_npy
+from quadrat.runtime.formats.parsing import parsed
+from quadrat.runtime.formats.yaml import check
+from quadrat.runtime.provenance.origin import Parent, file_md5, known
 from quadrat.sealed import checked_names, member
 from quadrat.tasks import Task
-from quadrat.yaml import check
 
 TEXTS = ("model.json", "params.yaml")
 """Those that are read whenever a bundle is opened."""

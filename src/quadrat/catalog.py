@@ -7,11 +7,11 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from quadrat.errors import CatalogError
+from quadrat.runtime.formats.section import Section
+from quadrat.runtime.formats.yaml import dumped, load
 from quadrat.scenes.image import Image
 from quadrat.scenes.labels import LabelSource
 from quadrat.scenes.scene import Scene, Split
-from quadrat.section import Section
-from quadrat.yaml import dumped, load
 
 TAKEN = ("chips.json", "index.parquet")
 """Names of files in the folder that holds one of each scene."""

@@ -16,13 +16,13 @@ from rich.text import Text
 from quadrat.catalog import read_catalog
 from quadrat.census import seen, unscored
 from quadrat.errors import ParamsError, QuadratError
-from quadrat.executor import Executor, results
-from quadrat.faults import merged
 from quadrat.inference import Predict
 from quadrat.models import Baseline, Inputs, Kind, Model, Sizes
 from quadrat.pins import pin_faults
 from quadrat.preflight import doubts, faults
-from quadrat.progress import tell, track, warn
+from quadrat.runtime.failures import merged
+from quadrat.runtime.parallel import Executor, results
+from quadrat.runtime.progress import tell, track, warn
 from quadrat.scenes.bands import dates_of, names_of
 from quadrat.scenes.glimpse import Glimpse
 from quadrat.stages.chip import Chip

@@ -22,11 +22,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from quadrat.errors import ChipError
-from quadrat.files import replaced, write_json
+from quadrat.runtime.files import replaced, write_json
+from quadrat.runtime.formats.section import Section
 from quadrat.scenes.bands import Band, names_of, undated
 from quadrat.scenes.footprints import EARTH, on_earth
 from quadrat.scenes.grid import Grid
-from quadrat.section import Section
 from quadrat.windows import Window
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ for commands in (stages.app, around.app):
 def main() -> None:
     """Run the command line."""
     warnings.filterwarnings("ignore", "Dataset has no geotransform")  # photos, and GDAL's datasets in memory
-    from quadrat.running import end_with_dvc, stoppable
+    from quadrat.runtime.process import end_with_dvc, stoppable
 
     _open_many()
     with stoppable():

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from quadrat import catalog, params
 from quadrat.catalog import Catalog
 from quadrat.errors import ParamsError
-from quadrat.files import replaced
 from quadrat.params import Params
-from quadrat.yaml import shown, told
+from quadrat.runtime.files import replaced
+from quadrat.runtime.formats.yaml import shown, told
 
 EXPECTED = "def configure() -> tuple[Params, Catalog]"
 

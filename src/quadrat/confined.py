@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.npy import as_npy, of_npy
+from quadrat.runtime.formats.npy import as_npy, of_npy
 
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 """Of the operators that the standard has."""

@@ -95,8 +95,8 @@ def _version(package: str) -> str | None:
 def _device(_: Path) -> Finding:
     import torch
 
-    from quadrat.executor import cores
     from quadrat.models.devices import device
+    from quadrat.runtime.parallel import cores
 
     processors = f"{cores()} cores"
     if device().type == "cuda":

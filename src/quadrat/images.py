@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from quadrat.catalog import read_catalog
 from quadrat.errors import ImageError, QuadratError
 from quadrat.models import Inputs
+from quadrat.runtime.formats.yaml import shown
 from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.bands import Band, dates_of
 from quadrat.scenes.files import TROUBLE, nodata_of
@@ -22,7 +23,6 @@ from quadrat.scenes.scene import OpenScene
 from quadrat.scenes.source import Source
 from quadrat.scenes.trouble import grid_of
 from quadrat.scenes.units import InUnits
-from quadrat.yaml import shown
 
 OVERVIEW = 512
 """Largest side, in px, of the overview that an image's values are judged by."""

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from quadrat.catalog import read_catalog
 from quadrat.errors import PinError
-from quadrat.files import replaced
 from quadrat.pins import asked, companions, objects, read_pins, written
-from quadrat.progress import tell, warn
+from quadrat.runtime.files import replaced
+from quadrat.runtime.progress import tell, warn
 from quadrat.scenes.stamps import Stamp
 
 SIGNS = {"new": "green", "changed": "yellow", "dropped": "yellow"}

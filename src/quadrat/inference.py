@@ -13,14 +13,14 @@ from pydantic import Field, model_validator
 
 from quadrat.canvas import Cut
 from quadrat.errors import ModelError
-from quadrat.executor import ahead
-from quadrat.files import replaced
-from quadrat.memory import Memory
 from quadrat.models import Predictor
-from quadrat.progress import track
+from quadrat.runtime.buffers import Memory
+from quadrat.runtime.files import replaced
+from quadrat.runtime.formats.section import Section
+from quadrat.runtime.parallel import ahead
+from quadrat.runtime.progress import track
 from quadrat.scenes.bands import Band, dates_of, undated
 from quadrat.scenes.scene import OpenScene
-from quadrat.section import Section
 from quadrat.tasks import Layers
 from quadrat.tasks.task import Task
 from quadrat.windows import Window, cover

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from quadrat.beside import Belongings
-from quadrat.hashes import Hashes
+from quadrat.runtime.cache.hashes import Hashes
 from quadrat.scenes.channel import is_remote
 
 

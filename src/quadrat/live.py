@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from quadrat.models import Epoch, Fitted, unwatched
-from quadrat.progress import warn
+from quadrat.runtime.progress import warn
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from pydantic import Field, model_validator
 from quadrat.errors import ParamsError
 from quadrat.inference import Predict
 from quadrat.models import Baseline, Model, Train, serving
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
+from quadrat.runtime.formats.yaml import check, dumped, read
 from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
 from quadrat.tasks import Task
-from quadrat.yaml import check, dumped, read
 
 OWN = (("train", "loss"), ("predict", "layers"))
 """Sections of which each task has its own."""

@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 from quadrat.tasks.classes import IGNORE, Class
 from quadrat.tasks.outputs import Outlines
 

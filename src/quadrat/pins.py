@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from quadrat.errors import PinError, QuadratError
-from quadrat.progress import track
+from quadrat.runtime.progress import track
 from quadrat.scenes.channel import is_remote
 from quadrat.scenes.scene import Scene
 from quadrat.scenes.stamps import Stamp, stamp

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from ruamel.yaml import YAML
 
-from quadrat.files import replaced
 from quadrat.lockfile import Difference, differences, leaves, lines, opened, told
 from quadrat.paths import PATHS
+from quadrat.runtime.files import replaced
 from quadrat.scores import read_scores
 
 MARK = "<!-- quadrat report -->"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from quadrat.files import replaced
 from quadrat.metrics import Metrics, rounded
+from quadrat.runtime.files import replaced
 
 
 def write_scores(path: Path, of: str, rows: Mapping[str, Metrics]) -> None:

@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quadrat.errors import BundleError
-from quadrat.files import replaced
+from quadrat.runtime.files import replaced
 
 SUMS = "SHA256SUMS"
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.histogram import added, histogram
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 from quadrat.spread import Spread
 
 

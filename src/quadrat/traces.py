@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.text import Text
 
 from quadrat.errors import BundleError, OriginError
-from quadrat.history import Mention, differences, mentions
-from quadrat.origin import TAG, Origin, file_md5, known, model_md5
-from quadrat.parsing import parsed, read_bytes
+from quadrat.runtime.formats.parsing import parsed, read_bytes
+from quadrat.runtime.provenance.git_history import Mention, differences, mentions
+from quadrat.runtime.provenance.origin import TAG, Origin, file_md5, known, model_md5
 from quadrat.sealed import member
 
 SHOWN = 5

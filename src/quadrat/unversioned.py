@@ -7,9 +7,9 @@ from pathlib import Path
 
 from quadrat.beside import PAM, Belongings, is_read_with, told_beside
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
+from quadrat.runtime.provenance.workspace import said_by_git
 from quadrat.scenes.channel import is_remote
 from quadrat.scenes.scene import Scene
-from quadrat.workspace import said_by_git
 
 UNREAD = (".qmd", "-shm")
 """How files end that programs leave beside others, and that hold nothing that is read."""

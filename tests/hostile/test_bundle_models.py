@@ -17,7 +17,7 @@ from quadrat.models import Network
 from quadrat.models.claims import OverBudgetError, budget
 from quadrat.models.forest_weights import check_forest
 from quadrat.models.neural import loaded
-from quadrat.npy import as_npy
+from quadrat.runtime.formats.npy import as_npy
 from tests.hostile.kit import INPUTS, KINDS, PLAIN, TASKS, carded, drawn, good, grove, sealed, tensors
 
 Weights = dict[str, np.ndarray]

@@ -8,7 +8,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from quadrat.memory import Empty
+from quadrat.runtime.buffers import Empty
 from quadrat.scenes.side_by_side import read_side_by_side
 from quadrat.windows import Window, strips
 

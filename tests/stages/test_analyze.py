@@ -12,7 +12,7 @@ import rasterio
 from shapely.geometry import LineString
 
 from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError, PinError
-from quadrat.executor import Executor, Processes, Threads
+from quadrat.runtime.parallel import Executor, Processes, Threads
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.stages.analyze import Analyze, analyze

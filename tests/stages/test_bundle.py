@@ -18,8 +18,8 @@ from quadrat.archive import read_archive
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Forest, Model
-from quadrat.origin import Commit, unknown
 from quadrat.params import read_params
+from quadrat.runtime.provenance.origin import Commit, unknown
 from quadrat.stages.bundle import Bundle
 from tests.bundling import FOREST, NETWORK, SECTIONS, packed, prepared, sections
 from tests.ground import BANDS, COLUMNS, KINDS

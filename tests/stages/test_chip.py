@@ -10,7 +10,7 @@ import rasterio
 
 from quadrat.chips import open_chips
 from quadrat.errors import ChipError, PinError
-from quadrat.executor import Threads
+from quadrat.runtime.parallel import Threads
 from quadrat.stages.chip import Chip, chip
 from tests.ground import BANDS, COLUMNS, KINDS, kept, pixel_box, segmentation, write_areas, write_raster, write_world
 

@@ -10,7 +10,7 @@ import pytest
 
 from quadrat.chips import About, SceneChips, write_index
 from quadrat.errors import AnalysisError
-from quadrat.files import write_json
+from quadrat.runtime.files import write_json
 from quadrat.scenes.bands import Band
 from quadrat.scenes.grid import Grid
 from quadrat.stages.train import train

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from quadrat.chips import open_chips
-from quadrat.executor import Threads
 from quadrat.inference import Predict, predict_scene
+from quadrat.runtime.parallel import Threads
 from quadrat.scenes.scene import Scene
 from quadrat.scores import read_scores
 from quadrat.stages.analyze import Analyze, analyze

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from quadrat.boxes.detections import Detections
 from quadrat.boxes.overlaps import Boxes, Index, Measure, overlaps
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 
 BLOCK = 1024
 """Boxes that are settled among themselves before those that stay are held against all others."""

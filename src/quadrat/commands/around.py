@@ -118,7 +118,7 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
         from quadrat.apply import Plan, apply
         from quadrat.endpoints import share_endpoint
         from quadrat.images import Reading
-        from quadrat.yaml import settings
+        from quadrat.runtime.formats.yaml import settings
 
         share_endpoint(os.environ)
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from quadrat.executor import Executor
+    from quadrat.runtime.parallel import Executor
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 Workers = Annotated[
@@ -42,9 +42,9 @@ def run(stage: Callable[..., Any], params: Path, **here: Any) -> Any:
     from quadrat.endpoints import share_endpoint
     from quadrat.params import read_params
     from quadrat.paths import CHECKPOINTS, HASHES, LOCK, PATHS, TIMING
-    from quadrat.running import alone
-    from quadrat.timing import timed
-    from quadrat.workspace import origin_of
+    from quadrat.runtime.process import alone
+    from quadrat.runtime.provenance.workspace import origin_of
+    from quadrat.runtime.timing import timed
 
     share_endpoint(os.environ)
     with told():
@@ -62,7 +62,7 @@ def run(stage: Callable[..., Any], params: Path, **here: Any) -> Any:
 
 def executor_of(kind: str, workers: int | None) -> "Executor":
     """Return what works, as the options say; one worker a core where they don't."""
-    from quadrat.executor import Processes, Threads, cores
+    from quadrat.runtime.parallel import Processes, Threads, cores
 
     return (Processes if kind == "processes" else Threads)(workers or cores())
 
@@ -71,7 +71,7 @@ def executor_of(kind: str, workers: int | None) -> "Executor":
 def told() -> Iterator[None]:
     """Tell an error in words and exit with 1; with QUADRAT_TRACEBACK set, show where it came from."""
     from quadrat.errors import QuadratError
-    from quadrat.progress import tell
+    from quadrat.runtime.progress import tell
 
     try:
         yield

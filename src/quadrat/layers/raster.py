@@ -20,9 +20,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import QuadratError
-from quadrat.executor import cores
-from quadrat.files import replaced
 from quadrat.layers.overviews import Overviews
+from quadrat.runtime.files import replaced
+from quadrat.runtime.parallel import cores
 from quadrat.scenes.grid import Grid
 from quadrat.tasks.classes import Class
 from quadrat.tasks.outputs import RasterLayer, Rows

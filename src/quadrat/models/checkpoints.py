@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from quadrat.files import replaced
+from quadrat.runtime.files import replaced
 
 
 class Whole(TorchCheckpointIO):

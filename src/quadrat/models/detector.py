@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from quadrat.models.encoders import Encoder
 from quadrat.models.model import Inputs
 from quadrat.models.neural import Neural
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 from quadrat.tasks.classes import Unit
 from quadrat.tasks.task import Task
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quadrat.executor import cores
+from quadrat.runtime.parallel import cores
 
 MOST = 512
 """Most windows at once on a GPU."""

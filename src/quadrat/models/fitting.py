@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
-from quadrat.heaps import keep_all
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Batch, Order, loader
 from quadrat.models.checkpoints import Whole
 from quadrat.models.devices import compiled, described, precision
 from quadrat.models.learnable import Learnable
 from quadrat.models.model import Fitted, Recipe, Samples
-from quadrat.progress import Meter, console
+from quadrat.runtime.allocator import keep_all
+from quadrat.runtime.progress import Meter, console
 from quadrat.tasks.task import Task
 
 CHUNK = 1 << 18

@@ -19,7 +19,7 @@ from quadrat.cells import middle
 from quadrat.errors import ChipError
 from quadrat.models.forest_weights import check_forest
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
-from quadrat.progress import Meter
+from quadrat.runtime.progress import Meter
 from quadrat.scenes.bands import is_valid
 from quadrat.tasks.classes import Unit
 from quadrat.tasks.task import ScoredTask, Task

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.executor import cores
 from quadrat.models.model import Outputs, Pixels, Predictor
+from quadrat.runtime.parallel import cores
 
 if TYPE_CHECKING:
     from torch import Tensor

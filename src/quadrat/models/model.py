@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from quadrat.runtime.formats.section import Section
 from quadrat.scenes.bands import Band, dates_of
-from quadrat.section import Section
 from quadrat.stats import BandStatistics
 from quadrat.tasks import Loss
 from quadrat.tasks.classes import Unit

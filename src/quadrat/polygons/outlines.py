@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.polygons.walls import right_angled
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 
 LEAST_IOU = 0.8
 """Least intersection over union of what is drawn with the polygon along pixel edges, else it is drawn otherwise."""

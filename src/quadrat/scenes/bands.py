@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 
 
 class Band(Section):

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field, model_validator
 
 from quadrat.errors import ImageError
+from quadrat.runtime.formats.section import Section
 from quadrat.scenes.channel import Channel, Origin
 from quadrat.scenes.dates import PLACE, Date, listed
 from quadrat.scenes.source import Source
-from quadrat.section import Section
 
 if TYPE_CHECKING:
     from quadrat.scenes.raster import Raster

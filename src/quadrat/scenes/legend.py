@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from quadrat.errors import LabelError
-from quadrat.section import composed
+from quadrat.runtime.formats.section import composed
 
 UNLABELLED = 255
 """The class id of pixels that labels say nothing of."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
-from quadrat.memory import Empty, Memory
+from quadrat.runtime.buffers import Empty, Memory
 from quadrat.scenes.accuracy import doubtful_place
 from quadrat.scenes.bands import Band, dates_of, is_valid, undated
 from quadrat.scenes.channel import Channel, Origin

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.errors import LabelError
+from quadrat.runtime.formats.section import Name, Section
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, unclaimed
-from quadrat.section import Name, Section
 from quadrat.windows import Window, strips
 
 if TYPE_CHECKING:

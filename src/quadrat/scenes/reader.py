@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import ImageError
-from quadrat.memory import Empty
+from quadrat.runtime.buffers import Empty
 from quadrat.scenes.channel import is_remote
 from quadrat.scenes.files import TROUBLE, WIDE, environment
 from quadrat.windows import Window

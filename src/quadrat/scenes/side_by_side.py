@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, ExitStack
 from queue import SimpleQueue
 from typing import Protocol, TypeVar, cast
 
-from quadrat.executor import Threads, results
-from quadrat.memory import Empty, Memory
+from quadrat.runtime.buffers import Empty, Memory
+from quadrat.runtime.parallel import Threads, results
 from quadrat.windows import Window
 
 Read_co = TypeVar("Read_co", covariant=True)

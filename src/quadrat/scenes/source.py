@@ -7,10 +7,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from quadrat.errors import ImageError
+from quadrat.runtime.formats.section import Section
 from quadrat.scenes.channel import Channel, expand
 from quadrat.scenes.dates import PLACE, Date
 from quadrat.scenes.stac import AssetBand, Item, of_date, read_items, same
-from quadrat.section import Section
 
 ResamplingName = Literal["nearest", "bilinear", "cubic", "average"]
 

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import Field
 
 from quadrat.errors import PinError
-from quadrat.gdal import gdal
+from quadrat.runtime.cache.gdal import gdal
+from quadrat.runtime.formats.section import Section
 from quadrat.scenes.channel import gdal_name
-from quadrat.section import Section
 
 NOT_FOUND = 8
 """GDAL's number (VSIE_ObjectNotFound) of what object stores say of a key that isn't there."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.memory import Empty
+from quadrat.runtime.buffers import Empty
 from quadrat.scenes.bands import Band, dates_of, is_valid, names_of, undated
 from quadrat.scenes.image import Image
 from quadrat.scenes.raster import Raster, Strip

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from quadrat.errors import LabelError
+from quadrat.runtime.formats.section import Name, Section, composed
 from quadrat.scenes.accuracy import Doubt, doubtful_place
 from quadrat.scenes.feature_filter import FilterError, matches, parse
 from quadrat.scenes.grid import Grid
@@ -20,7 +21,6 @@ from quadrat.scenes.objects import DIGITS, Objects, boxed, gathered
 from quadrat.scenes.parts import Geometries, without_area
 from quadrat.scenes.vector import Areas, around, bounds, clipped, crs_name, extent, on_grid, read_features, workable
 from quadrat.scenes.widths import Width, class_widths, widened
-from quadrat.section import Name, Section, composed
 from quadrat.windows import Window
 
 if TYPE_CHECKING:

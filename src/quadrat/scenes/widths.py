@@ -8,9 +8,9 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field
 
+from quadrat.runtime.formats.section import Name, Section
 from quadrat.scenes.grid import Grid
 from quadrat.scenes.parts import Geometries
-from quadrat.section import Name, Section
 
 ARC = 16
 """Corners of a quarter of a circle: its area is right to 0.2 %."""

@@ -11,17 +11,17 @@ from pydantic import Field
 
 from quadrat.catalog import read_catalog
 from quadrat.census import Census, count_doubts, count_faults
-from quadrat.executor import Executor, Outcome, results
-from quadrat.faults import sound, succeeded
-from quadrat.files import replaced, write_json
 from quadrat.pins import check_pins
 from quadrat.preflight import doubts, faults
-from quadrat.progress import track, warn
+from quadrat.runtime.failures import sound, succeeded
+from quadrat.runtime.files import replaced, write_json
+from quadrat.runtime.formats.section import Section
+from quadrat.runtime.parallel import Executor, Outcome, results
+from quadrat.runtime.progress import track, warn
 from quadrat.scenes.bands import Band, names_of
 from quadrat.scenes.fills import Fills, fill_doubts, fills, may_fill
 from quadrat.scenes.footprints import EARTH
 from quadrat.scenes.scene import OpenScene
-from quadrat.section import Section
 from quadrat.stats import BandStatistics, Statistics, Tally
 from quadrat.surveys import Survey, footprints, survey
 from quadrat.tasks import Task

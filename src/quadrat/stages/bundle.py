@@ -17,15 +17,15 @@ from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Baseline, Model, Train
 from quadrat.models.graphs import CPU, runner
-from quadrat.npy import as_npy
-from quadrat.origin import Origin, unknown
-from quadrat.progress import console
+from quadrat.runtime.formats.npy import as_npy
+from quadrat.runtime.formats.section import Section
+from quadrat.runtime.formats.yaml import dumped, read
+from quadrat.runtime.progress import console
+from quadrat.runtime.provenance.origin import Origin, unknown
 from quadrat.scenes.bands import names_of
 from quadrat.scores import read_scores
 from quadrat.sealed import write_bundle
-from quadrat.section import Section
 from quadrat.tasks import Task
-from quadrat.yaml import dumped, read
 
 
 class Bundle(Section):

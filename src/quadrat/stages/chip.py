@@ -13,17 +13,17 @@ from pydantic import Field, model_validator
 from quadrat.catalog import read_catalog
 from quadrat.chips import ABOUT, INDEX, About, SceneChips, write_index
 from quadrat.errors import ChipError
-from quadrat.executor import Executor
-from quadrat.faults import succeeded
-from quadrat.hashes import Hashed, Hashes
-from quadrat.heaps import keep_pieces_apart
 from quadrat.ingredients import contents
-from quadrat.manifest import Manifest, files_of, identity
 from quadrat.pins import check_pins
-from quadrat.progress import console, track
+from quadrat.runtime.allocator import keep_pieces_apart
+from quadrat.runtime.cache.hashes import Hashed, Hashes
+from quadrat.runtime.cache.manifest import Manifest, files_of, identity
+from quadrat.runtime.failures import succeeded
+from quadrat.runtime.formats.section import Name, Section
+from quadrat.runtime.parallel import Executor
+from quadrat.runtime.progress import console, track
 from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import OpenScene, Scene
-from quadrat.section import Name, Section
 from quadrat.tasks import Task
 from quadrat.windows import Window, cover, scatter
 

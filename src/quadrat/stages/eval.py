@@ -16,18 +16,18 @@ from rich.table import Table
 from quadrat.analysis import read_table
 from quadrat.catalog import read_catalog
 from quadrat.errors import QuadratError
-from quadrat.executor import Executor
-from quadrat.faults import succeeded
-from quadrat.files import replaced, write_json
 from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
 from quadrat.metrics import Counts, Metrics, rounded
 from quadrat.models import Baseline
 from quadrat.pictures import Picture, Pictures, draw
 from quadrat.pins import check_pins
-from quadrat.progress import console, track
+from quadrat.runtime.failures import succeeded
+from quadrat.runtime.files import replaced, write_json
+from quadrat.runtime.formats.section import Section
+from quadrat.runtime.parallel import Executor
+from quadrat.runtime.progress import console, track
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.scores import write_scores
-from quadrat.section import Section
 from quadrat.tasks import Match
 from quadrat.tasks.classes import NONE
 from quadrat.tasks.inputs import Labels

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from quadrat.files import replaced
+from quadrat.runtime.files import replaced
 
 
 def params(*, checked: Path) -> None:

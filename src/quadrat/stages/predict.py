@@ -9,17 +9,17 @@ from threading import Lock
 from quadrat.archive import Archive, content, parent, read_archive
 from quadrat.catalog import read_catalog
 from quadrat.errors import ModelError
-from quadrat.executor import Executor
-from quadrat.faults import succeeded
-from quadrat.files import replaced
-from quadrat.hashes import Hashed, Hashes
 from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.ingredients import contents
-from quadrat.manifest import Manifest, files_of, identity
 from quadrat.models import Baseline, Predictor
-from quadrat.origin import Origin, tags, unknown
 from quadrat.pins import check_pins
-from quadrat.progress import console, track
+from quadrat.runtime.cache.hashes import Hashed, Hashes
+from quadrat.runtime.cache.manifest import Manifest, files_of, identity
+from quadrat.runtime.failures import succeeded
+from quadrat.runtime.files import replaced
+from quadrat.runtime.parallel import Executor
+from quadrat.runtime.progress import console, track
+from quadrat.runtime.provenance.origin import Origin, tags, unknown
 from quadrat.scenes.bands import names_of
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.cells import ROUNDING, Cells, Pieces, bands, frame, pixel_counts, sizes
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 from quadrat.tasks.classes import IGNORE
 from quadrat.tasks.inputs import LabelPart, Objects
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from quadrat.cells import Cells, as_cells, bands, boxes, centred, clipped, frame, lattice, margin, middle, painted
 from quadrat.metrics import Confusion, confuse
 from quadrat.multilabel import HALF, UNKNOWN, Presence
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 from quadrat.tasks import given
 from quadrat.tasks.cell_rule import Rule
 from quadrat.tasks.classes import IGNORE, Unit

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from quadrat.section import Name, Section, composed
+from quadrat.runtime.formats.section import Name, Section, composed
 
 IGNORE = 255
 """The class id of what counts nowhere: unlabelled, dropped, without data, or outside the AOI."""

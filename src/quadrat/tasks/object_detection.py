@@ -28,7 +28,7 @@ from quadrat.boxes import (
     solid,
     suppressed,
 )
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 from quadrat.tasks import given
 from quadrat.tasks.classes import IGNORE, Class, Unit
 from quadrat.tasks.inputs import Labels, Prediction, Truth

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 from quadrat.tasks.classes import Class
 from quadrat.windows import Window
 

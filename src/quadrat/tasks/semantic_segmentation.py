@@ -12,7 +12,7 @@ from quadrat.canvas import Blend, Blended
 from quadrat.histogram import occurrences
 from quadrat.metrics import Confusion, confuse
 from quadrat.polygons import Outline, Polygoniser, Polygons, filled
-from quadrat.section import Name, Section
+from quadrat.runtime.formats.section import Name, Section
 from quadrat.tasks.classes import IGNORE, Class, Unit, counting
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Features, RasterLayer, Rows, Signature, VectorLayer, WrittenLayers

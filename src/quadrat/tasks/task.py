@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from quadrat.metrics import Counts
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 from quadrat.tasks.classes import IGNORE, Class, Unit, alike
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Canvas, Outlines, RasterLayer, Signature, VectorLayer

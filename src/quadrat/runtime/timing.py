@@ -9,9 +9,9 @@ from typing import Any
 
 import psutil
 
-from quadrat.executor import Executor, cores
-from quadrat.files import write_json
-from quadrat.progress import Took, console, took
+from quadrat.runtime.files import write_json
+from quadrat.runtime.parallel import Executor, cores
+from quadrat.runtime.progress import Took, console, took
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Self
 import xxhash
 
 from quadrat.errors import DiskError
-from quadrat.executor import Threads, cores, results
-from quadrat.files import write_json
-from quadrat.progress import track
+from quadrat.runtime.files import write_json
+from quadrat.runtime.parallel import Threads, cores, results
+from quadrat.runtime.progress import track
 
 SETTLED = 2.0
 """Seconds after which a file that was changed again has another time: coarse file systems count in these."""

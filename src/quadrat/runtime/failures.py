@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import NoReturn, TypeVar
 
 from quadrat.errors import QuadratError
-from quadrat.executor import Outcome
-from quadrat.progress import tell
+from quadrat.runtime.parallel import Outcome
+from quadrat.runtime.progress import tell
 
 Result = TypeVar("Result")
 

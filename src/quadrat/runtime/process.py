@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from quadrat.errors import BusyError
-from quadrat.progress import console
+from quadrat.runtime.progress import console
 
 if TYPE_CHECKING:
     import psutil

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from quadrat.origin import Origin, code_of, digest
-from quadrat.workspace import CODE, origin_of, said_by_git
+from quadrat.runtime.provenance.origin import Origin, code_of, digest
+from quadrat.runtime.provenance.workspace import CODE, origin_of, said_by_git
 
 LOCK = "dvc.lock"
 

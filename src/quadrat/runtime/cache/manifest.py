@@ -18,11 +18,11 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from quadrat.code import code_hash
 from quadrat.errors import DiskError
-from quadrat.files import remove, write_json
-from quadrat.gdal import gdal_version
-from quadrat.hashes import Hashed, Hashes, read
+from quadrat.runtime.cache.code_hash import code_hash
+from quadrat.runtime.cache.gdal import gdal_version
+from quadrat.runtime.cache.hashes import Hashed, Hashes, read
+from quadrat.runtime.files import remove, write_json
 
 LIBRARIES = (
     "geopandas",

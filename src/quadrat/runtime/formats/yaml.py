@@ -15,8 +15,8 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from quadrat.errors import ParamsError, QuadratError
-from quadrat.parsing import parsed, parser, read_bytes
-from quadrat.section import Section
+from quadrat.runtime.formats.parsing import parsed, parser, read_bytes
+from quadrat.runtime.formats.section import Section
 
 S = TypeVar("S", bound=Section)
 
@@ -42,7 +42,7 @@ def load(path: Path, section: type[S], error: type[QuadratError]) -> S:
 
 
 def read(path: Path, error: type[QuadratError]) -> Any:
-    """Return what the file at ``path`` holds, YAML or JSON by its ending; see ``quadrat.parsing``."""
+    """Return what the file at ``path`` holds, YAML or JSON by its ending; see ``quadrat.runtime.formats.parsing``."""
     return parsed(read_bytes(path, error), error, path)
 
 

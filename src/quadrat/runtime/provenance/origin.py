@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from quadrat.section import Section
+from quadrat.runtime.formats.section import Section
 
 TAG = "QUADRAT_ORIGIN"
 """What layers call it in their metadata; its value is JSON."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from quadrat.errors import DiskError, ParamsError
-from quadrat.origin import Commit, Origin, code_of, digest, unknown
-from quadrat.yaml import read
+from quadrat.runtime.formats.yaml import read
+from quadrat.runtime.provenance.origin import Commit, Origin, code_of, digest, unknown
 
 MADE_OF = ("src", "data", "params.yaml", "dvc.yaml", "constraints.txt", "pyproject.toml")
 """What results are made of, in the project's folder."""
