@@ -12,8 +12,13 @@ from quadrat.__main__ import settle
 
 LOADED_LATE = (
     *("geopandas", "pandas", "pyarrow.parquet", "pyogrio", "pyproj", "rasterio.features", "rasterio.vrt"),
-    *("rasterio.shutil", "rasterio.warp", "quadrat.preflight", "quadrat.surveys", "quadrat.scenes.reader"),
-    *("quadrat.scenes.raster_labels", "quadrat.scenes.raster", "quadrat.layers.raster", "quadrat.layers.vector"),
+    *("rasterio.shutil", "rasterio.warp", "quadrat.preflight", "quadrat.surveys", "quadrat.geo.reading.reader"),
+    *(
+        "quadrat.scenes.raster_labels",
+        "quadrat.geo.reading.open_image",
+        "quadrat.layers.raster",
+        "quadrat.layers.vector",
+    ),
 )
 """What stages load where they need it: time and memory that imports take are not what is measured."""
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from benchmarks.ground import Ground
 from benchmarks.job import ROOT, Job
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Network, Predictor, Recipe, Train
-from quadrat.scenes.bands import Band
-from quadrat.stats import BandStatistics
 from quadrat.tasks import SemanticSegmentation
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.job import Job
 from benchmarks.plan import Some, fresh, lay_out, learnt, model, predictor, recipe, statistics, task
 from benchmarks.timed import Timed
+from quadrat.geo.grids.windows import strips, whole
 from quadrat.runtime.parallel import Threads, cores
-from quadrat.windows import strips, whole
 
 
 def analyze(job: Job) -> dict[str, Any]:

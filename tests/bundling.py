@@ -10,6 +10,7 @@ import numpy as np
 from quadrat.archive import Archive, Card, write_archive
 from quadrat.chips import Chips, open_chips
 from quadrat.errors import ModelError
+from quadrat.geo.statistics.band_statistics import Statistics
 from quadrat.inference import Predict
 from quadrat.models import Forest, Inputs, Model, Network, Recipe
 from quadrat.params import read_params
@@ -20,7 +21,6 @@ from quadrat.stages.analyze import Analyze, analyze
 from quadrat.stages.bundle import Bundle, bundle
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Eval
-from quadrat.stats import Statistics
 from tests.ground import BANDS, COLUMNS, KINDS, kept, segmentation, write_world
 
 DEFAULT = read_params(Path(__file__).parents[1] / "params.yaml")

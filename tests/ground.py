@@ -14,8 +14,8 @@ from affine import Affine
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
+from quadrat.geo.reading.open_image import Raster
 from quadrat.scenes.image import Image, Source
-from quadrat.scenes.raster import Raster
 from quadrat.tasks import ChipClassification, ObjectDetection, SemanticSegmentation
 
 UTM = "EPSG:32633"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadrat.canvas import FLOOR, Blend, Blended, cut, reach, taper
-from quadrat.windows import Window, cover, strips, whole
+from quadrat.geo.grids.tiling import FLOOR, Blend, Blended, cut, reach, taper
+from quadrat.geo.grids.windows import Window, cover, strips, whole
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadrat.cells import (
+from quadrat.geo.grids.cells import (
     BAND,
     Pieces,
     as_cells,
@@ -20,7 +20,7 @@ from quadrat.cells import (
     painted,
     pixel_counts,
 )
-from quadrat.windows import Window, cover, strips
+from quadrat.geo.grids.windows import Window, cover, strips
 
 windows = st.builds(Window, st.integers(-70, 70), st.integers(-70, 70), st.integers(1, 90), st.integers(1, 90))
 some_cells = st.lists(windows, min_size=1, max_size=12).map(as_cells)
@@ -108,7 +108,7 @@ def test_a_cell_beside_the_grid_or_with_its_centre_beside_the_mask_counts_nowher
 def test_windows_that_cover_an_area_put_their_cells_on_every_pixel(
     area: Window, size: int, context: int, stride: int
 ) -> None:
-    from quadrat.cells import margin
+    from quadrat.geo.grids.cells import margin
 
     window = size + context
     plan = cover(area, window, min(stride, size), margin(window, size))

@@ -21,6 +21,9 @@ from shapely.geometry import Polygon, box, mapping
 
 from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.vectors.features import Areas
 from quadrat.index import index
 from quadrat.models import Forest, Network
 from quadrat.models.encoders import Encoder
@@ -30,17 +33,14 @@ from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Threads
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels, open_labels
 from quadrat.scenes.objects import Objects
 from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
-from quadrat.scenes.vector import Areas
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
 from quadrat.surveys import survey
 from quadrat.tasks import Task
-from quadrat.windows import Window
 from tests.ground import (
     BANDS,
     KINDS,

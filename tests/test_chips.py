@@ -9,9 +9,9 @@ import pytest
 from quadrat import chips as store
 from quadrat.chips import About, SceneChips, open_chips, write_index
 from quadrat.errors import ChipError
-from quadrat.scenes.bands import Band
-from quadrat.scenes.grid import Grid
-from quadrat.windows import Window
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.sources.bands import Band
 from tests.ground import NORTH_UP, UTM
 
 GRID = Grid(UTM, NORTH_UP, (100, 100))

@@ -46,10 +46,13 @@ def test_a_closure_is_what_pythons_parser_finds(module: str) -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("from quadrat.scenes.grid import Grid", {"quadrat.scenes", "quadrat.scenes.grid", "quadrat.scenes.grid.Grid"}),
+        (
+            "from quadrat.geo.grids.grid import Grid",
+            {"quadrat.scenes", "quadrat.geo.grids.grid", "quadrat.geo.grids.grid.Grid"},
+        ),
         ("from quadrat import params, yaml as y", {"quadrat.params", "quadrat.runtime.formats.yaml"}),
         ("import os, quadrat.params as p", {"quadrat.params"}),
-        ("import quadrat.scenes.grid", {"quadrat.scenes", "quadrat.scenes.grid"}),
+        ("import quadrat.geo.grids.grid", {"quadrat.scenes", "quadrat.geo.grids.grid"}),
         (
             "def f():\n    from quadrat import (\n        yaml,  # (one)\n        params,\n    )",
             {"quadrat.runtime.formats.yaml", "quadrat.params"},

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from quadrat.histogram import PIECE, added, histogram, occurrences
+from quadrat.geo.statistics.histogram import PIECE, added, histogram, occurrences
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=9)
 

@@ -18,15 +18,15 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
-from quadrat.canvas import Cut
 from quadrat.errors import ModelError
+from quadrat.geo.grids.tiling import Cut
+from quadrat.geo.grids.windows import cover
 from quadrat.inference import Predict, _batches, _wanted, at_once, check_bands, predict_scene
 from quadrat.models import Outputs
 from quadrat.polygons import Edges, RightAngled
 from quadrat.polygons.outlines import LEAST_IOU
 from quadrat.scenes.scene import Scene
 from quadrat.tasks.semantic_segmentation import SegmentationCanvas, SegmentationLayers
-from quadrat.windows import cover
 from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
 
 TASK = segmentation("low", "middle", "high")

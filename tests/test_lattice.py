@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from quadrat import lattice
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 from quadrat.lattice import Lattice, ground_width
-from quadrat.scenes.grid import Grid
-from quadrat.windows import Window
 from tests.ground import NORTH_UP, opened, write_raster
 from tests.scenes.test_dates import series, write_dates
 

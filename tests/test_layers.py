@@ -31,12 +31,12 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from quadrat.errors import ParamsError, QuadratError
+from quadrat.geo.grids.grid import Grid
 from quadrat.layers import geoparquet, raster, writer_for
 from quadrat.layers.overviews import Overviews, majority
 from quadrat.layers.raster import RasterWriter, _Sum
 from quadrat.layers.vector import VectorWriter, areas
 from quadrat.polygons import Polygoniser, Polygons
-from quadrat.scenes.grid import Grid
 from quadrat.tasks.classes import IGNORE, Class
 from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
 from tests.ground import NORTH_UP

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.windows import whole
 from quadrat.runtime import buffers
 from quadrat.runtime.buffers import Memory
-from quadrat.windows import whole
 from tests.ground import opened, write_raster
 
 

@@ -18,13 +18,13 @@ from quadrat.apply import Plan, apply
 from quadrat.archive import read_archive
 from quadrat.bundles import read_bundle
 from quadrat.errors import DiskError, OriginError
+from quadrat.geo.grids.grid import Grid
 from quadrat.images import Reading
 from quadrat.layers import writer_for
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.provenance.git_history import differences, mentions
 from quadrat.runtime.provenance.origin import TAG, Commit, Origin, Parent, digest, model_md5, tags, unknown
 from quadrat.runtime.provenance.workspace import origin_of
-from quadrat.scenes.grid import Grid
 from quadrat.sealed import write_bundle
 from quadrat.stages.predict import predict
 from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer

@@ -9,9 +9,9 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 
 from quadrat.errors import OverlapError
+from quadrat.geo.grids.grid import Grid
 from quadrat.preflight import _overlaps
 from quadrat.scenes.glimpse import Glimpse
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.scene import Scene
 from quadrat.surveys import Survey, _ground
 from tests.ground import image

@@ -13,11 +13,11 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from quadrat.errors import PredictionError
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 from quadrat.layers import writer_for
 from quadrat.predictions import Prediction
-from quadrat.scenes.grid import Grid
 from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
-from quadrat.windows import Window
 from tests.ground import NORTH_UP, UTM, pixel_box, write_areas, write_raster
 
 TURNED = NORTH_UP @ Affine.rotation(20)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 from quadrat.errors import SampleError
+from quadrat.geo.vectors.features import read_features
 from quadrat.samples.boxes import Boxes
 from quadrat.samples.sample import Sample
-from quadrat.scenes.vector import read_features
 
 PLACES: dict[str, tuple[str | None, Affine]] = {
     "a photo": (None, Affine.identity()),

@@ -10,11 +10,11 @@ import pytest
 from benchmarks import stages
 from benchmarks.ground import BLOCK, Ground, make
 from benchmarks.job import Job
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.reading.reader import Reader
 from quadrat.predictions import Prediction
 from quadrat.runtime import buffers
 from quadrat.scenes.label_pixels import Pixels
-from quadrat.scenes.reader import Reader
-from quadrat.windows import Window
 
 
 def job(folder: Path, height: int, width: int) -> Job:

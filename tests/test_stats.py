@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from quadrat.stats import BandStatistics, Tally
+from quadrat.geo.statistics.band_statistics import BandStatistics, Tally
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.windows import Window, cover, scatter, strips, tiles, whole
+from quadrat.geo.grids.windows import Window, cover, scatter, strips, tiles, whole
 
 areas = st.builds(Window, st.integers(-5, 50), st.integers(-5, 50), st.integers(1, 90), st.integers(1, 90))
 

@@ -15,13 +15,13 @@ from safetensors.numpy import load as load_weights
 from safetensors.numpy import load_file, save_file
 
 from quadrat.errors import ModelError
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Fit, Inputs
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import load
 from quadrat.runtime.provenance.origin import Origin, Parent, model_md5
-from quadrat.scenes.bands import Band
-from quadrat.stats import BandStatistics
 from quadrat.tasks import Task
 
 FILES = CARD, WEIGHTS = "model.json", "model.safetensors"

@@ -45,7 +45,7 @@ def told_beside(sidecar: Path) -> list[str]:
 
     What GDAL says of the raster with and without it is compared.
     """
-    from quadrat.scenes.files import facts
+    from quadrat.geo.files.raster_files import facts
 
     raster = sidecar.with_name(sidecar.name.removesuffix(PAM))
     if not raster.exists():
@@ -103,7 +103,7 @@ def _parts(name: str) -> list[str]:
     import rasterio
     from rasterio.errors import RasterioError
 
-    from quadrat.scenes.files import environment
+    from quadrat.geo.files.raster_files import environment
 
     try:
         with environment(()), rasterio.open(name) as dataset:

@@ -1,8 +1,8 @@
 """What a bundle says to who unpacks it: the model in words, and how to run it without this package."""
 
 from quadrat.archive import Card
+from quadrat.geo.sources.bands import dates_of
 from quadrat.runtime.provenance.origin import Commit
-from quadrat.scenes.bands import dates_of
 
 TEXT = """\
 # {title}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError, LabelError, QuadratError
-from quadrat.scenes.bands import dates_of, names_of
+from quadrat.geo.sources.bands import dates_of, names_of
 from quadrat.scenes.glimpse import Glimpse
 from quadrat.scenes.scene import Split
 from quadrat.surveys import Finding, Survey

@@ -16,6 +16,8 @@ from rich.text import Text
 from quadrat.catalog import read_catalog
 from quadrat.census import seen, unscored
 from quadrat.errors import ParamsError, QuadratError
+from quadrat.geo.sources.bands import dates_of, names_of
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.inference import Predict
 from quadrat.models import Baseline, Inputs, Kind, Model, Sizes
 from quadrat.pins import pin_faults
@@ -23,11 +25,9 @@ from quadrat.preflight import doubts, faults
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Executor, results
 from quadrat.runtime.progress import tell, track, warn
-from quadrat.scenes.bands import dates_of, names_of
 from quadrat.scenes.glimpse import Glimpse
 from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
-from quadrat.stats import BandStatistics
 from quadrat.surveys import Finding, Look, Survey, survey
 from quadrat.tasks import Task
 

@@ -22,12 +22,12 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from quadrat.errors import ChipError
+from quadrat.geo.geometry.footprints import EARTH, on_earth
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.sources.bands import Band, names_of, undated
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
-from quadrat.scenes.bands import Band, names_of, undated
-from quadrat.scenes.footprints import EARTH, on_earth
-from quadrat.scenes.grid import Grid
-from quadrat.windows import Window
 
 if TYPE_CHECKING:
     import geopandas

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from quadrat.catalog import read_catalog
 from quadrat.errors import ImageError, QuadratError
+from quadrat.geo.files.file_errors import grid_of
+from quadrat.geo.files.raster_files import TROUBLE, nodata_of
+from quadrat.geo.sources.bands import Band, dates_of
+from quadrat.geo.sources.source import Source
 from quadrat.models import Inputs
 from quadrat.runtime.formats.yaml import shown
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.bands import Band, dates_of
-from quadrat.scenes.files import TROUBLE, nodata_of
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import OpenScene
-from quadrat.scenes.source import Source
-from quadrat.scenes.trouble import grid_of
 from quadrat.scenes.units import InUnits
 
 OVERVIEW = 512

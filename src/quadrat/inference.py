@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from quadrat.canvas import Cut
 from quadrat.errors import ModelError
+from quadrat.geo.grids.tiling import Cut
+from quadrat.geo.grids.windows import Window, cover
+from quadrat.geo.sources.bands import Band, dates_of, undated
 from quadrat.models import Predictor
 from quadrat.runtime.buffers import Memory
 from quadrat.runtime.files import replaced
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.parallel import ahead
 from quadrat.runtime.progress import track
-from quadrat.scenes.bands import Band, dates_of, undated
 from quadrat.scenes.scene import OpenScene
 from quadrat.tasks import Layers
 from quadrat.tasks.task import Task
-from quadrat.windows import Window, cover
 
 PIXELS = 2 * 256 * 256
 """Px that go through a model at once without a GPU: more make none faster, and leave the processor's caches."""

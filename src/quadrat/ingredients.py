@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from quadrat.beside import Belongings
+from quadrat.geo.sources.channel import is_remote
 from quadrat.runtime.cache.hashes import Hashes
-from quadrat.scenes.channel import is_remote
 
 
 def contents(scenes: Iterable[Iterable[str]], hashes: Hashes, pinned: Mapping[str, str]) -> list[dict[str, str]]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.scenes.bands import names_of
-from quadrat.scenes.grid import Grid
-from quadrat.windows import Window, strips
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window, strips
+from quadrat.geo.sources.bands import names_of
 
 if TYPE_CHECKING:
-    from quadrat.scenes.raster import Raster
+    from quadrat.geo.reading.open_image import Raster
 
 STRIP_ROWS = 256
 """Rows of a layer that are read at once."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.histogram import added, histogram
+from quadrat.geo.statistics.histogram import added, histogram
 
 Metrics = dict[str, float | int | None]
 """Metrics by name; None is undefined."""

@@ -20,14 +20,14 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from shapely.errors import ShapelyError
 
 from quadrat.errors import PredictionError
-from quadrat.scenes.grid import SHIFT, Grid
-from quadrat.scenes.parts import single
-from quadrat.scenes.stored import Stored
-from quadrat.scenes.surroundings import nearest, period
-from quadrat.scenes.vector import bounds, crs_name, extent, no_way
+from quadrat.geo.files.stored_bands import Stored
+from quadrat.geo.geometry.extents import nearest, period
+from quadrat.geo.geometry.parts import single
+from quadrat.geo.grids.grid import SHIFT, Grid
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.vectors.features import bounds, crs_name, extent, no_way
 from quadrat.tasks.classes import IGNORE
 from quadrat.tasks.outputs import Features
-from quadrat.windows import Window
 
 MEND = "run the stage 'predict' again"
 

@@ -14,9 +14,9 @@ from shapely.geometry.base import BaseGeometry
 from quadrat.beside import Belongings
 from quadrat.census import unlabelled
 from quadrat.errors import CatalogError, OverlapError, QuadratError
-from quadrat.scenes.bands import Band, dates_of, names_of, undated
-from quadrat.scenes.channel import is_remote
-from quadrat.scenes.parts import single, valid
+from quadrat.geo.geometry.parts import single, valid
+from quadrat.geo.sources.bands import Band, dates_of, names_of, undated
+from quadrat.geo.sources.channel import is_remote
 from quadrat.scenes.scene import Scene, Split
 from quadrat.surveys import Finding, Survey, footprints
 from quadrat.tasks import Task
@@ -171,7 +171,7 @@ def _wider(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
     """Return the ground of another scene in the CRS of one, where that is near."""
-    from quadrat.scenes.reprojection import NoPlaceError, brought
+    from quadrat.geo.geometry.reprojection import NoPlaceError, brought
 
     if not one.grid.on_earth:
         return other.ground

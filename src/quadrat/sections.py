@@ -2,6 +2,8 @@
 
 from quadrat.boxes import Suppression
 from quadrat.catalog import Catalog, SceneEntry
+from quadrat.geo.sources.source import Source
+from quadrat.geo.vectors.widths import Width
 from quadrat.inference import Predict
 from quadrat.models import Classifier, Detector, Forest, Network, Peaks, Train
 from quadrat.models.detector import FasterRcnn, Fcos, RetinaNet
@@ -11,10 +13,8 @@ from quadrat.pictures import Pictures
 from quadrat.polygons import Edges, RightAngled, Simplified
 from quadrat.scenes.image import Clear, Image
 from quadrat.scenes.raster_labels import RasterLabels
-from quadrat.scenes.source import Source
 from quadrat.scenes.stac_labels import StacLabels
 from quadrat.scenes.vector_labels import VectorLabels
-from quadrat.scenes.widths import Width
 from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip, Random, Sliding

@@ -12,21 +12,21 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
+from quadrat.geo.files.file_errors import told
+from quadrat.geo.geometry.footprints import on_earth
+from quadrat.geo.geometry.parts import Geometries
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.vectors.features import check_file
 from quadrat.scenes.aoi import AOI, open_aoi
-from quadrat.scenes.bands import Band
-from quadrat.scenes.footprints import on_earth
 from quadrat.scenes.glimpse import Glimpse, glimpse
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels, Ranked
-from quadrat.scenes.parts import Geometries
 from quadrat.scenes.scene import Scene
-from quadrat.scenes.trouble import told
-from quadrat.scenes.vector import check_file
 from quadrat.tasks import Task
-from quadrat.windows import Window
 
 if TYPE_CHECKING:
-    from quadrat.scenes.raster import Raster
+    from quadrat.geo.reading.open_image import Raster
 
 Result = TypeVar("Result")
 
@@ -186,7 +186,7 @@ def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -
 
 
 def _read_header(path: str) -> None:
-    from quadrat.scenes.files import header, opened
+    from quadrat.geo.files.raster_files import header, opened
 
     with opened(path) as dataset:
         header(dataset, path)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from quadrat.boxes import Cores
 from quadrat.boxes.overlaps import overlaps
-from quadrat.windows import Window, cover
+from quadrat.geo.grids.windows import Window, cover
 
 
 @st.composite

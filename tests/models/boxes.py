@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Recipe
 from quadrat.models.model import Augment
-from quadrat.scenes.bands import Band
-from quadrat.stats import BandStatistics
 from quadrat.symmetries import turn_boxes
 
 IGNORE = 255

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from quadrat.errors import ModelError
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Forest, Inputs, Network, Peaks, Recipe, Train
 from quadrat.models.dates import Pooled
 from quadrat.models.model import Pooling
 from quadrat.models.network import Architecture
 from quadrat.models.neural import build
-from quadrat.scenes.bands import Band
-from quadrat.stats import BandStatistics
 from tests.ground import cells
 from tests.models.boxes import Boxes
 from tests.models.test_classifier import CLASSIFIER

@@ -18,11 +18,11 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, f1_score
 
 from quadrat.errors import ChipError
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import forest as module
 from quadrat.models.forest import Forest, features
 from quadrat.models.model import Fitted, Inputs, Recipe
-from quadrat.scenes.bands import Band
-from quadrat.stats import BandStatistics
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import segmentation
 

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Network, Recipe, Train
 from quadrat.models.augment import jittered, turned
 from quadrat.models.batches import Order
@@ -23,8 +25,6 @@ from quadrat.models.fitting import Learner
 from quadrat.models.learnable import Normalised
 from quadrat.models.network import Architecture
 from quadrat.models.neural import build
-from quadrat.scenes.bands import Band
-from quadrat.stats import BandStatistics
 from quadrat.symmetries import turn
 from tests.ground import segmentation
 

@@ -14,10 +14,10 @@ from safetensors.numpy import load, save
 from scipy.ndimage import gaussian_filter
 
 from quadrat.errors import ChipError, ModelError
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Peaks
 from quadrat.models.peaks import KNOTS, _knots
-from quadrat.scenes.bands import Band
-from quadrat.stats import BandStatistics
 from tests.models.boxes import IGNORE, Boxes, Memory, inputs, overlap, recipe
 
 

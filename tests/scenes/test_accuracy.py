@@ -10,12 +10,12 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 from shapely.geometry import box
 
-from quadrat.scenes.accuracy import doubtful_place
+from quadrat.geo.geometry.accuracy import doubtful_place
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.sources.source import Source
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.image import Image
 from quadrat.scenes.raster_labels import RasterLabels
-from quadrat.scenes.source import Source
 from quadrat.scenes.vector_labels import VectorLabels
 from tests.ground import legend, write_areas, write_raster
 

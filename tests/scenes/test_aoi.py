@@ -14,9 +14,9 @@ from rasterio.features import rasterize
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from quadrat.errors import AOIError
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 from quadrat.scenes.aoi import AOI, open_aoi
-from quadrat.scenes.grid import Grid
-from quadrat.windows import Window
 from tests.ground import NORTH_UP, UTM, pixel_box, write_areas
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))

@@ -46,7 +46,7 @@ from quadrat.__main__ import settle
 settle()
 from contextlib import ExitStack
 from rasterio._env import get_gdal_config
-from quadrat.scenes.files import keep_few_blocks
+from quadrat.geo.files.raster_files import keep_few_blocks
 from quadrat.scenes.label_pixels import Pixels
 from tests.ground import image
 keep_few_blocks()

@@ -16,13 +16,13 @@ from pydantic import ValidationError
 from quadrat.catalog import Catalog
 from quadrat.catalog import written as written_catalog
 from quadrat.errors import CatalogError, ImageError, ModelError
+from quadrat.geo.grids.windows import Window, whole
+from quadrat.geo.sources.bands import dates_of, names_of, undated
+from quadrat.geo.sources.dates import times
+from quadrat.geo.sources.source import Source
 from quadrat.runtime.formats.yaml import dumped, load
-from quadrat.scenes.bands import dates_of, names_of, undated
-from quadrat.scenes.dates import times
 from quadrat.scenes.image import Clear, Image
-from quadrat.scenes.source import Source
 from quadrat.scenes.units import InUnits
-from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, write_raster
 from tests.scenes.test_raster import source
 from tests.scenes.test_stac import REFLECTANCE, item, written

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from quadrat.scenes.feature_filter import FilterError, matches, parse
+from quadrat.geo.vectors.feature_filter import FilterError, matches, parse
 from quadrat.scenes.vector_labels import VectorLabels
 
 FIELDS = pd.DataFrame(

@@ -13,8 +13,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 
 from quadrat.errors import CatalogError, ImageError, LabelError
+from quadrat.geo.grids.windows import Window, whole
 from quadrat.scenes.image import Image, Source
-from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, image, opened, write_raster
 from tests.scenes.test_raster import source
 from tests.scenes.test_raster_labels import labels

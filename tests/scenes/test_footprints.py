@@ -8,9 +8,9 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 from shapely.geometry import Polygon, box
 
-from quadrat.scenes.footprints import on_earth
-from quadrat.scenes.grid import Grid
-from quadrat.windows import Window
+from quadrat.geo.geometry.footprints import on_earth
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 
 
 def at(crs: str, longitude: float, latitude: float, px: float, size: int = 32) -> Grid:

@@ -10,8 +10,8 @@ from pyproj import CRS as Crs
 from pyproj import Geod, Transformer
 from rasterio.crs import CRS
 
-from quadrat.scenes.grid import Grid
-from quadrat.windows import Window
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 from tests.ground import NORTH_UP, UTM
 
 ROTATED = (  # as of regional climate models

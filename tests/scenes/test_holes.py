@@ -13,8 +13,8 @@ from rasterio.enums import Resampling
 from rasterio.warp import calculate_default_transform, reproject, transform_bounds
 
 from quadrat.errors import ImageError
+from quadrat.geo.reading.open_image import Strip
 from quadrat.scenes.image import Image
-from quadrat.scenes.raster import Strip
 from tests.ground import NORTH_UP, UTM, opened, write_raster
 from tests.scenes.test_raster import source
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quadrat.errors import ImageError
-from quadrat.scenes.hrefs import resolved
+from quadrat.geo.sources.hrefs import resolved
 from tests.ground import write_raster
 from tests.scenes.test_stac import item, of, written
 from tests.serving import served

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadrat.errors import ImageError
+from quadrat.geo.grids.windows import Window, whole
 from quadrat.scenes.image import Image
-from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, image, write_raster
 from tests.scenes.test_raster import source
 

@@ -13,10 +13,10 @@ from rasterio.crs import CRS
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from quadrat.errors import LabelError
-from quadrat.scenes.grid import Grid
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 from quadrat.scenes.labels import LabelSource, open_labels
 from quadrat.scenes.objects import Objects, gathered
-from quadrat.windows import Window
 from tests.ground import NORTH_UP, UTM, legend, pixel_box, write_areas, write_raster
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))

@@ -13,9 +13,9 @@ from rasterio.enums import ColorInterp
 from rasterio.warp import reproject
 
 from quadrat.errors import ImageError
-from quadrat.scenes import raster as scenes_raster
+from quadrat.geo.grids.windows import Window, whole
+from quadrat.geo.reading import open_image as scenes_raster
 from quadrat.scenes.image import Image, Source
-from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, opened, write_raster
 
 

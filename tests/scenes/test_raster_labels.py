@@ -20,11 +20,11 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 
 from quadrat.errors import LabelError
-from quadrat.scenes.grid import Grid
+from quadrat.geo.files.stored_bands import Stored
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
-from quadrat.scenes.stored import Stored
 from quadrat.tasks import SemanticSegmentation
-from quadrat.windows import Window
 from tests.ground import NORTH_UP, UTM, legend, write_raster
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))

@@ -14,9 +14,9 @@ from rasterio.enums import Resampling
 from rasterio.warp import calculate_default_transform, reproject, transform_bounds
 
 from quadrat.errors import ImageError
-from quadrat.scenes import raster as raster_module
+from quadrat.geo.grids.windows import Window, whole
+from quadrat.geo.reading import open_image as raster_module
 from quadrat.scenes.image import Image
-from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, opened, write_raster
 from tests.scenes.test_raster import source
 

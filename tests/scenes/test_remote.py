@@ -10,11 +10,11 @@ from affine import Affine
 from geopandas.testing import assert_geodataframe_equal
 
 from quadrat.errors import ImageError, LabelError
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.sources.channel import expand, gdal_name, is_remote
+from quadrat.geo.vectors.features import read_features
 from quadrat.preflight import unwatched
-from quadrat.scenes.channel import expand, gdal_name, is_remote
 from quadrat.scenes.scene import Scene
-from quadrat.scenes.vector import read_features
-from quadrat.windows import Window
 from tests.ground import NORTH_UP, image, opened, pixel_box, write_areas, write_raster
 from tests.serving import Served, served, served_apart
 from tests.stores import Store, running

@@ -15,10 +15,10 @@ from shapely.geometry import LineString, MultiPolygon, Point, box
 from shapely.geometry.base import BaseGeometry
 
 from quadrat.errors import LabelError
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.vectors.features import Areas, on_grid
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.objects import Envelopes
-from quadrat.scenes.vector import Areas, on_grid
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from tests.ground import legend
 

@@ -8,9 +8,9 @@ from threading import Event
 import numpy as np
 import pytest
 
+from quadrat.geo.grids.windows import Window, strips
+from quadrat.geo.reading.parallel_reader import read_side_by_side
 from quadrat.runtime.buffers import Empty
-from quadrat.scenes.side_by_side import read_side_by_side
-from quadrat.windows import Window, strips
 
 
 class Slow:

@@ -13,8 +13,8 @@ from shapely.geometry import mapping
 
 from quadrat.catalog import read_catalog
 from quadrat.errors import AOIError, LabelError
+from quadrat.geo.grids.grid import Grid
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.stac_labels import StacLabels
 from quadrat.scenes.vector_labels import VectorLabels
 from tests.ground import KINDS, NORTH_UP, UTM, pixel_box, segmentation, write_areas, write_world

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quadrat.errors import PinError
-from quadrat.scenes.stamps import Stamp, stamp
+from quadrat.geo.files.stamps import Stamp, stamp
 from tests.serving import Served, served
 from tests.stores import Store, running
 

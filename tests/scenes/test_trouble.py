@@ -15,14 +15,14 @@ from scipy.io import netcdf_file
 from shapely.errors import GEOSException
 
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
+from quadrat.geo.files.file_errors import told
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.sources.source import Source
 from quadrat.images import Reading, offered
-from quadrat.scenes.bands import Band
 from quadrat.scenes.image import Image
 from quadrat.scenes.labels import LabelSource
 from quadrat.scenes.raster_labels import RasterLabels
 from quadrat.scenes.scene import Scene
-from quadrat.scenes.source import Source
-from quadrat.scenes.trouble import told
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.surveys import survey
 from tests.ground import NORTH_UP, UTM, image, legend, opened, pixel_box, write_areas, write_raster

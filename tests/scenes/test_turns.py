@@ -11,14 +11,14 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 
 from quadrat.errors import ImageError
-from quadrat.scenes.files import header
-from quadrat.scenes.grid import Grid
+from quadrat.geo.files.raster_files import header
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import whole
+from quadrat.geo.reading.mosaic import mosaic
+from quadrat.geo.reading.nearest import Nearest
+from quadrat.geo.reading.open_image import Strip
+from quadrat.geo.reading.wrapped_mosaic import towards
 from quadrat.scenes.image import Image
-from quadrat.scenes.mosaic import mosaic
-from quadrat.scenes.nearest import Nearest
-from quadrat.scenes.raster import Strip
-from quadrat.scenes.turns import towards
-from quadrat.windows import whole
 from tests.ground import write_raster
 from tests.scenes.test_raster import source
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.errors import ModelError
-from quadrat.scenes.bands import Band
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.sources.bands import Band
 from quadrat.scenes.units import InUnits, in_units
-from quadrat.windows import Window
 from tests.ground import image, write_raster
 
 

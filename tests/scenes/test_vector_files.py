@@ -18,10 +18,10 @@ from rasterio.crs import CRS
 from shapely.geometry import box
 
 from quadrat.errors import AOIError, LabelError
+from quadrat.geo.geometry.surfaces import of_polygons
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.vectors.features import read_features
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.grid import Grid
-from quadrat.scenes.surfaces import of_polygons
-from quadrat.scenes.vector import read_features
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from tests.ground import NORTH_UP, UTM, legend, pixel_box, write_areas
 

@@ -17,11 +17,11 @@ from rasterio.features import rasterize
 from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point, Polygon, box
 
 from quadrat.errors import LabelError
-from quadrat.scenes.grid import Grid
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window, whole
+from quadrat.geo.vectors.widths import widened
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
-from quadrat.scenes.widths import widened
 from quadrat.tasks import SemanticSegmentation
-from quadrat.windows import Window, whole
 from tests.ground import NORTH_UP, UTM, legend, pixel_box, write_areas
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))

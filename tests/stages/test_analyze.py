@@ -12,8 +12,8 @@ import rasterio
 from shapely.geometry import LineString
 
 from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError, PinError
+from quadrat.geo.grids.grid import Grid
 from quadrat.runtime.parallel import Executor, Processes, Threads
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.stages.analyze import Analyze, analyze
 from quadrat.tasks import Task

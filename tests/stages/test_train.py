@@ -10,11 +10,11 @@ import pytest
 
 from quadrat.chips import About, SceneChips, write_index
 from quadrat.errors import AnalysisError
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.sources.bands import Band
 from quadrat.runtime.files import write_json
-from quadrat.scenes.bands import Band
-from quadrat.scenes.grid import Grid
 from quadrat.stages.train import train
-from quadrat.windows import Window
 from tests.ground import NORTH_UP, UTM, detection
 
 GRID = Grid(UTM, NORTH_UP, (16, 8))

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from quadrat.geo.grids.windows import Window
 from quadrat.scenes.objects import Objects
-from quadrat.windows import Window
 
 NONE = 255
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from shapely.geometry import LineString, Polygon, box
 
-from quadrat.cells import as_cells
-from quadrat.scenes.grid import Grid
+from quadrat.geo.grids.cells import as_cells
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 from quadrat.scenes.labels import Labels, open_labels
 from quadrat.scenes.raster_labels import RasterLabels
 from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.tasks.cell_rule import Rule
-from quadrat.windows import Window
 from tests.ground import NORTH_UP, UTM, cells, pixel_box, write_areas, write_raster
 from tests.tasks.labelling import NONE, Areas, Pixels
 

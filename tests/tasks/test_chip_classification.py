@@ -17,20 +17,20 @@ from pydantic import ValidationError
 from rasterio.crs import CRS
 from sklearn.metrics import confusion_matrix
 
-from quadrat.cells import as_cells, boxes, middle
 from quadrat.errors import PredictionError
+from quadrat.geo.grids.cells import as_cells, boxes, middle
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window, cover, strips, whole
 from quadrat.inference import Predict, predict_scene
 from quadrat.layers import writer_for
 from quadrat.metrics import Confusion
 from quadrat.multilabel import Presence
 from quadrat.predictions import Prediction
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import ChipClassification
 from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
 from quadrat.tasks.outputs import Features
-from quadrat.windows import Window, cover, strips, whole
 from tests.ground import NORTH_UP, UTM, cells, classes, image, write_raster
 from tests.tasks.labelling import NONE, Areas, Pixels
 

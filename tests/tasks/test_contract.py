@@ -11,6 +11,7 @@ import pytest
 import torch
 from pydantic import BaseModel, TypeAdapter
 
+from quadrat.geo.grids.windows import Window, cover, strips
 from quadrat.inference import Predict, predict_scene
 from quadrat.models import Outputs
 from quadrat.predictions import Prediction
@@ -20,7 +21,6 @@ from quadrat.stages.eval import Eval, Truth
 from quadrat.tasks import Layers, Loss, Task, TaskContract
 from quadrat.tasks.classes import IGNORE
 from quadrat.tasks.outputs import RasterLayer
-from quadrat.windows import Window, cover, strips
 from tests.ground import cells, detection, image, pixel_box, segmentation, write_areas, write_raster
 
 SOURCES: TypeAdapter[Any] = TypeAdapter(LabelSource)

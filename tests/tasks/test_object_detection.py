@@ -18,20 +18,20 @@ from rasterio.crs import CRS
 from quadrat.boxes import Detections, suppressed
 from quadrat.boxes.overlaps import overlaps
 from quadrat.errors import PredictionError
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window, cover, strips, whole
+from quadrat.geo.vectors.features import Areas
 from quadrat.inference import Predict, predict_scene
 from quadrat.predictions import Prediction
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.labels import Labels, LabelSource
 from quadrat.scenes.objects import Objects
 from quadrat.scenes.scene import Scene
-from quadrat.scenes.vector import Areas
 from quadrat.scenes.vector_labels import LabelledAreas
 from quadrat.stages.eval import Truth
 from quadrat.symmetries import turn as turned
 from quadrat.tasks import Layers
 from quadrat.tasks.object_detection import VALIDATING, DetectionMatch
 from quadrat.tasks.outputs import Features
-from quadrat.windows import Window, cover, strips, whole
 from tests.ground import NORTH_UP, UTM, detection, image, pixel_box, write_areas, write_raster
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader
 

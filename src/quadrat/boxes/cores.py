@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.boxes.overlaps import Boxes
-from quadrat.windows import Window
+from quadrat.geo.grids.windows import Window
 
 
 @dataclass(frozen=True)

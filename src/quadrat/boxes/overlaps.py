@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from quadrat.windows import Window
+from quadrat.geo.grids.windows import Window
 
 Boxes = NDArray[np.floating[Any]]
 Measure = Literal["iou", "smaller"]

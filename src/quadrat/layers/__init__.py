@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from quadrat.scenes.grid import Grid
+from quadrat.geo.grids.grid import Grid
 from quadrat.tasks.outputs import RasterLayer, VectorLayer
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
-from quadrat.windows import Window, strips
+from quadrat.geo.grids.windows import Window, strips
 
 ROWS = 64
 """Rows that are halved at once: what is made of them stays in the processor's cache."""

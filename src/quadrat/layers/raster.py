@@ -20,13 +20,13 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from quadrat.errors import QuadratError
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import strips
 from quadrat.layers.overviews import Overviews
 from quadrat.runtime.files import replaced
 from quadrat.runtime.parallel import cores
-from quadrat.scenes.grid import Grid
 from quadrat.tasks.classes import Class
 from quadrat.tasks.outputs import RasterLayer, Rows
-from quadrat.windows import strips
 
 BLOCK = 512
 """Height and width of a block, px."""

@@ -18,9 +18,9 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS, Transformer
 
 from quadrat.errors import ParamsError, QuadratError
+from quadrat.geo.grids.grid import Grid
 from quadrat.layers.geoparquet import ROW_GROUP, GeoParquet
 from quadrat.runtime.files import replaced
-from quadrat.scenes.grid import Grid
 from quadrat.tasks.outputs import Features, VectorLayer
 
 DRIVERS = {".parquet": "Parquet", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".geojson": "GeoJSON"}

@@ -15,15 +15,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import Field
 
-from quadrat.cells import middle
 from quadrat.errors import ChipError
+from quadrat.geo.grids.cells import middle
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.sources.bands import is_valid
 from quadrat.models.forest_weights import check_forest
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.runtime.progress import Meter
-from quadrat.scenes.bands import is_valid
 from quadrat.tasks.classes import Unit
 from quadrat.tasks.task import ScoredTask, Task
-from quadrat.windows import Window
 
 READ = 1 << 18
 """Px of chips that are read at once."""

@@ -40,7 +40,7 @@ def graph(
     if pool is None:
         build("Transpose", rows, perm=[0, 3, 1, 2], name="scores")
         return build.serialised(bands, ("chip", classes, "y", "x"))
-    first = build("Div", build("Sub", plane, build.ints(pool - 1)), build.ints(2))  # as quadrat.cells.margin
+    first = build("Div", build("Sub", plane, build.ints(pool - 1)), build.ints(2))  # as quadrat.geo.grids.cells.margin
     inner = build("Slice", rows, first, build("Add", first, build.ints(pool)), build.ints(1, 2))
     build("ReduceMean", inner, axes=[1, 2], keepdims=0, name="scores")
     return build.serialised(bands, ("chip", classes))

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from quadrat.geo.sources.bands import Band, dates_of
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.runtime.formats.section import Section
-from quadrat.scenes.bands import Band, dates_of
-from quadrat.stats import BandStatistics
 from quadrat.tasks import Loss
 from quadrat.tasks.classes import Unit
 from quadrat.tasks.task import Task

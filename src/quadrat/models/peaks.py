@@ -11,9 +11,9 @@ from pydantic import Field
 
 from quadrat.boxes import Detections, Seen, matched
 from quadrat.errors import ChipError, ModelError
+from quadrat.geo.sources.bands import is_valid, names_of
 from quadrat.models.model import Fitted, Inputs, Kind, Outputs, Pixels, Predictor, Recipe, Samples, Sizes
 from quadrat.runtime.progress import Meter
-from quadrat.scenes.bands import is_valid, names_of
 from quadrat.tasks.classes import Unit
 from quadrat.tasks.task import Task
 

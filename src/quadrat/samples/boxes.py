@@ -9,10 +9,10 @@ import numpy as np
 import shapely
 
 from quadrat.errors import SampleError
+from quadrat.geo.files.raster_files import header, opened
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.vectors.features import crs_name, read_features
 from quadrat.layers.vector import VectorWriter
-from quadrat.scenes.files import header, opened
-from quadrat.scenes.grid import Grid
-from quadrat.scenes.vector import crs_name, read_features
 from quadrat.tasks.outputs import Features, VectorLayer
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")

@@ -10,11 +10,11 @@ import shapely
 from numpy.typing import NDArray
 
 from quadrat.errors import AOIError
-from quadrat.scenes.accuracy import Doubt, doubtful_place
-from quadrat.scenes.grid import Grid
-from quadrat.scenes.parts import Geometries
-from quadrat.scenes.vector import Areas, bounds, clipped, crs_name, extent, on_grid, read_features, workable
-from quadrat.windows import Window
+from quadrat.geo.geometry.accuracy import Doubt, doubtful_place
+from quadrat.geo.geometry.parts import Geometries
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.vectors.features import Areas, bounds, clipped, crs_name, extent, on_grid, read_features, workable
 
 if TYPE_CHECKING:
     import geopandas

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError
-from quadrat.scenes.bands import Band
+from quadrat.geo.sources.bands import Band
 from quadrat.scenes.scene import Scene
 
 USUAL = frozenset((-9999.0, -99999.0, -999999.0, -32768.0, -2147483648.0, 1e20, -1e20))

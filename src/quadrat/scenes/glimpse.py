@@ -7,12 +7,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from quadrat.histogram import occurrences
+from quadrat.geo.grids.windows import Window, strips
+from quadrat.geo.statistics.histogram import occurrences
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.labels import Labels, Ranked
 from quadrat.scenes.legend import UNLABELLED
 from quadrat.scenes.objects import Objects
-from quadrat.windows import Window, strips
 
 PART = 256
 """Height and width of a part of a raster that is read, px."""

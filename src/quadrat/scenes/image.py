@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field, model_validator
 
 from quadrat.errors import ImageError
+from quadrat.geo.sources.channel import Channel, Origin
+from quadrat.geo.sources.dates import PLACE, Date, listed
+from quadrat.geo.sources.source import Source
 from quadrat.runtime.formats.section import Section
-from quadrat.scenes.channel import Channel, Origin
-from quadrat.scenes.dates import PLACE, Date, listed
-from quadrat.scenes.source import Source
 
 if TYPE_CHECKING:
-    from quadrat.scenes.raster import Raster
+    from quadrat.geo.reading.open_image import Raster
 
 
 class Clear(Section):
@@ -99,7 +99,7 @@ class Image(Section):
 
     def open(self, bands: Sequence[str]) -> "Raster":
         """Open ``bands``, in this order; raise ImageError for a band or file that isn't there or can't be read."""
-        from quadrat.scenes.raster import Raster
+        from quadrat.geo.reading.open_image import Raster
 
         return Raster(self.origin(bands))
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 
 from quadrat.errors import LabelError
-from quadrat.scenes.accuracy import doubtful_place
-from quadrat.scenes.files import COLORS, ROW_BLOCKS, SIGNED, TROUBLE, has_signed_bytes, keep_blocks
-from quadrat.scenes.grid import SHIFT, Grid
-from quadrat.scenes.nearest import Nearest, parts
-from quadrat.scenes.stored import Stored
-from quadrat.scenes.trouble import grid_of
-from quadrat.scenes.vector import bounds, check_crs, crs_name, no_way
-from quadrat.windows import Window, tiles
+from quadrat.geo.files.file_errors import grid_of
+from quadrat.geo.files.raster_files import COLORS, ROW_BLOCKS, SIGNED, TROUBLE, has_signed_bytes, keep_blocks
+from quadrat.geo.files.stored_bands import Stored
+from quadrat.geo.geometry.accuracy import doubtful_place
+from quadrat.geo.grids.grid import SHIFT, Grid
+from quadrat.geo.grids.windows import Window, tiles
+from quadrat.geo.reading.nearest import Nearest, parts
+from quadrat.geo.vectors.features import bounds, check_crs, crs_name, no_way
 
 PIECE = 2**18
 """Px that are given at once: what is made of them takes many bytes each."""

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.errors import LabelError
-from quadrat.scenes.grid import Grid
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 from quadrat.scenes.legend import UNLABELLED, Legend
 from quadrat.scenes.objects import Envelopes, Objects
 from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
 from quadrat.scenes.stac_labels import StacLabels
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
-from quadrat.windows import Window
 
 Ranked = LabelledAreas | LabelledPixels
 LabelSource = Annotated[VectorLabels | RasterLabels | StacLabels, Field(discriminator="kind")]

@@ -7,8 +7,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from quadrat.scenes.parts import Geometries
-from quadrat.windows import Window
+from quadrat.geo.geometry.parts import Geometries
+from quadrat.geo.grids.windows import Window
 
 DIGITS = 3
 """Of boxes, in px: what is less is lost between CRSs and formats, and would leave slivers in other windows."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.errors import LabelError
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window, strips
 from quadrat.runtime.formats.section import Name, Section
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, unclaimed
-from quadrat.windows import Window, strips
 
 if TYPE_CHECKING:
     from quadrat.scenes.label_pixels import Format, Pixels

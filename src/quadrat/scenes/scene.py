@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.canvas import Cut, cut, reach
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
+from quadrat.geo.files.file_errors import told
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.tiling import Cut, cut, reach
+from quadrat.geo.grids.windows import Window
 from quadrat.scenes.aoi import AOI, open_aoi
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.image import Image
 from quadrat.scenes.labels import Labels, LabelSource, open_labels
 from quadrat.scenes.legend import Legend
-from quadrat.scenes.trouble import told
-from quadrat.windows import Window
 
 if TYPE_CHECKING:
-    from quadrat.scenes.raster import Raster
+    from quadrat.geo.reading.open_image import Raster
 
 Split = Literal["train", "validation", "test", "predict"]
 

@@ -7,9 +7,9 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from quadrat.errors import LabelError
-from quadrat.scenes.grid import Grid
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.sources.stac import Item, read_items
 from quadrat.scenes.legend import Legend
-from quadrat.scenes.stac import Item, read_items
 from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 
 ROLES = {"labels", "labels-vector"}

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.reading.open_image import Raster, Strip
+from quadrat.geo.sources.bands import Band, dates_of, is_valid, names_of, undated
 from quadrat.runtime.buffers import Empty
-from quadrat.scenes.bands import Band, dates_of, is_valid, names_of, undated
 from quadrat.scenes.image import Image
-from quadrat.scenes.raster import Raster, Strip
-from quadrat.windows import Window
 
 ROUNDING = 2.0**-22
 """Relative error of a float32 that went through two roundings, and a factor."""

@@ -12,16 +12,26 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from quadrat.errors import LabelError
+from quadrat.geo.geometry.accuracy import Doubt, doubtful_place
+from quadrat.geo.geometry.parts import Geometries, without_area
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.vectors.feature_filter import FilterError, matches, parse
+from quadrat.geo.vectors.features import (
+    Areas,
+    around,
+    bounds,
+    clipped,
+    crs_name,
+    extent,
+    on_grid,
+    read_features,
+    workable,
+)
+from quadrat.geo.vectors.widths import Width, class_widths, widened
 from quadrat.runtime.formats.section import Name, Section, composed
-from quadrat.scenes.accuracy import Doubt, doubtful_place
-from quadrat.scenes.feature_filter import FilterError, matches, parse
-from quadrat.scenes.grid import Grid
 from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
 from quadrat.scenes.objects import DIGITS, Objects, boxed, gathered
-from quadrat.scenes.parts import Geometries, without_area
-from quadrat.scenes.vector import Areas, around, bounds, clipped, crs_name, extent, on_grid, read_features, workable
-from quadrat.scenes.widths import Width, class_widths, widened
-from quadrat.windows import Window
 
 if TYPE_CHECKING:
     import geopandas

@@ -11,6 +11,10 @@ from pydantic import Field
 
 from quadrat.catalog import read_catalog
 from quadrat.census import Census, count_doubts, count_faults
+from quadrat.geo.geometry.footprints import EARTH
+from quadrat.geo.grids.windows import Window, strips
+from quadrat.geo.sources.bands import Band, names_of
+from quadrat.geo.statistics.band_statistics import BandStatistics, Statistics, Tally
 from quadrat.pins import check_pins
 from quadrat.preflight import doubts, faults
 from quadrat.runtime.failures import sound, succeeded
@@ -18,19 +22,15 @@ from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.parallel import Executor, Outcome, results
 from quadrat.runtime.progress import track, warn
-from quadrat.scenes.bands import Band, names_of
 from quadrat.scenes.fills import Fills, fill_doubts, fills, may_fill
-from quadrat.scenes.footprints import EARTH
 from quadrat.scenes.scene import OpenScene
-from quadrat.stats import BandStatistics, Statistics, Tally
 from quadrat.surveys import Survey, footprints, survey
 from quadrat.tasks import Task
-from quadrat.windows import Window, strips
 
 if TYPE_CHECKING:
     import geopandas
 
-    from quadrat.scenes.raster import Strip
+    from quadrat.geo.reading.open_image import Strip
 
 PART_ROWS = 2048
 """Rows of a scene that are counted in one piece: fixed, so that sums don't depend on the number of workers."""
@@ -89,7 +89,7 @@ def analyze(
 
     Raises what ``quadrat.pins``, ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
     """
-    from quadrat.scenes.files import keep_few_blocks
+    from quadrat.geo.files.raster_files import keep_few_blocks
 
     keep_few_blocks()
     catalog = read_catalog(scenes)

@@ -15,6 +15,7 @@ from quadrat.bundle_readme import readme
 from quadrat.bundles import agreement, check_sample
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
+from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Model, Train
 from quadrat.models.graphs import CPU, runner
 from quadrat.runtime.formats.npy import as_npy
@@ -22,7 +23,6 @@ from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, read
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown
-from quadrat.scenes.bands import names_of
 from quadrat.scores import read_scores
 from quadrat.sealed import write_bundle
 from quadrat.tasks import Task

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from quadrat.catalog import read_catalog
 from quadrat.chips import ABOUT, INDEX, About, SceneChips, write_index
 from quadrat.errors import ChipError
+from quadrat.geo.grids.windows import Window, cover, scatter
 from quadrat.ingredients import contents
 from quadrat.pins import check_pins
 from quadrat.runtime.allocator import keep_pieces_apart
@@ -25,7 +26,6 @@ from quadrat.runtime.progress import console, track
 from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.tasks import Task
-from quadrat.windows import Window, cover, scatter
 
 
 class Sliding(Section):

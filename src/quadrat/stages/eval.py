@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from quadrat.analysis import read_table
 from quadrat.catalog import read_catalog
 from quadrat.errors import QuadratError
+from quadrat.geo.grids.windows import Window, strips
+from quadrat.geo.statistics.analysis_files import read_table
 from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
 from quadrat.metrics import Counts, Metrics, rounded
 from quadrat.models import Baseline
@@ -33,7 +34,6 @@ from quadrat.tasks.classes import NONE
 from quadrat.tasks.inputs import Labels
 from quadrat.tasks.outputs import Outlines
 from quadrat.tasks.task import Task
-from quadrat.windows import Window, strips
 
 if TYPE_CHECKING:
     from quadrat.predictions import Prediction

@@ -9,6 +9,7 @@ from threading import Lock
 from quadrat.archive import Archive, content, parent, read_archive
 from quadrat.catalog import read_catalog
 from quadrat.errors import ModelError
+from quadrat.geo.sources.bands import names_of
 from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.ingredients import contents
 from quadrat.models import Baseline, Predictor
@@ -20,7 +21,6 @@ from quadrat.runtime.files import replaced
 from quadrat.runtime.parallel import Executor
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin, tags, unknown
-from quadrat.scenes.bands import names_of
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from quadrat.analysis import read_statistics, read_table
 from quadrat.archive import Archive, Card, versions, write_archive
 from quadrat.chips import Chips, open_chips
+from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.live import live
 from quadrat.metrics import rounded
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched

@@ -8,7 +8,7 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field
 
-from quadrat.cells import ROUNDING, Cells, Pieces, bands, frame, pixel_counts, sizes
+from quadrat.geo.grids.cells import ROUNDING, Cells, Pieces, bands, frame, pixel_counts, sizes
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks.classes import IGNORE
 from quadrat.tasks.inputs import LabelPart, Objects

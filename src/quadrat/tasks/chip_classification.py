@@ -8,7 +8,20 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from quadrat.cells import Cells, as_cells, bands, boxes, centred, clipped, frame, lattice, margin, middle, painted
+from quadrat.geo.grids.cells import (
+    Cells,
+    as_cells,
+    bands,
+    boxes,
+    centred,
+    clipped,
+    frame,
+    lattice,
+    margin,
+    middle,
+    painted,
+)
+from quadrat.geo.grids.windows import Window, whole
 from quadrat.metrics import Confusion, confuse
 from quadrat.multilabel import HALF, UNKNOWN, Presence
 from quadrat.runtime.formats.section import Section
@@ -18,7 +31,6 @@ from quadrat.tasks.classes import IGNORE, Unit
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Features, Signature, VectorLayer, WrittenLayers
 from quadrat.tasks.task import ScoredTask
-from quadrat.windows import Window, whole
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.windows import Window
 from quadrat.tasks.outputs import Features, Geometries
-from quadrat.windows import Window
 
 
 class Objects(Protocol):

@@ -28,13 +28,13 @@ from quadrat.boxes import (
     solid,
     suppressed,
 )
+from quadrat.geo.grids.windows import Window, whole
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks import given
 from quadrat.tasks.classes import IGNORE, Class, Unit
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Features, Outlines, RasterLayer, Signature, VectorLayer, WrittenLayers
 from quadrat.tasks.task import Task
-from quadrat.windows import Window, whole
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.windows import Window
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks.classes import Class
-from quadrat.windows import Window
 
 Geometries = NDArray[np.object_]
 """Of shapely, in pixel coordinates of a scene's grid: x = column, y = row, corners."""
@@ -76,7 +76,7 @@ class WrittenLayers(Section):
 
 
 class Canvas(Protocol):
-    """Takes outputs of windows in row order and gives what is finished; see ``quadrat.canvas`` for the blending."""
+    """Takes outputs of windows in row order and gives what is finished; see ``quadrat.geo.grids.tiling`` for the blending."""
 
     def paste(
         self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from quadrat.canvas import Blend, Blended
-from quadrat.histogram import occurrences
+from quadrat.geo.grids.tiling import Blend, Blended
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.statistics.histogram import occurrences
 from quadrat.metrics import Confusion, confuse
 from quadrat.polygons import Outline, Polygoniser, Polygons, filled
 from quadrat.runtime.formats.section import Name, Section
@@ -17,7 +18,6 @@ from quadrat.tasks.classes import IGNORE, Class, Unit, counting
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Features, RasterLayer, Rows, Signature, VectorLayer, WrittenLayers
 from quadrat.tasks.task import ScoredTask
-from quadrat.windows import Window
 
 if TYPE_CHECKING:
     import torch

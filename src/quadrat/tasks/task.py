@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from quadrat.geo.grids.windows import Window
 from quadrat.metrics import Counts
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks.classes import IGNORE, Class, Unit, alike
 from quadrat.tasks.inputs import Labels, Prediction, Truth
 from quadrat.tasks.outputs import Canvas, Outlines, RasterLayer, Signature, VectorLayer
-from quadrat.windows import Window
 
 if TYPE_CHECKING:
     import torch

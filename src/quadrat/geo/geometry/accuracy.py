@@ -1,0 +1,96 @@
+"""How exactly places come from one CRS to another: what is known of the way, and what is missing for a better one."""
+
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from quadrat.geo.grids.grid import Grid
+
+if TYPE_CHECKING:
+    from pyproj import CRS
+
+Doubt = Callable[[], tuple[str, ...]]
+"""Looks for what may be wrong, and says it: only who tells it asks, for it takes its time."""
+
+BALLPARK = "Ballpark geographic offset"
+"""What PROJ calls a step that takes one datum for the other, for it knows no more of them."""
+
+GEOCENTRIC = 6_378_137.0
+"""Half of the larger axis, m, of ellipsoids whose datums lie about the Earth's centre: they are alike by metres."""
+
+ONE = Lock()
+"""Guards Python's filters of warnings, which all threads share."""
+
+BESIDE = 0.5
+"""Half of the side, in degrees, of the area around an image for which ways are looked up."""
+
+
+def doubtful_place(path: str, crs: Any, grid: Grid) -> tuple[str, ...]:
+    """Return a remark where what ``path`` holds in ``crs`` comes to lie more than a px off on ``grid``, if any.
+
+    That is so where no transformation between their datums is known, or the grid file of a better one is missing.
+    """
+    from pyproj import CRS
+    from pyproj.exceptions import ProjError
+
+    if crs is None or grid.crs is None or not grid.on_earth:
+        return ()
+    system, own = CRS.from_user_input(crs), CRS.from_user_input(grid.crs)
+    if system.equals(own):
+        return ()
+    height, width = grid.shape
+    try:
+        off, why = _doubt(system, own, *_rounded(own, *(grid.transform @ (width / 2, height / 2))))
+    except ProjError:  # there is no way, which is told otherwise
+        return ()
+    if off <= grid.gsd:
+        return ()
+    much = f"about {off:g} m" if np.isfinite(off) else "some 100 m"
+    which = f"from {system.name} to {own.name}"
+    return (f"{path} may lie {much} off on an image with pixels of {grid.gsd:.3g} m: {which} {why}",)
+
+
+def _rounded(own: "CRS", x: float, y: float) -> tuple[float, float]:
+    """Return longitude and latitude of a place to the whole degree: images side by side share what is looked up."""
+    from pyproj import CRS, Transformer
+
+    longitude, latitude = Transformer.from_crs(own, CRS.from_epsg(4326), always_xy=True).transform(x, y)
+    return float(np.round(longitude)), float(np.round(latitude))
+
+
+@lru_cache
+def _doubt(crs: "CRS", own: "CRS", longitude: float, latitude: float) -> tuple[float, str]:
+    """Return how far, in m, places may come to lie off around a place, as far as that could be mended, and why."""
+    from pyproj import CRS, Transformer
+    from pyproj.aoi import AreaOfInterest
+    from pyproj.transformer import TransformerGroup
+
+    if not np.isfinite([longitude, latitude]).all():
+        return 0.0, ""
+    there = Transformer.from_crs(CRS.from_epsg(4326), crs, always_xy=True).transform(longitude, latitude)
+    way = Transformer.from_crs(crs, own, always_xy=True)
+    if not np.isfinite(way.transform(*there)).all():
+        return 0.0, ""
+    used = way.get_last_used_operation()
+    if BALLPARK in used.description:
+        axes = [each.ellipsoid.semi_major_metre for each in (crs, own) if each.ellipsoid is not None]
+        off = 0.0 if all(axis == GEOCENTRIC for axis in axes) else np.inf
+        return off, "no transformation of the datum is known. Give the file the CRS of an EPSG code, or convert it"
+    south, north = max(latitude - BESIDE, -90), min(latitude + BESIDE, 90)
+    area: Any = AreaOfInterest(longitude - BESIDE, south, longitude + BESIDE, north)  # which its stub calls another
+    with ONE, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Best transformation is not available")  # that is what is asked
+        missing = TransformerGroup(crs, own, always_xy=True, area_of_interest=area).unavailable_operations
+    better = [each for each in missing if 0 <= each.accuracy < used.accuracy]
+    if not better:
+        return 0.0, ""
+    best = min(better, key=lambda each: each.accuracy)
+    files = ", ".join(grid.short_name for grid in best.grids if not grid.available)
+    return used.accuracy, (
+        f"PROJ lacks {files}, with which it would be {best.accuracy:g} m. Convert the file where PROJ has that "
+        "(`PROJ_NETWORK=ON`)"
+    )

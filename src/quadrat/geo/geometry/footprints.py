@@ -1,0 +1,56 @@
+"""Footprints: areas in longitude and latitude (WGS 84), cut at 180° as GeoJSON has them (RFC 7946, 3.1.9)."""
+
+from typing import Any
+
+import numpy as np
+import shapely
+
+from quadrat.geo.geometry.extents import way
+from quadrat.geo.geometry.parts import Geometries, single, valid
+from quadrat.geo.grids.grid import Grid
+
+EARTH = 4326
+"""The CRS of footprints."""
+
+PIECES = 32
+"""Of the extent of an area that reaches over 180° or around a pole: how long its edges are at most."""
+
+
+def on_earth(areas: Geometries, crs: Any) -> Geometries:
+    """Return the footprints of polygons, or of several each, in a CRS that has a place on Earth."""
+    from pyproj import CRS
+
+    system = CRS.from_user_input(crs)
+    points, owners = shapely.get_coordinates(areas, return_index=True)
+    x, y = way(system, CRS.from_epsg(EARTH)).transform(*points.T)
+    found = np.asarray(shapely.set_coordinates(areas.copy(), np.column_stack([x, y])), object)
+    whole = np.isfinite(x) & np.isfinite(y)
+    x = np.where(whole, x, 0)
+    jump = (np.abs(np.diff(x)) > 180) & (np.diff(owners) == 0) & whole[1:] & whole[:-1]
+    over = np.unique([*owners[np.abs(x) > 180], *owners[1:][jump]]).astype(np.intp)
+    if over.size:
+        found[over] = _cut(areas[over], system)
+    return found
+
+
+def _cut(areas: Geometries, crs: Any) -> Geometries:
+    """Return the footprints of areas that reach over 180° or around a pole."""
+    from quadrat.geo.geometry.reprojection import brought
+
+    size = shapely.bounds(areas)
+    dense = shapely.segmentize(areas, (size[:, 2:] - size[:, :2]).max(1) / PIECES)
+    parts, owners = single(np.asarray(dense, object))
+    pieces, inner = brought(parts, crs, _earth())
+    near = shapely.transform(pieces, lambda points: np.clip(points, (-180, -90), (180, 90)))
+    numbers = owners[inner]
+    found = np.empty(len(areas), object)
+    found[:] = [shapely.union_all(valid(near[numbers == number])) for number in range(len(areas))]
+    return found
+
+
+def _earth() -> Grid:
+    """Return a grid of all longitudes and latitudes, so fine that of areas nothing is lost to rounding."""
+    from affine import Affine
+    from rasterio.crs import CRS
+
+    return Grid(CRS.from_epsg(EARTH), Affine(1e-6, 0, -180, 0, -1e-6, 90), (180_000_000, 360_000_000))

@@ -1,0 +1,248 @@
+"""Layouts: which bands of an image are read together, from what, and how they get to its grid."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform as warp_transform
+from shapely.affinity import translate
+from shapely.geometry import MultiPoint, box
+
+from quadrat.errors import CatalogError, ImageError
+from quadrat.geo.files.raster_files import ROW_BLOCKS, SHARED_BLOCKS, Header, check, environment, keep_blocks
+from quadrat.geo.geometry.extents import nearest
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.reading.mosaic import Mosaic, mosaic
+from quadrat.geo.reading.reader import MASK, TALL, TOLERANCE, Reader, Stored, Way
+from quadrat.geo.reading.wrapped_mosaic import towards, turn_of
+from quadrat.geo.sources.bands import Band, storable
+from quadrat.geo.sources.channel import Channel, gdal_name
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Bands that are read together: of the same files, with the same nodata, resampling and mask."""
+
+    channels: tuple[Channel, ...]
+    places: tuple[int, ...]
+    mosaic: Mosaic
+    nodata: float | None
+
+    def open(self, grid: Grid, files: ExitStack) -> Reader:
+        """Open the files, on ``grid``; raise where they miss it."""
+        with environment(self._paths):
+            return self._aligned(files) if self.mosaic.grid == grid else self._resampled(grid, files)
+
+    def _aligned(self, files: ExitStack) -> Reader:
+        """Open files that are on the grid: a mask tells what is masked, or nodata does."""
+        headers, masks = self.mosaic.headers, self._masks(several=len(self.mosaic) > 1 and self._fill is None)
+        numbers = tuple(channel.pieces[0][1] for channel in self.channels)
+        if len(headers) == 1:
+            alpha = masks[0] if masks else None
+            mask = None if alpha is None else int(alpha) if alpha.isdigit() else MASK
+            if headers[0].block[0] > TALL:  # it is read in several parts
+                keep_blocks(ROW_BLOCKS)
+            dataset = files.enter_context(rasterio.open(gdal_name(self._paths[0])))
+            return Reader(dataset, self._paths, numbers, self.places, mask, headers[0].block, self._stored)
+        keep_blocks(SHARED_BLOCKS)
+        dataset = files.enter_context(rasterio.open(self._virtual(self.mosaic, masks, told=False)))
+        numbers, mask = tuple(range(1, len(numbers) + 1)), MASK if masks and self._fill is None else None
+        block = max(header.block[0] for header in headers), self.mosaic.grid.shape[1]
+        way: Way = "plain" if masks is None and self._fill is None else "painted"
+        return Reader(dataset, self._paths, numbers, self.places, mask, block, self._stored, way)
+
+    def _resampled(self, grid: Grid, files: ExitStack) -> Reader:
+        """Open files that are brought to the grid: an alpha band, the last, tells all that has no value."""
+        self._check_way(grid)
+        mosaic = towards(self.mosaic, grid)
+        keep_blocks(SHARED_BLOCKS)
+        masks = self._masks(several=mosaic.several or self._fill is not None)
+        source = files.enter_context(rasterio.open(self._virtual(mosaic, masks, told=True)))
+        dataset = files.enter_context(self._on_grid(source, mosaic.grid, grid))
+        numbers, block = tuple(range(1, dataset.count)), (dataset.block_shapes[0][0], grid.shape[1])
+        return Reader(dataset, self._paths, numbers, self.places, dataset.count, block, self._stored, "resampled")
+
+    @property
+    def _paths(self) -> tuple[str, ...]:
+        return tuple(header.path for header in self.mosaic.headers)
+
+    @property
+    def _stored(self) -> Stored:
+        return Stored(np.dtype(self.mosaic.headers[0].dtypes[self.channels[0].pieces[0][1] - 1]), self.nodata)
+
+    @property
+    def _fill(self) -> float | None:
+        """The value that stands where there is none; None where there is no such value."""
+        return np.nan if self.nodata is None and self._stored.dtype.kind == "f" else self.nodata
+
+    def _masks(self, *, several: bool) -> list[str | None] | None:
+        """Return each file's mask band, where one counts or there are ``several`` things that tell holes; else None."""
+        channel = self.channels[0]
+        masks = [_mask(h, channel, n) for h, (_, n) in zip(self.mosaic.headers, channel.pieces, strict=True)]
+        return masks if any(masks) or several else None
+
+    def _virtual(self, mosaic: Mosaic, masks: list[str | None] | None, *, told: bool) -> str:
+        numbers = [[number for _, number in channel.pieces] for channel in self.channels]
+        return mosaic.virtual(numbers, self._fill, masks, told=told)
+
+    def _check_way(self, grid: Grid) -> None:
+        """Raise CatalogError or ImageError where no pixel of the files can be brought to the grid."""
+        source = self.mosaic.grid
+        path = self.mosaic.headers[0].path
+        if (source.crs is None) != (grid.crs is None):
+            raise CatalogError(
+                "files with and without a CRS can't share a grid", file=path, expected=grid.crs, got=source.crs
+            )
+        if source.crs is None and source.transform.is_identity and grid.transform.is_identity:
+            raise ImageError(
+                "images of different size without a place can't share a grid",
+                file=path,
+                expected=f"{grid.shape[1]} × {grid.shape[0]} px",
+                got=f"{source.shape[1]} × {source.shape[0]} px",
+                mend="bring them to one size, or give them a transform and a CRS",
+            )
+        _check_reach(source, grid, path)
+
+    def _on_grid(self, dataset: Any, source: Grid, grid: Grid) -> Any:
+        return WarpedVRT(
+            dataset,
+            crs=grid.crs,
+            src_crs=source.crs,
+            transform=grid.transform,
+            height=grid.shape[0],
+            width=grid.shape[1],
+            resampling=Resampling[self.channels[0].resampling],
+            tolerance=TOLERANCE,
+            add_alpha=True,  # not nodata: GDAL moves values that happen to be it, and mixes up the holes of bands
+        )
+
+
+def _mask(header: Header, channel: Channel, number: int) -> str | None:
+    """Return the name of the file's mask band in a virtual raster, if it counts."""
+    if channel.mask is False:
+        return None
+    if header.masked[number - 1]:
+        return f"mask,{number}"
+    named = header.alpha in channel.numbers and not channel.mask  # 4-band files call their infrared alpha, unasked
+    return None if header.alpha is None or named else str(header.alpha)
+
+
+def _check_reach(source: Grid, grid: Grid, path: str) -> None:
+    """Raise ImageError where no pixel of ``source`` lies on ``grid``, or none can be told to."""
+    if source.crs != grid.crs and not (source.on_earth and grid.on_earth):
+        raise ImageError(
+            "no way is known from the file's CRS to the image's",
+            file=path,
+            expected=_bounds(grid),
+            got=_bounds(source),
+            mend="give both a CRS that has a place on Earth, or both the same local one",
+        )
+    step = 64 * abs(source.transform.determinant) ** 0.5  # straight in one CRS is bent in another
+    outline = np.array(source.footprint(source.area).segmentize(step).exterior.coords)
+    points = outline.T if source.crs == grid.crs else np.array(warp_transform(source.crs, grid.crs, *outline.T))
+    placed = np.isfinite(points).all(0)
+    if placed.any() and _reaches(points[:, placed], outline.T[:, placed], source, grid):
+        return
+    raise ImageError(
+        "the file misses the image's grid",
+        file=path,
+        expected=f"pixels within {_bounds(grid)}",
+        got=f"pixels within {_bounds(source)}",
+        mend="check that the sources belong to the same place, and their CRSs",
+    )
+
+
+def _reaches(points: Any, before: Any, source: Grid, grid: Grid) -> bool:
+    """Return whether an outline (2, point), and ``before`` in the CRS of ``source``, lies around pixels of ``grid``."""
+    into, frame = ~grid.transform, box(0, 0, grid.shape[1], grid.shape[0])
+    linear, first = np.array([[into.a, into.b], [into.d, into.e]]), np.array([[into.c], [into.f]])
+    if MultiPoint((linear @ points + first).T).convex_hull.intersects(frame):
+        return True
+    turn, own = turn_of(grid.crs), turn_of(source.crs)
+    if turn and own:  # both have a seam, maybe not the same one
+        x = nearest(points[0], points[0, 0] + (before[0] - before[0, 0]) * turn / own, turn)
+        points = np.stack([x, points[1]])
+    hull = MultiPoint((linear @ points + first).T).convex_hull
+    turns = (number * turn for number in (-2, -1, 0, 1, 2) if turn)
+    return any(translate(hull, into.a * x, into.d * x).intersects(frame) for x in turns)
+
+
+def _bounds(grid: Grid) -> str:
+    crs = "no CRS" if grid.crs is None else grid.crs.to_string()
+    return "({}) ({})".format(", ".join(f"{value:.8g}" for value in grid.footprint(grid.area).bounds), crs)
+
+
+def layouts(channels: Sequence[Channel], headers: Mapping[str, Header], grid: Grid) -> list[Layout]:
+    """Sort channels by what can be read together onto ``grid``; raise ImageError where files can't be read as they say.
+
+    A band with holes of its own is read alone: a mask can tell those of one band only.
+    """
+    for channel in channels:
+        for path, number in channel.pieces:
+            check(channel, number, headers[path])
+    about = [(_nodata(channel, headers), _dtype(channel, headers)) for channel in channels]
+    mosaics = {files: mosaic([headers[path] for path in files]) for files in (c.files for c in channels)}
+    groups: dict[Hashable, list[int]] = {}
+    for place, (channel, (nodata, dtype)) in enumerate(zip(channels, about, strict=True)):
+        several = all(headers[path].shared for path in channel.files) or channel.mask is False
+        if mosaics[channel.files].grid != grid:
+            several &= nodata is None and np.dtype(dtype).kind in "iu"
+        key = channel.files, repr(nodata), dtype, channel.resampling, channel.mask, channel.numbers
+        groups.setdefault((*key, None if several else place), []).append(place)
+    return [
+        Layout(
+            tuple(channels[place] for place in places),
+            tuple(places),
+            mosaics[channels[places[0]].files],
+            about[places[0]][0],
+        )
+        for places in groups.values()
+    ]
+
+
+def described(channel: Channel, headers: Mapping[str, Header]) -> Band:
+    """Return what the values of a channel mean."""
+    nodata = _nodata(channel, headers)
+    return Band(
+        name=channel.name,
+        dtype=_dtype(channel, headers),
+        unit=channel.unit,
+        scale=channel.scale,
+        offset=channel.offset,
+        nodata=None if nodata is None or not np.isfinite(nodata) else nodata,
+        date=channel.date,
+    )
+
+
+def _nodata(channel: Channel, headers: Mapping[str, Header]) -> float | None:
+    dtype = np.dtype(_dtype(channel, headers))
+    if channel.nodata is not None:
+        return storable(channel.nodata, dtype)
+    said = [headers[path].nodata[number - 1] for path, number in channel.pieces]
+    _check_same("nodata", channel, said)
+    return storable(said[0], dtype)
+
+
+def _dtype(channel: Channel, headers: Mapping[str, Header]) -> str:
+    said = [headers[path].dtypes[number - 1] for path, number in channel.pieces]
+    _check_same("data type", channel, said)
+    return said[0]
+
+
+def _check_same(what: str, channel: Channel, said: Sequence[object]) -> None:
+    for path, one in zip(channel.files, said, strict=True):
+        if repr(one) != repr(said[0]):
+            raise ImageError(
+                f"the files of a mosaic have different {what} in band {channel.name}",
+                file=path,
+                expected=f"{said[0]} ({channel.files[0]})",
+                got=one,
+                mend="set 'nodata' and 'ignore_tags: true' in the catalog"
+                if what == "nodata"
+                else "convert the files to one data type",
+            )

@@ -1,0 +1,42 @@
+"""Reading an image in several threads, each with files of its own."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from queue import SimpleQueue
+from typing import Protocol, TypeVar, cast
+
+from quadrat.geo.grids.windows import Window
+from quadrat.runtime.buffers import Empty, Memory
+from quadrat.runtime.parallel import Threads, results
+
+Read_co = TypeVar("Read_co", covariant=True)
+
+
+class Readable(Protocol[Read_co]):
+    """What is open and read by window, by one thread at a time."""
+
+    def read(self, window: Window, empty: Empty) -> Read_co:
+        """Return what is in the window, in arrays that ``empty`` gives."""
+        ...
+
+
+def read_side_by_side(
+    open_one: Callable[[], AbstractContextManager[Readable[Read_co]]], windows: Sequence[Window], readers: int
+) -> Iterator[Read_co]:
+    """Give what ``windows`` hold, in their order, at most ``2 * readers`` of them ahead of who takes them."""
+    with ExitStack() as files:
+        free: SimpleQueue[Readable[Read_co]] = SimpleQueue()
+        memory = Memory()
+        for _ in range(readers):
+            free.put(files.enter_context(open_one()))
+
+        def read(window: Window) -> Read_co:
+            mine = free.get()
+            try:
+                return mine.read(window, memory.empty)
+            finally:
+                free.put(mine)
+
+        outcomes = Threads(readers).map(read, windows)
+        files.callback(cast("Generator[object]", outcomes).close)  # before the files, which others still read
+        yield from results(outcomes)

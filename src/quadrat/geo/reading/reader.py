@@ -1,0 +1,124 @@
+"""Bands that are read together: a file, or a mosaic of files, on a grid."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
+
+from quadrat.errors import ImageError
+from quadrat.geo.files.raster_files import TROUBLE, WIDE, environment
+from quadrat.geo.grids.windows import Window
+from quadrat.geo.sources.channel import is_remote
+from quadrat.runtime.buffers import Empty
+
+TOLERANCE = 1e-3
+"""Largest error of a resampled pixel's place, px of the source (GDAL's own default is 0.125)."""
+
+TALL = 1024
+"""Most rows that are read at once, px."""
+
+MASK = 0
+"""Stands for the number of a band: the dataset's mask."""
+
+
+WHOLE = 2**52
+"""Largest whole number that GDAL keeps on the way through floats, where it paints or resamples."""
+
+Way = Literal["plain", "painted", "resampled"]
+"""How stored values become those that are read."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What stands in the files: the data type, and the raw value that is none."""
+
+    dtype: np.dtype[Any]
+    nodata: float | None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """An open dataset on the image's grid, and the numbers in it of the bands at ``places`` of the image."""
+
+    dataset: Any
+    files: tuple[str, ...]
+    numbers: tuple[int, ...]
+    places: tuple[int, ...]
+    mask: int | None
+    """The number of the alpha band, MASK, or None where nothing but values says what is valid."""
+    block: tuple[int, int]
+    """Height and width, px, of what is decoded at once; as wide as the image where that can't be told."""
+    stored: Stored
+    way: Way = "plain"
+
+    def read(
+        self, window: Window | None, shape: tuple[int, int], empty: Empty
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return values (band, y, x), and where the mask says that they count (y, x), if there is one.
+
+        None is the whole image; what is read is reduced to ``shape``, px. The values stand in what ``empty`` gives.
+        """
+        try:
+            with environment(self.files):
+                pixels, shown = self._decoded(window, shape, empty)
+        except TROUBLE as error:
+            more, far = len(self.files) - 1, any(map(is_remote, self.files))
+            raise ImageError(
+                "the image can't be read: "
+                + ("the object can't be reached" if far else "the file is damaged or cut short"),
+                file=self.files[0] + (f" (and {more} more)" if more else ""),
+                window=window,
+                got=error.__cause__ or error,
+                mend="check the network, then try again" if far else "fetch the file again",
+            ) from error
+        pixels = pixels.astype(self.stored.dtype, copy=False)  # of 8 bits with a sign, GDAL resamples 16
+        if self.way != "plain" and self.stored.dtype.name in WIDE:
+            self._check_exact(pixels, shown, window)
+        if self.way == "resampled" and self.stored.nodata is not None and shown is not None:
+            self._keep_apart(pixels, shown)
+        return pixels, shown
+
+    def _decoded(
+        self, window: Window | None, shape: tuple[int, int], empty: Empty
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        area = None if window is None else RasterioWindow(window.col, window.row, window.width, window.height)
+        dtype = self.dataset.dtypes[self.numbers[0] - 1]
+        with_alpha = self.mask and self.dataset.dtypes[self.mask - 1] == dtype
+        numbers = [*self.numbers, self.mask] if with_alpha else [*self.numbers]
+        pixels = empty((len(numbers), *shape), dtype)
+        self.dataset.read(numbers, window=area, out=pixels)
+        if self.mask is None:
+            return pixels, None
+        if with_alpha:  # one read decodes what files hold pixel by pixel once
+            return pixels[:-1], pixels[-1] != 0
+        if self.mask == MASK:
+            return pixels, self.dataset.read_masks(numbers[0], window=area, out_shape=shape) != 0
+        return pixels, self.dataset.read(self.mask, window=area, out_shape=shape) != 0
+
+    def _keep_apart(self, pixels: NDArray[Any], shown: NDArray[np.bool_]) -> None:
+        """Write the next value where resampling made nodata of values, for then they are still some."""
+        nodata = self.stored.dtype.type(self.stored.nodata)
+        if self.stored.dtype.kind == "f":
+            other = np.nextafter(nodata, self.stored.dtype.type(0 if nodata else 1))
+        else:
+            other = nodata - 1 if nodata == np.iinfo(nodata.dtype).max else nodata + 1
+        pixels[(pixels == nodata) & shown] = other
+
+    def _check_exact(self, pixels: NDArray[Any], shown: NDArray[np.bool_] | None, window: Window | None) -> None:
+        """Raise ImageError where a value is too large to have come through floats as it was."""
+        wrong = pixels > WHOLE if self.stored.dtype.kind == "u" else (pixels > WHOLE) | (pixels < -WHOLE)
+        if shown is not None:
+            wrong &= shown
+        if self.stored.nodata is not None:
+            wrong &= pixels != int(self.stored.nodata)
+        if wrong.any():
+            raise ImageError(
+                "so large whole numbers of 64 bits can't be put together, nor brought to another grid, exactly",
+                file=self.files[0],
+                window=window,
+                expected=f"at most {WHOLE}, or the image's own grid in one file",
+                got=pixels[wrong][0],
+                mend="subtract an offset, or store them as float64",
+            )

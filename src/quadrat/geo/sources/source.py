@@ -1,0 +1,162 @@
+"""Sources of the catalog: where the bands of an image come from."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from quadrat.errors import ImageError
+from quadrat.geo.sources.channel import Channel, expand
+from quadrat.geo.sources.dates import PLACE, Date
+from quadrat.geo.sources.stac import AssetBand, Item, of_date, read_items, same
+from quadrat.runtime.formats.section import Section
+
+ResamplingName = Literal["nearest", "bilinear", "cubic", "average"]
+
+
+class Source(Section):
+    """Bands that come from alike files: one file each (``{band}`` in the path), all from the same, or assets of STAC.
+
+    Bands whose files have another grid than the image's are brought to it by ``resampling``. NaN and infinity are
+    no values in any band.
+    """
+
+    path: str | tuple[str, ...] | None = None
+    """The file, from the project's root, or an ``s3://`` or ``https://`` address; a list or a pattern like ``*.tif``:
+    files that make up one image, of which the first that has a value counts; ``{band}`` stands for each band's name,
+    ``{date}`` for each of the image's dates."""
+    stac: str | None = None
+    """Instead of ``path``: file or address of a STAC Item, or of an ItemCollection whose items make up one image. Where
+    the image has dates, items count on the date that their datetime begins with, unless ``{date}`` stands here."""
+    bands: tuple[str, ...] | Mapping[str, Annotated[int, Field(ge=1)]]
+    """Names of the bands: a file each, or the files' bands from the first on; or their numbers by name. With ``stac``:
+    keys of assets, or names of bands within assets."""
+    resampling: ResamplingName
+    """How pixels of another grid are brought to the image's."""
+    unit: str | None = None
+    """The unit of ``value × scale + offset``, e.g. reflectance. Left out, also ``scale`` and ``offset``: what the items
+    say; with ``path``, all three must be there."""
+    scale: float | None = None
+    """Factor from raw values to the unit."""
+    offset: float | None = None
+    """Summand, in the unit."""
+    nodata: int | float | None = None
+    """The raw value that is none; left out or null: what the items or the file say."""
+    mask: bool | None = None
+    """Whether masked (transparent) pixels are without value; left out or null: where the files have a mask or an alpha
+    band that isn't one of ``bands``."""
+    ignore_tags: bool = False
+    """Whether scale, offset and nodata may be others than the items or the files say; else that is an error."""
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: float | None) -> float | None:
+        if scale == 0:
+            raise ValueError("a scale of 0 makes all values one")
+        return scale
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.bands or bool(self.path) == bool(self.stac):
+            raise ValueError("a source has at least one band, and either 'path' or 'stac'")
+        if self.stac and isinstance(self.bands, Mapping):
+            raise ValueError("with 'stac', the items say the numbers of bands: list their names")
+        missing = [name for name in ("unit", "scale", "offset") if getattr(self, name) is None]
+        if self.path and missing:
+            raise ValueError(f"a source with a path says what its values mean: {', '.join(missing)} missing")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the bands."""
+        return tuple(self.bands)
+
+    def number(self, band: str) -> int:
+        """Return the number of ``band`` in its files, from 1."""
+        if isinstance(self.bands, Mapping):
+            return self.bands[band]
+        return 1 if self._by_band else self.bands.index(band) + 1
+
+    @property
+    def dated(self) -> bool:
+        """Whether ``{date}`` stands in its paths."""
+        return any(PLACE in path for path in (*self._paths, self.stac or ""))
+
+    def channels(self, bands: Sequence[str], dates: Sequence[Date], numbers: frozenset[int]) -> Iterator[Channel]:
+        """Give where ``bands`` are on each date, and what their values mean.
+
+        ``numbers`` are those that are named in its files.
+        """
+        if self.stac:
+            for date, items in self._items(self.stac, dates):
+                yield from (self._of_assets(band, date, [item.band(band) for item in items]) for band in bands)
+            return
+        assert self.unit is not None
+        assert self.scale is not None
+        assert self.offset is not None
+        meaning = (self.unit, self.scale, self.offset, self.nodata)
+        for date in dates:
+            paths = [date.path(path) for path in self._paths]
+            for band in bands:
+                files = dict.fromkeys(file for path in paths for file in expand(path.replace("{band}", band)))
+                pieces = tuple((file, self.number(band)) for file in files)
+                yield self._channel(band, date, pieces, meaning, numbers)
+
+    def _items(self, stac: str, dates: Sequence[Date]) -> Iterator[tuple[Date, list[Item]]]:
+        """Give the items of each date; each file is read once."""
+        read = {path: read_items(path) for path in dict.fromkeys(date.path(stac) for date in dates)}
+        for date in dates:
+            items = read[date.path(stac)]
+            yield date, items if date.name is None or self.dated else of_date(items, date.text)
+
+    def _of_assets(self, band: str, date: Date, found: Sequence[AssetBand]) -> Channel:
+        said = same(band, found)
+        pieces = tuple((each.href, each.number) for each in found)
+        for what in () if self.ignore_tags else ("unit", "scale", "offset", "nodata"):
+            mine, theirs = getattr(self, what), getattr(said, what)
+            unlike = None not in (mine, theirs) and mine != theirs
+            if unlike and not (what == "nodata" and math.isnan(theirs)):  # NaN is no value, whatever is said
+                raise ImageError(
+                    f"the STAC item says of band {band} another {what} than the catalog",
+                    file=f"{self.stac}, item {said.item}",
+                    expected=f"{mine} (the catalog's)",
+                    got=f"{theirs} (the item's)",
+                    mend="correct the catalog; if the item is wrong, say so there with 'ignore_tags: true'",
+                )
+        plain = (said.unit, said.scale, said.offset) != (None, None, None)  # the item says what values mean
+        unit = self.unit or said.unit
+        scale = _first(self.scale, said.scale, 1.0 if plain else None)
+        offset = _first(self.offset, said.offset, 0.0 if plain else None)
+        if unit is None or not scale or offset is None:
+            raise ImageError(
+                f"neither the catalog nor the STAC item says what the values of band {band} mean",
+                file=f"{self.stac}, item {said.item}",
+                got=f"unit {unit}, scale {scale}, offset {offset}",
+                mend="set unit, scale and offset of the source in the catalog",
+            )
+        meaning = (unit, scale, offset, _first(self.nodata, said.nodata))
+        return self._channel(band, date, pieces, meaning, said.named)
+
+    def _channel(
+        self,
+        band: str,
+        date: Date,
+        pieces: tuple[tuple[str, int], ...],
+        meaning: tuple[str, float, float, float | None],
+        numbers: frozenset[int],
+    ) -> Channel:
+        alone = self._by_band and not isinstance(self.bands, Mapping)
+        return Channel(band, pieces, *meaning, self.resampling, self.mask, self.ignore_tags, numbers, alone, date.name)
+
+    @property
+    def _by_band(self) -> bool:
+        return any("{band}" in path for path in self._paths)
+
+    @property
+    def _paths(self) -> tuple[str, ...]:
+        return (self.path,) if isinstance(self.path, str) else self.path or ()
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)

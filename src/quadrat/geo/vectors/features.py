@@ -1,0 +1,285 @@
+"""Vector data on a grid: read, brought to its pixels, drawn by window."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.errors import GEOSException, ShapelyError
+
+from quadrat.errors import QuadratError
+from quadrat.geo.geometry.parts import Geometries, cut, parts_of, single, valid
+from quadrat.geo.geometry.surfaces import read_surfaces
+from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+
+
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,  # of pyogrio and pyproj, too
+    ShapelyError,
+    TypeError,
+    ValueError,
+)
+"""What libraries raise of a vector file that is damaged, or that they can't take."""
+
+
+SINGLE = (".parquet", ".geojson", ".json", ".fgb", ".shp", ".csv")
+"""Endings of files that hold one layer."""
+
+FARTHEST = 1e100
+"""Coordinates beyond it, in any unit, are no place's; products of those below it are numbers still."""
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Polygons in pixel coordinates of a grid (x = column, y = row), in drawing order, and what each is drawn with."""
+
+    geometry: Geometries
+    values: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Index the polygons."""
+        object.__setattr__(self, "_tree", shapely.STRtree(self.geometry))
+
+    def draw(self, window: Window, *, fill: int, all_touched: bool = False) -> NDArray[np.uint8]:
+        """Return (y, x) values, ``fill`` where no polygon is; of overlapping polygons the last counts."""
+        from affine import Affine
+        from rasterio.features import rasterize
+
+        tree: shapely.STRtree = self._tree  # type: ignore[attr-defined]
+        hits = np.sort(tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
+        if not hits.size:
+            return np.full(window.shape, fill, np.uint8)
+        # in the window's own pixels, so that each window rounds alike; off by one: GDAL takes identity for no place
+        moved = shapely.transform(self.geometry[hits], lambda points: points - (window.col - 1, window.row - 1))
+        burnt: NDArray[np.uint8] = rasterize(
+            zip(moved, self.values[hits].tolist(), strict=True),
+            window.shape,
+            transform=Affine.translation(1, 1),
+            fill=fill,
+            all_touched=all_touched,
+            dtype="uint8",
+        )
+        return burnt
+
+
+def read_features(path: str, layer: str | None, error: type[QuadratError], scene: str) -> "geopandas.GeoDataFrame":
+    """Return the features of a file, in its order; raise ``error`` where it is missing or can't be read.
+
+    Of surfaces of patches (TINs, polyhedral surfaces, triangles), each patch is a polygon.
+    """
+    import geopandas
+    from pyarrow import ArrowException
+
+    check_file(path, error, scene)
+    try:
+        if layer is None and not path.lower().endswith(SINGLE):
+            layer = _only_layer(path, error, scene)
+        frame = geopandas.read_parquet(path) if path.endswith(".parquet") else _read(path, layer)
+    except (*UNREADABLE, ArrowException) as cause:
+        far = "check the address, and the credentials and endpoint that the environment gives (AWS_…)"
+        mend = far if "://" in path else None
+        raise error("the file can't be read as vector data", scene, path, got=cause, mend=mend) from cause
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise error(
+            "the file holds a table without geometries",
+            scene,
+            path,
+            got=", ".join(map(str, frame.columns)),
+            mend="name a file, or a layer of it, with geometries",
+        )
+    return frame
+
+
+def _only_layer(path: str, error: type[QuadratError], scene: str) -> str | None:
+    """Return the name of the layer that has geometries, None where none has; raise ``error`` where several have."""
+    import pyogrio
+
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(layers) > 1:
+        raise error(
+            "the file holds several layers, and nothing says which is meant",
+            scene,
+            path,
+            expected="one layer with geometries",
+            got=", ".join(layers),
+            mend="name it under 'layer' of the labels in the catalog, or make a file of it: "
+            "`ogr2ogr one.gpkg FILE LAYER` (of several: `ogrmerge.py -single`)",
+        )
+    return layers[0] if layers else None
+
+
+def _read(path: str, layer: str | None) -> "geopandas.GeoDataFrame | pd.DataFrame":
+    import pyogrio
+
+    try:
+        return pyogrio.read_dataframe(path, layer=layer, fid_as_index=False)
+    except GEOSException:
+        return read_surfaces(path, layer)
+
+
+def check_file(path: str, error: type[QuadratError], scene: str) -> None:
+    """Raise ``error`` where a local file is missing."""
+    if "://" not in path and not Path(path).exists():
+        raise error("the file is missing", scene, path, mend="check the path in the catalog, or fetch the data")
+
+
+def on_grid(
+    frame: "geopandas.GeoDataFrame", grid: Grid, path: str, error: type[QuadratError], scene: str
+) -> tuple[Geometries, NDArray[np.intp]]:
+    """Return points, lines and polygons in pixel coordinates (x = column, y = row, corners), and the feature of each.
+
+    Collections come in parts, polygons are made valid, and nothing is left of those without an area, nor of what is
+    far from the grid. What reaches far is cut there; longitudes are taken modulo 360°.
+    """
+    from pyproj.exceptions import ProjError
+
+    from quadrat.geo.geometry.reprojection import NoPlaceError, brought
+
+    check_crs(grid, frame.crs, path, error, scene)
+    check_coordinates(frame, path, error, scene)
+    parts, owners = single(shapely.force_2d(frame.geometry.to_numpy()))
+    if frame.crs is not None:
+        try:
+            parts, near = brought(parts, frame.crs, grid)
+        except NoPlaceError as cause:
+            raise error(
+                "coordinates that the image's CRS has no place for",
+                scene,
+                path,
+                expected=crs_name(grid.crs),
+                got=extent(frame),
+            ) from cause
+        except ProjError as cause:
+            raise no_way(grid, frame.crs, path, error, scene) from cause
+        owners = owners[near]
+    into = ~grid.transform
+    matrix = np.array([[into.a, into.b], [into.d, into.e]])
+    parts, inner = parts_of(shapely.transform(parts, lambda xy: xy @ matrix.T + (into.c, into.f)), valid)
+    return parts, owners[inner]
+
+
+def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[QuadratError], scene: str) -> None:
+    """Raise ``error`` where features have no geometry, coordinates that are no numbers or huge, or no degrees."""
+    from quadrat.geo.geometry.extents import period
+
+    geometry = frame.geometry.to_numpy()
+    empty = shapely.is_missing(geometry) | shapely.is_empty(geometry)
+    xy, owners = shapely.get_coordinates(geometry, return_index=True)
+    broken = np.isin(np.arange(len(frame)), owners[~(np.abs(xy) < FARTHEST).all(1)])
+    for which, problem in (
+        (empty, "features without geometry"),
+        (broken, "features with coordinates that are no place's"),
+    ):
+        if which.any():
+            raise error(
+                problem,
+                scene,
+                path,
+                got=f"{int(which.sum())} of {len(frame)} features, the first is number {int(np.argmax(which)) + 1}",
+                mend="delete them, or give them geometries",
+            )
+    if len(xy) and frame.crs is not None and frame.crs.is_geographic:
+        turn = period(frame.crs)
+        if (np.abs(xy).max(0) > (2 * turn, turn / 4 * (1 + 1e-9))).any():
+            raise error(
+                "coordinates that are no longitudes and latitudes, though the file's CRS says so",
+                scene,
+                path,
+                expected=f"longitude and latitude ({crs_name(frame.crs)})",
+                got=f"features within {extent(frame)}",
+                mend="say in which CRS they are: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`; or convert them: "
+                "`ogr2ogr -s_srs EPSG:… -t_srs EPSG:4326 labels.geojson FILE`. GeoJSON is in longitude and latitude "
+                "unless it has a member `crs` that names another",
+            )
+
+
+@contextmanager
+def workable(path: str, error: type[QuadratError], scene: str) -> Iterator[None]:
+    """Raise ``error`` where a library can't do what is done with the file's geometries."""
+    try:
+        yield
+    except ShapelyError as cause:
+        raise error(
+            "the file's geometries can't be worked with",
+            scene,
+            path,
+            got=cause,
+            mend="repair them (`ogr2ogr -makevalid OUT IN`)",
+        ) from cause
+
+
+def around(frame: "geopandas.GeoDataFrame", grid: Grid) -> bool:
+    """Return whether there are no features, or some on both sides of the grid: then none on it is no mistake."""
+    from quadrat.geo.geometry.extents import surroundings
+
+    return frame.empty or surroundings(grid, frame.crs).meet(frame.geometry.to_numpy())
+
+
+def clipped(geometry: Geometries, grid: Grid, margin: int) -> tuple[Geometries, NDArray[np.intp]]:
+    """Return polygons that meet the grid, cut to it and ``margin`` px around it, and the number of each."""
+    height, width = grid.shape
+    near = np.flatnonzero(shapely.intersects(geometry, shapely.box(0, 0, width, height)))
+    frame = shapely.box(-margin, -margin, width + margin, height + margin)
+    parts, inner = parts_of(geometry[near], partial(cut, frame=frame))
+    return parts, near[inner]
+
+
+def check_crs(grid: Grid, crs: object, path: str, error: type[QuadratError], scene: str) -> None:
+    """Raise ``error`` where one of grid and file has a CRS, and the other has none."""
+    if (crs is None) != (grid.crs is None):
+        raise error(
+            "the file and the image must both have a CRS, or neither",
+            scene,
+            path,
+            expected=crs_name(grid.crs),
+            got=crs_name(crs),
+            mend="write the CRS into the one that lacks it (vectors: `ogr2ogr -a_srs EPSG:…`, rasters: "
+            "`gdal_translate -a_srs EPSG:… -a_ullr …`)",
+        )
+
+
+def no_way(grid: Grid, crs: object, path: str, error: type[QuadratError], scene: str) -> QuadratError:
+    """Return the error of a file whose CRS has no way to the grid's, such as one on Earth and one that isn't."""
+    return error(
+        "no way is known from the file's CRS to the image's",
+        scene,
+        path,
+        expected=crs_name(grid.crs),
+        got=crs_name(crs),
+        mend="give both a CRS that has a place on Earth, or both the same local one",
+    )
+
+
+def crs_name(crs: object) -> str:
+    """Return what an error calls a CRS."""
+    from pyproj import CRS
+
+    return "no CRS" if crs is None else CRS.from_user_input(crs).to_string()
+
+
+def bounds(grid: Grid) -> str:
+    """Return what an error says of where a grid lies."""
+    return _rounded(grid.footprint(grid.area).bounds)
+
+
+def extent(frame: "geopandas.GeoDataFrame") -> str:
+    """Return what an error says of where features lie."""
+    return _rounded(frame.total_bounds) if len(frame) else "nothing"
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return "({})".format(", ".join(f"{value:.6g}" for value in values))
