@@ -14,7 +14,7 @@ from rasterio.windows import Window as RasterioWindow
 from shapely import affinity, box
 from shapely.geometry.base import BaseGeometry
 
-from quadrat.catalog import Catalog, written
+from quadrat.scenes.catalog import Catalog, written
 
 Variant = Literal["u16x4", "u8x3"]
 """Type and number of the bands."""

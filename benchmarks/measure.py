@@ -14,7 +14,7 @@ LOADED_LATE = (
     *("geopandas", "pandas", "pyarrow.parquet", "pyogrio", "pyproj", "rasterio.features", "rasterio.vrt"),
     *("rasterio.shutil", "rasterio.warp", "quadrat.preflight", "quadrat.surveys", "quadrat.geo.reading.reader"),
     *(
-        "quadrat.scenes.raster_labels",
+        "quadrat.labels.raster",
         "quadrat.geo.reading.open_image",
         "quadrat.layers.raster",
         "quadrat.layers.vector",

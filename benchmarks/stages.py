@@ -123,9 +123,9 @@ def train(job: Job) -> dict[str, Any]:
 
 def predict(job: Job) -> dict[str, Any]:
     """Labels of a scene, as a COG with overviews, by a model that is loaded."""
-    from quadrat.catalog import read_catalog
     from quadrat.inference import Predict, at_once, predict_scene
     from quadrat.models.devices import readers
+    from quadrat.scenes.catalog import read_catalog
     from quadrat.tasks.semantic_segmentation import SegmentationLayers
 
     ground, number = job.ground, job.ground.count - 1

@@ -16,9 +16,9 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 from ruamel.yaml import YAML
 
-from quadrat.catalog import Catalog
 from quadrat.params import Params
 from quadrat.runtime.formats.section import Section
+from quadrat.scenes.catalog import Catalog
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from benchmarks.job import FailedError, Job, measured, ours
 from benchmarks.others import Others
 from benchmarks.report import BEGIN, END, compared, draw, page, table
 from benchmarks.rows import ROWS
-from quadrat.catalog import read_catalog
+from quadrat.scenes.catalog import read_catalog
 
 ROW = {row.name: row for row in ROWS}
 

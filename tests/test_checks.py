@@ -25,6 +25,10 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.vectors.features import Areas
 from quadrat.index import index
+from quadrat.labels.labels import Labels, open_labels
+from quadrat.labels.objects import Objects
+from quadrat.labels.raster import LabelledPixels, RasterLabels
+from quadrat.labels.vector import LabelledAreas, VectorLabels
 from quadrat.models import Forest, Network
 from quadrat.models.encoders import Encoder
 from quadrat.models.peaks import Peaks
@@ -33,10 +37,6 @@ from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Threads
 from quadrat.scenes.aoi import AOI
 from quadrat.scenes.glimpse import PART, PARTS, glimpse
-from quadrat.scenes.labels import Labels, open_labels
-from quadrat.scenes.objects import Objects
-from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
-from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
 from quadrat.surveys import survey
@@ -476,7 +476,7 @@ def test_what_a_task_cannot_do_with_labels(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_a_scene_without_fault_is_surveyed_as_it_is_opened(tmp_path: Path) -> None:
-    from quadrat.catalog import read_catalog
+    from quadrat.scenes.catalog import read_catalog
 
     task = segmentation(*KINDS)
     for scene in read_catalog(write_world(tmp_path)):

@@ -10,13 +10,13 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 import quadrat.sections
-from quadrat.catalog import Catalog, written
 from quadrat.cli import app
 from quadrat.configure import configure
 from quadrat.errors import CatalogError, ParamsError
 from quadrat.params import Params, read_params
 from quadrat.params import written as written_params
 from quadrat.runtime.formats.yaml import load
+from quadrat.scenes.catalog import Catalog, written
 
 EXAMPLE = "examples/tiny_spacenet/tiny_spacenet.py"
 CONFIGURE, RETURN = "def configure()", "return parameters(), catalog()"

@@ -27,12 +27,12 @@ from gto.cli import app as gto
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
-from quadrat.catalog import Catalog
 from quadrat.cli import app
 from quadrat.errors import CatalogError
 from quadrat.params import Params, check_params
 from quadrat.paths import CHECKPOINTS, HASHES, LOCK, TIMING
 from quadrat.runtime.formats.yaml import check
+from quadrat.scenes.catalog import Catalog
 from quadrat.scores import read_scores
 from tests.ground import pixel_box, smooth, write_areas, write_raster
 from tests.project import clone, script_module

@@ -10,9 +10,9 @@ import pytest
 from affine import Affine
 from rasterio.features import rasterize
 
-from quadrat.catalog import Catalog
 from quadrat.errors import CatalogError
 from quadrat.runtime.formats.yaml import load
+from quadrat.scenes.catalog import Catalog
 from quadrat.scores import read_scores
 from tests.ground import pixel_box, write_areas, write_raster
 from tests.project import ROOT, call, change, clone

@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from quadrat.chips import open_chips
 from quadrat.errors import ChipError, ImageError, PinError
 from quadrat.index import index
-from quadrat.ingredients import contents
 from quadrat.runtime.cache.hashes import PIECE, Hashes
 from quadrat.runtime.cache.manifest import identity, versions
 from quadrat.runtime.parallel import Outcome, Processes, Threads
+from quadrat.scenes.input_files import contents
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.predict import predict
 from tests.bundling import FOREST, SECTIONS, prepared

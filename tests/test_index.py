@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from quadrat.catalog import read_catalog
 from quadrat.errors import ImageError, PinError
 from quadrat.index import index
-from quadrat.pins import check_pins, read_pins
+from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.pins import check_pins, read_pins
 from tests.ground import write_world
 from tests.serving import Served, served
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from quadrat.catalog import read_catalog
 from quadrat.errors import CatalogError, ParamsError
 from quadrat.params import read_params
+from quadrat.scenes.catalog import read_catalog
 
 PEAKS = {"kind": "peaks", "bands": {"B03": 1.0}, "smoothing": 2.0, "distance": 4}
 

@@ -11,9 +11,9 @@ import pytest
 from quadrat.errors import PinError
 from quadrat.geo.files.stamps import Stamp, stamp
 from quadrat.geo.sources.source import Source
-from quadrat.pins import check_pins, companions, objects, pin_faults, read_pins, written
+from quadrat.labels.vector import VectorLabels
+from quadrat.scenes.pins import check_pins, companions, objects, pin_faults, read_pins, written
 from quadrat.scenes.scene import Scene
-from quadrat.scenes.vector_labels import VectorLabels
 from tests.ground import image, pixel_box, write_areas, write_raster
 from tests.serving import Served, served
 

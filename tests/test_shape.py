@@ -12,9 +12,9 @@ from benchmarks.ground import BLOCK, Ground, make
 from benchmarks.job import Job
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.reading.reader import Reader
+from quadrat.labels.raster_values import Pixels
 from quadrat.predictions import Prediction
 from quadrat.runtime import buffers
-from quadrat.scenes.label_pixels import Pixels
 
 
 def job(folder: Path, height: int, width: int) -> Job:

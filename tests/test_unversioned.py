@@ -10,14 +10,14 @@ import pytest
 import rasterio
 import rasterio.shutil
 
-from quadrat.beside import Belongings, told_beside
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
+from quadrat.labels.labels import LabelSource
+from quadrat.labels.raster import RasterLabels
+from quadrat.labels.vector import VectorLabels
 from quadrat.preflight import unwatched
+from quadrat.scenes.companion_files import Belongings, told_beside
 from quadrat.scenes.image import Image
-from quadrat.scenes.labels import LabelSource
-from quadrat.scenes.raster_labels import RasterLabels
 from quadrat.scenes.scene import Scene
-from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.unversioned import left_out
 from tests.ground import NORTH_UP, UTM, image, pixel_box, write_areas, write_raster
 from tests.project import ROOT

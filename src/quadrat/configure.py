@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from quadrat import catalog, params
-from quadrat.catalog import Catalog
+from quadrat import params
 from quadrat.errors import ParamsError
 from quadrat.params import Params
 from quadrat.runtime.files import replaced
 from quadrat.runtime.formats.yaml import shown, told
+from quadrat.scenes import catalog
+from quadrat.scenes.catalog import Catalog
 
 EXPECTED = "def configure() -> tuple[Params, Catalog]"
 

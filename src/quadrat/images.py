@@ -11,7 +11,6 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from quadrat.catalog import read_catalog
 from quadrat.errors import ImageError, QuadratError
 from quadrat.geo.files.file_errors import grid_of
 from quadrat.geo.files.raster_files import TROUBLE, nodata_of
@@ -20,6 +19,7 @@ from quadrat.geo.sources.source import Source
 from quadrat.models import Inputs
 from quadrat.runtime.formats.yaml import shown
 from quadrat.scenes.aoi import open_aoi
+from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import OpenScene
 from quadrat.scenes.units import InUnits

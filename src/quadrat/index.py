@@ -7,12 +7,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from quadrat.catalog import read_catalog
 from quadrat.errors import PinError
 from quadrat.geo.files.stamps import Stamp
-from quadrat.pins import asked, companions, objects, read_pins, written
 from quadrat.runtime.files import replaced
 from quadrat.runtime.progress import tell, warn
+from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.pins import asked, companions, objects, read_pins, written
 
 SIGNS = {"new": "green", "changed": "yellow", "dropped": "yellow"}
 """What may be of a pin, and its colour."""

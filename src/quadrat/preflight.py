@@ -11,12 +11,12 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from quadrat.beside import Belongings
 from quadrat.census import unlabelled
 from quadrat.errors import CatalogError, OverlapError, QuadratError
 from quadrat.geo.geometry.parts import single, valid
 from quadrat.geo.sources.bands import Band, dates_of, names_of, undated
 from quadrat.geo.sources.channel import is_remote
+from quadrat.scenes.companion_files import Belongings
 from quadrat.scenes.scene import Scene, Split
 from quadrat.surveys import Finding, Survey, footprints
 from quadrat.tasks import Task
@@ -55,7 +55,7 @@ def doubts(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:
 def unwatched(files: Iterable[str], watched: Sequence[Path]) -> list[str]:
     """Return a warning for each of a catalog's files on this machine that lies outside the folders that DVC watches.
 
-    Those elsewhere are pinned (``quadrat.pins``), and DVC watches the pins.
+    Those elsewhere are pinned (``quadrat.scenes.pins``), and DVC watches the pins.
     """
     belongings = Belongings()
     here = {file for file in files if not is_remote(file)}

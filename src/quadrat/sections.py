@@ -1,20 +1,20 @@
 """All sections of ``params.yaml`` and of the catalog by name, for Python files that compose them."""
 
 from quadrat.boxes import Suppression
-from quadrat.catalog import Catalog, SceneEntry
 from quadrat.geo.sources.source import Source
 from quadrat.geo.vectors.widths import Width
 from quadrat.inference import Predict
+from quadrat.labels.raster import RasterLabels
+from quadrat.labels.stac import StacLabels
+from quadrat.labels.vector import VectorLabels
 from quadrat.models import Classifier, Detector, Forest, Network, Peaks, Train
 from quadrat.models.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
 from quadrat.polygons import Edges, RightAngled, Simplified
+from quadrat.scenes.catalog import Catalog, SceneEntry
 from quadrat.scenes.image import Clear, Image
-from quadrat.scenes.raster_labels import RasterLabels
-from quadrat.scenes.stac_labels import StacLabels
-from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.stages.analyze import Analyze
 from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip, Random, Sliding

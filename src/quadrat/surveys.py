@@ -19,9 +19,9 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.vectors.features import check_file
+from quadrat.labels.labels import Labels, Ranked
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.glimpse import Glimpse, glimpse
-from quadrat.scenes.labels import Labels, Ranked
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
 

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from quadrat.beside import PAM, Belongings, is_read_with, told_beside
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
 from quadrat.geo.sources.channel import is_remote
 from quadrat.runtime.provenance.workspace import said_by_git
+from quadrat.scenes.companion_files import PAM, Belongings, is_read_with, told_beside
 from quadrat.scenes.scene import Scene
 
 UNREAD = (".qmd", "-shm")

@@ -273,8 +273,8 @@ def test_a_model_folder_is_read_with_the_same_care(tmp_path: Path, name: str, ch
 
 
 def test_a_catalog_that_is_too_large_is_not_read(tmp_path: Path) -> None:
-    from quadrat.catalog import Catalog
     from quadrat.errors import CatalogError
+    from quadrat.scenes.catalog import Catalog
 
     with (tmp_path / "scenes.yaml").open("wb") as file:
         file.truncate(1 << 40)  # no byte of it is on the disk

@@ -13,10 +13,10 @@ from shapely.geometry import box
 from quadrat.geo.geometry.accuracy import doubtful_place
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.sources.source import Source
+from quadrat.labels.raster import RasterLabels
+from quadrat.labels.vector import VectorLabels
 from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.image import Image
-from quadrat.scenes.raster_labels import RasterLabels
-from quadrat.scenes.vector_labels import VectorLabels
 from tests.ground import legend, write_areas, write_raster
 
 BESSEL = "+proj=tmerc +lon_0=9.1 +x_0=3500000 +ellps=bessel +type=crs"

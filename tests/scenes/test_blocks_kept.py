@@ -47,7 +47,7 @@ settle()
 from contextlib import ExitStack
 from rasterio._env import get_gdal_config
 from quadrat.geo.files.raster_files import keep_few_blocks
-from quadrat.scenes.label_pixels import Pixels
+from quadrat.labels.raster_values import Pixels
 from tests.ground import image
 keep_few_blocks()
 scene, *labels = sys.argv[1:]

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from quadrat.catalog import Catalog
-from quadrat.catalog import written as written_catalog
 from quadrat.errors import CatalogError, ImageError, ModelError
 from quadrat.geo.grids.windows import Window, whole
 from quadrat.geo.sources.bands import dates_of, names_of, undated
 from quadrat.geo.sources.dates import times
 from quadrat.geo.sources.source import Source
 from quadrat.runtime.formats.yaml import dumped, load
+from quadrat.scenes.catalog import Catalog
+from quadrat.scenes.catalog import written as written_catalog
 from quadrat.scenes.image import Clear, Image
 from quadrat.scenes.units import InUnits
 from tests.ground import NORTH_UP, write_raster

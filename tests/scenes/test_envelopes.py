@@ -16,10 +16,10 @@ from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box
 from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, whole
-from quadrat.scenes.labels import open_labels
-from quadrat.scenes.objects import Envelopes, Objects
-from quadrat.scenes.raster_labels import RasterLabels
-from quadrat.scenes.vector_labels import VectorLabels
+from quadrat.labels.labels import open_labels
+from quadrat.labels.objects import Envelopes, Objects
+from quadrat.labels.raster import RasterLabels
+from quadrat.labels.vector import VectorLabels
 from tests.ground import NORTH_UP, UTM, detection, pixel_box, segmentation, write_areas, write_raster
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from quadrat.geo.vectors.feature_filter import FilterError, matches, parse
-from quadrat.scenes.vector_labels import VectorLabels
+from quadrat.labels.vector import VectorLabels
 
 FIELDS = pd.DataFrame(
     {

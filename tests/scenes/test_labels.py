@@ -16,7 +16,7 @@ from shapely.geometry import Polygon
 from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.scenes.labels import LabelSource, open_labels
+from quadrat.labels.labels import LabelSource, open_labels
 from tests.ground import NORTH_UP, UTM, legend, pixel_box, write_areas, write_raster
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))

@@ -15,8 +15,8 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.scenes.labels import LabelSource, open_labels
-from quadrat.scenes.objects import Objects, gathered
+from quadrat.labels.labels import LabelSource, open_labels
+from quadrat.labels.objects import Objects, gathered
 from tests.ground import NORTH_UP, UTM, legend, pixel_box, write_areas, write_raster
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))

@@ -23,7 +23,7 @@ from quadrat.errors import LabelError
 from quadrat.geo.files.stored_bands import Stored
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
+from quadrat.labels.raster import LabelledPixels, RasterLabels
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import NORTH_UP, UTM, legend, write_raster
 
@@ -438,7 +438,7 @@ def test_many_pixels_of_a_file_to_one_of_the_image_are_held_in_parts(
         return plain(self, window, into)
 
     monkeypatch.setattr(Stored, "values", spy)
-    monkeypatch.setattr("quadrat.scenes.label_pixels.MOST", 4000)
+    monkeypatch.setattr("quadrat.labels.raster_values.MOST", 4000)
     np.testing.assert_array_equal(read(path)[sure], expected[sure])
     assert largest <= 4000
 

@@ -17,9 +17,9 @@ from shapely.geometry.base import BaseGeometry
 from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.vectors.features import Areas, on_grid
+from quadrat.labels.objects import Envelopes
+from quadrat.labels.vector import LabelledAreas, VectorLabels
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.objects import Envelopes
-from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from tests.ground import legend
 
 LEGEND = legend(thing=["thing"], rest=["rest"])

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from rasterio.crs import CRS
 from shapely.geometry import mapping
 
-from quadrat.catalog import read_catalog
 from quadrat.errors import AOIError, LabelError
 from quadrat.geo.grids.grid import Grid
+from quadrat.labels.stac import StacLabels
+from quadrat.labels.vector import VectorLabels
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.stac_labels import StacLabels
-from quadrat.scenes.vector_labels import VectorLabels
+from quadrat.scenes.catalog import read_catalog
 from tests.ground import KINDS, NORTH_UP, UTM, pixel_box, segmentation, write_areas, write_world
 from tests.serving import served
 

@@ -19,11 +19,11 @@ from quadrat.geo.files.file_errors import told
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.sources.source import Source
 from quadrat.images import Reading, offered
+from quadrat.labels.labels import LabelSource
+from quadrat.labels.raster import RasterLabels
+from quadrat.labels.vector import VectorLabels
 from quadrat.scenes.image import Image
-from quadrat.scenes.labels import LabelSource
-from quadrat.scenes.raster_labels import RasterLabels
 from quadrat.scenes.scene import Scene
-from quadrat.scenes.vector_labels import VectorLabels
 from quadrat.surveys import survey
 from tests.ground import NORTH_UP, UTM, image, legend, opened, pixel_box, write_areas, write_raster
 

@@ -21,8 +21,8 @@ from quadrat.errors import AOIError, LabelError
 from quadrat.geo.geometry.surfaces import of_polygons
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.vectors.features import read_features
+from quadrat.labels.vector import LabelledAreas, VectorLabels
 from quadrat.scenes.aoi import open_aoi
-from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
 from tests.ground import NORTH_UP, UTM, legend, pixel_box, write_areas
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))

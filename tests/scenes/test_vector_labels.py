@@ -20,7 +20,7 @@ from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, whole
 from quadrat.geo.vectors.widths import widened
-from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
+from quadrat.labels.vector import LabelledAreas, VectorLabels
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import NORTH_UP, UTM, legend, pixel_box, write_areas
 

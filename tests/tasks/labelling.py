@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from quadrat.geo.grids.windows import Window
-from quadrat.scenes.objects import Objects
+from quadrat.labels.objects import Objects
 
 NONE = 255
 

@@ -14,9 +14,9 @@ from shapely.geometry import LineString, Polygon, box
 from quadrat.geo.grids.cells import as_cells
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.scenes.labels import Labels, open_labels
-from quadrat.scenes.raster_labels import RasterLabels
-from quadrat.scenes.vector_labels import VectorLabels
+from quadrat.labels.labels import Labels, open_labels
+from quadrat.labels.raster import RasterLabels
+from quadrat.labels.vector import VectorLabels
 from quadrat.tasks.cell_rule import Rule
 from tests.ground import NORTH_UP, UTM, cells, pixel_box, write_areas, write_raster
 from tests.tasks.labelling import NONE, Areas, Pixels

@@ -22,11 +22,11 @@ from quadrat.geo.grids.cells import as_cells, boxes, middle
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, cover, strips, whole
 from quadrat.inference import Predict, predict_scene
+from quadrat.labels.labels import Labels
 from quadrat.layers import writer_for
 from quadrat.metrics import Confusion
 from quadrat.multilabel import Presence
 from quadrat.predictions import Prediction
-from quadrat.scenes.labels import Labels
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import ChipClassification
 from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss

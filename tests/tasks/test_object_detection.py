@@ -22,11 +22,11 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, cover, strips, whole
 from quadrat.geo.vectors.features import Areas
 from quadrat.inference import Predict, predict_scene
+from quadrat.labels.labels import Labels, LabelSource
+from quadrat.labels.objects import Objects
+from quadrat.labels.vector import LabelledAreas
 from quadrat.predictions import Prediction
-from quadrat.scenes.labels import Labels, LabelSource
-from quadrat.scenes.objects import Objects
 from quadrat.scenes.scene import Scene
-from quadrat.scenes.vector_labels import LabelledAreas
 from quadrat.stages.eval import Truth
 from quadrat.symmetries import turn as turned
 from quadrat.tasks import Layers

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.statistics.histogram import occurrences
+from quadrat.labels.class_mapping import UNLABELLED
+from quadrat.labels.labels import Labels, Ranked
+from quadrat.labels.objects import Objects
 from quadrat.scenes.aoi import AOI
-from quadrat.scenes.labels import Labels, Ranked
-from quadrat.scenes.legend import UNLABELLED
-from quadrat.scenes.objects import Objects
 
 PART = 256
 """Height and width of a part of a raster that is read, px."""

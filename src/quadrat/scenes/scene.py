@@ -13,10 +13,10 @@ from quadrat.geo.files.file_errors import told
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.tiling import Cut, cut, reach
 from quadrat.geo.grids.windows import Window
+from quadrat.labels.class_mapping import Legend
+from quadrat.labels.labels import Labels, LabelSource, open_labels
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.image import Image
-from quadrat.scenes.labels import Labels, LabelSource, open_labels
-from quadrat.scenes.legend import Legend
 
 if TYPE_CHECKING:
     from quadrat.geo.reading.open_image import Raster

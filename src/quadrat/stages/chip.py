@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from quadrat.catalog import read_catalog
 from quadrat.chips import ABOUT, INDEX, About, SceneChips, write_index
 from quadrat.errors import ChipError
 from quadrat.geo.grids.windows import Window, cover, scatter
-from quadrat.ingredients import contents
-from quadrat.pins import check_pins
+from quadrat.labels.labels import Labels
 from quadrat.runtime.allocator import keep_pieces_apart
 from quadrat.runtime.cache.hashes import Hashed, Hashes
 from quadrat.runtime.cache.manifest import Manifest, files_of, identity
@@ -23,7 +21,9 @@ from quadrat.runtime.failures import succeeded
 from quadrat.runtime.formats.section import Name, Section
 from quadrat.runtime.parallel import Executor
 from quadrat.runtime.progress import console, track
-from quadrat.scenes.labels import Labels
+from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.input_files import contents
+from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.tasks import Task
 

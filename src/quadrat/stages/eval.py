@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from quadrat.catalog import read_catalog
 from quadrat.errors import QuadratError
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.statistics.analysis_files import read_table
@@ -21,12 +20,13 @@ from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
 from quadrat.metrics import Counts, Metrics, rounded
 from quadrat.models import Baseline
 from quadrat.pictures import Picture, Pictures, draw
-from quadrat.pins import check_pins
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.parallel import Executor
 from quadrat.runtime.progress import console, track
+from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.scores import write_scores
 from quadrat.tasks import Match

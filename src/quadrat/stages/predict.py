@@ -7,13 +7,10 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 
 from quadrat.archive import Archive, content, parent, read_archive
-from quadrat.catalog import read_catalog
 from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import names_of
 from quadrat.inference import Predict, check_bands, predict_scene
-from quadrat.ingredients import contents
 from quadrat.models import Baseline, Predictor
-from quadrat.pins import check_pins
 from quadrat.runtime.cache.hashes import Hashed, Hashes
 from quadrat.runtime.cache.manifest import Manifest, files_of, identity
 from quadrat.runtime.failures import succeeded
@@ -21,6 +18,9 @@ from quadrat.runtime.files import replaced
 from quadrat.runtime.parallel import Executor
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin, tags, unknown
+from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.input_files import contents
+from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
 

@@ -61,7 +61,7 @@ class LabelPart(Protocol):
 
 
 class Labels(Protocol):
-    """A scene's labels on its grid (``quadrat.scenes.labels.Labels`` is one)."""
+    """A scene's labels on its grid (``quadrat.labels.labels.Labels`` is one)."""
 
     @property
     def area(self) -> Window:

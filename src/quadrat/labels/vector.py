@@ -29,9 +29,9 @@ from quadrat.geo.vectors.features import (
     workable,
 )
 from quadrat.geo.vectors.widths import Width, class_widths, widened
+from quadrat.labels.class_mapping import UNLABELLED, Legend, class_id, text, unclaimed
+from quadrat.labels.objects import DIGITS, Objects, boxed, gathered
 from quadrat.runtime.formats.section import Name, Section, composed
-from quadrat.scenes.legend import UNLABELLED, Legend, class_id, text, unclaimed
-from quadrat.scenes.objects import DIGITS, Objects, boxed, gathered
 
 if TYPE_CHECKING:
     import geopandas

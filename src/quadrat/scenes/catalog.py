@@ -7,10 +7,10 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from quadrat.errors import CatalogError
+from quadrat.labels.labels import LabelSource
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, load
 from quadrat.scenes.image import Image
-from quadrat.scenes.labels import LabelSource
 from quadrat.scenes.scene import Scene, Split
 
 TAKEN = ("chips.json", "index.parquet")

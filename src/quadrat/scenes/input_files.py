@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from quadrat.beside import Belongings
 from quadrat.geo.sources.channel import is_remote
 from quadrat.runtime.cache.hashes import Hashes
+from quadrat.scenes.companion_files import Belongings
 
 
 def contents(scenes: Iterable[Iterable[str]], hashes: Hashes, pinned: Mapping[str, str]) -> list[dict[str, str]]:

@@ -9,8 +9,8 @@ from pydantic import model_validator
 from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.sources.stac import Item, read_items
-from quadrat.scenes.legend import Legend
-from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
+from quadrat.labels.class_mapping import Legend
+from quadrat.labels.vector import LabelledAreas, VectorLabels
 
 ROLES = {"labels", "labels-vector"}
 """Roles of assets that hold vector labels."""

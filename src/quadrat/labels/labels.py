@@ -13,11 +13,11 @@ from pydantic import Field
 from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.scenes.legend import UNLABELLED, Legend
-from quadrat.scenes.objects import Envelopes, Objects
-from quadrat.scenes.raster_labels import LabelledPixels, RasterLabels
-from quadrat.scenes.stac_labels import StacLabels
-from quadrat.scenes.vector_labels import LabelledAreas, VectorLabels
+from quadrat.labels.class_mapping import UNLABELLED, Legend
+from quadrat.labels.objects import Envelopes, Objects
+from quadrat.labels.raster import LabelledPixels, RasterLabels
+from quadrat.labels.stac import StacLabels
+from quadrat.labels.vector import LabelledAreas, VectorLabels
 
 Ranked = LabelledAreas | LabelledPixels
 LabelSource = Annotated[VectorLabels | RasterLabels | StacLabels, Field(discriminator="kind")]

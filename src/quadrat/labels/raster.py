@@ -14,11 +14,11 @@ from pydantic import Field
 from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, strips
+from quadrat.labels.class_mapping import UNLABELLED, Legend, class_id, unclaimed
 from quadrat.runtime.formats.section import Name, Section
-from quadrat.scenes.legend import UNLABELLED, Legend, class_id, unclaimed
 
 if TYPE_CHECKING:
-    from quadrat.scenes.label_pixels import Format, Pixels
+    from quadrat.labels.raster_values import Format, Pixels
 
 STRIP_ROWS = 256
 """Rows that are read at once where all of a scene is counted."""
@@ -66,7 +66,7 @@ class RasterLabels(Section):
         Raises LabelError for a file or class that isn't there, pixels of another type than ``values`` says, or labels
         that miss the image. Values that no class claims raise when they are met.
         """
-        from quadrat.scenes.label_pixels import Pixels
+        from quadrat.labels.raster_values import Pixels
 
         outside = UNLABELLED if self.outside is None else class_id(self.outside, legend, "outside", scene, self.path)
         with ExitStack() as files:
