@@ -59,9 +59,9 @@ AROUND = (
 """Modules that no stage imports, and packages that hold nothing of their own."""
 
 KINDS = {
-    "quadrat.tasks.chip_classification": "src/quadrat/tasks/${task.kind}.py",
-    "quadrat.tasks.object_detection": "src/quadrat/tasks/${task.kind}.py",
-    "quadrat.tasks.semantic_segmentation": "src/quadrat/tasks/${task.kind}.py",
+    "quadrat.tasks.chip_classification.task": "src/quadrat/tasks/${task.kind}.py",
+    "quadrat.tasks.object_detection.task": "src/quadrat/tasks/${task.kind}.py",
+    "quadrat.tasks.semantic_segmentation.task": "src/quadrat/tasks/${task.kind}.py",
     "quadrat.models.classifier": "src/quadrat/models/${model.kind}.py",
     "quadrat.models.network": "src/quadrat/models/${model.kind}.py",
     "quadrat.models.detector": "src/quadrat/models/${model.kind}.py",

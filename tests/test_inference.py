@@ -23,10 +23,10 @@ from quadrat.geo.grids.tiling import Cut
 from quadrat.geo.grids.windows import cover
 from quadrat.inference import Predict, _batches, _wanted, at_once, check_bands, predict_scene
 from quadrat.models import Outputs
-from quadrat.polygons import Edges, RightAngled
-from quadrat.polygons.outlines import LEAST_IOU
 from quadrat.scenes.scene import Scene
-from quadrat.tasks.semantic_segmentation import SegmentationCanvas, SegmentationLayers
+from quadrat.tasks.semantic_segmentation.polygons import Edges, RightAngled
+from quadrat.tasks.semantic_segmentation.polygons.outlines import LEAST_IOU
+from quadrat.tasks.semantic_segmentation.task import SegmentationCanvas, SegmentationLayers
 from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
 
 TASK = segmentation("low", "middle", "high")

@@ -36,9 +36,9 @@ from quadrat.layers import geoparquet, raster, writer_for
 from quadrat.layers.overviews import Overviews, majority
 from quadrat.layers.raster import RasterWriter, _Sum
 from quadrat.layers.vector import VectorWriter, areas
-from quadrat.polygons import Polygoniser, Polygons
-from quadrat.tasks.classes import IGNORE, Class
-from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
+from quadrat.tasks.common.classes import IGNORE, Class
+from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
+from quadrat.tasks.semantic_segmentation.polygons import Polygoniser, Polygons
 from tests.ground import NORTH_UP
 
 UTM, WGS84 = CRS.from_epsg(32633), CRS.from_epsg(4326)

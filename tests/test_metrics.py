@@ -15,7 +15,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from quadrat.metrics import Confusion, confuse, rounded
+from quadrat.tasks.common.metrics import Confusion, confuse, rounded
 
 K = 5
 IGNORE = 255

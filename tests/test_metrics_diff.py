@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from quadrat.metrics import rounded
 from quadrat.runtime.files import write_json
 from quadrat.scores import write_scores
+from quadrat.tasks.common.metrics import rounded
 from tests.project import call, clone, commit
 
 EVAL: dict[str, Any] = {

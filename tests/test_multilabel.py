@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from quadrat.multilabel import UNKNOWN, Presence
+from quadrat.tasks.chip_classification.multilabel_counts import UNKNOWN, Presence
 
 K = 4
 

@@ -27,7 +27,7 @@ from quadrat.runtime.provenance.origin import TAG, Commit, Origin, Parent, diges
 from quadrat.runtime.provenance.workspace import origin_of
 from quadrat.sealed import write_bundle
 from quadrat.stages.predict import predict
-from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
+from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
 from quadrat.traces import Trace, lines, trace
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, kept, write_raster

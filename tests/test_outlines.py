@@ -12,7 +12,16 @@ from rasterio.features import rasterize
 from scipy import ndimage
 from shapely import affinity
 
-from quadrat.polygons import Edges, Outline, Polygoniser, Polygons, RightAngled, Simplified, filled, outlines
+from quadrat.tasks.semantic_segmentation.polygons import (
+    Edges,
+    Outline,
+    Polygoniser,
+    Polygons,
+    RightAngled,
+    Simplified,
+    filled,
+    outlines,
+)
 
 IGNORE = 255
 SQUARE = RightAngled(kind="right_angled", tolerance=2.0)

@@ -11,7 +11,7 @@ from shapely.geometry import box
 from skimage.io import imread
 
 from quadrat.pictures import LOST, NONE, OUTSIDE, RIGHT, WRONG, Picture, Pictures, draw
-from quadrat.tasks.outputs import Outlines
+from quadrat.tasks.common.outputs import Outlines
 from tests.ground import segmentation
 
 TASK = segmentation("wood", "lake", "field")

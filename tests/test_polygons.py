@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize, shapes
 from scipy import ndimage
 
-from quadrat.polygons import Polygoniser, Polygons, polygoniser, rings
+from quadrat.tasks.semantic_segmentation.polygons import Polygoniser, Polygons, polygoniser, rings
 
 IGNORE = 255
 

@@ -17,7 +17,7 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.layers import writer_for
 from quadrat.predictions import Prediction
-from quadrat.tasks.outputs import Features, RasterLayer, Rows, VectorLayer
+from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
 from tests.ground import NORTH_UP, UTM, pixel_box, write_areas, write_raster
 
 TURNED = NORTH_UP @ Affine.rotation(20)

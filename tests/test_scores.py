@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.metrics import Metrics, rounded
 from quadrat.scores import read_scores, write_scores
+from quadrat.tasks.common.metrics import Metrics, rounded
 
 VALUES: st.SearchStrategy[float | None] = st.one_of(st.none(), st.integers(0, 10**9), st.floats(0, 1))
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1).filter(lambda name: name.isprintable())

@@ -18,8 +18,8 @@ from quadrat.models import Inputs
 from quadrat.runtime.formats.yaml import check
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, digest, tags, unknown
-from quadrat.tasks.outputs import VectorLayer
-from quadrat.tasks.task import Task
+from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.outputs import VectorLayer
 
 GSD_TOLERANCE = 1.2
 """Largest ratio of an image's ground sample distance to the training scenes' that draws no warning."""

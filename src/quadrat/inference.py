@@ -23,7 +23,7 @@ from quadrat.runtime.parallel import ahead
 from quadrat.runtime.progress import track
 from quadrat.scenes.scene import OpenScene
 from quadrat.tasks import Layers
-from quadrat.tasks.task import Task
+from quadrat.tasks.common.base import Task
 
 PIXELS = 2 * 256 * 256
 """Px that go through a model at once without a GPU: more make none faster, and leave the processor's caches."""

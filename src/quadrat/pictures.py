@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.classes import IGNORE, Class
-from quadrat.tasks.outputs import Outlines
+from quadrat.tasks.common.classes import IGNORE, Class
+from quadrat.tasks.common.outputs import Outlines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -26,8 +26,8 @@ from quadrat.geo.geometry.parts import single
 from quadrat.geo.grids.grid import SHIFT, Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.vectors.features import bounds, crs_name, extent, no_way
-from quadrat.tasks.classes import IGNORE
-from quadrat.tasks.outputs import Features
+from quadrat.tasks.common.classes import IGNORE
+from quadrat.tasks.common.outputs import Features
 
 MEND = "run the stage 'predict' again"
 

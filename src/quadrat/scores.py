@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from quadrat.metrics import Metrics, rounded
 from quadrat.runtime.files import replaced
+from quadrat.tasks.common.metrics import Metrics, rounded
 
 
 def write_scores(path: Path, of: str, rows: Mapping[str, Metrics]) -> None:

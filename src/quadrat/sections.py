@@ -1,6 +1,5 @@
 """All sections of ``params.yaml`` and of the catalog by name, for Python files that compose them."""
 
-from quadrat.boxes import Suppression
 from quadrat.geo.sources.source import Source
 from quadrat.geo.vectors.widths import Width
 from quadrat.inference import Predict
@@ -12,7 +11,6 @@ from quadrat.models.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.models.model import Augment
 from quadrat.params import Params
 from quadrat.pictures import Pictures
-from quadrat.polygons import Edges, RightAngled, Simplified
 from quadrat.scenes.catalog import Catalog, SceneEntry
 from quadrat.scenes.image import Clear, Image
 from quadrat.stages.analyze import Analyze
@@ -20,10 +18,12 @@ from quadrat.stages.bundle import Bundle
 from quadrat.stages.chip import Chip, Random, Sliding
 from quadrat.stages.eval import Eval
 from quadrat.tasks import ChipClassification, Class, ObjectDetection, SemanticSegmentation
-from quadrat.tasks.cell_rule import Rule
-from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
-from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch
-from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss
+from quadrat.tasks.chip_classification.cell_rule import Rule
+from quadrat.tasks.chip_classification.task import CellLayers, ClassificationLoss
+from quadrat.tasks.object_detection.boxes import Suppression
+from quadrat.tasks.object_detection.task import DetectionLayers, DetectionLoss, DetectionMatch
+from quadrat.tasks.semantic_segmentation.polygons import Edges, RightAngled, Simplified
+from quadrat.tasks.semantic_segmentation.task import SegmentationLayers, SegmentationLoss
 
 __all__ = [
     "Analyze",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from quadrat.boxes import IGNORED, Detections, Seen
+from quadrat.tasks.object_detection.boxes import IGNORED, Detections, Seen
 
 
 def drawn(seed: int, count: int, classes: int = 3, side: float = 40) -> Seen:

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.boxes import Cores
-from quadrat.boxes.overlaps import overlaps
 from quadrat.geo.grids.windows import Window, cover
+from quadrat.tasks.object_detection.boxes import Cores
+from quadrat.tasks.object_detection.boxes.overlaps import overlaps
 
 
 @st.composite

@@ -6,8 +6,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadrat.boxes import IGNORED, BoxCounts, Detections, Seen
-from quadrat.boxes.precision import THRESHOLDS, average_precision
+from quadrat.tasks.object_detection.boxes import IGNORED, BoxCounts, Detections, Seen
+from quadrat.tasks.object_detection.boxes.precision import THRESHOLDS, average_precision
 from tests.boxes.scenes import drawn, seen
 
 K = 3
@@ -53,7 +53,7 @@ def rounded(image: Seen, digits: int) -> Seen:
 def grouped(images: list[Seen], group: int) -> np.ndarray:
     """Return the average precision (class, threshold), of ``group`` boxes at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quadrat.boxes.precision.GROUP", group)
+        patch.setattr("quadrat.tasks.object_detection.boxes.precision.GROUP", group)
         return average_precision(images, K)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadrat.boxes import IGNORED, Seen, matched
-from quadrat.boxes.matching import confusion
+from quadrat.tasks.object_detection.boxes import IGNORED, Seen, matched
+from quadrat.tasks.object_detection.boxes.matching import confusion
 from tests.boxes.scenes import drawn, inside, iou, seen
 
 

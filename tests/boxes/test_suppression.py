@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import tensor
 from torchvision.ops import batched_nms
 
-from quadrat.boxes import Detections, Sieve, Suppression, suppressed
-from quadrat.boxes.overlaps import Measure
+from quadrat.tasks.object_detection.boxes import Detections, Sieve, Suppression, suppressed
+from quadrat.tasks.object_detection.boxes.overlaps import Measure
 
 MEASURES: list[Measure] = ["iou", "smaller"]
 
@@ -63,8 +63,8 @@ def test_it_is_the_greedy_rule(seed: int, count: int, measure: Measure, overlap:
 def test_in_blocks_it_is_the_same(seed: int, count: int, measure: Measure, block: int) -> None:
     detections, by = drawn(seed, count), rule(measure, 0.3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quadrat.boxes.suppression.BLOCK", block)
-        patch.setattr("quadrat.boxes.overlaps.PIECE", 3)
+        patch.setattr("quadrat.tasks.object_detection.boxes.suppression.BLOCK", block)
+        patch.setattr("quadrat.tasks.object_detection.boxes.overlaps.PIECE", 3)
         same(suppressed(detections, by), naive(detections, by))
 
 

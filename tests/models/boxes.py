@@ -12,7 +12,7 @@ from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Recipe
 from quadrat.models.model import Augment
-from quadrat.symmetries import turn_boxes
+from quadrat.tasks.common.symmetries import turn_boxes
 
 IGNORE = 255
 

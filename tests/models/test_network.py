@@ -25,7 +25,7 @@ from quadrat.models.fitting import Learner
 from quadrat.models.learnable import Normalised
 from quadrat.models.network import Architecture
 from quadrat.models.neural import build
-from quadrat.symmetries import turn
+from quadrat.tasks.common.symmetries import turn
 from tests.ground import segmentation
 
 TASK = segmentation("a", "b", "c")

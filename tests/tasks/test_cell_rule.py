@@ -17,7 +17,7 @@ from quadrat.geo.grids.windows import Window
 from quadrat.labels.labels import Labels, open_labels
 from quadrat.labels.raster import RasterLabels
 from quadrat.labels.vector import VectorLabels
-from quadrat.tasks.cell_rule import Rule
+from quadrat.tasks.chip_classification.cell_rule import Rule
 from tests.ground import NORTH_UP, UTM, cells, pixel_box, write_areas, write_raster
 from tests.tasks.labelling import NONE, Areas, Pixels
 

@@ -24,13 +24,13 @@ from quadrat.geo.grids.windows import Window, cover, strips, whole
 from quadrat.inference import Predict, predict_scene
 from quadrat.labels.labels import Labels
 from quadrat.layers import writer_for
-from quadrat.metrics import Confusion
-from quadrat.multilabel import Presence
 from quadrat.predictions import Prediction
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import ChipClassification
-from quadrat.tasks.chip_classification import CellLayers, ClassificationLoss
-from quadrat.tasks.outputs import Features
+from quadrat.tasks.chip_classification.multilabel_counts import Presence
+from quadrat.tasks.chip_classification.task import CellLayers, ClassificationLoss
+from quadrat.tasks.common.metrics import Confusion
+from quadrat.tasks.common.outputs import Features
 from tests.ground import NORTH_UP, UTM, cells, classes, image, write_raster
 from tests.tasks.labelling import NONE, Areas, Pixels
 

@@ -19,8 +19,8 @@ from quadrat.predictions import Prediction
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.stages.eval import Eval, Truth
 from quadrat.tasks import Layers, Loss, Task, TaskContract
-from quadrat.tasks.classes import IGNORE
-from quadrat.tasks.outputs import RasterLayer
+from quadrat.tasks.common.classes import IGNORE
+from quadrat.tasks.common.outputs import RasterLayer
 from tests.ground import cells, detection, image, pixel_box, segmentation, write_areas, write_raster
 
 SOURCES: TypeAdapter[Any] = TypeAdapter(LabelSource)

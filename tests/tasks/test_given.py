@@ -7,8 +7,8 @@ import pytest
 import shapely
 
 from quadrat.errors import PredictionError
-from quadrat.tasks.given import class_ids, scores
-from quadrat.tasks.outputs import Features
+from quadrat.tasks.common.outputs import Features
+from quadrat.tasks.common.prediction_features import class_ids, scores
 
 NAMES = ("wood", "lake", "field")
 

@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from rasterio.crs import CRS
 
-from quadrat.boxes import Detections, suppressed
-from quadrat.boxes.overlaps import overlaps
 from quadrat.errors import PredictionError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, cover, strips, whole
@@ -28,10 +26,12 @@ from quadrat.labels.vector import LabelledAreas
 from quadrat.predictions import Prediction
 from quadrat.scenes.scene import Scene
 from quadrat.stages.eval import Truth
-from quadrat.symmetries import turn as turned
 from quadrat.tasks import Layers
-from quadrat.tasks.object_detection import VALIDATING, DetectionMatch
-from quadrat.tasks.outputs import Features
+from quadrat.tasks.common.outputs import Features
+from quadrat.tasks.common.symmetries import turn as turned
+from quadrat.tasks.object_detection.boxes import Detections, suppressed
+from quadrat.tasks.object_detection.boxes.overlaps import overlaps
+from quadrat.tasks.object_detection.task import VALIDATING, DetectionMatch
 from tests.ground import NORTH_UP, UTM, detection, image, pixel_box, write_areas, write_raster
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from quadrat.geo.grids.grid import Grid
-from quadrat.tasks.outputs import RasterLayer, VectorLayer
+from quadrat.tasks.common.outputs import RasterLayer, VectorLayer
 
 
 class LayerWriter(Protocol):

@@ -25,8 +25,8 @@ from quadrat.geo.grids.windows import strips
 from quadrat.layers.overviews import Overviews
 from quadrat.runtime.files import replaced
 from quadrat.runtime.parallel import cores
-from quadrat.tasks.classes import Class
-from quadrat.tasks.outputs import RasterLayer, Rows
+from quadrat.tasks.common.classes import Class
+from quadrat.tasks.common.outputs import RasterLayer, Rows
 
 BLOCK = 512
 """Height and width of a block, px."""

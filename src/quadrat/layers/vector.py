@@ -21,7 +21,7 @@ from quadrat.errors import ParamsError, QuadratError
 from quadrat.geo.grids.grid import Grid
 from quadrat.layers.geoparquet import ROW_GROUP, GeoParquet
 from quadrat.runtime.files import replaced
-from quadrat.tasks.outputs import Features, VectorLayer
+from quadrat.tasks.common.outputs import Features, VectorLayer
 
 DRIVERS = {".parquet": "Parquet", ".gpkg": "GPKG", ".fgb": "FlatGeobuf", ".geojson": "GeoJSON"}
 """GDAL's names of the formats, by the file's ending."""

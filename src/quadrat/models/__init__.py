@@ -11,7 +11,7 @@ from quadrat.models.model import Epoch, Fitted, Inputs, Kind, Outputs, Predictor
 from quadrat.models.model import Model as ModelContract
 from quadrat.models.network import Network
 from quadrat.models.peaks import Peaks
-from quadrat.tasks.task import Task
+from quadrat.tasks.common.base import Task
 
 Model = Annotated[Classifier | Detector | Forest | Network, Field(discriminator="kind")]
 """What learns."""

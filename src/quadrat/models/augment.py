@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Generator, Tensor
 
-from quadrat.symmetries import turn
+from quadrat.tasks.common.symmetries import turn
 
 Turn = Callable[[Mapping[str, Tensor], int, int], dict[str, Tensor]]
 """Turns targets (chip, …), by name, under a symmetry, with chips of so many px: a task's ``turn``."""

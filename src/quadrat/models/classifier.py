@@ -7,8 +7,8 @@ from pydantic import Field
 from quadrat.models.encoders import Encoder
 from quadrat.models.model import Inputs
 from quadrat.models.neural import Neural
-from quadrat.tasks.classes import Unit
-from quadrat.tasks.task import ScoredTask, Task
+from quadrat.tasks.common.base import ScoredTask, Task
+from quadrat.tasks.common.classes import Unit
 
 if TYPE_CHECKING:
     from quadrat.models.learnable import Learnable

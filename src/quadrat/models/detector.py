@@ -8,8 +8,8 @@ from quadrat.models.encoders import Encoder
 from quadrat.models.model import Inputs
 from quadrat.models.neural import Neural
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.classes import Unit
-from quadrat.tasks.task import Task
+from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.classes import Unit
 
 if TYPE_CHECKING:
     from quadrat.models.detection.pyramid import Pyramid

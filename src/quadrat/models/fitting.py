@@ -25,7 +25,7 @@ from quadrat.models.learnable import Learnable
 from quadrat.models.model import Fitted, Recipe, Samples
 from quadrat.runtime.allocator import keep_all
 from quadrat.runtime.progress import Meter, console
-from quadrat.tasks.task import Task
+from quadrat.tasks.common.base import Task
 
 CHUNK = 1 << 18
 """Px of validation chips, on all dates, that go through the network at once."""

@@ -22,8 +22,8 @@ from quadrat.geo.sources.bands import is_valid
 from quadrat.models.forest_weights import check_forest
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.runtime.progress import Meter
-from quadrat.tasks.classes import Unit
-from quadrat.tasks.task import ScoredTask, Task
+from quadrat.tasks.common.base import ScoredTask, Task
+from quadrat.tasks.common.classes import Unit
 
 READ = 1 << 18
 """Px of chips that are read at once."""

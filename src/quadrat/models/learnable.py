@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quadrat.models.model import Inputs
-from quadrat.tasks.task import ScoredTask
+from quadrat.tasks.common.base import ScoredTask
 
 CLIP = 5.0
 """Normalised values further from the mean than this, in standard deviations, are taken for this: clouds and glints."""

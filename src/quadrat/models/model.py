@@ -14,8 +14,8 @@ from quadrat.geo.sources.bands import Band, dates_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks import Loss
-from quadrat.tasks.classes import Unit
-from quadrat.tasks.task import Task
+from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.classes import Unit
 
 Pixels = NDArray[Any]
 """Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit; of time series all bands of the first

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quadrat.errors import ModelError
 from quadrat.models.encoders import HELD, Encoder
 from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Pooling, Predictor, Recipe, Samples, Sizes
-from quadrat.tasks.task import Task
+from quadrat.tasks.common.base import Task
 
 if TYPE_CHECKING:
     from quadrat.models.learnable import Learnable

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from quadrat.boxes import Detections, Seen, matched
 from quadrat.errors import ChipError, ModelError
 from quadrat.geo.sources.bands import is_valid, names_of
 from quadrat.models.model import Fitted, Inputs, Kind, Outputs, Pixels, Predictor, Recipe, Samples, Sizes
 from quadrat.runtime.progress import Meter
-from quadrat.tasks.classes import Unit
-from quadrat.tasks.task import Task
+from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.classes import Unit
+from quadrat.tasks.object_detection.boxes import Detections, Seen, matched
 
 REACH = 4.0
 """How far the smoothing looks, in its standard deviations."""

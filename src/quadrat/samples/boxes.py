@@ -13,7 +13,7 @@ from quadrat.geo.files.raster_files import header, opened
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.vectors.features import crs_name, read_features
 from quadrat.layers.vector import VectorWriter
-from quadrat.tasks.outputs import Features, VectorLayer
+from quadrat.tasks.common.outputs import Features, VectorLayer
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 

@@ -17,7 +17,6 @@ from quadrat.errors import QuadratError
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.statistics.analysis_files import read_table
 from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
-from quadrat.metrics import Counts, Metrics, rounded
 from quadrat.models import Baseline
 from quadrat.pictures import Picture, Pictures, draw
 from quadrat.runtime.failures import succeeded
@@ -30,10 +29,11 @@ from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.scores import write_scores
 from quadrat.tasks import Match
-from quadrat.tasks.classes import NONE
-from quadrat.tasks.inputs import Labels
-from quadrat.tasks.outputs import Outlines
-from quadrat.tasks.task import Task
+from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.classes import NONE
+from quadrat.tasks.common.inputs import Labels
+from quadrat.tasks.common.metrics import Counts, Metrics, rounded
+from quadrat.tasks.common.outputs import Outlines
 
 if TYPE_CHECKING:
     from quadrat.predictions import Prediction

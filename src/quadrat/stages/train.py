@@ -12,12 +12,12 @@ from quadrat.archive import Archive, Card, versions, write_archive
 from quadrat.chips import Chips, open_chips
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.live import live
-from quadrat.metrics import rounded
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown
 from quadrat.tasks import Task
+from quadrat.tasks.common.metrics import rounded
 
 
 def train(

@@ -4,12 +4,12 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from quadrat.tasks.chip_classification import CellLayers, ChipClassification, ClassificationLoss
-from quadrat.tasks.classes import Class, Unit
-from quadrat.tasks.object_detection import DetectionLayers, DetectionLoss, DetectionMatch, ObjectDetection
-from quadrat.tasks.semantic_segmentation import SegmentationLayers, SegmentationLoss, SemanticSegmentation
-from quadrat.tasks.task import ScoredTask
-from quadrat.tasks.task import Task as TaskContract
+from quadrat.tasks.chip_classification.task import CellLayers, ChipClassification, ClassificationLoss
+from quadrat.tasks.common.base import ScoredTask
+from quadrat.tasks.common.base import Task as TaskContract
+from quadrat.tasks.common.classes import Class, Unit
+from quadrat.tasks.object_detection.task import DetectionLayers, DetectionLoss, DetectionMatch, ObjectDetection
+from quadrat.tasks.semantic_segmentation.task import SegmentationLayers, SegmentationLoss, SemanticSegmentation
 
 Task = Annotated[SemanticSegmentation | ChipClassification | ObjectDetection, Field(discriminator="kind")]
 Loss = Annotated[SegmentationLoss | ClassificationLoss | DetectionLoss, Field(discriminator="kind")]

@@ -25,7 +25,7 @@ from quadrat.models.detection.teaching import (
     together,
 )
 from quadrat.models.model import Inputs
-from quadrat.tasks.classes import IGNORE
+from quadrat.tasks.common.classes import IGNORE
 
 CANDIDATES = 4
 """How many of the best anchors suppression chooses from, for each proposal."""

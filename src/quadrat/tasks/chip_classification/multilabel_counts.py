@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.metrics import Metrics, known, macro, ratio
+from quadrat.tasks.common.metrics import Metrics, known, macro, ratio
 
 UNKNOWN = 255
 """Stands in place of 0 or 1 where it isn't known whether a class is there."""

@@ -7,8 +7,8 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field
 
-from quadrat.polygons.walls import right_angled
 from quadrat.runtime.formats.section import Section
+from quadrat.tasks.semantic_segmentation.polygons.right_angles import right_angled
 
 LEAST_IOU = 0.8
 """Least intersection over union of what is drawn with the polygon along pixel edges, else it is drawn otherwise."""

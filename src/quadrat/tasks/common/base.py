@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from quadrat.geo.grids.windows import Window
-from quadrat.metrics import Counts
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.classes import IGNORE, Class, Unit, alike
-from quadrat.tasks.inputs import Labels, Prediction, Truth
-from quadrat.tasks.outputs import Canvas, Outlines, RasterLayer, Signature, VectorLayer
+from quadrat.tasks.common.classes import IGNORE, Class, Unit, alike
+from quadrat.tasks.common.inputs import Labels, Prediction, Truth
+from quadrat.tasks.common.metrics import Counts
+from quadrat.tasks.common.outputs import Canvas, Outlines, RasterLayer, Signature, VectorLayer
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,7 @@ class Task(Section, ABC):
 
     def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
         """Return targets (chip, …) of chips of ``size`` px under a symmetry of the square: pixels turn as the image."""
-        from quadrat.symmetries import turn
+        from quadrat.tasks.common.symmetries import turn
 
         return {name: turn(values, symmetry) for name, values in target.items()}
 

@@ -22,15 +22,15 @@ from quadrat.geo.grids.cells import (
     painted,
 )
 from quadrat.geo.grids.windows import Window, whole
-from quadrat.metrics import Confusion, confuse
-from quadrat.multilabel import HALF, UNKNOWN, Presence
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks import given
-from quadrat.tasks.cell_rule import Rule
-from quadrat.tasks.classes import IGNORE, Unit
-from quadrat.tasks.inputs import Labels, Prediction, Truth
-from quadrat.tasks.outputs import Features, Signature, VectorLayer, WrittenLayers
-from quadrat.tasks.task import ScoredTask
+from quadrat.tasks.chip_classification.cell_rule import Rule
+from quadrat.tasks.chip_classification.multilabel_counts import HALF, UNKNOWN, Presence
+from quadrat.tasks.common import prediction_features
+from quadrat.tasks.common.base import ScoredTask
+from quadrat.tasks.common.classes import IGNORE, Unit
+from quadrat.tasks.common.inputs import Labels, Prediction, Truth
+from quadrat.tasks.common.metrics import Confusion, confuse
+from quadrat.tasks.common.outputs import Features, Signature, VectorLayer, WrittenLayers
 
 if TYPE_CHECKING:
     import torch
@@ -276,8 +276,8 @@ class ChipClassification(ScoredTask):
         cells = self._cells(features)
         order = np.lexsort((cells[:, 0], cells[:, 1]))
         if not self.multi_label:
-            return cells[order], given.class_ids(features, self.names)[order]
-        scores = [given.scores(features, f"score_{name}") for name in self.names]
+            return cells[order], prediction_features.class_ids(features, self.names)[order]
+        scores = [prediction_features.scores(features, f"score_{name}") for name in self.names]
         return cells[order], np.column_stack(scores)[order]
 
     def _cells(self, features: Features) -> Cells:
@@ -296,10 +296,14 @@ class ChipClassification(ScoredTask):
         if wrong.size:
             found = [f"({', '.join(f'{edge:.7g}' for edge in edges[number])})" for number in wrong[:1]]
             got = [f"{wrong.size} others of {len(cells)}, the first from column, row to column, row {found[0]}"]
-            raise given.unlike(features, "the predicted cells are of another task, or of another grid", size, got)
+            raise prediction_features.unlike(
+                features, "the predicted cells are of another task, or of another grid", size, got
+            )
         twice = len(cells) - len(np.unique(cells, axis=0))
         if twice:
-            raise given.unlike(features, "cells are predicted twice", "each cell once", [f"{twice} of {len(cells)}"])
+            raise prediction_features.unlike(
+                features, "cells are predicted twice", "each cell once", [f"{twice} of {len(cells)}"]
+            )
         return cells
 
 

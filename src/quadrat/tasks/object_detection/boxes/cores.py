@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.boxes.overlaps import Boxes
 from quadrat.geo.grids.windows import Window
+from quadrat.tasks.object_detection.boxes.overlaps import Boxes
 
 
 @dataclass(frozen=True)

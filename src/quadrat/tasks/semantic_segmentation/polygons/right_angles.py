@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from quadrat.polygons import rings
+from quadrat.tasks.semantic_segmentation.polygons import rings
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -10,7 +10,14 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from quadrat.boxes import (
+from quadrat.geo.grids.windows import Window, whole
+from quadrat.runtime.formats.section import Section
+from quadrat.tasks.common import prediction_features
+from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.classes import IGNORE, Class, Unit
+from quadrat.tasks.common.inputs import Labels, Prediction, Truth
+from quadrat.tasks.common.outputs import Features, Outlines, RasterLayer, Signature, VectorLayer, WrittenLayers
+from quadrat.tasks.object_detection.boxes import (
     RECIPE,
     BoxCounts,
     Boxes,
@@ -28,13 +35,6 @@ from quadrat.boxes import (
     solid,
     suppressed,
 )
-from quadrat.geo.grids.windows import Window, whole
-from quadrat.runtime.formats.section import Section
-from quadrat.tasks import given
-from quadrat.tasks.classes import IGNORE, Class, Unit
-from quadrat.tasks.inputs import Labels, Prediction, Truth
-from quadrat.tasks.outputs import Features, Outlines, RasterLayer, Signature, VectorLayer, WrittenLayers
-from quadrat.tasks.task import Task
 
 if TYPE_CHECKING:
     import torch
@@ -153,7 +153,7 @@ class ObjectDetection(Task):
         """Return ``boxes`` (chip, box, 5) under a symmetry of the square."""
         import torch
 
-        from quadrat.symmetries import turn_boxes
+        from quadrat.tasks.common.symmetries import turn_boxes
 
         boxes = target["boxes"]
         return {"boxes": torch.cat([turn_boxes(boxes[..., :4], symmetry, size), boxes[..., 4:]], -1)}
@@ -277,8 +277,10 @@ class ObjectDetection(Task):
         flat = int((~solid(boxes)).sum())
         if flat:
             got = [f"{flat} of {len(boxes)} without an area"]
-            raise given.unlike(features, "detections are no boxes", "polygons", got)
-        return Detections(boxes, given.class_ids(features, self.names), given.scores(features, "score"))
+            raise prediction_features.unlike(features, "detections are no boxes", "polygons", got)
+        return Detections(
+            boxes, prediction_features.class_ids(features, self.names), prediction_features.scores(features, "score")
+        )
 
 
 class DetectionCanvas:

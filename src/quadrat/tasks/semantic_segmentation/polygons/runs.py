@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.polygons.rings import DOWN, LEAVES_VERTICALLY, RIGHT, pack
+from quadrat.tasks.semantic_segmentation.polygons.rings import DOWN, LEAVES_VERTICALLY, RIGHT, pack
 
 Integers = NDArray[np.int64]
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.windows import Window
-from quadrat.tasks.outputs import Features, Geometries
+from quadrat.tasks.common.outputs import Features, Geometries
 
 
 class Objects(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.boxes.overlaps import Boxes
+from quadrat.tasks.object_detection.boxes.overlaps import Boxes
 
 IGNORED = 255
 """The class id of a box of the truth that counts nowhere, and of which no detection is wrong."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from quadrat.boxes.detections import Detections
-from quadrat.boxes.overlaps import Boxes, Index, Measure, overlaps
 from quadrat.runtime.formats.section import Section
+from quadrat.tasks.object_detection.boxes.detections import Detections
+from quadrat.tasks.object_detection.boxes.overlaps import Boxes, Index, Measure, overlaps
 
 BLOCK = 1024
 """Boxes that are settled among themselves before those that stay are held against all others."""

@@ -11,13 +11,13 @@ from pydantic import Field, field_validator
 from quadrat.geo.grids.tiling import Blend, Blended
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.statistics.histogram import occurrences
-from quadrat.metrics import Confusion, confuse
-from quadrat.polygons import Outline, Polygoniser, Polygons, filled
 from quadrat.runtime.formats.section import Name, Section
-from quadrat.tasks.classes import IGNORE, Class, Unit, counting
-from quadrat.tasks.inputs import Labels, Prediction, Truth
-from quadrat.tasks.outputs import Features, RasterLayer, Rows, Signature, VectorLayer, WrittenLayers
-from quadrat.tasks.task import ScoredTask
+from quadrat.tasks.common.base import ScoredTask
+from quadrat.tasks.common.classes import IGNORE, Class, Unit, counting
+from quadrat.tasks.common.inputs import Labels, Prediction, Truth
+from quadrat.tasks.common.metrics import Confusion, confuse
+from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, Signature, VectorLayer, WrittenLayers
+from quadrat.tasks.semantic_segmentation.polygons import Outline, Polygoniser, Polygons, filled
 
 if TYPE_CHECKING:
     import torch

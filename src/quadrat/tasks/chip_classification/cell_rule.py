@@ -10,8 +10,8 @@ from pydantic import Field
 
 from quadrat.geo.grids.cells import ROUNDING, Cells, Pieces, bands, frame, pixel_counts, sizes
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.classes import IGNORE
-from quadrat.tasks.inputs import LabelPart, Objects
+from quadrat.tasks.common.classes import IGNORE
+from quadrat.tasks.common.inputs import LabelPart, Objects
 
 NOT_THERE, THERE = 0, 1
 """Of a class in a cell; IGNORE where that isn't known."""

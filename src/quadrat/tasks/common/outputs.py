@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from quadrat.geo.grids.windows import Window
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.classes import Class
+from quadrat.tasks.common.classes import Class
 
 Geometries = NDArray[np.object_]
 """Of shapely, in pixel coordinates of a scene's grid: x = column, y = row, corners."""

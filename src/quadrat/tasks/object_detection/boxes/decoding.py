@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.boxes.detections import Detections
+from quadrat.tasks.object_detection.boxes.detections import Detections
 
 
 def decoded(scores: NDArray[np.float32], boxes: NDArray[np.float32], least: float, most: int) -> Detections:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import PredictionError
-from quadrat.tasks.outputs import Features
+from quadrat.tasks.common.outputs import Features
 
 MEND = "run the stage 'predict' again, or correct the file"
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.boxes.detections import IGNORED, Detections
-from quadrat.boxes.overlaps import Boxes, Index, areas, overlaps, shared
+from quadrat.tasks.object_detection.boxes.detections import IGNORED, Detections
+from quadrat.tasks.object_detection.boxes.overlaps import Boxes, Index, areas, overlaps, shared
 
 Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Numbers of detections and of boxes of the truth."""

@@ -7,9 +7,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.boxes.matching import Seen, confusion
-from quadrat.boxes.precision import average_precision
-from quadrat.metrics import Confusion, Metrics
+from quadrat.tasks.common.metrics import Confusion, Metrics
+from quadrat.tasks.object_detection.boxes.matching import Seen, confusion
+from quadrat.tasks.object_detection.boxes.precision import average_precision
 
 
 @dataclass(frozen=True, eq=False)

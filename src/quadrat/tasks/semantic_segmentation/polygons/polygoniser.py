@@ -12,8 +12,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.polygons import rings
-from quadrat.polygons.runs import GRAIN, Runs
+from quadrat.tasks.semantic_segmentation.polygons import rings
+from quadrat.tasks.semantic_segmentation.polygons.runs import GRAIN, Runs
 
 Integers = NDArray[np.int64]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.boxes.matching import Seen, candidates, within_ignored
-from quadrat.boxes.overlaps import Boxes
+from quadrat.tasks.object_detection.boxes.matching import Seen, candidates, within_ignored
+from quadrat.tasks.object_detection.boxes.overlaps import Boxes
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """IoU from which on a detection is right."""

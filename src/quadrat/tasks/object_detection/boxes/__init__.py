@@ -1,0 +1,29 @@
+"""Upright boxes: how much they overlap, which of them stay, which find which, and what follows in figures."""
+
+from quadrat.tasks.object_detection.boxes.cores import Cores
+from quadrat.tasks.object_detection.boxes.counts import BoxCounts
+from quadrat.tasks.object_detection.boxes.decoding import RECIPE, decoded
+from quadrat.tasks.object_detection.boxes.detections import IGNORED, Detections
+from quadrat.tasks.object_detection.boxes.matching import Seen, matched
+from quadrat.tasks.object_detection.boxes.overlaps import Boxes, areas, centred, clipped, outlined, solid
+from quadrat.tasks.object_detection.boxes.suppression import Sieve, Suppression, suppressed
+
+__all__ = [
+    "IGNORED",
+    "RECIPE",
+    "BoxCounts",
+    "Boxes",
+    "Cores",
+    "Detections",
+    "Seen",
+    "Sieve",
+    "Suppression",
+    "areas",
+    "centred",
+    "clipped",
+    "decoded",
+    "matched",
+    "outlined",
+    "solid",
+    "suppressed",
+]
