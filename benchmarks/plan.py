@@ -52,7 +52,7 @@ class _Shared(Network):
         from torch import nn
 
         from benchmarks.peer import hubconf
-        from quadrat.models.learnable import Normalised
+        from quadrat.models.common.trainable import Normalised
 
         class Body(nn.Module):
             def __init__(self, network: nn.Module) -> None:
@@ -78,7 +78,7 @@ def recipe(job: Job) -> Recipe:
 
 def predictor(job: Job) -> Predictor:
     """Return the untrained network, ready to predict: what weights are does not change how long they take."""
-    from quadrat.models.neural import build
+    from quadrat.models.training.neural import build
 
     ground = job.ground
     dtype = str(ground.dtype)

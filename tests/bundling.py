@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from quadrat.archive import Archive, Card, write_archive
 from quadrat.chips import Chips, open_chips
 from quadrat.errors import ModelError
 from quadrat.geo.statistics.band_statistics import Statistics
 from quadrat.inference import Predict
 from quadrat.models import Forest, Inputs, Model, Network, Recipe
+from quadrat.models.model_folder import Archive, Card, write_archive
 from quadrat.params import read_params
 from quadrat.runtime.formats.yaml import load
 from quadrat.runtime.parallel import Threads
@@ -120,7 +120,7 @@ def _card(model: Model, inputs: Inputs) -> Card:
 
 def _weights(model: Model, inputs: Inputs, training: Chips, validation: Chips) -> Mapping[str, np.ndarray]:
     if isinstance(model, Network):
-        from quadrat.models.neural import build
+        from quadrat.models.training.neural import build
 
         return {name: tensor.numpy() for name, tensor in build(model, TASK, inputs, 0).state_dict().items()}
     recipe = Recipe(3, 1e-3, 1, 4, SECTIONS["train"])

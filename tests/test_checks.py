@@ -30,8 +30,8 @@ from quadrat.labels.objects import Objects
 from quadrat.labels.raster import LabelledPixels, RasterLabels
 from quadrat.labels.vector import LabelledAreas, VectorLabels
 from quadrat.models import Forest, Network
-from quadrat.models.encoders import Encoder
-from quadrat.models.peaks import Peaks
+from quadrat.models.common.encoders import Encoder
+from quadrat.models.peaks.peaks import Peaks
 from quadrat.preflight import faults
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Threads

@@ -62,10 +62,10 @@ KINDS = {
     "quadrat.tasks.chip_classification.task": "src/quadrat/tasks/${task.kind}.py",
     "quadrat.tasks.object_detection.task": "src/quadrat/tasks/${task.kind}.py",
     "quadrat.tasks.semantic_segmentation.task": "src/quadrat/tasks/${task.kind}.py",
-    "quadrat.models.classifier": "src/quadrat/models/${model.kind}.py",
-    "quadrat.models.network": "src/quadrat/models/${model.kind}.py",
-    "quadrat.models.detector": "src/quadrat/models/${model.kind}.py",
-    "quadrat.models.forest": "src/quadrat/models/forest.py",  # the baseline's kind, whatever the model's
+    "quadrat.models.classifier.classifier": "src/quadrat/models/${model.kind}.py",
+    "quadrat.models.segmenter.segmenter": "src/quadrat/models/${model.kind}.py",
+    "quadrat.models.detector.detector": "src/quadrat/models/${model.kind}.py",
+    "quadrat.models.forest.forest": "src/quadrat/models/forest/forest.py",  # the baseline's kind, whatever the model's
 }
 
 

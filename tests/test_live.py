@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from quadrat.live import live
 from quadrat.models import Fitted
+from quadrat.models.training.live_metrics import live
 from tests.project import call, commit
 
 FILE = "metrics.json"

@@ -102,7 +102,7 @@ def test_code_that_no_stage_imports_makes_nothing_stale(restored: Path) -> None:
         with (restored / "src/quadrat" / module).open("a") as file:
             file.write("\n# changed\n")
     assert stale(restored) == set()
-    with (restored / "src/quadrat/models/augment.py").open("a") as file:
+    with (restored / "src/quadrat/models/training/augment.py").open("a") as file:
         file.write("\n# changed\n")
     assert stale(restored) >= {"train"}
     assert not stale(restored) & {"analyze", "chip"}

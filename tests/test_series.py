@@ -14,7 +14,6 @@ import rasterio.features
 from shapely.geometry import shape
 
 from quadrat.apply import Plan, apply, verify
-from quadrat.archive import read_archive
 from quadrat.bundles import Runtime
 from quadrat.checks import check
 from quadrat.chips import open_chips
@@ -22,6 +21,7 @@ from quadrat.errors import CatalogError, ImageError, ModelError
 from quadrat.images import Reading
 from quadrat.inference import Predict
 from quadrat.models import Network, Train
+from quadrat.models.model_folder import read_archive
 from quadrat.pictures import Pictures
 from quadrat.runtime.parallel import Threads
 from quadrat.stages.analyze import analyze

@@ -1,7 +1,7 @@
 """What a bundle says to who unpacks it: the model in words, and how to run it without this package."""
 
-from quadrat.archive import Card
 from quadrat.geo.sources.bands import dates_of
+from quadrat.models.model_folder import Card
 from quadrat.runtime.provenance.origin import Commit
 
 TEXT = """\

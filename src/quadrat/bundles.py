@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.archive import Card, weights_of
 from quadrat.confined import Confined
 from quadrat.errors import BundleError, QuadratError
 from quadrat.models import Outputs, Predictor
-from quadrat.models.graphs import GPU, ROUNDING, apart, threads
-from quadrat.models.neural import WRONG
+from quadrat.models.common.onnx_graphs import GPU, ROUNDING, apart, threads
+from quadrat.models.model_folder import Card, weights_of
+from quadrat.models.training.neural import WRONG
 from quadrat.runtime.formats.npy import of_npy
 from quadrat.runtime.formats.parsing import parsed
 from quadrat.runtime.formats.yaml import check

@@ -95,7 +95,7 @@ def _version(package: str) -> str | None:
 def _device(_: Path) -> Finding:
     import torch
 
-    from quadrat.models.devices import device
+    from quadrat.models.common.devices import device
     from quadrat.runtime.parallel import cores
 
     processors = f"{cores()} cores"

@@ -173,6 +173,6 @@ def _run(
 
 
 def _fitting(predictor: Predictor, window: NDArray[Any]) -> int:
-    from quadrat.models.devices import windows_at_once
+    from quadrat.models.common.devices import windows_at_once
 
     return windows_at_once(predictor, window, at_once(window.shape[-1]))

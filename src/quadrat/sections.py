@@ -7,8 +7,8 @@ from quadrat.labels.raster import RasterLabels
 from quadrat.labels.stac import StacLabels
 from quadrat.labels.vector import VectorLabels
 from quadrat.models import Classifier, Detector, Forest, Network, Peaks, Train
-from quadrat.models.detector import FasterRcnn, Fcos, RetinaNet
-from quadrat.models.model import Augment
+from quadrat.models.common.model import Augment
+from quadrat.models.detector.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.params import Params
 from quadrat.pictures import Pictures
 from quadrat.scenes.catalog import Catalog, SceneEntry

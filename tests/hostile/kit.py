@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from quadrat.archive import Card
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Classifier, Detector, Forest, Inputs, Network
-from quadrat.models.graphs import CPU, runner
-from quadrat.models.neural import build
+from quadrat.models.common.onnx_graphs import CPU, runner
+from quadrat.models.model_folder import Card
+from quadrat.models.training.neural import build
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.yaml import dumped
 from quadrat.sealed import SUMS

@@ -14,9 +14,9 @@ from quadrat.apply import verify
 from quadrat.bundles import read_bundle
 from quadrat.errors import BundleError, ModelError, QuadratError
 from quadrat.models import Network
-from quadrat.models.claims import OverBudgetError, budget
-from quadrat.models.forest_weights import check_forest
-from quadrat.models.neural import loaded
+from quadrat.models.common.weight_checks import OverBudgetError, budget
+from quadrat.models.forest.weights import check_forest
+from quadrat.models.training.neural import loaded
 from quadrat.runtime.formats.npy import as_npy
 from tests.hostile.kit import INPUTS, KINDS, PLAIN, TASKS, carded, drawn, good, grove, sealed, tensors
 
@@ -112,7 +112,7 @@ def test_a_walk_of_a_thousand_splits_is_taken_and_so_are_all_that_are_learnt() -
     rng = np.random.default_rng(0)
     from sklearn.ensemble import RandomForestClassifier
 
-    from quadrat.models.forest import _weights
+    from quadrat.models.forest.forest import _weights
 
     forest = RandomForestClassifier(7, max_leaf_nodes=50, random_state=0)
     forest.fit(rng.random((500, 4), np.float32), rng.integers(0, 3, 500))

@@ -260,8 +260,8 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("change", FOLDERS.values(), ids=FOLDERS)
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
 def test_a_model_folder_is_read_with_the_same_care(tmp_path: Path, name: str, change: Callable[[Path], object]) -> None:
-    from quadrat.archive import read_archive
     from quadrat.errors import ModelError
+    from quadrat.models.model_folder import read_archive
 
     content = members(sealed(tmp_path / "bundle.zip", good("forest")))
     (tmp_path / "model").mkdir()

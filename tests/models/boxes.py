@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Recipe
-from quadrat.models.model import Augment
+from quadrat.models.common.model import Augment
 from quadrat.tasks.common.symmetries import turn_boxes
 
 IGNORE = 255

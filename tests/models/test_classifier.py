@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
 from quadrat.models import Classifier, Forest, Inputs, Network, Recipe, Train, serving
-from quadrat.models.neural import build
+from quadrat.models.training.neural import build
 from quadrat.tasks import ChipClassification
 from tests.ground import cells, segmentation
 from tests.models.test_network import TRAIN as SEGMENTATION

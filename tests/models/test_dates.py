@@ -17,10 +17,10 @@ from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Forest, Inputs, Network, Peaks, Recipe, Train
-from quadrat.models.dates import Pooled
-from quadrat.models.model import Pooling
-from quadrat.models.network import Architecture
-from quadrat.models.neural import build
+from quadrat.models.common.dates import Pooled
+from quadrat.models.common.model import Pooling
+from quadrat.models.segmenter.segmenter import Architecture
+from quadrat.models.training.neural import build
 from tests.ground import cells
 from tests.models.boxes import Boxes
 from tests.models.test_classifier import CLASSIFIER

@@ -21,12 +21,12 @@ from torchvision.ops import MultiScaleRoIAlign, nms
 
 from quadrat.errors import ModelError
 from quadrat.models import Detector
-from quadrat.models.detection.anchors import anchors, cells, decoded
-from quadrat.models.detection.network import BoxNetwork
-from quadrat.models.detection.one_stage import Dense, matched_by_place
-from quadrat.models.detection.teaching import BACKGROUND, UNSURE, matched_by_overlap, taught
-from quadrat.models.detection.two_stage import pooled, proposed
-from quadrat.models.neural import build
+from quadrat.models.detector.anchors import anchors, cells, decoded
+from quadrat.models.detector.network import BoxNetwork
+from quadrat.models.detector.one_stage import Dense, matched_by_place
+from quadrat.models.detector.targets import BACKGROUND, UNSURE, matched_by_overlap, taught
+from quadrat.models.detector.two_stage import pooled, proposed
+from quadrat.models.training.neural import build
 from tests.models.boxes import IGNORE, Boxes, Memory, Weights, inputs, overlap, recipe
 
 ANCHORS = {"scales": [2.0, 4.0], "ratios": [1.0]}

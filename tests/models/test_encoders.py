@@ -15,9 +15,10 @@ import torch
 from timm.models import save_for_hf
 
 from quadrat.errors import ModelError
-from quadrat.models import Network, Recipe, Sizes, Train, encoders
-from quadrat.models.encoders import Encoder
-from quadrat.models.neural import build
+from quadrat.models import Network, Recipe, Sizes, Train
+from quadrat.models.common import encoders
+from quadrat.models.common.encoders import Encoder
+from quadrat.models.training.neural import build
 from tests.models import boxes, test_classifier, test_network
 from tests.models.test_detector import detector
 

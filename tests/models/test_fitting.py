@@ -11,10 +11,11 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from quadrat.models import Network, Recipe, Train, fitting
-from quadrat.models.checkpoints import Whole
-from quadrat.models.fitting import Learner
-from quadrat.models.network import Architecture
+from quadrat.models import Network, Recipe, Train
+from quadrat.models.segmenter.segmenter import Architecture
+from quadrat.models.training import fitting
+from quadrat.models.training.checkpoints import Whole
+from quadrat.models.training.fitting import Learner
 from quadrat.tasks import ChipClassification
 from tests.ground import cells
 from tests.models import boxes, test_classifier, test_dates, test_network

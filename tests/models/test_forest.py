@@ -20,9 +20,9 @@ from sklearn.metrics import accuracy_score, f1_score
 from quadrat.errors import ChipError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.models import forest as module
-from quadrat.models.forest import Forest, features
-from quadrat.models.model import Fitted, Inputs, Recipe
+from quadrat.models.common.model import Fitted, Inputs, Recipe
+from quadrat.models.forest import forest as module
+from quadrat.models.forest.forest import Forest, features
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import segmentation
 

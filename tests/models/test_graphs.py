@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quadrat.models.graphs import ROUNDING, apart, swift
-from quadrat.models.learnable import Normalised
-from quadrat.models.neural import _by_torch, build
+from quadrat.models.common.onnx_graphs import ROUNDING, apart, swift
+from quadrat.models.common.trainable import Normalised
+from quadrat.models.training.neural import _by_torch, build
 from tests.models.test_network import NETWORK, TASK, Memory, inputs
 
 

@@ -18,13 +18,13 @@ from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Network, Recipe, Train
-from quadrat.models.augment import jittered, turned
-from quadrat.models.batches import Order
-from quadrat.models.devices import compiled
-from quadrat.models.fitting import Learner
-from quadrat.models.learnable import Normalised
-from quadrat.models.network import Architecture
-from quadrat.models.neural import build
+from quadrat.models.common.devices import compiled
+from quadrat.models.common.trainable import Normalised
+from quadrat.models.segmenter.segmenter import Architecture
+from quadrat.models.training.augment import jittered, turned
+from quadrat.models.training.batches import Order
+from quadrat.models.training.fitting import Learner
+from quadrat.models.training.neural import build
 from quadrat.tasks.common.symmetries import turn
 from tests.ground import segmentation
 

@@ -17,7 +17,7 @@ from quadrat.errors import ChipError, ModelError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Peaks
-from quadrat.models.peaks import KNOTS, _knots
+from quadrat.models.peaks.peaks import KNOTS, _knots
 from tests.models.boxes import IGNORE, Boxes, Memory, inputs, overlap, recipe
 
 

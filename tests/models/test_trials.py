@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from quadrat.errors import ModelError
-from quadrat.models import Network, Recipe, Sizes, Train, trials
-from quadrat.models.learnable import Normalised
-from quadrat.models.network import Architecture
-from quadrat.models.neural import build
+from quadrat.models import Network, Recipe, Sizes, Train
+from quadrat.models.common.trainable import Normalised
+from quadrat.models.segmenter.segmenter import Architecture
+from quadrat.models.training import trials
+from quadrat.models.training.neural import build
 from tests.ground import cells
 from tests.models import boxes, test_classifier, test_dates
 from tests.models.test_detector import ARCHITECTURES, detector

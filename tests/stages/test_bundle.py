@@ -14,10 +14,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from quadrat.archive import read_archive
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Forest, Model
+from quadrat.models.model_folder import read_archive
 from quadrat.params import read_params
 from quadrat.runtime.provenance.origin import Commit, unknown
 from quadrat.stages.bundle import Bundle

@@ -4,13 +4,13 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
-from quadrat.models.classifier import Classifier
-from quadrat.models.detector import Detector
-from quadrat.models.forest import Forest
-from quadrat.models.model import Epoch, Fitted, Inputs, Kind, Outputs, Predictor, Recipe, Sizes, Train, unwatched
-from quadrat.models.model import Model as ModelContract
-from quadrat.models.network import Network
-from quadrat.models.peaks import Peaks
+from quadrat.models.classifier.classifier import Classifier
+from quadrat.models.common.model import Epoch, Fitted, Inputs, Kind, Outputs, Predictor, Recipe, Sizes, Train, unwatched
+from quadrat.models.common.model import Model as ModelContract
+from quadrat.models.detector.detector import Detector
+from quadrat.models.forest.forest import Forest
+from quadrat.models.peaks.peaks import Peaks
+from quadrat.models.segmenter.segmenter import Network
 from quadrat.tasks.common.base import Task
 
 Model = Annotated[Classifier | Detector | Forest | Network, Field(discriminator="kind")]

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
-from quadrat.archive import Card, parent, read_archive
 from quadrat.bundle_readme import readme
 from quadrat.bundles import agreement, check_sample
 from quadrat.chips import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Model, Train
-from quadrat.models.graphs import CPU, runner
+from quadrat.models.common.onnx_graphs import CPU, runner
+from quadrat.models.model_folder import Card, parent, read_archive
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, read

@@ -6,11 +6,11 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
 
-from quadrat.archive import Archive, content, parent, read_archive
 from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import names_of
 from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.models import Baseline, Predictor
+from quadrat.models.model_folder import Archive, content, parent, read_archive
 from quadrat.runtime.cache.hashes import Hashed, Hashes
 from quadrat.runtime.cache.manifest import Manifest, files_of, identity
 from quadrat.runtime.failures import succeeded
@@ -104,7 +104,7 @@ def predict(
 
 
 def _tell_device() -> None:
-    from quadrat.models.devices import described
+    from quadrat.models.common.devices import described
 
     console.print(f"predict on {described()}", highlight=False, soft_wrap=True)
 
@@ -137,7 +137,7 @@ def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, Fitted]
 
 def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[Wanted, dict[str, dict[str, Hashed]]]:
     """Write what is stale of a scene's layers beside what stands, whole or not at all; return the files of each."""
-    from quadrat.models.devices import readers
+    from quadrat.models.common.devices import readers
 
     scene, before = wanted.scene, predictions / wanted.scene.id
     with replaced(before) as part:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from quadrat.archive import Archive, Card, versions, write_archive
 from quadrat.chips import Chips, open_chips
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
-from quadrat.live import live
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
+from quadrat.models.model_folder import Archive, Card, versions, write_archive
+from quadrat.models.training.live_metrics import live
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown

@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from quadrat.models.detection.pyramid import Pyramid
-from quadrat.models.learnable import Learnable
-from quadrat.models.model import Inputs
+from quadrat.models.common.model import Inputs
+from quadrat.models.common.trainable import Learnable
+from quadrat.models.detector.pyramid import Pyramid
 
 Seen = TypeVar("Seen")
 """What a look at pixels finds, before it is output or compared."""

@@ -10,12 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.models.encoders import HELD, Encoder
-from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Pooling, Predictor, Recipe, Samples, Sizes
+from quadrat.models.common.encoders import HELD, Encoder
+from quadrat.models.common.model import (
+    Fitted,
+    Inputs,
+    Model,
+    Outputs,
+    Pixels,
+    Pooling,
+    Predictor,
+    Recipe,
+    Samples,
+    Sizes,
+)
 from quadrat.tasks.common.base import Task
 
 if TYPE_CHECKING:
-    from quadrat.models.learnable import Learnable
+    from quadrat.models.common.trainable import Learnable
 
 WRONG = (AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 """What libraries raise of parameters of which no network can be built, and of windows that one can't take."""
@@ -58,7 +69,7 @@ class Neural(Model):
 
         Raises ModelError where that can't be, or where pretrained weights can't be had; only a folder's are read.
         """
-        from quadrat.models import trials
+        from quadrat.models.training import trials
 
         network = build(self.model_copy(update={"pretrained": False}), task, inputs, seed=0)
         self._try(network, sizes.chip)
@@ -75,7 +86,7 @@ class Neural(Model):
 
     def _try(self, network: "Learnable", size: int) -> None:
         """Raise ModelError where ``network`` can't take windows of more than one size, or chips of ``size`` px."""
-        from quadrat.models import trials
+        from quadrat.models.training import trials
 
         trials.take(network, self.example[1:], "windows, which bundle and apply need", self.mend)
         trials.take(network, (size, size), "chips", f"set another chip.chip_size, or {self.mend}")
@@ -83,12 +94,12 @@ class Neural(Model):
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
     ) -> Fitted:
-        """Learn on the best device there is; see ``quadrat.models.fitting``.
+        """Learn on the best device there is; see ``quadrat.models.training.fitting``.
 
         Raises ModelError where the network can't take the chips, or a batch leaves a single value of each channel,
         which can't be normalised.
         """
-        from quadrat.models.fitting import fit
+        from quadrat.models.training.fitting import fit
 
         pixels, _ = training.read(np.arange(1))
         network, encoder = build(self, task, inputs, recipe.seed), Encoder.named(self.encoder)
@@ -104,14 +115,14 @@ class Neural(Model):
 
     def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
         """Return the network with ``weights`` on the best device there is."""
-        from quadrat.models.devices import device
+        from quadrat.models.common.devices import device
 
         return _by_torch(loaded(self, weights, task, inputs).to(device()))
 
     def served(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
         """Return the same, on a processor by onnxruntime, which is faster there; not where torch is to compile it."""
-        from quadrat.models.devices import compiles, device
-        from quadrat.models.graphs import swift
+        from quadrat.models.common.devices import compiles, device
+        from quadrat.models.common.onnx_graphs import swift
 
         network = loaded(self, weights, task, inputs).to(device())
         plain = _by_torch(network)
@@ -124,7 +135,7 @@ class Neural(Model):
         """
         import torch
 
-        from quadrat.models.graphs import export
+        from quadrat.models.common.onnx_graphs import export
 
         network = loaded(self, weights, task, inputs)
         chips, height, width = self.example
@@ -186,7 +197,7 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, input
     """Return the network with ``weights``, ready to predict; raise ModelError where they are not the network's."""
     import torch
 
-    from quadrat.models.claims import budget, check_room, check_weights
+    from quadrat.models.common.weight_checks import budget, check_room, check_weights
 
     untrained = model.model_copy(update={"pretrained": False})  # its weights are in ``weights``
     encoder = Encoder.of(weights, model.encoder)
@@ -203,7 +214,7 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, input
 def _by_torch(network: "Learnable") -> Predictor:
     import torch
 
-    from quadrat.models.devices import autocast, compiled, on_device
+    from quadrat.models.common.devices import autocast, compiled, on_device
 
     network.to(memory_format=torch.channels_last)
     compiled(network)

@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from quadrat.models.encoders import Encoder
-from quadrat.models.model import Inputs
-from quadrat.models.neural import Neural
+from quadrat.models.common.encoders import Encoder
+from quadrat.models.common.model import Inputs
+from quadrat.models.training.neural import Neural
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks.common.base import Task
 from quadrat.tasks.common.classes import Unit
 
 if TYPE_CHECKING:
-    from quadrat.models.detection.pyramid import Pyramid
-    from quadrat.models.learnable import Learnable
+    from quadrat.models.common.trainable import Learnable
+    from quadrat.models.detector.pyramid import Pyramid
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -28,7 +28,7 @@ class Fcos(Section):
 
     def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
         """Return the network."""
-        from quadrat.models.detection.one_stage import Fcos as FcosNetwork
+        from quadrat.models.detector.one_stage import Fcos as FcosNetwork
 
         return FcosNetwork(pyramid, inputs, classes, depth)
 
@@ -44,7 +44,7 @@ class RetinaNet(Section):
 
     def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
         """Return the network."""
-        from quadrat.models.detection.one_stage import RetinaNet as RetinaNetwork
+        from quadrat.models.detector.one_stage import RetinaNet as RetinaNetwork
 
         return RetinaNetwork(pyramid, inputs, classes, depth, self.scales, self.ratios)
 
@@ -62,7 +62,7 @@ class FasterRcnn(Section):
 
     def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
         """Return the network."""
-        from quadrat.models.detection.two_stage import FasterRcnn as FasterRcnnNetwork
+        from quadrat.models.detector.two_stage import FasterRcnn as FasterRcnnNetwork
 
         return FasterRcnnNetwork(pyramid, inputs, classes, depth, self.scales, self.ratios, self.proposals)
 
@@ -101,8 +101,8 @@ class Detector(Neural):
 
     def assemble(self, task: Task, inputs: Inputs, encoder: Encoder) -> "Learnable":
         """Return the untrained network: scores (chip, location, class) and boxes (chip, location, 4)."""
-        from quadrat.models.dates import Pooled
-        from quadrat.models.detection.pyramid import Pyramid
+        from quadrat.models.common.dates import Pooled
+        from quadrat.models.detector.pyramid import Pyramid
 
         pyramid = Pyramid(encoder, self.pretrained, len(inputs.statistics), self.strides, self.channels)
         if self.dates:

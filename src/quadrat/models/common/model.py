@@ -25,7 +25,7 @@ Outputs = dict[str, NDArray[np.float32]]
 """What a model says of chips, by name, each with the chips as its first axis: what its task's ``signature`` tells."""
 
 Pooling = Literal["mean", "max", "attention"]
-"""How a network makes one of what it sees on several dates (``quadrat.models.dates``)."""
+"""How a network makes one of what it sees on several dates (``quadrat.models.common.dates``)."""
 
 Predictor = Callable[[Pixels], Outputs]
 """A model ready to predict: raw pixels in, outputs out; the same call for torch, scikit-learn and onnxruntime."""

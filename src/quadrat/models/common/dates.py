@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-from quadrat.models.model import Pooling
+from quadrat.models.common.model import Pooling
 
 SMALLEST = 1e-6
 """Less than any weight of a date that has a value: a map's cell with one valid px of 512 × 512 weighs more."""

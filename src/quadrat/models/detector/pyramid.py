@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
-from quadrat.models.encoders import Encoder
+from quadrat.models.common.encoders import Encoder
 
 GROUP = 16
 """Channels that are normalised together (Wu & He 2018): batches of large chips are small."""

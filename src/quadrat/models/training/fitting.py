@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
-from quadrat.models.augment import jittered, turned
-from quadrat.models.batches import Batch, Order, loader
-from quadrat.models.checkpoints import Whole
-from quadrat.models.devices import compiled, described, precision
-from quadrat.models.learnable import Learnable
-from quadrat.models.model import Fitted, Recipe, Samples
+from quadrat.models.common.devices import compiled, described, precision
+from quadrat.models.common.model import Fitted, Recipe, Samples
+from quadrat.models.common.trainable import Learnable
+from quadrat.models.training.augment import jittered, turned
+from quadrat.models.training.batches import Batch, Order, loader
+from quadrat.models.training.checkpoints import Whole
 from quadrat.runtime.allocator import keep_all
 from quadrat.runtime.progress import Meter, console
 from quadrat.tasks.common.base import Task

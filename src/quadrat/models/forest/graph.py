@@ -1,4 +1,4 @@
-"""A forest as an ONNX graph: the features, trees and votes of ``quadrat.models.forest``, operator by operator."""
+"""A forest as an ONNX graph: the features, trees and votes of ``quadrat.models.forest.forest``, operator by operator."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from quadrat.models.model import Inputs
+from quadrat.models.common.model import Inputs
 
 if TYPE_CHECKING:
     from onnx import NodeProto

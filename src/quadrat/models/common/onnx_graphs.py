@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.models.model import Outputs, Pixels, Predictor
+from quadrat.models.common.model import Outputs, Pixels, Predictor
 from quadrat.runtime.parallel import cores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from quadrat.models.learnable import Learnable
+    from quadrat.models.common.trainable import Learnable
 
 CPU = "CPUExecutionProvider"
 GPU = "CUDAExecutionProvider"
@@ -42,7 +42,7 @@ def export(network: "Learnable", example: "Tensor", axes: Axes) -> bytes:
     """
     import torch
 
-    from quadrat.models.learnable import Listed
+    from quadrat.models.common.trainable import Listed
 
     written = io.BytesIO()
     with EXPORTING, warnings.catch_warnings():
@@ -139,7 +139,7 @@ def _traced(network: "Learnable", pixels: Pixels) -> bytes:
     """Return the graph that takes any number of windows like ``pixels``, as they are stored."""
     import torch
 
-    from quadrat.models.devices import as_tensor
+    from quadrat.models.common.devices import as_tensor
 
     example = as_tensor(np.stack([pixels[0], pixels[0]]))
     unnamed = example.dtype == torch.uint16  # the exporter doesn't know it, onnxruntime does

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from quadrat.errors import ChipError, ModelError
 from quadrat.geo.sources.bands import is_valid, names_of
-from quadrat.models.model import Fitted, Inputs, Kind, Outputs, Pixels, Predictor, Recipe, Samples, Sizes
+from quadrat.models.common.model import Fitted, Inputs, Kind, Outputs, Pixels, Predictor, Recipe, Samples, Sizes
 from quadrat.runtime.progress import Meter
 from quadrat.tasks.common.base import Task
 from quadrat.tasks.common.classes import Unit

@@ -10,11 +10,12 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
 from torchvision.ops import batched_nms, roi_align
 
-from quadrat.models.detection.anchors import anchors, cells, decoded
-from quadrat.models.detection.network import BoxNetwork, Losses
-from quadrat.models.detection.one_stage import Dense, dense_taught
-from quadrat.models.detection.pyramid import Pyramid
-from quadrat.models.detection.teaching import (
+from quadrat.models.common.model import Inputs
+from quadrat.models.detector.anchors import anchors, cells, decoded
+from quadrat.models.detector.network import BoxNetwork, Losses
+from quadrat.models.detector.one_stage import Dense, dense_taught
+from quadrat.models.detector.pyramid import Pyramid
+from quadrat.models.detector.targets import (
     BACKGROUND,
     UNSURE,
     Taught,
@@ -24,7 +25,6 @@ from quadrat.models.detection.teaching import (
     taught,
     together,
 )
-from quadrat.models.model import Inputs
 from quadrat.tasks.common.classes import IGNORE
 
 CANDIDATES = 4

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from quadrat.models.devices import as_tensor, device
-from quadrat.models.model import Samples
+from quadrat.models.common.devices import as_tensor, device
+from quadrat.models.common.model import Samples
 
 Batch = tuple[Tensor, dict[str, Tensor]]
 """Raw pixels (chip, band, y, x), as they are stored, and targets (chip, …) by name."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from quadrat.models import Epoch, Fitted, unwatched
+from quadrat.models.common.model import Epoch, Fitted, unwatched
 from quadrat.runtime.progress import warn
 
 

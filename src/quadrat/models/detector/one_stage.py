@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
 from torchvision.models.detection.retinanet import RetinaNetHead
 
-from quadrat.models.detection.anchors import anchors, cells, decoded
-from quadrat.models.detection.network import BoxNetwork, Losses
-from quadrat.models.detection.pyramid import Pyramid, grouped
-from quadrat.models.detection.teaching import (
+from quadrat.models.common.model import Inputs
+from quadrat.models.detector.anchors import anchors, cells, decoded
+from quadrat.models.detector.network import BoxNetwork, Losses
+from quadrat.models.detector.pyramid import Pyramid, grouped
+from quadrat.models.detector.targets import (
     BACKGROUND,
     Match,
     Taught,
@@ -21,7 +22,6 @@ from quadrat.models.detection.teaching import (
     taught,
     together,
 )
-from quadrat.models.model import Inputs
 
 RADIUS = 1.5
 """How far from an object's middle its locations are, in strides (FCOS's centre sampling)."""

@@ -6,8 +6,8 @@ import math
 import torch
 
 from quadrat.errors import ModelError
-from quadrat.models.learnable import Learnable
-from quadrat.models.neural import SINGLE, WRONG, too_small
+from quadrat.models.common.trainable import Learnable
+from quadrat.models.training.neural import SINGLE, WRONG, too_small
 
 PAIR = 2
 """Chips that tell as much of a batch as more."""

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from quadrat.errors import ModelError
-from quadrat.models.learnable import Learnable
+from quadrat.models.common.trainable import Learnable
 
 SPARE = 1 << 28
 """Values that may be made to build a network beside its weights: encoders are built whole and then shortened."""

@@ -19,8 +19,8 @@ from quadrat.errors import ChipError
 from quadrat.geo.grids.cells import middle
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import is_valid
-from quadrat.models.forest_weights import check_forest
-from quadrat.models.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
+from quadrat.models.common.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
+from quadrat.models.forest.weights import check_forest
 from quadrat.runtime.progress import Meter
 from quadrat.tasks.common.base import ScoredTask, Task
 from quadrat.tasks.common.classes import Unit
@@ -133,7 +133,7 @@ class Forest(Model):
 
     def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:
         """Return the forest as an ONNX graph of operators that runtimes have long had (opset 17, ai.onnx.ml 3)."""
-        from quadrat.models.forest_graph import graph
+        from quadrat.models.forest.graph import graph
 
         assert isinstance(task, ScoredTask)
         return graph(weights, inputs, self.radius, len(task.names), self.trees * self._ballot, task.pool)

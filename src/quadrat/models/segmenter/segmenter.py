@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from quadrat.models.encoders import Encoder
-from quadrat.models.model import Inputs
-from quadrat.models.neural import Neural
+from quadrat.models.common.encoders import Encoder
+from quadrat.models.common.model import Inputs
+from quadrat.models.training.neural import Neural
 from quadrat.tasks.common.base import ScoredTask, Task
 from quadrat.tasks.common.classes import Unit
 
 if TYPE_CHECKING:
-    from quadrat.models.learnable import Learnable
+    from quadrat.models.common.trainable import Learnable
 
 Architecture = Literal[
     "unet", "unetplusplus", "manet", "linknet", "fpn", "deeplabv3", "deeplabv3plus", "upernet", "segformer"
@@ -55,8 +55,8 @@ class Network(Neural):
         import segmentation_models_pytorch as smp
         import torch
 
-        from quadrat.models.dates import Pooled
-        from quadrat.models.learnable import Normalised
+        from quadrat.models.common.dates import Pooled
+        from quadrat.models.common.trainable import Normalised
 
         assert isinstance(task, ScoredTask)
         _check_decoder(smp.MODEL_ARCHITECTURES_MAPPING[self.architecture], self.decoder)

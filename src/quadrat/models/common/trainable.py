@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadrat.models.model import Inputs
+from quadrat.models.common.model import Inputs
 from quadrat.tasks.common.base import ScoredTask
 
 CLIP = 5.0
@@ -17,7 +17,7 @@ CLIP = 5.0
 class Learnable(nn.Module, ABC):
     """What is fitted, restored and exported. Normalises: (raw - mean) / std by band, clipped; 0 without a value.
 
-    In time series NaN stands where there is no value, for ``quadrat.models.dates`` to know.
+    In time series NaN stands where there is no value, for ``quadrat.models.common.dates`` to know.
     """
 
     mean: Tensor

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from quadrat.models.encoders import Encoder
-from quadrat.models.model import Inputs
-from quadrat.models.neural import Neural
+from quadrat.models.common.encoders import Encoder
+from quadrat.models.common.model import Inputs
+from quadrat.models.training.neural import Neural
 from quadrat.tasks.common.base import ScoredTask, Task
 from quadrat.tasks.common.classes import Unit
 
 if TYPE_CHECKING:
-    from quadrat.models.learnable import Learnable
+    from quadrat.models.common.trainable import Learnable
 
 
 class Classifier(Neural):
@@ -36,8 +36,8 @@ class Classifier(Neural):
         import timm
         from torch import nn
 
-        from quadrat.models.dates import Pooled
-        from quadrat.models.learnable import Normalised
+        from quadrat.models.common.dates import Pooled
+        from quadrat.models.common.trainable import Normalised
 
         assert isinstance(task, ScoredTask)
         body: Any = timm.create_model(
