@@ -12,12 +12,18 @@ from quadrat.__main__ import settle
 
 LOADED_LATE = (
     *("geopandas", "pandas", "pyarrow.parquet", "pyogrio", "pyproj", "rasterio.features", "rasterio.vrt"),
-    *("rasterio.shutil", "rasterio.warp", "quadrat.preflight", "quadrat.surveys", "quadrat.geo.reading.reader"),
+    *(
+        "rasterio.shutil",
+        "rasterio.warp",
+        "quadrat.preflight.problems",
+        "quadrat.preflight.survey",
+        "quadrat.geo.reading.reader",
+    ),
     *(
         "quadrat.labels.raster",
         "quadrat.geo.reading.open_image",
-        "quadrat.layers.raster",
-        "quadrat.layers.vector",
+        "quadrat.prediction.cog",
+        "quadrat.prediction.vector_file",
     ),
 )
 """What stages load where they need it: time and memory that imports take are not what is measured."""

@@ -80,7 +80,7 @@ def chip(job: Job) -> dict[str, Any]:
 
 def load(job: Job) -> dict[str, Any]:
     """Batches of the training chips, shuffled over scenes, once they are in the page cache."""
-    from quadrat.chips import open_chips
+    from quadrat.chips.store import open_chips
     from quadrat.models.training.batches import Order, loader
     from quadrat.runtime.allocator import keep_all
 
@@ -95,7 +95,7 @@ def load(job: Job) -> dict[str, Any]:
 
 def train(job: Job) -> dict[str, Any]:
     """Learn: the second of two epochs, without what comes before and after it."""
-    from quadrat.chips import open_chips
+    from quadrat.chips.store import open_chips
     from quadrat.models import Inputs
     from quadrat.models.training.fitting import Learner
 
@@ -123,8 +123,8 @@ def train(job: Job) -> dict[str, Any]:
 
 def predict(job: Job) -> dict[str, Any]:
     """Labels of a scene, as a COG with overviews, by a model that is loaded."""
-    from quadrat.inference import Predict, at_once, predict_scene
     from quadrat.models.common.devices import readers
+    from quadrat.prediction.sliding_window import Predict, at_once, predict_scene
     from quadrat.scenes.catalog import read_catalog
     from quadrat.tasks.semantic_segmentation.task import SegmentationLayers
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from quadrat.chips import Chips, open_chips
+from quadrat.chips.store import Chips, open_chips
 from quadrat.errors import ModelError
+from quadrat.evaluation.score_tables import write_scores
 from quadrat.geo.statistics.band_statistics import Statistics
-from quadrat.inference import Predict
 from quadrat.models import Forest, Inputs, Model, Network, Recipe
 from quadrat.models.model_folder import Archive, Card, write_archive
 from quadrat.params import read_params
+from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.formats.yaml import load
 from quadrat.runtime.parallel import Threads
-from quadrat.scores import write_scores
 from quadrat.stages.analyze import Analyze, analyze
 from quadrat.stages.bundle import Bundle, bundle
 from quadrat.stages.chip import Chip, chip

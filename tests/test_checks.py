@@ -32,14 +32,14 @@ from quadrat.labels.vector import LabelledAreas, VectorLabels
 from quadrat.models import Forest, Network
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.peaks.peaks import Peaks
-from quadrat.preflight import faults
+from quadrat.preflight.label_survey import PART, PARTS, glimpse
+from quadrat.preflight.problems import faults
+from quadrat.preflight.survey import survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Threads
 from quadrat.scenes.aoi import AOI
-from quadrat.scenes.glimpse import PART, PARTS, glimpse
 from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
-from quadrat.surveys import survey
 from quadrat.tasks import Task
 from tests.ground import (
     BANDS,

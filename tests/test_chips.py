@@ -6,8 +6,8 @@ import geopandas
 import numpy as np
 import pytest
 
-from quadrat import chips as store
-from quadrat.chips import About, SceneChips, open_chips, write_index
+from quadrat.chips import store
+from quadrat.chips.store import About, SceneChips, open_chips, write_index
 from quadrat.errors import ChipError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window

@@ -11,9 +11,9 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from quadrat.errors import CatalogError
+from quadrat.evaluation.score_tables import read_scores
 from quadrat.runtime.formats.yaml import load
 from quadrat.scenes.catalog import Catalog
-from quadrat.scores import read_scores
 from tests.ground import pixel_box, write_areas, write_raster
 from tests.project import ROOT, call, change, clone
 from tests.serving import Served, served

@@ -21,7 +21,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadrat.chips import open_chips
+from quadrat.chips.store import open_chips
 from quadrat.errors import ChipError, ImageError, PinError
 from quadrat.index import index
 from quadrat.runtime.cache.hashes import PIECE, Hashes

@@ -21,8 +21,8 @@ from rasterio.features import rasterize
 from quadrat.errors import ModelError
 from quadrat.geo.grids.tiling import Cut
 from quadrat.geo.grids.windows import cover
-from quadrat.inference import Predict, _batches, _wanted, at_once, check_bands, predict_scene
 from quadrat.models import Outputs
+from quadrat.prediction.sliding_window import Predict, _batches, _wanted, at_once, check_bands, predict_scene
 from quadrat.scenes.scene import Scene
 from quadrat.tasks.semantic_segmentation.polygons import Edges, RightAngled
 from quadrat.tasks.semantic_segmentation.polygons.outlines import LEAST_IOU

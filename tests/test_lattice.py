@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from quadrat import lattice
+from quadrat.evaluation import thumbnails
+from quadrat.evaluation.thumbnails import Lattice, ground_width
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.lattice import Lattice, ground_width
 from tests.ground import NORTH_UP, opened, write_raster
 from tests.scenes.test_dates import series, write_dates
 
@@ -31,7 +31,7 @@ def lattices(draw: st.DrawFn) -> Lattice:
 def test_pick_takes_the_middle_of_each_block_however_it_reads(some: Lattice, rows: int) -> None:
     grid = np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lattice, "STRIP_ROWS", rows)
+        patch.setattr(thumbnails, "STRIP_ROWS", rows)
         picked = some.pick(lambda window: grid[window.slices()])
     assert picked.shape == some.shape
     area = grid[some.area.slices()]

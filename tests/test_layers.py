@@ -32,10 +32,11 @@ from scipy import ndimage
 
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.geo.grids.grid import Grid
-from quadrat.layers import geoparquet, raster, writer_for
-from quadrat.layers.overviews import Overviews, majority
-from quadrat.layers.raster import RasterWriter, _Sum
-from quadrat.layers.vector import VectorWriter, areas
+from quadrat.prediction import cog, geoparquet
+from quadrat.prediction.cog import RasterWriter, _Sum
+from quadrat.prediction.overviews import Overviews, majority
+from quadrat.prediction.vector_file import VectorWriter, areas
+from quadrat.prediction.writers import writer_for
 from quadrat.tasks.common.classes import IGNORE, Class
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
 from quadrat.tasks.semantic_segmentation.polygons import Polygoniser, Polygons
@@ -227,7 +228,7 @@ def test_overviews_are_found_where_gdal_is_told_to_list_no_folder(layer: RasterL
 def test_a_layer_has_the_same_bytes_for_any_number_of_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = some_labels((1500, 2100))
     for count in (1, 4):
-        monkeypatch.setattr(raster, "cores", lambda count=count: count)
+        monkeypatch.setattr(cog, "cores", lambda count=count: count)
         write_rows(LABELS, grid_of("projected", labels.shape), tmp_path / f"{count}.tif", labels[None])
     assert (tmp_path / "1.tif").read_bytes() == (tmp_path / "4.tif").read_bytes()
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from quadrat.evaluation.score_tables import write_scores
 from quadrat.runtime.files import write_json
-from quadrat.scores import write_scores
 from quadrat.tasks.common.metrics import rounded
 from tests.project import call, clone, commit
 

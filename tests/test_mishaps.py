@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from quadrat.chips import INDEX
+from quadrat.chips.store import INDEX
 from quadrat.paths import LOCK
 from tests.project import call, change, commit, digests, environment, small
 

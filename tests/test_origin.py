@@ -19,8 +19,8 @@ from quadrat.bundles import read_bundle
 from quadrat.errors import DiskError, OriginError
 from quadrat.geo.grids.grid import Grid
 from quadrat.images import Reading
-from quadrat.layers import writer_for
 from quadrat.models.model_folder import read_archive
+from quadrat.prediction.writers import writer_for
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.provenance.git_history import differences, mentions
 from quadrat.runtime.provenance.origin import TAG, Commit, Origin, Parent, digest, model_md5, tags, unknown

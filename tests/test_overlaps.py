@@ -10,10 +10,10 @@ from rasterio.crs import CRS
 
 from quadrat.errors import OverlapError
 from quadrat.geo.grids.grid import Grid
-from quadrat.preflight import _overlaps
-from quadrat.scenes.glimpse import Glimpse
+from quadrat.preflight.label_survey import Glimpse
+from quadrat.preflight.problems import _overlaps
+from quadrat.preflight.survey import Survey, _ground
 from quadrat.scenes.scene import Scene
-from quadrat.surveys import Survey, _ground
 from tests.ground import image
 
 Place = tuple[str | None, float, float, float]

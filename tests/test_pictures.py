@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from shapely.geometry import box
 from skimage.io import imread
 
-from quadrat.pictures import LOST, NONE, OUTSIDE, RIGHT, WRONG, Picture, Pictures, draw
+from quadrat.evaluation.pictures import LOST, NONE, OUTSIDE, RIGHT, WRONG, Picture, Pictures, draw
 from quadrat.tasks.common.outputs import Outlines
 from tests.ground import segmentation
 

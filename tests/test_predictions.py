@@ -15,8 +15,8 @@ from rasterio.crs import CRS
 from quadrat.errors import PredictionError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.layers import writer_for
-from quadrat.predictions import Prediction
+from quadrat.prediction.reader import Prediction
+from quadrat.prediction.writers import writer_for
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
 from tests.ground import NORTH_UP, UTM, pixel_box, write_areas, write_raster
 

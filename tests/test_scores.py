@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.scores import read_scores, write_scores
+from quadrat.evaluation.score_tables import read_scores, write_scores
 from quadrat.tasks.common.metrics import Metrics, rounded
 
 VALUES: st.SearchStrategy[float | None] = st.one_of(st.none(), st.integers(0, 10**9), st.floats(0, 1))

@@ -16,13 +16,13 @@ from shapely.geometry import shape
 from quadrat.apply import Plan, apply, verify
 from quadrat.bundles import Runtime
 from quadrat.checks import check
-from quadrat.chips import open_chips
+from quadrat.chips.store import open_chips
 from quadrat.errors import CatalogError, ImageError, ModelError
+from quadrat.evaluation.pictures import Pictures
 from quadrat.images import Reading
-from quadrat.inference import Predict
 from quadrat.models import Network, Train
 from quadrat.models.model_folder import read_archive
-from quadrat.pictures import Pictures
+from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.parallel import Threads
 from quadrat.stages.analyze import analyze
 from quadrat.stages.bundle import Bundle, bundle

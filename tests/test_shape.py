@@ -13,7 +13,7 @@ from benchmarks.job import Job
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.reading.reader import Reader
 from quadrat.labels.raster_values import Pixels
-from quadrat.predictions import Prediction
+from quadrat.prediction.reader import Prediction
 from quadrat.runtime import buffers
 
 

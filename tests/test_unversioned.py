@@ -14,11 +14,11 @@ from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
 from quadrat.labels.labels import LabelSource
 from quadrat.labels.raster import RasterLabels
 from quadrat.labels.vector import VectorLabels
-from quadrat.preflight import unwatched
+from quadrat.preflight.problems import unwatched
+from quadrat.preflight.unversioned_files import left_out
 from quadrat.scenes.companion_files import Belongings, told_beside
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import Scene
-from quadrat.unversioned import left_out
 from tests.ground import NORTH_UP, UTM, image, pixel_box, write_areas, write_raster
 from tests.project import ROOT
 

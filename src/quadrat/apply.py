@@ -13,8 +13,8 @@ from rich.table import Table
 from quadrat.bundles import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.images import Offered, Reading, offered
-from quadrat.inference import Predict, at_once, predict_scene
 from quadrat.models import Inputs
+from quadrat.prediction.sliding_window import Predict, at_once, predict_scene
 from quadrat.runtime.formats.yaml import check
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, digest, tags, unknown

@@ -13,22 +13,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from quadrat.census import seen, unscored
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.geo.sources.bands import dates_of, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.inference import Predict
 from quadrat.models import Baseline, Inputs, Kind, Model, Sizes
-from quadrat.preflight import doubts, faults
+from quadrat.prediction.sliding_window import Predict
+from quadrat.preflight.class_counts import seen, unscored
+from quadrat.preflight.label_survey import Glimpse
+from quadrat.preflight.problems import doubts, faults
+from quadrat.preflight.survey import Finding, Look, Survey, survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Executor, results
 from quadrat.runtime.progress import tell, track, warn
 from quadrat.scenes.catalog import read_catalog
-from quadrat.scenes.glimpse import Glimpse
 from quadrat.scenes.pins import pin_faults
 from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
-from quadrat.surveys import Finding, Look, Survey, survey
 from quadrat.tasks import Task
 
 UNKNOWN, NONE = "?", "–"

@@ -6,8 +6,8 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from quadrat.errors import ParamsError
-from quadrat.inference import Predict
 from quadrat.models import Baseline, Model, Train, serving
+from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import check, dumped, read
 from quadrat.stages.analyze import Analyze

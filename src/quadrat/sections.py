@@ -1,8 +1,8 @@
 """All sections of ``params.yaml`` and of the catalog by name, for Python files that compose them."""
 
+from quadrat.evaluation.pictures import Pictures
 from quadrat.geo.sources.source import Source
 from quadrat.geo.vectors.widths import Width
-from quadrat.inference import Predict
 from quadrat.labels.raster import RasterLabels
 from quadrat.labels.stac import StacLabels
 from quadrat.labels.vector import VectorLabels
@@ -10,7 +10,7 @@ from quadrat.models import Classifier, Detector, Forest, Network, Peaks, Train
 from quadrat.models.common.model import Augment
 from quadrat.models.detector.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.params import Params
-from quadrat.pictures import Pictures
+from quadrat.prediction.sliding_window import Predict
 from quadrat.scenes.catalog import Catalog, SceneEntry
 from quadrat.scenes.image import Clear, Image
 from quadrat.stages.analyze import Analyze

@@ -13,7 +13,7 @@ from quadrat.errors import ImageError, LabelError
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.channel import expand, gdal_name, is_remote
 from quadrat.geo.vectors.features import read_features
-from quadrat.preflight import unwatched
+from quadrat.preflight.problems import unwatched
 from quadrat.scenes.scene import Scene
 from tests.ground import NORTH_UP, image, opened, pixel_box, write_areas, write_raster
 from tests.serving import Served, served, served_apart

@@ -11,7 +11,7 @@ from affine import Affine
 from pydantic import ValidationError
 
 from quadrat.errors import ImageError
-from quadrat.preflight import unwatched
+from quadrat.preflight.problems import unwatched
 from quadrat.scenes.image import Image, Source
 from quadrat.scenes.scene import Scene
 from tests.ground import NORTH_UP, write_raster

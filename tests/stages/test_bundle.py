@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from quadrat.chips import open_chips
+from quadrat.chips.store import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Forest, Model
 from quadrat.models.model_folder import read_archive

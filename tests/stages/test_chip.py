@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from quadrat.chips import open_chips
+from quadrat.chips.store import open_chips
 from quadrat.errors import ChipError, PinError
 from quadrat.runtime.parallel import Threads
 from quadrat.stages.chip import Chip, chip

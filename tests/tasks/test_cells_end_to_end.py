@@ -17,11 +17,11 @@ import shapely
 
 from quadrat.apply import Plan, apply, verify
 from quadrat.errors import ParamsError
+from quadrat.evaluation.score_tables import read_scores
 from quadrat.images import Reading
 from quadrat.params import Params, check_params
 from quadrat.paths import PATHS
 from quadrat.runtime.parallel import Threads
-from quadrat.scores import read_scores
 from quadrat.tasks.common.metrics import Metrics
 from tests.ground import BANDS, KINDS, NORTH_UP, cells, write_world
 

@@ -21,10 +21,10 @@ from quadrat.errors import PredictionError
 from quadrat.geo.grids.cells import as_cells, boxes, middle
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, cover, strips, whole
-from quadrat.inference import Predict, predict_scene
 from quadrat.labels.labels import Labels
-from quadrat.layers import writer_for
-from quadrat.predictions import Prediction
+from quadrat.prediction.reader import Prediction
+from quadrat.prediction.sliding_window import Predict, predict_scene
+from quadrat.prediction.writers import writer_for
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import ChipClassification
 from quadrat.tasks.chip_classification.multilabel_counts import Presence

@@ -12,10 +12,10 @@ import torch
 from pydantic import BaseModel, TypeAdapter
 
 from quadrat.geo.grids.windows import Window, cover, strips
-from quadrat.inference import Predict, predict_scene
 from quadrat.labels.labels import LabelSource
 from quadrat.models import Outputs
-from quadrat.predictions import Prediction
+from quadrat.prediction.reader import Prediction
+from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.stages.eval import Eval, Truth
 from quadrat.tasks import Layers, Loss, Task, TaskContract

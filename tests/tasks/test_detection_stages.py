@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quadrat.chips import open_chips
-from quadrat.inference import Predict, predict_scene
+from quadrat.chips.store import open_chips
+from quadrat.evaluation.score_tables import read_scores
+from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.runtime.parallel import Threads
 from quadrat.scenes.scene import Scene
-from quadrat.scores import read_scores
 from quadrat.stages.analyze import Analyze, analyze
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.eval import Eval, evaluate

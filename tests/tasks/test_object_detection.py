@@ -19,11 +19,11 @@ from quadrat.errors import PredictionError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, cover, strips, whole
 from quadrat.geo.vectors.features import Areas
-from quadrat.inference import Predict, predict_scene
 from quadrat.labels.labels import Labels, LabelSource
 from quadrat.labels.objects import Objects
 from quadrat.labels.vector import LabelledAreas
-from quadrat.predictions import Prediction
+from quadrat.prediction.reader import Prediction
+from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.scenes.scene import Scene
 from quadrat.stages.eval import Truth
 from quadrat.tasks import Layers

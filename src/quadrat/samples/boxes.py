@@ -12,7 +12,7 @@ from quadrat.errors import SampleError
 from quadrat.geo.files.raster_files import header, opened
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.vectors.features import crs_name, read_features
-from quadrat.layers.vector import VectorWriter
+from quadrat.prediction.vector_file import VectorWriter
 from quadrat.tasks.common.outputs import Features, VectorLayer
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")

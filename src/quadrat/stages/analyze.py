@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from quadrat.census import Census, count_doubts, count_faults
 from quadrat.geo.geometry.footprints import EARTH
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.sources.bands import Band, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics, Statistics, Tally
-from quadrat.preflight import doubts, faults
+from quadrat.preflight.class_counts import Census, count_doubts, count_faults
+from quadrat.preflight.fill_values import Fills, fill_doubts, fills, may_fill
+from quadrat.preflight.problems import doubts, faults
+from quadrat.preflight.survey import Survey, footprints, survey
 from quadrat.runtime.failures import sound, succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.parallel import Executor, Outcome, results
 from quadrat.runtime.progress import track, warn
 from quadrat.scenes.catalog import read_catalog
-from quadrat.scenes.fills import Fills, fill_doubts, fills, may_fill
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene
-from quadrat.surveys import Survey, footprints, survey
 from quadrat.tasks import Task
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Counted:
     tallies: Sequence[Tally]
     """One for each band, of train scenes."""
     fills: Fills
-    """See ``quadrat.scenes.fills``."""
+    """See ``quadrat.preflight.fill_values``."""
 
 
 def analyze(
@@ -87,7 +87,7 @@ def analyze(
 ) -> None:
     """Write ``stats`` (per band over train ∩ AOI ∩ valid), the ``table`` of scenes, warnings, metrics and plots.
 
-    Raises what ``quadrat.scenes.pins``, ``quadrat.preflight`` and ``quadrat.census`` find wrong, before anything is written.
+    Raises what ``quadrat.scenes.pins``, ``quadrat.preflight.problems`` and ``quadrat.preflight.class_counts`` find wrong, before anything is written.
     """
     from quadrat.geo.files.raster_files import keep_few_blocks
 

@@ -12,8 +12,9 @@ from pydantic_core import to_jsonable_python
 
 from quadrat.bundle_readme import readme
 from quadrat.bundles import agreement, check_sample
-from quadrat.chips import open_chips
+from quadrat.chips.store import open_chips
 from quadrat.errors import BundleError, ModelError
+from quadrat.evaluation.score_tables import read_scores
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Model, Train
 from quadrat.models.common.onnx_graphs import CPU, runner
@@ -23,7 +24,6 @@ from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, read
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown
-from quadrat.scores import read_scores
 from quadrat.sealed import write_bundle
 from quadrat.tasks import Task
 

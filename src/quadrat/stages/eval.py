@@ -14,11 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from quadrat.errors import QuadratError
+from quadrat.evaluation.pictures import Picture, Pictures, draw
+from quadrat.evaluation.score_tables import write_scores
+from quadrat.evaluation.thumbnails import STRIP_ROWS, Lattice, ground_width
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.statistics.analysis_files import read_table
-from quadrat.lattice import STRIP_ROWS, Lattice, ground_width
 from quadrat.models import Baseline
-from quadrat.pictures import Picture, Pictures, draw
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
@@ -27,7 +28,6 @@ from quadrat.runtime.progress import console, track
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
-from quadrat.scores import write_scores
 from quadrat.tasks import Match
 from quadrat.tasks.common.base import Task
 from quadrat.tasks.common.classes import NONE
@@ -36,7 +36,7 @@ from quadrat.tasks.common.metrics import Counts, Metrics, rounded
 from quadrat.tasks.common.outputs import Outlines
 
 if TYPE_CHECKING:
-    from quadrat.predictions import Prediction
+    from quadrat.prediction.reader import Prediction
 
 SCORED = ("validation", "test")
 
@@ -140,7 +140,7 @@ def _examine(
     predictions: Path,
 ) -> Examined:
     """Count a scene, if it is scored, and collect its picture; a prediction that is missing or misplaced raises."""
-    from quadrat.predictions import Prediction
+    from quadrat.prediction.reader import Prediction
 
     folders = {MODEL: predictions / scene.id}
     if rival and scene.split in SCORED:

@@ -8,9 +8,9 @@ from threading import Lock
 
 from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import names_of
-from quadrat.inference import Predict, check_bands, predict_scene
 from quadrat.models import Baseline, Predictor
 from quadrat.models.model_folder import Archive, content, parent, read_archive
+from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
 from quadrat.runtime.cache.hashes import Hashed, Hashes
 from quadrat.runtime.cache.manifest import Manifest, files_of, identity
 from quadrat.runtime.failures import succeeded

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from quadrat.chips import Chips, open_chips
+from quadrat.chips.store import Chips, open_chips
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.models.model_folder import Archive, Card, versions, write_archive

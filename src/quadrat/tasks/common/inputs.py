@@ -108,7 +108,7 @@ class Truth(Protocol):
 
 
 class Prediction(Protocol):
-    """What was predicted of a scene, layer by layer (``quadrat.predictions.Prediction`` is one)."""
+    """What was predicted of a scene, layer by layer (``quadrat.prediction.reader.Prediction`` is one)."""
 
     def class_ids(self, layer: str, window: Window, names: Sequence[str]) -> NDArray[np.uint8]:
         """Return a raster layer's class ids (y, x), IGNORE where there is none, of a window that lies within the grid.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 LAYER = "detections"
 FILES = re.compile(rf"{LAYER}\.(parquet|gpkg|fgb|geojson)")
-"""Names of vector files; ``quadrat.layers.vector`` writes these formats."""
+"""Names of vector files; ``quadrat.prediction.vector_file`` writes these formats."""
 
 LIKELY = 0.5
 """Score from which on a model is said to have decided that an object is there."""

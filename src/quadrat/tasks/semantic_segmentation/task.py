@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 POLYGONS = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}\.(parquet|gpkg|fgb|geojson)")
-"""Names of vector files; ``quadrat.layers.vector`` writes these formats."""
+"""Names of vector files; ``quadrat.prediction.vector_file`` writes these formats."""
 
 SCORE_STEPS = 250
 """Scores are stored as whole numbers from 0 to this many."""

@@ -19,7 +19,7 @@ from pyproj import CRS, Transformer
 
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.geo.grids.grid import Grid
-from quadrat.layers.geoparquet import ROW_GROUP, GeoParquet
+from quadrat.prediction.geoparquet import ROW_GROUP, GeoParquet
 from quadrat.runtime.files import replaced
 from quadrat.tasks.common.outputs import Features, VectorLayer
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ImageError, LabelError, QuadratError
 from quadrat.geo.sources.bands import dates_of, names_of
-from quadrat.scenes.glimpse import Glimpse
+from quadrat.preflight.label_survey import Glimpse
+from quadrat.preflight.survey import Finding, Survey
 from quadrat.scenes.scene import Split
-from quadrat.surveys import Finding, Survey
 from quadrat.tasks import Task
 
 Flags = NDArray[np.bool_]

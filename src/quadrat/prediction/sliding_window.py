@@ -61,7 +61,7 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
     Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once;
     with None, as many as the device takes. ``tags`` become metadata of every layer.
     """
-    from quadrat.layers import writer_for
+    from quadrat.prediction.writers import writer_for
 
     size, stride = predict.window_size, predict.stride
     windows = cover(scene.area, size, stride, task.margin(size, stride))

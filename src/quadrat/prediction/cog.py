@@ -22,7 +22,7 @@ from rasterio.windows import Window as RasterioWindow
 from quadrat.errors import QuadratError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import strips
-from quadrat.layers.overviews import Overviews
+from quadrat.prediction.overviews import Overviews
 from quadrat.runtime.files import replaced
 from quadrat.runtime.parallel import cores
 from quadrat.tasks.common.classes import Class

@@ -11,16 +11,16 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from quadrat.census import unlabelled
 from quadrat.errors import CatalogError, OverlapError, QuadratError
 from quadrat.geo.geometry.parts import single, valid
 from quadrat.geo.sources.bands import Band, dates_of, names_of, undated
 from quadrat.geo.sources.channel import is_remote
+from quadrat.preflight.class_counts import unlabelled
+from quadrat.preflight.survey import Finding, Survey, footprints
+from quadrat.preflight.unversioned_files import left_out
 from quadrat.scenes.companion_files import Belongings
 from quadrat.scenes.scene import Scene, Split
-from quadrat.surveys import Finding, Survey, footprints
 from quadrat.tasks import Task
-from quadrat.unversioned import left_out
 
 GSD_TOLERANCE = 1.2
 """Largest ratio of two scenes' ground sample distances that draws no warning."""

@@ -20,8 +20,8 @@ from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.vectors.features import check_file
 from quadrat.labels.labels import Labels, Ranked
+from quadrat.preflight.label_survey import Glimpse, glimpse
 from quadrat.scenes.aoi import AOI, open_aoi
-from quadrat.scenes.glimpse import Glimpse, glimpse
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
 

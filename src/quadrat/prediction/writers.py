@@ -23,10 +23,10 @@ def writer_for(
     """Return what writes ``layer`` to ``folder``; raise ParamsError for an ending that stands for no format."""
     match layer:
         case RasterLayer():
-            from quadrat.layers.raster import RasterWriter
+            from quadrat.prediction.cog import RasterWriter
 
             return RasterWriter(layer, grid, folder / f"{layer.name}.tif", tags)
         case VectorLayer():
-            from quadrat.layers.vector import VectorWriter  # what it needs takes a quarter of a second to load
+            from quadrat.prediction.vector_file import VectorWriter  # what it needs takes a quarter of a second to load
 
             return VectorWriter(layer, grid, folder / layer.file, tags)
