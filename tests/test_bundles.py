@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quadrat.bundles import Agreement, agreement, read_bundle
+from quadrat.bundle.loading import Agreement, agreement, read_bundle
+from quadrat.bundle.zip_file import MEMBERS, write_bundle
 from quadrat.errors import BundleError
-from quadrat.sealed import MEMBERS, write_bundle
 from tests.bundling import FOREST, TASK, packed, prepared
 
 

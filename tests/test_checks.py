@@ -19,12 +19,10 @@ from rasterio.features import rasterize
 from ruamel.yaml import YAML
 from shapely.geometry import Polygon, box, mapping
 
-from quadrat.checks import check
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.vectors.features import Areas
-from quadrat.index import index
 from quadrat.labels.labels import Labels, open_labels
 from quadrat.labels.objects import Objects
 from quadrat.labels.raster import LabelledPixels, RasterLabels
@@ -41,6 +39,8 @@ from quadrat.scenes.aoi import AOI
 from quadrat.stages.chip import Chip
 from quadrat.stages.eval import Eval
 from quadrat.tasks import Task
+from quadrat.team.check import check
+from quadrat.team.pin import index
 from tests.ground import (
     BANDS,
     KINDS,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from quadrat.report import MARK
+from quadrat.team.report import MARK
 from tests.project import ROOT, call, commit, script_module
 
 

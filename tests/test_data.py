@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from quadrat.remotes import Access, set_remote
+from quadrat.team.remote import Access, set_remote
 from tests.project import call, change, commit, digests, environment, ran, small
 from tests.stores import Store, running
 from tests.test_docs import COMMANDS

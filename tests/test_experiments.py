@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from quadrat.remotes import Access, set_remote
+from quadrat.team.remote import Access, set_remote
 from tests.project import ROOT, call, digests, environment, ran, small_run
 from tests.stores import Store, running
 

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 
 from quadrat.chips.store import open_chips
 from quadrat.errors import ChipError, ImageError, PinError
-from quadrat.index import index
 from quadrat.runtime.cache.hashes import PIECE, Hashes
 from quadrat.runtime.cache.manifest import identity, versions
 from quadrat.runtime.parallel import Outcome, Processes, Threads
 from quadrat.scenes.input_files import contents
 from quadrat.stages.chip import Chip, chip
 from quadrat.stages.predict import predict
+from quadrat.team.pin import index
 from tests.bundling import FOREST, SECTIONS, prepared
 from tests.ground import BANDS, KINDS, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
 from tests.project import call, change, digests, environment, small

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from quadrat.errors import ImageError, PinError
-from quadrat.index import index
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import check_pins, read_pins
+from quadrat.team.pin import index
 from tests.ground import write_world
 from tests.serving import Served, served
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from quadrat.cli import app
 from quadrat.errors import LockError
-from quadrat.lockfile import Difference, differences, lines
+from quadrat.team.lockfile import Difference, differences, lines
 from tests.project import call, commit
 
 PIPELINE = """

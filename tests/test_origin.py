@@ -14,21 +14,21 @@ import rasterio
 import shapely
 from affine import Affine
 
-from quadrat.apply import Plan, apply
-from quadrat.bundles import read_bundle
+from quadrat.bundle.loading import read_bundle
+from quadrat.bundle.zip_file import write_bundle
 from quadrat.errors import DiskError, OriginError
 from quadrat.geo.grids.grid import Grid
-from quadrat.images import Reading
 from quadrat.models.model_folder import read_archive
 from quadrat.prediction.writers import writer_for
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.provenance.git_history import differences, mentions
 from quadrat.runtime.provenance.origin import TAG, Commit, Origin, Parent, digest, model_md5, tags, unknown
 from quadrat.runtime.provenance.workspace import origin_of
-from quadrat.sealed import write_bundle
+from quadrat.serving.apply import Plan, apply
+from quadrat.serving.new_images import Reading
 from quadrat.stages.predict import predict
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
-from quadrat.traces import Trace, lines, trace
+from quadrat.team.trace import Trace, lines, trace
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, kept, write_raster
 from tests.project import call, change, commit, ran, small_run

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from quadrat import doctor
 from quadrat.errors import RemoteError
-from quadrat.probes import probe
-from quadrat.remotes import Access, Remote, default_remote, set_remote
+from quadrat.team import doctor
+from quadrat.team.remote import Access, Remote, default_remote, set_remote
+from quadrat.team.remote_probe import probe
 from tests.project import ROOT, call, commit, environment
 from tests.stores import Store, running
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from quadrat.errors import LockError
-from quadrat.report import MOST_PAIRS, report
 from quadrat.runtime.files import write_json
+from quadrat.team.report import MOST_PAIRS, report
 from tests.project import call, change, clone, commit
 
 METRICS = {"overall": {"accuracy": 0.5, "macro_f1": None}}

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from quadrat.remotes import Access, set_remote
-from quadrat.report import MARK
+from quadrat.team.remote import Access, set_remote
+from quadrat.team.report import MARK
 from tests.project import call, change, commit, environment, ran, small_run
 from tests.stores import Store, running
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from quadrat.remotes import Access, set_remote
+from quadrat.team.remote import Access, set_remote
 from tests.project import call, change, commit, digests, environment, ran, small_run
 from tests.stores import Store, running
 

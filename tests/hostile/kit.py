@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from quadrat.bundle.zip_file import SUMS
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Classifier, Detector, Forest, Inputs, Network
@@ -18,7 +19,6 @@ from quadrat.models.model_folder import Card
 from quadrat.models.training.neural import build
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.yaml import dumped
-from quadrat.sealed import SUMS
 from tests.ground import cells, detection, segmentation
 
 Content = dict[str, bytes]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from quadrat.apply import verify
-from quadrat.bundles import read_bundle
+from quadrat.bundle.loading import read_bundle
+from quadrat.bundle.zip_file import MEMBERS, SUMS
 from quadrat.errors import BundleError
-from quadrat.sealed import MEMBERS, SUMS
+from quadrat.serving.apply import verify
 from tests.hostile.kit import KINDS, good, sealed
 
 GB = 1 << 30

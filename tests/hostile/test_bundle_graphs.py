@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quadrat.apply import Plan, apply, verify
-from quadrat.confined import Confined, check_graph
+from quadrat.bundle.onnx_process import Confined, check_graph
 from quadrat.errors import BundleError, ModelError
-from quadrat.images import Reading
+from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.new_images import Reading
 from tests.ground import write_raster
 from tests.hostile.kit import BANDS, KINDS, good, sealed
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from quadrat.apply import verify
-from quadrat.bundles import read_bundle
+from quadrat.bundle.loading import read_bundle
 from quadrat.errors import BundleError, ModelError, QuadratError
 from quadrat.models import Network
 from quadrat.models.common.weight_checks import OverBudgetError, budget
 from quadrat.models.forest.weights import check_forest
 from quadrat.models.training.neural import loaded
 from quadrat.runtime.formats.npy import as_npy
+from quadrat.serving.apply import verify
 from tests.hostile.kit import INPUTS, KINDS, PLAIN, TASKS, carded, drawn, good, grove, sealed, tensors
 
 Weights = dict[str, np.ndarray]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quadrat.apply import Plan, apply, verify
 from quadrat.errors import BundleError, ParamsError, QuadratError
-from quadrat.images import Reading
 from quadrat.runtime.formats.parsing import parsed
 from quadrat.runtime.formats.yaml import dumped, load
-from quadrat.traces import trace
+from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.new_images import Reading
+from quadrat.team.trace import trace
 from tests.ground import write_raster
 from tests.hostile.kit import BANDS, Content, carded, good, put, sealed
 from tests.test_bundles import members

@@ -22,7 +22,7 @@ from quadrat.runtime.formats.yaml import dumped, load
 from quadrat.scenes.catalog import Catalog
 from quadrat.scenes.catalog import written as written_catalog
 from quadrat.scenes.image import Clear, Image
-from quadrat.scenes.units import InUnits
+from quadrat.serving.units import InUnits
 from tests.ground import NORTH_UP, write_raster
 from tests.scenes.test_raster import source
 from tests.scenes.test_stac import REFLECTANCE, item, written

@@ -18,13 +18,13 @@ from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
 from quadrat.geo.files.file_errors import told
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.sources.source import Source
-from quadrat.images import Reading, offered
 from quadrat.labels.labels import LabelSource
 from quadrat.labels.raster import RasterLabels
 from quadrat.labels.vector import VectorLabels
 from quadrat.preflight.survey import survey
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import Scene
+from quadrat.serving.new_images import Reading, offered
 from tests.ground import NORTH_UP, UTM, image, legend, opened, pixel_box, write_areas, write_raster
 
 PIXELS = np.full((1, 40, 40), 7, np.uint8)

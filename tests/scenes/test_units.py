@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quadrat.errors import ModelError
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
-from quadrat.scenes.units import InUnits, in_units
+from quadrat.serving.units import InUnits, in_units
 from tests.ground import image, write_raster
 
 

@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 import shapely
 
-from quadrat.apply import Plan, apply, verify
 from quadrat.errors import ParamsError
 from quadrat.evaluation.score_tables import read_scores
-from quadrat.images import Reading
 from quadrat.params import Params, check_params
 from quadrat.paths import PATHS
 from quadrat.runtime.parallel import Threads
+from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.new_images import Reading
 from quadrat.tasks.common.metrics import Metrics
 from tests.ground import BANDS, KINDS, NORTH_UP, cells, write_world
 

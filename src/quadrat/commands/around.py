@@ -28,12 +28,12 @@ def check(
     """
     if lock:
         with told():
-            from quadrat.lockfile import differences, show
+            from quadrat.team.lockfile import differences, show
 
             found = differences(Path())
             show(found)
         raise typer.Exit(bool(found))
-    from quadrat.checks import check as look
+    from quadrat.team.check import check as look
 
     if run(look, params, executor=executor_of("threads", workers)):
         raise typer.Exit(1)
@@ -47,7 +47,7 @@ def index(
     ] = False,
 ) -> None:
     """Pin the objects that the catalog names on S3, Google, Azure and the web, and list what differs."""
-    from quadrat.index import index as pin
+    from quadrat.team.pin import index as pin
 
     if not run(pin, params, write=not check) and check:
         raise typer.Exit(1)
@@ -115,10 +115,10 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
 ) -> None:
     """Predict new images with a bundle alone."""
     with told():
-        from quadrat.apply import Plan, apply
         from quadrat.endpoints import share_endpoint
-        from quadrat.images import Reading
         from quadrat.runtime.formats.yaml import settings
+        from quadrat.serving.apply import Plan, apply
+        from quadrat.serving.new_images import Reading
 
         share_endpoint(os.environ)
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))
@@ -130,7 +130,7 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
 def verify(bundle: BundleFile) -> None:
     """Check that a bundle is whole, and that it gives here what it gave where it was made."""
     with told():
-        from quadrat.apply import verify
+        from quadrat.serving.apply import verify
 
         verify(bundle)
 
@@ -142,7 +142,7 @@ def origin(
 ) -> None:
     """Tell what has made a file, and where git has it: the run, its commit, inputs, parameters and model."""
     with told():
-        from quadrat.traces import show, trace
+        from quadrat.team.trace import show, trace
 
         found = trace(file)
         if as_json:
@@ -164,7 +164,7 @@ def report(
 ) -> None:
     """Tell in Markdown what a change does to parameters, metrics and predictions, as for a pull request."""
     with told():
-        from quadrat.report import report
+        from quadrat.team.report import report
 
         typer.echo(report(base, out, pictures_at, pictures=pictures))
 
@@ -180,7 +180,7 @@ def remote(
 ) -> None:
     """Set where dvc push and pull go: the address for all, endpoint and credentials for this machine."""
     with told():
-        from quadrat.remotes import Access, set_remote
+        from quadrat.team.remote import Access, set_remote
 
         secret = _asked("Secret") if key else key  # taking a key away takes its secret away
         typer.echo(set_remote(Path(), address, Access(endpoint, key, secret, profile)))
@@ -190,7 +190,7 @@ def remote(
 def doctor() -> None:
     """Tell whether this machine and this clone can work: versions, device, disk, git, DVC and the remote."""
     with told():
-        from quadrat.doctor import examine, show
+        from quadrat.team.doctor import examine, show
 
         if not show(examine(Path())):
             sys.exit(1)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
-from quadrat.bundle_readme import readme
-from quadrat.bundles import agreement, check_sample
+from quadrat.bundle.loading import agreement, check_sample
+from quadrat.bundle.readme import readme
+from quadrat.bundle.zip_file import write_bundle
 from quadrat.chips.store import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.evaluation.score_tables import read_scores
@@ -24,7 +25,6 @@ from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, read
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown
-from quadrat.sealed import write_bundle
 from quadrat.tasks import Task
 
 

@@ -16,11 +16,11 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rich.console import Console
 from rich.text import Text
 
+from quadrat.bundle.zip_file import member
 from quadrat.errors import BundleError, OriginError
 from quadrat.runtime.formats.parsing import parsed, read_bytes
 from quadrat.runtime.provenance.git_history import Mention, differences, mentions
 from quadrat.runtime.provenance.origin import TAG, Origin, file_md5, known, model_md5
-from quadrat.sealed import member
 
 SHOWN = 5
 """Commits that are named."""

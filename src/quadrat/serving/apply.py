@@ -10,14 +10,14 @@ from pydantic_core import to_jsonable_python
 from rich.markup import escape
 from rich.table import Table
 
-from quadrat.bundles import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, read_bundle
+from quadrat.bundle.loading import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError, ParamsError
-from quadrat.images import Offered, Reading, offered
 from quadrat.models import Inputs
 from quadrat.prediction.sliding_window import Predict, at_once, predict_scene
 from quadrat.runtime.formats.yaml import check
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, digest, tags, unknown
+from quadrat.serving.new_images import Offered, Reading, offered
 from quadrat.tasks.common.base import Task
 from quadrat.tasks.common.outputs import VectorLayer
 

@@ -147,8 +147,8 @@ def _dvc(folder: Path) -> Finding:
 
 
 def _remote(folder: Path) -> Finding:
-    from quadrat.probes import probe
-    from quadrat.remotes import default_remote
+    from quadrat.team.remote import default_remote
+    from quadrat.team.remote_probe import probe
 
     try:
         remote = default_remote(folder)

@@ -14,9 +14,9 @@ from urllib.parse import quote
 from ruamel.yaml import YAML
 
 from quadrat.evaluation.score_tables import read_scores
-from quadrat.lockfile import Difference, differences, leaves, lines, opened, told
 from quadrat.paths import PATHS
 from quadrat.runtime.files import replaced
+from quadrat.team.lockfile import Difference, differences, leaves, lines, opened, told
 
 MARK = "<!-- quadrat report -->"
 """Begins every report, so that the comment of an earlier one is found."""

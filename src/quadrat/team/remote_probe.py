@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from quadrat.errors import RemoteError
-from quadrat.remotes import Remote
+from quadrat.team.remote import Remote
 
 TIMEOUT = 5
 """Seconds in which a server must take a connection, and answer, to count as up."""

@@ -22,7 +22,7 @@ from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import OpenScene
-from quadrat.scenes.units import InUnits
+from quadrat.serving.units import InUnits
 
 OVERVIEW = 512
 """Largest side, in px, of the overview that an image's values are judged by."""

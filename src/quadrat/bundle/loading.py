@@ -1,4 +1,4 @@
-"""A bundle: read and opened, its model ready to predict; see ``quadrat.sealed`` for the file itself."""
+"""A bundle: read and opened, its model ready to predict; see ``quadrat.bundle.zip_file`` for the file itself."""
 
 import sys
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.confined import Confined
+from quadrat.bundle.onnx_process import Confined
+from quadrat.bundle.zip_file import checked_names, member
 from quadrat.errors import BundleError, QuadratError
 from quadrat.models import Outputs, Predictor
 from quadrat.models.common.onnx_graphs import GPU, ROUNDING, apart, threads
@@ -19,7 +20,6 @@ from quadrat.runtime.formats.npy import of_npy
 from quadrat.runtime.formats.parsing import parsed
 from quadrat.runtime.formats.yaml import check
 from quadrat.runtime.provenance.origin import Parent, file_md5, known
-from quadrat.sealed import checked_names, member
 from quadrat.tasks import Task
 
 TEXTS = ("model.json", "params.yaml")
