@@ -18,7 +18,7 @@ from quadrat.runtime.parallel import Threads, cores
 
 def analyze(job: Job) -> dict[str, Any]:
     """Statistics of all scenes, with histogram, the table of scenes and all that is written beside."""
-    from quadrat.stages.analyze import Analyze, analyze
+    from quadrat.pipeline.analyze import Analyze, analyze
 
     ground, here = job.ground, fresh(job, "analysis")
     section = Analyze(percentiles=(1, 2, 5, 50, 95, 98, 99), histogram_bins=64)
@@ -45,7 +45,7 @@ def analyze(job: Job) -> dict[str, Any]:
 
 def chip(job: Job) -> dict[str, Any]:
     """Chips of 256 px, 256 px apart, of all scenes, whose files were hashed before."""
-    from quadrat.stages.chip import Chip, Sliding, chip
+    from quadrat.pipeline.chip import Chip, Sliding, chip
 
     table = job.work / "analysis" / "scenes.parquet"
     if not table.exists():
@@ -143,7 +143,7 @@ def predict(job: Job) -> dict[str, Any]:
 
 def evaluate(job: Job) -> dict[str, Any]:
     """Metrics of what ``predict`` wrote of a scene, without pictures."""
-    from quadrat.stages.eval import Eval, evaluate
+    from quadrat.pipeline.eval import Eval, evaluate
 
     ground, number = job.ground, job.ground.count - 1
     if not job.predicted.exists():

@@ -14,13 +14,13 @@ from quadrat.geo.statistics.band_statistics import Statistics
 from quadrat.models import Forest, Inputs, Model, Network, Recipe
 from quadrat.models.model_folder import Archive, Card, write_archive
 from quadrat.params import read_params
+from quadrat.pipeline.analyze import Analyze, analyze
+from quadrat.pipeline.bundle import Bundle, bundle
+from quadrat.pipeline.chip import Chip, chip
+from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.formats.yaml import load
 from quadrat.runtime.parallel import Threads
-from quadrat.stages.analyze import Analyze, analyze
-from quadrat.stages.bundle import Bundle, bundle
-from quadrat.stages.chip import Chip, chip
-from quadrat.stages.eval import Eval
 from tests.ground import BANDS, COLUMNS, KINDS, kept, segmentation, write_world
 
 DEFAULT = read_params(Path(__file__).parents[1] / "params.yaml")

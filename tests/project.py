@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from quadrat.paths import HASHES, LOCK, TIMING
+from quadrat.pipeline.paths import HASHES, LOCK, TIMING
 from tests.ground import BANDS, KINDS, write_world
 
 ROOT = Path(__file__).parents[1]

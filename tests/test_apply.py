@@ -20,11 +20,11 @@ from rasterio.warp import Resampling, reproject
 from quadrat.bundle.zip_file import write_bundle
 from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
 from quadrat.models import Model
+from quadrat.pipeline.predict import predict
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.parallel import Threads
 from quadrat.serving.apply import Plan, apply, verify
 from quadrat.serving.new_images import Reading
-from quadrat.stages.predict import predict
 from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, NORTH_UP, kept, write_raster
 

@@ -30,14 +30,14 @@ from quadrat.labels.vector import LabelledAreas, VectorLabels
 from quadrat.models import Forest, Network
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.peaks.peaks import Peaks
+from quadrat.pipeline.chip import Chip
+from quadrat.pipeline.eval import Eval
 from quadrat.preflight.label_survey import PART, PARTS, glimpse
 from quadrat.preflight.problems import faults
 from quadrat.preflight.survey import survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Threads
 from quadrat.scenes.aoi import AOI
-from quadrat.stages.chip import Chip
-from quadrat.stages.eval import Eval
 from quadrat.tasks import Task
 from quadrat.team.check import check
 from quadrat.team.pin import index

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import quadrat.sections
 from quadrat.cli import app
-from quadrat.configure import configure
+from quadrat.cli.configure import configure
 from quadrat.errors import CatalogError, ParamsError
 from quadrat.params import Params, read_params
 from quadrat.params import written as written_params

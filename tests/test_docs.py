@@ -31,7 +31,7 @@ from quadrat.cli import app
 from quadrat.errors import CatalogError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.params import Params, check_params
-from quadrat.paths import CHECKPOINTS, HASHES, LOCK, TIMING
+from quadrat.pipeline.paths import CHECKPOINTS, HASHES, LOCK, TIMING
 from quadrat.runtime.formats.yaml import check
 from quadrat.scenes.catalog import Catalog
 from tests.ground import pixel_box, smooth, write_areas, write_raster

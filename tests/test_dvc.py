@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from quadrat.params import Params
-from quadrat.paths import PATHS
+from quadrat.pipeline.paths import PATHS
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
 FIRST = "params"
@@ -75,7 +75,7 @@ def pipeline(root: Path) -> dict[str, Any]:
 
 
 def function(stage: str) -> Callable[..., None]:
-    return getattr(importlib.import_module(f"quadrat.stages.{stage}"), FUNCTIONS.get(stage, stage))
+    return getattr(importlib.import_module(f"quadrat.pipeline.{stage}"), FUNCTIONS.get(stage, stage))
 
 
 def names(entries: list[Any]) -> list[str]:
@@ -92,7 +92,7 @@ def graph() -> grimp.ImportGraph:
 
 
 def modules(root: Path, stage: str) -> set[str]:
-    module = f"quadrat.stages.{stage}"
+    module = f"quadrat.pipeline.{stage}"
     found = {module, *graph().find_upstream_modules(module)}
     files = set()
     for name in found:
@@ -158,7 +158,7 @@ def test_stages_that_read_scenes_depend_on_all_that_the_catalog_names(pipeline: 
 
 
 def test_every_module_is_a_dependency_of_some_stage_or_named_here() -> None:
-    used = {m for stage in (FIRST, *STAGES) for m in graph().find_upstream_modules(f"quadrat.stages.{stage}")}
-    rest = {m for m in graph().modules if m not in used and not m.startswith("quadrat.stages")}
+    used = {m for stage in (FIRST, *STAGES) for m in graph().find_upstream_modules(f"quadrat.pipeline.{stage}")}
+    rest = {m for m in graph().modules if m not in used and not m.startswith("quadrat.pipeline")}
     around = {"quadrat", *(f"quadrat.{name}" for name in AROUND)}
     assert rest - {module for module in rest if module.startswith("quadrat.samples.")} == around

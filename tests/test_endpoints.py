@@ -2,7 +2,7 @@
 
 import pytest
 
-from quadrat.endpoints import share_endpoint
+from quadrat.cli.s3_endpoint import share_endpoint
 
 
 @pytest.mark.parametrize(

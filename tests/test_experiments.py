@@ -120,7 +120,7 @@ def test_what_a_subfolder_lacks_is_said_before_anything_runs(restored: Path) -> 
 
 
 def test_a_grid_in_the_queue_trains_each_with_its_own_code_and_parameters(restored: Path) -> None:
-    stage = restored / "src/quadrat/stages/train.py"
+    stage = restored / "src/quadrat/pipeline/train.py"
     stage.write_text(stage.read_text() + "\nprint('CODE', __file__, flush=True)\n")
     call("dvc exp run --queue -S lr=1e-5,0.003 -S epochs=1", restored)
     call("git checkout --quiet --force .", restored)  # the workspace goes on, and each has what it was queued with

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 from quadrat.chips.store import open_chips
 from quadrat.errors import ChipError, ImageError, PinError
+from quadrat.pipeline.chip import Chip, chip
+from quadrat.pipeline.predict import predict
 from quadrat.runtime.cache.hashes import PIECE, Hashes
 from quadrat.runtime.cache.manifest import identity, versions
 from quadrat.runtime.parallel import Outcome, Processes, Threads
 from quadrat.scenes.input_files import contents
-from quadrat.stages.chip import Chip, chip
-from quadrat.stages.predict import predict
 from quadrat.team.pin import index
 from tests.bundling import FOREST, SECTIONS, prepared
 from tests.ground import BANDS, KINDS, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
@@ -341,13 +341,13 @@ def test_another_version_of_a_library_makes_all_anew(library: str) -> None:
     def newer(name: str) -> str:
         return version(name) + ".1" * (name == library)
 
-    before = identity("quadrat.stages.predict", scene="a")
+    before = identity("quadrat.pipeline.predict", scene="a")
     with (
         patch("quadrat.runtime.cache.manifest.version", newer),
         patch("quadrat.runtime.cache.manifest.versions", versions.__wrapped__),
     ):
-        assert identity("quadrat.stages.predict", scene="a") != before
-    assert identity("quadrat.stages.predict", scene="a") == before
+        assert identity("quadrat.pipeline.predict", scene="a") != before
+    assert identity("quadrat.pipeline.predict", scene="a") == before
 
 
 def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:

@@ -45,30 +45,30 @@ def run(installed: Path, cwd: Path, *arguments: str, **environment: str) -> subp
 def test_a_stage_runs_with_the_code_of_its_workspace(copies: tuple[Path, Path]) -> None:
     main, experiment = copies
     done = run(main, experiment, DVC_STAGE="train")
-    assert (done.stdout.strip(), done.stderr) == (f"{experiment}/src/quadrat/cli.py train --device a b", "")
+    assert (done.stdout.strip(), done.stderr) == (f"{experiment}/src/quadrat/cli/__init__.py train --device a b", "")
 
 
 def test_the_installed_command_does_so_too(copies: tuple[Path, Path]) -> None:
     main, experiment = copies
     script = "from quadrat.__main__ import main; main()"
     done = run(main, experiment, "-c", script, DVC_STAGE="train")
-    assert done.stdout.strip() == f"{experiment}/src/quadrat/cli.py"
+    assert done.stdout.strip() == f"{experiment}/src/quadrat/cli/__init__.py"
 
 
 def test_a_stage_in_its_own_workspace_runs_at_once(copies: tuple[Path, Path]) -> None:
     main, _ = copies
     done = run(main, main, DVC_STAGE="train", QUADRAT_SWITCHED=f"{main}/src/quadrat")
-    assert done.stdout.startswith(f"{main}/src/quadrat/cli.py")
+    assert done.stdout.startswith(f"{main}/src/quadrat/cli/__init__.py")
 
 
 def test_outside_of_dvc_the_installed_code_runs(copies: tuple[Path, Path]) -> None:
     main, experiment = copies
-    assert run(main, experiment).stdout.startswith(f"{main}/src/quadrat/cli.py")
+    assert run(main, experiment).stdout.startswith(f"{main}/src/quadrat/cli/__init__.py")
 
 
 def test_elsewhere_the_installed_code_runs(copies: tuple[Path, Path], tmp_path: Path) -> None:
     main, _ = copies
-    assert run(main, tmp_path, DVC_STAGE="train").stdout.startswith(f"{main}/src/quadrat/cli.py")
+    assert run(main, tmp_path, DVC_STAGE="train").stdout.startswith(f"{main}/src/quadrat/cli/__init__.py")
 
 
 def test_what_stays_wrong_stops_loudly(copies: tuple[Path, Path]) -> None:

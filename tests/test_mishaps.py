@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from quadrat.chips.store import INDEX
-from quadrat.paths import LOCK
+from quadrat.pipeline.paths import LOCK
 from tests.project import call, change, commit, digests, environment, small
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines

@@ -19,6 +19,7 @@ from quadrat.bundle.zip_file import write_bundle
 from quadrat.errors import DiskError, OriginError
 from quadrat.geo.grids.grid import Grid
 from quadrat.models.model_folder import read_archive
+from quadrat.pipeline.predict import predict
 from quadrat.prediction.writers import writer_for
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.provenance.git_history import differences, mentions
@@ -26,7 +27,6 @@ from quadrat.runtime.provenance.origin import TAG, Commit, Origin, Parent, diges
 from quadrat.runtime.provenance.workspace import origin_of
 from quadrat.serving.apply import Plan, apply
 from quadrat.serving.new_images import Reading
-from quadrat.stages.predict import predict
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
 from quadrat.team.trace import Trace, lines, trace
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared

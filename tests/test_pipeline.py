@@ -109,7 +109,7 @@ def test_code_that_no_stage_imports_makes_nothing_stale(restored: Path) -> None:
 
 
 def test_an_experiment_elsewhere_runs_its_own_code_with_its_own_parameters(restored: Path) -> None:
-    stage = restored / "src/quadrat/stages/train.py"
+    stage = restored / "src/quadrat/pipeline/train.py"
     stage.write_text(stage.read_text() + "\nprint('CODE', __file__, flush=True)\n")
     output = call("dvc exp run --temp -n elsewhere -S lr=1e-05 -S epochs=1", restored)
     assert ran(output) == ["train", "predict", "eval", "bundle"]

@@ -291,7 +291,7 @@ def test_a_scene_that_threads_are_still_at_is_waited_for_a_moment_and_no_longer(
 
 
 def test_the_system_ends_what_lets_no_thread_run(tmp_path: Path) -> None:
-    code = "import os, signal; from quadrat.runtime import process\nprocess.LAST, running._end = -1, lambda _: None\n"
+    code = "import os, signal; from quadrat.runtime import process\nprocess.LAST, process._end = -1, lambda _: None\n"
     code += "with process.stoppable():\n"
     code += " try: signal.raise_signal(signal.SIGTERM)\n finally: os.read(os.pipe()[0], 1)"
     words = [sys.executable, "-c", code]

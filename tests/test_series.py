@@ -19,16 +19,16 @@ from quadrat.errors import CatalogError, ImageError, ModelError
 from quadrat.evaluation.pictures import Pictures
 from quadrat.models import Network, Train
 from quadrat.models.model_folder import read_archive
+from quadrat.pipeline.analyze import analyze
+from quadrat.pipeline.bundle import Bundle, bundle
+from quadrat.pipeline.chip import Chip, chip
+from quadrat.pipeline.eval import Eval, evaluate
+from quadrat.pipeline.predict import predict
+from quadrat.pipeline.train import train
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.parallel import Threads
 from quadrat.serving.apply import Plan, apply, verify
 from quadrat.serving.new_images import Reading
-from quadrat.stages.analyze import analyze
-from quadrat.stages.bundle import Bundle, bundle
-from quadrat.stages.chip import Chip, chip
-from quadrat.stages.eval import Eval, evaluate
-from quadrat.stages.predict import predict
-from quadrat.stages.train import train
 from quadrat.team.check import check
 from tests.bundling import FOREST, SECTIONS
 from tests.ground import KINDS, NORTH_UP, REFLECTANCE, kept, pixel_box, segmentation, write_areas, write_raster

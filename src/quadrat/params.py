@@ -7,13 +7,13 @@ from pydantic import Field, model_validator
 
 from quadrat.errors import ParamsError
 from quadrat.models import Baseline, Model, Train, serving
+from quadrat.pipeline.analyze import Analyze
+from quadrat.pipeline.bundle import Bundle
+from quadrat.pipeline.chip import Chip
+from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import check, dumped, read
-from quadrat.stages.analyze import Analyze
-from quadrat.stages.bundle import Bundle
-from quadrat.stages.chip import Chip
-from quadrat.stages.eval import Eval
 from quadrat.tasks import Task
 
 OWN = (("train", "loss"), ("predict", "layers"))

@@ -10,13 +10,13 @@ from quadrat.models import Classifier, Detector, Forest, Network, Peaks, Train
 from quadrat.models.common.model import Augment
 from quadrat.models.detector.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.params import Params
+from quadrat.pipeline.analyze import Analyze
+from quadrat.pipeline.bundle import Bundle
+from quadrat.pipeline.chip import Chip, Random, Sliding
+from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.scenes.catalog import Catalog, SceneEntry
 from quadrat.scenes.image import Clear, Image
-from quadrat.stages.analyze import Analyze
-from quadrat.stages.bundle import Bundle
-from quadrat.stages.chip import Chip, Random, Sliding
-from quadrat.stages.eval import Eval
 from quadrat.tasks import ChipClassification, Class, ObjectDetection, SemanticSegmentation
 from quadrat.tasks.chip_classification.cell_rule import Rule
 from quadrat.tasks.chip_classification.task import CellLayers, ClassificationLoss

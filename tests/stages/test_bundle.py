@@ -19,8 +19,8 @@ from quadrat.errors import BundleError, ModelError
 from quadrat.models import Forest, Model
 from quadrat.models.model_folder import read_archive
 from quadrat.params import read_params
+from quadrat.pipeline.bundle import Bundle
 from quadrat.runtime.provenance.origin import Commit, unknown
-from quadrat.stages.bundle import Bundle
 from tests.bundling import FOREST, NETWORK, SECTIONS, packed, prepared, sections
 from tests.ground import BANDS, COLUMNS, KINDS
 

@@ -10,8 +10,8 @@ import rasterio
 
 from quadrat.chips.store import open_chips
 from quadrat.errors import ChipError, PinError
+from quadrat.pipeline.chip import Chip, chip
 from quadrat.runtime.parallel import Threads
-from quadrat.stages.chip import Chip, chip
 from tests.ground import BANDS, COLUMNS, KINDS, kept, pixel_box, segmentation, write_areas, write_raster, write_world
 
 SLIDING = {

@@ -17,9 +17,9 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from quadrat.errors import AnalysisError, ImageError, PredictionError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.models import Forest
+from quadrat.pipeline.eval import Eval, _tables, evaluate
 from quadrat.runtime.parallel import Executor, Processes, Threads
 from quadrat.runtime.progress import console
-from quadrat.stages.eval import Eval, _tables, evaluate
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import (
     KINDS,

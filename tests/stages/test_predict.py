@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quadrat.stages import predict as stage
+from quadrat.pipeline import predict as stage
 
 
 def test_threads_that_ask_at_once_get_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:

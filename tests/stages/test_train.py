@@ -13,8 +13,8 @@ from quadrat.errors import AnalysisError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
+from quadrat.pipeline.train import train
 from quadrat.runtime.files import write_json
-from quadrat.stages.train import train
 from tests.ground import NORTH_UP, UTM, detection
 
 GRID = Grid(UTM, NORTH_UP, (16, 8))

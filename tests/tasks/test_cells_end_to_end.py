@@ -18,7 +18,7 @@ import shapely
 from quadrat.errors import ParamsError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.params import Params, check_params
-from quadrat.paths import PATHS
+from quadrat.pipeline.paths import PATHS
 from quadrat.runtime.parallel import Threads
 from quadrat.serving.apply import Plan, apply, verify
 from quadrat.serving.new_images import Reading
@@ -67,7 +67,7 @@ def run(root: Path, params: Params, *stages: str) -> None:
     given = {**paths, **dict(params), "executor": Threads(2), "checkpoints": root / "checkpoints", "batch": 16}
     given |= {"hashes": root / "hashes.json", "force": False, "origin": None}
     for stage in stages:
-        function = getattr(importlib.import_module(f"quadrat.stages.{stage}"), STAGES.get(stage, stage))
+        function = getattr(importlib.import_module(f"quadrat.pipeline.{stage}"), STAGES.get(stage, stage))
         function(**{name: given[name] for name in inspect.signature(function).parameters})
 
 

@@ -14,10 +14,10 @@ from pydantic import BaseModel, TypeAdapter
 from quadrat.geo.grids.windows import Window, cover, strips
 from quadrat.labels.labels import LabelSource
 from quadrat.models import Outputs
+from quadrat.pipeline.eval import Eval, Truth
 from quadrat.prediction.reader import Prediction
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.scenes.scene import OpenScene, Scene
-from quadrat.stages.eval import Eval, Truth
 from quadrat.tasks import Layers, Loss, Task, TaskContract
 from quadrat.tasks.common.classes import IGNORE
 from quadrat.tasks.common.outputs import RasterLayer

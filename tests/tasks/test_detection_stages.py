@@ -11,12 +11,12 @@ import pytest
 
 from quadrat.chips.store import open_chips
 from quadrat.evaluation.score_tables import read_scores
+from quadrat.pipeline.analyze import Analyze, analyze
+from quadrat.pipeline.chip import Chip, chip
+from quadrat.pipeline.eval import Eval, evaluate
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.runtime.parallel import Threads
 from quadrat.scenes.scene import Scene
-from quadrat.stages.analyze import Analyze, analyze
-from quadrat.stages.chip import Chip, chip
-from quadrat.stages.eval import Eval, evaluate
 from tests.ground import detection, image, kept, pixel_box, write_areas, write_raster
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader
 

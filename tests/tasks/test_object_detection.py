@@ -22,10 +22,10 @@ from quadrat.geo.vectors.features import Areas
 from quadrat.labels.labels import Labels, LabelSource
 from quadrat.labels.objects import Objects
 from quadrat.labels.vector import LabelledAreas
+from quadrat.pipeline.eval import Truth
 from quadrat.prediction.reader import Prediction
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.scenes.scene import Scene
-from quadrat.stages.eval import Truth
 from quadrat.tasks import Layers
 from quadrat.tasks.common.outputs import Features
 from quadrat.tasks.common.symmetries import turn as turned

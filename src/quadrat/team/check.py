@@ -17,6 +17,8 @@ from quadrat.errors import ParamsError, QuadratError
 from quadrat.geo.sources.bands import dates_of, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Baseline, Inputs, Kind, Model, Sizes
+from quadrat.pipeline.chip import Chip
+from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.preflight.class_counts import seen, unscored
 from quadrat.preflight.label_survey import Glimpse
@@ -27,8 +29,6 @@ from quadrat.runtime.parallel import Executor, results
 from quadrat.runtime.progress import tell, track, warn
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import pin_faults
-from quadrat.stages.chip import Chip
-from quadrat.stages.eval import Eval
 from quadrat.tasks import Task
 
 UNKNOWN, NONE = "?", "–"

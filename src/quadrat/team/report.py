@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ruamel.yaml import YAML
 
 from quadrat.evaluation.score_tables import read_scores
-from quadrat.paths import PATHS
+from quadrat.pipeline.paths import PATHS
 from quadrat.runtime.files import replaced
 from quadrat.team.lockfile import Difference, differences, leaves, lines, opened, told
 

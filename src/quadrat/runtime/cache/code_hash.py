@@ -21,7 +21,7 @@ WORD = re.compile(r"[\w.]+")
 
 @cache
 def code_hash(module: str) -> str:
-    """Return what stands for the code of ``module``, e.g. ``quadrat.stages.chip``: another for any change of it.
+    """Return what stands for the code of ``module``, e.g. ``quadrat.pipeline.chip``: another for any change of it.
 
     It knows more than need be: of a kind of task or model that isn't used, a change counts too.
     """

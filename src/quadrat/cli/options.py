@@ -39,9 +39,9 @@ Batch = Annotated[
 
 def run(stage: Callable[..., Any], params: Path, **here: Any) -> Any:
     """Call ``stage`` with what its signature names: sections of ``params``, paths, and ``here``: where and how."""
-    from quadrat.endpoints import share_endpoint
+    from quadrat.cli.s3_endpoint import share_endpoint
     from quadrat.params import read_params
-    from quadrat.paths import CHECKPOINTS, HASHES, LOCK, PATHS, TIMING
+    from quadrat.pipeline.paths import CHECKPOINTS, HASHES, LOCK, PATHS, TIMING
     from quadrat.runtime.process import alone
     from quadrat.runtime.provenance.workspace import origin_of
     from quadrat.runtime.timing import timed
@@ -54,7 +54,7 @@ def run(stage: Callable[..., Any], params: Path, **here: Any) -> Any:
         if "origin" in taken:
             given["origin"] = origin_of(name, params, sections.keys() & taken.keys())
         arguments = {argument: given[argument] for argument in taken}
-        if package != "quadrat.stages":  # what writes nothing holds nothing
+        if package != "quadrat.pipeline":  # what writes nothing holds nothing
             return stage(**arguments)
         with alone(name, LOCK), timed(name, TIMING, here.get("executor")):
             return stage(**arguments)

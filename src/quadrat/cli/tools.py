@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from quadrat.commands.frame import Batch, ParamsFile, Workers, executor_of, run, told
+from quadrat.cli.options import Batch, ParamsFile, Workers, executor_of, run, told
 
 BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
 
@@ -73,7 +73,7 @@ def configure(
 ) -> None:
     """Write the parameters and the catalog that a Python file composes."""
     with told():
-        from quadrat.configure import configure
+        from quadrat.cli.configure import configure
 
         for path in configure(file, params):
             typer.echo(path)
@@ -115,7 +115,7 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
 ) -> None:
     """Predict new images with a bundle alone."""
     with told():
-        from quadrat.endpoints import share_endpoint
+        from quadrat.cli.s3_endpoint import share_endpoint
         from quadrat.runtime.formats.yaml import settings
         from quadrat.serving.apply import Plan, apply
         from quadrat.serving.new_images import Reading

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from quadrat.commands.frame import Batch, Force, ParamsFile, Work, Workers, executor_of, run
+from quadrat.cli.options import Batch, Force, ParamsFile, Work, Workers, executor_of, run
 
 app = typer.Typer()
 
@@ -12,7 +12,7 @@ app = typer.Typer()
 @app.command(name="params")
 def parameters(params: ParamsFile = Path("params.yaml")) -> None:
     """Check the parameters alone: every key known, of its type and in range."""
-    from quadrat.stages.params import params as stage
+    from quadrat.pipeline.check_params import params as stage
 
     run(stage, params)
 
@@ -20,7 +20,7 @@ def parameters(params: ParamsFile = Path("params.yaml")) -> None:
 @app.command()
 def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
     """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""
-    from quadrat.stages.analyze import analyze as stage
+    from quadrat.pipeline.analyze import analyze as stage
 
     run(stage, params, executor=executor_of(executor, workers))
 
@@ -33,7 +33,7 @@ def chip(
     force: Force = False,  # noqa: FBT002 a flag
 ) -> None:
     """Cut train and validation scenes into chips: those that changed."""
-    from quadrat.stages.chip import chip as stage
+    from quadrat.pipeline.chip import chip as stage
 
     run(stage, params, executor=executor_of(executor, workers), force=force)
 
@@ -41,7 +41,7 @@ def chip(
 @app.command()
 def train(params: ParamsFile = Path("params.yaml")) -> None:
     """Fit the model and the baseline."""
-    from quadrat.stages.train import train as stage
+    from quadrat.pipeline.train import train as stage
 
     run(stage, params)
 
@@ -58,7 +58,7 @@ def predict(
 
     Scene by scene, each with all cores; --executor processes predicts --workers scenes at once.
     """
-    from quadrat.stages.predict import predict as stage
+    from quadrat.pipeline.predict import predict as stage
 
     at_once = workers if executor == "processes" else 1
     run(stage, params, executor=executor_of(executor, at_once), batch=batch, force=force)
@@ -67,7 +67,7 @@ def predict(
 @app.command(name="eval")
 def evaluate(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
     """Compare predictions with labels."""
-    from quadrat.stages.eval import evaluate as stage
+    from quadrat.pipeline.eval import evaluate as stage
 
     run(stage, params, executor=executor_of(executor, workers))
 
@@ -75,6 +75,6 @@ def evaluate(params: ParamsFile = Path("params.yaml"), workers: Workers = None, 
 @app.command()
 def bundle(params: ParamsFile = Path("params.yaml")) -> None:
     """Pack the model so that it runs anywhere."""
-    from quadrat.stages.bundle import bundle as stage
+    from quadrat.pipeline.bundle import bundle as stage
 
     run(stage, params)
