@@ -1,1 +1,1 @@
-"""TODO."""
+"""What eval shows: tables of scores, and pictures of image, labels, prediction and errors."""

@@ -10,14 +10,14 @@ from quadrat.models.common.model import Model as ModelContract
 from quadrat.models.detector.detector import Detector
 from quadrat.models.forest.forest import Forest
 from quadrat.models.peaks.peaks import Peaks
-from quadrat.models.segmenter.segmenter import Network
+from quadrat.models.segmenter.segmenter import Segmenter
 from quadrat.tasks.common.base import Task
 
-Model = Annotated[Classifier | Detector | Forest | Network, Field(discriminator="kind")]
+Model = Annotated[Classifier | Detector | Forest | Segmenter, Field(discriminator="kind")]
 """What learns."""
 Baseline = Annotated[Forest | Peaks, Field(discriminator="kind")]
 """What it is compared with."""
-Fit = Annotated[Classifier | Detector | Forest | Network | Peaks, Field(discriminator="kind")]
+Fit = Annotated[Classifier | Detector | Forest | Segmenter | Peaks, Field(discriminator="kind")]
 """Either."""
 
 
@@ -39,11 +39,11 @@ __all__ = [
     "Kind",
     "Model",
     "ModelContract",
-    "Network",
     "Outputs",
     "Peaks",
     "Predictor",
     "Recipe",
+    "Segmenter",
     "Sizes",
     "Train",
     "serving",

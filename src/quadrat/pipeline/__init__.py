@@ -1,1 +1,1 @@
-"""The stages: one function each, with the sections, inputs and outputs that ``dvc.yaml`` names."""
+"""The stages: one function each, one module each, and the paths of what they read and write."""

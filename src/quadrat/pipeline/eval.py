@@ -19,7 +19,6 @@ from quadrat.evaluation.score_tables import write_scores
 from quadrat.evaluation.thumbnails import STRIP_ROWS, Lattice, ground_width
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.statistics.analysis_files import read_table
-from quadrat.models import Baseline
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
@@ -36,6 +35,7 @@ from quadrat.tasks.common.metrics import Counts, Metrics, rounded
 from quadrat.tasks.common.outputs import Outlines
 
 if TYPE_CHECKING:
+    from quadrat.models import Baseline
     from quadrat.prediction.reader import Prediction
 
 SCORED = ("validation", "test")
@@ -87,7 +87,7 @@ def evaluate(
     *,
     scenes: Path,
     task: Task,
-    baseline: Baseline | None,
+    baseline: "Baseline | None",
     eval: Eval,  # noqa: A002 (the section's name)
     pins: Path,
     predictions: Path,

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Prediction of whole scenes: the sliding window, the files that it writes, and how they are read back."""

@@ -1,1 +1,1 @@
-"""What is on the ground: grids, images, labels, areas of interest, and the scenes they make up."""
+"""Scenes: an image, labels and an area of interest on one grid; the catalog that lists them."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tools around the project, used by no stage: check, doctor, remotes, pins, the report of a change."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Raster files: opening them safely, reading their headers, and telling their errors in words."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The model kind ``classifier``: one class, or several, for a whole window."""

@@ -1,1 +1,1 @@
-"""What detectors are made of: features, anchors, what they are taught, and the architectures."""
+"""The model kind ``detector``: boxes from FCOS, RetinaNet or Faster R-CNN over a feature pyramid."""

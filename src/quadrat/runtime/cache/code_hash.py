@@ -1,4 +1,4 @@
-"""The source code that a module runs: its own, and that of all that it imports of this package."""
+"""The source code that decides what a module makes: its own, and that of what it imports of this package."""
 
 import hashlib
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[2]
 
 FROM = re.compile(
     rf"from[ \t]+({PACKAGE.name}(?:\.\w+)*)[ \t]+import[ \t]*(\((?:#.*|[^)#])*\)|(?:\\\n|[^\n;])*)",
@@ -15,6 +15,9 @@ FROM = re.compile(
 
 IMPORT = re.compile(rf"import[ \t]+((?:\\\n|[^\n;])*\b{PACKAGE.name}\.(?:\\\n|[^\n;])*)")
 """An import of modules, of which one at least is of this package: their names."""
+
+FREE = ("runtime", "cluster", "serving", "team", "cli", "errors")
+"""Folders and modules that decide no result: no stage lists them in ``dvc.yaml``, and no hash knows them."""
 
 WORD = re.compile(r"[\w.]+")
 
@@ -33,7 +36,7 @@ def code_hash(module: str) -> str:
 
 
 def closure(module: str) -> list[Path]:
-    """Return the files of ``module`` and of all modules of this package that it imports, wherever in the code."""
+    """Return the files of ``module`` and of all that it imports of this package, wherever in the code; none is FREE."""
     waiting, seen = [module], {module}
     found = set[Path]()
     while waiting:
@@ -59,7 +62,7 @@ def _imported(source: str) -> Iterator[str]:
 
 def _file(module: str) -> Path | None:
     package, *rest = module.split(".")
-    if package != PACKAGE.name:
+    if package != PACKAGE.name or (rest and rest[0] in FREE):
         return None
     place = PACKAGE.joinpath(*rest)
     return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""YAML, JSON and npy files, read within bounds and checked against typed sections."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Where a result comes from: the run, its commit in git, its inputs in DVC."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What all tasks share: the contract, classes, layers, counts and metrics."""

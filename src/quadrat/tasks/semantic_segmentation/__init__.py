@@ -1,1 +1,1 @@
-"""TODO."""
+"""The task semantic segmentation: a class for every pixel."""
