@@ -12,7 +12,7 @@ from benchmarks.ground import Ground
 from benchmarks.job import ROOT, Job
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.models import Inputs, Network, Predictor, Recipe, Train
+from quadrat.models import Inputs, Predictor, Recipe, Segmenter, Train
 from quadrat.tasks import SemanticSegmentation
 
 
@@ -34,13 +34,13 @@ def statistics(ground: Ground) -> tuple[BandStatistics, ...]:
     return tuple(BandStatistics.model_validate({"band": name, **about}) for name in ground.bands)
 
 
-def model(job: Job) -> Network:
+def model(job: Job) -> Segmenter:
     """Return a network of this project whose body is the one that both sides run."""
     about = {"architecture": "deeplabv3", "encoder": "resnet18", "depth": 5, "decoder": {}, "dropout": 0.0}
-    return _Shared.model_validate({"kind": "network", "pretrained": False, "dates": None, **about}).told(job)
+    return _Shared.model_validate({"kind": "segmenter", "pretrained": False, "dates": None, **about}).told(job)
 
 
-class _Shared(Network):
+class _Shared(Segmenter):
     """A network from ``peer/hubconf.py``."""
 
     def told(self, job: Job) -> "_Shared":
@@ -70,8 +70,8 @@ class _Shared(Network):
 def recipe(job: Job) -> Recipe:
     """Return how the network learns: two epochs, and augmentation as in ``params.yaml``; cross-entropy alone."""
     loss = {"kind": "semantic_segmentation", "dice": 0.0, "label_smoothing": 0.0, "class_balance": 0.0}
-    augment = {"turns": True, "gain": 0.03, "offset": 0.03}
-    about = {"weight_decay": 0.05, "warmup": 0.05, "clip": 1.0, "average": 0.99, "patience": 2}
+    augment = {"flip_rotate": True, "gain": 0.03, "offset": 0.03}
+    about = {"weight_decay": 0.05, "warmup": 0.05, "gradient_clip_norm": 1.0, "ema_decay": 0.99, "patience": 2}
     train = Train.model_validate({"loss": loss, "augment": augment, **about})
     return Recipe(seed=1, lr=1e-4, epochs=2, batch_size=job.batch, train=train)
 

@@ -54,9 +54,9 @@ def chip(job: Job) -> dict[str, Any]:
     section = Chip(
         chip_size=256,
         windows=Sliding(kind="sliding", stride=256, padding=0),
-        least_valid=0.5,
+        min_valid_fraction=0.5,
         target_classes=None,
-        least_targets=0,
+        min_targets=0,
         negatives=None,
     )
     chips, scenes = fresh(job, "chips"), ground.catalog(learnt(ground))
@@ -130,7 +130,7 @@ def predict(job: Job) -> dict[str, Any]:
 
     ground, number = job.ground, job.ground.count - 1
     layers: dict[str, Any] = {"scores": False, "polygons": None, "polygon_classes": None, "outlines": {"kind": "edges"}}
-    layers |= {"kind": "semantic_segmentation", "least_pixels": 1, "largest_hole": 0}
+    layers |= {"kind": "semantic_segmentation", "min_pixels": 1, "max_hole_pixels": 0}
     plan = Predict(window_size=256, stride=job.stride, layers=SegmentationLayers.model_validate(layers, strict=False))
     (scene,) = (replace(scene, labels=()) for scene in read_catalog(ground.catalog({number: "test"})))  # as the stage
     run = predictor(job)

@@ -11,7 +11,7 @@ from quadrat.chips.store import Chips, open_chips
 from quadrat.errors import ModelError
 from quadrat.evaluation.score_tables import write_scores
 from quadrat.geo.statistics.band_statistics import Statistics
-from quadrat.models import Forest, Inputs, Model, Network, Recipe
+from quadrat.models import Forest, Inputs, Model, Recipe, Segmenter
 from quadrat.models.model_folder import Archive, Card, write_archive
 from quadrat.params import read_params
 from quadrat.pipeline.analyze import Analyze, analyze
@@ -25,9 +25,9 @@ from tests.ground import BANDS, COLUMNS, KINDS, kept, segmentation, write_world
 
 DEFAULT = read_params(Path(__file__).parents[1] / "params.yaml")
 
-FOREST = Forest(kind="forest", trees=5, radius=1, max_depth=6, least_leaf=4, samples=2000)
+FOREST = Forest(kind="forest", trees=5, radius=1, max_depth=6, min_samples_leaf=4, samples=2000)
 SMALL = {"encoder": "mobilenetv3_small_050", "depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}}
-assert isinstance(DEFAULT.model, Network)
+assert isinstance(DEFAULT.model, Segmenter)
 NETWORK = DEFAULT.model.model_copy(update=SMALL)
 
 TASK = segmentation(*KINDS)
@@ -41,9 +41,9 @@ SECTIONS: dict[str, Any] = {
         {
             "chip_size": 32,
             "windows": {"kind": "sliding", "stride": 32, "padding": 0},
-            "least_valid": 0.0,
+            "min_valid_fraction": 0.0,
             "target_classes": None,
-            "least_targets": 1,
+            "min_targets": 1,
             "negatives": 0,
         }
     ),
@@ -60,9 +60,9 @@ SECTIONS: dict[str, Any] = {
                 "kind": "semantic_segmentation",
                 "scores": True,
                 "polygons": "polygons.parquet",
-                "least_pixels": 1,
+                "min_pixels": 1,
                 "polygon_classes": None,
-                "largest_hole": 0,
+                "max_hole_pixels": 0,
                 "outlines": {"kind": "edges"},
             },
         }
@@ -119,7 +119,7 @@ def _card(model: Model, inputs: Inputs) -> Card:
 
 
 def _weights(model: Model, inputs: Inputs, training: Chips, validation: Chips) -> Mapping[str, np.ndarray]:
-    if isinstance(model, Network):
+    if isinstance(model, Segmenter):
         from quadrat.models.training.neural import build
 
         return {name: tensor.numpy() for name, tensor in build(model, TASK, inputs, 0).state_dict().items()}

@@ -86,7 +86,13 @@ def segmentation(*names: str, **options: Any) -> SemanticSegmentation:
 
 def detection(*names: str, **options: Any) -> ObjectDetection:
     """Return a task of detecting objects of classes that are called as the labels' field calls them."""
-    content = {"kind": "object_detection", "classes": classes(names), "least_inside": 0.8, "cut": "clip", **options}
+    content = {
+        "kind": "object_detection",
+        "classes": classes(names),
+        "min_inside_fraction": 0.8,
+        "partial": "clip",
+        **options,
+    }
     return ObjectDetection.model_validate(content, strict=False)
 
 

@@ -113,7 +113,7 @@ WORLD = {
     "bands": [*BANDS],
     "chip.chip_size": 32,
     "chip.windows.count": 12,
-    "chip.least_targets": 1,
+    "chip.min_targets": 1,
     "model.encoder": "resnet10t",
     "model.depth": 3,
     "model.decoder": {"decoder_channels": [16, 8, 8]},

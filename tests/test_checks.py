@@ -27,7 +27,7 @@ from quadrat.labels.labels import Labels, open_labels
 from quadrat.labels.objects import Objects
 from quadrat.labels.raster import LabelledPixels, RasterLabels
 from quadrat.labels.vector import LabelledAreas, VectorLabels
-from quadrat.models import Forest, Network
+from quadrat.models import Forest, Segmenter
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.peaks.peaks import Peaks
 from quadrat.pipeline.chip import Chip
@@ -58,25 +58,25 @@ from tests.ground import (
 from tests.serving import served
 from tests.stages.test_analyze import run as analyze
 
-FOREST = Forest(kind="forest", trees=1, radius=1, max_depth=None, least_leaf=1, samples=1)
+FOREST = Forest(kind="forest", trees=1, radius=1, max_depth=None, min_samples_leaf=1, samples=1)
 SMALL: dict[str, Any] = {"architecture": "unet", "encoder": "resnet10t", "depth": 3, "dropout": 0.0}
 
 
-def network(**changed: Any) -> Network:
+def network(**changed: Any) -> Segmenter:
     content = {
-        "kind": "network",
+        "kind": "segmenter",
         "pretrained": True,
         "dates": None,
         "decoder": {"decoder_channels": [8, 8, 8]},
         **SMALL,
         **changed,
     }
-    return Network.model_validate(content, strict=False)
+    return Segmenter.model_validate(content, strict=False)
 
 
 def chip(**changed: Any) -> Chip:
-    content = {"chip_size": 64, "windows": {"kind": "sliding", "stride": 64, "padding": 0}, "least_valid": 0.5}
-    content |= {"target_classes": None, "least_targets": 0, "negatives": None}
+    content = {"chip_size": 64, "windows": {"kind": "sliding", "stride": 64, "padding": 0}, "min_valid_fraction": 0.5}
+    content |= {"target_classes": None, "min_targets": 0, "negatives": None}
     return Chip.model_validate({**content, **changed}, strict=False)
 
 
@@ -263,7 +263,7 @@ def test_classes_that_no_feature_has(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "LabelError: no training label has this class\n  expected: moor, heath\n  got: wood " in out
     assert "split 'validation' has no label of class moor" in out
     assert out.count("split 'test' has no label of class") == 3
-    rest = edit(catalog, lambda content: content["labels"]["l"].update(outside="moor"))
+    rest = edit(catalog, lambda content: content["labels"]["l"].update(background="moor"))
     count, out = told(capsys, rest, task=segmentation(*KINDS, "moor"))
     assert count == 0
     assert "moor      ?          ?    ?" in out
@@ -328,24 +328,22 @@ def test_a_network_that_cannot_take_its_windows(tmp_path: Path, capsys: pytest.C
 def test_more_labels_than_a_chip_can_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Boxes: more than the train scene has features of the target classes."""
     catalog = write_world(tmp_path)
-    count, out = told(capsys, catalog, chip=chip(least_targets=4097, negatives=0))
+    count, out = told(capsys, catalog, chip=chip(min_targets=4097, negatives=0))
     assert count == 1
     assert "wants\n  expected: at most 4096 px\n  got: 4097\n" in out
-    assert told(capsys, catalog, chip=chip(least_targets=4096, negatives=0))[0] == 0
-    assert told(capsys, catalog, chip=chip(least_targets=4097))[0] == 0  # all are kept
+    assert told(capsys, catalog, chip=chip(min_targets=4096, negatives=0))[0] == 0
+    assert told(capsys, catalog, chip=chip(min_targets=4097))[0] == 0  # all are kept
     boxed, peaks = detection(*KINDS), Peaks(kind="peaks", bands={"B1": 1}, smoothing=1.0, distance=3)
     _, out = told(capsys, catalog, task=boxed, model=peaks)
     features = int(out.split("\nwood ")[1].split()[0])
     given: dict[str, Any] = {"task": boxed, "model": peaks}
     some = {"target_classes": ["wood"], "negatives": 1}
-    assert told(capsys, catalog, **given, chip=chip(least_targets=features, **some))[0] == 0
-    assert (
-        f"at most {features} boxes" in told(capsys, catalog, **given, chip=chip(least_targets=features + 1, **some))[1]
-    )
+    assert told(capsys, catalog, **given, chip=chip(min_targets=features, **some))[0] == 0
+    assert f"at most {features} boxes" in told(capsys, catalog, **given, chip=chip(min_targets=features + 1, **some))[1]
     one, several = (cells(*KINDS, multi_label=multi) for multi in (False, True))
-    assert "at most 1 cells" in told(capsys, catalog, task=one, chip=chip(least_targets=2, negatives=0))[1]
-    assert told(capsys, catalog, task=several, chip=chip(least_targets=len(KINDS), negatives=0))[0] == 0
-    assert told(capsys, catalog, task=several, chip=chip(least_targets=len(KINDS) + 1, negatives=0))[0] == 1
+    assert "at most 1 cells" in told(capsys, catalog, task=one, chip=chip(min_targets=2, negatives=0))[1]
+    assert told(capsys, catalog, task=several, chip=chip(min_targets=len(KINDS), negatives=0))[0] == 0
+    assert told(capsys, catalog, task=several, chip=chip(min_targets=len(KINDS) + 1, negatives=0))[0] == 1
 
 
 def test_several_aois_and_images_that_fit_only_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-import quadrat.sections
+import quadrat.params
 from quadrat.cli import app
 from quadrat.cli.configure import configure
 from quadrat.errors import CatalogError, ParamsError
@@ -58,7 +58,7 @@ def test_parameters_and_catalogs_are_the_same_when_they_are_read_again(root: Pat
 
 
 def test_all_sections_can_be_composed() -> None:
-    named = {getattr(quadrat.sections, name) for name in quadrat.sections.__all__}
+    named = {getattr(quadrat.params, name) for name in quadrat.params.__all__}
     assert set(_sections(Params)) | set(_sections(Catalog)) == named
 
 
@@ -104,7 +104,7 @@ def test_a_fault_is_told_with_its_line(project: Path) -> None:
         configure(Path(EXAMPLE))
     found = re.search(r"\.py:(\d+)", str(raised.value.file))
     assert found is not None
-    assert text.splitlines()[int(found[1]) - 1].strip() == "model=Network("
+    assert text.splitlines()[int(found[1]) - 1].strip() == "model=Segmenter("
 
 
 @pytest.mark.usefixtures("project")

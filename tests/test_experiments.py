@@ -61,7 +61,10 @@ def parameters(experiment: Mapping[str, Any]) -> Any:
     [
         ("-S lrr=0.1", ["lrr"]),  # by DVC itself
         ("-S +note=good", ["note: there is no such key"]),  # which no stage takes
-        ("-S +train.clipp=0.1", ["train.clipp: there is no such key", "did you mean 'clip'?"]),
+        (
+            "-S +train.gradient_clip_nrm=0.1",
+            ["train.gradient_clip_nrm: there is no such key", "did you mean 'gradient_clip_norm'?"],
+        ),
         ("-S lr=fast", ["lr: Input should be a valid number", 'got: "fast"']),
         (
             "-S bundle.title=7 -S lr=-1",

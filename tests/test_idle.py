@@ -18,7 +18,7 @@ HEAVY = {
 }
 """What reads, learns and writes."""
 
-FOREST = {"kind": "forest", "trees": 4, "radius": 1, "max_depth": 6, "least_leaf": 4, "samples": 300}
+FOREST = {"kind": "forest", "trees": 4, "radius": 1, "max_depth": 6, "min_samples_leaf": 4, "samples": 300}
 
 IDLE = ("chip", "predict")
 """Stages that leave what stands as it is."""

@@ -37,7 +37,7 @@ from tests.serving import served
 
 TASK = segmentation(*KINDS)
 SHAPE = (40, 56)
-FILTER = {"least_valid": 0.5, "target_classes": None, "least_targets": 0, "negatives": None}
+FILTER = {"min_valid_fraction": 0.5, "target_classes": None, "min_targets": 0, "negatives": None}
 NAMES = ("a", "b", "c", "d")
 
 

@@ -46,7 +46,7 @@ def expected_of(pixels: np.ndarray) -> np.ndarray:
 def predict(
     size: int = 32, stride: int = 16, polygons: str | None = None, *, scores: bool = False, **drawn: Any
 ) -> Predict:
-    about: dict[str, Any] = {"least_pixels": 1, "polygon_classes": None, "largest_hole": 0}
+    about: dict[str, Any] = {"min_pixels": 1, "polygon_classes": None, "max_hole_pixels": 0}
     layers = {**about, "outlines": Edges(kind="edges"), **drawn, "scores": scores, "polygons": polygons}
     return Predict(window_size=size, stride=stride, layers=SegmentationLayers(kind="semantic_segmentation", **layers))
 
@@ -172,7 +172,7 @@ def test_polygons_of_some_classes_with_holes_filled_and_other_outlines(
     edges = edges[edges["class"] == "middle"].reset_index(drop=True)
     assert edges.interiors.map(len).sum() > 0
     for outline in (Edges(kind="edges"), RightAngled(kind="right_angled", tolerance=2.0)):
-        plan = predict(polygons="areas.parquet", polygon_classes=("middle",), largest_hole=10_000, outlines=outline)
+        plan = predict(polygons="areas.parquet", polygon_classes=("middle",), max_hole_pixels=10_000, outlines=outline)
         out = run(path, tmp_path / outline.kind, plan)
         assert (out / "labels.tif").read_bytes() == (plain / "labels.tif").read_bytes()
         drawn = geopandas.read_parquet(out / "areas.parquet")

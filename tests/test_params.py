@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from quadrat.errors import CatalogError, ParamsError
-from quadrat.params import read_params
+from quadrat.params import check_params, read_params
 from quadrat.scenes.catalog import read_catalog
 
 PEAKS = {"kind": "peaks", "bands": {"B03": 1.0}, "smoothing": 2.0, "distance": 4}
@@ -55,7 +55,7 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("epochs", True, r"epochs: Input should be a valid integer"),
         ("lr", -1.0, r"lr: Input should be greater than 0"),
         ("lr", ..., r"lr: Field required"),
-        ("model.kind", "magic", r"model: .*'forest', 'network'"),
+        ("model.kind", "magic", r"model: .*'forest', 'segmenter'"),
         ("model.kind", "peaks", r"model: .*'detector'"),
         ("baseline", PEAKS, r"baseline\.kind peaks can't learn this task, semantic_segmentation: forest can"),
         ("baseline.kind", "detector", r"baseline: .*'peaks'"),
@@ -153,7 +153,7 @@ def test_what_is_wrong_in_the_catalog_is_named(root: Path, tmp_path: Path, key: 
 
 
 def test_labels_that_leave_no_pixel_to_those_after_them(root: Path, tmp_path: Path) -> None:
-    path = changed(root / "data" / "scenes.yaml", tmp_path / "a.yaml", "labels.osm.outside", "farm")
+    path = changed(root / "data" / "scenes.yaml", tmp_path / "a.yaml", "labels.osm.background", "farm")
     path = changed(path, tmp_path / "b.yaml", "labels.map", {"kind": "raster", "path": "m.tif", "values": "ids"})
     scene = read_catalog(changed(path, tmp_path / "c.yaml", "scenes.0.labels", ["map", "osm"]))[0]
     assert [source.kind for source in scene.labels] == ["raster", "vector"]
@@ -166,3 +166,35 @@ def test_one_image_serves_several_scenes(root: Path) -> None:
     scenes = read_catalog(root / "data" / "scenes.yaml")
     assert [scene.split for scene in scenes] == ["train", "validation", "test", "predict"]
     assert len({id(scene.image) for scene in scenes}) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new"),
+    [
+        ("chip", "least_valid", "min_valid_fraction"),
+        ("chip", "least_targets", "min_targets"),
+        ("baseline", "least_leaf", "min_samples_leaf"),
+        ("train", "clip", "gradient_clip_norm"),
+        ("train", "average", "ema_decay"),
+        ("train.augment", "turns", "flip_rotate"),
+        ("predict.layers", "least_pixels", "min_pixels"),
+        ("predict.layers", "largest_hole", "max_hole_pixels"),
+    ],
+)
+def test_an_old_name_of_a_key_is_an_error_that_names_the_new_one(
+    root: Path, tmp_path: Path, key: str, old: str, new: str
+) -> None:
+    content = YAML(typ="safe").load(root / "params.yaml")
+    section = content
+    for part in key.split("."):
+        section = section[part]
+    section[old] = section.pop(new)
+    with pytest.raises(ParamsError, match=f"'{old}' is called '{new}' now"):
+        check_params(content, tmp_path / "params.yaml")
+
+
+def test_an_old_name_of_a_kind_is_an_error_that_names_the_new_one(root: Path, tmp_path: Path) -> None:
+    content = YAML(typ="safe").load(root / "params.yaml")
+    content["model"]["kind"] = "network"
+    with pytest.raises(ParamsError, match="the kind 'network' is called 'segmenter' now"):
+        check_params(content, tmp_path / "params.yaml")

@@ -92,7 +92,7 @@ def test_burn_back_to_the_raster(labels: NDArray[np.uint8]) -> None:
 @example(TOUCHING, [1, 2, 3], 1)
 @example(RING, [1, 2, 3], 1)
 def test_do_not_depend_on_the_strips(labels: NDArray[np.uint8], cuts: list[int], least: int) -> None:
-    once, often = polygonise(labels, least_pixels=least), polygonise(labels, cuts, least_pixels=least)
+    once, often = polygonise(labels, min_pixels=least), polygonise(labels, cuts, min_pixels=least)
     np.testing.assert_array_equal(shapely.to_wkb(often.geometry), shapely.to_wkb(once.geometry))
     for name in ("class_id", "score", "pixels"):
         np.testing.assert_array_equal(getattr(often, name), getattr(once, name))
@@ -116,7 +116,7 @@ def test_score_is_the_mean_over_the_pixels(labels: NDArray[np.uint8], cuts: list
 
 @given(label_rasters, st.integers(2, 9))
 def test_small_components_are_dropped(labels: NDArray[np.uint8], least: int) -> None:
-    every, some = polygonise(labels), polygonise(labels, [2, 5], least_pixels=least)
+    every, some = polygonise(labels), polygonise(labels, [2, 5], min_pixels=least)
     large = every.pixels >= least
     np.testing.assert_array_equal(some.geometry, every.geometry[large])
     np.testing.assert_array_equal(some.score, every.score[large])

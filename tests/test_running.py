@@ -277,7 +277,8 @@ def test_an_error_on_the_way_out_does_not_hide_the_signal(tmp_path: Path, number
 def test_a_scene_that_threads_are_still_at_is_waited_for_a_moment_and_no_longer(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    code = "import time\nfrom quadrat.runtime.parallel import Threads, results\nfrom quadrat.runtime import process\nprocess.LAST = 1\n"
+    code = "import time\nfrom quadrat.runtime import process\nfrom quadrat.runtime.parallel import Threads, results\n"
+    code += "process.LAST = 1\n"
     code += "with process.stoppable():\n"
     code += " for n in results(Threads(2).map(time.sleep, [0, 600, 600])): print('one', flush=True)"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -17,7 +17,7 @@ from quadrat.bundle.loading import Runtime
 from quadrat.chips.store import open_chips
 from quadrat.errors import CatalogError, ImageError, ModelError
 from quadrat.evaluation.pictures import Pictures
-from quadrat.models import Network, Train
+from quadrat.models import Segmenter, Train
 from quadrat.models.model_folder import read_archive
 from quadrat.pipeline.analyze import analyze
 from quadrat.pipeline.bundle import Bundle, bundle
@@ -47,9 +47,9 @@ GONE[:12, :12] = GONE[:12, 188:] = True
 ONCE = GONE[::-1]
 """Where only the last date has values."""
 
-MODEL = Network.model_validate(
+MODEL = Segmenter.model_validate(
     {
-        "kind": "network",
+        "kind": "segmenter",
         "architecture": "unet",
         "encoder": "resnet10t",
         "pretrained": False,
@@ -134,7 +134,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     pixels = write_years(root)
     analyzed(root)
     models = {"model": MODEL, "baseline": FOREST}
-    learning = {"lr": 0.01, "epochs": 8, "batch_size": 8, "train": Train.model_validate({**TRAIN, "average": 0.8})}
+    learning = {"lr": 0.01, "epochs": 8, "batch_size": 8, "train": Train.model_validate({**TRAIN, "ema_decay": 0.8})}
     folders = {"folder": root / "model", "baseline_folder": root / "baseline"}
     places = {"stats", "table", "chips", "predictions", "confusion", "pictures", "eval_metrics", "train_metrics"}
     at = {name: root / name for name in places | {"class_scores", "scene_scores"}}

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from quadrat.sections import (
+from quadrat.params import (
     Analyze,
     Augment,
     Bundle,
@@ -15,7 +15,6 @@ from quadrat.sections import (
     Eval,
     Forest,
     Image,
-    Network,
     Params,
     Pictures,
     Predict,
@@ -24,6 +23,7 @@ from quadrat.sections import (
     SceneEntry,
     SegmentationLayers,
     SegmentationLoss,
+    Segmenter,
     SemanticSegmentation,
     Source,
     Train,
@@ -61,7 +61,7 @@ def image(path: str) -> Image:
 
 def footprints(path: str) -> VectorLabels:
     """Return labels of which each polygon is a building, whatever its fields say."""
-    return VectorLabels(kind="vector", path=path, default="building", outside="background")
+    return VectorLabels(kind="vector", path=path, default="building", background="background")
 
 
 def parameters() -> Params:
@@ -84,13 +84,13 @@ def parameters() -> Params:
         chip=Chip(
             chip_size=256,
             windows=Random(kind="random", count=100, padding=0),
-            least_valid=0.5,
+            min_valid_fraction=0.5,
             target_classes=None,
-            least_targets=0,
+            min_targets=0,
             negatives=None,
         ),
-        model=Network(
-            kind="network",
+        model=Segmenter(
+            kind="segmenter",
             architecture="unet",
             encoder="resnet18",
             pretrained=False,
@@ -99,17 +99,17 @@ def parameters() -> Params:
             dropout=0.1,
             dates=None,
         ),
-        baseline=Forest(kind="forest", trees=50, radius=4, max_depth=None, least_leaf=1, samples=100_000),
+        baseline=Forest(kind="forest", trees=50, radius=4, max_depth=None, min_samples_leaf=1, samples=100_000),
         lr=0.001,
         epochs=20,
         batch_size=8,
         train=Train(
             loss=SegmentationLoss(kind="semantic_segmentation", dice=0.5, label_smoothing=0.0, class_balance=0.0),
-            augment=Augment(turns=True, gain=0.1, offset=0.1),
+            augment=Augment(flip_rotate=True, gain=0.1, offset=0.1),
             weight_decay=0.05,
             warmup=0.1,
-            clip=1.0,
-            average=0.95,
+            gradient_clip_norm=1.0,
+            ema_decay=0.95,
             patience=20,
         ),
         predict=Predict(
@@ -119,9 +119,9 @@ def parameters() -> Params:
                 kind="semantic_segmentation",
                 scores=False,
                 polygons="buildings.parquet",
-                least_pixels=50,
+                min_pixels=50,
                 polygon_classes=("building",),
-                largest_hole=50,
+                max_hole_pixels=50,
                 outlines=RightAngled(kind="right_angled", tolerance=3.0),
             ),
         ),

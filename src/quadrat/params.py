@@ -1,4 +1,4 @@
-"""``params.yaml``, typed: all that changes a result."""
+"""``params.yaml``, typed: all that changes a result; and every section by name, for Python files that compose them."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -6,15 +6,78 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from quadrat.errors import ParamsError
-from quadrat.models import Baseline, Model, Train, serving
+from quadrat.evaluation.pictures import Pictures
+from quadrat.geo.sources.source import Source
+from quadrat.geo.vectors.widths import Width
+from quadrat.labels.raster import RasterLabels
+from quadrat.labels.stac import StacLabels
+from quadrat.labels.vector import VectorLabels
+from quadrat.models import Baseline, Classifier, Detector, Forest, Model, Peaks, Segmenter, Train, serving
+from quadrat.models.common.model import Augment
+from quadrat.models.detector.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.pipeline.analyze import Analyze
 from quadrat.pipeline.bundle import Bundle
-from quadrat.pipeline.chip import Chip
+from quadrat.pipeline.chip import Chip, Random, Sliding
 from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import check, dumped, read
-from quadrat.tasks import Task
+from quadrat.scenes.catalog import Catalog, SceneEntry
+from quadrat.scenes.image import Clear, Image
+from quadrat.tasks import ChipClassification, Class, ObjectDetection, SemanticSegmentation, Task
+from quadrat.tasks.chip_classification.cell_rule import Rule
+from quadrat.tasks.chip_classification.task import CellLayers, ClassificationLoss
+from quadrat.tasks.object_detection.boxes import Suppression
+from quadrat.tasks.object_detection.task import DetectionLayers, DetectionLoss, DetectionMatch
+from quadrat.tasks.semantic_segmentation.polygons import Edges, RightAngled, Simplified
+from quadrat.tasks.semantic_segmentation.task import SegmentationLayers, SegmentationLoss
+
+__all__ = [
+    "Analyze",
+    "Augment",
+    "Bundle",
+    "Catalog",
+    "CellLayers",
+    "Chip",
+    "ChipClassification",
+    "Class",
+    "ClassificationLoss",
+    "Classifier",
+    "Clear",
+    "DetectionLayers",
+    "DetectionLoss",
+    "DetectionMatch",
+    "Detector",
+    "Edges",
+    "Eval",
+    "FasterRcnn",
+    "Fcos",
+    "Forest",
+    "Image",
+    "ObjectDetection",
+    "Params",
+    "Peaks",
+    "Pictures",
+    "Predict",
+    "Random",
+    "RasterLabels",
+    "RetinaNet",
+    "RightAngled",
+    "Rule",
+    "SceneEntry",
+    "SegmentationLayers",
+    "SegmentationLoss",
+    "Segmenter",
+    "SemanticSegmentation",
+    "Simplified",
+    "Sliding",
+    "Source",
+    "StacLabels",
+    "Suppression",
+    "Train",
+    "VectorLabels",
+    "Width",
+]
 
 OWN = (("train", "loss"), ("predict", "layers"))
 """Sections of which each task has its own."""

@@ -13,7 +13,7 @@ import numpy as np
 from quadrat.bundle.zip_file import SUMS
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.models import Classifier, Detector, Forest, Inputs, Network
+from quadrat.models import Classifier, Detector, Forest, Inputs, Segmenter
 from quadrat.models.common.onnx_graphs import CPU, runner
 from quadrat.models.model_folder import Card
 from quadrat.models.training.neural import build
@@ -38,11 +38,11 @@ INPUTS = Inputs(
 
 ANCHORS: dict[str, Any] = {"scales": (2.0, 4.0), "ratios": (1.0,)}
 PLAIN: dict[str, Any] = {"encoder": "test_resnet", "pretrained": False, "dates": None}
-TASKS = {"forest": segmentation("a", "b"), "network": segmentation("a", "b"), "classifier": cells("a", "b")}
+TASKS = {"forest": segmentation("a", "b"), "segmenter": segmentation("a", "b"), "classifier": cells("a", "b")}
 MODELS: dict[str, Any] = {
-    "forest": Forest(kind="forest", trees=2, radius=1, max_depth=None, least_leaf=1, samples=10),
-    "network": Network(
-        kind="network", architecture="unet", depth=3, dropout=0.0, decoder={"decoder_channels": [8, 8, 8]}, **PLAIN
+    "forest": Forest(kind="forest", trees=2, radius=1, max_depth=None, min_samples_leaf=1, samples=10),
+    "segmenter": Segmenter(
+        kind="segmenter", architecture="unet", depth=3, dropout=0.0, decoder={"decoder_channels": [8, 8, 8]}, **PLAIN
     ),
     "classifier": Classifier(kind="classifier", dropout=0.0, **PLAIN),
 } | {
@@ -61,17 +61,17 @@ LAYERS: dict[str, dict[str, Any]] = {
     "semantic_segmentation": {
         "scores": False,
         "polygons": None,
-        "least_pixels": 1,
+        "min_pixels": 1,
         "polygon_classes": None,
-        "largest_hole": 0,
+        "max_hole_pixels": 0,
         "outlines": {"kind": "edges"},
     },
     "chip_classification": {"cells": "cells.geojson"},
     "object_detection": {
         "detections": "detections.geojson",
-        "least_score": 0.1,
-        "most": 10,
-        "suppress": {"measure": "iou", "overlap": 0.5},
+        "min_score": 0.1,
+        "max_detections": 10,
+        "nms": {"measure": "iou", "overlap": 0.5},
     },
 }
 

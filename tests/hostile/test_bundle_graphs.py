@@ -174,7 +174,7 @@ def test_a_graph_is_run_by_as_many_threads_as_a_large_machine_has() -> None:
 
 
 def test_what_a_process_is_told_in_vain_can_be_told_again() -> None:
-    run = Confined(good("network")["model.onnx"], 1)
+    run = Confined(good("segmenter")["model.onnx"], 1)
     with pytest.raises(ModelError, match="the graph can't be run"):
         run(PIXELS[:, :1])
     assert run(np.repeat(PIXELS, 3, 0))["scores"].shape == (3, 2, 64, 64)

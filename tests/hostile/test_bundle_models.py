@@ -12,7 +12,7 @@ from safetensors.numpy import load
 
 from quadrat.bundle.loading import read_bundle
 from quadrat.errors import BundleError, ModelError, QuadratError
-from quadrat.models import Network
+from quadrat.models import Segmenter
 from quadrat.models.common.weight_checks import OverBudgetError, budget
 from quadrat.models.forest.weights import check_forest
 from quadrat.models.training.neural import loaded
@@ -170,31 +170,31 @@ def claimed(kind: str, claims: dict[str, Any]) -> dict[str, bytes]:
 
 
 CLAIMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "a million channels": ("network", {"decoder.decoder_channels": [10**6] * 3}),
-    "4096 channels": ("network", {"decoder.decoder_channels": [4096] * 3}),
-    "100,000 decoders": ("network", {"decoder.decoder_channels": [8] * 100_000}),
-    "channels below 0": ("network", {"decoder.decoder_channels": [-8] * 3}),
-    "channels that are text": ("network", {"decoder.decoder_channels": "8"}),
-    "another depth": ("network", {"depth": 4}),
-    "another architecture": ("network", {"architecture": "unetplusplus"}),
-    "an encoder of a billion weights": ("network", {"encoder": "vit_giant_patch14_dinov2"}),
+    "a million channels": ("segmenter", {"decoder.decoder_channels": [10**6] * 3}),
+    "4096 channels": ("segmenter", {"decoder.decoder_channels": [4096] * 3}),
+    "100,000 decoders": ("segmenter", {"decoder.decoder_channels": [8] * 100_000}),
+    "channels below 0": ("segmenter", {"decoder.decoder_channels": [-8] * 3}),
+    "channels that are text": ("segmenter", {"decoder.decoder_channels": "8"}),
+    "another depth": ("segmenter", {"depth": 4}),
+    "another architecture": ("segmenter", {"architecture": "unetplusplus"}),
+    "an encoder of a billion weights": ("segmenter", {"encoder": "vit_giant_patch14_dinov2"}),
     "a classifier of a billion weights": ("classifier", {"encoder": "convnext_xxlarge"}),
     "a detector of a billion weights": ("fcos", {"encoder": "convnext_xxlarge"}),
-    "an encoder from the hub": ("network", {"encoder": "hf-hub:timm/resnet10t.c3_in1k"}),
+    "an encoder from the hub": ("segmenter", {"encoder": "hf-hub:timm/resnet10t.c3_in1k"}),
     "a classifier from the hub": ("classifier", {"encoder": "hf-hub:timm/resnet10t.c3_in1k"}),
     "a detector from the hub": ("fcos", {"encoder": "hf_hub:timm/resnet10t.c3_in1k"}),
     "an encoder from a server": ("classifier", {"encoder": "http://127.0.0.1:9/model"}),
     "an encoder from a file": ("classifier", {"encoder": "file:///etc/passwd"}),
     "an encoder in another folder": ("classifier", {"encoder": "../../model"}),
     "an encoder of 10,000 letters": ("classifier", {"encoder": "a" * 10_000}),
-    "an encoder that there isn't": ("network", {"encoder": "no_such_encoder"}),
-    "a checkpoint of timm's": ("network", {"decoder.checkpoint_path": "/etc/passwd"}),
-    "a configuration of timm's": ("network", {"decoder.pretrained_cfg": {"url": "http://127.0.0.1:9/x"}}),
-    "weights that are fetched": ("network", {"decoder.encoder_weights": "imagenet"}),
-    "a second head": ("network", {"decoder.aux_params": {"classes": 3}}),
-    "an activation": ("network", {"decoder.activation": "softmax2d"}),
-    "attention that there isn't": ("network", {"decoder.decoder_attention_type": "os.system"}),
-    "pooling over dates that there aren't": ("network", {"dates": "attention"}),
+    "an encoder that there isn't": ("segmenter", {"encoder": "no_such_encoder"}),
+    "a checkpoint of timm's": ("segmenter", {"decoder.checkpoint_path": "/etc/passwd"}),
+    "a configuration of timm's": ("segmenter", {"decoder.pretrained_cfg": {"url": "http://127.0.0.1:9/x"}}),
+    "weights that are fetched": ("segmenter", {"decoder.encoder_weights": "imagenet"}),
+    "a second head": ("segmenter", {"decoder.aux_params": {"classes": 3}}),
+    "an activation": ("segmenter", {"decoder.activation": "softmax2d"}),
+    "attention that there isn't": ("segmenter", {"decoder.decoder_attention_type": "os.system"}),
+    "pooling over dates that there aren't": ("segmenter", {"dates": "attention"}),
     "a million shapes of anchors": (
         "retinanet",
         {"architecture.ratios": [1.0] * 1000, "architecture.scales": [1.0] * 1000},
@@ -254,15 +254,15 @@ def test_weights_so_large_that_their_outputs_are_none_are_one_error(tmp_path: Pa
 
 
 def test_a_network_that_enlarges_a_window_a_thousandfold_is_not_run() -> None:
-    claim = {"kind": "network", "architecture": "fpn", "depth": 4, "dropout": 0.0, **PLAIN}
+    claim = {"kind": "segmenter", "architecture": "fpn", "depth": 4, "dropout": 0.0, **PLAIN}
     small = {"decoder_pyramid_channels": 16, "decoder_segmentation_channels": 32}
     right, wrong = (
-        Network.model_validate({**claim, "decoder": {**small, "upsampling": upsampling}}) for upsampling in (4, 4000)
+        Segmenter.model_validate({**claim, "decoder": {**small, "upsampling": upsampling}}) for upsampling in (4, 4000)
     )
-    weights = drawn(right, TASKS["network"])
-    loaded(right, weights, TASKS["network"], INPUTS)
+    weights = drawn(right, TASKS["segmenter"])
+    loaded(right, weights, TASKS["segmenter"], INPUTS)
     with pytest.raises(ModelError, match="far more of a window than any does"):
-        loaded(wrong, weights, TASKS["network"], INPUTS)
+        loaded(wrong, weights, TASKS["segmenter"], INPUTS)
 
 
 def test_a_budget_ends_before_memory_is_taken() -> None:
@@ -356,7 +356,7 @@ def test_expected_outputs_that_do_not_come_are_one_error(tmp_path: Path, value: 
 def test_a_sample_that_a_network_can_not_take_is_one_error(tmp_path: Path, side: int) -> None:
     sample = {"sample/pixels.npy": as_npy(np.zeros((1, 2, side, 64), np.uint16))}
     sample |= {"sample/scores.npy": as_npy(np.zeros((1, 2, side, 64), np.float32))}
-    refused(sealed(tmp_path / "bundle.zip", good("network") | sample), "sample/pixels.npy", "multiples of 32 px")
+    refused(sealed(tmp_path / "bundle.zip", good("segmenter") | sample), "sample/pixels.npy", "multiples of 32 px")
 
 
 def test_a_cell_larger_than_the_sample_is_one_error(tmp_path: Path) -> None:

@@ -214,9 +214,9 @@ def test_large_windows_and_small_strides_are_run_where_they_are_asked_for(tmp_pa
 
 
 def test_numbers_of_any_size_in_layers_are_no_crash(tmp_path: Path) -> None:
-    content = predicting("forest", "layers", "least_pixels", value=10**30)
+    content = predicting("forest", "layers", "min_pixels", value=10**30)
     params = parsed(content["params.yaml"], ParamsError, Path("params.yaml"))
-    params["predict"]["layers"] |= {"polygons": "polygons.gpkg", "largest_hole": 10**30}
+    params["predict"]["layers"] |= {"polygons": "polygons.gpkg", "max_hole_pixels": 10**30}
     applied(sealed(tmp_path / "bundle.zip", content | {"params.yaml": dumped(params)}))
 
 

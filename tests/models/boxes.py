@@ -30,11 +30,11 @@ class Training:
     """The section ``train``."""
 
     loss: Weights = Weights()
-    augment: Augment = field(default_factory=lambda: Augment(turns=True, gain=0.0, offset=0.0))
+    augment: Augment = field(default_factory=lambda: Augment(flip_rotate=True, gain=0.0, offset=0.0))
     weight_decay: float = 0.01
     warmup: float = 0.1
-    clip: float = 1.0
-    average: float = 0.9
+    gradient_clip_norm: float = 1.0
+    ema_decay: float = 0.9
     patience: int = 1000
 
 

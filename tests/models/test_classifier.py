@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.models import Classifier, Forest, Inputs, Network, Recipe, Train, serving
+from quadrat.models import Classifier, Forest, Inputs, Recipe, Segmenter, Train, serving
 from quadrat.models.training.neural import build
 from quadrat.tasks import ChipClassification
 from tests.ground import cells, segmentation
@@ -19,7 +19,7 @@ from tests.models.test_network import inputs
 
 ONE, SEVERAL = cells("a", "b", "c"), cells("a", "b", "c", multi_label=True)
 CLASSIFIER = Classifier(kind="classifier", encoder="resnet10t", pretrained=False, dates=None, dropout=0.1)
-FOREST = Forest(kind="forest", trees=6, radius=1, max_depth=None, least_leaf=2, samples=3000)
+FOREST = Forest(kind="forest", trees=6, radius=1, max_depth=None, min_samples_leaf=2, samples=3000)
 LOSS = {"kind": "chip_classification", "label_smoothing": 0.05, "class_balance": 0.5}
 TRAIN = Train.model_validate({**SEGMENTATION, "loss": LOSS}, strict=False)
 
@@ -150,7 +150,7 @@ def test_kinds_of_model_serve_tasks_by_what_they_label() -> None:
     assert serving(ONE) == ["classifier", "forest"]
     assert serving(SEVERAL) == ["classifier"]
     assert "classifier" not in serving(segmentation("a", "b"))
-    assert not Network.serves(ONE)
+    assert not Segmenter.serves(ONE)
 
 
 def test_a_batch_that_leaves_one_value_of_a_channel_is_told(tmp_path: Path) -> None:

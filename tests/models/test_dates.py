@@ -16,7 +16,7 @@ from torch import nn
 from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.models import Forest, Inputs, Network, Peaks, Recipe, Train
+from quadrat.models import Forest, Inputs, Peaks, Recipe, Segmenter, Train
 from quadrat.models.common.dates import Pooled
 from quadrat.models.common.model import Pooling
 from quadrat.models.segmenter.segmenter import Architecture
@@ -41,9 +41,9 @@ class Twice(nn.Module):
         return [x, nn.functional.avg_pool2d(x, 4)]
 
 
-def network(pooling: str | None, **options: Any) -> Network:
+def network(pooling: str | None, **options: Any) -> Segmenter:
     small = {"architecture": "unet", "depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}, "dropout": 0.1}
-    return Network.model_validate({**SMALL, **small, "dates": pooling, **options})
+    return Segmenter.model_validate({**SMALL, **small, "dates": pooling, **options})
 
 
 def inputs(dates: int = 3, names: str = "xyz") -> Inputs:
@@ -273,7 +273,7 @@ def test_peaks_are_of_the_mean_over_dates() -> None:
 
 
 def test_a_forest_takes_the_dates_as_they_come(tmp_path: Path) -> None:
-    forest = Forest(kind="forest", trees=3, radius=1, max_depth=6, least_leaf=4, samples=2000)
+    forest = Forest(kind="forest", trees=3, radius=1, max_depth=6, min_samples_leaf=4, samples=2000)
     recipe = Recipe(1, 0.01, 2, 4, Train.model_validate(TRAIN))
     fitted = forest.fit(Dated(6, 0), Dated(3, 1), CLASSES, inputs(), recipe, tmp_path)
     pixels = Dated(2, 5).pixels

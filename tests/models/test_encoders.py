@@ -15,7 +15,7 @@ import torch
 from timm.models import save_for_hf
 
 from quadrat.errors import ModelError
-from quadrat.models import Network, Recipe, Sizes, Train
+from quadrat.models import Recipe, Segmenter, Sizes, Train
 from quadrat.models.common import encoders
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.training.neural import build
@@ -34,9 +34,9 @@ def folder(place: Path, name: str = "test_resnet", **arguments: Any) -> str:
     return f"local-dir:{place}"
 
 
-def network(encoder: str, **changed: Any) -> Network:
+def network(encoder: str, **changed: Any) -> Segmenter:
     small = {"architecture": "unet", "depth": 3, "decoder": {"decoder_channels": [8, 8, 8]}, "dropout": 0.0}
-    return Network.model_validate({**test_network.SMALL, **small, "pretrained": True, "encoder": encoder, **changed})
+    return Segmenter.model_validate({**test_network.SMALL, **small, "pretrained": True, "encoder": encoder, **changed})
 
 
 def fits(encoder: str) -> dict[str, tuple[Any, Any, Any, Any]]:

@@ -11,7 +11,7 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from quadrat.models import Network, Recipe, Train
+from quadrat.models import Recipe, Segmenter, Train
 from quadrat.models.segmenter.segmenter import Architecture
 from quadrat.models.training import fitting
 from quadrat.models.training.checkpoints import Whole
@@ -34,9 +34,9 @@ def dense(checkpoint: Path, *, clip: float = 1.0, dated: bool = False, **paramet
         small |= {"depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}}
     if parameters["architecture"] == "upernet":
         small |= {"depth": 3, "decoder": {"decoder_channels": 16}}
-    model = Network.model_validate({**small, **parameters})
+    model = Segmenter.model_validate({**small, **parameters})
     memory, about = (test_dates.Dated, test_dates.inputs()) if dated else (test_network.Memory, test_network.inputs())
-    train = Train.model_validate({**test_network.TRAIN, "clip": clip})
+    train = Train.model_validate({**test_network.TRAIN, "gradient_clip_norm": clip})
     recipe = Recipe(1, 0.01, 1, 4, train)
     return model.fit(memory(4, 0), memory(2, 1), test_network.TASK, about, recipe, checkpoint)
 

@@ -83,7 +83,8 @@ def chips(dtype: str = "uint16", bands: int = 3, count: int = 4, size: int = 24,
 
 def kind(**changed: Any) -> Forest:
     return Forest(
-        **{"kind": "forest", "trees": 7, "radius": 2, "max_depth": None, "least_leaf": 1, "samples": 10**9} | changed
+        **{"kind": "forest", "trees": 7, "radius": 2, "max_depth": None, "min_samples_leaf": 1, "samples": 10**9}
+        | changed
     )
 
 
@@ -180,7 +181,7 @@ def oracle(model: Forest, held: Held, inputs: Inputs, seed: int) -> tuple[Random
     forest = RandomForestClassifier(
         model.trees,
         max_depth=model.max_depth,
-        min_samples_leaf=model.least_leaf,
+        min_samples_leaf=model.min_samples_leaf,
         class_weight="balanced",
         random_state=seed,
     )
@@ -192,7 +193,7 @@ def oracle(model: Forest, held: Held, inputs: Inputs, seed: int) -> tuple[Random
     [
         ("uint16", 3, {}),
         ("uint8", 13, {"max_depth": 5}),
-        ("float32", 1, {"least_leaf": 4, "trees": 1}),
+        ("float32", 1, {"min_samples_leaf": 4, "trees": 1}),
         ("int16", 2, {"radius": 4, "trees": 100}),
     ],
 )
@@ -210,7 +211,7 @@ def test_restored_says_what_scikit_learn_says(dtype: str, bands: int, changed: d
 
 @pytest.mark.parametrize("trees", [1, 2, 7, 64, 65])
 def test_every_leaf_casts_all_its_votes_and_float32_holds_the_sum(trees: int) -> None:
-    model, held, inputs = kind(trees=trees, least_leaf=5), chips(), inputs_of("uint16", 0.0, 0.0, 0.0)
+    model, held, inputs = kind(trees=trees, min_samples_leaf=5), chips(), inputs_of("uint16", 0.0, 0.0, 0.0)
     votes = fitted(model, held, inputs)[0].weights["votes"]
     cast = np.unique(votes.sum(1))
     assert votes.min() >= 0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.models import Inputs, Network, Recipe, Train
+from quadrat.models import Inputs, Recipe, Segmenter, Train
 from quadrat.models.common.devices import compiled
 from quadrat.models.common.trainable import Normalised
 from quadrat.models.segmenter.segmenter import Architecture
@@ -29,17 +29,17 @@ from quadrat.tasks.common.symmetries import turn
 from tests.ground import segmentation
 
 TASK = segmentation("a", "b", "c")
-SMALL = {"kind": "network", "encoder": "resnet10t", "pretrained": False, "dates": None}
-NETWORK = Network.model_validate(
+SMALL = {"kind": "segmenter", "encoder": "resnet10t", "pretrained": False, "dates": None}
+NETWORK = Segmenter.model_validate(
     {**SMALL, "architecture": "unet", "depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}, "dropout": 0.1}
 )
 TRAIN = {
     "loss": {"kind": "semantic_segmentation", "dice": 0.5, "label_smoothing": 0.05, "class_balance": 0.5},
-    "augment": {"turns": True, "gain": 0.05, "offset": 0.05},
+    "augment": {"flip_rotate": True, "gain": 0.05, "offset": 0.05},
     "weight_decay": 0.01,
     "warmup": 0.1,
-    "clip": 1.0,
-    "average": 0.5,
+    "gradient_clip_norm": 1.0,
+    "ema_decay": 0.5,
     "patience": 10,
 }
 
@@ -185,7 +185,9 @@ def test_pixels_as_stored_are_normalised_as_floats_are(dtype: torch.dtype, nodat
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_every_architecture_takes_any_bands(architecture: str) -> None:
-    network = Network.model_validate({**SMALL, "architecture": architecture, "depth": 5, "decoder": {}, "dropout": 0.0})
+    network = Segmenter.model_validate(
+        {**SMALL, "architecture": architecture, "depth": 5, "decoder": {}, "dropout": 0.0}
+    )
     scores = build(network, TASK, inputs(), seed=0).eval()(torch.rand(1, 3, 64, 64))["scores"]
     assert scores.shape == (1, 3, 64, 64)
 

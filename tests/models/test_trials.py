@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from quadrat.errors import ModelError
-from quadrat.models import Network, Recipe, Sizes, Train
+from quadrat.models import Recipe, Segmenter, Sizes, Train
 from quadrat.models.common.trainable import Normalised
 from quadrat.models.segmenter.segmenter import Architecture
 from quadrat.models.training import trials
@@ -20,14 +20,14 @@ from tests.models.test_network import SMALL, TASK, TRAIN, Memory, inputs
 SIZES = Sizes(chip=64, batch=4, window=96)
 
 
-def network(architecture: str, depth: int, **changed: Any) -> Network:
+def network(architecture: str, depth: int, **changed: Any) -> Segmenter:
     decoder: dict[str, Any] = (
         {"decoder_channels": [8] * depth} if architecture in {"unet", "unetplusplus", "manet"} else {}
     )
     if architecture == "upernet":
         decoder = {"decoder_channels": 16}
     own = {"architecture": architecture, "depth": depth, "decoder": decoder, "dropout": 0.0, "encoder": "test_resnet"}
-    return Network.model_validate({**SMALL, **own, **changed})
+    return Segmenter.model_validate({**SMALL, **own, **changed})
 
 
 def check(model: Any, task: Any = TASK, about: Any = None, **sizes: int) -> None:

@@ -73,7 +73,7 @@ def test_boxes_are_cut_to_the_grid_and_say_how_much_is_left(tmp_path: Path) -> N
 def test_what_is_dropped_is_there_and_of_no_class(tmp_path: Path) -> None:
     areas = [pixel_box(0, 0, 9, 9), pixel_box(20, 20, 29, 29)]
     path = write_areas(tmp_path / "l.gpkg", areas, {"kind": ["tree", "shrub"]})
-    for outside in ({}, {"outside": "car"}):
+    for outside in ({}, {"background": "car"}):
         np.testing.assert_array_equal(envelopes(path, drop=["shrub"], **outside).class_ids, [0, 255])
 
 

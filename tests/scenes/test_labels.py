@@ -55,7 +55,7 @@ def test_the_first_that_says_something_counts(tmp_path_factory: pytest.TempPathF
     }
     order = data.draw(st.permutations(["r", "v", "b"]).map(lambda names: names[: data.draw(st.integers(1, 3))]))
     closed = data.draw(st.booleans())
-    last = sources[order[-1]].model_copy(update={"outside": "rest" if closed else None})
+    last = sources[order[-1]].model_copy(update={"background": "rest" if closed else None})
     expected = np.full(GRID.shape, 2 if closed else 255)
     for row in range(40):
         for col in range(50):

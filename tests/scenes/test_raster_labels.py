@@ -84,15 +84,15 @@ def test_the_image_s_own_pixels(tmp_path: Path, dtype: str) -> None:
 @settings(deadline=None, max_examples=60)
 def test_any_window_shows_the_part_of_the_whole(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     place = data.draw(st.sampled_from([NORTH_UP, NORTH_UP @ Affine.translation(3.3, -4.2) @ Affine.scale(0.7)]))
-    outside = data.draw(st.sampled_from([None, "rest"]))
+    background = data.draw(st.sampled_from([None, "rest"]))
     ids = random_ids((40, 50), seed=data.draw(st.integers(0, 3)))
     path = write_raster(tmp_path_factory.mktemp("l") / "l.tif", ids[None], place, nodata=0)
     row, col = data.draw(st.integers(-20, 50)), data.draw(st.integers(-20, 60))
     window = Window(row, col, data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40)))
-    with labels(path, outside=outside) as opened:
+    with labels(path, background=background) as opened:
         whole = opened.class_ids(GRID.area, all_touched=False)
         found = opened.class_ids(window, all_touched=True)
-    padded = np.full((200, 200), 255 if outside is None else 2)
+    padded = np.full((200, 200), 255 if background is None else 2)
     padded[60:100, 60:110] = whole
     np.testing.assert_array_equal(found, padded[row + 60 : window.bottom + 60, col + 60 : window.right + 60])
 
@@ -109,20 +109,20 @@ def test_any_window_shows_the_part_of_the_whole(tmp_path_factory: pytest.TempPat
         ("EPSG:4326", Affine(0.0001, 0.0, 12.4935, 0.0, -0.00007, 52.5225), (90, 90)),
     ],
 )
-@pytest.mark.parametrize("outside", [None, "rest"])
+@pytest.mark.parametrize("background", [None, "rest"])
 def test_another_grid_gives_the_nearest_pixel(
-    tmp_path: Path, crs: str, transform: Affine, shape: tuple[int, int], outside: str | None
+    tmp_path: Path, crs: str, transform: Affine, shape: tuple[int, int], background: str | None
 ) -> None:
     own = Grid(CRS.from_string(crs), transform, shape)
     ids = random_ids(shape, seed=7)
     ids[ids == 5] = 9  # nodata
     path = write_raster(tmp_path / "l.tif", ids[None], transform, crs, nodata=9)
-    none = 255 if outside is None else 2
+    none = 255 if background is None else 2
     known = np.where(ids == 9, none, mapped(np.where(ids == 9, 0, ids)))
     expected, sure = expected_on(GRID, own, known, none)
     assert len(np.unique(expected)) == 3
     assert sure.mean() > 0.97
-    np.testing.assert_array_equal(read(path, outside=outside)[sure], expected[sure])
+    np.testing.assert_array_equal(read(path, background=background)[sure], expected[sure])
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,10 @@ def test_bytes_mean_what_larger_numbers_do(tmp_path_factory: pytest.TempPathFact
     folder, count = tmp_path_factory.mktemp("l"), data.draw(st.sampled_from([3, 254, 255]))
     key = legend(**{f"c{number}": [str(255 - number)] for number in range(count)})
     numbers = st.sampled_from([0, 1, 2, 3, 252, 253, 254, 255])
-    options = {"drop": data.draw(st.sets(numbers.map(str))), "outside": data.draw(st.sampled_from([None, "c0", "c2"]))}
+    options = {
+        "drop": data.draw(st.sets(numbers.map(str))),
+        "background": data.draw(st.sampled_from([None, "c0", "c2"])),
+    }
     ids = np.array(data.draw(st.lists(numbers, min_size=6, max_size=6)), np.uint8).reshape(2, 3)
     nodata, found = data.draw(st.none() | numbers), []
     for dtype in ("uint8", "int16"):
@@ -196,10 +199,10 @@ def masked(path: Path, ids: np.ndarray, how: str, transform: Affine) -> Path:
 def test_what_is_masked_is_unlabelled_or_outside(tmp_path: Path, how: str, shift: int) -> None:
     ids = random_ids(GRID.shape)
     path = masked(tmp_path / "l.tif", ids, how, NORTH_UP @ Affine.translation(-shift, 0))
-    for outside, none in ((None, 255), ("rest", 2)):
+    for background, none in ((None, 255), ("rest", 2)):
         expected = np.full(GRID.shape, none)
         expected[:, : 50 - shift] = np.where(ids > 3, none, mapped(ids))[:, shift:]
-        np.testing.assert_array_equal(read(path, outside=outside), expected)
+        np.testing.assert_array_equal(read(path, background=background), expected)
 
 
 PAINTS = np.array([[0, 255, 0], [0, 16, 0], [0, 0, 255], [255, 128, 0], [0, 0, 0]], np.uint8)
@@ -287,7 +290,7 @@ def test_what_has_no_value_is_of_no_class(
     assert (expected[sure] == 1).any()
     np.testing.assert_array_equal(read(path)[sure], expected[sure])
     filled = np.where(expected == 255, 2, expected)
-    np.testing.assert_array_equal(read(path, outside="rest")[sure], filled[sure])
+    np.testing.assert_array_equal(read(path, background="rest")[sure], filled[sure])
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -463,7 +466,7 @@ def test_values_that_no_class_claims_are_counted_in_the_whole_scene(tmp_path: Pa
         opened.class_ids(Window(0, 0, 30, 50), all_touched=False)
         with pytest.raises(LabelError, match=r"no class claims(.|\n)*scene: s(.|\n)*got: 8 \(20 px\), 9 \(1 px\)\n"):
             opened.class_ids(Window(39, 0, 1, 5), all_touched=False)
-    dropped = read(path, drop=["8", "9"], outside="rest")
+    dropped = read(path, drop=["8", "9"], background="rest")
     np.testing.assert_array_equal(dropped == 255, ids > 7)
     rgb = PAINTS[np.where(ids == 8, 4, 2)].transpose(2, 0, 1)
     with pytest.raises(LabelError, match=r"got: #000000 \(20 px\)"):
@@ -493,8 +496,8 @@ def test_pixels_of_another_type(tmp_path: Path) -> None:
             key=legend(a=["#0000ff"], b=["#0000FF"]),
             values="colors",
         )
-    with pytest.raises(LabelError, match=r"a class that the task doesn't have(.|\n)*outside: moor"):
-        read(ids, outside="moor")
+    with pytest.raises(LabelError, match=r"a class that the task doesn't have(.|\n)*background: moor"):
+        read(ids, background="moor")
     with pytest.raises(ValidationError):
         RasterLabels.model_validate({"kind": "raster", "path": "p", "values": "rgb"}, strict=False)
 

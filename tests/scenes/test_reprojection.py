@@ -59,7 +59,7 @@ def labels(
     path: Path, on: Grid, areas: Sequence[BaseGeometry], crs: str = "EPSG:4326", **options: Any
 ) -> LabelledAreas:
     geopandas.GeoDataFrame(geometry=list(areas), crs=crs).to_file(path)
-    content = {"kind": "vector", "path": str(path), "default": "thing", "outside": "rest", **options}
+    content = {"kind": "vector", "path": str(path), "default": "thing", "background": "rest", **options}
     with VectorLabels.model_validate(content, strict=False).open(on, LEGEND, "s") as opened:
         return opened
 
@@ -178,7 +178,7 @@ def test_an_aoi_of_all_but_a_hole(tmp_path: Path) -> None:
 def test_lines_and_points_at_180_degrees(tmp_path: Path) -> None:
     on = grid("EPSG:4326", 179.9, 0.1, 0.01, (20, 20))
     thin = [LineString([(-180.2, 0.055), (-179.951, 0.055)]), Point(179.999, -0.045), Point(-179.945, -0.045)]
-    found = labels(tmp_path / "l.gpkg", on, thin, width={"unit": "px", "default": 3.0}, outside="rest")
+    found = labels(tmp_path / "l.gpkg", on, thin, width={"unit": "px", "default": 3.0}, background="rest")
     rows, cols = np.indices(on.shape) + 0.5
     line = (np.abs(rows - 4.5) < 1.5) & (cols < 14.9)
     near = [np.hypot(cols - col, rows - 14.5) < 1.5 for col in (9.9, 15.5)]

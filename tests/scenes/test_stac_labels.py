@@ -88,7 +88,7 @@ def test_the_catalog_says_what_it_wants_otherwise(folder: Path) -> None:
     items = [labelling("other", assets=assets), labelling("one", assets=assets, label_properties=["kind", "use"])]
     path = written(folder / "items.json", {"type": "FeatureCollection", "features": items})
     np.testing.assert_array_equal(ids(path, item="one", asset="b", field="use"), plain(folder, "use"))
-    everything = ids(path, item="one", asset="b", default="wood", filter="kind == 'lake'", outside="lake")
+    everything = ids(path, item="one", asset="b", default="wood", filter="kind == 'lake'", background="lake")
     np.testing.assert_array_equal(everything, np.where(plain(folder) == 1, 0, 1))
     with pytest.raises(LabelError, match=r"no item is the one(.|\n)*got: other, one(.|\n)*'item'"):
         ids(path)

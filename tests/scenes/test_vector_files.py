@@ -30,7 +30,7 @@ LEGEND = legend(lake=["lake"], rest=["rest"])
 
 
 def labels(path: Path) -> LabelledAreas:
-    content = {"kind": "vector", "path": str(path), "default": "lake", "outside": "rest"}
+    content = {"kind": "vector", "path": str(path), "default": "lake", "background": "rest"}
     with VectorLabels.model_validate(content, strict=False).open(GRID, LEGEND, "s") as opened:
         return opened
 

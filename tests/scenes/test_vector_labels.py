@@ -108,7 +108,7 @@ def test_accents_are_the_same_in_either_form_of_unicode(tmp_path: Path, written:
     forest, lake, moor = (unicodedata.normalize(read, name) for name in ("forêt", "étang", "marécage"))
     key = legend(**{forest: [forest], lake: [lake]})
     assert labels(path, key=key, drop=[moor]).areas.values.tolist() == [255, 255, 0, 1]
-    assert labels(path, key=key, filter=f"kind != '{moor}'", outside=lake).areas.values.tolist() == [0, 1]
+    assert labels(path, key=key, filter=f"kind != '{moor}'", background=lake).areas.values.tolist() == [0, 1]
     points = write_areas(tmp_path / "p.gpkg", [Point(330_050, 5_822_000)], {"kind": [1]})
     width = {"unit": "px", "classes": {lake: 3.0}}
     assert labels(points, key=key, default=lake, width=width).areas.values.tolist() == [1]
@@ -186,7 +186,7 @@ def test_lines_and_points_cover_what_is_near(
     for shape in (LineString(places), Point(places[0])):
         path = write_areas(tmp_path_factory.mktemp("l") / "l.gpkg", [shape], {"kind": ["lake"]})
         wide = {"unit": unit, "default": width * (10 if unit == "m" else 1)}
-        found = labels(path, width=wide, outside="wood").class_ids(GRID.area, all_touched=False)
+        found = labels(path, width=wide, background="wood").class_ids(GRID.area, all_touched=False)
         distance = shapely.distance(shape, shapely.points(centres(GRID))) / 10
         sure = np.abs(distance / (width / 2) - 1) > 0.004  # on the edge: a circle has corners, and UTM a scale
         np.testing.assert_array_equal((found.ravel() == 1)[sure], (distance < width / 2)[sure])
@@ -322,7 +322,7 @@ def test_a_filter_leaves_features_out(tmp_path: Path) -> None:
         labels(path, filter="height > 3")
     with pytest.raises(LabelError, match=r"no label lies(.|\n)*got: 0 features within nothing"):
         labels(path, filter="height > 30")
-    assert not len(labels(path, filter="height > 30", outside="wood").areas.values)
+    assert not len(labels(path, filter="height > 30", background="wood").areas.values)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_outside_is_a_class_but_for_what_is_dropped(
     ]
     kinds = generator.choice(["lake", "unknown", "forest"], 9).tolist()
     path = write_areas(tmp_path_factory.mktemp("labels") / "l.gpkg", areas, {"kind": kinds})
-    opened = labels(path, key=legend(lake=["lake"], wood=["forest"], rest=[]), drop=["unknown"], outside="rest")
+    opened = labels(path, key=legend(lake=["lake"], wood=["forest"], rest=[]), drop=["unknown"], background="rest")
     shapes = [(a, {"lake": 0, "forest": 1}[k]) for a, k in zip(areas, kinds, strict=True) if k != "unknown"]
     dropped = [(a, 255) for a, k in zip(areas, kinds, strict=True) if k == "unknown"]
     expected = rasterize(
@@ -362,7 +362,7 @@ def test_outside_is_a_class_but_for_what_is_dropped(
 def test_a_file_without_features_needs_no_fields(tmp_path: Path) -> None:
     path = tmp_path / "none.geojson"
     path.write_text('{"type": "FeatureCollection", "features": []}')  # which can't say what fields there would be
-    opened = labels(path, outside="wood", filter="area > 3")
+    opened = labels(path, background="wood", filter="area > 3")
     assert (opened.class_ids(GRID.area, all_touched=False) == 0).all()
     with pytest.raises(LabelError, match=r"no label lies(.|\n)*got: 0 features"):
         labels(path)
@@ -375,11 +375,11 @@ def test_outside_of_all_labels(tmp_path: Path) -> None:
     )
     beside = write_areas(tmp_path / "b.gpkg", [pixel_box(90, 50, 99, 90)], {"kind": ["lake"]})
     for path in (nothing, around):
-        assert (labels(path, outside="wood").class_ids(GRID.area, all_touched=False) == 0).all()
+        assert (labels(path, background="wood").class_ids(GRID.area, all_touched=False) == 0).all()
         with pytest.raises(LabelError, match="no label lies on the image"):
             labels(path)
     with pytest.raises(LabelError, match="no label lies on the image"):
-        labels(beside, outside="wood")
+        labels(beside, background="wood")
 
 
 def test_a_spike_of_a_polygon_labels_nothing(tmp_path: Path) -> None:
@@ -421,8 +421,8 @@ def test_labels_on_earth_for_an_image_in_a_local_crs(tmp_path: Path) -> None:
 
 def test_a_filter_that_no_feature_passes_is_told_of(tmp_path: Path) -> None:
     path = write_areas(tmp_path / "l.gpkg", [pixel_box(3, 5, 20, 30)], {"kind": ["lake"]})
-    opened = labels(path, filter="kind == 'Lake'", outside="wood")
+    opened = labels(path, filter="kind == 'Lake'", background="wood")
     assert opened.remarks == (
         f"{path}: none of its 1 features passes the filter kind == 'Lake': is it as it should be?",
     )
-    assert labels(path, filter="kind == 'lake'", outside="wood").remarks == ()
+    assert labels(path, filter="kind == 'lake'", background="wood").remarks == ()

@@ -183,7 +183,7 @@ def test_labels_of_every_sort(tmp_path: Path) -> None:
     assert ranked["lake"] == whole["lake"] + (ids[58:62, :110] != 1).sum()
     with pytest.raises(LabelError, match=r"without a width(.|\n)*scene: w(.|\n)*got: 1 lines of class lake"):
         run(labelled_anew(catalog, line=line, c=colors), tmp_path / "bare", task=task)
-    woods = {**vector, "filter": "kind == 'wood'", "outside": "field"}
+    woods = {**vector, "filter": "kind == 'wood'", "background": "field"}
     background = pixels_of(run(labelled_anew(catalog, lake=wide, woods=woods), tmp_path / "rest", task=task))
     assert sum(background.values()) == 110 * 120
     assert background["wood"] == (ids[:, :110] == 0).sum() - (ids[58:62, :110] == 0).sum()

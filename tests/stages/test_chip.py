@@ -17,9 +17,9 @@ from tests.ground import BANDS, COLUMNS, KINDS, kept, pixel_box, segmentation, w
 SLIDING = {
     "chip_size": 32,
     "windows": {"kind": "sliding", "stride": 16, "padding": 0},
-    "least_valid": 0.0,
+    "min_valid_fraction": 0.0,
     "target_classes": None,
-    "least_targets": 1,
+    "min_targets": 1,
     "negatives": 0,
 }
 RANDOM = {**SLIDING, "windows": {"kind": "random", "count": 40, "padding": 8}}
@@ -92,8 +92,8 @@ def test_filters(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
     everything = open_chips(run(catalog, tmp_path / "all"), "train", COLUMNS, BANDS).index
     for options, filtered in (
-        ({"target_classes": ("lake",), "least_targets": 300}, everything["px_lake"] >= 300),
-        ({"least_valid": 0.9}, everything["valid"] >= 0.9),
+        ({"target_classes": ("lake",), "min_targets": 300}, everything["px_lake"] >= 300),
+        ({"min_valid_fraction": 0.9}, everything["valid"] >= 0.9),
     ):
         found = open_chips(run(catalog, tmp_path / "some", **options), "train", COLUMNS, BANDS).index
         assert 0 < len(found) < len(everything)
@@ -104,7 +104,7 @@ def test_filters(tmp_path: Path) -> None:
 def test_negatives_are_drawn_in_proportion_to_what_is_positive(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
     everything = open_chips(run(catalog, tmp_path / "all"), "train", COLUMNS, BANDS).index
-    wanted = {"target_classes": ("lake",), "least_targets": 300}
+    wanted = {"target_classes": ("lake",), "min_targets": 300}
     positive = int((everything["px_lake"] >= 300).sum())
     assert 1 < positive < len(everything)
     for ratio, count in ((0, 0), (0.5, round(0.5 * positive)), (99, len(everything) - positive), (None, None)):
@@ -116,7 +116,8 @@ def test_negatives_are_drawn_in_proportion_to_what_is_positive(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("scene", "split", "filters"), [("w", "train", {"least_targets": 1025}), ("m", "validation", {"least_valid": 1.0})]
+    ("scene", "split", "filters"),
+    [("w", "train", {"min_targets": 1025}), ("m", "validation", {"min_valid_fraction": 1.0})],
 )
 def test_filters_that_keep_no_chip_are_told_each_time(
     tmp_path: Path, scene: str, split: str, filters: dict[str, Any]
@@ -127,7 +128,9 @@ def test_filters_that_keep_no_chip_are_told_each_time(
         write_areas(tmp_path / "m.geojson", [pixel_box(110, 0, 130, 120)], to_crs="EPSG:4326")
     run(write_world(tmp_path / "whole"), out)
     for _ in range(2):
-        with pytest.raises(ChipError, match=rf"no chip of the {split} scenes(.|\n)*scene: {scene}(.|\n)*least_valid"):
+        with pytest.raises(
+            ChipError, match=rf"no chip of the {split} scenes(.|\n)*scene: {scene}(.|\n)*min_valid_fraction"
+        ):
             run(catalog, out, **filters)
         with pytest.raises(ChipError, match="no complete chip store"):
             open_chips(out, split, COLUMNS, BANDS)

@@ -151,7 +151,7 @@ def test_labels_of_every_sort_score_alike(tmp_path: Path) -> None:
     catalog.write_text(json.dumps(content))
     numbered = legend(wood=["0"], lake=["1"], field=["2"])
     assert run(tmp_path, catalog, task=numbered) == drawn
-    content["labels"]["ids"]["outside"] = "field"
+    content["labels"]["ids"]["background"] = "field"
     catalog.write_text(json.dumps(content))
     found = run(tmp_path, catalog, task=numbered)
     truth = np.where(labelled() == 255, 2, labelled())[:, AOIS["e"]]

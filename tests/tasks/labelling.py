@@ -17,7 +17,7 @@ class Areas:
 
     geometry: tuple[Any, ...]
     ids: tuple[int, ...]
-    outside: int = NONE
+    background: int = NONE
 
     def class_ids(self, window: Window, *, all_touched: bool) -> np.ndarray:
         """Fail: areas are asked for their objects."""
@@ -33,13 +33,13 @@ class Pixels:
     """A raster, from row and column -50 of the grid on."""
 
     ids: np.ndarray
-    outside: int = NONE
+    background: int = NONE
 
     def class_ids(self, window: Window, *, all_touched: bool) -> np.ndarray:
         """Return the window's class ids."""
         assert not all_touched
         inner = self.ids[window.row + 50 : window.bottom + 50, window.col + 50 : window.right + 50]
-        return np.where(inner == NONE, self.outside, inner).astype(np.uint8)
+        return np.where(inner == NONE, self.background, inner).astype(np.uint8)
 
     def objects(self, window: Window) -> None:
         """Return None: pixels are no objects."""

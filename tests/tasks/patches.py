@@ -14,9 +14,9 @@ def layers(**options: Any) -> DetectionLayers:
     content = {
         "kind": "object_detection",
         "detections": "detections.parquet",
-        "least_score": 0.1,
-        "most": 1000,
-        "suppress": {"measure": "iou", "overlap": 0.5},
+        "min_score": 0.1,
+        "max_detections": 1000,
+        "nms": {"measure": "iou", "overlap": 0.5},
         **options,
     }
     return DetectionLayers.model_validate(content, strict=False)

@@ -29,15 +29,15 @@ GRID = Grid(CRS.from_string(UTM), NORTH_UP, (64, 96))
 def parts(draw: st.DrawFn) -> Areas | Pixels:
     """Draw labels on a grid of half pixels, where many shares are exactly what the rule asks for."""
     generator = np.random.default_rng(draw(st.integers(0, 9999)))
-    outside = draw(st.sampled_from([0, 2, NONE, NONE]))
+    background = draw(st.sampled_from([0, 2, NONE, NONE]))
     if draw(st.booleans()):
         blocks = generator.choice(np.array([0, 1, 2, NONE], np.uint8), (40, 40))
-        return Pixels(np.kron(blocks, np.ones((4, 4), np.uint8)), outside)
+        return Pixels(np.kron(blocks, np.ones((4, 4), np.uint8)), background)
     count = draw(st.integers(0, 9))
     corner = generator.integers(-40, 120, (count, 2)) / 2
     size = generator.integers(1, 60, (count, 2)) / 2
     shapes = [box(*c, *(c + s)) for c, s in zip(corner, size, strict=True)]
-    return Areas(tuple(shapes), tuple(generator.choice([0, 1, 2, NONE], count).tolist()), outside)
+    return Areas(tuple(shapes), tuple(generator.choice([0, 1, 2, NONE], count).tolist()), background)
 
 
 windows = st.builds(Window, st.integers(-20, 60), st.integers(-20, 60), st.integers(1, 20), st.integers(1, 20))
@@ -70,7 +70,7 @@ def naive(rule: Rule, part: Areas | Pixels, window: Window) -> tuple[dict[int, f
             claims[k] = held[k]
     known = shapely.union_all([g for g, i in zip(part.geometry, part.ids, strict=True) if i != NONE])
     dropped = shapely.union_all([g for g, i in zip(part.geometry, part.ids, strict=True) if i == NONE])
-    unlabelled = square.difference(known) if part.outside == NONE else square.intersection(dropped).difference(known)
+    unlabelled = square.difference(known) if part.background == NONE else square.intersection(dropped).difference(known)
     return claims, held, unlabelled.area
 
 
@@ -89,8 +89,8 @@ def naive_id(rule: Rule, labels: list[Areas | Pixels], window: Window) -> int:
         if classes:
             most = max(claims[k] for k in classes)
             return min(k for k in classes if claims[k] > most - 1e-7)
-        if NONE not in claims and part.outside != NONE:
-            return part.outside
+        if NONE not in claims and part.background != NONE:
+            return part.background
     return NONE
 
 
@@ -106,9 +106,9 @@ def naive_presence(rule: Rule, labels: list[Areas | Pixels], window: Window) -> 
             row.append(1 if k in claims else NONE if could else 0)
         said.append(row)
     together = [1 if 1 in column else 0 if 0 in column else NONE for column in zip(*said, strict=True)]
-    outside = [part.outside for part in labels if part.outside != NONE]
-    if outside and together == [0] * K:
-        together[outside[0]] = 1
+    background = [part.background for part in labels if part.background != NONE]
+    if background and together == [0] * K:
+        together[background[0]] = 1
     return together
 
 
@@ -207,14 +207,14 @@ def test_lines_have_the_area_of_their_width(tmp_path: Path) -> None:
 
 def test_what_is_dropped_is_unknown_where_all_else_is_outside(tmp_path: Path) -> None:
     shapes = [pixel_box(0, 0, 16, 16), pixel_box(16, 0, 32, 16), pixel_box(32, 0, 48, 7)]
-    opened = labels(tmp_path, shapes, ["a", "cloud", "cloud"], drop=["cloud"], outside="c")
+    opened = labels(tmp_path, shapes, ["a", "cloud", "cloud"], drop=["cloud"], background="c")
     assert rule().class_ids(opened.ranked, CELLS, K)[:4].tolist() == [0, NONE, 2, 2]
     many = rule("cell", 0.4).presence(opened.ranked, CELLS, K)
     assert many[:4].tolist() == [[1, 0, 0], [NONE] * 3, [NONE] * 3, [0, 0, 1]]
 
 
 def test_without_any_label_all_is_unknown_or_outside(tmp_path: Path) -> None:
-    nothing = labels(tmp_path, [], [], outside="b")
+    nothing = labels(tmp_path, [], [], background="b")
     assert (rule().class_ids(nothing.ranked, CELLS, K) == 1).all()
     assert rule().presence(nothing.ranked, CELLS, K).tolist() == [[0, 1, 0]] * len(CELLS)
 

@@ -28,7 +28,7 @@ from tests.ground import BANDS, KINDS, NORTH_UP, cells, write_world
 pytestmark = pytest.mark.slow
 
 STAGES = {"analyze": "analyze", "chip": "chip", "train": "train", "predict": "predict", "eval": "evaluate"}
-FOREST = {"kind": "forest", "trees": 8, "radius": 1, "max_depth": 8, "least_leaf": 4, "samples": 4000}
+FOREST = {"kind": "forest", "trees": 8, "radius": 1, "max_depth": 8, "min_samples_leaf": 4, "samples": 4000}
 
 
 def content(catalog: Path, *, multi_label: bool = False, **changes: Any) -> dict[str, Any]:
@@ -37,9 +37,9 @@ def content(catalog: Path, *, multi_label: bool = False, **changes: Any) -> dict
     rule = {"share_of": "cell", "least_share": 0.2 if multi_label else 0.5, "choose": "largest"}
     task = cells(*KINDS, cell_size=11, rule=rule, multi_label=multi_label)
     windows = {"kind": "sliding", "stride": 6, "padding": 4}
-    chosen = {"least_valid": 0.5, "target_classes": None, "least_targets": 1, "negatives": 0}
-    augment = {"turns": True, "gain": 0.02, "offset": 0.02}
-    fit = {"weight_decay": 0.01, "warmup": 0.1, "clip": 1.0, "average": 0.9, "patience": 20}
+    chosen = {"min_valid_fraction": 0.5, "target_classes": None, "min_targets": 1, "negatives": 0}
+    augment = {"flip_rotate": True, "gain": 0.02, "offset": 0.02}
+    fit = {"weight_decay": 0.01, "warmup": 0.1, "gradient_clip_norm": 1.0, "ema_decay": 0.9, "patience": 20}
     return {
         "scenes": str(catalog),
         "raw": str(root),

@@ -198,8 +198,8 @@ def test_a_cell_that_the_images_edge_cuts_is_the_same_where_it_is_counted_taught
     task = cells("a", "b", "c", multi_label=several, rule=rule)
     corner = generator.uniform(-10, 45, (15, 2))
     squares = tuple(shapely.box(*np.append(c, c + generator.uniform(4, 25, 2))) for c in corner)
-    areas = Areas(squares, tuple(generator.integers(0, 3, 15).tolist()), outside=2)
-    labels = labelled(areas if kind == "areas" else Pixels(pixels(generator, 150), outside=2), shape=shape)
+    areas = Areas(squares, tuple(generator.integers(0, 3, 15).tolist()), background=2)
+    labels = labelled(areas if kind == "areas" else Pixels(pixels(generator, 150), background=2), shape=shape)
     plan = cover(whole(shape), window, 16, task.margin(window, 16))
     inside = [middle(w, 16).intersection(whole(shape)) for w in plan]
     taught = [task.target(labels, w, seen_by(w, shape))["classes"] for w in plan]

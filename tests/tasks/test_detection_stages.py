@@ -25,9 +25,9 @@ SPLITS = ("train", "validation", "test", "predict")
 CHIP = {
     "chip_size": 20,
     "windows": {"kind": "sliding", "stride": 10, "padding": 0},
-    "least_valid": 0.5,
+    "min_valid_fraction": 0.5,
     "target_classes": None,
-    "least_targets": 1,
+    "min_targets": 1,
     "negatives": 0.5,
 }
 

@@ -63,8 +63,8 @@ def naive_target(boxes: np.ndarray, ids: Sequence[int], shape: tuple[int, int], 
         on_window = width * height / ((end - x) * (low - y))
         row, col = int((y + low) / 2) - window.row, int((x + end) / 2) - window.col
         counts = 0 <= row < window.height and 0 <= col < window.width and task["counted"][row, col]
-        enough = on_window >= task["least_inside"] if task["cut"] == "clip" else on_window == 1
-        taught = class_id if counts and enough and on_grid >= task["least_inside"] else 255
+        enough = on_window >= task["min_inside_fraction"] if task["partial"] == "clip" else on_window == 1
+        taught = class_id if counts and enough and on_grid >= task["min_inside_fraction"] else 255
         place = inner[0] - window.col, inner[1] - window.row, inner[2] - window.col, inner[3] - window.row
         rows.append((*place, taught))
     return np.array(rows, np.float32).reshape(-1, 5)
@@ -92,9 +92,9 @@ def test_a_window_teaches_what_a_naive_loop_says(
     counted = generator.random(window.shape) < 0.7
     rows, cols = np.mgrid[window.row : window.bottom, window.col : window.right]
     counted &= (rows >= 0) & (cols >= 0) & (rows < shape[0]) & (cols < shape[1])
-    task = detection("tree", "car", least_inside=least, cut=cut)
+    task = detection("tree", "car", min_inside_fraction=least, partial=cut)
     target = task.target(labels(boxes, ids, shape), window, counted)
-    expected = naive_target(boxes, ids, shape, window, least_inside=least, cut=cut, counted=counted)
+    expected = naive_target(boxes, ids, shape, window, min_inside_fraction=least, partial=cut, counted=counted)
     assert target["boxes"].dtype == np.float32
     np.testing.assert_array_equal(target["boxes"], expected)
     np.testing.assert_array_equal(task.class_counts(target), [(expected[:, 4] == k).sum() for k in range(2)])
@@ -133,7 +133,7 @@ def test_boxes_over_the_window_and_over_the_image() -> None:
         [0, 12, 4, 18, 255],
     ]
     np.testing.assert_array_equal(TASK.target(there, window, counted)["boxes"], expected)
-    dropping = TASK.model_copy(update={"cut": "drop"})
+    dropping = TASK.model_copy(update={"partial": "drop"})
     np.testing.assert_array_equal(dropping.target(there, window, counted)["boxes"][:, 4], [0, 255, 0, 0, 255])
 
 
@@ -142,7 +142,7 @@ def test_three_tenths_of_an_object_count_at_the_images_edge_and_not_at_a_windows
     boxes = np.array([[-7, 5, 3, 15], [33, 5, 43, 15], [34, 34, 44, 44]])
     there, image, window = labels(boxes, [0, 1, 0], (60, 60)), whole((60, 60)), Window(0, 0, 40, 36)
     for least, at_the_edge in ((0.2, 0), (0.3, 0), (0.31, 255), (0.5, 255)):
-        task = detection("tree", "car", least_inside=least)
+        task = detection("tree", "car", min_inside_fraction=least)
         target = task.target(there, image, np.ones((60, 60), bool))["boxes"]
         np.testing.assert_array_equal(target[:, 4], [at_the_edge, 1, 0])
         np.testing.assert_array_equal(target[0, :4], [0, 5, 3, 15])
@@ -153,7 +153,7 @@ def test_three_tenths_of_an_object_count_at_the_images_edge_and_not_at_a_windows
         assert task.census(there, image, counted)[0] == 1 + (at_the_edge == 0)
     corner = Window(0, 0, 40, 40)  # holds 36 % of the last box, and its centre
     for least, taught in ((0.2, 0), (0.36, 0), (0.37, 255)):
-        task = detection("tree", "car", least_inside=least)
+        task = detection("tree", "car", min_inside_fraction=least)
         np.testing.assert_array_equal(
             task.target(there, corner, np.ones((40, 40), bool))["boxes"][-1], [34, 34, 40, 40, taught]
         )
@@ -279,7 +279,7 @@ def test_of_a_location_the_best_class_counts_and_scores_choose() -> None:
     assert found.fields["class"].tolist() == ["car", "tree"]
     np.testing.assert_allclose(found.fields["score"], [0.6, 0.1], rtol=1e-6)
     assert (
-        len(pasted(lambda _: (boxes, scores), whole((32, 32)), 32, 32, (32, 32), most=3).geometry) == 1
+        len(pasted(lambda _: (boxes, scores), whole((32, 32)), 32, 32, (32, 32), max_detections=3).geometry) == 1
     )  # 0.9, 0.9, 0.6
 
 
@@ -454,7 +454,7 @@ def test_a_scene_that_is_not_scored_is_drawn(world: World) -> None:
 
 def test_nothing_found_is_a_layer_too(world: World) -> None:
     for ending in ("parquet", "gpkg", "fgb", "geojson"):
-        world.predict(least_score=1.0, detections=f"detections.{ending}")
+        world.predict(min_score=1.0, detections=f"detections.{ending}")
         counts, _ = world.score()
         assert counts.summary() == {"map50": 0.0, "map": 0.0, "macro_f1": 0.0, "support": 7}
 
@@ -516,7 +516,7 @@ def test_what_a_readme_says_does_what_predict_does() -> None:
         outputs = Detections(
             boxes[number].astype(np.float64), scores[number].argmax(1).astype(np.uint8), scores[number].max(1)
         )
-        kept = suppressed(outputs.picked(outputs.scores >= 0.5), VALIDATING.suppress)
+        kept = suppressed(outputs.picked(outputs.scores >= 0.5), VALIDATING.nms)
         for class_id in range(2):
             mine = kept.picked(kept.class_ids == class_id)
             row = said[2 * number + class_id]
@@ -534,7 +534,14 @@ def test_detections_are_called_so(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"least_inside": 0.0}, {"least_inside": 1.1}, {"cut": "whole"}, {"classes": []}, {"all_touched": True}]
+    "wrong",
+    [
+        {"min_inside_fraction": 0.0},
+        {"min_inside_fraction": 1.1},
+        {"partial": "whole"},
+        {"classes": []},
+        {"all_touched": True},
+    ],
 )
 def test_parameters_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

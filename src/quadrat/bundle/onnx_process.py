@@ -79,7 +79,7 @@ class Confined:
             raise ModuleNotFoundError(f"No module named '{missing[0]}'", name=missing[0])
         self._seconds = seconds or PATIENCE
         self._lock = Lock()
-        root = str(Path(__file__).parents[1])
+        root = str(Path(__file__).parents[2])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(  # noqa: S603 (this very module)
             [sys.executable, "-P", "-m", __name__, str(threads)],

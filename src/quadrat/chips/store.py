@@ -298,7 +298,7 @@ def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence
         raise ChipError(
             f"no chip of split '{split}'",
             file=folder,
-            mend=f"give a scene the split '{split}', or lower chip.least_valid and chip.least_targets",
+            mend=f"give a scene the split '{split}', or lower chip.min_valid_fraction and chip.min_targets",
         )
     keys = index[["scene", "shard"]].drop_duplicates().reset_index(drop=True)
     shards = tuple(_shard(folder / scene, number) for scene, number in keys.itertuples(index=False))

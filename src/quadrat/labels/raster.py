@@ -51,8 +51,8 @@ class RasterLabels(Section):
     band: int = Field(default=1, ge=1)
     """The band that holds the whole numbers."""
     drop: tuple[Name, ...] = ()
-    """Values that are left out on purpose: their pixels are unlabelled, whatever ``outside`` says."""
-    outside: Name | None = None
+    """Values that are left out on purpose: their pixels are unlabelled, whatever ``background`` says."""
+    background: Name | None = None
     """Name of the class of all pixels that the raster says nothing of; left out: they are unlabelled."""
 
     def files(self) -> Iterator[str]:
@@ -68,11 +68,13 @@ class RasterLabels(Section):
         """
         from quadrat.labels.raster_values import Pixels
 
-        outside = UNLABELLED if self.outside is None else class_id(self.outside, legend, "outside", scene, self.path)
+        background = (
+            UNLABELLED if self.background is None else class_id(self.background, legend, "background", scene, self.path)
+        )
         with ExitStack() as files:
             pixels = Pixels(self.path, grid, scene, files)
             form = pixels.ids(self.band) if self.values == "ids" else pixels.colors()
-            yield LabelledPixels(pixels, form, self._key(legend, scene, form.dtype), outside)
+            yield LabelledPixels(pixels, form, self._key(legend, scene, form.dtype), background)
 
     def _key(self, legend: Legend, scene: str, dtype: np.dtype[Any]) -> "Key":
         """Return the class id of each value that the type holds, UNLABELLED where it is dropped."""
@@ -130,9 +132,9 @@ class LabelledPixels:
 
     box_remarks: tuple[str, ...] = ()
 
-    def __init__(self, pixels: "Pixels", form: "Format", key: Key, outside: int) -> None:
-        """Read ``pixels`` by ``key``; what has no value is ``outside``."""
-        self._pixels, self._form, self._key, self.outside = pixels, form, key, outside
+    def __init__(self, pixels: "Pixels", form: "Format", key: Key, background: int) -> None:
+        """Read ``pixels`` by ``key``; what has no value is ``background``."""
+        self._pixels, self._form, self._key, self.background = pixels, form, key, background
         self._table = self._tabled()
         self._bytes = bytearray()  # what was read last: windows of one size take the same memory
 
@@ -150,7 +152,7 @@ class LabelledPixels:
         found = None if inside is None else self._translated(inside) if self._table else self._found(inside)
         if found is not None and inside == window:
             return found
-        ids = np.full(window.shape, self.outside, np.uint8)
+        ids = np.full(window.shape, self.background, np.uint8)
         if found is not None and inside is not None:
             ids[inside.slices(window)] = found
         return ids
@@ -158,11 +160,11 @@ class LabelledPixels:
     def _tabled(self) -> bytes | None:
         """Return the class id of each byte, UNCLAIMED where no class claims it; None where no byte says it alone."""
         meanings = self._pixels.byte_meanings(self._form)
-        if meanings is None or (self._key.ids == UNCLAIMED).any() or self.outside == UNCLAIMED:
+        if meanings is None or (self._key.ids == UNCLAIMED).any() or self.background == UNCLAIMED:
             return None
         numbers, labelled = meanings
         found, known = self._key.find(numbers)
-        return np.where(labelled, np.where(known, found, UNCLAIMED), self.outside).astype(np.uint8).tobytes()
+        return np.where(labelled, np.where(known, found, UNCLAIMED), self.background).astype(np.uint8).tobytes()
 
     def _translated(self, window: Window) -> NDArray[np.uint8]:
         """Return the class ids (y, x) of a window within the grid, by the table."""
@@ -176,7 +178,7 @@ class LabelledPixels:
 
     def _found(self, window: Window) -> NDArray[np.uint8]:
         """Return the class ids (y, x) of a window within the grid."""
-        ids = np.full(window.shape, self.outside, np.uint8)
+        ids = np.full(window.shape, self.background, np.uint8)
         for part, numbers, labelled in self._pixels.read(window, self._form):
             found, known = self._key.find(numbers)
             if (labelled & ~known).any():

@@ -59,10 +59,10 @@ class VectorLabels(Section):
     """Comparisons of fields with constants, such as ``height > 3 and use != 'shed'``. Where it
     isn't true of a feature, that is not there."""
     drop: tuple[Name, ...] = ()
-    """Values of the field that are left out on purpose: their areas are unlabelled, whatever ``outside`` says."""
+    """Values of the field that are left out on purpose: their areas are unlabelled, whatever ``background`` says."""
     width: Width | None = None
     """The width of lines and points; left out: there are none."""
-    outside: Name | None = None
+    background: Name | None = None
     """Name of the class of all that no feature covers; left out: that is unlabelled."""
 
     @model_validator(mode="after")
@@ -89,7 +89,9 @@ class VectorLabels(Section):
         Raises LabelError for a file, field or class that isn't there, a value that no class claims, lines and points
         without a width, or labels that miss the image.
         """
-        outside = UNLABELLED if self.outside is None else class_id(self.outside, legend, "outside", scene, self.path)
+        background = (
+            UNLABELLED if self.background is None else class_id(self.background, legend, "background", scene, self.path)
+        )
         read = read_features(self.path, self.layer, LabelError, scene)
         frame = self._filtered(read, scene)
         ids = self._ids(frame, legend, scene)
@@ -101,7 +103,7 @@ class VectorLabels(Section):
             areas, inner = clipped(polygons, grid, MARGIN)
             whole = gathered(polygons, owners, len(frame))
         drawn = ids[owners[inner]]
-        if not (drawn != UNLABELLED).any() and not ((self.outside or legend.blanks) and around(frame, grid)):
+        if not (drawn != UNLABELLED).any() and not ((self.background or legend.blanks) and around(frame, grid)):
             raise self._misplaced(frame, grid, scene)
         order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
         flat = (ids != UNLABELLED) & without_area(frame.geometry.to_numpy())
@@ -109,7 +111,7 @@ class VectorLabels(Section):
         yield LabelledAreas(
             Areas(areas[order], drawn[order]),
             Objects(whole, ids),
-            outside,
+            background,
             remarks=(
                 *self._remarks(frame, flat, "no area: they label nothing"),
                 *self._idle(len(read), len(frame)),
@@ -233,18 +235,18 @@ class LabelledAreas:
         self,
         areas: Areas,
         objects: Objects,
-        outside: int,
+        background: int,
         *,
         remarks: tuple[str, ...] = (),
         box_remarks: tuple[str, ...] = (),
         doubt: Doubt = tuple,
     ) -> None:
-        """Draw ``areas``, whose values are class ids, on ``outside``; ``objects`` are the same, feature by feature.
+        """Draw ``areas``, whose values are class ids, on ``background``; ``objects`` are the same, feature by feature.
 
         ``remarks`` tell of features that label nothing, ``box_remarks`` of others around which there is no box;
         ``doubt`` looks for what else may be wrong.
         """
-        self.areas, self._objects, self.outside = areas, objects, outside
+        self.areas, self._objects, self.background = areas, objects, background
         self._remarks, self.box_remarks, self._doubt = remarks, box_remarks, doubt
 
     @property
@@ -254,7 +256,7 @@ class LabelledAreas:
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
         """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
-        return self.areas.draw(window, fill=self.outside, all_touched=all_touched)
+        return self.areas.draw(window, fill=self.background, all_touched=all_touched)
 
     def objects(self, window: Window) -> Objects:
         """Return the features that meet the window, whole, in the file's order."""

@@ -87,7 +87,8 @@ def analyze(
 ) -> None:
     """Write ``stats`` (per band over train ∩ AOI ∩ valid), the ``table`` of scenes, warnings, metrics and plots.
 
-    Raises what ``quadrat.scenes.pins``, ``quadrat.preflight.problems`` and ``quadrat.preflight.class_counts`` find wrong, before anything is written.
+    Raises what ``scenes.pins``, ``preflight.problems`` and ``preflight.class_counts`` find wrong, before anything is
+    written.
     """
     from quadrat.geo.files.raster_files import keep_few_blocks
 

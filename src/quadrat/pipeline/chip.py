@@ -55,11 +55,11 @@ class Chip(Section):
     """Height and width of a chip, px."""
     windows: Annotated[Sliding | Random, Field(discriminator="kind")]
     """Where train scenes are cut."""
-    least_valid: float = Field(ge=0, le=1)
+    min_valid_fraction: float = Field(ge=0, le=1)
     """Least share of a chip's px that are valid and within the AOI."""
     target_classes: tuple[Name, ...] | None
     """The classes whose labels make a train chip positive; null for all."""
-    least_targets: int = Field(ge=0)
+    min_targets: int = Field(ge=0)
     """Fewest labels of the target classes that a positive chip holds: px, cells or boxes, whatever the task counts."""
     negatives: float | None = Field(ge=0)
     """Most train chips that are not positive, for each of the scene's that is, drawn at random; null for all."""
@@ -132,12 +132,12 @@ def _check_cut(chips: Path, learnt: Mapping[str, Scene], counts: Mapping[str, in
     for split in dict.fromkeys(scene.split for scene in learnt.values()):
         if not counts.get(split):
             (chips / INDEX).unlink()
-            targets = ", lower chip.least_targets or raise chip.negatives" if split == "train" else ""
+            targets = ", lower chip.min_targets or raise chip.negatives" if split == "train" else ""
             raise ChipError(
                 f"no chip of the {split} scenes could be kept",
                 ", ".join(name for name, scene in learnt.items() if scene.split == split),
                 expected="a chip with valid pixels, labels, and as many of them as the section chip wants",
-                mend=f"lower chip.least_valid{targets}, or check labels and areas of interest",
+                mend=f"lower chip.min_valid_fraction{targets}, or check labels and areas of interest",
             )
 
 
@@ -164,7 +164,7 @@ def _chip_scene(
             for piece in opened.cut(windows):
                 counted = opened.counted(piece.window, piece.valid)
                 valid = np.count_nonzero(counted) / counted.size
-                if valid >= chip.least_valid:
+                if valid >= chip.min_valid_fraction:
                     target = task.target(labels, piece.window, counted)
                     class_counts = task.class_counts(target)
                     wanted = piece.window in drawn or _positive(class_counts, task, chip)
@@ -212,4 +212,4 @@ def _thinned(
 def _positive(class_counts: NDArray[np.int64], task: Task, chip: Chip) -> bool:
     wanted = task.names if chip.target_classes is None else chip.target_classes
     found = sum(int(n) for name, n in zip(task.names, class_counts, strict=True) if name in wanted)
-    return found >= chip.least_targets
+    return found >= chip.min_targets

@@ -62,8 +62,8 @@ def glimpse(labels: Labels, aoi: AOI | None, area: Window, classes: int, reach: 
     for part in labels.ranked:
         objects = part.objects(labels.grid.area)
         one = _pixels(part, aoi, area, classes, reach) if objects is None else _features(objects, aoi, classes, reach)
-        if part.outside != UNLABELLED:
-            one.hidden[part.outside] = True
+        if part.background != UNLABELLED:
+            one.hidden[part.background] = True
         seen += one
     return seen
 

@@ -79,11 +79,11 @@ class Catalog(Section):
             for what, name, known in named:
                 if name not in known:
                     raise ValueError(f"scene {entry.id} names {what} '{name}'; the catalog has {', '.join(known)}")
-            closed = next((n for n in entry.label_names[:-1] if self.labels[n].outside is not None), None)
+            closed = next((n for n in entry.label_names[:-1] if self.labels[n].background is not None), None)
             if closed is not None:
                 raise ValueError(
-                    f"scene {entry.id}: labels '{closed}' give a class to all pixels ('outside'), so none is left to "
-                    "those after them: name them last"
+                    f"scene {entry.id}: labels '{closed}' give a class to all pixels ('background'), so none is left "
+                    "to those after them: name them last"
                 )
         return self
 

@@ -127,12 +127,12 @@ def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Itera
     most = max((task.most_labels(one.features, wanted, chip.chip_size) for one in seen), default=np.inf)
     if any(one.hidden[wanted].any() or one.pixels[wanted].any() for one in seen):
         most = task.most_labels(np.full(len(wanted), np.inf), wanted, chip.chip_size)
-    if chip.least_targets > most:
+    if chip.min_targets > most:
         yield ParamsError(
-            "no chip can hold as many labels as chip.least_targets wants",
+            "no chip can hold as many labels as chip.min_targets wants",
             expected=f"at most {most:.0f} {task.unit}",
-            got=chip.least_targets,
-            mend="lower chip.least_targets, or set chip.negatives to null to keep chips with fewer",
+            got=chip.min_targets,
+            mend="lower chip.min_targets, or set chip.negatives to null to keep chips with fewer",
         )
 
 

@@ -2,8 +2,8 @@
 
 Integers are summed without rounding, so no order or grouping can change the mean. Floats, and squares of integers of
 more than 16 bits, are summed in float64 per strip and merged in the order of the strips (Chan, Golub & LeVeque 1983),
-which is fixed. The distribution is counted in up to 65,536 cells (``quadrat.geo.statistics.value_spread``): each value of up to 16 bits,
-or with no more different ones, has its own.
+which is fixed. The distribution is counted in up to 65,536 cells (``quadrat.geo.statistics.value_spread``): each value
+of up to 16 bits, or with no more different ones, has its own.
 """
 
 import math

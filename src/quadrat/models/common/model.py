@@ -71,7 +71,7 @@ class Samples(Protocol):
 class Augment(Section):
     """What is done to whole batches of training chips, on the device, at random for each chip."""
 
-    turns: bool
+    flip_rotate: bool
     """Turn and mirror: one of the eight symmetries of the square."""
     gain: float = Field(ge=0)
     """Standard deviation of the share by which a chip's band, normalised, is made stronger or weaker."""
@@ -90,9 +90,9 @@ class Train(Section):
     """AdamW's decoupled decay of weights."""
     warmup: float = Field(ge=0, le=1)
     """Share of all steps in which the learning rate rises to ``lr``; then it falls to 0 along a cosine."""
-    clip: float = Field(gt=0)
+    gradient_clip_norm: float = Field(gt=0)
     """Largest norm of the gradient."""
-    average: float = Field(ge=0, lt=1)
+    ema_decay: float = Field(ge=0, lt=1)
     """Share of itself that the running mean of the weights keeps at each step; it is what is validated and stored."""
     patience: int = Field(ge=1)
     """Epochs without a better validation metric after which training ends."""

@@ -53,7 +53,7 @@ class Forest(Model):
     """Local means are over (2 radius + 1)² px. Chips hold no more than themselves: their edges have fewer."""
     max_depth: int | None = Field(ge=1)
     """Most splits above a leaf; null for no limit."""
-    least_leaf: int = Field(ge=1)
+    min_samples_leaf: int = Field(ge=1)
     """Fewest training pixels of a leaf."""
     samples: int = Field(ge=1)
     """Training pixels are at most so many, drawn from all labelled pixels of the chips."""
@@ -83,7 +83,7 @@ class Forest(Model):
         forest = RandomForestClassifier(
             self.trees,
             max_depth=self.max_depth,
-            min_samples_leaf=self.least_leaf,
+            min_samples_leaf=self.min_samples_leaf,
             class_weight="balanced",
             random_state=recipe.seed,
             n_jobs=-1,

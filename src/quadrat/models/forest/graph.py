@@ -1,4 +1,4 @@
-"""A forest as an ONNX graph: the features, trees and votes of ``quadrat.models.forest.forest``, operator by operator."""
+"""A forest as an ONNX graph: features, trees and votes of ``quadrat.models.forest.forest``, operator by operator."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise

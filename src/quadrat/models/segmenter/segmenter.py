@@ -27,13 +27,13 @@ LARGEST = 4096
 """Most that an argument may be: of channels, of strides, of how much is enlarged."""
 
 
-class Network(Neural):
+class Segmenter(Neural):
     """A network that says something of every pixel."""
 
     units: ClassVar[frozenset[Unit]] = frozenset({"px"})
     mend: ClassVar[str] = "set model.depth to 5, or choose another model.architecture or model.encoder"
 
-    kind: Literal["network"]
+    kind: Literal["segmenter"]
     architecture: Architecture
     """The network's class in segmentation-models-pytorch, by its name there."""
     encoder: str

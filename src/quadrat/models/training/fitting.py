@@ -100,7 +100,7 @@ class Learner(lightning.LightningModule):
         raw, target = batch
         augment = self._recipe.train.augment
         normalised = self.network.normalise(raw)
-        if augment.turns:
+        if augment.flip_rotate:
             normalised, target = turned(normalised, target, self._task.turn, self._generator)
         normalised = jittered(normalised, augment.gain, augment.offset, self._generator)
         normalised = normalised.contiguous(memory_format=torch.channels_last)
@@ -120,7 +120,7 @@ class Learner(lightning.LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Move the running mean of the weights on; at first it forgets faster, for it began at random weights."""
-        kept = min(self._recipe.train.average, (1 + self.global_step) / (10 + self.global_step))
+        kept = min(self._recipe.train.ema_decay, (1 + self.global_step) / (10 + self.global_step))
         means, values = list(_tensors(self.average)), list(_tensors(self.network))
         moved = [mean.is_floating_point() for mean in means]
         with torch.no_grad():
@@ -180,7 +180,7 @@ class Learner(lightning.LightningModule):
 
         It is called when gradients are those of the loss itself: float16's scaling is undone.
         """
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.train.clip)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.train.gradient_clip_norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the history."""

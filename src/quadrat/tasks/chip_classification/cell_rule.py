@@ -21,7 +21,7 @@ class Rule(Section):
     """When labels give a cell a class: what of it lies on the image.
 
     Polygons: a class claims the cell by enough of its polygons' area. What none claims is of the labels' class
-    ``outside``, or unknown where they name none, and where dropped features claim it.
+    ``background``, or unknown where they name none, and where dropped features claim it.
 
     Rasters: a cell is of the class that most of its labelled pixels have (of equals, the first), if at least
     ``least_share`` of its pixels are labelled. Where a cell may have several classes, each class claims it that at
@@ -49,7 +49,7 @@ class Rule(Section):
     def presence(self, parts: Sequence[LabelPart], cells: Cells, classes: int) -> NDArray[np.uint8]:
         """Return for each cell and class (cell, class): 1 where any of ``parts`` says that it is there, else 0.
 
-        IGNORE where unlabelled or dropped ground could hold it. A class ``outside`` is there where no other is.
+        IGNORE where unlabelled or dropped ground could hold it. A class ``background`` is there where no other is.
         """
         there = np.full((len(cells), classes), IGNORE, np.uint8)
         for some in bands(cells):
@@ -58,9 +58,9 @@ class Rule(Section):
             known = np.where((together == NOT_THERE).any(0), np.uint8(NOT_THERE), np.uint8(IGNORE))
             there[some] = np.where((together == THERE).any(0), np.uint8(THERE), known)
             empty = some[(there[some] == NOT_THERE).all(1)]
-            outside = next((part.outside for part in parts if part.outside != IGNORE), None)
-            if outside is not None:
-                there[empty, outside] = THERE
+            background = next((part.background for part in parts if part.background != IGNORE), None)
+            if background is not None:
+                there[empty, background] = THERE
         return there
 
     def _one(self, part: LabelPart, cells: Cells, classes: int) -> NDArray[np.uint8]:
@@ -73,7 +73,7 @@ class Rule(Section):
         areas, claimed = self._claims(Pieces.of(cells, objects.geometry), objects, classes)
         known = claimed[:, :classes]
         weights = np.where(known, areas[:, :classes].round(6), 0) if self.choose == "largest" else known
-        unclaimed = np.where(claimed[:, classes], IGNORE, part.outside)
+        unclaimed = np.where(claimed[:, classes], IGNORE, part.background)
         return np.where(known.any(1), weights.argmax(1), unclaimed).astype(np.uint8)
 
     def _several(self, part: LabelPart, cells: Cells, classes: int) -> NDArray[np.uint8]:
@@ -86,7 +86,7 @@ class Rule(Section):
             pieces = Pieces.of(cells, objects.geometry)
             areas, claimed = self._claims(pieces, objects, classes)
             areas, claimed = areas[:, :classes], claimed[:, :classes]
-            unlabelled = self._unlabelled(pieces, objects, part.outside)[:, None]
+            unlabelled = self._unlabelled(pieces, objects, part.background)[:, None]
             open_ = unlabelled > ROUNDING * sizes(cells)[:, None]
             possible = open_ if self.share_of == "polygon" else open_ & (areas + unlabelled >= least)
         return np.where(claimed, THERE, np.where(possible, IGNORE, NOT_THERE)).astype(np.uint8)
@@ -102,12 +102,12 @@ class Rule(Section):
         areas = pieces.covered(group[pieces.owner], classes + 1)
         return areas, areas >= self._least(pieces.cells)[:, None]
 
-    def _unlabelled(self, pieces: Pieces, objects: Objects, outside: int) -> NDArray[np.float64]:
+    def _unlabelled(self, pieces: Pieces, objects: Objects, background: int) -> NDArray[np.float64]:
         """Return the px² of each cell of which the objects say nothing: of no class, or dropped."""
         dropped = (objects.class_ids == IGNORE)[pieces.owner]
         known = pieces.some(~dropped)
         labelled, said = (some.covered(np.zeros(len(some.cell), np.intp), 1)[:, 0] for some in (known, pieces))
-        return (sizes(pieces.cells).astype(np.float64) if outside == IGNORE else said) - labelled
+        return (sizes(pieces.cells).astype(np.float64) if background == IGNORE else said) - labelled
 
     def _least(self, cells: Cells) -> NDArray[np.float64]:
         least: NDArray[np.float64] = self._share * sizes(cells).astype(np.float64)

@@ -38,7 +38,7 @@ class Class(Section):
     """Its colour in layers and pictures, as hexadecimal red, green, blue."""
     aliases: tuple[Name, ...] = Field(alias="from")
     """Values of the labels that mean this class: of their field, or a raster's numbers or colours. Empty where only
-    ``default`` or ``outside`` of labels name it."""
+    ``default`` or ``background`` of labels name it."""
 
     @field_validator("name")
     @classmethod

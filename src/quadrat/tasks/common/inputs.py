@@ -47,7 +47,7 @@ class LabelPart(Protocol):
     """One of a scene's labels: a vector file or a raster."""
 
     @property
-    def outside(self) -> int:
+    def background(self) -> int:
         """The class id of all that the labels say nothing of; IGNORE where that is unlabelled."""
         ...
 

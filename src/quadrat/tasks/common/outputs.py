@@ -76,7 +76,7 @@ class WrittenLayers(Section):
 
 
 class Canvas(Protocol):
-    """Takes outputs of windows in row order and gives what is finished; see ``quadrat.geo.grids.tiling`` for the blending."""
+    """Takes outputs of windows in row order and gives what is finished; see ``geo.grids.tiling`` for the blending."""
 
     def paste(
         self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]

@@ -72,11 +72,11 @@ class DetectionLayers(WrittenLayers):
     kind: Literal["object_detection"]
     detections: str
     """Name of the vector file of the detections: ``detections``, with an ending that is its format."""
-    least_score: float = Field(ge=0, le=1)
+    min_score: float = Field(ge=0, le=1)
     """Least score of what is written. Average precision wants this low: eval.match.score chooses among them."""
-    most: int = Field(ge=1)
+    max_detections: int = Field(ge=1)
     """Most detections of a window, the best, that are held against each other."""
-    suppress: Suppression
+    nms: Suppression
     """Which detections are taken for one object, within windows and across them."""
 
     @field_validator("detections")
@@ -90,9 +90,9 @@ class DetectionLayers(WrittenLayers):
 VALIDATING = DetectionLayers(
     kind="object_detection",
     detections="detections.parquet",
-    least_score=0.05,
-    most=1000,
-    suppress=Suppression(measure="iou", overlap=0.5),
+    min_score=0.05,
+    max_detections=1000,
+    nms=Suppression(measure="iou", overlap=0.5),
 )
 """How the detections of validation chips are made while a model learns, whatever predict does."""
 
@@ -116,12 +116,12 @@ class ObjectDetection(Task):
     kind: Literal["object_detection"]
     classes: tuple[Class, ...] = Field(min_length=1, max_length=IGNORE)
     """The classes, in the order of their ids, from 0."""
-    least_inside: float = Field(gt=0, le=1)
+    min_inside_fraction: float = Field(gt=0, le=1)
     """Least share of an object's box on the image, and of what is left there inside a window that teaches it. With less
     it is ignored: neither an object nor background. A window must hold the box's centre, too, so that of a box which
     one of its sides cuts, it has half: a share below 0.5 lets in more at the image's edge and in a window's corners."""
-    cut: Literal["clip", "drop"]
-    """What a window teaches of a box that it cuts, and has ``least_inside`` of: the part inside, or nothing."""
+    partial: Literal["clip", "drop"]
+    """What a window teaches of a box that it cuts, and has ``min_inside_fraction`` of: the part inside, or nothing."""
 
     def census(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many boxes of each class (K,) have their centre in a strip, where it counts."""
@@ -136,7 +136,9 @@ class ObjectDetection(Task):
         bounds, class_ids = self._boxes(labels, window)
         inside = clipped(bounds, window)
         share = areas(inside) / areas(bounds)
-        taught = centred(bounds, window, counted) & (share >= (self.least_inside if self.cut == "clip" else 1))
+        taught = centred(bounds, window, counted) & (
+            share >= (self.min_inside_fraction if self.partial == "clip" else 1)
+        )
         boxes = np.column_stack([inside - [window.col, window.row] * 2, np.where(taught, class_ids, IGNORE)])
         boxes = boxes.astype(np.float32)
         return {"boxes": boxes[solid(boxes[:, :4])]}  # what is left of a box may be less than rounding
@@ -179,9 +181,9 @@ class ObjectDetection(Task):
         for number, boxes in enumerate(target["boxes"]):
             truth = boxes[~np.isnan(boxes[:, 0])]
             found = decoded(
-                outputs["scores"][number], outputs["boxes"][number], VALIDATING.least_score, VALIDATING.most
+                outputs["scores"][number], outputs["boxes"][number], VALIDATING.min_score, VALIDATING.max_detections
             )
-            kept = suppressed(found.picked(solid(found.boxes)), VALIDATING.suppress)
+            kept = suppressed(found.picked(solid(found.boxes)), VALIDATING.nms)
             images.append(Seen(truth[:, :4].astype(np.float64), truth[:, 4].astype(np.uint8), kept))
         return replace(self.no_counts(), images=tuple(images))
 
@@ -244,7 +246,7 @@ class ObjectDetection(Task):
     def _boxes(self, labels: Labels, window: Window) -> tuple[Boxes, NDArray[np.uint8]]:
         """Return the boxes that meet a window, and their class ids: IGNORE where the image shows too little of them."""
         found = labels.envelopes(window)
-        return found.bounds, np.where(found.shares >= self.least_inside, found.class_ids, np.uint8(IGNORE))
+        return found.bounds, np.where(found.shares >= self.min_inside_fraction, found.class_ids, np.uint8(IGNORE))
 
     def _bincount(self, class_ids: NDArray[np.uint8]) -> NDArray[np.int64]:
         return np.bincount(class_ids, minlength=IGNORE + 1)[: len(self.classes)]
@@ -290,7 +292,7 @@ class DetectionCanvas:
         """Start empty."""
         self._layers, self._cores, self._grid = layers, cores, whole(shape)
         self._names = np.array(task.names, object)
-        self._sieve = Sieve(layers.suppress)
+        self._sieve = Sieve(layers.nms)
         self._row = -np.inf
 
     def paste(
@@ -306,7 +308,7 @@ class DetectionCanvas:
         inside = window.intersection(self._grid)
         if inside is None:
             return
-        found = decoded(outputs["scores"], outputs["boxes"], self._layers.least_score, self._layers.most)
+        found = decoded(outputs["scores"], outputs["boxes"], self._layers.min_score, self._layers.max_detections)
         boxes = clipped(found.boxes + [window.col, window.row] * 2, inside)
         mine = solid(boxes) & centred(boxes, window, valid) & self._cores.owned(window, boxes)
         self._sieve.add(Detections(boxes, found.class_ids, found.scores).picked(mine))

@@ -53,11 +53,11 @@ class SegmentationLayers(WrittenLayers):
     """Write ``scores.tif``: each class's probability, a band each."""
     polygons: str | None
     """Name of the vector file of the predicted areas, whose ending is its format; null for none."""
-    least_pixels: int = Field(ge=1)
+    min_pixels: int = Field(ge=1)
     """Smallest area, in px, that becomes a polygon."""
     polygon_classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None
     """Classes whose areas become polygons; null for all."""
-    largest_hole: int = Field(ge=0)
+    max_hole_pixels: int = Field(ge=0)
     """Largest hole of a polygon, in px, that is filled; 0 fills none. The raster stays as it is."""
     outlines: Outline
     """How the outlines of polygons are drawn."""
@@ -260,7 +260,7 @@ class SegmentationCanvas:
         self._blend = Blend(area, task.channels, size, stride)
         self._layers = layers
         self._names = np.array(task.names, object)
-        self._polygoniser = Polygoniser(area.col, layers.least_pixels) if layers.polygons else None
+        self._polygoniser = Polygoniser(area.col, layers.min_pixels) if layers.polygons else None
         self._drawn = np.full(IGNORE + 1, IGNORE, np.uint8)  # of each class id, the one that polygons are made of
         drawn = np.flatnonzero(np.isin(task.names, layers.polygon_classes or task.names))
         self._drawn[drawn] = drawn
@@ -297,5 +297,5 @@ class SegmentationCanvas:
             "score": polygons.score,
             "pixels": polygons.pixels,
         }
-        geometry = self._layers.outlines.drawn(filled(polygons.geometry, self._layers.largest_hole))
+        geometry = self._layers.outlines.drawn(filled(polygons.geometry, self._layers.max_hole_pixels))
         return Features("polygons", geometry, fields)

@@ -53,14 +53,14 @@ class Polygoniser:
     """Takes a label raster's rows from top to bottom and gives the polygons that are finished.
 
     A polygon is a 4-connected component of one class; pixels of class ``ignore`` make none. Components of fewer
-    than ``least_pixels`` px are dropped. Polygons come in the order of their last pixels, row by row, so what
+    than ``min_pixels`` px are dropped. Polygons come in the order of their last pixels, row by row, so what
     comes out, put together, doesn't depend on the strips. Memory: some 30 bytes per pixel of a strip (of the first
     4 Mpx of it), and 8 per corner of the components that are open.
     """
 
-    def __init__(self, col: int = 0, least_pixels: int = 1, ignore: int = 255) -> None:
+    def __init__(self, col: int = 0, min_pixels: int = 1, ignore: int = 255) -> None:
         """Start a raster whose strips begin at column ``col`` of the grid."""
-        self._col, self._least_pixels, self._ignore = col, least_pixels, ignore
+        self._col, self._least_pixels, self._ignore = col, min_pixels, ignore
         self._row = 0
         self._above: NDArray[np.uint8] | None = None
         self._open = _Tally.empty(0)

@@ -1,0 +1,44 @@
+"""Keys and kinds of ``params.yaml`` and of the catalog that had another name before: errors name the new one."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+KEYS = {
+    "average": "ema_decay",
+    "clip": "gradient_clip_norm",
+    "cut": "partial",
+    "largest_hole": "max_hole_pixels",
+    "least_inside": "min_inside_fraction",
+    "least_leaf": "min_samples_leaf",
+    "least_pixels": "min_pixels",
+    "least_score": "min_score",
+    "least_targets": "min_targets",
+    "least_valid": "min_valid_fraction",
+    "most": "max_detections",
+    "outside": "background",
+    "suppress": "nms",
+    "turns": "flip_rotate",
+}
+"""Old names of keys, and what they are called now."""
+
+KINDS = {"network": "segmenter"}
+"""Old names of kinds, and what they are called now."""
+
+
+def renamed(faults: Sequence[Any]) -> str | None:
+    """Return which of the keys and kinds that are at fault have a new name; None where none has.
+
+    ``faults`` are pydantic's: an old key is one that is unknown where the new one is missing or may be left out.
+    """
+    found = [
+        f"'{fault['loc'][-1]}' is called '{KEYS[fault['loc'][-1]]}' now"
+        for fault in faults
+        if fault["type"] == "extra_forbidden" and _old(fault["loc"], KEYS)
+    ]
+    tags = [str(fault["ctx"]["tag"]) for fault in faults if fault["type"] == "union_tag_invalid"]
+    found += [f"the kind '{tag}' is called '{KINDS[tag]}' now" for tag in tags if _old((tag,), KINDS)]
+    return "; ".join(found) or None
+
+
+def _old(location: Sequence[Any], names: Collection[str]) -> bool:
+    return bool(location) and location[-1] in names
