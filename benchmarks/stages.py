@@ -13,39 +13,44 @@ from benchmarks.job import Job
 from benchmarks.plan import Some, fresh, lay_out, learnt, model, predictor, recipe, statistics, task
 from benchmarks.timed import Timed
 from quadrat.geo.grids.windows import strips, whole
+from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.parallel import Threads, cores
 
 
 def analyze(job: Job) -> dict[str, Any]:
     """Statistics of all scenes, with histogram, the table of scenes and all that is written beside."""
-    from quadrat.pipeline.analyze import Analyze, analyze
+    from quadrat.pipeline.analyze import Analyze, AnalyzeParams, analyze
 
     ground, here = job.ground, fresh(job, "analysis")
     section = Analyze(percentiles=(1, 2, 5, 50, 95, 98, 99), histogram_bins=64)
     scenes = ground.catalog({**dict.fromkeys(range(ground.count), "train"), ground.count: "validation"})
     with Timed() as timed:
         analyze(
-            scenes=scenes,
-            raw=ground.folder,
-            aoi=ground.folder,
-            task=task(ground),
-            bands=ground.bands,
-            analyze=section,
-            pins=job.work / "pins.json",
-            stats=here / "stats.json",
-            table=here / "scenes.parquet",
-            warnings=here / "warnings.txt",
-            analyze_metrics=here / "analyze.json",
-            class_plot=here / "classes.csv",
-            band_plot=here / "bands.csv",
-            executor=Threads(cores()),
+            AnalyzeParams(
+                scenes=scenes,
+                raw=ground.folder,
+                aoi=ground.folder,
+                task=task(ground),
+                bands=ground.bands,
+                analyze=section,
+            ),
+            Paths(
+                pins=job.work / "pins.json",
+                stats=here / "stats.json",
+                table=here / "scenes.parquet",
+                warnings=here / "warnings.txt",
+                analyze_metrics=here / "analyze.json",
+                class_plot=here / "classes.csv",
+                band_plot=here / "bands.csv",
+            ),
+            Run(Threads(cores())),
         )
     return timed.made(ground.pixels)
 
 
 def chip(job: Job) -> dict[str, Any]:
     """Chips of 256 px, 256 px apart, of all scenes, whose files were hashed before."""
-    from quadrat.pipeline.chip import Chip, Sliding, chip
+    from quadrat.pipeline.chip import Chip, ChipParams, Sliding, chip
 
     table = job.work / "analysis" / "scenes.parquet"
     if not table.exists():
@@ -62,18 +67,15 @@ def chip(job: Job) -> dict[str, Any]:
     chips, scenes = fresh(job, "chips"), ground.catalog(learnt(ground))
     with Timed() as timed:
         chip(
-            scenes=scenes,
-            seed=1,
-            task=task(ground),
-            bands=ground.bands,
-            chip=section,
-            pins=job.work / "pins.json",
-            table=table,
-            chips=chips,
-            chip_manifest=chips.with_suffix(".json"),
-            hashes=job.work / "hashes.json",
-            executor=Threads(cores()),
-            force=True,
+            ChipParams(scenes=scenes, seed=1, task=task(ground), bands=ground.bands, chip=section),
+            Paths(
+                pins=job.work / "pins.json",
+                table=table,
+                chips=chips,
+                chip_manifest=chips.with_suffix(".json"),
+                hashes=job.work / "hashes.json",
+            ),
+            Run(Threads(cores())),
         )
     return timed.made(ground.count * (ground.height // 256) * (ground.width // 256))
 
@@ -143,7 +145,7 @@ def predict(job: Job) -> dict[str, Any]:
 
 def evaluate(job: Job) -> dict[str, Any]:
     """Metrics of what ``predict`` wrote of a scene, without pictures."""
-    from quadrat.pipeline.eval import Eval, evaluate
+    from quadrat.pipeline.eval import Eval, EvalParams, evaluate
 
     ground, number = job.ground, job.ground.count - 1
     if not job.predicted.exists():
@@ -153,19 +155,23 @@ def evaluate(job: Job) -> dict[str, Any]:
     here = fresh(job, "metrics")
     with Timed() as timed:
         evaluate(
-            scenes=ground.catalog({number: "test"}),
-            task=task(ground),
-            baseline=None,
-            eval=Eval(match=None, pictures=None),
-            pins=job.work / "pins.json",
-            predictions=job.work / "predictions",
-            table=job.work / "analysis" / "scenes.parquet",
-            eval_metrics=here / "eval.json",
-            class_scores=here / "classes.csv",
-            scene_scores=here / "scenes.csv",
-            confusion=here / "confusion.csv",
-            pictures=here / "pictures",
-            executor=Threads(cores()),
+            EvalParams(
+                scenes=ground.catalog({number: "test"}),
+                task=task(ground),
+                baseline=None,
+                eval=Eval(match=None, pictures=None),
+            ),
+            Paths(
+                pins=job.work / "pins.json",
+                predictions=job.work / "predictions",
+                table=job.work / "analysis" / "scenes.parquet",
+                eval_metrics=here / "eval.json",
+                class_scores=here / "classes.csv",
+                scene_scores=here / "scenes.csv",
+                confusion=here / "confusion.csv",
+                pictures=here / "pictures",
+            ),
+            Run(Threads(cores())),
         )
     return timed.made(ground.height * ground.width)
 

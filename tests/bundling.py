@@ -14,14 +14,15 @@ from quadrat.geo.statistics.band_statistics import Statistics
 from quadrat.models import Forest, Inputs, Model, Recipe, Segmenter
 from quadrat.models.model_folder import Archive, Card, write_archive
 from quadrat.params import read_params
-from quadrat.pipeline.analyze import Analyze, analyze
-from quadrat.pipeline.bundle import Bundle, bundle
-from quadrat.pipeline.chip import Chip, chip
+from quadrat.pipeline.analyze import Analyze
+from quadrat.pipeline.bundle import Bundle
+from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.formats.yaml import load
 from quadrat.runtime.parallel import Threads
 from tests.ground import BANDS, COLUMNS, KINDS, kept, segmentation, write_world
+from tests.stage_calls import analyze, bundle, chip
 
 DEFAULT = read_params(Path(__file__).parents[1] / "params.yaml")
 
@@ -97,7 +98,7 @@ def sections(root: Path, model: Model) -> dict[str, Any]:
 
 def packed(root: Path, model: Model, out: Path | None = None, **changes: Any) -> Path:
     """Run the stage bundle in a prepared project."""
-    paths = {"folder": root / "model", "chips": root / "chips", "bundle_file": out or root / "bundle.zip"}
+    paths = {"model_folder": root / "model", "chips": root / "chips", "bundle_file": out or root / "bundle.zip"}
     metrics = {"train_metrics": root / "train.json", "eval_metrics": root / "eval.json"}
     metrics |= {"class_scores": root / "class_scores.csv"}
     bundle(**{**sections(root, model), **paths, **metrics, **changes})

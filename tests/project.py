@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from quadrat.pipeline.paths import HASHES, LOCK, TIMING
+from quadrat.pipeline.run import Paths
 from tests.ground import BANDS, KINDS, write_world
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +95,7 @@ def ran(output: str) -> list[str]:
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the checksums of a folder's files, by path; not of those that tell of this machine alone."""
-    own = {LOCK.name, HASHES.name, TIMING.name}
+    own = {Paths.lock.name, Paths.hashes.name, Paths.timing.name}
     files = sorted(file for file in folder.rglob("*") if file.is_file() and ".part" not in str(file))
     files = [file for file in files if not own & {*file.relative_to(folder).parts}]
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

@@ -20,13 +20,13 @@ from rasterio.warp import Resampling, reproject
 from quadrat.bundle.zip_file import write_bundle
 from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
 from quadrat.models import Model
-from quadrat.pipeline.predict import predict
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.parallel import Threads
 from quadrat.serving.apply import Plan, apply, verify
 from quadrat.serving.new_images import Reading
 from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, NORTH_UP, kept, write_raster
+from tests.stage_calls import predict
 
 ONNX = Plan("onnx")
 
@@ -46,7 +46,7 @@ def built(root: Path, model: Model) -> Path:
     packed(root, model)
     about = {"task": TASK, "bands": BANDS, "baseline": None, "predict": SECTIONS["predict"]}
     how = {"batch": 4, "executor": Threads(1), "pins": root / "pins.json", **kept(root, "prediction")}
-    paths = {"folder": root / "model", "baseline_folder": root / "none", "predictions": root / "predictions"}
+    paths = {"model_folder": root / "model", "baseline_folder": root / "none", "predictions": root / "predictions"}
     predict(scenes=root / "scenes.yaml", **about, **paths, **how)
     return root
 

@@ -32,6 +32,7 @@ from quadrat.models.common.encoders import Encoder
 from quadrat.models.peaks.peaks import Peaks
 from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
+from quadrat.pipeline.run import Paths
 from quadrat.preflight.label_survey import PART, PARTS, glimpse
 from quadrat.preflight.problems import faults
 from quadrat.preflight.survey import survey
@@ -92,7 +93,6 @@ def told(
     options: dict[str, Any] = {
         "raw": catalog.parent,
         "aoi": catalog.parent,
-        "pins": catalog.parent / "pins.json",
         "bands": BANDS,
         "model": FOREST,
         "baseline": None,
@@ -100,13 +100,10 @@ def told(
         "batch_size": 4,
         "predict": SimpleNamespace(window_size=64),
     }
-    count = check(
-        scenes=catalog,
-        task=task or segmentation(*KINDS),
-        eval=Eval.model_validate({"match": None, "pictures": pictures and shown}, strict=False),
-        executor=Threads(2),
-        **options | changed,
-    )
+    options |= {"scenes": catalog, "task": task or segmentation(*KINDS)}
+    options["eval"] = Eval.model_validate({"match": None, "pictures": pictures and shown}, strict=False)
+    params: Any = SimpleNamespace(**options | changed)
+    count = check(params, Paths(pins=catalog.parent / "pins.json"), Threads(2))
     return count, capsys.readouterr().out
 
 
@@ -540,5 +537,5 @@ def test_an_object_elsewhere_that_is_not_pinned(tmp_path: Path, capsys: pytest.C
         assert count == 1
         assert "PinError: the object is not pinned, so nobody would notice another in its place\n  scene: w" in out
         assert f"file: {web.url}/image.tif\n" in out
-        index(scenes=catalog, pins=tmp_path / "pins.json", write=True)
+        index(catalog, tmp_path / "pins.json", write=True)
         assert told(capsys, catalog)[0] == 0

@@ -31,7 +31,7 @@ from quadrat.cli import app
 from quadrat.errors import CatalogError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.params import Params, check_params
-from quadrat.pipeline.paths import CHECKPOINTS, HASHES, LOCK, TIMING
+from quadrat.pipeline.run import Paths
 from quadrat.runtime.formats.yaml import check
 from quadrat.scenes.catalog import Catalog
 from tests.ground import pixel_box, smooth, write_areas, write_raster
@@ -249,7 +249,7 @@ def test_the_dag_of_the_readme_is_that_of_the_pipeline() -> None:
 
 def test_paths_that_are_named_exist(copy: Path) -> None:
     made = [out for stage in pipeline().values() for out in outs(stage)]
-    made += map(str, (CHECKPOINTS, HASHES, LOCK, TIMING))
+    made += map(str, (Paths.checkpoints, Paths.hashes, Paths.lock, Paths.timing))
     (tree,) = (block.content for block in blocks("text", "README.md") if block.heading == "What is where")
     named = {("README.md", line.split()[0]) for line in tree.splitlines()}
     for page in PAGES:

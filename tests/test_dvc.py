@@ -4,7 +4,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Callable
+from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from quadrat.params import Params
-from quadrat.pipeline.paths import PATHS
+from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.cache.code_hash import FREE
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
@@ -25,8 +25,10 @@ MODULES = {FIRST: "check_params"}
 COMMITTED = {"data/pins.json"}
 """What stages read and no stage writes."""
 
-RUNS = {"executor", "batch", "checkpoints", "force", "hashes", "origin"}
-"""What a stage takes that changes no result."""
+PATHS = {name: path.as_posix() for name, path in asdict(Paths()).items()}
+
+UNTRACKED = {"checkpoints", "hashes", "timing", "lock"}
+"""Paths of this machine alone."""
 
 NAMES = ("quadrat", "quadrat.models", "quadrat.tasks")
 """Modules that only name the kinds, and import them all."""
@@ -41,12 +43,6 @@ KINDS = {
 @pytest.fixture(scope="module")
 def pipeline(root: Path) -> dict[str, Any]:
     return YAML(typ="safe").load(root / "dvc.yaml")["stages"]
-
-
-def function(stage: str) -> Callable[..., None]:
-    return getattr(
-        importlib.import_module(f"quadrat.pipeline.{MODULES.get(stage, stage)}"), FUNCTIONS.get(stage, stage)
-    )
 
 
 def names(entries: list[Any]) -> list[str]:
@@ -87,7 +83,6 @@ def test_the_stages_are_the_six_and_one_before_them(pipeline: dict[str, Any]) ->
 
 def test_whatever_changes_of_the_parameters_they_are_checked_before_all_others(pipeline: dict[str, Any]) -> None:
     assert pipeline[FIRST]["params"] == [{"params.yaml": None}]
-    assert set(PATHS) >= set(inspect.signature(function(FIRST)).parameters)
     follow = {FIRST}
     for stage in STAGES:
         assert set(names(pipeline[stage]["deps"])) & {out for one in follow for out in written(pipeline[one])}
@@ -95,15 +90,25 @@ def test_whatever_changes_of_the_parameters_they_are_checked_before_all_others(p
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_params_are_the_sections_that_the_function_takes(pipeline: dict[str, Any], stage: str) -> None:
-    taken = set(inspect.signature(function(stage)).parameters)
-    assert taken <= {*Params.model_fields, *PATHS, *RUNS}
-    assert set(pipeline[stage]["params"]) == taken & set(Params.model_fields)
+def test_params_are_the_sections_that_the_stage_takes(pipeline: dict[str, Any], stage: str) -> None:
+    module = importlib.import_module(f"quadrat.pipeline.{stage}")
+    taken = [each.name for each in fields(getattr(module, f"{stage.title()}Params"))]
+    assert pipeline[stage]["params"] == taken
+    assert {*taken} <= {*Params.model_fields}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_a_function_of_its_params_the_paths_and_the_run(stage: str) -> None:
+    module = importlib.import_module(f"quadrat.pipeline.{stage}")
+    signature = inspect.signature(getattr(module, FUNCTIONS.get(stage, stage)))
+    kinds = [getattr(module, f"{stage.title()}Params"), Paths, Run]
+    assert [parameter.annotation for parameter in signature.parameters.values()] == kinds
 
 
 @pytest.mark.parametrize("stage", [FIRST, *STAGES])
-def test_artefacts_are_the_paths_that_the_function_takes(pipeline: dict[str, Any], stage: str) -> None:
-    taken = {str(PATHS[n]) for n in inspect.signature(function(stage)).parameters if n in PATHS}
+def test_artefacts_are_the_paths_that_the_stage_takes(root: Path, pipeline: dict[str, Any], stage: str) -> None:
+    source = (root / "src/quadrat/pipeline" / f"{MODULES.get(stage, stage)}.py").read_text(encoding="utf-8")
+    taken = {PATHS[name] for name in {*re.findall(r"\bpaths\.(\w+)", source)} - UNTRACKED}
     read = {d for d in names(pipeline[stage]["deps"]) if not d.startswith(("src/", "${"))} - written(pipeline[FIRST])
     assert read | written(pipeline[stage]) == taken
     if stage == FIRST:

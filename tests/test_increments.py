@@ -23,10 +23,9 @@ from hypothesis import strategies as st
 
 from quadrat.chips.store import open_chips
 from quadrat.errors import ChipError, ImageError, PinError
-from quadrat.pipeline.chip import Chip, chip
-from quadrat.pipeline.predict import predict
+from quadrat.pipeline.chip import Chip
 from quadrat.runtime.cache.hashes import PIECE, Hashes
-from quadrat.runtime.cache.manifest import identity, versions
+from quadrat.runtime.cache.scene_cache import identity, versions
 from quadrat.runtime.parallel import Outcome, Processes, Threads
 from quadrat.scenes.input_files import contents
 from quadrat.team.pin import index
@@ -34,6 +33,7 @@ from tests.bundling import FOREST, SECTIONS, prepared
 from tests.ground import BANDS, KINDS, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
 from tests.project import call, change, digests, environment, small
 from tests.serving import served
+from tests.stage_calls import chip, predict
 
 TASK = segmentation(*KINDS)
 SHAPE = (40, 56)
@@ -150,7 +150,7 @@ def predicted(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
         bands=BANDS,
         baseline=FOREST,
         predict=SECTIONS["predict"].model_copy(update={"window_size": 16, "stride": ground.stride}),
-        folder=ground.root / "model",
+        model_folder=ground.root / "model",
         baseline_folder=ground.root / "baseline",
         predictions=out / "predictions",
         prediction_manifest=out / "manifest.json",
@@ -343,8 +343,8 @@ def test_another_version_of_a_library_makes_all_anew(library: str) -> None:
 
     before = identity("quadrat.pipeline.predict", scene="a")
     with (
-        patch("quadrat.runtime.cache.manifest.version", newer),
-        patch("quadrat.runtime.cache.manifest.versions", versions.__wrapped__),
+        patch("quadrat.runtime.cache.scene_cache.version", newer),
+        patch("quadrat.runtime.cache.scene_cache.versions", versions.__wrapped__),
     ):
         assert identity("quadrat.pipeline.predict", scene="a") != before
     assert identity("quadrat.pipeline.predict", scene="a") == before
@@ -354,18 +354,16 @@ def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:
     file, memory = tmp_path / "file", tmp_path / "hashes.json"
     file.write_bytes(b"one")
     os.utime(file, (1e9, 1e9))
-    with Hashes.kept(memory) as hashes:
-        first = hashes.of(file)
-    with (
-        patch("quadrat.runtime.cache.hashes.read", side_effect=AssertionError("read again")),
-        Hashes.kept(memory) as hashes,
-    ):
-        assert hashes.of(file) == first
+    hashes = Hashes(memory)
+    first = hashes.of(file)
+    hashes.save()
+    with patch("quadrat.runtime.cache.hashes.read", side_effect=AssertionError("read again")):
+        assert Hashes(memory).of(file) == first
     file.write_bytes(b"two")
-    with Hashes.kept(memory) as hashes:
-        assert hashes.of(file) != first
-        file.write_bytes(b"six")  # at once, with the same size: perhaps at the same time, as file systems count
-        assert hashes.of(file) == f"xxh3:{xxhash.xxh3_128_hexdigest(b'six')}"
+    hashes = Hashes(memory)
+    assert hashes.of(file) != first
+    file.write_bytes(b"six")  # at once, with the same size: perhaps at the same time, as file systems count
+    assert hashes.of(file) == f"xxh3:{xxhash.xxh3_128_hexdigest(b'six')}"
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, 3 * PIECE + 5])
@@ -470,14 +468,14 @@ def test_of_objects_elsewhere_the_pins_tell_what_changed(models: list[Path], tmp
     with served(ground.root) as web:
         for name in ground.names:
             catalog.write_text(catalog.read_text().replace(f"{ground.root}/{name}.tif", f"{web.url}/{name}.tif"))
-        index(scenes=catalog, pins=pins, write=True)
+        index(catalog, pins, write=True)
         assert (chipped(ground, cut), predicted(ground, shown)) == (["a", "b"], ["a", "b"])
         assert (chipped(ground, cut), predicted(ground, shown)) == ([], [])
         ground.picture("b", 9)
         for stage, folder in ((chipped, cut), (predicted, shown)):
             with pytest.raises(PinError, match=rf"another than is pinned\n  scene: b\n  file: {web.url}/b.tif"):
                 stage(ground, folder)
-        index(scenes=catalog, pins=pins, write=True)
+        index(catalog, pins, write=True)
         assert (chipped(ground, cut), predicted(ground, shown)) == (["b"], ["b"])
         new = tmp_path / "new"
         chipped(ground, new / "cut")

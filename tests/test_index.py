@@ -23,7 +23,7 @@ def web(tmp_path: Path) -> Iterator[Served]:
 
 
 def indexed(folder: Path, capsys: pytest.CaptureFixture[str], *, write: bool = True) -> tuple[bool, list[str]]:
-    same = index(scenes=folder / "scenes.yaml", pins=folder / "pins.json", write=write)
+    same = index(folder / "scenes.yaml", folder / "pins.json", write=write)
     return same, capsys.readouterr().out.splitlines()
 
 
@@ -64,7 +64,7 @@ def test_a_server_that_tells_nothing_but_the_size(
 def test_an_object_that_is_missing(web: Served, tmp_path: Path) -> None:
     (tmp_path / "image.tif").unlink()
     with pytest.raises(PinError, match=rf"no such object\n  scene: w\n  file: {web.url}/image.tif\n  mend: check"):
-        index(scenes=tmp_path / "scenes.yaml", pins=tmp_path / "pins.json", write=True)
+        index(tmp_path / "scenes.yaml", tmp_path / "pins.json", write=True)
     assert not (tmp_path / "pins.json").exists()
 
 
@@ -72,4 +72,4 @@ def test_a_scene_whose_files_cannot_be_found_out(web: Served, tmp_path: Path) ->
     file = tmp_path / "scenes.yaml"
     file.write_text(file.read_text().replace(f"{web.url}/image.tif", f"{tmp_path}/no*.tif"))
     with pytest.raises(ImageError, match=r"no file matches the pattern\n  scene: w"):
-        index(scenes=file, pins=tmp_path / "pins.json", write=True)
+        index(file, tmp_path / "pins.json", write=True)

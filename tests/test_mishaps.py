@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from quadrat.chips.store import INDEX
-from quadrat.pipeline.paths import LOCK
+from quadrat.pipeline.run import Paths
 from tests.project import call, change, commit, digests, environment, small
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
@@ -117,7 +117,7 @@ def test_a_stage_that_was_stopped_is_simply_run_again(stage: str, number: signal
     before = made(workspace)
     command = [sys.executable, "-m", "quadrat", stage, *["--force"] * (stage in {"chip", "predict"})]
     settings = {**environment(), "PYTHONPATH": "src"}
-    lock = workspace / LOCK
+    lock = workspace / Paths.lock
     lock.unlink()
     with subprocess.Popen(command, cwd=workspace, env=settings, stderr=subprocess.PIPE, text=True) as process:
         while not lock.exists() or f"process {process.pid} " not in lock.read_text():

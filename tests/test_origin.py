@@ -19,7 +19,6 @@ from quadrat.bundle.zip_file import write_bundle
 from quadrat.errors import DiskError, OriginError
 from quadrat.geo.grids.grid import Grid
 from quadrat.models.model_folder import read_archive
-from quadrat.pipeline.predict import predict
 from quadrat.prediction.writers import writer_for
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.provenance.git_history import differences, mentions
@@ -32,6 +31,7 @@ from quadrat.team.trace import Trace, lines, trace
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, kept, write_raster
 from tests.project import call, change, commit, ran, small_run
+from tests.stage_calls import predict
 
 PARAMS = Path("params.yaml")
 KEYS = {"scenes": "catalog/scenes.yaml", "raw": "data/raw", "aoi": "catalog", "lr": 1e-05, "model": {"kind": "forest"}}
@@ -292,7 +292,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packed(root, FOREST, origin=ORIGIN.model_copy(update={"made_by": "bundle"}))
     about = {"task": TASK, "bands": BANDS, "baseline": None, "predict": SECTIONS["predict"]}
     how = {"batch": 4, "executor": Threads(1), "pins": root / "pins.json", **kept(root, "prediction")}
-    paths = {"folder": root / "model", "baseline_folder": root / "none", "predictions": root / "predictions"}
+    paths = {"model_folder": root / "model", "baseline_folder": root / "none", "predictions": root / "predictions"}
     predict(scenes=root / "scenes.yaml", **about, **paths, **how, origin=ORIGIN)
     with rasterio.open(root / "image.tif") as file:
         write_raster(root / "new.tif", file.read(), nodata=0)

@@ -19,12 +19,9 @@ from quadrat.errors import CatalogError, ImageError, ModelError
 from quadrat.evaluation.pictures import Pictures
 from quadrat.models import Segmenter, Train
 from quadrat.models.model_folder import read_archive
-from quadrat.pipeline.analyze import analyze
-from quadrat.pipeline.bundle import Bundle, bundle
-from quadrat.pipeline.chip import Chip, chip
-from quadrat.pipeline.eval import Eval, evaluate
-from quadrat.pipeline.predict import predict
-from quadrat.pipeline.train import train
+from quadrat.pipeline.bundle import Bundle
+from quadrat.pipeline.chip import Chip
+from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.parallel import Threads
 from quadrat.serving.apply import Plan, apply, verify
@@ -33,6 +30,7 @@ from quadrat.team.check import check
 from tests.bundling import FOREST, SECTIONS
 from tests.ground import KINDS, NORTH_UP, REFLECTANCE, kept, pixel_box, segmentation, write_areas, write_raster
 from tests.models.test_network import TRAIN
+from tests.stage_calls import analyze, bundle, chip, evaluate, predict, train
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +133,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     analyzed(root)
     models = {"model": MODEL, "baseline": FOREST}
     learning = {"lr": 0.01, "epochs": 8, "batch_size": 8, "train": Train.model_validate({**TRAIN, "ema_decay": 0.8})}
-    folders = {"folder": root / "model", "baseline_folder": root / "baseline"}
+    folders = {"model_folder": root / "model", "baseline_folder": root / "baseline"}
     places = {"stats", "table", "chips", "predictions", "confusion", "pictures", "eval_metrics", "train_metrics"}
     at = {name: root / name for name in places | {"class_scores", "scene_scores"}}
 
@@ -175,7 +173,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         eval=EVAL,
         bundle=Bundle(title="Squares"),
         **files("chips", "train_metrics", "eval_metrics", "class_scores"),
-        folder=root / "model",
+        model_folder=root / "model",
         bundle_file=root / "bundle.zip",
     )
     return root, pixels
@@ -258,7 +256,7 @@ def test_scenes_have_as_many_dates(project: tuple[Path, np.ndarray], tmp_path: P
             **{**taken(root, "task", "bands", "pins", "executor"), "scenes": few},
             predictions=tmp_path / "predictions",
             **kept(tmp_path, "prediction"),
-            folder=root / "model",
+            model_folder=root / "model",
             baseline_folder=root / "baseline",
             baseline=None,
             predict=PREDICT,

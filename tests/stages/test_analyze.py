@@ -14,10 +14,11 @@ from shapely.geometry import LineString
 from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError, PinError
 from quadrat.geo.grids.grid import Grid
 from quadrat.labels.vector import VectorLabels
-from quadrat.pipeline.analyze import Analyze, analyze
+from quadrat.pipeline.analyze import Analyze
 from quadrat.runtime.parallel import Executor, Processes, Threads
 from quadrat.tasks import Task
 from tests.ground import BANDS, KINDS, NORTH_UP, legend, pixel_box, segmentation, write_areas, write_raster, write_world
+from tests.stage_calls import analyze
 
 OUTPUTS = {
     "stats": "stats.json",

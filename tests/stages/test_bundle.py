@@ -195,7 +195,7 @@ def test_what_is_missing_or_of_another_run_is_told(forest: Path, tmp_path: Path)
     with pytest.raises(ModelError, match="another model"):
         packed(forest, FOREST.model_copy(update={"trees": 6}))
     with pytest.raises(ModelError, match=r"missing(.|\n)*mend: run the stage 'train'"):
-        packed(forest, FOREST, folder=tmp_path / "none")
+        packed(forest, FOREST, model_folder=tmp_path / "none")
 
 
 def test_the_title_heads_the_readme(forest: Path, tmp_path: Path) -> None:

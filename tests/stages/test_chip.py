@@ -10,9 +10,10 @@ import rasterio
 
 from quadrat.chips.store import open_chips
 from quadrat.errors import ChipError, PinError
-from quadrat.pipeline.chip import Chip, chip
+from quadrat.pipeline.chip import Chip
 from quadrat.runtime.parallel import Threads
 from tests.ground import BANDS, COLUMNS, KINDS, kept, pixel_box, segmentation, write_areas, write_raster, write_world
+from tests.stage_calls import chip
 
 SLIDING = {
     "chip_size": 32,

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from quadrat.errors import AnalysisError, ImageError, PredictionError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.models import Forest
-from quadrat.pipeline.eval import Eval, _tables, evaluate
+from quadrat.pipeline.eval import Eval, _tables
 from quadrat.runtime.parallel import Executor, Processes, Threads
 from quadrat.runtime.progress import console
 from quadrat.tasks import SemanticSegmentation
@@ -32,6 +32,7 @@ from tests.ground import (
     write_raster,
     write_world,
 )
+from tests.stage_calls import evaluate
 
 PICTURES = {"longest_side": 256, "bands": ["B3", "B2", "B1"], "stretch": [2, 98]}
 FOREST = Forest.model_construct(kind="forest")

@@ -13,9 +13,9 @@ from quadrat.errors import AnalysisError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
-from quadrat.pipeline.train import train
 from quadrat.runtime.files import write_json
 from tests.ground import NORTH_UP, UTM, detection
+from tests.stage_calls import train
 
 GRID = Grid(UTM, NORTH_UP, (16, 8))
 BAND = Band(name="a", dtype="uint8", unit="DN", scale=1.0, offset=0.0, nodata=None)
@@ -60,7 +60,7 @@ def cut(folder: Path, left: float, value: int = 7) -> None:
 def checkpoint(folder: Path) -> Path:
     """Return where the stage keeps what it goes on from."""
     model: Any = Halting()
-    names = {"folder": "model", "baseline_folder": "baseline", "train_metrics": "t.json", "curves": "c.csv"}
+    names = {"model_folder": "model", "baseline_folder": "baseline", "train_metrics": "t.json", "curves": "c.csv"}
     files = {"stats": "stats.json", "table": "table.parquet", "chips": "chips", "checkpoints": "checkpoints"}
     about: dict[str, Any] = {"seed": 1, "lr": 0.1, "epochs": 1, "batch_size": 1, "train": None}
     paths = {name: folder / file for name, file in {**names, **files}.items()}

@@ -1,11 +1,11 @@
 """Cells through the six stages, and through the bundle on a new image."""
 
 import importlib
-import inspect
 import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import shapely
 from quadrat.errors import ParamsError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.params import Params, check_params
-from quadrat.pipeline.paths import PATHS
+from quadrat.pipeline.run import Paths, Run, subset
 from quadrat.runtime.parallel import Threads
 from quadrat.serving.apply import Plan, apply, verify
 from quadrat.serving.new_images import Reading
@@ -26,6 +26,8 @@ from quadrat.tasks.common.metrics import Metrics
 from tests.ground import BANDS, KINDS, NORTH_UP, cells, write_world
 
 pytestmark = pytest.mark.slow
+
+PATHS = asdict(Paths())
 
 STAGES = {"analyze": "analyze", "chip": "chip", "train": "train", "predict": "predict", "eval": "evaluate"}
 FOREST = {"kind": "forest", "trees": 8, "radius": 1, "max_depth": 8, "min_samples_leaf": 4, "samples": 4000}
@@ -63,12 +65,11 @@ def content(catalog: Path, *, multi_label: bool = False, **changes: Any) -> dict
 
 
 def run(root: Path, params: Params, *stages: str) -> None:
-    paths = {name: root / path for name, path in PATHS.items()}
-    given = {**paths, **dict(params), "executor": Threads(2), "checkpoints": root / "checkpoints", "batch": 16}
-    given |= {"hashes": root / "hashes.json", "force": False, "origin": None}
+    paths = Paths(**{name: root / path for name, path in PATHS.items()})
     for stage in stages:
-        function = getattr(importlib.import_module(f"quadrat.pipeline.{stage}"), STAGES.get(stage, stage))
-        function(**{name: given[name] for name in inspect.signature(function).parameters})
+        module = importlib.import_module(f"quadrat.pipeline.{stage}")
+        sections = subset(getattr(module, f"{stage.title()}Params"), params)
+        getattr(module, STAGES.get(stage, stage))(sections, paths, Run(Threads(2), batch=16))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one", "several"])

@@ -11,13 +11,14 @@ import pytest
 
 from quadrat.chips.store import open_chips
 from quadrat.evaluation.score_tables import read_scores
-from quadrat.pipeline.analyze import Analyze, analyze
-from quadrat.pipeline.chip import Chip, chip
-from quadrat.pipeline.eval import Eval, evaluate
+from quadrat.pipeline.analyze import Analyze
+from quadrat.pipeline.chip import Chip
+from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.runtime.parallel import Threads
 from quadrat.scenes.scene import Scene
 from tests.ground import detection, image, kept, pixel_box, write_areas, write_raster
+from tests.stage_calls import analyze, chip, evaluate
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader
 
 TASK = detection("tree", "car")

@@ -1,17 +1,22 @@
 """What commands have in common: options, how a stage is called, and how an error is told."""
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from quadrat.cli.s3_endpoint import share_endpoint
+
 if TYPE_CHECKING:
+    from quadrat.pipeline.run import Paths, Run
     from quadrat.runtime.parallel import Executor
+
+P = TypeVar("P")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 Workers = Annotated[
@@ -37,27 +42,34 @@ Batch = Annotated[
 ]
 
 
-def run(stage: Callable[..., Any], params: Path, **here: Any) -> Any:
-    """Call ``stage`` with what its signature names: sections of ``params``, paths, and ``here``: where and how."""
-    from quadrat.cli.s3_endpoint import share_endpoint
+def run_stage(stage: "Callable[[P, Paths, Run], None]", kind: type[P], params: Path, run: "Run | None" = None) -> None:
+    """Run a stage, alone in the workspace, with its sections of the file ``params``: the fields of ``kind``."""
     from quadrat.params import read_params
-    from quadrat.pipeline.paths import CHECKPOINTS, HASHES, LOCK, PATHS, TIMING
+    from quadrat.pipeline.run import Paths, Run, subset
     from quadrat.runtime.process import alone
     from quadrat.runtime.provenance.workspace import origin_of
     from quadrat.runtime.timing import timed
 
     share_endpoint(os.environ)
+    paths, run, name = Paths(), run or Run(), stage.__module__.rpartition(".")[2]
     with told():
-        sections, taken = dict(read_params(params)), inspect.signature(stage).parameters
-        given = {**PATHS, "checkpoints": CHECKPOINTS, "hashes": HASHES, **sections, **here}
-        package, _, name = stage.__module__.rpartition(".")
-        if "origin" in taken:
-            given["origin"] = origin_of(name, params, sections.keys() & taken.keys())
-        arguments = {argument: given[argument] for argument in taken}
-        if package != "quadrat.pipeline":  # what writes nothing holds nothing
-            return stage(**arguments)
-        with alone(name, LOCK), timed(name, TIMING, here.get("executor")):
-            return stage(**arguments)
+        sections = subset(kind, read_params(params))
+        origin = origin_of(name, params, [each.name for each in fields(kind)])  # type: ignore[arg-type] # a dataclass
+        with alone(name, paths.lock), timed(name, paths.timing, run.executor):
+            stage(sections, paths, replace(run, origin=origin))
+
+
+def check_all(params: Path) -> None:
+    """Check all parameters, and note for DVC that they are good."""
+    from quadrat.params import read_params
+    from quadrat.pipeline.check_params import check_params
+    from quadrat.pipeline.run import Paths
+    from quadrat.runtime.process import alone
+
+    with told():
+        read_params(params)
+        with alone("params", Paths().lock):
+            check_params(Paths())
 
 
 def executor_of(kind: str, workers: int | None) -> "Executor":

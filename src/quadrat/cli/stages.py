@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from quadrat.cli.options import Batch, Force, ParamsFile, Work, Workers, executor_of, run
+from quadrat.cli.options import Batch, Force, ParamsFile, Work, Workers, check_all, executor_of, run_stage
 
 app = typer.Typer()
 
@@ -12,17 +12,17 @@ app = typer.Typer()
 @app.command(name="params")
 def parameters(params: ParamsFile = Path("params.yaml")) -> None:
     """Check the parameters alone: every key known, of its type and in range."""
-    from quadrat.pipeline.check_params import params as stage
-
-    run(stage, params)
+    check_all(params)
 
 
 @app.command()
 def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
     """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""
+    from quadrat.pipeline.analyze import AnalyzeParams
     from quadrat.pipeline.analyze import analyze as stage
+    from quadrat.pipeline.run import Run
 
-    run(stage, params, executor=executor_of(executor, workers))
+    run_stage(stage, AnalyzeParams, params, Run(executor_of(executor, workers)))
 
 
 @app.command()
@@ -33,17 +33,20 @@ def chip(
     force: Force = False,  # noqa: FBT002 a flag
 ) -> None:
     """Cut train and validation scenes into chips: those that changed."""
+    from quadrat.pipeline.chip import ChipParams
     from quadrat.pipeline.chip import chip as stage
+    from quadrat.pipeline.run import Run
 
-    run(stage, params, executor=executor_of(executor, workers), force=force)
+    run_stage(stage, ChipParams, params, Run(executor_of(executor, workers), force))
 
 
 @app.command()
 def train(params: ParamsFile = Path("params.yaml")) -> None:
     """Fit the model and the baseline."""
+    from quadrat.pipeline.train import TrainParams
     from quadrat.pipeline.train import train as stage
 
-    run(stage, params)
+    run_stage(stage, TrainParams, params)
 
 
 @app.command()
@@ -58,23 +61,28 @@ def predict(
 
     Scene by scene, each with all cores; --executor processes predicts --workers scenes at once.
     """
+    from quadrat.pipeline.predict import PredictParams
     from quadrat.pipeline.predict import predict as stage
+    from quadrat.pipeline.run import Run
 
     at_once = workers if executor == "processes" else 1
-    run(stage, params, executor=executor_of(executor, at_once), batch=batch, force=force)
+    run_stage(stage, PredictParams, params, Run(executor_of(executor, at_once), force, batch))
 
 
 @app.command(name="eval")
 def evaluate(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
     """Compare predictions with labels."""
+    from quadrat.pipeline.eval import EvalParams
     from quadrat.pipeline.eval import evaluate as stage
+    from quadrat.pipeline.run import Run
 
-    run(stage, params, executor=executor_of(executor, workers))
+    run_stage(stage, EvalParams, params, Run(executor_of(executor, workers)))
 
 
 @app.command()
 def bundle(params: ParamsFile = Path("params.yaml")) -> None:
     """Pack the model so that it runs anywhere."""
+    from quadrat.pipeline.bundle import BundleParams
     from quadrat.pipeline.bundle import bundle as stage
 
-    run(stage, params)
+    run_stage(stage, BundleParams, params)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from quadrat.cli.options import Batch, ParamsFile, Workers, executor_of, run, told
+from quadrat.cli.options import Batch, ParamsFile, Workers, executor_of, told
+from quadrat.cli.s3_endpoint import share_endpoint
 
 BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
 
@@ -33,9 +34,14 @@ def check(
             found = differences(Path())
             show(found)
         raise typer.Exit(bool(found))
+    from quadrat.params import read_params
+    from quadrat.pipeline.run import Paths
     from quadrat.team.check import check as look
 
-    if run(look, params, executor=executor_of("threads", workers)):
+    share_endpoint(os.environ)
+    with told():
+        faults = look(read_params(params), Paths(), executor_of("threads", workers))
+    if faults:
         raise typer.Exit(1)
 
 
@@ -47,9 +53,14 @@ def index(
     ] = False,
 ) -> None:
     """Pin the objects that the catalog names on S3, Google, Azure and the web, and list what differs."""
+    from quadrat.params import read_params
+    from quadrat.pipeline.run import Paths
     from quadrat.team.pin import index as pin
 
-    if not run(pin, params, write=not check) and check:
+    share_endpoint(os.environ)
+    with told():
+        as_pinned = pin(read_params(params).scenes, Paths().pins, write=not check)
+    if check and not as_pinned:
         raise typer.Exit(1)
 
 
@@ -115,7 +126,6 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
 ) -> None:
     """Predict new images with a bundle alone."""
     with told():
-        from quadrat.cli.s3_endpoint import share_endpoint
         from quadrat.runtime.formats.yaml import settings
         from quadrat.serving.apply import Plan, apply
         from quadrat.serving.new_images import Reading

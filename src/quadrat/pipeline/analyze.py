@@ -13,6 +13,7 @@ from quadrat.geo.geometry.footprints import EARTH
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.sources.bands import Band, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics, Statistics, Tally
+from quadrat.pipeline.run import Paths, Run
 from quadrat.preflight.class_counts import Census, count_doubts, count_faults
 from quadrat.preflight.fill_values import Fills, fill_doubts, fills, may_fill
 from quadrat.preflight.problems import doubts, faults
@@ -68,24 +69,20 @@ class Counted:
     """See ``quadrat.preflight.fill_values``."""
 
 
-def analyze(
-    *,
-    scenes: Path,
-    raw: Path,
-    aoi: Path,
-    task: Task,
-    bands: tuple[str, ...],
-    analyze: Analyze,
-    pins: Path,
-    stats: Path,
-    table: Path,
-    warnings: Path,
-    analyze_metrics: Path,
-    class_plot: Path,
-    band_plot: Path,
-    executor: Executor,
-) -> None:
-    """Write ``stats`` (per band over train ∩ AOI ∩ valid), the ``table`` of scenes, warnings, metrics and plots.
+@dataclass(frozen=True)
+class AnalyzeParams:
+    """What analyze takes of the parameters."""
+
+    scenes: Path
+    raw: Path
+    aoi: Path
+    task: Task
+    bands: tuple[str, ...]
+    analyze: Analyze
+
+
+def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
+    """Write statistics (per band over train ∩ AOI ∩ valid), the table of scenes, warnings, metrics and plots.
 
     Raises what ``scenes.pins``, ``preflight.problems`` and ``preflight.class_counts`` find wrong, before anything is
     written.
@@ -93,27 +90,28 @@ def analyze(
     from quadrat.geo.files.raster_files import keep_few_blocks
 
     keep_few_blocks()
-    catalog = read_catalog(scenes)
-    check_pins(catalog, pins)
+    task, bands = params.task, params.bands
+    catalog = read_catalog(params.scenes)
+    check_pins(catalog, paths.pins)
     look = partial(survey, bands=bands, task=task)
-    findings = list(track(results(executor.map(look, catalog)), "survey", len(catalog), "scenes"))
+    findings = list(track(results(run.executor.map(look, catalog)), "survey", len(catalog), "scenes"))
     sound(faults(findings, task))
     surveys = [finding.survey for finding in findings if finding.survey]
-    censuses, tallies, found = _count(surveys, task, bands, executor)
+    censuses, tallies, found = _count(surveys, task, bands, run.executor)
     sound(count_faults(surveys, censuses, task))
-    noted = doubts(findings, (raw, aoi)) + count_doubts(surveys, censuses, task)
+    noted = doubts(findings, (params.raw, params.aoi)) + count_doubts(surveys, censuses, task)
     noted += [line for one in surveys for line in fill_doubts(one.scene, one.bands, found[one.scene.id])]
     statistics = tuple(
-        tally.statistics(name, analyze.percentiles, analyze.histogram_bins)
+        tally.statistics(name, params.analyze.percentiles, params.analyze.histogram_bins)
         for name, tally in zip(bands, tallies, strict=True)
     )
-    write_json(stats, Statistics(bands=statistics).model_dump())
-    _write_table(table, surveys, censuses, task.columns)
-    with replaced(warnings) as part:
+    write_json(paths.stats, Statistics(bands=statistics).model_dump())
+    _write_table(paths.table, surveys, censuses, task.columns)
+    with replaced(paths.warnings) as part:
         part.write_text("".join(f"{line}\n" for line in noted or [NO_WARNING]), encoding="utf-8")
-    write_json(analyze_metrics, _metrics(surveys, censuses))
-    _write_class_plot(class_plot, surveys, censuses, task.names)
-    _write_band_plot(band_plot, statistics)
+    write_json(paths.analyze_metrics, _metrics(surveys, censuses))
+    _write_class_plot(paths.class_plot, surveys, censuses, task.names)
+    _write_band_plot(paths.band_plot, statistics)
     for line in noted:
         warn(line)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Model, Train
 from quadrat.models.common.onnx_graphs import CPU, runner
 from quadrat.models.model_folder import Card, parent, read_archive
+from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, read
@@ -35,67 +37,61 @@ class Bundle(Section):
     """What the model does, in a line."""
 
 
-def bundle(
-    *,
-    scenes: Path,
-    raw: Path,
-    aoi: Path,
-    seed: int,
-    task: Task,
-    bands: tuple[str, ...],
-    analyze: Section,
-    chip: Section,
-    model: Model,
-    baseline: Baseline | None,
-    lr: float,
-    epochs: int,
-    batch_size: int,
-    train: Train,
-    predict: Section,
-    eval: Section,  # noqa: A002 the section's name
-    bundle: Bundle,
-    folder: Path,
-    chips: Path,
-    train_metrics: Path,
-    eval_metrics: Path,
-    class_scores: Path,
-    bundle_file: Path,
-    origin: Origin | None = None,
-) -> None:
-    """Write ``bundle_file``; raise BundleError where the exported graph says something else than the model.
+@dataclass(frozen=True)
+class BundleParams:
+    """What bundle takes of the parameters: all, for a bundle carries the parameters that made it."""
 
-    All sections are taken: a bundle carries the parameters that made it.
-    """
-    parameters = to_jsonable_python(
-        {"scenes": scenes, "raw": raw, "aoi": aoi, "seed": seed, "task": task, "bands": bands, "analyze": analyze}
-        | {"chip": chip, "model": model, "baseline": baseline, "lr": lr, "epochs": epochs, "batch_size": batch_size}
-        | {"train": train, "predict": predict, "eval": eval, "bundle": bundle},
-        by_alias=True,
-    )
-    archive = read_archive(folder)
+    scenes: Path
+    raw: Path
+    aoi: Path
+    seed: int
+    task: Task
+    bands: tuple[str, ...]
+    analyze: Section
+    chip: Section
+    model: Model
+    baseline: Baseline | None
+    lr: float
+    epochs: int
+    batch_size: int
+    train: Train
+    predict: Section
+    eval: Section
+    bundle: Bundle
+
+
+def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
+    """Write the bundle; raise BundleError where the exported graph says something else than the model."""
+    task = params.task
+    parameters = to_jsonable_python({each.name: getattr(params, each.name) for each in fields(params)}, by_alias=True)
+    archive = read_archive(paths.model_folder)
     card = archive.card
-    _check_current(card, folder, task=task, model=model)
-    sample = _sample(chips, task, bands)
-    graph = _described(model.onnx(archive.weights, task, card.inputs), card, parameters)
+    _check_current(card, paths.model_folder, task=task, model=params.model)
+    sample = _sample(paths.chips, task, params.bands)
+    graph = _described(params.model.onnx(archive.weights, task, card.inputs), card, parameters)
     expected = runner(graph, [CPU])(sample)
-    made = origin or unknown("bundle")
-    check_sample(bundle_file, card, sample, expected)
-    found = agreement(task, expected, model.restore(archive.weights, task, card.inputs)(sample), "torch")
+    made = run.origin or unknown("bundle")
+    check_sample(paths.bundle_file, card, sample, expected)
+    found = agreement(task, expected, params.model.restore(archive.weights, task, card.inputs)(sample), "torch")
     if not found.good:
-        raise BundleError("the model and its ONNX graph say different things of the sample", file=folder, got=found)
+        raise BundleError(
+            "the model and its ONNX graph say different things of the sample", file=paths.model_folder, got=found
+        )
     members = {
-        "model.safetensors": (folder / "model.safetensors").read_bytes(),
-        "model.json": (folder / "model.json").read_bytes(),
+        "model.safetensors": (paths.model_folder / "model.safetensors").read_bytes(),
+        "model.json": (paths.model_folder / "model.json").read_bytes(),
         "model.onnx": graph,
         "params.yaml": dumped(parameters),
-        "metrics.json": _dumped(_measured(train_metrics, eval_metrics, class_scores)),
-        "provenance.json": _dumped(_provenance(made, folder, bundle_file)),
+        "metrics.json": _dumped(_measured(paths)),
+        "provenance.json": _dumped(_provenance(made, paths)),
         "sample/pixels.npy": as_npy(sample),
         **{f"sample/{name}.npy": as_npy(values) for name, values in expected.items()},
-        "README.md": readme(bundle.title, card, parameters["predict"]["window_size"], made.git).encode(),
+        "README.md": readme(params.bundle.title, card, parameters["predict"]["window_size"], made.git).encode(),
     }
-    write_bundle(bundle_file, members)
-    console.print(f"bundle: {bundle_file}; torch and onnx: {found}", markup=False, highlight=False, soft_wrap=True)
+    write_bundle(paths.bundle_file, members)
+    console.print(
+        f"bundle: {paths.bundle_file}; torch and onnx: {found}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def _check_current(card: Card, folder: Path, **wanted: Section) -> None:
@@ -150,10 +146,10 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     return serialised
 
 
-def _provenance(origin: Origin, folder: Path, bundle_file: Path) -> dict[str, Any]:
+def _provenance(origin: Origin, paths: Paths) -> dict[str, Any]:
     """Return the origin of the bundle and of its model, and below ``dvc`` that of all that came before."""
-    told = origin.model_copy(update={"parent": parent(folder)})
-    return {**told.model_dump(mode="json"), "dvc": _lock(Path("dvc.lock"), bundle_file)}
+    told = origin.model_copy(update={"parent": parent(paths.model_folder)})
+    return {**told.model_dump(mode="json"), "dvc": _lock(Path("dvc.lock"), paths.bundle_file)}
 
 
 def _lock(path: Path, bundle_file: Path) -> dict[str, Any] | None:
@@ -171,9 +167,9 @@ def _lock(path: Path, bundle_file: Path) -> dict[str, Any] | None:
     return {name: hashes for name, hashes in found.items() if bundle_file.as_posix() not in hashes["outs"]}
 
 
-def _measured(train_metrics: Path, eval_metrics: Path, class_scores: Path) -> dict[str, Any]:
-    fit, overall = (_read(path, json.loads) for path in (train_metrics, eval_metrics))
-    return {"train": fit, "eval": {**overall, "per_class": _read(class_scores, read_scores)}}
+def _measured(paths: Paths) -> dict[str, Any]:
+    fit, overall = (_read(path, json.loads) for path in (paths.train_metrics, paths.eval_metrics))
+    return {"train": fit, "eval": {**overall, "per_class": _read(paths.class_scores, read_scores)}}
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> Any:

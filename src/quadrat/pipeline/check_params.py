@@ -1,14 +1,13 @@
 """params: say that the parameters are good, before DVC runs what takes long or removes what was made."""
 
-from pathlib import Path
-
+from quadrat.pipeline.run import Paths
 from quadrat.runtime.files import replaced
 
 
-def params(*, checked: Path) -> None:
-    """Write ``checked``, the same for all parameters: whoever calls a stage has read all of them, and refused faults.
+def check_params(paths: Paths) -> None:
+    """Write ``paths.checked``, the same for all parameters: who calls a stage has read all of them and refused faults.
 
     The first stage that computes depends on it, so that this one runs before all others, and none reruns because of it.
     """
-    with replaced(checked) as part:
+    with replaced(paths.checked) as part:
         part.write_text("params.yaml holds every key that there is, and no other, each of its type and range\n")

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,12 +15,12 @@ from quadrat.chips.store import ABOUT, INDEX, About, SceneChips, write_index
 from quadrat.errors import ChipError
 from quadrat.geo.grids.windows import Window, cover, scatter
 from quadrat.labels.labels import Labels
+from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.allocator import keep_pieces_apart
-from quadrat.runtime.cache.hashes import Hashed, Hashes
-from quadrat.runtime.cache.manifest import Manifest, files_of, identity
+from quadrat.runtime.cache.hashes import Hashed
+from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.formats.section import Name, Section
-from quadrat.runtime.parallel import Executor
 from quadrat.runtime.progress import console, track
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.input_files import contents
@@ -71,60 +72,64 @@ class Chip(Section):
         return self
 
 
-def chip(
-    *,
-    scenes: Path,
-    seed: int,
-    task: Task,
-    bands: tuple[str, ...],
-    chip: Chip,
-    pins: Path,
-    table: Path,
-    chips: Path,
-    chip_manifest: Path,
-    hashes: Path,
-    executor: Executor,
-    force: bool,
-) -> None:
-    """Write the chips of all train and validation scenes, and their index, to the folder ``chips``.
+@dataclass(frozen=True)
+class ChipParams:
+    """What chip takes of the parameters."""
 
-    Scenes whose chips are there, made of the same files, parameters and code, are left as they are, unless ``force``;
-    ``chip_manifest`` says what they are made of, and ``hashes`` remembers what was read for that. ``table`` is what
-    analyze found of the scenes: no chip is cut before it has passed.
+    scenes: Path
+    seed: int
+    task: Task
+    bands: tuple[str, ...]
+    chip: Chip
+
+
+def chip(params: ChipParams, paths: Paths, run: Run) -> None:
+    """Write the chips of all train and validation scenes, and their index.
+
+    Scenes whose chips are there, made of the same files, parameters and code, are left as they are. No chip is cut
+    before analyze has found the scenes sound: ``paths.table`` is there.
     """
     keep_pieces_apart()
-    if not table.exists():
-        raise ChipError("the scenes are not analysed", file=table, mend="run the stage 'analyze' first")
-    learnt = _learnt(scenes)
-    pinned = check_pins([*learnt.values()], pins)
-    with Hashes.kept(hashes) as known:
-        files = contents((scene.files() for scene in learnt.values()), known, pinned)
-        given: dict[str, Any] = {"seed": seed, "task": task, "bands": bands, "chip": chip}
-        made_of = {
-            name: identity(__name__, scene=scene, files=some, **given)
-            for (name, scene), some in zip(learnt.items(), files, strict=True)
-        }
-        manifest = Manifest(chip_manifest, chips, known)
-        stale = [name for name, of in made_of.items() if force or not manifest.stands(name, of)]
-        kept, index_of = {*made_of, "."}, hashlib.sha256(repr([*made_of.items()]).encode()).hexdigest()
-        if not stale and manifest.stands(".", index_of):
-            manifest.keep(kept, {ABOUT, INDEX})
-            console.print(f"chips: all {len(learnt)} scenes stand as they were cut")
+    if not paths.table.exists():
+        raise ChipError("the scenes are not analysed", file=paths.table, mend="run the stage 'analyze' first")
+    scenes = _learnt_from(params.scenes)
+    with SceneCache(paths.chips, paths.chip_manifest, paths.hashes, force=run.force) as cache:
+        made_of = _made_of(params, scenes, cache, check_pins([*scenes.values()], paths.pins))
+        stale, index_stale = cache.stale(made_of), cache.stale(_index_of(made_of))
+        if not stale and not index_stale:
+            cache.remove_others({ABOUT, INDEX})
+            console.print(f"chips: all {len(scenes)} scenes stand as they were cut")
             return
-        (chips / INDEX).unlink(missing_ok=True)  # until all are done, this is no store
-        readers = max(1, executor.workers // max(1, len(stale)))
-        work = partial(_chip_scene, readers=readers, chips=chips, **given)
-        outcomes = executor.map(work, (learnt[name] for name in stale))
-        with manifest.written():
-            done = track(outcomes, "chip", len(stale), "scenes", lambda one: one.given[1] if one.given else 0)
-            for name, _, written in succeeded(stale, done):
-                manifest.note(name, made_of[name], written)
-            manifest.keep(kept, {ABOUT, INDEX})
-            counts = write_index(chips, list(learnt))
-            _check_cut(chips, learnt, counts)
-            manifest.note(".", index_of, files_of(chips))
+        (paths.chips / INDEX).unlink(missing_ok=True)  # until all are done, this is no store
+        readers = max(1, run.executor.workers // max(1, len(stale)))
+        work = partial(_chip_scene, params=params, readers=readers, chips=paths.chips)
+        outcomes = run.executor.map(work, (scenes[name] for name in stale))
+        done = track(outcomes, "chip", len(stale), "scenes", lambda one: one.given[1] if one.given else 0)
+        for name, _, files in succeeded(stale, done):
+            cache.done(name, files)
+        cache.remove_others({ABOUT, INDEX})
+        counts = write_index(paths.chips, list(scenes))
+        _check_cut(paths.chips, scenes, counts)
+        cache.done(".", files_of(paths.chips))
     shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
-    console.print(f"chips: {shown}; cut anew for {len(stale)} of {len(learnt)} scenes")
+    console.print(f"chips: {shown}; cut anew for {len(stale)} of {len(scenes)} scenes")
+
+
+def _made_of(
+    params: ChipParams, scenes: Mapping[str, Scene], cache: SceneCache, pinned: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what stands for all that the chips of each scene are made of."""
+    files = contents((scene.files() for scene in scenes.values()), cache.hashes, pinned)
+    given: dict[str, Any] = {"seed": params.seed, "task": params.task, "bands": params.bands, "chip": params.chip}
+    return {
+        name: identity(__name__, scene=scene, files=some, **given)
+        for (name, scene), some in zip(scenes.items(), files, strict=True)
+    }
+
+
+def _index_of(made_of: Mapping[str, str]) -> dict[str, str]:
+    """Return what stands for what the index is made of: the chips of all scenes. Its place is the store itself."""
+    return {".": hashlib.sha256(repr([*made_of.items()]).encode()).hexdigest()}
 
 
 def _check_cut(chips: Path, learnt: Mapping[str, Scene], counts: Mapping[str, int]) -> None:
@@ -141,7 +146,7 @@ def _check_cut(chips: Path, learnt: Mapping[str, Scene], counts: Mapping[str, in
             )
 
 
-def _learnt(scenes: Path) -> dict[str, Scene]:
+def _learnt_from(scenes: Path) -> dict[str, Scene]:
     """Return the catalog's scenes that are learnt from, by id; raise ChipError where there is none."""
     learnt = {scene.id: scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")}
     if not learnt:
@@ -151,12 +156,11 @@ def _learnt(scenes: Path) -> dict[str, Scene]:
     return learnt
 
 
-def _chip_scene(
-    scene: Scene, *, readers: int, seed: int, task: Task, bands: Sequence[str], chip: Chip, chips: Path
-) -> tuple[str, int, dict[str, Hashed]]:
+def _chip_scene(scene: Scene, *, params: ChipParams, readers: int, chips: Path) -> tuple[str, int, dict[str, Hashed]]:
     """Return the scene's id, how many px it has, and the files that were written."""
-    generator = np.random.default_rng([seed, *hashlib.sha256(scene.id.encode()).digest()])
-    with scene.open(bands, task, readers) as opened:
+    task, chip = params.task, params.chip
+    generator = np.random.default_rng([params.seed, *hashlib.sha256(scene.id.encode()).digest()])
+    with scene.open(params.bands, task, readers) as opened:
         about = About(bands=opened.raster.bands, classes=tuple(task.columns), size=chip.chip_size)
         labels = opened.needed_labels()
         windows, drawn = _windows(opened, labels, task, chip, generator)

@@ -19,10 +19,10 @@ from quadrat.evaluation.score_tables import write_scores
 from quadrat.evaluation.thumbnails import STRIP_ROWS, Lattice, ground_width
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.statistics.analysis_files import read_table
+from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
-from quadrat.runtime.parallel import Executor
 from quadrat.runtime.progress import console, track
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import check_pins
@@ -83,50 +83,46 @@ class Examined:
     picture: Picture | None
 
 
-def evaluate(
-    *,
-    scenes: Path,
-    task: Task,
-    baseline: "Baseline | None",
-    eval: Eval,  # noqa: A002 (the section's name)
-    pins: Path,
-    predictions: Path,
-    table: Path,
-    eval_metrics: Path,
-    class_scores: Path,
-    scene_scores: Path,
-    confusion: Path,
-    pictures: Path,
-    executor: Executor,
-) -> None:
+@dataclass(frozen=True)
+class EvalParams:
+    """What eval takes of the parameters."""
+
+    scenes: Path
+    task: Task
+    baseline: "Baseline | None"
+    eval: Eval
+
+
+def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
     """Write metrics, those of each class and scene, the confusion matrix and a picture of each scene; show the result.
 
     What counts is what a validation or test scene's labels say within its AOI, as its task counts it. ``overall``,
     ``baseline`` and each class's are of the test scenes together; of the validation scenes where no scene is one.
     """
-    frequent = _most_frequent(table, task)
-    predicted = [scene for scene in read_catalog(scenes) if scene.split != "train"]
-    check_pins(predicted, pins)
-    rival = None if baseline is None else baseline.kind
-    look = partial(_examine, task=task, rival=rival, eval=eval, predictions=predictions)
+    task, wanted = params.task, params.eval
+    frequent = _most_frequent(paths.table, task)
+    predicted = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
+    check_pins(predicted, paths.pins)
+    rival = None if params.baseline is None else params.baseline.kind
+    look = partial(_examine, task=task, rival=rival, wanted=wanted, predictions=paths.predictions)
     examined = []
-    with replaced(pictures) as folder:
+    with replaced(paths.pictures) as folder:
         folder.mkdir()
-        outcomes = track(executor.map(look, predicted), "eval", len(predicted), "scenes")
+        outcomes = track(run.executor.map(look, predicted), "eval", len(predicted), "scenes")
         for one in succeeded((scene.id for scene in predicted), outcomes):
-            if one.picture and eval.pictures:
-                draw(one.picture, task.classes, _title(one), eval.pictures.stretch, folder / f"{one.scene.id}.png")
+            if one.picture and wanted.pictures:
+                draw(one.picture, task.classes, _title(one), wanted.pictures.stretch, folder / f"{one.scene.id}.png")
             examined.append(replace(one, picture=None))
         reference = "test" if any(one.scene.split == "test" for one in examined) else "validation"
-        compared = _together(examined, reference, task.no_counts(eval.match), rival)
+        compared = _together(examined, reference, task.no_counts(wanted.match), rival)
         always = compared[MODEL].always(frequent)
         compared |= {} if always is None else {MAJORITY: always}
-        validation = _together(examined, "validation", task.no_counts(eval.match), rival)[MODEL]
-        write_json(eval_metrics, _metrics(compared, validation))
-        write_scores(class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
+        validation = _together(examined, "validation", task.no_counts(wanted.match), rival)[MODEL]
+        write_json(paths.eval_metrics, _metrics(compared, validation))
+        write_scores(paths.class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
         scored = {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
-        write_scores(scene_scores, "scene", scored)
-        _write_confusion(confusion, task, compared[MODEL])
+        write_scores(paths.scene_scores, "scene", scored)
+        _write_confusion(paths.confusion, task, compared[MODEL])
     for shown in _tables(task, compared, reference):
         console.print(shown)
 
@@ -136,7 +132,7 @@ def _examine(
     *,
     task: Task,
     rival: str | None,
-    eval: Eval,  # noqa: A002 (the section's name)
+    wanted: Eval,
     predictions: Path,
 ) -> Examined:
     """Count a scene, if it is scored, and collect its picture; a prediction that is missing or misplaced raises."""
@@ -145,13 +141,13 @@ def _examine(
     folders = {MODEL: predictions / scene.id}
     if rival and scene.split in SCORED:
         folders[rival] = folders[MODEL] / "baseline"
-    bands = (scene.image.grid,) if eval.pictures is None else eval.pictures.bands
+    bands = (scene.image.grid,) if wanted.pictures is None else wanted.pictures.bands
     try:
         with scene.open(bands, task) as opened, ExitStack() as stack:
             made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
-            scores = [] if truth is None else task.score(truth, list(made.values()), eval.match)
-            picture = None if eval.pictures is None else _picture(opened, truth, made[MODEL], task, eval)
+            scores = [] if truth is None else task.score(truth, list(made.values()), wanted.match)
+            picture = None if wanted.pictures is None else _picture(opened, truth, made[MODEL], task, wanted)
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise
@@ -163,12 +159,12 @@ def _picture(
     truth: Truth | None,
     prediction: "Prediction",
     task: Task,
-    eval: Eval,  # noqa: A002 (the section's name)
+    wanted: Eval,
 ) -> Picture:
-    assert eval.pictures
-    lattice = Lattice.of(scene.area, eval.pictures.longest_side)
+    assert wanted.pictures
+    lattice = Lattice.of(scene.area, wanted.pictures.longest_side)
     width = ground_width(scene.grid, scene.area)
-    outlines = task.outlines(truth, prediction, eval.match)
+    outlines = task.outlines(truth, prediction, wanted.match)
     return Picture(
         image=lattice.mean(scene.raster),
         inside=lattice.pick(partial(_inside, scene)),

@@ -10,12 +10,12 @@ from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Predictor
 from quadrat.models.model_folder import Archive, content, parent, read_archive
+from quadrat.pipeline.run import Paths, Run
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
-from quadrat.runtime.cache.hashes import Hashed, Hashes
-from quadrat.runtime.cache.manifest import Manifest, files_of, identity
+from quadrat.runtime.cache.hashes import Hashed
+from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced
-from quadrat.runtime.parallel import Executor
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin, tags, unknown
 from quadrat.scenes.catalog import read_catalog
@@ -28,12 +28,12 @@ MODEL, BASELINE = "", "baseline"
 """The folders, within a scene's, of what the model and the baseline say of it."""
 
 READING = Lock()
-"""Held while a model is read: two threads must not make two of it."""
+"""Guards model loading: two threads must not make two of it."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A fitted model, by its folder and what is in there, and how it is to cover scenes."""
+class LoadedModel:
+    """A trained model, by its folder and what is in there, and how it is to cover scenes."""
 
     folder: Path
     content: str
@@ -44,11 +44,10 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be made of a scene: by the folder within its own, which model's layers, and what they are made of."""
+    """What is to be made of a scene: by the folder within its own, which model's layers."""
 
     scene: Scene
-    models: Mapping[str, Fitted]
-    made_of: Mapping[str, str]
+    models: Mapping[str, LoadedModel]
     stale: frozenset[str]
     """The folders whose layers must be made; those of others stand."""
 
@@ -57,50 +56,49 @@ class Wanted:
         return (PurePosixPath(self.scene.id) / name).as_posix()
 
 
-def predict(
-    *,
-    scenes: Path,
-    task: Task,
-    bands: tuple[str, ...],
-    baseline: Baseline | None,
-    predict: Predict,
-    pins: Path,
-    folder: Path,
-    baseline_folder: Path,
-    predictions: Path,
-    prediction_manifest: Path,
-    hashes: Path,
-    executor: Executor,
-    batch: int | None,
-    force: bool,
-    origin: Origin | None = None,
-) -> None:
-    """Write ``predictions``/<scene>/ for all scenes but those of split train.
+@dataclass(frozen=True)
+class PredictParams:
+    """What predict takes of the parameters."""
 
-    A scene with labels gets the baseline's labels too, in ``predictions``/<scene>/baseline/. Layers that are there,
-    made of the same image, area of interest, model, parameters and code, are left as they are, unless ``force``;
-    ``prediction_manifest`` says what they are made of, and ``hashes`` remembers what was read for that.
+    scenes: Path
+    task: Task
+    bands: tuple[str, ...]
+    baseline: Baseline | None
+    predict: Predict
+
+
+def predict(params: PredictParams, paths: Paths, run: Run) -> None:
+    """Write layers of all scenes but those of split train, a folder for each.
+
+    A scene with labels gets the baseline's labels too, in ``baseline`` within its folder. Layers that are there, made
+    of the same image, area of interest, model, parameters and code, are left as they are.
     """
-    shown = [scene for scene in read_catalog(scenes) if scene.split != "train"]
-    pinned = check_pins([replace(scene, labels=()) for scene in shown], pins)  # of labels nothing depends
-    with Hashes.kept(hashes) as known:
-        told = origin or unknown("predict")
-        folders = {MODEL: folder} if baseline is None else {MODEL: folder, BASELINE: baseline_folder}
-        models = {name: _fitted(name, place, task, bands, predict, told) for name, place in folders.items()}
-        manifest = Manifest(prediction_manifest, predictions, known)
-        files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), known, pinned)
-        wanted = [_wanted(one, some, models, manifest) for one, some in zip(shown, files, strict=True)]
-        due = [replace(one, stale=frozenset(one.models)) for one in wanted] if force else [w for w in wanted if w.stale]
+    shown = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
+    pinned = check_pins([replace(scene, labels=()) for scene in shown], paths.pins)  # of labels nothing depends
+    with SceneCache(paths.predictions, paths.prediction_manifest, paths.hashes, force=run.force) as cache:
+        models = _models(params, paths, run.origin or unknown("predict"))
+        files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), cache.hashes, pinned)
+        wanted = [_wanted(one, some, models, cache) for one, some in zip(shown, files, strict=True)]
+        due = [one for one in wanted if one.stale]
         if due:
             _tell_device()
-        work = partial(_predict, predictions=predictions, batch=batch)
-        with manifest.written():
-            done = track(executor.map(work, due), "predict", len(due), "scenes")
-            for one, written in succeeded((one.scene.id for one in due), done):
-                for name in one.models:
-                    manifest.note(one.unit(name), one.made_of[name], written[name])
-            manifest.keep({one.unit(name) for one in wanted for name in one.models})
+        work = partial(_predict, predictions=paths.predictions, batch=run.batch)
+        outcomes = track(run.executor.map(work, due), "predict", len(due), "scenes")
+        for one, written in succeeded((one.scene.id for one in due), outcomes):
+            for name in one.models:
+                cache.done(one.unit(name), written[name])
+        cache.remove_others()
     console.print(f"predictions: {len(wanted)} scenes, made anew for {len(due)}")
+
+
+def _models(params: PredictParams, paths: Paths, origin: Origin) -> dict[str, LoadedModel]:
+    """Return the model and, if there is one, the baseline."""
+    folders = (
+        {MODEL: paths.model_folder}
+        if params.baseline is None
+        else {MODEL: paths.model_folder, BASELINE: paths.baseline_folder}
+    )
+    return {name: _loaded(name, folder, params, origin) for name, folder in folders.items()}
 
 
 def _tell_device() -> None:
@@ -109,16 +107,16 @@ def _tell_device() -> None:
     console.print(f"predict on {described()}", highlight=False, soft_wrap=True)
 
 
-def _fitted(name: str, folder: Path, task: Task, bands: tuple[str, ...], predict: Predict, origin: Origin) -> Fitted:
+def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> LoadedModel:
     card = read_archive(folder).card
-    for what, theirs, ours in (("task", card.task, task), ("bands", names_of(card.bands), bands)):
+    for what, theirs, ours in (("task", card.task, params.task), ("bands", names_of(card.bands), params.bands)):
         if theirs != ours:
             raise ModelError(
                 f"the model learnt another {what}", file=folder, expected=ours, got=theirs, mend="train it"
             )
     told = tags(origin.model_copy(update={"parent": parent(folder)}))
-    plan = predict if name == MODEL else _plain(predict, task, card.model.context)
-    return Fitted(folder, content(folder), plan, told)
+    plan = params.predict if name == MODEL else _plain(params.predict, params.task, card.model.context)
+    return LoadedModel(folder, content(folder), plan, told)
 
 
 def _plain(predict: Predict, task: Task, context: int) -> Predict:
@@ -127,12 +125,13 @@ def _plain(predict: Predict, task: Task, context: int) -> Predict:
     return predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()})
 
 
-def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, Fitted], manifest: Manifest) -> Wanted:
-    mine = {name: fitted for name, fitted in models.items() if name == MODEL or scene.labels}
+def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, LoadedModel], cache: SceneCache) -> Wanted:
+    mine = {name: model for name, model in models.items() if name == MODEL or scene.labels}
     about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": files}
-    made_of = {n: identity(__name__, **about, model=one.content, plan=one.plan) for n, one in mine.items()}
-    wanted = Wanted(replace(scene, labels=()), mine, made_of, frozenset())
-    return replace(wanted, stale=frozenset(n for n, of in made_of.items() if not manifest.stands(wanted.unit(n), of)))
+    made_of = {name: identity(__name__, **about, model=one.content, plan=one.plan) for name, one in mine.items()}
+    wanted = Wanted(replace(scene, labels=()), mine, frozenset())
+    stale = cache.stale({wanted.unit(name): of for name, of in made_of.items()})
+    return replace(wanted, stale=frozenset(name for name in mine if wanted.unit(name) in stale))
 
 
 def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[Wanted, dict[str, dict[str, Hashed]]]:
@@ -142,13 +141,13 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[W
     scene, before = wanted.scene, predictions / wanted.scene.id
     with replaced(before) as part:
         part.mkdir()
-        for name, fitted in wanted.models.items():
+        for name, model in wanted.models.items():
             if name in wanted.stale:
-                archive, predictor = _read(fitted.folder, fitted.content)
+                archive, predictor = _read(model.folder, model.content)
                 card = archive.card
                 with scene.open(names_of(card.bands), card.task, readers()) as opened:
                     check_bands(card.bands, opened.raster.bands, scene.id)
-                    predict_scene(opened, predictor, card.task, fitted.plan, part / name, batch, tags=fitted.tags)
+                    predict_scene(opened, predictor, card.task, model.plan, part / name, batch, tags=model.tags)
         for name in wanted.models.keys() - wanted.stale:
             (part / name).mkdir(exist_ok=True)
             for file in [file for file in (before / name).iterdir() if file.is_file()]:

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +13,7 @@ from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.models.model_folder import Archive, Card, versions, write_archive
 from quadrat.models.training.live_metrics import live
+from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown
@@ -20,57 +21,53 @@ from quadrat.tasks import Task
 from quadrat.tasks.common.metrics import rounded
 
 
-def train(
-    *,
-    seed: int,
-    task: Task,
-    bands: tuple[str, ...],
-    model: Model,
-    baseline: Baseline | None,
-    lr: float,
-    epochs: int,
-    batch_size: int,
-    train: Train,
-    stats: Path,
-    table: Path,
-    chips: Path,
-    folder: Path,
-    baseline_folder: Path,
-    train_metrics: Path,
-    curves: Path,
-    checkpoints: Path,
-    origin: Origin | None = None,
-) -> None:
+@dataclass(frozen=True)
+class TrainParams:
+    """What train takes of the parameters."""
+
+    seed: int
+    task: Task
+    bands: tuple[str, ...]
+    model: Model
+    baseline: Baseline | None
+    lr: float
+    epochs: int
+    batch_size: int
+    train: Train
+
+
+def train(params: TrainParams, paths: Paths, run: Run) -> None:
     """Write the model folder, the baseline's, metrics of the fit on the validation chips, and the curves.
 
-    ``checkpoints`` holds what an interrupted fit of the same chips and parameters goes on from.
+    ``paths.checkpoints`` holds what an interrupted fit of the same chips and parameters goes on from.
     """
-    training, validation = (open_chips(chips, split, task.columns, bands) for split in ("train", "validation"))
-    inputs = Inputs(training.bands, read_statistics(stats))
-    recipe = Recipe(seed, lr, epochs, batch_size, train)
-    gsd = float(read_table(table, ["split", "gsd"]).query("split == 'train'")["gsd"].median())
-    digest = _digest([chips / "chips.json", chips / "index.parquet", stats, *sorted(chips.glob("*/*.npy"))])
+    task, chips, splits = params.task, paths.chips, ("train", "validation")
+    training, validation = (open_chips(chips, split, task.columns, params.bands) for split in splits)
+    inputs = Inputs(training.bands, read_statistics(paths.stats))
+    recipe = Recipe(params.seed, params.lr, params.epochs, params.batch_size, params.train)
+    gsd = float(read_table(paths.table, ["split", "gsd"]).query("split == 'train'")["gsd"].median())
+    digest = _digest([chips / "chips.json", chips / "index.parquet", paths.stats, *sorted(chips.glob("*/*.npy"))])
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None]) -> Fitted:
-        checkpoint = checkpoints / _identity(digest, task, kind, recipe)
+        checkpoint = paths.checkpoints / _identity(digest, task, kind, recipe)
         fitted = kind.fit(training, validation, task, inputs, replace(recipe, watch=watch), checkpoint)
-        write_archive(to, Archive(_card(task, kind, inputs, training, gsd, origin), fitted.weights))
+        write_archive(to, Archive(_card(task, kind, inputs, training, gsd, run.origin), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
         return fitted
 
     def write(fitted: Fitted) -> None:
-        _write_curves(curves, fitted)
-        write_json(train_metrics, {**metrics, "model": rounded(fitted.metrics)})
+        _write_curves(paths.curves, fitted)
+        write_json(paths.train_metrics, {**metrics, "model": rounded(fitted.metrics)})
 
-    if baseline is None:  # the quick one first
-        _write_none(baseline_folder)
+    if params.baseline is None:  # the quick one first
+        _write_none(paths.baseline_folder)
     else:
-        metrics["baseline"] = rounded(fit(baseline_folder, baseline, unwatched).metrics)
-    with live(checkpoints / "live", write, train_metrics, curves) as watch:
-        write(fit(folder, model, watch))
-    shutil.rmtree(checkpoints, ignore_errors=True)
+        metrics["baseline"] = rounded(fit(paths.baseline_folder, params.baseline, unwatched).metrics)
+    with live(paths.checkpoints / "live", write, paths.train_metrics, paths.curves) as watch:
+        write(fit(paths.model_folder, params.model, watch))
+    shutil.rmtree(paths.checkpoints, ignore_errors=True)
 
 
 def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin | None) -> Card:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyproj import CRS
@@ -16,10 +16,10 @@ from rich.text import Text
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.geo.sources.bands import dates_of, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.models import Baseline, Inputs, Kind, Model, Sizes
+from quadrat.models import Inputs, Kind, Sizes
 from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
-from quadrat.prediction.sliding_window import Predict
+from quadrat.pipeline.run import Paths
 from quadrat.preflight.class_counts import seen, unscored
 from quadrat.preflight.label_survey import Glimpse
 from quadrat.preflight.problems import doubts, faults
@@ -30,6 +30,9 @@ from quadrat.runtime.progress import tell, track, warn
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import pin_faults
 from quadrat.tasks import Task
+
+if TYPE_CHECKING:
+    from quadrat.params import Params
 
 UNKNOWN, NONE = "?", "–"
 
@@ -42,38 +45,25 @@ Only analyze reads pixels. It also finds scenes without a valid pixel, classes w
 rasters the values that no class claims. Of one file's faults, the first is told."""
 
 
-def check(
-    *,
-    scenes: Path,
-    raw: Path,
-    aoi: Path,
-    task: Task,
-    bands: tuple[str, ...],
-    chip: Chip,
-    model: Model,
-    baseline: Baseline | None,
-    batch_size: int,
-    predict: Predict,
-    eval: Eval,  # noqa: A002 (the section's name)
-    pins: Path,
-    executor: Executor,
-) -> int:
+def check(params: "Params", paths: Paths, executor: Executor) -> int:
     """Print the scenes, their labels, and all faults and warnings; return the number of faults.
 
     Headers, labels and AOIs are read; of images, no pixel is. That the network can be set up and takes the windows is
     tried last, for its libraries take their time, and only where nothing else is wrong.
     """
     started = time.monotonic()
-    catalog = read_catalog(scenes)
-    look = partial(survey, bands=bands, task=task)
+    task = params.task
+    catalog = read_catalog(params.scenes)
+    look = partial(survey, bands=params.bands, task=task)
     findings = list(track(results(executor.map(look, catalog)), "check", len(catalog), "scenes"))
-    found = merged([*pin_faults(catalog, pins), *faults(findings, task), *_without_picture(findings, bands, eval)])
+    unpictured = _without_picture(findings, params.bands, params.eval)
+    found = merged([*pin_faults(catalog, paths.pins), *faults(findings, task), *unpictured])
     if not found:
-        sizes = Sizes(chip.chip_size, batch_size, predict.window_size)
-        kinds = [one for one in (model, baseline) if one is not None]
+        sizes = Sizes(params.chip.chip_size, params.batch_size, params.predict.window_size)
+        kinds = [one for one in (params.model, params.baseline) if one is not None]
         found = [fault for one in kinds for fault in _without_model(findings, task, one, sizes)]
-        found += _without_chips(findings, task, chip)
-    noted = doubts(findings, (raw, aoi)) + unscored(findings, task)
+        found += _without_chips(findings, task, params.chip)
+    noted = doubts(findings, (params.raw, params.aoi)) + unscored(findings, task)
     out = Console()
     out.print(_scenes(findings, found))
     if any(finding.survey for finding in findings):

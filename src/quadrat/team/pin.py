@@ -18,7 +18,7 @@ SIGNS = {"new": "green", "changed": "yellow", "dropped": "yellow"}
 """What may be of a pin, and its colour."""
 
 
-def index(*, scenes: Path, pins: Path, write: bool) -> bool:
+def index(scenes: Path, pins: Path, *, write: bool) -> bool:
     """List what differs from the file ``pins``, and write it anew if ``write``; return whether all was as pinned.
 
     Raise PinError, and write nothing, where an object is missing or its server doesn't say what it is.

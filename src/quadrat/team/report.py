@@ -14,9 +14,11 @@ from urllib.parse import quote
 from ruamel.yaml import YAML
 
 from quadrat.evaluation.score_tables import read_scores
-from quadrat.pipeline.paths import PATHS
+from quadrat.pipeline.run import Paths
 from quadrat.runtime.files import replaced
 from quadrat.team.lockfile import Difference, differences, leaves, lines, opened, told
+
+PATHS = Paths()
 
 MARK = "<!-- quadrat report -->"
 """Begins every report, so that the comment of an earlier one is found."""
@@ -54,21 +56,21 @@ class State:
 
     def metrics(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give the files of metrics in the order of dvc.yaml, and their metrics by dotted key; undefined is None."""
-        for name in ("eval_metrics", "train_metrics", "analyze_metrics"):
-            yield PATHS[name].stem, dict(leaves(json.loads(self.text(PATHS[name]) or "{}")))
+        for path in (PATHS.eval_metrics, PATHS.train_metrics, PATHS.analyze_metrics):
+            yield path.stem, dict(leaves(json.loads(self.text(path) or "{}")))
 
-    def scores(self, key: str) -> Mapping[str, Mapping[str, Any]]:
+    def scores(self, path: Path) -> Mapping[str, Mapping[str, Any]]:
         """Return the metrics of each class or scene."""
-        return read_scores(self.text(PATHS[key]))
+        return read_scores(self.text(path))
 
     def confusion(self) -> dict[tuple[str, str], int]:
         """Return the counts by true and predicted class."""
-        rows = csv.DictReader(StringIO(self.text(PATHS["confusion"]), newline=""))
+        rows = csv.DictReader(StringIO(self.text(PATHS.confusion), newline=""))
         return {(row["truth"], row["predicted"]): int(row["count"]) for row in rows}
 
     def drawn(self) -> Any:
         """Return the checksum of the folder of pictures; None where eval hasn't run."""
-        path = PATHS["pictures"].as_posix()
+        path = PATHS.pictures.as_posix()
         return next((out.hash_info for out in self.repo.index.outs if out.def_path == path and out.hash_info), None)
 
     def pictures(self, cache: Any) -> dict[str, Path]:
@@ -105,8 +107,8 @@ def _page(base: State, here: State, out: Path | None, pictures_at: str) -> Itera
     yield _or_none(_parameters(base, here), ("parameter", base.name, HERE), "No parameter differs.")
     yield "### Metrics\n"
     yield _or_none(_metrics(base, here), ("metric", base.name, HERE, "change"), "No metric differs.")
-    for of, key, name in (("class", "class_scores", "f1"), ("scene", "scene_scores", "macro_f1")):
-        rows = list(_scores(base.scores(key), here.scores(key), name))
+    for of, path, name in (("class", PATHS.class_scores, "f1"), ("scene", PATHS.scene_scores, "macro_f1")):
+        rows = list(_scores(base.scores(path), here.scores(path), name))
         if rows:
             yield f"### {TITLES[name]} of each {of}\n"
             yield _table((of, base.name, HERE, "change", "support"), rows)
@@ -218,7 +220,7 @@ def _fetched(base: State, here: State) -> Iterator[str]:
     from dvc.exceptions import DvcException
 
     try:
-        here.repo.fetch([PATHS["pictures"].as_posix()], revs=[base.repo.fs.rev])
+        here.repo.fetch([PATHS.pictures.as_posix()], revs=[base.repo.fs.rev])
     except DvcException as error:
         yield f"{_word(str(error))}\n"
     for state in (base, here):

@@ -6,14 +6,12 @@ They tell one's own files apart, and guard against no adversary: XXH3, of 128 bi
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 import xxhash
 
-from quadrat.errors import DiskError
 from quadrat.runtime.files import write_json
 from quadrat.runtime.parallel import Threads, cores, results
 from quadrat.runtime.progress import track
@@ -56,19 +54,6 @@ class Hashes:
             for path, (*stamp, found) in json.loads(memory.read_text(encoding="utf-8")).items():
                 if found.startswith(KIND):
                     self._known[path] = tuple(stamp), found
-
-    @classmethod
-    @contextmanager
-    def kept(cls, memory: Path) -> Iterator[Self]:
-        """Give hashes that are written to ``memory`` at the end, whatever that is."""
-        hashes = cls(memory)
-        try:
-            yield hashes
-        except BaseException:
-            with suppress(OSError, DiskError):  # the disk may be full, and that is told
-                hashes.save()
-            raise
-        hashes.save()
 
     def of(self, path: Path) -> str:
         """Return the hash of a file's content."""

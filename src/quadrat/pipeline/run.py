@@ -1,0 +1,66 @@
+"""What every stage is given: its sections of the parameters, the paths of its files, and how it runs."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from quadrat.runtime.parallel import Executor, Threads
+from quadrat.runtime.provenance.origin import Origin
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the stages' files lie, relative to the project's folder. ``dvc.yaml`` has the same paths."""
+
+    pins: Path = Path("data/pins.json")
+    checked: Path = Path("data/params.checked")
+    stats: Path = Path("data/analysis/stats.json")
+    table: Path = Path("data/analysis/scenes.parquet")
+    warnings: Path = Path("data/analysis/warnings.txt")
+    analyze_metrics: Path = Path("metrics/analyze.json")
+    class_plot: Path = Path("metrics/plots/classes.csv")
+    band_plot: Path = Path("metrics/plots/bands.csv")
+    chips: Path = Path("data/chips")
+    chip_manifest: Path = Path("data/manifests/chip.json")
+    model_folder: Path = Path("models/model")
+    baseline_folder: Path = Path("models/baseline")
+    train_metrics: Path = Path("metrics/train.json")
+    curves: Path = Path("metrics/plots/training.csv")
+    predictions: Path = Path("data/predictions")
+    prediction_manifest: Path = Path("data/manifests/predict.json")
+    eval_metrics: Path = Path("metrics/eval.json")
+    class_scores: Path = Path("metrics/plots/class_scores.csv")
+    scene_scores: Path = Path("metrics/plots/scene_scores.csv")
+    confusion: Path = Path("metrics/plots/confusion.csv")
+    pictures: Path = Path("metrics/pictures")
+    bundle_file: Path = Path("models/bundle.zip")
+
+    checkpoints: Path = Path("models/.checkpoints")
+    """What an interrupted training goes on from. Neither git nor DVC knows this file and those below."""
+    hashes: Path = Path("data/.hashes.json")
+    """The hashes of files that were read once, of this machine."""
+    timing: Path = Path("metrics/timing")
+    """What each stage's last run took, on this machine."""
+    lock: Path = Path("models/.lock")
+    """Says which stage runs in the workspace."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how a stage runs. None of it changes a result."""
+
+    executor: Executor = field(default_factory=lambda: Threads(1))
+    """What works on the scenes."""
+    force: bool = False
+    """Make everything anew, also of scenes that have not changed."""
+    batch: int | None = None
+    """Windows that go through the model at once; None: as many as suit the device."""
+    origin: Origin | None = None
+    """The run that the outputs name as their origin; None: not known."""
+
+
+def subset(kind: type[P], params: Any) -> P:
+    """Return the sections that a stage takes, an instance of the dataclass ``kind``, out of all of ``params``."""
+    return kind(**{each.name: getattr(params, each.name) for each in fields(kind)})  # type: ignore[arg-type] # a dataclass
