@@ -437,7 +437,7 @@ def test_what_gdal_reads_of_an_image_belongs_to_it(tmp_path: Path, how: str) -> 
         name = str(ground.root / "outer.vrt")
         rasterio.shutil.copy(ground.root / "inner.vrt", name, driver="VRT")
     else:
-        name = str(ground.root / "PRODUCT.XML")  # as DIMAP has it: what describes the image, and its pixels
+        name = str(ground.root / "PRODUCT.VRT")
         rasterio.shutil.copy(tif, name, driver="VRT")
     found = chipped(ground, tmp_path / "out")
     content = catalog.read_text().replace(str(tif), name)
@@ -452,11 +452,11 @@ def test_nothing_elsewhere_is_asked_for_what_a_mosaic_of_it_is_made_of(tmp_path:
     ground = Ground(tmp_path / "ground", NAMES[:1])
     mosaic = ground.root / "mosaic.vrt"
     rasterio.shutil.copy(ground.root / "a.tif", mosaic, driver="VRT")
-    elsewhere = 'relativeToVRT="0">/vsicurl/http://127.0.0.1:9/a.tif'
-    mosaic.write_text(mosaic.read_text().replace('relativeToVRT="1">a.tif', elsewhere))
-    with patch("rasterio.open", wraps=rasterio.open) as opened:
+    with served(ground.root) as web:
+        elsewhere = f'relativeToVRT="0">/vsicurl/{web.url}/a.tif'
+        mosaic.write_text(mosaic.read_text().replace('relativeToVRT="1">a.tif', elsewhere))
         (found,) = contents([[str(mosaic)]], Hashes(tmp_path / "hashes.json"), {})
-    assert [call.args for call in opened.mock_calls if call.args] == [(str(mosaic),)]
+    assert web.asked == []
     assert [*found] == [mosaic.as_posix()]
 
 

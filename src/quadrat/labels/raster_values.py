@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 
 from quadrat.errors import LabelError
 from quadrat.geo.files.file_errors import grid_of
+from quadrat.geo.files.opening import open_raster
 from quadrat.geo.files.raster_files import COLORS, ROW_BLOCKS, SIGNED, TROUBLE, has_signed_bytes, keep_blocks
 from quadrat.geo.files.stored_bands import Stored
 from quadrat.geo.geometry.accuracy import doubtful_place
@@ -56,7 +56,7 @@ class Pixels:
         """Open the file; it closes with ``files``."""
         self.path, self.grid, self.scene = path, grid, scene
         try:
-            self._source = files.enter_context(rasterio.open(path))
+            self._source = files.enter_context(open_raster(path, LabelError, scene))
         except TROUBLE as cause:
             raise self._error("the labels can't be opened", got=cause, mend="check the path in the catalog") from cause
         if has_signed_bytes(self._source):

@@ -10,7 +10,6 @@ from typing import Any, Self
 import geopandas
 import numpy as np
 import pyogrio
-import rasterio
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
@@ -20,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from shapely.errors import ShapelyError
 
 from quadrat.errors import PredictionError
+from quadrat.geo.files.opening import open_raster
 from quadrat.geo.files.stored_bands import Stored
 from quadrat.geo.geometry.extents import nearest, period
 from quadrat.geo.geometry.parts import single
@@ -183,13 +183,13 @@ class Prediction:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no CRS
-                dataset = self._files.enter_context(rasterio.open(path))
+                dataset = self._files.enter_context(open_raster(str(path), PredictionError, self._scene))
                 self._check_grid(path, Grid(dataset.crs, dataset.transform, dataset.shape))
                 if dataset.count != 1 or np.dtype(dataset.dtypes[0]).kind not in "iu":
                     kind, got = "one band of whole numbers", f"{dataset.count} of {', '.join(dataset.dtypes)}"
                     raise self._unlike(path, "the prediction holds no class ids", expected=kind, got=got)
                 stored = Stored.of(dataset, (1,))
-        except RasterioError as cause:
+        except (RasterioError, OSError) as cause:
             raise self._unlike(path, "the prediction can't be opened", got=cause) from cause
         (nodata,) = stored.nodata
         if nodata is not None and nodata in range(len(names)):

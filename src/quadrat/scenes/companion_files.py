@@ -100,15 +100,16 @@ def _beside(folder: Path) -> Mapping[str, Sequence[str]]:
 
 
 def _parts(name: str) -> list[str]:
-    import rasterio
     from rasterio.errors import RasterioError
 
+    from quadrat.errors import ImageError
+    from quadrat.geo.files.opening import open_raster
     from quadrat.geo.files.raster_files import environment
 
     try:
-        with environment(()), rasterio.open(name) as dataset:
+        with environment(()), open_raster(name) as dataset:
             return list(dataset.files)
-    except RasterioError:
+    except (RasterioError, OSError, ImageError):
         return _sources(Path(name)) if name.endswith(".vrt") else []  # or who reads it says what is wrong
 
 

@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 
 from quadrat.errors import ImageError, QuadratError
 from quadrat.geo.files.file_errors import grid_of
-from quadrat.geo.files.raster_files import TROUBLE, nodata_of
+from quadrat.geo.files.opening import open_raster
+from quadrat.geo.files.raster_files import TROUBLE, environment, nodata_of
 from quadrat.geo.sources.bands import Band, dates_of
 from quadrat.geo.sources.source import Source
 from quadrat.models import Inputs
@@ -196,7 +196,7 @@ def _source(path: str, name: str, number: int, dataset: Any, learnt: Band, readi
 @contextmanager
 def _dataset(path: str) -> Iterator[Any]:
     try:
-        with rasterio.open(path) as dataset:
+        with environment((path,)), open_raster(path) as dataset:
             grid_of(dataset, path)
             yield dataset
     except TROUBLE as error:

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
-import rasterio
 from pyogrio.errors import DataSourceError
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from quadrat.bundle.zip_file import member
 from quadrat.errors import BundleError, OriginError
+from quadrat.geo.files.opening import open_raster
 from quadrat.runtime.formats.parsing import parsed, read_bytes
 from quadrat.runtime.provenance.git_history import Mention, differences, mentions
 from quadrat.runtime.provenance.origin import TAG, Origin, file_md5, known, model_md5
@@ -104,7 +104,7 @@ def _content(path: Path) -> Any:
         case ".tif" | ".tiff":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with rasterio.open(path) as dataset:
+                with open_raster(str(path), OriginError) as dataset:
                     return json.loads(dataset.tags()[TAG])
         case ".parquet":
             return json.loads(pq.read_metadata(path).metadata[TAG.encode()])

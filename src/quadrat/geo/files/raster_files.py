@@ -22,9 +22,10 @@ from rasterio.io import MemoryFile
 
 from quadrat.errors import ImageError
 from quadrat.geo.files.file_errors import grid_of
+from quadrat.geo.files.opening import open_raster
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.sources.bands import storable
-from quadrat.geo.sources.channel import Channel, gdal_name, is_remote
+from quadrat.geo.sources.channel import Channel, is_remote
 
 NETWORK = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, and no search for files beside the image
@@ -32,6 +33,9 @@ NETWORK = {
     "GDAL_HTTP_RETRY_DELAY": "1",
 }
 """How remote files are read, where the environment says nothing else."""
+
+VIRTUAL = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO"}
+"""What virtual rasters don't do, whatever the environment says: run what they hold, and take any file for pixels."""
 
 FEW_BLOCKS, ROW_BLOCKS, SHARED_BLOCKS = 8, 32, 512
 """MB of decoded blocks that GDAL keeps: where each is read once, as a whole; where those of a row are read again (what
@@ -98,7 +102,7 @@ def environment(paths: Sequence[str]) -> AbstractContextManager[Any]:
     """
     settings = {name: value for name, value in NETWORK.items() if name not in os.environ}
     context: AbstractContextManager[Any] = rasterio.Env(
-        GDAL_NUM_THREADS="1", **(settings if any(map(is_remote, paths)) else {})
+        GDAL_NUM_THREADS="1", **VIRTUAL, **(settings if any(map(is_remote, paths)) else {})
     )
     return context
 
@@ -124,7 +128,7 @@ def opened(path: str) -> Iterator[Any]:
     """Open a file; raise ImageError where it can't be."""
     try:
         with environment((path,)):
-            dataset = rasterio.open(gdal_name(path))
+            dataset = open_raster(path)
     except TROUBLE as error:
         remote = "check the path, and the credentials and endpoint that the environment gives (AWS_…)"
         local = "check the path in the catalog; `quadrat sample` or `dvc pull` provides data that is missing"
@@ -205,7 +209,7 @@ def facts(path: str, **settings: str) -> dict[str, str]:
     ``settings`` are further ones of GDAL.
     """
     try:
-        with environment((path,)), rasterio.Env(**settings), rasterio.open(gdal_name(path)) as dataset:
+        with environment((path,)), rasterio.Env(**settings), open_raster(path) as dataset:
             found = {
                 "size": dataset.shape,
                 "data types": dataset.dtypes,
@@ -220,7 +224,7 @@ def facts(path: str, **settings: str) -> dict[str, str]:
                 "colours": (dataset.colorinterp, [_colors(dataset, number) for number in dataset.indexes]),
                 "rasters within": dataset.subdatasets,
             }
-    except TROUBLE:
+    except (*TROUBLE, ImageError):
         return {}
     return {name: repr(value) for name, value in found.items()}
 

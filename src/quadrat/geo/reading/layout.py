@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as warp_transform
@@ -14,6 +13,7 @@ from shapely.affinity import translate
 from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
+from quadrat.geo.files.opening import open_raster, open_virtual
 from quadrat.geo.files.raster_files import ROW_BLOCKS, SHARED_BLOCKS, Header, check, environment, keep_blocks
 from quadrat.geo.geometry.extents import nearest
 from quadrat.geo.grids.grid import Grid
@@ -21,7 +21,7 @@ from quadrat.geo.reading.mosaic import Mosaic, mosaic
 from quadrat.geo.reading.reader import MASK, TALL, TOLERANCE, Reader, Stored, Way
 from quadrat.geo.reading.wrapped_mosaic import towards, turn_of
 from quadrat.geo.sources.bands import Band, storable
-from quadrat.geo.sources.channel import Channel, gdal_name
+from quadrat.geo.sources.channel import Channel
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Layout:
             mask = None if alpha is None else int(alpha) if alpha.isdigit() else MASK
             if headers[0].block[0] > TALL:  # it is read in several parts
                 keep_blocks(ROW_BLOCKS)
-            dataset = files.enter_context(rasterio.open(gdal_name(self._paths[0])))
+            dataset = files.enter_context(open_raster(self._paths[0]))
             return Reader(dataset, self._paths, numbers, self.places, mask, headers[0].block, self._stored)
         keep_blocks(SHARED_BLOCKS)
-        dataset = files.enter_context(rasterio.open(self._virtual(self.mosaic, masks, told=False)))
+        dataset = files.enter_context(open_virtual(self._virtual(self.mosaic, masks, told=False)))
         numbers, mask = tuple(range(1, len(numbers) + 1)), MASK if masks and self._fill is None else None
         block = max(header.block[0] for header in headers), self.mosaic.grid.shape[1]
         way: Way = "plain" if masks is None and self._fill is None else "painted"
@@ -62,7 +62,7 @@ class Layout:
         mosaic = towards(self.mosaic, grid)
         keep_blocks(SHARED_BLOCKS)
         masks = self._masks(several=mosaic.several or self._fill is not None)
-        source = files.enter_context(rasterio.open(self._virtual(mosaic, masks, told=True)))
+        source = files.enter_context(open_virtual(self._virtual(mosaic, masks, told=True)))
         dataset = files.enter_context(self._on_grid(source, mosaic.grid, grid))
         numbers, block = tuple(range(1, dataset.count)), (dataset.block_shapes[0][0], grid.shape[1])
         return Reader(dataset, self._paths, numbers, self.places, dataset.count, block, self._stored, "resampled")

@@ -1,0 +1,339 @@
+"""Opening: the one way in which a user's raster file is opened, and what is judged before a pixel moves.
+
+GDAL by itself goes by a file's first bytes, whatever it is called: a ``.tif`` may be the text of a service on the web,
+or of a virtual raster, which lead to other files and hosts. So only formats that hold their own pixels are read, and
+what refers to other files (VRT, DIMAP) where it is called so, after its references were judged.
+"""
+
+import math
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rasterio.env import ensure_env_with_credentials
+from rasterio.errors import RasterioIOError
+from rasterio.io import DatasetReader
+
+from quadrat.errors import ImageError, QuadratError
+from quadrat.geo.files.vrt_sources import FORMS, PARTS, references
+from quadrat.geo.sources.channel import REMOTE, gdal_name, is_remote
+from quadrat.runtime.cache.gdal import first_bytes, identified, size
+
+FORMATS = (
+    *("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP", "GIF", "BIGGIF", "BMP", "PNM"),
+    *("HFA", "ENVI", "EHdr", "AIG", "AAIGrid", "DTED", "SRTMHGT", "USGSDEM", "RST", "SAGA", "GSAG", "GSBG", "GS7BG"),
+    *("netCDF", "HDF5", "HDF5Image", "GRIB", "NITF"),
+)
+"""GDAL's names of the formats that are read: all but those that refer to other files, or to services."""
+
+SHOWN = "GeoTIFF, JPEG 2000, PNG, JPEG, ERDAS (.img), ENVI, ESRI grids, netCDF, HDF5, GRIB, NITF and such"
+
+PART_FORMATS = {"NETCDF": ("netCDF",), "HDF5": ("HDF5Image",), "GTIFF_DIR": ("GTiff",), "NITF_IM": ("NITF",)}
+
+ARCHIVE = re.compile(r"(/vsi(?:zip|tar|gzip)/|(?:zip|tar|gzip)(?:\+file)?://)+", re.IGNORECASE)
+"""How a path within an archive begins: as GDAL calls it, or rasterio."""
+
+COMPANIONS = (".ovr", ".OVR", ".msk", ".MSK")
+"""Endings of what GDAL takes for overviews and masks of a file, beside it."""
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How a TIFF begins."""
+
+SIDE = 1 << 22
+"""Largest width and height, px: the Earth's equator at 10 m has 4,007,502."""
+
+BANDS = 1 << 14
+"""Most bands: forty years of days have 14,610."""
+
+BLOCKS = 1 << 26
+"""Most blocks of a band."""
+
+HELD = 512 << 20
+"""Most bytes of a band that are held to read a row of blocks, or a single one."""
+
+LEAST_ROWS, MOST_ROWS = 64, 1024
+"""Rows that are read at once, where blocks are lower or higher, px."""
+
+VALUES = 1 << 31
+"""Values, of all bands together, that a file of any size may hold."""
+
+PER_BYTE = 2000
+"""Most values that each byte of a larger one stands for: of one colour, deflate packs 1000, and 16 × 16 px of a block
+that isn't there are told by 12 bytes."""
+
+DEPTH, MOST_SOURCES = 6, 100_000
+"""Most levels of files that refer to others, and most references, counted as often as they are followed."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a path means."""
+
+    name: str
+    """What GDAL calls it."""
+    formats: tuple[str, ...]
+    file: Path | None
+    """The file on this machine that is read, the archive where it stands in one; None where it is elsewhere."""
+    alone: bool
+    """Whether the path is the file's, with nothing around it."""
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Opens a user's raster files; raises ``error``, which names the file and the scene."""
+
+    error: type[QuadratError] = ImageError
+    scene: str | None = None
+
+    def open(self, path: str) -> Any:
+        """Return the open file; raise ``error`` for what isn't read, and what rasterio raises for what is damaged."""
+        place = self._place(path)
+        if place.formats in FORMS.values():
+            self._judged(path, (), Path(os.path.abspath(path)).parent)  # noqa: PTH100 (links stay)
+        return self._opened(path, place)
+
+    def _opened(self, path: str, place: Place) -> Any:
+        try:
+            dataset = _reader(place.name, place.formats)
+        except RasterioIOError as cause:
+            if "not recognized" not in str(cause):
+                raise
+            raise self.error(
+                "the file can't be opened: it is in no format that is read, or not what its name says",
+                self.scene,
+                path,
+                expected="a virtual raster or a DIMAP" if place.formats in FORMS.values() else SHOWN,
+                got=cause,
+                mend="check what it is with `gdalinfo`, and make a GeoTIFF of it (gdal_translate IN out.tif); "
+                "a virtual raster is read where its name ends in .vrt",
+            ) from cause
+        try:
+            self._check(dataset, path, place)
+        except BaseException:
+            dataset.close()
+            raise
+        return dataset
+
+    def _place(self, path: str, *, referred: bool = False) -> Place:
+        """Return what a path means; raise ``error`` where that isn't a regular file, or a place that is read from."""
+        if not referred and is_remote(path):
+            return Place(gdal_name(path), FORMATS, None, alone=True)
+        part = PARTS.fullmatch(path)
+        if part:
+            kind, inner = _part(part)
+            return Place(path, PART_FORMATS[kind], self._regular(path, Path(inner)), alone=False)
+        archive = ARCHIVE.match(path)
+        if archive:
+            within = re.sub("[{}]", "", path[archive.end() :]).partition("!")[0]
+            far = within.partition("://")[0] in REMOTE or f"/{within.lstrip('/')}".startswith(tuple(REMOTE.values()))
+            if far and not referred:
+                return Place(path, FORMATS, None, alone=False)
+            return Place(path, FORMATS, self._regular(path, _existing(Path(within))), alone=False)
+        plain = path.removeprefix("file://")
+        if plain.startswith("/vsi") or ("://" in plain and not Path(plain).exists()):
+            raise self.error(
+                "images are not read from such a place",
+                self.scene,
+                path,
+                expected=f"a file of this machine, one in a zip or tar, or {', '.join(f'{s}://' for s in REMOTE)}",
+                mend="correct the path in the catalog",
+            )
+        file = self._regular(path, Path(plain))
+        name = f"./{plain}" if ":" in plain and not file.is_absolute() else plain  # else GDAL may take it for a prefix
+        return Place(name, FORMS.get(file.suffix.lower(), FORMATS), file, alone=True)
+
+    def _regular(self, path: str, file: Path) -> Path:
+        """Return a file that is there, is no pipe nor device nor folder, and holds a byte; raise ``error`` if not."""
+        try:
+            told = file.stat()
+        except ValueError as cause:  # a zero byte in its name
+            raise self.error(
+                "no file is called so", self.scene, repr(path), got=cause, mend="check the path"
+            ) from cause
+        problem = None
+        if stat.S_ISDIR(told.st_mode):
+            problem = "a folder is no image"
+        elif not stat.S_ISREG(told.st_mode):
+            problem = "this is no file that ends, but a pipe or a device"
+        elif not told.st_size:
+            problem = "the file is empty"
+        if problem is None:
+            return file
+        raise self.error(problem, self.scene, path, expected="a regular file with an image", mend="check the path")
+
+    def _check(self, dataset: Any, path: str, place: Place) -> None:
+        """Raise ``error`` where what was opened leads elsewhere, or asks for more than a machine can do."""
+        known = identified(place.name) if place.file else dataset.driver
+        if known not in {dataset.driver, None} and known not in place.formats:
+            raise self.error(
+                "the file may be taken for two formats",
+                self.scene,
+                path,
+                expected=dataset.driver,
+                got=known,
+                mend="write it anew as a GeoTIFF: gdal_translate -if FORMAT … out.tif",
+            )
+        overviews = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
+        if overviews is not None:
+            raise self.error(
+                "the file names another one with its overviews",
+                self.scene,
+                path,
+                got=overviews,
+                mend="make them anew, in the file or beside it (gdaladdo), and take the item OVERVIEW_FILE out of it "
+                "or of its .aux.xml",
+            )
+        if dataset.count:
+            self._check_size(dataset, path)
+        if place.file and not PARTS.fullmatch(path):
+            self._check_beside(place.name)
+
+    def _check_beside(self, name: str) -> None:
+        """Raise ``error`` where what GDAL takes for overviews or masks of a file is no TIFF."""
+        for beside in (name + ending for ending in COMPANIONS):
+            start = first_bytes(beside, 4)
+            if start is None:
+                continue
+            if not start.startswith(TIFF):
+                raise self.error(
+                    "the file beside an image that is to hold its overviews or its mask is no TIFF",
+                    self.scene,
+                    beside,
+                    mend="make it anew (gdaladdo -ro, or gdal_translate -co …), or take it away",
+                )
+            self._opened(beside, Place(beside, ("GTiff",), Path(beside), alone=True)).close()
+
+    def _check_size(self, dataset: Any, path: str) -> None:
+        height, width = dataset.shape
+        blocks, held, values = _costs(dataset)
+        limits = [
+            (max(height, width) > SIDE, f"at most {SIDE} px high and wide", f"{width} × {height} px", "cut it"),
+            (dataset.count > BANDS, f"at most {BANDS} bands", f"{dataset.count}", "take those that are needed"),
+            (blocks > BLOCKS, f"at most {BLOCKS} blocks", f"{blocks}", "give it larger blocks"),
+            (
+                held > HELD,
+                f"rows of blocks, and blocks, of at most {HELD >> 20} MB a band",
+                f"blocks of {dataset.block_shapes[0][1]} × {dataset.block_shapes[0][0]} px, {held >> 20} MB",
+                "write it in tiles: gdal_translate -co TILED=YES …",
+            ),
+        ]
+        for wrong, expected, got, mend in limits:
+            if wrong:
+                raise self.error("the image is too large", self.scene, path, expected=expected, got=got, mend=mend)
+        if values <= VALUES:
+            return
+        there = sum(size(name) for name in dict.fromkeys([gdal_name(path), *dataset.files]))
+        if values > there * PER_BYTE:
+            raise self.error(
+                "the image claims more pixels than its file can hold",
+                self.scene,
+                path,
+                expected=f"at most {VALUES} values of all bands together, or {PER_BYTE} for each byte of the file",
+                got=f"{width} × {height} px of {dataset.count} bands in {there} bytes",
+                mend="cut it to where it has values (gdal_translate -srcwin …)",
+            )
+
+    def _judged(self, path: str, chain: tuple[str, ...], root: Path) -> int:
+        """Judge a file that refers to others, and those; return how many references are followed in all.
+
+        They lie below ``root`` or the project's root.
+        """
+        file = os.path.abspath(path)  # noqa: PTH100 (links stay)
+        if file in chain or len(chain) >= DEPTH:
+            got = "itself" if file in chain else f"{len(chain) + 1} levels"
+            raise self._reference(chain[0], "files that refer to each other don't end", got)
+        total, seen = 0, dict[str, int]()
+        for name in references(Path(file), self.error, self.scene):
+            if name not in seen:
+                seen[name] = self._referred(name, (*chain, file), root)
+            total += seen[name]
+            if total > MOST_SOURCES:
+                raise self._reference(file, "the file refers to too many others", f"more than {MOST_SOURCES}")
+        return total
+
+    def _referred(self, name: str, chain: tuple[str, ...], root: Path) -> int:
+        try:
+            place = self._place(name, referred=True)
+        except OSError as cause:
+            raise self._reference(chain[-1], "a file that it refers to is missing", cause) from cause
+        assert place.file is not None
+        own = os.path.abspath(place.file)  # noqa: PTH100 (links stay)
+        if not any(Path(own).is_relative_to(folder) for folder in (root, Path.cwd())):
+            raise self._reference(chain[-1], "the file refers to one that lies elsewhere", name)
+        if place.formats in FORMS.values():
+            return self._judged(own, chain, root)
+        told = place.file.stat()
+        known = self, name, str(root), told.st_mtime_ns, told.st_size, told.st_ino
+        if known not in _JUDGED:
+            self._opened(name, place).close()
+            if len(_JUDGED) >= MOST_SOURCES:
+                _JUDGED.clear()
+            _JUDGED.add(known)
+        return 1
+
+    def _reference(self, path: str, problem: str, got: object) -> QuadratError:
+        return self.error(
+            problem,
+            self.scene,
+            path,
+            expected="images below the project's root, or below the file's own folder",
+            got=got,
+            mend="name the images themselves in the catalog, as a mosaic (a list of paths, or a pattern)",
+        )
+
+
+_JUDGED: set[tuple[object, ...]] = set()
+"""What was referred to and judged, as it was then: a mosaic of many is opened several times."""
+
+
+_with_credentials = ensure_env_with_credentials(DatasetReader)
+"""What ``rasterio.open`` calls, which takes one driver alone."""
+
+
+def _reader(name: str, formats: Sequence[str]) -> Any:
+    return _with_credentials(name, driver=[*formats])
+
+
+def open_raster(path: str, error: type[QuadratError] = ImageError, scene: str | None = None) -> Any:
+    """Open a user's raster; raise ``error`` for what isn't read, and what rasterio raises for what is damaged."""
+    return Opener(error, scene).open(path)
+
+
+def open_virtual(text: str) -> Any:
+    """Return a virtual raster of files that were judged, of this program's own ``text``."""
+    return _reader(text, ("VRT",))
+
+
+def _part(found: re.Match[str]) -> tuple[str, str]:
+    """Return what kind of container it is a part of, and the container's path."""
+    kind = found["kind"] or found["numbered"]
+    return kind.upper(), found["quoted"] or found["bare"] or found["file"]
+
+
+def _existing(within: Path) -> Path:
+    """Return the archive in which a path leads on."""
+    while not within.exists() and within != within.parent:
+        within = within.parent
+    return within
+
+
+def _costs(dataset: Any) -> tuple[int, int, int]:
+    """Return the blocks of a band, the bytes that are held to read one, and the values of all."""
+    height, width = dataset.shape
+    rows, cols = dataset.block_shapes[0]
+    across = math.ceil(width / cols)
+    bytes_each = 8 if dataset.dtypes[0] == "complex64" else 16 if dataset.dtypes[0] == "complex128" else 0
+    bytes_each = bytes_each or _bytes(dataset.dtypes[0])
+    strip = min(max(rows, LEAST_ROWS), MOST_ROWS, max(height, 1)) * across * cols
+    held = max(rows * cols, strip) * bytes_each
+    return across * math.ceil(height / rows), held, height * width * dataset.count
+
+
+def _bytes(dtype: str) -> int:
+    import numpy as np
+
+    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize

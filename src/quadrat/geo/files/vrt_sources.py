@@ -1,0 +1,134 @@
+"""Rasters that refer to others: the files that a VRT or a DIMAP names, and which of them are not read."""
+
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+from quadrat.errors import QuadratError
+from quadrat.runtime.formats.parsing import read_bytes
+
+FORMS: dict[str, tuple[str, ...]] = {".vrt": ("VRT",), ".xml": ("DIMAP",), ".dim": ("DIMAP",)}
+"""GDAL's names of formats that refer to other files, by the ending that says so."""
+
+PARTS = re.compile(
+    r'(?P<kind>NETCDF|HDF5):(?:"(?P<quoted>[^"]+)"|(?P<bare>[^":]+)):.+'
+    r"|(?P<numbered>GTIFF_DIR|NITF_IM):(?:off:)?\d+:(?P<file>.+)",
+    re.IGNORECASE,
+)
+"""How GDAL calls one of several rasters in a file."""
+
+NAMES = {"sourcefilename", "sourcedataset", "dempath"}
+"""Elements of a VRT that name files; as GDAL takes them, in small letters."""
+
+ITEMS = {"x_dataset", "y_dataset", "rpc_dem", "overview_file"}
+"""Items of metadata, and options, that name files."""
+
+KINDS = {
+    "vrtsourcedrasterband",
+    "vrtderivedrasterband",
+    "vrtwarpeddataset",
+    "vrtwarpedrasterband",
+    "vrtpansharpeneddataset",
+    "vrtpansharpenedrasterband",
+}
+"""Kinds of datasets and bands in a VRT that take pixels from rasters: others take any bytes, or run what they hold."""
+
+REFUSED = {"pixelfunctioncode", "pixelfunctionlanguage", "processingsteps", "group"}
+"""Elements of a VRT that hold programs, or name files in ways of their own."""
+
+ATTRIBUTES = {"relativetovrt", "subclass", "href"}
+"""What is an attribute in every file that a program writes; GDAL would take it for an element, too."""
+
+LARGEST_KERNEL = 101
+"""Px of a filter's side."""
+
+
+def references(file: Path, error: type[QuadratError], scene: str | None) -> Iterator[str]:
+    """Give the files that a VRT or a DIMAP names, as GDAL calls them; raise ``error`` where it isn't one to be read."""
+    content = read_bytes(file, error)
+    try:
+        root = _parsed(content.decode("utf-8-sig"))
+    except (ET.ParseError, ValueError, RecursionError) as cause:
+        mend = "write it anew (gdalbuildvrt), or give the file the ending of its format"
+        raise error("the file isn't XML as its name says", scene, file, got=cause, mend=mend) from cause
+    virtual = file.suffix.lower() == ".vrt"
+    wrong = _wrong(root, "vrtdataset" if virtual else "dimap_document")
+    if wrong is not None:
+        raise error(
+            "the file does more than put images together",
+            scene,
+            file,
+            expected="a VRT that takes its pixels from rasters, or a DIMAP",
+            got=wrong[:100],
+            mend="make a file of it where it is trusted: gdal_translate IN out.tif",
+        )
+    yield from (_of_virtual if virtual else _of_dimap)(root, file.parent)
+
+
+def _parsed(text: str) -> ET.Element:
+    """Return XML as GDAL, which knows neither namespaces nor entities, would take it; raise ValueError for others."""
+    for unlike in ("<!DOCTYPE", "<!ENTITY", "<![CDATA[", "xmlns"):
+        if unlike in text:
+            raise ValueError(unlike)
+    root = ET.fromstring(text, ET.XMLParser(target=ET.TreeBuilder(insert_comments=True, insert_pis=True)))  # noqa: S314
+    for part in root.iter():
+        if isinstance(part.tag, str):  # else a comment
+            part.tag = part.tag.lower()
+        part.attrib = {name.lower(): value for name, value in part.attrib.items()}
+    return root
+
+
+def _wrong(root: ET.Element, expected: str) -> str | None:
+    """Return what stands in the file that isn't read; None for nothing."""
+    if root.tag != expected:
+        return str(root.tag)
+    for part in root.iter():
+        kind, option = part.get("subclass"), part.get("name", part.get("key", "")).lower()
+        if part.tag in REFUSED | ATTRIBUTES or (NAMES & part.attrib.keys()):
+            return str(part.tag)
+        if kind is not None and kind.lower() not in KINDS:
+            return kind
+        if option == "root_path" or (part.tag in NAMES and (len(part) or _unclear(part))):
+            return f"{part.tag} {option}"
+        if part.tag == "kernel" and not _small(part.findtext("size", "")):
+            return f"kernel of {part.findtext('size')} px"
+    return None
+
+
+def _unclear(part: ET.Element) -> bool:
+    """Return whether an element that names a file may be read in two ways."""
+    return part.text != (part.text or "").strip() or part.get("relativetovrt", "0") not in {"0", "1"}
+
+
+def _small(size: str) -> bool:
+    return re.fullmatch(r"\s*\d{1,3}\s*", size) is not None and int(size) <= LARGEST_KERNEL
+
+
+def _of_virtual(root: ET.Element, folder: Path) -> Iterator[str]:
+    for part in root.iter():
+        if part.tag in NAMES and part.text:
+            yield _placed(part.text, folder, relative=part.get("relativetovrt") == "1")
+        elif part.get("key", part.get("name", "")).lower() in ITEMS and part.text:
+            yield _placed(part.text, folder, relative=False)
+
+
+def _of_dimap(root: ET.Element, folder: Path) -> Iterator[str]:
+    for part in root.iter("data_file_path"):
+        yield _placed(part.get("href", ""), folder, relative=True)
+    for part in root.iter("dataset_component"):
+        href = part.find("component_path")
+        if href is not None and part.findtext("component_type", "").strip().upper() == "DIMAP":
+            yield _placed(href.get("href", ""), folder, relative=True)
+
+
+def _placed(name: str, folder: Path, *, relative: bool) -> str:
+    """Return what GDAL opens for a name in a file in ``folder``."""
+    if not relative:
+        return name
+    part = PARTS.fullmatch(name)
+    if part is None:
+        return os.path.normpath(folder / name)
+    place = next(key for key in ("quoted", "bare", "file") if part[key])
+    return name[: part.start(place)] + os.path.normpath(folder / part[place]) + name[part.end(place) :]
