@@ -21,6 +21,7 @@ from quadrat.errors import ImageError, LabelError, QuadratError
 from quadrat.geo.grids.windows import Window
 from quadrat.labels.raster import RasterLabels
 from tests.ground import UTM, image, legend, write_raster
+from tests.serving import served
 
 PIXELS = np.random.default_rng(3).integers(1, 3, (1, 40, 50)).astype(np.uint8)
 TALL = np.repeat(PIXELS, 100, 1)
@@ -308,6 +309,15 @@ def test_what_lies_beside_an_image_leads_nowhere(
     tmp_path: Path, make: Callable[[Path, str], str], listening: tuple[str, list[object]]
 ) -> None:
     refused(make(tmp_path, listening[0]), tmp_path)
+    assert listening[1] == []
+
+
+def test_beside_labels_elsewhere_nothing_is_looked_for(tmp_path: Path, listening: tuple[str, list[object]]) -> None:
+    write_raster(tmp_path / "web/a.tif", TALL)
+    written(tmp_path / "web/a.tif.msk", virtual(f"/vsicurl/{listening[0]}"))
+    with served(tmp_path / "web") as web:
+        labels(f"{web.url}/a.tif", tmp_path)
+    assert {path for path, _ in web.asked} == {"/a.tif"}
     assert listening[1] == []
 
 

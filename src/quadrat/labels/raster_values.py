@@ -1,7 +1,7 @@
 """A raster's values as numbers on a scene's grid: whole numbers, or colours in 24 bits."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,12 +13,21 @@ from pyproj.exceptions import ProjError
 from quadrat.errors import LabelError
 from quadrat.geo.files.file_errors import grid_of
 from quadrat.geo.files.opening import open_raster
-from quadrat.geo.files.raster_files import COLORS, ROW_BLOCKS, SIGNED, TROUBLE, has_signed_bytes, keep_blocks
+from quadrat.geo.files.raster_files import (
+    COLORS,
+    ROW_BLOCKS,
+    SIGNED,
+    TROUBLE,
+    environment,
+    has_signed_bytes,
+    keep_blocks,
+)
 from quadrat.geo.files.stored_bands import Stored
 from quadrat.geo.geometry.accuracy import doubtful_place
 from quadrat.geo.grids.grid import SHIFT, Grid
 from quadrat.geo.grids.windows import Window, tiles
 from quadrat.geo.reading.nearest import Nearest, parts
+from quadrat.geo.sources.channel import is_remote
 from quadrat.geo.vectors.features import bounds, check_crs, crs_name, no_way
 
 PIECE = 2**18
@@ -56,7 +65,8 @@ class Pixels:
         """Open the file; it closes with ``files``."""
         self.path, self.grid, self.scene = path, grid, scene
         try:
-            self._source = files.enter_context(open_raster(path, LabelError, scene))
+            with environment((path,)):
+                self._source = files.enter_context(open_raster(path, LabelError, scene))
         except TROUBLE as cause:
             raise self._error("the labels can't be opened", got=cause, mend="check the path in the catalog") from cause
         if has_signed_bytes(self._source):
@@ -118,7 +128,8 @@ class Pixels:
     def _whole(self) -> Iterator[None]:
         """Raise LabelError where the file turns out not to be whole."""
         try:
-            yield
+            with environment((self.path,)) if is_remote(self.path) else nullcontext():
+                yield
         except TROUBLE as cause:
             mend = "fetch the file again"
             raise self._error("the labels can't be read: the file is damaged", got=cause, mend=mend) from cause
