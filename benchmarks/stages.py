@@ -13,8 +13,8 @@ from benchmarks.job import Job
 from benchmarks.plan import Some, fresh, lay_out, learnt, model, predictor, recipe, statistics, task
 from benchmarks.timed import Timed
 from quadrat.geo.grids.windows import strips, whole
-from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.parallel import Threads, cores
+from quadrat.runtime.run import Paths, Run
 
 
 def analyze(job: Job) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from quadrat.pipeline.run import Paths
+from quadrat.runtime.run import Paths
 from tests.ground import BANDS, KINDS, write_world
 
 ROOT = Path(__file__).parents[1]

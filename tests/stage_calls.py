@@ -10,7 +10,7 @@ from quadrat.pipeline import chip as _chip
 from quadrat.pipeline import eval as _eval
 from quadrat.pipeline import predict as _predict
 from quadrat.pipeline import train as _train
-from quadrat.pipeline.run import Paths, Run
+from quadrat.runtime.run import Paths, Run
 
 NOWHERE = Path("/nowhere")
 """Where a path lies that a test doesn't give: the stage must not need it."""

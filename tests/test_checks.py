@@ -32,12 +32,12 @@ from quadrat.models.common.encoders import Encoder
 from quadrat.models.peaks.peaks import Peaks
 from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
-from quadrat.pipeline.run import Paths
 from quadrat.preflight.label_survey import PART, PARTS, glimpse
 from quadrat.preflight.problems import faults
 from quadrat.preflight.survey import survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Threads
+from quadrat.runtime.run import Paths
 from quadrat.scenes.aoi import AOI
 from quadrat.tasks import Task
 from quadrat.team.check import check

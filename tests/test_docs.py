@@ -31,8 +31,8 @@ from quadrat.cli import app
 from quadrat.errors import CatalogError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.params import Params, check_params
-from quadrat.pipeline.run import Paths
 from quadrat.runtime.formats.yaml import check
+from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import Catalog
 from tests.ground import pixel_box, smooth, write_areas, write_raster
 from tests.project import clone, script_module

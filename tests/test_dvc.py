@@ -14,8 +14,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from quadrat.params import Params
-from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.cache.code_hash import FREE
+from quadrat.runtime.run import Paths, Run
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
 FIRST = "params"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from quadrat.chips.store import INDEX
-from quadrat.pipeline.run import Paths
+from quadrat.runtime.run import Paths
 from tests.project import call, change, commit, digests, environment, small
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines

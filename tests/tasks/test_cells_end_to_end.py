@@ -18,8 +18,8 @@ import shapely
 from quadrat.errors import ParamsError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.params import Params, check_params
-from quadrat.pipeline.run import Paths, Run, subset
 from quadrat.runtime.parallel import Threads
+from quadrat.runtime.run import Paths, Run, subset
 from quadrat.serving.apply import Plan, apply, verify
 from quadrat.serving.new_images import Reading
 from quadrat.tasks.common.metrics import Metrics

@@ -13,8 +13,8 @@ import typer
 from quadrat.cli.s3_endpoint import share_endpoint
 
 if TYPE_CHECKING:
-    from quadrat.pipeline.run import Paths, Run
     from quadrat.runtime.parallel import Executor
+    from quadrat.runtime.run import Paths, Run
 
 P = TypeVar("P")
 
@@ -45,9 +45,9 @@ Batch = Annotated[
 def run_stage(stage: "Callable[[P, Paths, Run], None]", kind: type[P], params: Path, run: "Run | None" = None) -> None:
     """Run a stage, alone in the workspace, with its sections of the file ``params``: the fields of ``kind``."""
     from quadrat.params import read_params
-    from quadrat.pipeline.run import Paths, Run, subset
     from quadrat.runtime.process import alone
     from quadrat.runtime.provenance.workspace import origin_of
+    from quadrat.runtime.run import Paths, Run, subset
     from quadrat.runtime.timing import timed
 
     share_endpoint(os.environ)
@@ -63,8 +63,8 @@ def check_all(params: Path) -> None:
     """Check all parameters, and note for DVC that they are good."""
     from quadrat.params import read_params
     from quadrat.pipeline.check_params import check_params
-    from quadrat.pipeline.run import Paths
     from quadrat.runtime.process import alone
+    from quadrat.runtime.run import Paths
 
     with told():
         read_params(params)

@@ -20,7 +20,7 @@ def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, e
     """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""
     from quadrat.pipeline.analyze import AnalyzeParams
     from quadrat.pipeline.analyze import analyze as stage
-    from quadrat.pipeline.run import Run
+    from quadrat.runtime.run import Run
 
     run_stage(stage, AnalyzeParams, params, Run(executor_of(executor, workers)))
 
@@ -35,7 +35,7 @@ def chip(
     """Cut train and validation scenes into chips: those that changed."""
     from quadrat.pipeline.chip import ChipParams
     from quadrat.pipeline.chip import chip as stage
-    from quadrat.pipeline.run import Run
+    from quadrat.runtime.run import Run
 
     run_stage(stage, ChipParams, params, Run(executor_of(executor, workers), force))
 
@@ -63,7 +63,7 @@ def predict(
     """
     from quadrat.pipeline.predict import PredictParams
     from quadrat.pipeline.predict import predict as stage
-    from quadrat.pipeline.run import Run
+    from quadrat.runtime.run import Run
 
     at_once = workers if executor == "processes" else 1
     run_stage(stage, PredictParams, params, Run(executor_of(executor, at_once), force, batch))
@@ -74,7 +74,7 @@ def evaluate(params: ParamsFile = Path("params.yaml"), workers: Workers = None, 
     """Compare predictions with labels."""
     from quadrat.pipeline.eval import EvalParams
     from quadrat.pipeline.eval import evaluate as stage
-    from quadrat.pipeline.run import Run
+    from quadrat.runtime.run import Run
 
     run_stage(stage, EvalParams, params, Run(executor_of(executor, workers)))
 

@@ -35,7 +35,7 @@ def check(
             show(found)
         raise typer.Exit(bool(found))
     from quadrat.params import read_params
-    from quadrat.pipeline.run import Paths
+    from quadrat.runtime.run import Paths
     from quadrat.team.check import check as look
 
     share_endpoint(os.environ)
@@ -54,7 +54,7 @@ def index(
 ) -> None:
     """Pin the objects that the catalog names on S3, Google, Azure and the web, and list what differs."""
     from quadrat.params import read_params
-    from quadrat.pipeline.run import Paths
+    from quadrat.runtime.run import Paths
     from quadrat.team.pin import index as pin
 
     share_endpoint(os.environ)

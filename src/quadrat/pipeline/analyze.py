@@ -13,7 +13,6 @@ from quadrat.geo.geometry.footprints import EARTH
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.sources.bands import Band, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics, Statistics, Tally
-from quadrat.pipeline.run import Paths, Run
 from quadrat.preflight.class_counts import Census, count_doubts, count_faults
 from quadrat.preflight.fill_values import Fills, fill_doubts, fills, may_fill
 from quadrat.preflight.problems import doubts, faults
@@ -23,6 +22,7 @@ from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.parallel import Executor, Outcome, results
 from quadrat.runtime.progress import track, warn
+from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene

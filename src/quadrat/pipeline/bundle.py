@@ -21,12 +21,12 @@ from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Model, Train
 from quadrat.models.common.onnx_graphs import CPU, runner
 from quadrat.models.model_folder import Card, parent, read_archive
-from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, read
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown
+from quadrat.runtime.run import Paths, Run
 from quadrat.tasks import Task
 
 

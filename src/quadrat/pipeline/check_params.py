@@ -1,7 +1,7 @@
 """params: say that the parameters are good, before DVC runs what takes long or removes what was made."""
 
-from quadrat.pipeline.run import Paths
 from quadrat.runtime.files import replaced
+from quadrat.runtime.run import Paths
 
 
 def check_params(paths: Paths) -> None:

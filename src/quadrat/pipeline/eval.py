@@ -19,11 +19,11 @@ from quadrat.evaluation.score_tables import write_scores
 from quadrat.evaluation.thumbnails import STRIP_ROWS, Lattice, ground_width
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.statistics.analysis_files import read_table
-from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.progress import console, track
+from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene

@@ -10,7 +10,6 @@ from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Predictor
 from quadrat.models.model_folder import Archive, content, parent, read_archive
-from quadrat.pipeline.run import Paths, Run
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
 from quadrat.runtime.cache.hashes import Hashed
 from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
@@ -18,6 +17,7 @@ from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin, tags, unknown
+from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.input_files import contents
 from quadrat.scenes.pins import check_pins

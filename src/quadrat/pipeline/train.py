@@ -13,10 +13,10 @@ from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.models.model_folder import Archive, Card, versions, write_archive
 from quadrat.models.training.live_metrics import live
-from quadrat.pipeline.run import Paths, Run
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown
+from quadrat.runtime.run import Paths, Run
 from quadrat.tasks import Task
 from quadrat.tasks.common.metrics import rounded
 

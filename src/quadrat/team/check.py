@@ -19,7 +19,6 @@ from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Kind, Sizes
 from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
-from quadrat.pipeline.run import Paths
 from quadrat.preflight.class_counts import seen, unscored
 from quadrat.preflight.label_survey import Glimpse
 from quadrat.preflight.problems import doubts, faults
@@ -27,6 +26,7 @@ from quadrat.preflight.survey import Finding, Look, Survey, survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Executor, results
 from quadrat.runtime.progress import tell, track, warn
+from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import pin_faults
 from quadrat.tasks import Task

@@ -14,8 +14,8 @@ from urllib.parse import quote
 from ruamel.yaml import YAML
 
 from quadrat.evaluation.score_tables import read_scores
-from quadrat.pipeline.run import Paths
 from quadrat.runtime.files import replaced
+from quadrat.runtime.run import Paths
 from quadrat.team.lockfile import Difference, differences, leaves, lines, opened, told
 
 PATHS = Paths()
