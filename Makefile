@@ -24,7 +24,7 @@ test: sample ## every check and test
 check: setup ## format, lint, types, imports, docs
 	scripts/check
 
-lint: setup ## mend format and lint
+lint: setup ## fix format and lint
 	scripts/lint
 
 bench: setup ## how fast each stage is, beside what the hardware allows (ARGS="--quick")

@@ -188,7 +188,7 @@ def test_every_fault_is_told_in_one_run(tmp_path: Path, capsys: pytest.CaptureFi
     count, out = told(capsys, broken(tmp_path))
     for kind, scene, problem in FAULTS:
         heads = [part for part in out.split(f"{kind.__name__}: ")[1:] if problem in part.partition("\n")[0]]
-        assert any(f"scene: {scene}\n" in head.partition("  mend:")[0] for head in heads), (kind, scene, problem)
+        assert any(f"scene: {scene}\n" in head.partition("  hint:")[0] for head in heads), (kind, scene, problem)
     assert count == out.count("Error: ") == len(FAULTS)
     rows = {line.split()[0]: line.split() for line in out.splitlines()[1:12]}
     assert {name: row[-1] for name, row in rows.items()} == {
@@ -355,7 +355,7 @@ def test_several_aois_and_images_that_fit_only_one_by_one(tmp_path: Path, capsys
 
 def test_faults_that_differ_in_scene_and_file_alone() -> None:
     def fault(scene: str, file: str, got: str) -> ImageError:
-        return ImageError("lost", scene, file, got=got, mend="look")
+        return ImageError("lost", scene, file, got=got, hint="look")
 
     some = [fault("a", f"{n}.tif", f"{n}.tif: no such file") for n in range(5)]
     (one,) = merged([*some, fault("b", "0.tif", "0.tif: no such file")])

@@ -44,7 +44,7 @@ def test_a_stage_without_its_inputs_says_which_to_run_first(root: Path, tmp_path
     done = run("train", "--params", str(root / "params.yaml"), cwd=tmp_path, root=root)
     assert done.returncode == 1
     assert "there is no complete chip store" in done.stderr
-    assert "mend: run the stage 'chip'" in done.stderr
+    assert "hint: run the stage 'chip'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -29,9 +29,9 @@ def test_after_an_error_a_file_is_what_it_was(tmp_path: Path) -> None:
         RuntimeError("I/O error: No space left on device (os error 28)"),  # as libraries in Rust say it
     ],
 )
-def test_where_there_is_no_room_the_file_and_the_mend_are_named(error: Exception, tmp_path: Path) -> None:
+def test_where_there_is_no_room_the_file_and_the_hint_are_named(error: Exception, tmp_path: Path) -> None:
     with pytest.raises(
-        DiskError, match=rf"no room(.|\n)*file: {tmp_path}/file\n(.|\n)*MB are free(.|\n)*mend: make room"
+        DiskError, match=rf"no room(.|\n)*file: {tmp_path}/file\n(.|\n)*MB are free(.|\n)*hint: make room"
     ):
         write(tmp_path / "file", error)
     assert [*tmp_path.iterdir()] == []

@@ -63,7 +63,7 @@ def test_a_server_that_tells_nothing_but_the_size(
 
 def test_an_object_that_is_missing(web: Served, tmp_path: Path) -> None:
     (tmp_path / "image.tif").unlink()
-    with pytest.raises(PinError, match=rf"no such object\n  scene: w\n  file: {web.url}/image.tif\n  mend: check"):
+    with pytest.raises(PinError, match=rf"no such object\n  scene: w\n  file: {web.url}/image.tif\n  hint: check"):
         index(tmp_path / "scenes.yaml", tmp_path / "pins.json", write=True)
     assert not (tmp_path / "pins.json").exists()
 

@@ -181,11 +181,11 @@ def test_data_on_a_bucket_is_left_to_dvc(fork: Path) -> None:
 
 def test_a_lock_in_conflict_is_told_in_words(fork: Path) -> None:
     (fork / "dvc.lock").write_text("<<<<<<< ours\nschema: '2.0'\n=======\n>>>>>>> theirs\n")
-    with pytest.raises(LockError, match=r"DVC can't read the pipeline(.|\n)*dvc\.lock(.|\n)*mend: "):
+    with pytest.raises(LockError, match=r"DVC can't read the pipeline(.|\n)*dvc\.lock(.|\n)*hint: "):
         differences(fork)
 
 
-def test_the_command_tells_stages_and_mend_and_fails(fork: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_tells_stages_and_hint_and_fails(fork: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(fork)
     whole = CliRunner().invoke(app, ["check", "--lock"])
     assert (whole.exit_code, whole.stdout) == (0, "dvc.lock is up to date\n")
@@ -195,7 +195,7 @@ def test_the_command_tells_stages_and_mend_and_fails(fork: Path, monkeypatch: py
     assert stale.stdout.splitlines() == [
         "stage 'learn' is not as dvc.lock says:",
         "  params.yaml: lr: expected 1e-05, got 0.01",
-        "mend: run dvc repro, and commit dvc.lock and metrics; or set back what has changed",
+        "hint: run dvc repro, and commit dvc.lock and metrics; or set back what has changed",
     ]
 
 

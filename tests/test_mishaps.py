@@ -92,7 +92,7 @@ def test_a_full_disk_loses_nothing(stage: str, how: str, workspace: Path, tmp_pa
     said = places["said"].read_text()
     assert places["status"].read_text() == "1\n", said
     assert "Traceback" not in said
-    assert "mend: make room" in said or "mend: check that the disk has room" in said
+    assert "hint: make room" in said or "hint: check that the disk has room" in said
     assert named in said
     kept = {name: digest for name, digest in before.items() if name != f"chips/{INDEX}"}  # no store while chips change
     assert kept.items() <= found(places["left"]).items()  # also what the stage was to make anew

@@ -104,7 +104,7 @@ def test_where_dvc_has_no_room_for_its_notes_it_is_said(monkeypatch: pytest.Monk
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr("dvc.repo.Repo.__init__", full)
-    with pytest.raises(DiskError, match=r"disk is full(.|\n)*mend: make room"):
+    with pytest.raises(DiskError, match=r"disk is full(.|\n)*hint: make room"):
         here()
 
 
@@ -370,7 +370,7 @@ def test_files_without_an_origin_are_refused_in_words(tmp_path: Path, name: str,
     with pytest.raises(OriginError, match=words) as caught:
         trace(tmp_path / name)
     assert name in str(caught.value)
-    assert "mend:" in str(caught.value)
+    assert "hint:" in str(caught.value)
 
 
 def test_rasters_and_tables_of_others_have_none(made: Path) -> None:

@@ -92,7 +92,7 @@ def test_another_object_in_its_place(web: Served, tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"the object is another than is pinned\n  scene: one\n  file: {web.url}/b.tif\n  expected: {old}\n"
         f"  got: {stamp(f'{web.url}/b.tif')}\n"
-        "  mend: bring the pinned one back, or take the new one: `quadrat index` pins what is there, for git to keep"
+        "  hint: bring the pinned one back, or take the new one: `quadrat index` pins what is there, for git to keep"
     )
 
 

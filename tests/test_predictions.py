@@ -180,7 +180,7 @@ def test_class_ids_of_any_type_are_read_and_what_is_hidden_has_none(
     ("value", "dtype", "nodata", "said"),
     [
         (3, "uint8", 255, r"no class ids\n(.|\n)*expected: .*0 to 2 .*or the nodata value 255\n  got: 3\n"),
-        (255, "uint8", None, r"no class ids\n(.|\n)*no nodata value is declared\n  got: 255\n  mend: declare"),
+        (255, "uint8", None, r"no class ids\n(.|\n)*no nodata value is declared\n  got: 255\n  hint: declare"),
         (-1, "int16", 255, r"no class ids\n(.|\n)*got: -1\n"),
         (2**31 - 1, "int32", -1, r"no class ids\n(.|\n)*got: 2147483647\n"),
         (256, "uint16", None, r"no class ids\n(.|\n)*got: 256\n"),  # 0 in the last eight bits

@@ -115,7 +115,7 @@ def test_what_is_no_address_changes_nothing(project: Path, address: str, endpoin
 
 
 def test_outside_of_a_project(tmp_path: Path) -> None:
-    with pytest.raises(RemoteError, match=r"no DVC project(.|\n)*mend: go to its folder"):
+    with pytest.raises(RemoteError, match=r"no DVC project(.|\n)*hint: go to its folder"):
         default_remote(tmp_path)
 
 
@@ -149,7 +149,7 @@ def test_a_team_shares_a_bucket(store: Store, project: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: b"P" + whole[1:]], ids=["cut", "altered"])
-def test_a_damaged_object_is_refused_and_fetched_when_it_is_mended(
+def test_a_damaged_object_is_refused_and_fetched_when_it_is_repaired(
     store: Store, project: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     call("dvc remote modify --unset storage verify", project)  # a remote of before
@@ -177,9 +177,9 @@ def test_doctor_says_of_a_remote_that_what_it_gives_is_not_checked(project: Path
     finding = doctor._remote(project)
     assert finding.state == "note"
     assert "isn't checked" in finding.found
-    assert finding.mend is not None
-    assert finding.mend.startswith("dvc remote modify storage verify true")
-    call(" ".join(finding.mend.partition(",")[0].split()), project)
+    assert finding.hint is not None
+    assert finding.hint.startswith("dvc remote modify storage verify true")
+    call(" ".join(finding.hint.partition(",")[0].split()), project)
     assert doctor._remote(project).state == "good"
 
 
@@ -201,7 +201,7 @@ def failed(project: Path, address: str, access: Access) -> str:
     assert time.monotonic() - started < 20
     said = str(caught.value)
     assert said.startswith(f"{remote}: ")
-    assert "mend: " in said
+    assert "hint: " in said
     assert access.secret is None or access.secret not in said
     return said
 
@@ -276,7 +276,7 @@ def test_other_kinds_of_remotes_are_not_tried() -> None:
 
 
 @pytest.mark.slow
-def test_the_doctor_says_what_is_broken_and_the_mend(store: Store, project: Path) -> None:
+def test_the_doctor_says_what_is_broken_and_the_hint(store: Store, project: Path) -> None:
     set_remote(project, "s3://dvc/team", Access(store.endpoint, store.key, "wrong"))
     done = quadrat(["doctor"], project)
     assert done.returncode == 1
@@ -313,7 +313,7 @@ def test_the_doctor_on_dvc(project: Path) -> None:
     assert found("dvc", project).found == "out of date: image.tif.dvc"
     (project / ".dvc/tmp/rwlock").write_text("")  # DVC was killed when it was about to write this file
     broken = found("dvc", project)
-    assert (broken.state, "delete .dvc/tmp/rwlock" in str(broken.mend)) == ("broken", True)
+    assert (broken.state, "delete .dvc/tmp/rwlock" in str(broken.hint)) == ("broken", True)
     (project / ".dvc/tmp/rwlock").unlink()
     (project / "dvc.yaml").write_text("stages: [")
     broken = found("dvc", project)
@@ -333,7 +333,7 @@ def test_the_doctor_on_packages(project: Path) -> None:
 def test_the_doctor_on_a_full_disk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("disk", project).state == "good"
     monkeypatch.setattr(doctor, "ROOM", 1e18)
-    assert "dvc gc" in str(found("disk", project).mend)
+    assert "dvc gc" in str(found("disk", project).hint)
 
 
 def test_settings_that_dvc_refuses(project: Path) -> None:

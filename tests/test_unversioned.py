@@ -71,7 +71,7 @@ def test_nodata_that_stands_beside_an_image_is_an_error_until_dvc_has_it(project
     assert (fault.scene, fault.file) == ("s", sidecar)
     assert "holds nodata" in str(fault.got)
     line = "!/data/raw/town/*.aux.xml"
-    assert f"append the line {line} to .dvcignore" in str(fault.mend)
+    assert f"append the line {line} to .dvcignore" in str(fault.hint)
     with (project / ".dvcignore").open("a") as file:
         file.write(f"{line}\n")
     assert found(image(picture)) == []
@@ -148,7 +148,7 @@ def test_files_that_a_user_lets_dvc_ignore_are_an_error_where_gdal_reads_them(pr
     (RAW / "a.txt").write_text("notes")
     (fault,) = found(image(RAW / "a.tif"))
     assert fault.file == RAW / "a.tif.msk"
-    assert "!/data/raw/town/*.msk" in str(fault.mend)
+    assert "!/data/raw/town/*.msk" in str(fault.hint)
 
 
 @pytest.mark.usefixtures("project")
@@ -162,7 +162,7 @@ def test_edits_that_sqlite_has_not_written_yet_are_an_error() -> None:
     (RAW / "l.gpkg-wal").write_text("an edit")
     (fault,) = found(image(RAW / "a.tif"), labels)
     assert fault.file == RAW / "l.gpkg-wal"
-    assert "close what has the file open" in str(fault.mend)
+    assert "close what has the file open" in str(fault.hint)
 
 
 @pytest.mark.parametrize("has", ["dvc", "git"])
@@ -176,7 +176,7 @@ def test_beside_a_file_that_is_versioned_alone(project: Path, has: str) -> None:
         (project / RAW / ".gitignore").write_text("/a.jp2\n")
     (fault,) = found(image(RAW / "a.jp2"))
     assert fault.file == sidecar
-    assert "`dvc add` it" in str(fault.mend)
+    assert "`dvc add` it" in str(fault.hint)
     if has == "dvc":
         (RAW / "a.jp2.aux.xml.dvc").touch()
     else:

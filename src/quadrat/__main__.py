@@ -30,7 +30,7 @@ def main() -> None:
     if "DVC_STAGE" in os.environ and workspace.is_dir() and workspace != loaded:
         if os.environ.get(_SWITCHED) == str(workspace):
             sys.exit(
-                f"quadrat: the wrong code runs\n  expected: {workspace}\n  got: {loaded}\n  mend: set PYTHONPATH=src"
+                f"quadrat: the wrong code runs\n  expected: {workspace}\n  got: {loaded}\n  hint: set PYTHONPATH=src"
             )
         path = [str(workspace.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), _SWITCHED: str(workspace)}

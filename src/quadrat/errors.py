@@ -1,4 +1,4 @@
-"""What can go wrong, said so that the user can mend it.
+"""What can go wrong, said so that the user can correct it.
 
 QuadratError
 ├── ParamsError     params.yaml: an unknown key, a wrong type, a value out of range
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class QuadratError(Exception):
-    """A problem, where it is, what was expected and found, and the mend; each on a line of its own."""
+    """A problem, where it is, what was expected and found, and the hint; each on a line of its own."""
 
     problem: str
     scene: object = None
@@ -35,18 +35,18 @@ class QuadratError(Exception):
     window: object = None
     expected: object = None
     got: object = None
-    mend: str | None = None
+    hint: str | None = None
 
     def __str__(self) -> str:
         """Return the problem on the first line and each detail that is known below it."""
-        details = ("scene", "file", "window", "expected", "got", "mend")
+        details = ("scene", "file", "window", "expected", "got", "hint")
         lines = [f"  {name}: {getattr(self, name)}" for name in details if getattr(self, name) is not None]
         return "\n".join([self.problem, *lines])
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with all details, so that an error crosses processes whole."""
         found = (None if one is None else str(one) for one in (self.expected, self.got))  # may be a library's error
-        return type(self), (self.problem, self.scene, self.file, self.window, *found, self.mend)
+        return type(self), (self.problem, self.scene, self.file, self.window, *found, self.hint)
 
 
 class ParamsError(QuadratError):

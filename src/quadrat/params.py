@@ -125,8 +125,8 @@ class Params(Section):
         for name, model, union in (("model", self.model, Model), ("baseline", self.baseline, Baseline)):
             if model is not None and not model.serves(self.task):
                 able = " or ".join(serving(self.task, union))
-                mend = f"{able} can" if able else "none can, so it must be null"
-                raise ValueError(f"{name}.kind {model.kind} can't learn this task, {self.task.kind}: {mend}")
+                hint = f"{able} can" if able else "none can, so it must be null"
+                raise ValueError(f"{name}.kind {model.kind} can't learn this task, {self.task.kind}: {hint}")
         if self.task.matches != (self.eval.match is not None):
             needed = "say when a detection is right" if self.task.matches else "be null"
             raise ValueError(f"eval.match must {needed} for the task {self.task.kind}")

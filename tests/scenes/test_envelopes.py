@@ -24,7 +24,7 @@ from tests.ground import NORTH_UP, UTM, detection, pixel_box, segmentation, writ
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))
 TASK = detection("tree", "car")
-MEND = "mend or delete them, the first from"
+HINT = "repair or delete them, the first from"
 
 
 def envelopes(path: Path, grid: Grid = GRID, window: Window | None = None, **options: Any) -> Envelopes:
@@ -93,8 +93,8 @@ def test_features_around_which_there_is_no_box_are_told(tmp_path: Path, to_crs: 
         assert len(labels.envelopes(GRID.area).bounds) == 2
         told = labels.remarks
     if to_crs is None:  # in another CRS, what was flat may be so by a rounding
-        assert first == (f"{path}: 2 of 6 features have no area: they label nothing; {MEND} {place(flat)}",)
-        thin = f"1 of 6 features have an extent below 0.001 px: they are no objects; {MEND} {place(areas[2])}"
+        assert first == (f"{path}: 2 of 6 features have no area: they label nothing; {HINT} {place(flat)}",)
+        thin = f"1 of 6 features have an extent below 0.001 px: they are no objects; {HINT} {place(areas[2])}"
         assert told == (*first, f"{path}: {thin}")
     assert sum(int(one.split(": ")[1].split(" of ")[0]) for one in told) == 3
 

@@ -157,7 +157,7 @@ def test_bytes_mean_what_larger_numbers_do(tmp_path_factory: pytest.TempPathFact
         try:
             found.append(read(path, Grid(GRID.crs, NORTH_UP, (2, 3)), key, **options).tolist())
         except LabelError as error:
-            found.append((error.problem, str(error.got), error.mend))
+            found.append((error.problem, str(error.got), error.hint))
     assert found[0] == found[1]
 
 

@@ -74,7 +74,7 @@ def test_a_mosaic_elsewhere(web: Served) -> None:
 )
 def test_errors_name_the_object_and_what_the_server_says(web: Served, name: str, got: str) -> None:
     with pytest.raises(
-        ImageError, match=rf"can't be opened(.|\n)*file: {web.url}/{name}(.|\n)*got: .*{got}(.|\n)*mend"
+        ImageError, match=rf"can't be opened(.|\n)*file: {web.url}/{name}(.|\n)*got: .*{got}(.|\n)*hint"
     ):
         opened(f"{web.url}/{name}")
 
@@ -83,7 +83,7 @@ def test_a_server_that_is_gone(tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif", PIXELS, **TILED)
     with served(tmp_path) as web:
         raster = opened(f"{web.url}/a.tif", ("a", "b", "c"))
-    with raster, pytest.raises(ImageError, match=r"can't be read(.|\n)*a\.tif(.|\n)*mend: check the network"):
+    with raster, pytest.raises(ImageError, match=r"can't be read(.|\n)*a\.tif(.|\n)*hint: check the network"):
         raster.read(WINDOW)
 
 
@@ -108,7 +108,7 @@ def test_labels_elsewhere(tmp_path: Path) -> None:
             frame = read_features(f"{url}/a%20b{file.suffix}", None, LabelError, "s")
             assert_geodataframe_equal(frame, read_features(str(file), None, LabelError, "s"))
         for name, got in (("none.gpkg", "404"), ("secret.fgb", "403"), ("none.parquet", "none.parquet")):
-            with pytest.raises(LabelError, match=rf"file: {url}/{name}\n  got: .*{got}(.|\n)*mend: check the address"):
+            with pytest.raises(LabelError, match=rf"file: {url}/{name}\n  got: .*{got}(.|\n)*hint: check the address"):
                 read_features(f"{url}/{name}", None, LabelError, "s")
 
 
@@ -131,5 +131,5 @@ def test_wrong_credentials(store: Store, tmp_path: Path, monkeypatch: pytest.Mon
     address = store.put(write_raster(tmp_path / "a.tif", PIXELS, **TILED), "private/a.tif")
     for name, value in {**store.environment, "AWS_SECRET_ACCESS_KEY": "wrong"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ImageError, match=r"s3://imagery/private/a\.tif(.|\n)*signature(.|\n)*mend: .*credentials"):
+    with pytest.raises(ImageError, match=r"s3://imagery/private/a\.tif(.|\n)*signature(.|\n)*hint: .*credentials"):
         opened(address)

@@ -234,7 +234,7 @@ def test_lines_and_points_without_a_width_are_counted(tmp_path: Path) -> None:
         LabelError, match=r"without a width(.|\n)*got: 1 lines of class wood, 2 lines of class lake, 1 points"
     ):
         labels(path)
-    with pytest.raises(LabelError, match=r"scene: s(.|\n)*got: 1 lines of class wood\n(.|\n)*mend: .*width"):
+    with pytest.raises(LabelError, match=r"scene: s(.|\n)*got: 1 lines of class wood\n(.|\n)*hint: .*width"):
         labels(path, width={"unit": "px", "classes": {"lake": 4.0}})
     with pytest.raises(LabelError, match=r"doesn't have(.|\n)*width.classes: moor"):
         labels(path, width={"unit": "px", "default": 1.0, "classes": {"moor": 4.0}})

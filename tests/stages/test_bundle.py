@@ -194,7 +194,7 @@ def test_what_is_missing_or_of_another_run_is_told(forest: Path, tmp_path: Path)
         packed(forest, FOREST, eval_metrics=tmp_path / "none.json")
     with pytest.raises(ModelError, match="another model"):
         packed(forest, FOREST.model_copy(update={"trees": 6}))
-    with pytest.raises(ModelError, match=r"missing(.|\n)*mend: run the stage 'train'"):
+    with pytest.raises(ModelError, match=r"missing(.|\n)*hint: run the stage 'train'"):
         packed(forest, FOREST, model_folder=tmp_path / "none")
 
 

@@ -223,7 +223,7 @@ def test_scenes_of_a_split_are_pooled_not_averaged(tmp_path: Path) -> None:
 def test_a_missing_prediction_is_an_error(tmp_path: Path, lost: str) -> None:
     catalog = write_ground(tmp_path)
     (tmp_path / "predictions" / lost).unlink()
-    with pytest.raises(PredictionError, match=r"no prediction\n  scene: .*\n  file: .*labels.tif\n  mend: run"):
+    with pytest.raises(PredictionError, match=r"no prediction\n  scene: .*\n  file: .*labels.tif\n  hint: run"):
         run(tmp_path, catalog, pictures=PICTURES)
     assert not (tmp_path / "eval.json").exists()
     assert not (tmp_path / "pictures").exists()
@@ -267,7 +267,7 @@ def test_a_table_of_scenes_that_is_not_of_this_task_is_an_error_that_says_which_
     elif how in {"empty", "cut short"}:
         table.write_bytes(table.read_bytes()[: 0 if how == "empty" else -20])
     task = segmentation(*KINDS, *["moor"] * (how == "of fewer classes"))
-    with pytest.raises(AnalysisError, match=r"(.|\n)*table\.parquet(.|\n)*mend: run the stage 'analyze'") as error:
+    with pytest.raises(AnalysisError, match=r"(.|\n)*table\.parquet(.|\n)*hint: run the stage 'analyze'") as error:
         run(tmp_path, catalog, task=task)
     assert ("px_moor" in str(error.value.got)) == (how == "of fewer classes")
 

@@ -76,7 +76,7 @@ def test_what_analyze_has_not_left_is_an_error_that_says_which_stage_to_run(
 ) -> None:
     cut(tmp_path, 1)
     (tmp_path / file).unlink() if content is None else (tmp_path / file).write_bytes(content)
-    with pytest.raises(AnalysisError, match=rf"(.|\n)*file: .*{file}(.|\n)*mend: run the stage 'analyze'"):
+    with pytest.raises(AnalysisError, match=rf"(.|\n)*file: .*{file}(.|\n)*hint: run the stage 'analyze'"):
         checkpoint(tmp_path)
 
 

@@ -184,7 +184,7 @@ def test_cells_given_as_polygons_of_another_size_or_place(tmp_path: Path) -> Non
     ]
 
 
-def test_self_crossing_and_repeating_outlines_are_mended_not_lost(tmp_path: Path) -> None:
+def test_self_crossing_and_repeating_outlines_are_repaired_not_lost(tmp_path: Path) -> None:
     def ground(points: list[tuple[float, float]]) -> Polygon:
         return Polygon([NORTH_UP @ point for point in points])
 

@@ -95,7 +95,7 @@ class OpenBundle:
                 f"the runtime '{runtime or 'torch'}' needs a package that isn't installed",
                 file=self.path,
                 expected=error.name,
-                mend="install it, or take the other of the runtimes torch and onnx",
+                hint="install it, or take the other of the runtimes torch and onnx",
             ) from error
         except QuadratError as error:
             error.file = error.file or self.path / held
@@ -193,5 +193,5 @@ def check_sample(path: Path, card: Card, sample: NDArray[Any], expected: Outputs
 
 def _wrong(problem: str, file: Path, expected: object, got: object) -> BundleError:
     return BundleError(
-        problem, file=file, expected=expected, got=str(got)[:1000], mend="fetch or make the bundle again"
+        problem, file=file, expected=expected, got=str(got)[:1000], hint="fetch or make the bundle again"
     )

@@ -130,7 +130,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield file
     except FileNotFoundError as error:
         raise BundleError(
-            "the bundle is missing", file=path, mend="check the path, or run the stage 'bundle' to make it"
+            "the bundle is missing", file=path, hint="check the path, or run the stage 'bundle' to make it"
         ) from error
     except (OSError, *WRONG) as error:
         raise _wrong(
@@ -206,7 +206,7 @@ def _digest(file: zipfile.ZipFile, name: str) -> str:
 
 
 def _wrong(problem: str, path: Path, expected: object, got: object) -> BundleError:
-    return BundleError(problem, file=path, expected=expected, got=got, mend="fetch or make it again")
+    return BundleError(problem, file=path, expected=expected, got=got, hint="fetch or make it again")
 
 
 def _listed(names: Sequence[str]) -> str:

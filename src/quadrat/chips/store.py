@@ -284,21 +284,21 @@ def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence
         about = _read_about(folder)
         index = geopandas.read_parquet(folder / INDEX)
     except FileNotFoundError as error:
-        raise ChipError("there is no complete chip store", file=folder, mend="run the stage 'chip'") from error
+        raise ChipError("there is no complete chip store", file=folder, hint="run the stage 'chip'") from error
     for what, made, wanted in (
         ("classes", about.classes, tuple(columns)),
         ("bands", names_of(about.bands), tuple(bands)),
     ):
         if made != wanted:
             raise ChipError(
-                f"the chips were cut for other {what}", file=folder, expected=wanted, got=made, mend="run 'chip' again"
+                f"the chips were cut for other {what}", file=folder, expected=wanted, got=made, hint="run 'chip' again"
             )
     index = index[index["split"] == split].reset_index(drop=True)
     if index.empty:
         raise ChipError(
             f"no chip of split '{split}'",
             file=folder,
-            mend=f"give a scene the split '{split}', or lower chip.min_valid_fraction and chip.min_targets",
+            hint=f"give a scene the split '{split}', or lower chip.min_valid_fraction and chip.min_targets",
         )
     keys = index[["scene", "shard"]].drop_duplicates().reset_index(drop=True)
     shards = tuple(_shard(folder / scene, number) for scene, number in keys.itertuples(index=False))

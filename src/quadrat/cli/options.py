@@ -97,7 +97,7 @@ def told() -> Iterator[None]:
             raise
         tell(
             OSError(
-                f"{error}\n  mend: check that the disk has room and that files may be read and written there; "
+                f"{error}\n  hint: check that the disk has room and that files may be read and written there; "
                 "QUADRAT_TRACEBACK=1 shows where it came from"
             )
         )

@@ -41,7 +41,7 @@ def class_id(name: str, legend: Legend, key: str, scene: str, file: str) -> int:
             file,
             expected=", ".join(legend.names),
             got=f"{key}: {name}",
-            mend=f"correct '{key}' of the labels in the catalog, or add the class to task.classes in params.yaml",
+            hint=f"correct '{key}' of the labels in the catalog, or add the class to task.classes in params.yaml",
         )
     return legend.names.index(name)
 
@@ -56,7 +56,7 @@ def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], 
         file,
         expected=", ".join(sorted(aliases)) or "no values at all: no class lists any",
         got=", ".join([*shown[:MOST_TOLD], *([f"and {len(shown) - MOST_TOLD} more"] * (len(shown) > MOST_TOLD))]),
-        mend="add each to a class's 'from' in params.yaml, or to the labels' 'drop' in the catalog",
+        hint="add each to a class's 'from' in params.yaml, or to the labels' 'drop' in the catalog",
     )
 
 

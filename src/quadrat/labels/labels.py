@@ -56,7 +56,7 @@ class Labels:
                 self.scene,
                 expected="labels of the kind 'vector'",
                 got="labels of the kind 'raster'",
-                mend="draw the objects as features of a vector file (`gdal_polygonize` makes polygons of a raster)",
+                hint="draw the objects as features of a vector file (`gdal_polygonize` makes polygons of a raster)",
             )
         return Objects(
             np.concatenate([objects.geometry for objects in some]),

@@ -99,7 +99,7 @@ class RasterLabels(Section):
             self.path,
             expected=f"{example} under 'from' of the classes, each once",
             got=got,
-            mend="correct 'from' in params.yaml, or 'values' of the labels in the catalog",
+            hint="correct 'from' in params.yaml, or 'values' of the labels in the catalog",
         )
 
 

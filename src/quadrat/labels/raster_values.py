@@ -68,7 +68,7 @@ class Pixels:
             with environment((path,)):
                 self._source = files.enter_context(open_raster(path, LabelError, scene))
         except TROUBLE as cause:
-            raise self._error("the labels can't be opened", got=cause, mend="check the path in the catalog") from cause
+            raise self._error("the labels can't be opened", got=cause, hint="check the path in the catalog") from cause
         if has_signed_bytes(self._source):
             problem = "the labels say in a form that GDAL reads no more that their bytes have signs"
             raise LabelError(problem, scene, path, **SIGNED)
@@ -131,8 +131,8 @@ class Pixels:
             with environment((self.path,)) if is_remote(self.path) else nullcontext():
                 yield
         except TROUBLE as cause:
-            mend = "fetch the file again"
-            raise self._error("the labels can't be read: the file is damaged", got=cause, mend=mend) from cause
+            hint = "fetch the file again"
+            raise self._error("the labels can't be read: the file is damaged", got=cause, hint=hint) from cause
 
     def ids(self, band: int) -> Format:
         """Return the format of whole numbers in ``band``."""
@@ -171,7 +171,7 @@ class Pixels:
                 "labels without a CRS must have the image's own pixels",
                 expected=f"{self.grid.shape[1]} × {self.grid.shape[0]} px",
                 got=f"{own.shape[1]} × {own.shape[0]} px, with another size or place",
-                mend="resample the labels to the image",
+                hint="resample the labels to the image",
             )
         try:
             nearest = Nearest(self.grid, own)
@@ -183,18 +183,18 @@ class Pixels:
             "no label lies on the image",
             expected=f"a raster that meets {bounds(self.grid)} ({crs_name(self.grid.crs)})",
             got=f"one within {bounds(own)} ({crs_name(own.crs)})",
-            mend="check the labels' CRS and that they belong to this image",
+            hint="check the labels' CRS and that they belong to this image",
         )
 
     def _alike(self, own: Grid) -> bool:
         return (own.crs, own.shape) == (self.grid.crs, self.grid.shape) and own.shift(self.grid) <= SHIFT
 
-    def _unlike(self, expected: str, mend: str) -> LabelError:
+    def _unlike(self, expected: str, hint: str) -> LabelError:
         got = ", ".join(self._source.dtypes)
-        return self._error("the labels' pixels are of another type", expected=expected, got=got, mend=mend)
+        return self._error("the labels' pixels are of another type", expected=expected, got=got, hint=hint)
 
-    def _error(self, problem: str, *, mend: str, got: object, expected: object = None) -> LabelError:
-        return LabelError(problem, self.scene, self.path, expected=expected, got=got, mend=mend)
+    def _error(self, problem: str, *, hint: str, got: object, expected: object = None) -> LabelError:
+        return LabelError(problem, self.scene, self.path, expected=expected, got=got, hint=hint)
 
 
 def _meant(

@@ -66,7 +66,7 @@ class StacLabels(VectorLabels):
                 f"{self.path}, item {item.id}",
                 expected="label:type vector",
                 got=f"label:type raster, asset {key}: {path}",
-                mend="name the file itself in the catalog, as labels of the kind 'raster'",
+                hint="name the file itself in the catalog, as labels of the kind 'raster'",
             )
         field = self.field if self.default is not None or self.field is not None else self._field(item, scene)
         content = {name: getattr(self, name) for name in VectorLabels.model_fields}
@@ -82,7 +82,7 @@ class StacLabels(VectorLabels):
                 self.path,
                 expected="one item" if self.item is None else f"one item {self.item}",
                 got=", ".join(one.id for one in items),
-                mend="name it under 'item' of the labels in the catalog",
+                hint="name it under 'item' of the labels in the catalog",
             )
         return chosen[0]
 
@@ -104,7 +104,7 @@ class StacLabels(VectorLabels):
                 f"{self.path}, item {item.id}",
                 expected=self.asset or "one asset of the role 'labels', or called so",
                 got=", ".join(keys or assets) or "no assets",
-                mend="name it under 'asset' of the labels in the catalog",
+                hint="name it under 'asset' of the labels in the catalog",
             )
         return keys[0], item.file(keys[0])
 
@@ -117,6 +117,6 @@ class StacLabels(VectorLabels):
                 f"{self.path}, item {item.id}",
                 expected="one field in label:properties",
                 got=", ".join(names) or "none",
-                mend="set 'field', or 'default', of the labels in the catalog",
+                hint="set 'field', or 'default', of the labels in the catalog",
             )
         return names[0]

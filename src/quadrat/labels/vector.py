@@ -138,7 +138,7 @@ class VectorLabels(Section):
                 self.path,
                 expected=f"comparisons of the fields {', '.join(fields.columns)} with constants",
                 got=f"{self.filter}: {cause}",
-                mend="correct 'filter' of the labels in the catalog",
+                hint="correct 'filter' of the labels in the catalog",
             ) from cause
 
     def _ids(self, frame: "geopandas.GeoDataFrame", legend: Legend, scene: str) -> NDArray[np.uint8]:
@@ -154,7 +154,7 @@ class VectorLabels(Section):
                 self.path,
                 expected=self.field,
                 got=", ".join(c for c in frame.columns if c != frame.geometry.name),
-                mend="set 'field' of the labels in the catalog",
+                hint="set 'field' of the labels in the catalog",
             )
         values = [text(value) for value in frame[self.field]]
         known: Mapping[str, int] = {**dict.fromkeys(self.drop, UNLABELLED), **legend.aliases}
@@ -182,7 +182,7 @@ class VectorLabels(Section):
                 self.path,
                 expected="unit: px",
                 got="unit: m",
-                mend="give the labels' widths in px in the catalog",
+                hint="give the labels' widths in px in the catalog",
             )
         areas = parts.copy()
         areas[thin[bare]] = shapely.Polygon()
@@ -199,7 +199,7 @@ class VectorLabels(Section):
                 self.path,
                 expected="a width for each class that has lines or points",
                 got=", ".join(f"{n} {kind} of class {legend.names[i]}" for (i, kind), n in sorted(counts.items())),
-                mend="give the labels a 'width' in the catalog, such as {unit: m, default: 6.0}, "
+                hint="give the labels a 'width' in the catalog, such as {unit: m, default: 6.0}, "
                 "or leave such features out with 'filter' or 'drop'",
             )
 
@@ -215,7 +215,7 @@ class VectorLabels(Section):
             return ()
         x, y, *_ = frame.geometry[which].iloc[:1].total_bounds
         count = f"{which.sum()} of {len(frame)} features"
-        return (f"{self.path}: {count} have {what}; mend or delete them, the first from x {x:.10g}, y {y:.10g} on",)
+        return (f"{self.path}: {count} have {what}; repair or delete them, the first from x {x:.10g}, y {y:.10g} on",)
 
     def _misplaced(self, frame: "geopandas.GeoDataFrame", grid: Grid, scene: str) -> LabelError:
         return LabelError(
@@ -224,7 +224,7 @@ class VectorLabels(Section):
             self.path,
             expected=f"features within {bounds(grid)} ({crs_name(grid.crs)})",
             got=f"{len(frame)} features within {extent(frame)} ({crs_name(frame.crs)})",
-            mend="check the labels' CRS and that they belong to this image",
+            hint="check the labels' CRS and that they belong to this image",
         )
 
 

@@ -125,7 +125,7 @@ def read_archive(folder: Path) -> Archive:
             "the model's weights can't be read",
             file=path,
             got=error,
-            mend="run the stage 'train', or fetch the folder again",
+            hint="run the stage 'train', or fetch the folder again",
         ) from error
     return Archive(card, weights)
 
@@ -134,7 +134,7 @@ def _card(folder: Path) -> Card:
     try:
         return load(folder / CARD, Card, ModelError)
     except ModelError as error:
-        error.mend = error.mend or "run the stage 'train', or fetch the folder again"
+        error.hint = error.hint or "run the stage 'train', or fetch the folder again"
         raise
 
 
@@ -144,7 +144,7 @@ def weights_of(content: bytes) -> Mapping[str, NDArray[Any]]:
         _check_header(content[:8])
         return load_weights(content)
     except WRONG as error:
-        raise ModelError("the model's weights can't be read", got=error, mend="fetch or make it again") from error
+        raise ModelError("the model's weights can't be read", got=error, hint="fetch or make it again") from error
 
 
 def _check_header(begin: bytes) -> None:

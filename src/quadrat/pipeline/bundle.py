@@ -102,7 +102,7 @@ def _check_current(card: Card, folder: Path, **wanted: Section) -> None:
                 file=folder,
                 expected=section,
                 got=getattr(card, what),
-                mend="run the stage 'train' again",
+                hint="run the stage 'train' again",
             )
 
 
@@ -176,8 +176,8 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
         return parse(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as error:
-        mend = "run the stages 'train' and 'eval'"
-        raise BundleError("metrics are missing or can't be read", file=path, got=error, mend=mend) from error
+        hint = "run the stages 'train' and 'eval'"
+        raise BundleError("metrics are missing or can't be read", file=path, got=error, hint=hint) from error
 
 
 def _dumped(content: Any) -> bytes:

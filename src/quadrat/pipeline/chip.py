@@ -91,7 +91,7 @@ def chip(params: ChipParams, paths: Paths, run: Run) -> None:
     """
     keep_pieces_apart()
     if not paths.table.exists():
-        raise ChipError("the scenes are not analysed", file=paths.table, mend="run the stage 'analyze' first")
+        raise ChipError("the scenes are not analysed", file=paths.table, hint="run the stage 'analyze' first")
     scenes = _learnt_from(params.scenes)
     with SceneCache(paths.chips, paths.chip_manifest, paths.hashes, force=run.force) as cache:
         made_of = _made_of(params, scenes, cache, check_pins([*scenes.values()], paths.pins))
@@ -142,7 +142,7 @@ def _check_cut(chips: Path, learnt: Mapping[str, Scene], counts: Mapping[str, in
                 f"no chip of the {split} scenes could be kept",
                 ", ".join(name for name, scene in learnt.items() if scene.split == split),
                 expected="a chip with valid pixels, labels, and as many of them as the section chip wants",
-                mend=f"lower chip.min_valid_fraction{targets}, or check labels and areas of interest",
+                hint=f"lower chip.min_valid_fraction{targets}, or check labels and areas of interest",
             )
 
 
@@ -151,7 +151,7 @@ def _learnt_from(scenes: Path) -> dict[str, Scene]:
     learnt = {scene.id: scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")}
     if not learnt:
         raise ChipError(
-            "there is no scene to learn from", file=scenes, mend="give scenes the split 'train', and 'validation'"
+            "there is no scene to learn from", file=scenes, hint="give scenes the split 'train', and 'validation'"
         )
     return learnt
 

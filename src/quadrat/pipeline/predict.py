@@ -112,7 +112,7 @@ def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> L
     for what, theirs, ours in (("task", card.task, params.task), ("bands", names_of(card.bands), params.bands)):
         if theirs != ours:
             raise ModelError(
-                f"the model learnt another {what}", file=folder, expected=ours, got=theirs, mend="train it"
+                f"the model learnt another {what}", file=folder, expected=ours, got=theirs, hint="train it"
             )
     told = tags(origin.model_copy(update={"parent": parent(folder)}))
     plan = params.predict if name == MODEL else _plain(params.predict, params.task, card.model.context)

@@ -193,7 +193,7 @@ class RasterWriter:
             file=self._path,
             expected=self._sum,
             got=got,
-            mend="check that the disk has room, and run again",
+            hint="check that the disk has room, and run again",
         )
 
 

@@ -29,7 +29,7 @@ from quadrat.geo.vectors.features import bounds, crs_name, extent, no_way
 from quadrat.tasks.common.classes import IGNORE
 from quadrat.tasks.common.outputs import Features
 
-MEND = "run the stage 'predict' again"
+HINT = "run the stage 'predict' again"
 
 ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
 """Of vector layers."""
@@ -70,7 +70,7 @@ class Prediction:
             values, mask = stored.values(window), stored.mask(window)
         except RasterioError as cause:
             problem = "the prediction can't be read: the file is damaged or cut short"
-            raise PredictionError(problem, self._scene, path, window, got=cause, mend=MEND) from cause
+            raise PredictionError(problem, self._scene, path, window, got=cause, hint=HINT) from cause
         given = stored.given(values)
         said = [some for some in (given, mask) if some is not None]
         wrong = np.logical_and.reduce([(values[0] < 0) | (values[0] >= len(names)), *said])
@@ -82,7 +82,7 @@ class Prediction:
                 window,
                 expected=_classes(names) + _hole(stored),
                 got=", ".join(map(str, np.unique(values[0][wrong])[:MOST_TOLD])),
-                mend=f"declare what stands for no class as nodata (gdal_edit.py -a_nodata …), or {MEND}",
+                hint=f"declare what stands for no class as nodata (gdal_edit.py -a_nodata …), or {HINT}",
             )
         if stored.nodata != (IGNORE,) or mask is not None:
             return np.where(np.logical_and.reduce(said), values[0], IGNORE).astype(np.uint8)
@@ -131,7 +131,7 @@ class Prediction:
         if len(there) > 1:
             several = ", ".join(path.name for path in there)
             problem = "a scene has several predictions of one layer"
-            raise self._unlike(self._folder, problem, expected="one file", got=several, mend="delete all but one")
+            raise self._unlike(self._folder, problem, expected="one file", got=several, hint="delete all but one")
         return there[0]
 
     def _layer(self, path: Path, layer: str) -> Any:
@@ -172,7 +172,7 @@ class Prediction:
                 "the prediction lies elsewhere than its scene",
                 expected=f"features within {bounds(self._grid)} ({crs_name(self._grid.crs)})",
                 got=f"features within {extent(frame)} ({crs_name(crs)})",
-                mend="check the file's CRS and that it belongs to this scene",
+                hint="check the file's CRS and that it belongs to this scene",
             )
         return np.asarray(geometry, object)
 
@@ -194,8 +194,8 @@ class Prediction:
         (nodata,) = stored.nodata
         if nodata is not None and nodata in range(len(names)):
             problem = "the prediction's nodata value is a class id"
-            mend = "give what has no class another value, such as 255, and declare that as nodata"
-            raise self._unlike(path, problem, expected=f"none of {_classes(names)}", got=f"{nodata:g}", mend=mend)
+            hint = "give what has no class another value, such as 255, and declare that as nodata"
+            raise self._unlike(path, problem, expected=f"none of {_classes(names)}", got=f"{nodata:g}", hint=hint)
         tags = dataset.tags(1)
         own = [tags.get(f"class_{number}", name) for number, name in enumerate(names)]
         if own != list(names):
@@ -219,9 +219,9 @@ class Prediction:
         return self._unlike(path, "a prediction lies on another grid than its scene", expected=expected, got=got)
 
     def _unlike(
-        self, path: Path, problem: str, *, expected: object = None, got: object = None, mend: str = MEND
+        self, path: Path, problem: str, *, expected: object = None, got: object = None, hint: str = HINT
     ) -> PredictionError:
-        return PredictionError(problem, self._scene, path, expected=expected, got=got, mend=mend)
+        return PredictionError(problem, self._scene, path, expected=expected, got=got, hint=hint)
 
 
 def _turned(geometry: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:

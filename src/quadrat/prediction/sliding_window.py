@@ -100,7 +100,7 @@ def check_bands(model: Sequence[Band], image: Sequence[Band], scene: str) -> Non
             scene,
             expected=len(dates_of(model)),
             got=len(dates_of(image)),
-            mend="give it as many 'dates' in the catalog, or train the model again",
+            hint="give it as many 'dates' in the catalog, or train the model again",
         )
     for learnt, given in zip(undated(model), undated(image), strict=True):
         if learnt.model_copy(update={"dtype": given.dtype}) != given:
@@ -109,7 +109,7 @@ def check_bands(model: Sequence[Band], image: Sequence[Band], scene: str) -> Non
                 scene,
                 expected=learnt,
                 got=given,
-                mend="correct unit, scale, offset or nodata in the catalog, or convert the image",
+                hint="correct unit, scale, offset or nodata in the catalog, or convert the image",
             )
 
 

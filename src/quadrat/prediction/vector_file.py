@@ -68,7 +68,7 @@ class VectorWriter:
                 file=layer.file,
                 expected=", ".join(DRIVERS),
                 got=path.suffix or "none",
-                mend="give the file one of these endings",
+                hint="give the file one of these endings",
             )
         self._layer, self._grid, self._path, self._metadata = layer, grid, path, dict(metadata)
         self._driver, self._fields = DRIVERS[path.suffix], fields
@@ -164,7 +164,7 @@ class VectorWriter:
                 f"the layer {self._layer.name} could not be written whole",
                 file=self._path,
                 got=error,
-                mend="check that the disk has room, and run again",
+                hint="check that the disk has room, and run again",
             ) from error
 
 

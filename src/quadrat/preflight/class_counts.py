@@ -45,7 +45,7 @@ def count_faults(surveys: Sequence[Survey], censuses: Sequence[Census], task: Ta
             one.scene.image.file_of(one.bands[0].name),
             expected=f"a pixel with a value in every one of the bands {', '.join(names_of(one.bands))}"
             + (", on one date at least" if dates_of(one.bands) else ""),
-            mend="check 'nodata' in the catalog, and that each band has data there",
+            hint="check 'nodata' in the catalog, and that each band has data there",
         )
         for one, census in zip(surveys, censuses, strict=True)
         if not census.valid
@@ -99,7 +99,7 @@ def _without_class(task: Task, absent: Flags, counts: Sequence[str]) -> Iterator
             "no training label has this class",
             expected=", ".join(name for name, none in zip(task.names, absent, strict=True) if none),
             got=", ".join(counts),
-            mend="label it in a train scene, add the labels' value to its 'from', or take it out of task.classes",
+            hint="label it in a train scene, add the labels' value to its 'from', or take it out of task.classes",
         )
 
 

@@ -42,7 +42,7 @@ def fills(values: NDArray[Any], scene: Scene, bands: Sequence[Band], place: int)
                 file=_file_of(scene, bands, place),
                 expected=f"at most {LARGEST:.8g}",
                 got=value,
-                mend="if that stands for none, say so by 'nodata' of the source in the catalog; else scale the band",
+                hint="if that stands for none, say so by 'nodata' of the source in the catalog; else scale the band",
             )
         if _suspect(value, band):
             found[place, value] = int(np.count_nonzero(values == value))

@@ -80,7 +80,7 @@ def _lacking_splits(scenes: Sequence[Scene]) -> Iterator[QuadratError]:
                 f"no scene of split '{split}': {why}",
                 expected=f"at least one scene with split '{split}'",
                 got=", ".join(f"{scene.id}: {scene.split}" for scene in scenes),
-                mend="one image may serve several scenes with different AOIs",
+                hint="one image may serve several scenes with different AOIs",
             )
 
 
@@ -94,7 +94,7 @@ def _differing_dates(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
                 one.scene.id,
                 expected=f"{counts[0]} (scene {whole[0].scene.id})",
                 got=count,
-                mend="give all images as many 'dates'; they may be others",
+                hint="give all images as many 'dates'; they may be others",
             )
 
 
@@ -113,7 +113,7 @@ def _differing_bands(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
                 other.scene.id,
                 expected=f"{_meaning(mine)} (scene {first.scene.id})",
                 got=_meaning(theirs),
-                mend="correct unit, scale, offset or nodata in the catalog, or convert the image",
+                hint="correct unit, scale, offset or nodata in the catalog, or convert the image",
             )
 
 
@@ -137,7 +137,7 @@ def _overlaps(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
                 f"a {one.scene.split} and a {other.scene.split} scene share ground: the metrics would be too good",
                 f"{one.scene.id} and {other.scene.id}",
                 got=f"{much}, within {tuple(round(v, 6) for v in shared.bounds)}",
-                mend="give them areas of interest that don't overlap",
+                hint="give them areas of interest that don't overlap",
             )
 
 

@@ -95,16 +95,16 @@ def _fault(one: _Read, holds: str, by: str) -> QuadratError:
     name, folder = one.file.name, one.file.parent.as_posix()
     ending = next((end for end in (PAM, *PENDING) if name.endswith(end)), one.file.suffix)
     if name.endswith(PENDING):
-        mend = "close what has the file open, such as QGIS: then all is written into it"
+        hint = "close what has the file open, such as QGIS: then all is written into it"
     elif by == ".gitignore":
-        mend = "`dvc add` it, as the file that it belongs to; or `git add --force` it"
+        hint = "`dvc add` it, as the file that it belongs to; or `git add --force` it"
     else:
-        mend = f"append the line !/{folder}/*{ending} to .dvcignore, and `dvc add` the data again"
+        hint = f"append the line !/{folder}/*{ending} to .dvcignore, and `dvc add` the data again"
     return one.error(
         "a file that is read is in neither git nor DVC: on a clone, other data would be read",
         one.scene,
         one.file,
         expected="a file that every clone has",
         got=f"{by} leaves it out; it holds {holds}",
-        mend=mend + ("; or write into the image what it holds (gdal_translate)" if name.endswith(PAM) else ""),
+        hint=hint + ("; or write into the image what it holds (gdal_translate)" if name.endswith(PAM) else ""),
     )

@@ -44,7 +44,7 @@ def merged(faults: Sequence[QuadratError]) -> list[QuadratError]:
     groups: dict[Hashable, list[QuadratError]] = {}
     for fault in faults:
         got = str(fault.got).replace(str(fault.file), "…")
-        key = type(fault), fault.problem, str(fault.window), str(fault.expected), got, fault.mend
+        key = type(fault), fault.problem, str(fault.window), str(fault.expected), got, fault.hint
         groups.setdefault(key, []).append(fault)
     return [group[0] if len(group) == 1 else _together(group) for group in groups.values()]
 

@@ -50,7 +50,7 @@ def room_for(path: Path) -> Iterator[None]:
             "there is no room for the file",
             file=path,
             got=f"{error}; {shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free there",
-            mend="make room on that disk, or raise the quota or limit, and run it again: it goes on from what is there",
+            hint="make room on that disk, or raise the quota or limit, and run it again: it goes on from what is there",
         ) from error
 
 

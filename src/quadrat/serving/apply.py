@@ -94,7 +94,7 @@ def verify(bundle: Path) -> None:
             "the sample's outputs are not the expected ones" if wrong else "no runtime is installed",
             file=bundle,
             got="; ".join(f"{runtime}: {result}" for runtime, result in wrong.items()) or None,
-            mend="update that runtime, or make the bundle again" if wrong else "install onnxruntime",
+            hint="update that runtime, or make the bundle again" if wrong else "install onnxruntime",
         )
 
 
@@ -122,7 +122,7 @@ def _predict(opened: OpenBundle, plan: Plan) -> Predict:
     section = opened.params.get("predict")
     layers = section.get("layers") if isinstance(section, dict) else None
     if not isinstance(section, dict) or not isinstance(layers, dict):
-        raise ParamsError("the section 'predict' or its layers are missing", file=path, mend="make the bundle again")
+        raise ParamsError("the section 'predict' or its layers are missing", file=path, hint="make the bundle again")
     windows = {"window_size": plan.size, "stride": plan.stride}
     changed = {
         **section,
@@ -169,7 +169,7 @@ def _check_windows(opened: OpenBundle, predict: Predict, plan: Plan) -> None:
                 file=opened.path / "params.yaml",
                 expected=expected,
                 got=f"{size}, by {stride}",
-                mend=f"say with {option} what you want",
+                hint=f"say with {option} what you want",
             )
 
 
@@ -188,7 +188,7 @@ def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Pre
                 "two images would be written to one folder",
                 file=next(one.image.files()),
                 got=out / one.id,
-                mend="rename one of the files, or apply the bundle to them one by one with different --out",
+                hint="rename one of the files, or apply the bundle to them one by one with different --out",
             )
         others = [file.name for file in _files(out / one.id) if not _is_layer(file.name, task, predict)]
         if others:
@@ -197,7 +197,7 @@ def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Pre
                 file=out / one.id,
                 expected="no folder, or an earlier output",
                 got=", ".join(sorted(others)[:5]),
-                mend="give another --out",
+                hint="give another --out",
             )
         within = [file for file in one.image.files() if Path(file).resolve().is_relative_to((out / one.id).resolve())]
         if within:
@@ -205,7 +205,7 @@ def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Pre
                 "the image lies in the folder that its layers are to replace",
                 file=within[0],
                 got=out / one.id,
-                mend="give another --out",
+                hint="give another --out",
             )
 
 

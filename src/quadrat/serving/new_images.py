@@ -95,7 +95,7 @@ class Offered:
             self.image.file_of(band.name),
             expected=f"{statistics.min:g} to {statistics.max:g}, {statistics.mean:.4g} on average {meaning}",
             got=f"{seen[wrong].min():g} to {seen[wrong].max():g}, {seen[wrong].mean():.4g} on average",
-            mend=f"say what they mean: with --scale and --offset, value × scale + offset is {band.unit}; "
+            hint=f"say what they mean: with --scale and --offset, value × scale + offset is {band.unit}; "
             "or --unchecked, if they are right",
         )
 
@@ -111,7 +111,7 @@ def offered(path: str, bands: Sequence[Band], reading: Reading) -> list[Offered]
             raise ImageError(
                 "a catalog says itself what its bands are and mean",
                 file=path,
-                mend="leave out --bands, --scale, --offset and --nodata",
+                hint="leave out --bands, --scale, --offset and --nodata",
             )
         return [Offered(scene.id, scene.image, scene.aoi) for scene in read_catalog(Path(path))]
     if dates_of(bands):
@@ -119,7 +119,7 @@ def offered(path: str, bands: Sequence[Band], reading: Reading) -> list[Offered]
             "the model learnt from time series, and a path alone doesn't say which dates there are",
             file=path,
             expected=f"a catalog (.yaml) with an image of {len(dates_of(bands))} dates",
-            mend="describe the image in a catalog, with its 'dates', and apply the bundle to that",
+            hint="describe the image in a catalog, with its 'dates', and apply the bundle to that",
         )
     whole = _by_file(path, bands, reading) if "{band}" in path else _in_one_file(path, bands, reading)
     return [Offered(_stem(path), whole)]
@@ -127,7 +127,7 @@ def offered(path: str, bands: Sequence[Band], reading: Reading) -> list[Offered]
 
 def _by_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
     if reading.bands is not None:
-        raise ImageError("with a file for each band, the path names the bands", file=path, mend="leave out --bands")
+        raise ImageError("with a file for each band, the path names the bands", file=path, hint="leave out --bands")
     sources, sides = [], []
     for band in bands:
         if not PLAIN.fullmatch(band.name):
@@ -155,7 +155,7 @@ def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
                 file=path,
                 expected=wanted,
                 got=f"{dataset.count} bands without descriptions",
-                mend="name them all, in order: --bands B02,B03,…",
+                hint="name them all, in order: --bands B02,B03,…",
             )
         for band in bands:
             if names.count(band.name) != 1:
@@ -164,7 +164,7 @@ def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
                     file=path,
                     expected=wanted,
                     got=shown,
-                    mend="name the file's bands as the model does, in order: --bands B02,B03,…",
+                    hint="name the file's bands as the model does, in order: --bands B02,B03,…",
                 )
         numbers = [names.index(band.name) + 1 for band in bands]
         sources = [_source(path, b.name, n, dataset, b, reading) for b, n in zip(bands, numbers, strict=True)]
@@ -200,7 +200,7 @@ def _dataset(path: str) -> Iterator[Any]:
             grid_of(dataset, path)
             yield dataset
     except TROUBLE as error:
-        raise ImageError("the image can't be opened", file=path, got=error, mend="check the path") from error
+        raise ImageError("the image can't be opened", file=path, got=error, hint="check the path") from error
 
 
 def _stem(path: str) -> str:

@@ -37,7 +37,7 @@ class InUnits(Raster):
                     file=image.file_of(theirs.name),
                     expected=learnt.unit,
                     got=theirs.unit,
-                    mend="convert the image, or correct the catalog",
+                    hint="convert the image, or correct the catalog",
                 )
         self._alike = all(_alike(a, b) for a, b in zip(self._stored, self._learnt, strict=True))
         if not self._alike:
@@ -92,7 +92,7 @@ def _check_dates(image: Image, learnt: int) -> None:
             file=image.file_of(image.grid),
             expected=_dates(learnt),
             got=_dates(given),
-            mend="give it as many 'dates' in a catalog" if learnt else "give it no 'dates', but one of them alone",
+            hint="give it as many 'dates' in a catalog" if learnt else "give it no 'dates', but one of them alone",
         )
 
 

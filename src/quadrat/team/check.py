@@ -99,7 +99,7 @@ def _without_picture(
                 scene.id,
                 expected=", ".join(scene.image.bands),
                 got=", ".join(lacking),
-                mend="name bands of the catalog's images, or set eval.pictures to null",
+                hint="name bands of the catalog's images, or set eval.pictures to null",
             )
         elif further:
             with ExitStack() as files:
@@ -122,7 +122,7 @@ def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Itera
             "no chip can hold as many labels as chip.min_targets wants",
             expected=f"at most {most:.0f} {task.unit}",
             got=chip.min_targets,
-            mend="lower chip.min_targets, or set chip.negatives to null to keep chips with fewer",
+            hint="lower chip.min_targets, or set chip.negatives to null to keep chips with fewer",
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether this machine and this clone can do what the project needs, and the mend where not."""
+"""Whether this machine and this clone can do what the project needs, and the hint where not."""
 
 import json
 import shutil
@@ -28,12 +28,12 @@ SIGNS = {"good": ("green", "✓"), "note": ("yellow", "!"), "broken": ("bold red
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, how it is, and what was found; a mend where something is to be done."""
+    """What was looked at, how it is, and what was found; a hint where something is to be done."""
 
     about: str
     state: Literal["good", "note", "broken"]
     found: str
-    mend: str | None = None
+    hint: str | None = None
 
 
 def examine(folder: Path) -> Iterator[Finding]:
@@ -47,17 +47,17 @@ def show(findings: Iterable[Finding]) -> bool:
     """Print a table of findings, and below it what is to be done; return whether nothing is broken."""
     console = Console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    mends = []
+    hints = []
     whole = True
     for finding in findings:
         color, sign = SIGNS[finding.state]
         table.add_row(f"[{color}]{sign}[/]", finding.about, escape(finding.found))
-        if finding.mend:
-            mends.append(f"[{color}]{finding.about}[/]: {escape(finding.mend)}")
+        if finding.hint:
+            hints.append(f"[{color}]{finding.about}[/]: {escape(finding.hint)}")
         whole = whole and finding.state != "broken"
     console.print(table, highlight=False)
-    for mend in mends:
-        console.print(mend, highlight=False, soft_wrap=True)
+    for hint in hints:
+        console.print(hint, highlight=False, soft_wrap=True)
     return whole
 
 
@@ -80,8 +80,8 @@ def _packages(folder: Path) -> Finding:
         f"{name} {_version(name)} (pinned: {pin})" for name, pin in pins.items() if _version(name) not in {None, pin}
     ]
     if other:
-        mend = "make setup, for what the project was tested with; results may differ else"
-        return Finding("packages", "note", f"{found}; not as in constraints.txt: {', '.join(other)}", mend)
+        hint = "make setup, for what the project was tested with; results may differ else"
+        return Finding("packages", "note", f"{found}; not as in constraints.txt: {', '.join(other)}", hint)
     return Finding("packages", "good", found)
 
 
@@ -103,8 +103,8 @@ def _device(_: Path) -> Finding:
         card = torch.cuda.get_device_properties(0)
         return Finding("device", "good", f"{card.name}, {card.total_memory / 1e9:.0f} GB; {processors}")
     if torch.version.cuda is not None and shutil.which("nvidia-smi"):
-        mend = "compare the driver's CUDA (nvidia-smi) with PyTorch's, and see CUDA_VISIBLE_DEVICES"
-        return Finding("device", "note", f"PyTorch sees no GPU, though there is a driver; {processors}", mend)
+        hint = "compare the driver's CUDA (nvidia-smi) with PyTorch's, and see CUDA_VISIBLE_DEVICES"
+        return Finding("device", "note", f"PyTorch sees no GPU, though there is a driver; {processors}", hint)
     return Finding("device", "good", f"{device().type}; {processors}")
 
 
@@ -136,10 +136,10 @@ def _git(folder: Path) -> Finding:
 def _dvc(folder: Path) -> Finding:
     status = _run(folder, sys.executable, "-m", "dvc", "status", "--json")
     if status.returncode:
-        said, mend = _said(status.stderr), "mend what it names; dvc status tells the same"
+        said, hint = _said(status.stderr), "correct what it names; dvc status tells the same"
         if "RWLock-file" in said:
-            mend = "DVC was killed when it wrote this file: when no other dvc runs, delete .dvc/tmp/rwlock"
-        return Finding("dvc", "broken", said, mend)
+            hint = "DVC was killed when it wrote this file: when no other dvc runs, delete .dvc/tmp/rwlock"
+        return Finding("dvc", "broken", said, hint)
     stale = json.loads(status.stdout)
     if stale:
         return Finding("dvc", "note", f"out of date: {', '.join(stale)}", "dvc pull for what others have, or dvc repro")
@@ -156,13 +156,13 @@ def _remote(folder: Path) -> Finding:
             return Finding("remote", "note", "none is set", "quadrat remote s3://bucket/prefix")
         found = probe(remote)
         if not remote.verified:
-            found, mend = f"{found}; what is fetched isn't checked", f"dvc remote modify {remote.name} verify true"
+            found, hint = f"{found}; what is fetched isn't checked", f"dvc remote modify {remote.name} verify true"
             return Finding(
-                "remote", "note", found, f"{mend}, then commit .dvc/config: else a damaged object is trained on"
+                "remote", "note", found, f"{hint}, then commit .dvc/config: else a damaged object is trained on"
             )
         return Finding("remote", "good", found)
     except RemoteError as error:
-        return Finding("remote", "broken", f"{error.problem}: {error.got}", error.mend)
+        return Finding("remote", "broken", f"{error.problem}: {error.got}", error.hint)
 
 
 def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ ABSENT = "none"
 SHOWN = 8
 """Digits of a checksum that are told."""
 
-MEND = "run dvc repro, and commit dvc.lock and metrics; or set back what has changed"
+HINT = "run dvc repro, and commit dvc.lock and metrics; or set back what has changed"
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,19 @@ def differences(folder: Path) -> list[Difference]:
 
 
 def show(found: list[Difference]) -> None:
-    """Print the differences by stage, and the mend."""
+    """Print the differences by stage, and the hint."""
     out = Console()
     for line in lines(found):
         out.print(Text(line), soft_wrap=True)
 
 
 def lines(found: list[Difference]) -> Iterator[str]:
-    """Give the differences by stage in words, and the mend."""
+    """Give the differences by stage in words, and the hint."""
     for stage, some in groupby(found, lambda one: one.stage):
         yield f"stage '{stage}' is not as dvc.lock says:"
         for one in some:
             yield f"  {one.about}: expected {one.expected}, got {one.got}"
-    yield f"mend: {MEND}" if found else "dvc.lock is up to date"
+    yield f"hint: {HINT}" if found else "dvc.lock is up to date"
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def opened(folder: Path, revision: str | None = None) -> Iterator[Any]:
             "DVC can't read the pipeline",
             file="dvc.yaml, dvc.lock",
             got=error,
-            mend="mend what it names; see dvc status",
+            hint="hint what it names; see dvc status",
         ) from error
 
 

@@ -53,8 +53,8 @@ def _there(named: Mapping[str, str]) -> dict[str, Stamp]:
         if isinstance(now, Stamp):
             found[address] = now
         elif address in named:
-            mend = "check the address in the catalog; it may be misspelt, or the object is deleted"
-            faults.append(now or PinError("there is no such object", file=address, mend=mend))
+            hint = "check the address in the catalog; it may be misspelt, or the object is deleted"
+            faults.append(now or PinError("there is no such object", file=address, hint=hint))
             faults[-1].scene = named[address]
     for fault in faults[1:]:
         tell(fault)

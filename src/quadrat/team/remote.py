@@ -100,7 +100,7 @@ def default_remote(folder: Path) -> Remote | None:
         settings = config["remote"][name]
     except (ConfigError, KeyError) as error:
         raise RemoteError(
-            "DVC's settings can't be read", file=".dvc/config, .dvc/config.local", got=error, mend="see dvc config"
+            "DVC's settings can't be read", file=".dvc/config, .dvc/config.local", got=error, hint="see dvc config"
         ) from error
     url = str(settings["url"])
     return Remote(name, url if "://" in url else str(Path(url).resolve()), settings)
@@ -110,7 +110,7 @@ def _place(folder: Path) -> Path:
     """Return the folder .dvc of the project around ``folder``."""
     found = next((path for path in (folder.resolve(), *folder.resolve().parents) if (path / ".dvc").is_dir()), None)
     if found is None:
-        raise RemoteError("this is no DVC project", file=folder.resolve(), mend="go to its folder, or run dvc init")
+        raise RemoteError("this is no DVC project", file=folder.resolve(), hint="go to its folder, or run dvc init")
     return found / ".dvc"
 
 
@@ -124,7 +124,7 @@ def _checked(address: str, access: Access) -> str:
             "this is no address of a remote",
             expected="s3://bucket/prefix, or a folder",
             got=address,
-            mend="the server goes to --endpoint, credentials to --key or --profile; for Google, Azure, SSH and others "
+            hint="the server goes to --endpoint, credentials to --key or --profile; for Google, Azure, SSH and others "
             "see dvc remote modify",
         )
     if access.endpoint and not re.fullmatch(r"https?://[^/@\s]+/?", access.endpoint):

@@ -1,4 +1,4 @@
-"""Whether a remote does what push and pull need, told in words that name remote, bucket, key and the mend.
+"""Whether a remote does what push and pull need, told in words that name remote, bucket, key and the hint.
 
 DVC itself tries for minutes where no server answers, and says neither which remote nor whose key is refused.
 """
@@ -38,7 +38,7 @@ REFUSALS = {
     ),
     "PermanentRedirect": ("bucket '{bucket}' is in another region", "set AWS_DEFAULT_REGION to the bucket's region"),
 }
-"""What S3 says, by its code (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html): problem, mend."""
+"""What S3 says, by its code (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html): problem, hint."""
 
 SAME = {
     "403": "AccessDenied",
@@ -101,7 +101,7 @@ def _opened(remote: Remote) -> tuple[Any, str]:
     if "://" not in remote.url:
         return LocalFileSystem(auto_mkdir=True), remote.url
     if not remote.url.startswith("s3://"):
-        raise RemoteError(f"{remote} is of a kind that nothing here tries", mend="see whether dvc push works")
+        raise RemoteError(f"{remote} is of a kind that nothing here tries", hint="see whether dvc push works")
     from s3fs import S3FileSystem
 
     kind, settings, path = get_cloud_fs({}, **remote.settings, connect_timeout=TIMEOUT, read_timeout=TIMEOUT)
@@ -126,24 +126,24 @@ def _told(remote: Remote, step: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, BotoCoreError, ClientError) as error:
-        problem, mend = _words(error, remote, step)
-        raise RemoteError(f"{remote}: {problem}", got=_cause(error) or error, mend=mend) from error
+        problem, hint = _words(error, remote, step)
+        raise RemoteError(f"{remote}: {problem}", got=_cause(error) or error, hint=hint) from error
 
 
 def _words(error: BaseException, remote: Remote, step: str) -> tuple[str, str]:
-    """Return the problem and the mend."""
+    """Return the problem and the hint."""
     cause, address = _cause(error), urlsplit(remote.url)
     if isinstance(cause, ClientError):
         code = str(cause.response["Error"].get("Code"))
-        problem, mend = REFUSALS.get(SAME.get(code, code), ("the server refuses to {step}", "see what it says"))
+        problem, hint = REFUSALS.get(SAME.get(code, code), ("the server refuses to {step}", "see what it says"))
     elif isinstance(cause, BotoCoreError):
         unanswered = f"no server answers in {TIMEOUT} s", "check --endpoint, the network, proxy and whether it runs"
-        problem, mend = UNREACHED.get(type(cause).__name__, unanswered)
+        problem, hint = UNREACHED.get(type(cause).__name__, unanswered)
     else:
-        problem, mend = "can't {step}", "check that the folder is there, may be written, and has room"
+        problem, hint = "can't {step}", "check that the folder is there, may be written, and has room"
     only = "" if step == "list" else " (until then dvc pull works, dvc push does not)"
     words = {"key": _key(remote), "bucket": address.netloc, "url": remote.url, "step": step, "action": STEPS[step]}
-    return problem.format(**words), mend.format(**words, only=only)
+    return problem.format(**words), hint.format(**words, only=only)
 
 
 def _cause(error: BaseException | None) -> BaseException | None:

@@ -122,7 +122,7 @@ def _nothing(path: Path, error: Exception | None) -> OriginError:
         file=path,
         expected=KNOWN,
         got=None if missing or isinstance(error, KeyError) else error,
-        mend="check the path"
+        hint="check the path"
         if missing
         else "make it again: files of earlier versions, and of other programs, have none",
     )

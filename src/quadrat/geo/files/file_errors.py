@@ -23,7 +23,7 @@ def grid_of(dataset: Any, path: str, error: type[QuadratError] = ImageError, sce
             path,
             expected="a raster with bands",
             got=listed(dataset.subdatasets) or None,
-            mend="name one of them as the path in the catalog, or make a file of it: gdal_translate NAME out.tif"
+            hint="name one of them as the path in the catalog, or make a file of it: gdal_translate NAME out.tif"
             if dataset.subdatasets
             else "check the file with `gdalinfo`, and name another one in the catalog",
         )
@@ -35,7 +35,7 @@ def grid_of(dataset: Any, path: str, error: type[QuadratError] = ImageError, sce
             path,
             expected="finite numbers, and pixels that have a width and a height",
             got=", ".join(f"{value:g}" for value in tuple(transform)[:6]),
-            mend="write the right one into the file: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM",
+            hint="write the right one into the file: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM",
         )
     return Grid(dataset.crs, transform, dataset.shape)
 
@@ -60,7 +60,7 @@ def told(error: type[QuadratError], file: object, scene: str | None = None) -> I
             scene,
             file,
             got=f"{type(cause).__name__}: {cause}",
-            mend="check the file with `gdalinfo` or `ogrinfo`, or write it anew with `gdal_translate` or `ogr2ogr`",
+            hint="check the file with `gdalinfo` or `ogrinfo`, or write it anew with `gdal_translate` or `ogr2ogr`",
         ) from cause
 
 

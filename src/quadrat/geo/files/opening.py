@@ -108,7 +108,7 @@ class Opener:
                 path,
                 expected="a virtual raster or a DIMAP" if place.formats in FORMS.values() else SHOWN,
                 got=cause,
-                mend="check what it is with `gdalinfo`, and make a GeoTIFF of it (gdal_translate IN out.tif); "
+                hint="check what it is with `gdalinfo`, and make a GeoTIFF of it (gdal_translate IN out.tif); "
                 "a virtual raster is read where its name ends in .vrt",
             ) from cause
         try:
@@ -140,7 +140,7 @@ class Opener:
                 self.scene,
                 path,
                 expected=f"a file of this machine, one in a zip or tar, or {', '.join(f'{s}://' for s in REMOTE)}",
-                mend="correct the path in the catalog",
+                hint="correct the path in the catalog",
             )
         file = self._regular(path, Path(plain))
         name = f"./{plain}" if ":" in plain and not file.is_absolute() else plain  # else GDAL may take it for a prefix
@@ -152,7 +152,7 @@ class Opener:
             told = file.stat()
         except ValueError as cause:  # a zero byte in its name
             raise self.error(
-                "no file is called so", self.scene, repr(path), got=cause, mend="check the path"
+                "no file is called so", self.scene, repr(path), got=cause, hint="check the path"
             ) from cause
         problem = None
         if stat.S_ISDIR(told.st_mode):
@@ -163,7 +163,7 @@ class Opener:
             problem = "the file is empty"
         if problem is None:
             return file
-        raise self.error(problem, self.scene, path, expected="a regular file with an image", mend="check the path")
+        raise self.error(problem, self.scene, path, expected="a regular file with an image", hint="check the path")
 
     def _check(self, dataset: Any, path: str, place: Place) -> None:
         """Raise ``error`` where what was opened leads elsewhere, or asks for more than a machine can do."""
@@ -175,7 +175,7 @@ class Opener:
                 path,
                 expected=dataset.driver,
                 got=known,
-                mend="write it anew as a GeoTIFF: gdal_translate -if FORMAT … out.tif",
+                hint="write it anew as a GeoTIFF: gdal_translate -if FORMAT … out.tif",
             )
         overviews = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
         if overviews is not None:
@@ -184,7 +184,7 @@ class Opener:
                 self.scene,
                 path,
                 got=overviews,
-                mend="make them anew, in the file or beside it (gdaladdo), and take the item OVERVIEW_FILE out of it "
+                hint="make them anew, in the file or beside it (gdaladdo), and take the item OVERVIEW_FILE out of it "
                 "or of its .aux.xml",
             )
         if dataset.count:
@@ -203,7 +203,7 @@ class Opener:
                     "the file beside an image that is to hold its overviews or its mask is no TIFF",
                     self.scene,
                     beside,
-                    mend="make it anew (gdaladdo -ro, or gdal_translate -co …), or take it away",
+                    hint="make it anew (gdaladdo -ro, or gdal_translate -co …), or take it away",
                 )
             self._opened(beside, Place(beside, ("GTiff",), Path(beside), alone=True)).close()
 
@@ -221,9 +221,9 @@ class Opener:
                 "write it in tiles: gdal_translate -co TILED=YES …",
             ),
         ]
-        for wrong, expected, got, mend in limits:
+        for wrong, expected, got, hint in limits:
             if wrong:
-                raise self.error("the image is too large", self.scene, path, expected=expected, got=got, mend=mend)
+                raise self.error("the image is too large", self.scene, path, expected=expected, got=got, hint=hint)
         if values <= VALUES:
             return
         there = sum(size(name) for name in dict.fromkeys([gdal_name(path), *dataset.files]))
@@ -234,7 +234,7 @@ class Opener:
                 path,
                 expected=f"at most {VALUES} values of all bands together, or {PER_BYTE} for each byte of the file",
                 got=f"{width} × {height} px of {dataset.count} bands in {there} bytes",
-                mend="cut it to where it has values (gdal_translate -srcwin …)",
+                hint="cut it to where it has values (gdal_translate -srcwin …)",
             )
 
     def _judged(self, path: str, chain: tuple[str, ...], root: Path) -> int:
@@ -282,7 +282,7 @@ class Opener:
             path,
             expected="images below the project's root, or below the file's own folder",
             got=got,
-            mend="name the images themselves in the catalog, as a mosaic (a list of paths, or a pattern)",
+            hint="name the images themselves in the catalog, as a mosaic (a list of paths, or a pattern)",
         )
 
 

@@ -46,7 +46,7 @@ TROUBLE = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
 
 SIGNED = {
     "expected": "the data type Int8",
-    "mend": 'write it anew (gdal_translate -ot Int8 …, or dataType="Int8" in a VRT)',
+    "hint": 'write it anew (gdal_translate -ot Int8 …, or dataType="Int8" in a VRT)',
 }
 """Of an error about bytes that are said to have signs by a tag."""
 
@@ -132,8 +132,8 @@ def opened(path: str) -> Iterator[Any]:
     except TROUBLE as error:
         remote = "check the path, and the credentials and endpoint that the environment gives (AWS_…)"
         local = "check the path in the catalog; `quadrat sample` or `dvc pull` provides data that is missing"
-        mend = remote if is_remote(path) else local
-        raise ImageError("the image can't be opened", file=path, got=error, mend=mend) from error
+        hint = remote if is_remote(path) else local
+        raise ImageError("the image can't be opened", file=path, got=error, hint=hint) from error
     with dataset:
         yield dataset
 
@@ -146,7 +146,7 @@ def header(dataset: Any, path: str) -> Header:
             f"the image has {kind}, but no grid on the ground",
             file=path,
             expected="a transform from pixels to the ground, or no place at all (then pixel coordinates count)",
-            mend=f"bring it to a grid: gdalwarp {option} …",
+            hint=f"bring it to a grid: gdalwarp {option} …",
         )
     if has_signed_bytes(dataset):
         raise ImageError(
@@ -251,7 +251,7 @@ def check(channel: Channel, number: int, header: Header) -> None:
             file=header.path,
             expected=f"band {channel.name} alone",
             got=f"{len(header.dtypes)} bands",
-            mend=f"say which it is ('bands: {{{channel.name}: 1}}'), or give the file a source of its own, without "
+            hint=f"say which it is ('bands: {{{channel.name}: 1}}'), or give the file a source of its own, without "
             "{band} in its path",
         )
     if header.dtypes[number - 1].startswith("complex"):
@@ -259,17 +259,17 @@ def check(channel: Channel, number: int, header: Header) -> None:
             f"band {channel.name} holds complex numbers, which mean nothing to a model",
             file=header.path,
             got=header.dtypes[number - 1],
-            mend="write amplitude and phase, or both parts, as bands of their own",
+            hint="write amplitude and phase, or both parts, as bands of their own",
         )
     if header.colors[number - 1] == ColorInterp.palette:
         raise ImageError(
             f"band {channel.name} holds numbers of colours in a palette, not values",
             file=header.path,
-            mend="write the colours as bands (gdal_translate -expand rgb); if the numbers are what is meant, "
+            hint="write the colours as bands (gdal_translate -expand rgb); if the numbers are what is meant, "
             "take the palette off (gdal_edit.py -colorinterp_1 gray)",
         )
     if channel.mask and not (header.masked[number - 1] or header.alpha):
-        raise ImageError("the file has neither mask nor alpha band", file=header.path, mend="leave out 'mask: true'")
+        raise ImageError("the file has neither mask nor alpha band", file=header.path, hint="leave out 'mask: true'")
     if not channel.ignore_tags:
         _check_meaning(channel, header.meanings[number - 1], header.path)
         _check_nodata(channel, header.dtypes[number - 1], header.nodata[number - 1], header.path)
@@ -288,7 +288,7 @@ def _check_meaning(channel: Channel, said: tuple[float, float], path: str) -> No
         file=path,
         expected=f"scale {channel.scale:g}, offset {channel.offset:g} (the catalog's)",
         got=f"scale {said[0]:g}, offset {said[1]:g} (the file's)",
-        mend="correct the catalog; if the file is wrong, say so there with 'ignore_tags: true'",
+        hint="correct the catalog; if the file is wrong, say so there with 'ignore_tags: true'",
     )
 
 
@@ -302,6 +302,6 @@ def _check_nodata(channel: Channel, dtype: str, said: float | None, path: str) -
         file=path,
         expected=f"{channel.nodata} (the catalog's)" + (f", which no {dtype} is" if mine is None else ""),
         got=f"{theirs} (the file's)",
-        mend="leave 'nodata' out of the catalog, or correct it; if the file is wrong, say so there with "
+        hint="leave 'nodata' out of the catalog, or correct it; if the file is wrong, say so there with "
         "'ignore_tags: true'",
     )

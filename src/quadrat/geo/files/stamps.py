@@ -52,7 +52,7 @@ def stamp(address: str) -> Stamp | None:
             "the server doesn't say what the object is",
             file=address,
             got=said,
-            mend="check the address, the network, and the credentials and endpoint that the environment gives (AWS_…)",
+            hint="check the address, the network, and the credentials and endpoint that the environment gives (AWS_…)",
         )
     size = _size(said)
     if size is None:

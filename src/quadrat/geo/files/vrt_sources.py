@@ -51,8 +51,8 @@ def references(file: Path, error: type[QuadratError], scene: str | None) -> Iter
     try:
         root = _parsed(content.decode("utf-8-sig"))
     except (ET.ParseError, ValueError, RecursionError) as cause:
-        mend = "write it anew (gdalbuildvrt), or give the file the ending of its format"
-        raise error("the file isn't XML as its name says", scene, file, got=cause, mend=mend) from cause
+        hint = "write it anew (gdalbuildvrt), or give the file the ending of its format"
+        raise error("the file isn't XML as its name says", scene, file, got=cause, hint=hint) from cause
     virtual = file.suffix.lower() == ".vrt"
     wrong = _wrong(root, "vrtdataset" if virtual else "dimap_document")
     if wrong is not None:
@@ -62,7 +62,7 @@ def references(file: Path, error: type[QuadratError], scene: str | None) -> Iter
             file,
             expected="a VRT that takes its pixels from rasters, or a DIMAP",
             got=wrong[:100],
-            mend="make a file of it where it is trusted: gdal_translate IN out.tif",
+            hint="make a file of it where it is trusted: gdal_translate IN out.tif",
         )
     yield from (_of_virtual if virtual else _of_dimap)(root, file.parent)
 

@@ -64,7 +64,7 @@ def _rounded(own: "CRS", x: float, y: float) -> tuple[float, float]:
 
 @lru_cache
 def _doubt(crs: "CRS", own: "CRS", longitude: float, latitude: float) -> tuple[float, str]:
-    """Return how far, in m, places may come to lie off around a place, as far as that could be mended, and why."""
+    """Return how far, in m, places may come to lie off around a place, as far as that could be corrected, and why."""
     from pyproj import CRS, Transformer
     from pyproj.aoi import AreaOfInterest
     from pyproj.transformer import TransformerGroup

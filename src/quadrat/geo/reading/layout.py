@@ -104,7 +104,7 @@ class Layout:
                 file=path,
                 expected=f"{grid.shape[1]} × {grid.shape[0]} px",
                 got=f"{source.shape[1]} × {source.shape[0]} px",
-                mend="bring them to one size, or give them a transform and a CRS",
+                hint="bring them to one size, or give them a transform and a CRS",
             )
         _check_reach(source, grid, path)
 
@@ -140,7 +140,7 @@ def _check_reach(source: Grid, grid: Grid, path: str) -> None:
             file=path,
             expected=_bounds(grid),
             got=_bounds(source),
-            mend="give both a CRS that has a place on Earth, or both the same local one",
+            hint="give both a CRS that has a place on Earth, or both the same local one",
         )
     step = 64 * abs(source.transform.determinant) ** 0.5  # straight in one CRS is bent in another
     outline = np.array(source.footprint(source.area).segmentize(step).exterior.coords)
@@ -153,7 +153,7 @@ def _check_reach(source: Grid, grid: Grid, path: str) -> None:
         file=path,
         expected=f"pixels within {_bounds(grid)}",
         got=f"pixels within {_bounds(source)}",
-        mend="check that the sources belong to the same place, and their CRSs",
+        hint="check that the sources belong to the same place, and their CRSs",
     )
 
 
@@ -242,7 +242,7 @@ def _check_same(what: str, channel: Channel, said: Sequence[object]) -> None:
                 file=path,
                 expected=f"{said[0]} ({channel.files[0]})",
                 got=one,
-                mend="set 'nodata' and 'ignore_tags: true' in the catalog"
+                hint="set 'nodata' and 'ignore_tags: true' in the catalog"
                 if what == "nodata"
                 else "convert the files to one data type",
             )

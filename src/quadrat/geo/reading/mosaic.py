@@ -191,7 +191,7 @@ def _misfit(problem: str, first: Header, other: Header) -> ImageError:
         file=other.path,
         expected=f"{_place(first.grid)} ({first.path})",
         got=_place(other.grid),
-        mend="bring them to one grid (gdalwarp -t_srs … -tr … -tap), or make them images of their own",
+        hint="bring them to one grid (gdalwarp -t_srs … -tr … -tap), or make them images of their own",
     )
 
 

@@ -170,7 +170,7 @@ class Raster:
                 file=reader.files[0],
                 window=window,
                 expected="a raw value that stands for none",
-                mend="set 'nodata' of the band's source in the catalog to a value that no pixel has",
+                hint="set 'nodata' of the band's source in the catalog to a value that no pixel has",
             )
 
     def _date(self, place: int) -> int:
@@ -225,7 +225,7 @@ def _check_dates(channels: Sequence[Channel], bands: Sequence[Band]) -> None:
                 file=channel.files[0],
                 expected=f"{first[band.name]} (date {bands[0].date})",
                 got=f"{meaning} (date {band.date})",
-                mend="convert the files to one data type, scale, offset and nodata, or make them images of their own",
+                hint="convert the files to one data type, scale, offset and nodata, or make them images of their own",
             )
 
 

@@ -71,7 +71,7 @@ class Reader:
                 file=self.files[0] + (f" (and {more} more)" if more else ""),
                 window=window,
                 got=error.__cause__ or error,
-                mend="check the network, then try again" if far else "fetch the file again",
+                hint="check the network, then try again" if far else "fetch the file again",
             ) from error
         pixels = pixels.astype(self.stored.dtype, copy=False)  # of 8 bits with a sign, GDAL resamples 16
         if self.way != "plain" and self.stored.dtype.name in WIDE:
@@ -120,5 +120,5 @@ class Reader:
                 window=window,
                 expected=f"at most {WHOLE}, or the image's own grid in one file",
                 got=pixels[wrong][0],
-                mend="subtract an offset, or store them as float64",
+                hint="subtract an offset, or store them as float64",
             )

@@ -171,5 +171,5 @@ def _torn(mosaic: Mosaic, around: float, *, fixed: bool) -> ImageError:
         file=mosaic.headers[0].path,
         expected="a CRS of longitude and latitude" if fixed else "a whole number of the file's pixels in 360°",
         got=crs if fixed else f"{around:.10g} px",
-        mend="bring the file to the image's grid (gdalwarp -t_srs … -te … -tr …)",
+        hint="bring the file to the image's grid (gdalwarp -t_srs … -te … -tr …)",
     )

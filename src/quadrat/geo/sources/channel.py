@@ -71,5 +71,5 @@ def expand(path: str) -> tuple[str, ...]:
         return (path,)
     found = tuple(sorted(glob.glob(path, recursive=True)))  # noqa: PTH207 (a whole path, also an absolute one)
     if not found:
-        raise ImageError("no file matches the pattern", file=path, mend="check the path in the catalog")
+        raise ImageError("no file matches the pattern", file=path, hint="check the path in the catalog")
     return found

@@ -122,7 +122,7 @@ class Source(Section):
                     file=f"{self.stac}, item {said.item}",
                     expected=f"{mine} (the catalog's)",
                     got=f"{theirs} (the item's)",
-                    mend="correct the catalog; if the item is wrong, say so there with 'ignore_tags: true'",
+                    hint="correct the catalog; if the item is wrong, say so there with 'ignore_tags: true'",
                 )
         plain = (said.unit, said.scale, said.offset) != (None, None, None)  # the item says what values mean
         unit = self.unit or said.unit
@@ -133,7 +133,7 @@ class Source(Section):
                 f"neither the catalog nor the STAC item says what the values of band {band} mean",
                 file=f"{self.stac}, item {said.item}",
                 got=f"unit {unit}, scale {scale}, offset {offset}",
-                mend="set unit, scale and offset of the source in the catalog",
+                hint="set unit, scale and offset of the source in the catalog",
             )
         meaning = (unit, scale, offset, _first(self.nodata, said.nodata))
         return self._channel(band, date, pieces, meaning, said.named)

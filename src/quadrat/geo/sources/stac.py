@@ -125,7 +125,7 @@ class Item:
             file=f"{self.path}, item {self.id}",
             expected=expected,
             got="nothing" if got is None else json.dumps(got)[:200],
-            mend="correct the item",
+            hint="correct the item",
         )
 
     def _found(self, key: str, number: int) -> AssetBand:
@@ -195,7 +195,7 @@ class Item:
             expected=name,
             got=", ".join(key + (f" ({', '.join(bands)})" if bands else "") for key, bands in named.items())
             or "no assets",
-            mend="name assets, or bands of assets, under 'bands' of the source",
+            hint="name assets, or bands of assets, under 'bands' of the source",
         )
 
 
@@ -208,7 +208,7 @@ def same(name: str, bands: Sequence[AssetBand]) -> AssetBand:
                 file=other.href,
                 expected=f"{bands[0].meaning} (item {bands[0].item})",
                 got=f"{other.meaning} (item {other.item})",
-                mend="make them images of their own",
+                hint="make them images of their own",
             )
     return bands[0]
 
@@ -223,7 +223,7 @@ def of_date(items: Sequence[Item], date: str) -> list[Item]:
         file=items[0].path,
         expected=f"an item whose datetime begins with {date}",
         got=", ".join(sorted({item.time or "none" for item in items})),
-        mend="correct 'dates' of the image in the catalog, or search for items of that date",
+        hint="correct 'dates' of the image in the catalog, or search for items of that date",
     )
 
 
@@ -235,7 +235,7 @@ def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
     try:
         content = json.loads(_text(path))
     except (OSError, ValueError, RecursionError, ImportError) as cause:
-        raise error("the STAC file can't be read", file=path, got=cause, mend="check the path") from cause
+        raise error("the STAC file can't be read", file=path, got=cause, hint="check the path") from cause
     kind = content.get("type") if isinstance(content, dict) else None
     items = {"Feature": [content], "FeatureCollection": content.get("features") if kind else []}.get(str(kind), [])
     if not items or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
@@ -244,7 +244,7 @@ def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
             file=path,
             expected="type Feature, or FeatureCollection with features",
             got=f"type {kind}",
-            mend="search the catalog for items (e.g. with pystac-client), and save them as one ItemCollection",
+            hint="search the catalog for items (e.g. with pystac-client), and save them as one ItemCollection",
         )
     return [Item(path, item, error) for item in items]
 

@@ -11,7 +11,7 @@ from quadrat.runtime.formats.yaml import load
 if TYPE_CHECKING:
     import pandas as pd
 
-MEND = "run the stage 'analyze', e.g. with `dvc repro analyze`"
+HINT = "run the stage 'analyze', e.g. with `dvc repro analyze`"
 
 
 def read_statistics(path: Path) -> tuple[BandStatistics, ...]:
@@ -19,7 +19,7 @@ def read_statistics(path: Path) -> tuple[BandStatistics, ...]:
     try:
         return load(path, Statistics, AnalysisError).bands
     except AnalysisError as error:
-        error.mend = MEND
+        error.hint = HINT
         raise
 
 
@@ -37,13 +37,13 @@ def read_table(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
         if not missing:
             return pd.read_parquet(path, columns=[*columns])
     except FileNotFoundError as cause:
-        raise AnalysisError("the scenes are not analysed", file=path, mend=MEND) from cause
+        raise AnalysisError("the scenes are not analysed", file=path, hint=HINT) from cause
     except (OSError, ArrowException) as cause:
-        raise AnalysisError("the table of scenes can't be read", file=path, got=cause, mend=MEND) from cause
+        raise AnalysisError("the table of scenes can't be read", file=path, got=cause, hint=HINT) from cause
     raise AnalysisError(
         "the scenes were analysed for another task",
         file=path,
         expected=f"a column for each class: {', '.join(columns)}",
         got=f"no column {', '.join(missing)}",
-        mend=MEND,
+        hint=HINT,
     )

@@ -91,15 +91,15 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
         frame = geopandas.read_parquet(path) if path.endswith(".parquet") else _read(path, layer)
     except (*UNREADABLE, ArrowException) as cause:
         far = "check the address, and the credentials and endpoint that the environment gives (AWS_…)"
-        mend = far if "://" in path else None
-        raise error("the file can't be read as vector data", scene, path, got=cause, mend=mend) from cause
+        hint = far if "://" in path else None
+        raise error("the file can't be read as vector data", scene, path, got=cause, hint=hint) from cause
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise error(
             "the file holds a table without geometries",
             scene,
             path,
             got=", ".join(map(str, frame.columns)),
-            mend="name a file, or a layer of it, with geometries",
+            hint="name a file, or a layer of it, with geometries",
         )
     return frame
 
@@ -116,7 +116,7 @@ def _only_layer(path: str, error: type[QuadratError], scene: str) -> str | None:
             path,
             expected="one layer with geometries",
             got=", ".join(layers),
-            mend="name it under 'layer' of the labels in the catalog, or make a file of it: "
+            hint="name it under 'layer' of the labels in the catalog, or make a file of it: "
             "`ogr2ogr one.gpkg FILE LAYER` (of several: `ogrmerge.py -single`)",
         )
     return layers[0] if layers else None
@@ -134,7 +134,7 @@ def _read(path: str, layer: str | None) -> "geopandas.GeoDataFrame | pd.DataFram
 def check_file(path: str, error: type[QuadratError], scene: str) -> None:
     """Raise ``error`` where a local file is missing."""
     if "://" not in path and not Path(path).exists():
-        raise error("the file is missing", scene, path, mend="check the path in the catalog, or fetch the data")
+        raise error("the file is missing", scene, path, hint="check the path in the catalog, or fetch the data")
 
 
 def on_grid(
@@ -190,7 +190,7 @@ def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[Qu
                 scene,
                 path,
                 got=f"{int(which.sum())} of {len(frame)} features, the first is number {int(np.argmax(which)) + 1}",
-                mend="delete them, or give them geometries",
+                hint="delete them, or give them geometries",
             )
     if len(xy) and frame.crs is not None and frame.crs.is_geographic:
         turn = period(frame.crs)
@@ -201,7 +201,7 @@ def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[Qu
                 path,
                 expected=f"longitude and latitude ({crs_name(frame.crs)})",
                 got=f"features within {extent(frame)}",
-                mend="say in which CRS they are: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`; or convert them: "
+                hint="say in which CRS they are: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`; or convert them: "
                 "`ogr2ogr -s_srs EPSG:… -t_srs EPSG:4326 labels.geojson FILE`. GeoJSON is in longitude and latitude "
                 "unless it has a member `crs` that names another",
             )
@@ -218,7 +218,7 @@ def workable(path: str, error: type[QuadratError], scene: str) -> Iterator[None]
             scene,
             path,
             got=cause,
-            mend="repair them (`ogr2ogr -makevalid OUT IN`)",
+            hint="repair them (`ogr2ogr -makevalid OUT IN`)",
         ) from cause
 
 
@@ -247,7 +247,7 @@ def check_crs(grid: Grid, crs: object, path: str, error: type[QuadratError], sce
             path,
             expected=crs_name(grid.crs),
             got=crs_name(crs),
-            mend="write the CRS into the one that lacks it (vectors: `ogr2ogr -a_srs EPSG:…`, rasters: "
+            hint="write the CRS into the one that lacks it (vectors: `ogr2ogr -a_srs EPSG:…`, rasters: "
             "`gdal_translate -a_srs EPSG:… -a_ullr …`)",
         )
 
@@ -260,7 +260,7 @@ def no_way(grid: Grid, crs: object, path: str, error: type[QuadratError], scene:
         path,
         expected=crs_name(grid.crs),
         got=crs_name(crs),
-        mend="give both a CRS that has a place on Earth, or both the same local one",
+        hint="give both a CRS that has a place on Earth, or both the same local one",
     )
 
 

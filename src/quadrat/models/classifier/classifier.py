@@ -18,7 +18,7 @@ class Classifier(Neural):
     """A network that says something of a window as a whole."""
 
     units: ClassVar[frozenset[Unit]] = frozenset({"cells"})
-    mend: ClassVar[str] = "choose another model.encoder"
+    hint: ClassVar[str] = "choose another model.encoder"
 
     kind: Literal["classifier"]
     encoder: str

@@ -77,7 +77,7 @@ class Encoder:
                 "the model's encoder would be fetched, and a model that is restored fetches nothing",
                 expected="the name of a timm model, without what it is fetched from",
                 got=name[:200],
-                mend="train the model again: then it holds what it needs",
+                hint="train the model again: then it holds what it needs",
             )
         return cls(name, arguments)
 
@@ -108,7 +108,7 @@ class Encoder:
             "the pretrained weights of the encoder can't be had",
             expected=f"weights of {self.name}",
             got=found,
-            mend="fetch them where there is a network, name a folder (local-dir:), or set model.pretrained to false",
+            hint="fetch them where there is a network, name a folder (local-dir:), or set model.pretrained to false",
         )
 
     def _config(self) -> Mapping[str, Any]:
@@ -150,7 +150,7 @@ def _told(values: NDArray[Any]) -> tuple[str, Mapping[str, Any]]:
         "what the weights tell of the encoder can't be read",
         expected="name and arguments of a timm model, as JSON",
         got=values[:200].tobytes().decode(errors="replace"),
-        mend="fetch or train the model again",
+        hint="fetch or train the model again",
     )
 
 

@@ -59,8 +59,8 @@ def export(network: "Learnable", example: "Tensor", axes: Axes) -> bytes:
                 dynamo=False,
             )
         except RuntimeError as error:  # the exporter's own errors are such, too
-            mend = "choose another 'model' in params.yaml"
-            raise ModelError("the network can't be exported to ONNX", got=error, mend=mend) from error
+            hint = "choose another 'model' in params.yaml"
+            raise ModelError("the network can't be exported to ONNX", got=error, hint=hint) from error
     return written.getvalue()
 
 

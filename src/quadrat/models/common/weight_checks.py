@@ -89,7 +89,7 @@ def check_weights(network: Learnable, weights: Mapping[str, NDArray[Any]]) -> No
             f"the weights are not those of the network: {len(wrong)} arrays differ",
             expected=f"{wrong[0][:200]} {wanted.get(wrong[0], 'is no weight of it')}",
             got=given.get(wrong[0], "no such array"),
-            mend="fetch or train the model again",
+            hint="fetch or train the model again",
         )
     for name, values in weights.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all() and bool(torch.isfinite(built[name]).all()):
@@ -97,7 +97,7 @@ def check_weights(network: Learnable, weights: Mapping[str, NDArray[Any]]) -> No
                 f"weights of the network are no numbers: {name}",
                 expected="finite values",
                 got=f"{int((~np.isfinite(values)).sum())} of {values.size} are NaN or infinite",
-                mend="fetch or train the model again",
+                hint="fetch or train the model again",
             )
 
 
@@ -118,5 +118,5 @@ def check_room(network: Learnable, window: Sequence[int]) -> None:
             "the network makes far more of a window than any does",
             expected=f"{WIDEST} values of a px at most",
             got=f"{growth.most // pixels}",
-            mend="check 'model' in params.yaml",
+            hint="check 'model' in params.yaml",
         )

@@ -75,7 +75,7 @@ class Detector(Neural):
     kind: Literal["detector"]
     architecture: Annotated[Fcos | RetinaNet | FasterRcnn, Field(discriminator="kind")]
     """How boxes are found."""
-    mend: ClassVar[str] = "choose another model.encoder, or other model.strides"
+    hint: ClassVar[str] = "choose another model.encoder, or other model.strides"
 
     encoder: str
     """Name of a timm model; ``timm.list_models()`` lists them."""

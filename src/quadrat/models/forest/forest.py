@@ -149,7 +149,7 @@ class Forest(Model):
         """Return the features (pixel, feature) and classes (pixel,) to learn from, in the chips' order."""
         total = task.labelled_pixels(samples.class_counts(), _chip_pixels(samples))
         if not total:
-            raise ChipError("no training chip has a labelled pixel", mend="label a scene of the split 'train'")
+            raise ChipError("no training chip has a labelled pixel", hint="label a scene of the split 'train'")
         generator = np.random.default_rng(seed)
         ranks = np.sort(generator.choice(total, min(total, self.samples), replace=False, shuffle=False))
         tables, classes, seen = [], [], 0
@@ -162,11 +162,11 @@ class Forest(Model):
             tables.append(_features_at(pixels, np.unravel_index(drawn, truth.shape), inputs, self.radius))
             classes.append(truth.ravel()[drawn])
         if seen != total:
-            raise ChipError("the chips' index is not of these chips", expected=total, got=seen, mend="run 'chip' again")
+            raise ChipError("the chips' index is not of these chips", expected=total, got=seen, hint="run 'chip' again")
         table = np.concatenate(tables)
         if not np.isfinite(table).all():
             raise ChipError(
-                "sums of training pixels are infinite", mend="give their bands a nodata value, or another scale"
+                "sums of training pixels are infinite", hint="give their bands a nodata value, or another scale"
             )
         return table, np.concatenate(classes)
 

@@ -88,5 +88,5 @@ def _wrong(what: str, expected: object, got: object) -> ModelError:
         f"the forest can't be walked: {what} are not what was written",
         expected=expected,
         got=got,
-        mend="fetch or train the model again",
+        hint="fetch or train the model again",
     )

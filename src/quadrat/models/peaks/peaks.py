@@ -170,7 +170,7 @@ class Peaks(Kind):
                 "bands of the baseline are none of the model's",
                 expected=", ".join(names_of(inputs.bands)),
                 got=", ".join(unknown),
-                mend="name others in 'baseline.bands' in params.yaml, or add these to 'bands'",
+                hint="name others in 'baseline.bands' in params.yaml, or add these to 'bands'",
             )
         return self.bands
 
@@ -194,7 +194,7 @@ def _mean_sides(samples: Samples, class_id: int) -> NDArray[np.float32]:
         total += (boxes[:, 2:4] - boxes[:, :2]).sum(0)
         count += len(boxes)
     if not count:
-        raise ChipError("no training chip holds a box", mend="label a scene of the split 'train'")
+        raise ChipError("no training chip holds a box", hint="label a scene of the split 'train'")
     sides: NDArray[np.float32] = (total / count).astype(np.float32)
     return sides
 
@@ -205,7 +205,7 @@ def _knots(heights: NDArray[np.float32], right: NDArray[np.bool_], objects: int)
     ``right`` (peak,) says which of the peaks of ``heights`` find one of the ``objects``.
     """
     if not len(heights):
-        raise ChipError("no training chip has a valid pixel", mend="check nodata in the catalog")
+        raise ChipError("no training chip has a valid pixel", hint="check nodata in the catalog")
     order = np.argsort(-heights, kind="stable")
     f1 = 2 * right[order].cumsum() / (np.arange(1, len(heights) + 1) + objects)
     share = float((heights < heights[order[f1.argmax()]]).mean())

@@ -38,7 +38,7 @@ SINGLE = "more than 1 value per channel"
 class Neural(Model):
     """A network trained from scratch, or from an encoder's pretrained weights."""
 
-    mend: ClassVar[str]
+    hint: ClassVar[str]
     """What to change where it can't take its windows."""
 
     if TYPE_CHECKING:  # each kind of network has it, in its own place among the keys
@@ -74,7 +74,7 @@ class Neural(Model):
         network = build(self.model_copy(update={"pretrained": False}), task, inputs, seed=0)
         self._try(network, sizes.chip)
         window = (sizes.window, sizes.window)
-        trials.take(network, window, "windows", f"set another predict.window_size, or {self.mend}")
+        trials.take(network, window, "windows", f"set another predict.window_size, or {self.hint}")
         if not inputs.dates:  # what is normalised depends on the dates that are there
             trials.learn(network, sizes.batch, sizes.chip)
         if self.pretrained:
@@ -88,8 +88,8 @@ class Neural(Model):
         """Raise ModelError where ``network`` can't take windows of more than one size, or chips of ``size`` px."""
         from quadrat.models.training import trials
 
-        trials.take(network, self.example[1:], "windows, which bundle and apply need", self.mend)
-        trials.take(network, (size, size), "chips", f"set another chip.chip_size, or {self.mend}")
+        trials.take(network, self.example[1:], "windows, which bundle and apply need", self.hint)
+        trials.take(network, (size, size), "chips", f"set another chip.chip_size, or {self.hint}")
 
     def fit(
         self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
@@ -152,7 +152,7 @@ def too_small(got: str) -> ModelError:
         "a batch is too small for the network: its coarsest level is one value",
         expected="batches of more than one chip, or larger chips",
         got=got,
-        mend="set a larger batch_size or chip.chip_size, or let more train chips be cut",
+        hint="set a larger batch_size or chip.chip_size, or let more train chips be cut",
     )
 
 
@@ -172,7 +172,7 @@ def build(model: Neural, task: Task, inputs: Inputs, seed: int, encoder: Encoder
             raise ModelError(
                 "no network can be built of these parameters",
                 got=f"{type(error).__name__}: {error}"[:1000],
-                mend="check 'model' in params.yaml, its encoder first; pretrained weights must be fetched",
+                hint="check 'model' in params.yaml, its encoder first; pretrained weights must be fetched",
             ) from error
 
 
@@ -182,14 +182,14 @@ def _check_dates(model: Neural, inputs: Inputs) -> None:
             "the network pools over dates, and the images have none",
             expected=f"images with dates, for model.dates is {model.dates}",
             got="images without dates",
-            mend="set model.dates to null, or give the images 'dates' in the catalog",
+            hint="set model.dates to null, or give the images 'dates' in the catalog",
         )
     if inputs.dates and not model.dates:
         raise ModelError(
             "the images are time series, and the network doesn't pool over dates",
             expected="images without dates, for model.dates is null",
             got=f"{inputs.dates} dates",
-            mend="set model.dates to mean, max or attention",
+            hint="set model.dates to mean, max or attention",
         )
 
 

@@ -16,10 +16,10 @@ MOST = 1 << 26
 """Values that a network is tried with at most, where it can't be without."""
 
 
-def take(network: Learnable, shape: tuple[int, int], what: str, mend: str) -> None:
+def take(network: Learnable, shape: tuple[int, int], what: str, hint: str) -> None:
     """Raise ModelError where ``network`` can't take windows of ``shape`` (height, width), or its maps don't fit them.
 
-    ``what`` says in the error which windows these are, and ``mend`` what to change.
+    ``what`` says in the error which windows these are, and ``hint`` what to change.
     """
     height, width = shape
     try:
@@ -29,7 +29,7 @@ def take(network: Learnable, shape: tuple[int, int], what: str, mend: str) -> No
             f"the network can't take such {what}",
             expected="an encoder and an architecture that leave something of them",
             got=f"{width} × {height} px: {error}",
-            mend=mend,
+            hint=hint,
         ) from error
     for stride, (down, across) in sizes.items():
         if (down, across) != (height // stride, width // stride):
@@ -37,7 +37,7 @@ def take(network: Learnable, shape: tuple[int, int], what: str, mend: str) -> No
                 "the network's output is of another size than its windows",
                 expected=f"{width // stride} × {height // stride} px",
                 got=f"{across} × {down} px",
-                mend=mend,
+                hint=hint,
             )
 
 

@@ -32,7 +32,7 @@ def read_bytes(path: Path, error: type[QuadratError], most: int = MOST_BYTES) ->
     """Return what a file holds; raise ``error`` where it is missing, no plain file, or has more than ``most`` bytes."""
     try:
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe or a device may never end
-            raise error("this is no file", file=path, expected="a plain file", mend="check the path")
+            raise error("this is no file", file=path, expected="a plain file", hint="check the path")
         with path.open("rb") as file:
             content = file.read(most + 1)
     except FileNotFoundError as cause:
@@ -40,7 +40,7 @@ def read_bytes(path: Path, error: type[QuadratError], most: int = MOST_BYTES) ->
     except OSError as cause:
         raise error("the file can't be read", file=path, got=cause) from cause
     if len(content) > most:
-        raise error("the file is too large", file=path, expected=f"{most} bytes at most", mend="check the path")
+        raise error("the file is too large", file=path, expected=f"{most} bytes at most", hint="check the path")
     return content
 
 

@@ -73,12 +73,12 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
         if cause.error_count() > MOST_FAULTS:  # a look at each of millions takes minutes
             raise error(f"the file has {cause.error_count()} faults", file=path, got=str(cause)[:LONGEST]) from None
         first = cause.errors()[0]
-        mend = renamed(cause.errors()) or _nearest(first, section)
+        hint = renamed(cause.errors()) or _nearest(first, section)
         raise error(
             told(cause, content=content),
             file=path,
             got=shown(first.get("input")),
-            mend=mend,
+            hint=hint,
         ) from cause
 
 

@@ -95,5 +95,5 @@ def _inputs(stage: str) -> dict[str, str | None] | None:
             "DVC can't write down what it remembers of files",
             file=Path(".dvc/tmp"),
             got=error,
-            mend="make room on this disk and on that of DVC's site cache, /var/tmp unless you have moved it",
+            hint="make room on this disk and on that of DVC's site cache, /var/tmp unless you have moved it",
         ) from error

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from quadrat.errors import PredictionError
 from quadrat.tasks.common.outputs import Features
 
-MEND = "run the stage 'predict' again, or correct the file"
+HINT = "run the stage 'predict' again, or correct the file"
 
 MOST_TOLD = 10
 """Most values that an error lists."""
@@ -52,7 +52,7 @@ def unlike(features: Features, problem: str, expected: str, got: Collection[Any]
     some = [*map(str, got)]
     more = [f"and {len(some) - MOST_TOLD} more"] if len(some) > MOST_TOLD else []
     return PredictionError(
-        problem, file=features.file, expected=expected, got=", ".join(some[:MOST_TOLD] + more) or "none", mend=MEND
+        problem, file=features.file, expected=expected, got=", ".join(some[:MOST_TOLD] + more) or "none", hint=HINT
     )
 
 
