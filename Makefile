@@ -1,10 +1,10 @@
 # One word a job. `make repro` and `make test` work on a fresh machine with git and Python 3.11.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup sample repro test check lint bench docs clean
+.PHONY: help setup sample repro test test-system check lint bench docs clean
 
 help:     ## what there is
-	@sed -n 's/^\([a-z]*:\)[^#]*## /make \1 /p' Makefile
+	@sed -n 's/^\([a-z-]*:\)[^#]*## /make \1 /p' Makefile
 
 setup:    ## .venv, with everything at the versions of constraints.txt
 	@scripts/setup
@@ -16,10 +16,13 @@ sample: setup ## the samples, in data/raw and in DVC's cache
 repro: sample ## the whole pipeline: what changed, nothing else
 	dvc repro
 
-test: sample ## every check and test
+test: sample ## every check, and the tests but those of many processes
 	quadrat sample landsat
 	scripts/check
 	scripts/test
+
+test-system: sample ## the tests of DVC, git, S3 and the kernel together
+	scripts/test-system
 
 check: setup ## format, lint, types, imports, docs
 	scripts/check

@@ -12,7 +12,8 @@ from quadrat.samples import fetch
 settle()  # as the command does; threads of two workers that spin would starve each other
 
 # no deadline: machines are busy; in CI the same examples each time, so that a change alone can turn it red
-settings.register_profile("quadrat", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("quadrat", deadline=None, max_examples=25, derandomize="CI" in os.environ)
+settings.register_profile("thorough", deadline=None, max_examples=400)  # pytest --hypothesis-profile thorough
 settings.load_profile("quadrat")
 
 ROOT = Path(__file__).parents[1]

@@ -7,13 +7,16 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
@@ -112,16 +115,17 @@ WORLD = {
     },
     "bands": [*BANDS],
     "chip.chip_size": 32,
-    "chip.windows.count": 12,
+    "chip.windows.count": 60,
     "chip.min_targets": 1,
     "model.encoder": "resnet10t",
     "model.depth": 3,
     "model.decoder": {"decoder_channels": [16, 8, 8]},
     "baseline.trees": 4,
     "baseline.samples": 300,
-    "epochs": 2,
+    "epochs": 6,
     "predict.window_size": 32,
     "predict.stride": 32,
+    "predict.layers.scores": True,
     "eval.pictures.bands": [*BANDS],
 }
 
@@ -153,3 +157,51 @@ def small_run(folder: Path, root: Path) -> Path:
             part.rename(made)
     shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
     return folder
+
+
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a project without stages with the settings of this one, on a machine that knows no credentials."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, file in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
+        monkeypatch.setenv(name, str(tmp_path / file))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    folder = tmp_path / "project"
+    (folder / ".dvc").mkdir(parents=True)
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    call("git init --quiet", folder)
+    commit(folder)
+    return folder
+
+
+@contextlib.contextmanager
+def started(command: list[str], folder: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a process group of its own, and leave nothing of it behind."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**environment(), "PYTHONPATH": "src", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait for something, and fail the test where it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.02)
+
+
+def learns(folder: Path) -> bool:
+    """Say whether a training has kept an epoch from which it could go on."""
+    return bool(list((folder / "models/.checkpoints").glob("*/last.ckpt")))

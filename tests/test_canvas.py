@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.geo.grids.tiling import FLOOR, Blend, Blended, cut, reach, taper
@@ -38,7 +38,6 @@ def scenes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[Window], int, 
 
 
 @given(scenes())
-@settings(deadline=None)
 def test_windows_are_those_of_a_mirrored_array(scene: tuple[np.ndarray, np.ndarray, list[Window], int, int]) -> None:
     values, valid, windows, height, _ = scene
     far = 100
@@ -60,7 +59,6 @@ def held(rows: Blended) -> Blended:
 
 
 @given(scenes())
-@settings(deadline=None)
 def test_paste_after_cut_is_the_identity(scene: tuple[np.ndarray, np.ndarray, list[Window], int, int]) -> None:
     values, valid, windows, height, stride = scene
     source = strips_of(values, valid, reach(windows, valid.shape), height)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.geo.grids.cells import (
@@ -50,7 +50,6 @@ def polygons(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(some_cells, polygons())
-@settings(deadline=None)
 def test_pieces_are_the_intersections_of_every_pair(cells: np.ndarray, areas: np.ndarray) -> None:
     pieces = Pieces.of(cells, areas)
     found = {(c, o): (g, a) for c, o, g, a in zip(pieces.cell, pieces.owner, pieces.geometry, pieces.area, strict=True)}
@@ -66,7 +65,6 @@ def test_pieces_are_the_intersections_of_every_pair(cells: np.ndarray, areas: np
 
 
 @given(some_cells, polygons(), st.integers(1, 3))
-@settings(deadline=None)
 def test_what_a_group_covers_is_its_union(cells: np.ndarray, areas: np.ndarray, groups: int) -> None:
     group = np.arange(len(areas)) % groups
     pieces = Pieces.of(cells, areas)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -12,7 +12,6 @@ SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=9)
 
 
 @given(st.data(), st.sampled_from(["uint8", "int8", "uint16", "int16"]))
-@settings(deadline=None)
 def test_each_value_is_counted(data: st.DataObject, dtype: str) -> None:
     values = data.draw(arrays.arrays(dtype, SHAPES))
     low = np.iinfo(dtype).min

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +12,6 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import psutil
 import pytest
 import rasterio.shutil
 import xxhash
@@ -31,7 +28,7 @@ from quadrat.scenes.input_files import contents
 from quadrat.team.pin import index
 from tests.bundling import FOREST, SECTIONS, prepared
 from tests.ground import BANDS, KINDS, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
-from tests.project import call, change, digests, environment, small
+from tests.project import digests
 from tests.serving import served
 from tests.stage_calls import chip, predict
 
@@ -482,21 +479,3 @@ def test_of_objects_elsewhere_the_pins_tell_what_changed(models: list[Path], tmp
         predicted(ground, new / "shown")
         for folder in ("cut/chips", "shown/predictions"):
             assert digests(out / folder) == digests(new / folder) != {}
-
-
-@pytest.mark.slow
-def test_a_killed_stage_keeps_what_it_has_made(tmp_path: Path) -> None:
-    project = small(tmp_path / "project")
-    call("dvc repro chip", project)
-    whole = digests(project / "data/chips")
-    change(project, {"chip.windows.count": 4000})
-    running = subprocess.Popen(["dvc", "repro", "chip"], cwd=project, env=environment(), stderr=subprocess.DEVNULL)
-    while not any((project / "data/chips").glob(".part-*")):
-        time.sleep(0.02)
-    (stage,) = [child for child in psutil.Process(running.pid).children(recursive=True) if not child.children()]
-    stage.kill()
-    assert running.wait() != 0
-    assert any((project / "data/chips").glob(".part-*"))
-    change(project, {"chip.windows.count": 12})
-    call("dvc repro chip", project)
-    assert digests(project / "data/chips") == whole

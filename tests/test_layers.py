@@ -21,7 +21,7 @@ import rasterio
 import rasterio.shutil
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
@@ -160,7 +160,6 @@ def test_overviews_of_class_ids_take_the_most_frequent(tmp_path: Path) -> None:
 @given(
     arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=200), elements=st.sampled_from([0, 1, 2, IGNORE]))
 )
-@settings(deadline=None)
 def test_a_pixel_of_an_overview_has_the_first_of_the_most_frequent_classes(labels: np.ndarray) -> None:
     for (row, col), found in np.ndenumerate(majority(labels, IGNORE)):
         below = [number for number in labels[2 * row : 2 * row + 2, 2 * col : 2 * col + 2].ravel() if number != IGNORE]
@@ -173,7 +172,6 @@ def test_a_pixel_of_an_overview_has_the_first_of_the_most_frequent_classes(label
     st.tuples(st.integers(0, 40), st.integers(0, 20)),
     st.lists(st.integers(1, 299), max_size=6),
 )
-@settings(deadline=None, max_examples=60)
 def test_overviews_are_each_made_of_the_next_finer_one(
     shape: tuple[int, int], place: tuple[int, int], beyond: tuple[int, int], cuts: list[int]
 ) -> None:

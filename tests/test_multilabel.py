@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
@@ -28,7 +28,6 @@ def known(value: float) -> float | None:
 
 
 @given(counts())
-@settings(deadline=None)
 def test_metrics_are_sklearns(found: Presence) -> None:
     each = []
     for column, given_ in zip(found.truth.T, found.scores.T, strict=True):
@@ -88,7 +87,6 @@ def test_the_confusion_holds_each_cells_faults(found: Presence) -> None:
 
 
 @given(counts(), st.integers(0, K - 1))
-@settings(deadline=None)
 def test_always_finds_one_class_by_its_share(found: Presence, class_id: int) -> None:
     always = found.always(class_id)
     truth = found.truth[:, class_id]

@@ -30,7 +30,7 @@ from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLaye
 from quadrat.team.trace import Trace, lines, trace
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, kept, write_raster
-from tests.project import call, change, commit, ran, small_run
+from tests.project import call, commit
 from tests.stage_calls import predict
 
 PARAMS = Path("params.yaml")
@@ -395,74 +395,3 @@ def test_a_layer_of_a_run_that_no_commit_has_leads_to_its_model() -> None:
     told = list(lines(Trace(Path("labels.tif"), ORIGIN.model_copy(update={"parent": model}), {})))
     assert "in dvc.lock of no commit here" in told
     assert f"its model in dvc.lock of {head()[:10]} (master) all" in told
-
-
-# the pipeline
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
-    """Return a small project in which the pipeline has run from a clean commit, and is committed."""
-    return small_run(tmp_path_factory.mktemp("small"), shared)
-
-
-def told(folder: Path, file: str) -> Origin:
-    return Origin.model_validate_json(call(f"quadrat origin --json {file}", folder))
-
-
-def shown(folder: Path, file: str) -> str:
-    return call(f"quadrat origin {file}", folder)
-
-
-OUTPUTS = (
-    "models/model",
-    "models/bundle.zip",
-    *(f"data/predictions/e/{file}" for file in ("labels.tif", "polygons.parquet", "baseline/labels.tif")),
-)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_all_that_the_pipeline_makes_leads_to_its_commit(run: Path) -> None:
-    made_at = call("git rev-parse HEAD~1", run).strip()
-    now = call("git rev-parse --short=10 HEAD", run).strip()
-    for file in OUTPUTS:
-        origin = told(run, file)
-        assert origin.git == Commit(commit=made_at, dirty=False, changed=())
-        assert origin.inputs
-        assert None not in origin.inputs.values()
-        assert f"in dvc.lock of {now} (master) all\n" in shown(run, file)
-        assert "the working folder is as it was" in shown(run, file)
-    assert told(run, "data/predictions/e/labels.tif").parent == Parent(
-        kind="model", md5=model_md5(run / "models/model"), origin=told(run, "models/model")
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_same_commit_gives_the_same_bytes_also_after_commits_of_results(run: Path) -> None:
-    kept = {file: (run / file).read_bytes() for file in OUTPUTS if (run / file).is_file()}
-    assert ran(call("dvc repro --force --single-item train", run)) == ["train"]
-    assert ran(call("dvc repro --force --single-item predict", run)) == ["predict"]
-    assert call("git status --porcelain dvc.lock", run) == ""
-    assert {file: (run / file).read_bytes() for file in kept} == kept
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_an_experiment_tells_what_it_changed_and_is_found(run: Path) -> None:
-    made_at = call("git rev-parse HEAD~1", run).strip()
-    call("dvc exp run --temp --name bold -S lr=0.02", run)
-    call("dvc exp apply bold", run)
-    for file in OUTPUTS[1:]:
-        model = told(run, file).parent
-        assert model is not None
-        assert model.origin is not None
-        kept = "baseline" in file  # it learns the same at another rate, so its layers stay, and tell of who made them
-        changed = () if kept else ("params.yaml",)
-        assert model.origin.git == Commit(commit=made_at, dirty=not kept, changed=changed)
-    text = shown(run, "models/model")
-    assert re.search(r"^in dvc.lock of \w+ \(experiment bold\)", text, re.MULTILINE)
-    assert "the working folder is as it was" in text
-    change(run, {"lr": 0.03})
-    assert "the working folder is otherwise, by what train takes: lr\n" in shown(run, "models/model")

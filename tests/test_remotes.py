@@ -1,14 +1,11 @@
 """A remote is set with one command, and what fails there is told in words: on a real object store."""
 
-import os
 import shutil
 import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,31 +14,12 @@ from quadrat.errors import RemoteError
 from quadrat.team import doctor
 from quadrat.team.remote import Access, Remote, default_remote, set_remote
 from quadrat.team.remote_probe import probe
-from tests.project import ROOT, call, commit, environment
-from tests.stores import Store, running
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store") / "data") as found:
-        yield found
+from tests.project import ROOT, bare, call, commit, environment
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a project with the settings of this one, on a machine that knows no credentials."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, file in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
-        monkeypatch.setenv(name, str(tmp_path / file))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    folder = tmp_path / "project"
-    (folder / ".dvc").mkdir(parents=True)
-    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"):
-        shutil.copy(ROOT / name, folder / name)
-    call("git init --quiet", folder)
-    commit(folder)
-    return folder
+    return bare(tmp_path, monkeypatch)
 
 
 def quadrat(arguments: list[str], folder: Path, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -131,46 +109,6 @@ def test_with_no_remote_set_push_and_pull_go_to_a_folder_of_the_checkout(project
     assert not any(".dvc/remote" in line for line in call("git ls-files", project).splitlines())
 
 
-@pytest.mark.slow
-def test_a_team_shares_a_bucket(store: Store, project: Path, tmp_path: Path) -> None:
-    arguments = ["remote", "s3://dvc/team", "--endpoint", store.endpoint, "--key", store.key]
-    assert quadrat(arguments, project, given=store.secret).returncode == 0
-    (project / "image.tif").write_bytes(b"pixels")
-    call("dvc add image.tif", project)
-    call("dvc push", project)
-    commit(project)
-    assert store.secret not in call("git log -p", project)
-    call(f"git clone --quiet {project} {tmp_path / 'other'}", tmp_path)
-    assert quadrat(arguments, tmp_path / "other", given=store.secret).returncode == 0
-    call("dvc pull", tmp_path / "other")
-    assert (tmp_path / "other/image.tif").read_bytes() == b"pixels"
-    assert call("git status --porcelain", tmp_path / "other") == ""  # the address was there already
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: b"P" + whole[1:]], ids=["cut", "altered"])
-def test_a_damaged_object_is_refused_and_fetched_when_it_is_repaired(
-    store: Store, project: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
-    call("dvc remote modify --unset storage verify", project)  # a remote of before
-    set_remote(project, f"s3://dvc/{tmp_path.name}", Access(store.endpoint, store.key, store.secret))
-    (project / "image.tif").write_bytes(b"pixels")
-    call("dvc add image.tif", project)
-    call("dvc push", project)
-    (address,) = store.system().find(f"dvc/{tmp_path.name}")
-    store.system().pipe(address, damage(b"pixels"))
-    shutil.rmtree(project / ".dvc/cache")
-    (project / "image.tif").unlink()
-    pulled = subprocess.run(
-        ["dvc", "pull"], cwd=project, env=environment(), capture_output=True, text=True, check=False
-    )
-    assert pulled.returncode != 0
-    assert not (project / "image.tif").exists()
-    store.system().pipe(address, b"pixels")
-    call("dvc pull", project)
-    assert (project / "image.tif").read_bytes() == b"pixels"
-
-
 def test_doctor_says_of_a_remote_that_what_it_gives_is_not_checked(project: Path) -> None:
     assert doctor._remote(project).state == "good"
     call("dvc remote modify storage verify false", project)
@@ -181,15 +119,6 @@ def test_doctor_says_of_a_remote_that_what_it_gives_is_not_checked(project: Path
     assert finding.hint.startswith("dvc remote modify storage verify true")
     call(" ".join(finding.hint.partition(",")[0].split()), project)
     assert doctor._remote(project).state == "good"
-
-
-@pytest.mark.slow
-def test_a_probe_leaves_nothing(store: Store, project: Path) -> None:
-    remote = set_remote(project, "s3://dvc/probed", Access(store.endpoint, store.key, store.secret))
-    assert probe(remote).startswith(f"remote 'storage' (s3://dvc/probed at {store.endpoint}): list, write, read")
-    store.system().pipe("dvc/probed/files/md5/ab/cd", b"object")
-    probe(remote)
-    assert store.system().find("dvc/probed") == ["dvc/probed/files/md5/ab/cd"]
 
 
 def failed(project: Path, address: str, access: Access) -> str:
@@ -204,50 +133,6 @@ def failed(project: Path, address: str, access: Access) -> str:
     assert "hint: " in said
     assert access.secret is None or access.secret not in said
     return said
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("bucket", "key", "secret", "words"),
-    [
-        ("dvc", "quadrat", "wrong", ["the secret is not that of key 'quadrat'", "SignatureDoesNotMatch"]),
-        ("dvc", "nobody", "wrong", ["the server knows no key 'nobody'", "InvalidAccessKeyId"]),
-        ("dvc", None, None, ["there are no credentials for bucket 'dvc'", "AWS_ACCESS_KEY_ID"]),
-        ("none", "quadrat", "of-the-tests", ["there is no bucket 'none'", "NoSuchBucket"]),
-        ("dvc", "reader", "of-the-tests", ["key 'reader' of .dvc/config.local may not write in bucket 'dvc'",
-                                           "s3:PutObject", "dvc pull works, dvc push does not"]),
-    ],
-)  # fmt: skip
-def test_a_store_that_refuses(
-    store: Store, project: Path, bucket: str, key: str | None, secret: str | None, words: list[str]
-) -> None:
-    said = failed(project, f"s3://{bucket}/team", Access(store.endpoint, key, secret))
-    for word in words:
-        assert word in said
-
-
-@pytest.mark.slow
-def test_the_key_of_the_environment_is_named_with_its_place(
-    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    assert "the server knows no key 'nobody' of env" in failed(project, "s3://dvc/team", Access(store.endpoint))
-
-
-@pytest.mark.slow
-def test_a_clock_that_is_wrong(store: Store, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import botocore.auth
-
-    real = botocore.auth.get_current_datetime
-
-    def late(*arguments: object, **options: object) -> datetime:
-        return real(*arguments, **options) + timedelta(hours=2)
-
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", late)
-    said = failed(project, "s3://dvc/team", Access(store.endpoint, store.key, store.secret))
-    assert "this machine's clock is wrong" in said
-    assert "timedatectl" in said
 
 
 def test_a_server_that_is_down(project: Path) -> None:
@@ -273,21 +158,6 @@ def test_a_folder_that_is_a_file(project: Path, tmp_path: Path) -> None:
 def test_other_kinds_of_remotes_are_not_tried() -> None:
     with pytest.raises(RemoteError, match=r"'r' \(ssh://host/a\) is of a kind that nothing here tries"):
         probe(Remote("r", "ssh://host/a", {}))
-
-
-@pytest.mark.slow
-def test_the_doctor_says_what_is_broken_and_the_hint(store: Store, project: Path) -> None:
-    set_remote(project, "s3://dvc/team", Access(store.endpoint, store.key, "wrong"))
-    done = quadrat(["doctor"], project)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "remote: `quadrat remote s3://dvc/team --key KEY` asks for the secret" in done.stdout
-    set_remote(project, "s3://dvc/team", Access(secret=store.secret))
-    done = quadrat(["doctor"], project)
-    assert done.returncode == 0, done.stdout
-    for word in ("python", "torch", "GDAL", "cores", "free", "git", "dvc", "list, write, read and delete"):
-        assert word in done.stdout
-    assert store.secret not in done.stdout
 
 
 def found(about: str, project: Path) -> doctor.Finding:

@@ -31,7 +31,6 @@ def values(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(values())
-@settings(deadline=None, max_examples=60)
 def test_as_numpy(data: np.ndarray) -> None:
     found = statistics([data])
     wide = data.astype(np.float64)
@@ -49,7 +48,6 @@ def test_as_numpy(data: np.ndarray) -> None:
 
 
 @given(st.data(), st.sampled_from(["uint16", "int16", "float32"]))
-@settings(deadline=None, max_examples=30)
 def test_tallies_of_parts_merge_to_the_whole(data: st.DataObject, dtype: str) -> None:
     pixels = np.random.default_rng(data.draw(st.integers(0, 99))).normal(900, 300, 500).astype(dtype)
     cuts = sorted(data.draw(st.lists(st.integers(0, 500), max_size=5)))

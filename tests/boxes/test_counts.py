@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.tasks.object_detection.boxes import IGNORED, BoxCounts, Detections, Seen
@@ -58,7 +58,6 @@ def grouped(images: list[Seen], group: int) -> np.ndarray:
 
 
 @given(st.integers(0, 99_999), st.integers(1, 60), st.sampled_from([1, 4, 64]), st.sampled_from([0, 1, 2, 7]))
-@settings(deadline=None, max_examples=60)
 def test_in_groups_it_is_that_of_the_whole_image(seed: int, count: int, group: int, digits: int) -> None:
     image = rounded(drawn(seed, count, side=30), digits)
     np.testing.assert_allclose(grouped([image], group), plain([image]), equal_nan=True)

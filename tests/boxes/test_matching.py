@@ -1,7 +1,7 @@
 """Matching is COCO's, box by box."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.tasks.object_detection.boxes import IGNORED, Seen, matched
@@ -44,7 +44,6 @@ def naive_confusion(image: Seen, classes: int, least: float) -> np.ndarray:
 
 
 @given(st.integers(0, 99_999), st.integers(0, 25), st.sampled_from([0.1, 0.5, 0.75, 1.0]))
-@settings(deadline=None)
 def test_it_is_the_naive_loop(seed: int, count: int, least: float) -> None:
     image = drawn(seed, count, side=20)
     matches = matched(image, least)
@@ -54,7 +53,6 @@ def test_it_is_the_naive_loop(seed: int, count: int, least: float) -> None:
 
 
 @given(st.integers(0, 99_999), st.integers(0, 25), st.sampled_from([0.3, 0.5]))
-@settings(deadline=None)
 def test_confusion_is_the_naive_loop(seed: int, count: int, least: float) -> None:
     image = drawn(seed, count, side=20)
     matrix = confusion(image, 3, least)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 from torchvision.ops import batched_nms
@@ -52,14 +52,12 @@ def same(one: Detections, other: Detections) -> None:
 
 
 @given(st.integers(0, 9999), st.integers(0, 60), st.sampled_from(MEASURES), st.sampled_from([0.0, 0.3, 0.5, 0.9]))
-@settings(deadline=None)
 def test_it_is_the_greedy_rule(seed: int, count: int, measure: Measure, overlap: float) -> None:
     detections, by = drawn(seed, count), rule(measure, overlap)
     same(suppressed(detections, by), naive(detections, by))
 
 
 @given(st.integers(0, 9999), st.integers(0, 60), st.sampled_from(MEASURES), st.integers(1, 12))
-@settings(deadline=None)
 def test_in_blocks_it_is_the_same(seed: int, count: int, measure: Measure, block: int) -> None:
     detections, by = drawn(seed, count), rule(measure, 0.3)
     with pytest.MonkeyPatch.context() as patch:
@@ -69,7 +67,6 @@ def test_in_blocks_it_is_the_same(seed: int, count: int, measure: Measure, block
 
 
 @given(st.integers(0, 9999), st.integers(0, 80), st.sampled_from(MEASURES), st.integers(1, 20))
-@settings(deadline=None)
 def test_from_top_to_bottom_it_is_the_same(seed: int, count: int, measure: Measure, step: int) -> None:
     detections, by = drawn(seed, count, side=150), rule(measure, 0.3)
     sieve, given_out = Sieve(by), []

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -216,7 +216,6 @@ def as_labels(drawn: list[tuple[float, float, float, float, int]]) -> Tensor:
     return torch.tensor([[x, y, x + w, y + h, k] for x, y, w, h, k in drawn])
 
 
-@settings(max_examples=40)
 @given(drawn=objects)
 def test_fcos_is_taught_as_torchvision_teaches_it(drawn: list[tuple[float, float, float, float, int]]) -> None:
     labels, net = as_labels(drawn), network()
@@ -233,7 +232,6 @@ def test_fcos_is_taught_as_torchvision_teaches_it(drawn: list[tuple[float, float
     torch.testing.assert_close(ours.boxes, theirs["bbox_regression"] + theirs["bbox_ctrness"])
 
 
-@settings(max_examples=40)
 @given(drawn=objects)
 def test_retinanet_is_taught_as_torchvision_teaches_it(drawn: list[tuple[float, float, float, float, int]]) -> None:
     labels, net = as_labels(drawn), network("retinanet")
@@ -277,7 +275,6 @@ def test_what_moves_by_a_stride_moves_boxes_by_it(architecture: str) -> None:
     assert middle.std(dim=(0, 1)).max() > 1e-6  # the square is seen
 
 
-@settings(max_examples=30)
 @given(seed=st.integers(0, 1000), chips=st.integers(1, 3), count=st.sampled_from([3, 20, 60]))
 def test_proposals_are_those_of_a_loop_over_chips(seed: int, chips: int, count: int) -> None:
     generator = torch.Generator().manual_seed(seed)

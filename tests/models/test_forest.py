@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.numpy import load, save
@@ -117,7 +117,6 @@ def naive(pixels: np.ndarray, inputs: Inputs, radius: int) -> np.ndarray:
     return described
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     dtype=st.sampled_from(["uint8", "uint16", "int16"]),
     nodata=st.lists(st.sampled_from([None, 0.0, 7.0, -9999.0]), min_size=1, max_size=3),
@@ -135,7 +134,6 @@ def test_features_of_integers_are_those_of_a_loop_to_the_bit(
     np.testing.assert_array_equal(found, naive(pixels, inputs, radius))
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     nodata=st.sampled_from([None, 0.0]),
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),

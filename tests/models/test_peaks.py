@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -83,7 +83,6 @@ def test_it_learns_the_most_frequent_class() -> None:
     assert learnt.metrics["map50"] > 0.3
 
 
-@settings(max_examples=40)
 @given(
     shape=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     distance=st.integers(1, 6),

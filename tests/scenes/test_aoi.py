@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Transformer
 from rasterio.crs import CRS
@@ -40,7 +40,6 @@ def test_an_aoi_with_a_hole_and_its_bounds(tmp_path: Path) -> None:
 
 
 @given(st.tuples(*[st.floats(0, 30)] * 4), st.sampled_from([None, "EPSG:4326"]))
-@settings(deadline=None, max_examples=40)
 def test_the_bounds_are_those_of_the_pixels_inside(edges: tuple[float, ...], to_crs: str | None) -> None:
     left, top, width, height = edges
     with TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Transformer
 from rasterio.crs import CRS
@@ -144,7 +144,6 @@ def test_no_object_is_an_answer_where_the_task_takes_it_for_one(tmp_path: Path) 
 
 
 @given(st.integers(0, 9999), st.integers(0, 30), st.data())
-@settings(deadline=None)
 def test_a_window_gets_all_boxes_that_share_area_with_it(seed: int, count: int, data: st.DataObject) -> None:
     generator = np.random.default_rng(seed)
     corner = generator.integers(-5, 50, (count, 2))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from rasterio.crs import CRS
@@ -33,7 +33,6 @@ def raster(path: Path, **options: Any) -> Any:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
 def test_the_first_that_says_something_counts(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder, generator = tmp_path_factory.mktemp("labels"), np.random.default_rng(data.draw(st.integers(0, 99)))
     ids = generator.integers(0, 4, GRID.shape).astype(np.uint8)  # 3: nodata

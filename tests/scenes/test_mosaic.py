@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.errors import ImageError
@@ -49,7 +49,6 @@ def painted(
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=25)
 def test_any_window_is_that_of_the_files_painted_in_reverse(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

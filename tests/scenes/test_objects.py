@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from rasterio.crs import CRS
@@ -61,7 +61,6 @@ def test_a_raster_has_no_objects(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=50)
 def test_within_a_window_is_what_shares_area_with_it(seed: int) -> None:
     generator = np.random.default_rng(seed)
     corners = generator.integers(-5, 45, (30, 2))

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 from rasterio.warp import reproject
@@ -112,7 +112,6 @@ def test_reads_over_the_edge_are_refused(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=25)
 def test_as_xarray_any_part_is_that_of_the_whole(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "lazy.tif"
     pixels = np.arange(2 * 11 * 13, dtype=np.int16).reshape(2, 11, 13)

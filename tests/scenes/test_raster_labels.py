@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pyproj import Transformer
@@ -81,7 +81,6 @@ def test_the_image_s_own_pixels(tmp_path: Path, dtype: str) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
 def test_any_window_shows_the_part_of_the_whole(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     place = data.draw(st.sampled_from([NORTH_UP, NORTH_UP @ Affine.translation(3.3, -4.2) @ Affine.scale(0.7)]))
     background = data.draw(st.sampled_from([None, "rest"]))
@@ -141,7 +140,6 @@ def test_south_up_and_rotated_scenes(tmp_path: Path, transform: Affine) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
 def test_bytes_mean_what_larger_numbers_do(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder, count = tmp_path_factory.mktemp("l"), data.draw(st.sampled_from([3, 254, 255]))
     key = legend(**{f"c{number}": [str(255 - number)] for number in range(count)})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.warp import calculate_default_transform, reproject, transform_bounds
@@ -65,7 +65,6 @@ def test_other_crs(tmp_path: Path, crs: str, dtype: str, nodata: float | None, r
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=20)
 def test_windows_do_not_change_pixels(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Bands of three CRSs, one a mosaic, one with a mask: any window is that of the whole."""
     folder = tmp_path_factory.getbasetemp() / "three"

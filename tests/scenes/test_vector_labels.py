@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pyproj import Transformer
@@ -63,7 +63,6 @@ def test_south_up_and_rotated_grids(tmp_path: Path, transform: Affine) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
 def test_any_window_shows_the_part_of_the_whole(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     generator = np.random.default_rng(data.draw(st.integers(0, 20)))
     areas = [
@@ -178,7 +177,6 @@ def check_distances(found: np.ndarray, distance: np.ndarray, width: float) -> No
 
 
 @given(st.integers(0, 999), st.floats(0.8, 20), st.sampled_from(["m", "px"]))
-@settings(deadline=None, max_examples=25)
 def test_lines_and_points_cover_what_is_near(
     tmp_path_factory: pytest.TempPathFactory, seed: int, width: float, unit: str
 ) -> None:
@@ -339,7 +337,6 @@ def test_a_filter_that_does_not_fit_the_fields_is_named(tmp_path: Path, query: s
 
 
 @given(st.integers(0, 99), st.booleans())
-@settings(deadline=None, max_examples=20)
 def test_outside_is_a_class_but_for_what_is_dropped(
     tmp_path_factory: pytest.TempPathFactory, seed: int, touched: bool
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from shapely.geometry import LineString, Polygon, box
@@ -113,7 +113,6 @@ def naive_presence(rule: Rule, labels: list[Areas | Pixels], window: Window) -> 
 
 
 @given(rules, st.lists(parts(), min_size=1, max_size=3), st.lists(windows, max_size=8))
-@settings(deadline=None, max_examples=300)
 def test_class_ids_are_those_of_a_loop(rule: Rule, labels: list[Areas | Pixels], some: list[Window]) -> None:
     found = rule.class_ids(labels, as_cells(some), K)
     assert found.dtype == np.uint8
@@ -121,7 +120,6 @@ def test_class_ids_are_those_of_a_loop(rule: Rule, labels: list[Areas | Pixels],
 
 
 @given(rules, st.lists(parts(), min_size=1, max_size=3), st.lists(windows, max_size=8))
-@settings(deadline=None, max_examples=300)
 def test_presence_is_that_of_a_loop(rule: Rule, labels: list[Areas | Pixels], some: list[Window]) -> None:
     found = rule.presence(labels, as_cells(some), K)
     assert found.tolist() == [naive_presence(rule, labels, window) for window in some]

@@ -11,7 +11,7 @@ import pytest
 import shapely
 import torch
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from rasterio.crs import CRS
@@ -145,7 +145,6 @@ def test_a_cell_that_is_known_to_have_no_class_teaches_that() -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 40), st.integers(1, 70), st.integers(1, 70), st.integers(0, 30))
-@settings(deadline=None)
 def test_the_census_counts_each_cell_once_and_by_its_centre(
     size: int, height: int, rows: int, cols: int, left: int
 ) -> None:
@@ -163,7 +162,6 @@ def test_the_census_counts_each_cell_once_and_by_its_centre(
 
 
 @given(st.integers(1, 24), st.integers(0, 17), st.data())
-@settings(deadline=None)
 def test_cells_come_in_row_order_cut_at_the_grids_edge_and_none_is_missing(
     size: int, context: int, data: st.DataObject
 ) -> None:

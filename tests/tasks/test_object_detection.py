@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from rasterio.crs import CRS
@@ -77,7 +77,6 @@ def naive_target(boxes: np.ndarray, ids: Sequence[int], shape: tuple[int, int], 
     st.sampled_from(["clip", "drop"]),
     st.data(),
 )
-@settings(deadline=None, max_examples=200)
 def test_a_window_teaches_what_a_naive_loop_says(
     seed: int, count: int, least: float, cut: str, data: st.DataObject
 ) -> None:
@@ -101,7 +100,6 @@ def test_a_window_teaches_what_a_naive_loop_says(
 
 
 @given(st.integers(0, 9999), st.integers(1, 30), st.integers(1, 60))
-@settings(deadline=None)
 def test_over_all_strips_each_box_counts_once_where_its_centre_does(seed: int, count: int, height: int) -> None:
     generator = np.random.default_rng(seed)
     shape = (40, 50)
@@ -224,7 +222,6 @@ def planted(generator: np.random.Generator, area: Window, largest: float, count:
 
 
 @given(st.integers(0, 99_999), st.integers(4, 48), st.data())
-@settings(deadline=None, max_examples=150)
 def test_what_is_planted_is_found_once_whatever_the_windows(seed: int, size: int, data: st.DataObject) -> None:
     """Each window reports all that it sees, parts too, a little off and with scores of its own.
 

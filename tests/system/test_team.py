@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,9 @@ from ruamel.yaml import YAML
 
 from quadrat.team.remote import Access, set_remote
 from tests.project import call, change, commit, digests, environment, ran, small_run
-from tests.stores import Store, running
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
+from tests.stores import Store
 
 MADE = ("data/analysis", "data/chips", "models/model", "data/predictions", "metrics")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store") / "data") as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +12,12 @@ import rasterio
 
 from quadrat.team.remote import Access, set_remote
 from tests.project import call, change, commit, digests, environment, ran, small
-from tests.stores import Store, running
+from tests.stores import Store
 from tests.test_docs import COMMANDS
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
 
 WORLD = "data/raw/world"
 HERE = {"data/raw/town": WORLD, "s3://team-imagery/town": "s3://imagery/imported"}
 """What the names of the docs are called here."""
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store") / "data") as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)

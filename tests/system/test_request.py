@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +16,7 @@ import pytest
 from quadrat.team.remote import Access, set_remote
 from quadrat.team.report import MARK
 from tests.project import call, change, commit, environment, ran, small_run
-from tests.stores import Store, running
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
+from tests.stores import Store
 
 AT = "https://example.org/reports/7"
 
@@ -49,12 +46,6 @@ def secrets(store: Store) -> dict[str, str]:
     """Return what a job has of the store."""
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL")
     return {name: store.environment[name] for name in names}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store") / "data") as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

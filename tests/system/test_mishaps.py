@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ import torch
 
 from quadrat.chips.store import INDEX
 from quadrat.runtime.run import Paths
-from tests.project import call, change, commit, digests, environment, small
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
+from tests.project import call, digests, environment
 
 FULL = """
 mount -t tmpfs -o size=64m tmpfs $folder && cp -a $before/. $folder
@@ -34,23 +31,12 @@ $stage && cp -a $folder/. $after
 """The same where one may not mount: no file may be larger than there was room."""
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a small project in which the pipeline has run."""
-    folder = small(tmp_path_factory.mktemp("small"))
-    change(folder, {"chip.windows.count": 200, "predict.layers.scores": True})
-    call("dvc repro", folder)
-    commit(folder)
-    for stage in ("predict --force", "bundle"):  # so that they tell of the commit of which the tests are
-        call(f"env PYTHONPATH=src python -m quadrat {stage}", folder)
-    return folder
-
-
 @pytest.fixture
-def workspace(project: Path, tmp_path: Path) -> Iterator[Path]:
-    """Return a copy of the project."""
-    shutil.copytree(project, tmp_path / "copy", symlinks=True)
-    return tmp_path / "copy"
+def workspace(project: Path, tmp_path: Path) -> Path:
+    """Return a copy of the project, at the commit at which its pipeline ran: stages tell of the same one again."""
+    folder = shutil.copytree(project, tmp_path / "copy", symlinks=True)
+    call("git reset --quiet --soft HEAD~1", folder)
+    return folder
 
 
 def mountable() -> bool:
@@ -64,7 +50,7 @@ def mountable() -> bool:
 MADE = ("data/analysis", "data/chips", "data/predictions", "models/model", "models/baseline", "metrics")
 
 CASES = {
-    "chip --force": ("data", 600, 600, "data/chips/w"),
+    "chip --force": ("data", 150, 150, "data/chips/w"),
     "train": ("models", 400, None, ".ckpt"),
     "predict --force": ("data", 20, None, "data/predictions/"),
     "bundle": ("models", 60, None, "models/bundle.zip"),

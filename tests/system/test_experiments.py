@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,8 @@ import psutil
 import pytest
 
 from quadrat.team.remote import Access, set_remote
-from tests.project import ROOT, call, digests, environment, ran, small_run
-from tests.stores import Store, running
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # with the pipeline, on busy machines
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
-    """Return a small project in which the pipeline has run, and is committed."""
-    return small_run(tmp_path_factory.mktemp("small"), shared)
-
-
-@pytest.fixture
-def restored(project: Path) -> Iterator[Path]:
-    """Return the project, and set back afterwards what a test changes."""
-    yield project
-    call("git checkout --quiet --force master", project)
-    call("dvc checkout --quiet --force", project)
+from tests.project import ROOT, WORLD, call, digests, environment, ran
+from tests.stores import Store
 
 
 def tried(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -60,34 +44,31 @@ def parameters(experiment: Mapping[str, Any]) -> Any:
     ("settings", "words"),
     [
         ("-S lrr=0.1", ["lrr"]),  # by DVC itself
-        ("-S +note=good", ["note: there is no such key"]),  # which no stage takes
         (
             "-S +train.gradient_clip_nrm=0.1",
             ["train.gradient_clip_nrm: there is no such key", "did you mean 'gradient_clip_norm'?"],
         ),
-        ("-S lr=fast", ["lr: Input should be a valid number", 'got: "fast"']),
         (
             "-S bundle.title=7 -S lr=-1",
             ["lr: Input should be greater than 0", "also bundle.title: Input should be a valid"],
         ),
-        ("-S chip.chip_size=16 -S lr=1e3x", ["lr: Input should be a valid number", 'got: "1e3x"']),
-        ("-S task.kind=segmentation", ["task: Input tag 'segmentation'", "'semantic_segmentation'"]),
         ("--temp -S lr=fast", ["lr: Input should be a valid number"]),
     ],
 )
 def test_what_is_no_parameter_is_refused_before_anything_is_computed(
-    restored: Path, settings: str, words: list[str]
+    project: Path, settings: str, words: list[str]
 ) -> None:
-    before = everything(restored)
-    done = tried(f"dvc exp run {settings}", restored)
+    before = everything(project)
+    done = tried(f"dvc exp run {settings}", project)
+    call("git checkout --quiet --force .", project)
     printed = done.stdout + done.stderr
     assert done.returncode != 0
     assert ran(printed) == []
     assert "Traceback" not in printed
     for word in words:
         assert word in printed
-    assert everything(restored) == before
-    assert experiments(restored) == {}
+    assert everything(project) == before
+    assert experiments(project) == {}
 
 
 @pytest.mark.parametrize(
@@ -116,8 +97,8 @@ def test_an_experiment_runs_from(where: str, command: str, restored: Path, tmp_p
     call(f"dvc exp remove {name}", restored)
 
 
-def test_what_a_subfolder_lacks_is_said_before_anything_runs(restored: Path) -> None:
-    done = tried("dvc exp run -S lr=0.01", restored / "data/raw")
+def test_what_a_subfolder_lacks_is_said_before_anything_runs(project: Path) -> None:
+    done = tried("dvc exp run -S lr=0.01", project / "data/raw")
     assert done.returncode != 0
     assert ran(done.stdout + done.stderr) == []
 
@@ -125,7 +106,7 @@ def test_what_a_subfolder_lacks_is_said_before_anything_runs(restored: Path) -> 
 def test_a_grid_in_the_queue_trains_each_with_its_own_code_and_parameters(restored: Path) -> None:
     stage = restored / "src/quadrat/pipeline/train.py"
     stage.write_text(stage.read_text() + "\nprint('CODE', __file__, flush=True)\n")
-    call("dvc exp run --queue -S lr=1e-5,0.003 -S epochs=1", restored)
+    call("dvc exp run --queue -S lr=1e-5,0.003 -S epochs=1 train", restored)
     call("git checkout --quiet --force .", restored)  # the workspace goes on, and each has what it was queued with
     try:
         call("dvc queue start --jobs 1", restored)
@@ -139,7 +120,7 @@ def test_a_grid_in_the_queue_trains_each_with_its_own_code_and_parameters(restor
     assert learnt[0]["loss"] != learnt[1]["loss"]
     for name in found:
         printed = call(f"dvc queue logs {name}", restored)
-        assert ran(printed) == ["train", "predict", "eval", "bundle"]
+        assert ran(printed) == ["train"]
         (code,) = re.findall(r"^CODE (.*)", printed, re.MULTILINE)
         assert Path(code).is_relative_to(restored / ".dvc/tmp/exps")
     assert call("git status --porcelain", restored) == ""
@@ -201,25 +182,24 @@ def epochs_shown(folder: Path) -> set[int]:
     (workspace, *_) = json.loads(call("dvc exp show --json", folder))
     data = workspace["data"] or {"metrics": {}}  # DVC may look while a file is being replaced
     metrics = data["metrics"].get("metrics/train.json", {}).get("data") or {}
-    return {metrics["model"]["epochs"]} - {2} if "model" in metrics else set()
+    return {metrics["model"]["epochs"]} - {WORLD["epochs"]} if "model" in metrics else set()
 
 
-def test_an_experiment_is_shared_through_git_and_a_bucket(restored: Path, tmp_path: Path) -> None:
-    with running(tmp_path / "store") as store:
-        origin = tmp_path / "origin.git"
-        call(f"git clone --quiet --bare {restored} {origin}", tmp_path)
-        mine, others = (joined(origin, tmp_path / name, store) for name in ("mine", "others"))
-        call(f"dvc cache dir --local {restored / '.dvc/cache'}", mine)
-        call("dvc checkout --quiet", mine)
-        call("dvc push", mine)
-        assert ran(call("dvc exp run -n shared -S bundle.title=shared", mine)) == ["bundle"]
-        call("dvc exp push origin shared", mine)
-        assert call("dvc exp list origin --name-only", others).split() == ["shared"]
-        call("dvc exp pull origin shared", others)
-        call("dvc exp apply shared", others)
-        call("dvc pull", others)  # what the experiment has left as it was
-        assert everything(others) == everything(mine)
-        assert ran(call("dvc repro", others)) == []
+def test_an_experiment_is_shared_through_git_and_a_bucket(project: Path, store: Store, tmp_path: Path) -> None:
+    origin = tmp_path / "origin.git"
+    call(f"git clone --quiet --bare {project} {origin}", tmp_path)
+    mine, others = (joined(origin, tmp_path / name, store) for name in ("mine", "others"))
+    call(f"dvc cache dir --local {project / '.dvc/cache'}", mine)
+    call("dvc checkout --quiet", mine)
+    call("dvc push", mine)
+    assert ran(call("dvc exp run -n shared -S bundle.title=shared", mine)) == ["bundle"]
+    call("dvc exp push origin shared", mine)
+    assert call("dvc exp list origin --name-only", others).split() == ["shared"]
+    call("dvc exp pull origin shared", others)
+    call("dvc exp apply shared", others)
+    call("dvc pull", others)  # what the experiment has left as it was
+    assert everything(others) == everything(mine)
+    assert ran(call("dvc repro", others)) == []
 
 
 def joined(origin: Path, folder: Path, store: Store) -> Path:

@@ -1,0 +1,38 @@
+"""What tests of DVC, git, S3 and the kernel together share: one project that is built once, and an object store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.project import call, small_run
+from tests.stores import Store, running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all of them as slow, and give them the time that the pipeline takes on busy machines."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """Return a copy of the small project in which the pipeline has run, and is committed."""
+    return small_run(tmp_path_factory.mktemp("small"), shared)
+
+
+@pytest.fixture
+def restored(project: Path) -> Iterator[Path]:
+    """Return the project, and set back afterwards what a test changes."""
+    yield project
+    call("git checkout --quiet --force master", project)
+    call("dvc checkout --quiet --force", project)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return an object store; tests keep apart by prefixes of their own."""
+    with running(tmp_path_factory.mktemp("store") / "data") as found:
+        yield found

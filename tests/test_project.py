@@ -1,0 +1,72 @@
+"""A small project under DVC, once through: one of each kind of what tests/system tries in all ways."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import rasterio
+
+from tests.project import call, change, digests, learns, ran, small_run, started, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """Return a copy of the small project in which the pipeline has run, and is committed."""
+    return small_run(tmp_path_factory.mktemp("small"), shared)
+
+
+def test_dvc_runs_what_has_changed_and_nothing_else(project: Path) -> None:
+    assert ran(call("dvc repro", project)) == []
+    change(project, {"eval.pictures.longest_side": 64})
+    assert ran(call("dvc repro eval", project)) == ["eval"]
+    call("git checkout --quiet --force .", project)
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project: Path) -> None:
+    model = project / "models/model"
+    whole = digests(model)
+    shutil.rmtree(model)
+    with started(["python", "-m", "quadrat", "train"], project) as process:
+        until(lambda: learns(project))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not model.exists()
+    output = call("dvc repro --force --single-item train", project)
+    assert ran(output) == ["train"]
+    assert digests(model)["model.safetensors"] == whole["model.safetensors"]
+    call("git checkout --quiet --force .", project)
+
+
+def test_an_experiment_runs_with_its_own_parameters(project: Path) -> None:
+    output = call("dvc exp run --name other -S eval.pictures.longest_side=64 eval", project)
+    assert ran(output) == ["eval"]
+    (_, row) = json.loads(call("dvc exp show --json", project))
+    (experiment,) = row["experiments"]
+    parameters = experiment["revs"][0]["data"]["params"]["params.yaml"]["data"]
+    assert (experiment["name"], parameters["eval"]["pictures"]["longest_side"]) == ("other", 64)
+    call("git checkout --quiet --force .", project)
+    call("dvc checkout --quiet --force", project)
+
+
+def test_what_one_pushes_another_pulls_and_nothing_runs_again(project: Path, tmp_path: Path) -> None:
+    call(f"dvc remote modify --local storage url {tmp_path / 'remote'}", project)
+    call("dvc push", project)
+    clone = tmp_path / "clone"
+    call(f"git clone --quiet {project} {clone}", tmp_path)
+    call(f"dvc remote modify --local storage url {tmp_path / 'remote'}", clone)
+    call("dvc pull", clone)
+    assert call("dvc status", clone).strip() == "Data and pipelines are up to date."
+    assert digests(clone / "data/predictions") == digests(project / "data/predictions")
+
+
+def test_the_bundle_says_the_same_outside_of_the_project(project: Path, tmp_path: Path) -> None:
+    image = project / "data/raw/world/image.tif"
+    options = f"--bands B1,B2,B3 --out {tmp_path / 'out'} --runtime onnx"
+    call(f"quadrat apply {project / 'models/bundle.zip'} {image} {options}", tmp_path)
+    (raster,) = (tmp_path / "out").rglob("labels.tif")
+    with rasterio.open(raster) as outside, rasterio.open(project / "data/predictions/all/labels.tif") as inside:
+        assert (outside.read(1) == inside.read(1)).mean() > 0.999
