@@ -1,8 +1,6 @@
 """check tells every fault at once, in words, in a table that fits a terminal, and says what analyze would say."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +16,9 @@ from rasterio.crs import CRS
 from rasterio.features import rasterize
 from ruamel.yaml import YAML
 from shapely.geometry import Polygon, box, mapping
+from typer.testing import CliRunner
 
+from quadrat.cli import app
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
@@ -485,35 +485,34 @@ def test_a_scene_without_fault_is_surveyed_as_it_is_opened(tmp_path: Path) -> No
         assert faults([finding], task)  # splits are missing
 
 
-@pytest.mark.slow
-def test_the_command_ends_with_1_where_there_is_a_fault(root: Path, tmp_path: Path) -> None:
+def test_the_command_ends_with_1_where_there_is_a_fault(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
     params = YAML(typ="safe").load(root / "params.yaml")
     catalog = write_world(tmp_path)
     params |= {"scenes": str(catalog), "raw": str(tmp_path), "aoi": str(tmp_path), "bands": list(BANDS)}
     params["task"]["classes"] = [{"name": n, "color": "#000000", "from": [n]} for n in KINDS]
     params["eval"]["pictures"]["bands"] = ["B1"]
 
-    def run() -> subprocess.CompletedProcess[str]:
+    def run() -> tuple[int, str, list[str]]:
+        """Return the status, what is printed, and what is told but for how far it is, which a slow machine is told."""
         (tmp_path / "params.yaml").write_text(json.dumps(params))
-        command = [sys.executable, "-m", "quadrat", "check", "--params", str(tmp_path / "params.yaml")]
-        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        done = CliRunner().invoke(app, ["check", "--params", str(tmp_path / "params.yaml")])
+        return done.exit_code, done.stdout, [one for one in done.stderr.splitlines() if not one.startswith("check: ")]
 
-    def told(done: subprocess.CompletedProcess[str]) -> list[str]:
-        """Return what stderr holds but for how far it is, which a slow machine is told."""
-        return [line for line in done.stderr.splitlines() if not line.startswith("check: ")]
-
-    done = run()
-    assert (done.returncode, told(done)) == (0, [])
-    assert "no faults" in done.stdout
+    status, printed, told = run()
+    assert (status, told) == (0, [])
+    assert "no faults" in printed
     params["eval"]["pictures"]["bands"] = ["B7"]
     (tmp_path / "labels.gpkg").unlink()
-    done = run()
-    assert (done.returncode, told(done)) == (1, [])
-    assert "2 faults" in done.stdout
+    status, printed, told = run()
+    assert (status, told) == (1, [])
+    assert "2 faults" in printed
     params["lr"] = "fast"
-    done = run()
-    assert done.returncode == 1
-    assert done.stderr.startswith("ParamsError: lr")
+    status, _, told = run()
+    assert status == 1
+    assert told[0].startswith("ParamsError: lr")
 
 
 def test_labels_of_vector_files_that_miss_one_scene_of_several(tmp_path: Path) -> None:

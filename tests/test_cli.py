@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quadrat.cli import app
 from tests.ground import write_raster
 
 COMMANDS = (
@@ -34,10 +35,13 @@ def test_help_lists_the_commands_and_imports_nothing_heavy(root: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["params", "analyze", "chip", "train", "predict", "eval", "bundle", "check"])
-def test_every_stage_tells_of_missing_parameters_in_words(stage: str, root: Path, tmp_path: Path) -> None:
-    done = run(stage, cwd=tmp_path, root=root)
-    assert done.returncode == 1
-    assert done.stderr.startswith("ParamsError: the file is missing\n  file: params.yaml")
+def test_every_stage_tells_of_missing_parameters_in_words(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="1"):
+        app([stage])
+    assert capsys.readouterr().err.startswith("ParamsError: the file is missing\n  file: params.yaml")
 
 
 def test_a_stage_without_its_inputs_says_which_to_run_first(root: Path, tmp_path: Path) -> None:

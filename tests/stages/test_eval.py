@@ -307,10 +307,9 @@ def test_a_picture_of_each_predicted_scene_the_same_bytes_every_time(tmp_path: P
     assert sorted(first) == ["all.png", "e.png", "m.png"]
     assert all(b"Software" not in content for content in first.values())
     metrics = (tmp_path / "eval.json").read_bytes()
-    for executor in (Threads(1), Processes(2)):
-        run(tmp_path, catalog, executor=executor, pictures=PICTURES)
-        assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == first
-        assert (tmp_path / "eval.json").read_bytes() == metrics
+    run(tmp_path, catalog, executor=Processes(2), pictures=PICTURES)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == first
+    assert (tmp_path / "eval.json").read_bytes() == metrics
 
 
 def test_without_pictures_the_folder_is_there_and_empty(tmp_path: Path) -> None:
