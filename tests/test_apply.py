@@ -102,7 +102,7 @@ def test_run_as_predict_runs_it_a_network_gives_the_same(network: Path, tmp_path
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
-def test_so_does_a_networks(network: Path, tmp_path: Path, runtime: Any) -> None:
+def test_a_networks_bundle_gives_what_predict_gives(network: Path, tmp_path: Path, runtime: Any) -> None:
     image = written(tmp_path / "new.tif", pixels(network), nodata=0)
     run(network, image, out=tmp_path / "out", plan=Plan(runtime))
     expected = layer(network / "predictions" / "all", "scores").astype(int)
@@ -205,7 +205,7 @@ def test_an_image_without_values_is_warned_of(
     assert (layer(tmp_path / "out" / "a") == 255).all()
 
 
-def test_another_season_does_not(project: Path, tmp_path: Path) -> None:
+def test_an_image_of_another_season_stops_nothing(project: Path, tmp_path: Path) -> None:
     raw = pixels(project).astype(float)
     for name, values in (("brighter", raw * 1.8), ("darker", raw * 0.6), ("flat", np.full_like(raw, 900))):
         run(project, written(tmp_path / f"{name}.tif", values.astype(np.uint16)), out=tmp_path / "out")

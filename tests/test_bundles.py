@@ -77,7 +77,7 @@ def test_a_file_that_was_changed_or_lost_is_found(whole: Path, tmp_path: Path, n
         read_bundle(rewritten(tmp_path / "lost.zip", content))
 
 
-def test_a_file_too_many_is_found(whole: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_added_to_a_bundle_is_found(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"more\.txt in the bundle is not what was written"):
         read_bundle(rewritten(tmp_path / "more.zip", {**members(whole), "more.txt": b""}))
     content = members(whole)

@@ -132,7 +132,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
-def test_what_is_kept_is_not_given_anew() -> None:
+def test_a_kept_heap_takes_no_new_pages_from_the_system() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in quadrat.runtime.allocator.NUMBERS}
     environment["NUMPY_MADVISE_HUGEPAGE"] = "0"
     commands = ([sys.executable, "-c", STEP.format(keeps=keeps)] for keeps in (False, True))

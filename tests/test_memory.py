@@ -22,7 +22,7 @@ def place(array: NDArray[np.generic]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def test_what_is_let_go_is_given_again() -> None:
+def test_memory_that_nothing_uses_is_given_again() -> None:
     pieces = Memory()
     first = pieces.empty((3, 5, 7), np.uint16)
     first[...] = 7
@@ -34,7 +34,7 @@ def test_what_is_let_go_is_given_again() -> None:
 
 
 @pytest.mark.parametrize("view", [np.transpose, np.ravel, memoryview, lambda a: a[1:, 2], lambda a: a[..., None][::-1]])
-def test_what_a_view_is_left_of_is_not(view: object) -> None:
+def test_memory_that_a_view_still_uses_is_not_given_again(view: object) -> None:
     pieces = Memory()
     first = pieces.empty((4, 6), np.int32)
     held = place(first)

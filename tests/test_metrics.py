@@ -130,7 +130,7 @@ def test_undefined_is_none_and_in_no_mean() -> None:
     }
 
 
-def test_of_nothing_nothing_is_defined() -> None:
+def test_without_pixels_no_metric_is_defined() -> None:
     nothing = Confusion.none(2)
     assert nothing.overall() == {
         "accuracy": None,

@@ -108,9 +108,7 @@ def test_where_dvc_has_no_room_for_its_notes_it_is_said(monkeypatch: pytest.Monk
         here()
 
 
-def test_so_it_is_before_the_first_commit_and_without_the_program(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_git_is_unknown_before_the_first_commit_and_without_git(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call("git init --quiet", project)
     assert here().git is None
     commit(project)
@@ -379,7 +377,7 @@ def test_rasters_and_tables_of_others_have_none(made: Path) -> None:
             trace(made / name)
 
 
-def test_it_is_told_in_words(made: Path) -> None:
+def test_an_origin_is_told_in_words(made: Path) -> None:
     told = "\n".join(lines(trace(made / "predictions/all/labels.tif")))
     assert re.search(r"^  made by +predict$", told, re.MULTILINE)
     assert re.search(r"^  commit +c0ffee$", told, re.MULTILINE)

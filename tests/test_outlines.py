@@ -96,7 +96,7 @@ def test_are_valid_polygons_near_the_pixel_edges(labels: NDArray[np.uint8], outl
 
 @given(label_rasters, drawings)
 @example(blobs(5, 24, 0.5, 54), RightAngled(kind="right_angled", tolerance=9.0))  # some make no walls at all
-def test_do_not_depend_on_other_polygons(labels: NDArray[np.uint8], outline: Simplified | RightAngled) -> None:
+def test_outlines_do_not_depend_on_other_polygons(labels: NDArray[np.uint8], outline: Simplified | RightAngled) -> None:
     edges = polygonise(labels).geometry
     alone = np.concatenate([outline.drawn(edges[i : i + 1]) for i in range(len(edges))])
     np.testing.assert_array_equal(shapely.to_wkb(outline.drawn(edges)), shapely.to_wkb(alone))
@@ -116,7 +116,9 @@ def test_a_rectangle_at_any_angle_is_a_rectangle(
 
 
 @given(sides, sides, st.floats(0.35, 0.6), st.floats(0.35, 0.6), angles, st.floats(0, 1))
-def test_an_l_has_six_corners(width: float, height: float, east: float, south: float, angle: float, by: float) -> None:
+def test_an_l_shaped_building_has_six_corners(
+    width: float, height: float, east: float, south: float, angle: float, by: float
+) -> None:
     cut = shapely.box(width * (0.5 - east), height * (0.5 - south), width, height)
     building = turned(rectangle(width, height) - cut, angle, by, by)
     edges = pixels_of(building)
@@ -207,11 +209,11 @@ def test_many_polygons_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("outline", [SQUARE, SIMPLE, Edges(kind="edges")])
-def test_nothing_gives_nothing(outline: Outline) -> None:
+def test_no_polygons_give_no_outlines(outline: Outline) -> None:
     nothing = np.zeros(0, np.object_)
     assert len(outline.drawn(filled(nothing, 5))) == 0
 
 
-def test_are_chosen_by_kind() -> None:
+def test_an_outline_is_chosen_by_its_kind() -> None:
     chosen = TypeAdapter(Outline).validate_python({"kind": "right_angled", "tolerance": 2.0})
     assert chosen == SQUARE

@@ -66,7 +66,7 @@ def rasterised(found: Polygons, shape: tuple[int, int]) -> NDArray[Any]:
 @example(TOUCHING[:, ::-1])
 @example(CHECKERS)
 @example(COMB)
-def test_are_those_of_gdal(labels: NDArray[np.uint8]) -> None:
+def test_polygons_are_those_of_gdal(labels: NDArray[np.uint8]) -> None:
     expected = {
         (shapely.to_wkb(shapely.normalize(shapely.geometry.shape(geometry))), int(value))
         for geometry, value in shapes(labels, mask=labels != IGNORE, connectivity=4)
@@ -91,7 +91,7 @@ def test_burn_back_to_the_raster(labels: NDArray[np.uint8]) -> None:
 @example(COMB, [1, 2, 3, 4, 5, 6], 1)
 @example(TOUCHING, [1, 2, 3], 1)
 @example(RING, [1, 2, 3], 1)
-def test_do_not_depend_on_the_strips(labels: NDArray[np.uint8], cuts: list[int], least: int) -> None:
+def test_polygons_do_not_depend_on_the_strips(labels: NDArray[np.uint8], cuts: list[int], least: int) -> None:
     once, often = polygonise(labels, min_pixels=least), polygonise(labels, cuts, min_pixels=least)
     np.testing.assert_array_equal(shapely.to_wkb(often.geometry), shapely.to_wkb(once.geometry))
     for name in ("class_id", "score", "pixels"):

@@ -31,7 +31,7 @@ def values(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(values())
-def test_as_numpy(data: np.ndarray) -> None:
+def test_statistics_are_those_of_numpy(data: np.ndarray) -> None:
     found = statistics([data])
     wide = data.astype(np.float64)
     assert found.count == data.size

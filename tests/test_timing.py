@@ -51,7 +51,9 @@ def test_lines_come_after_two_seconds_and_then_every_ten(
     ]
 
 
-def test_bars_run_within_bars(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_progress_bar_runs_within_another(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(progress.console, "_force_terminal", True)
     with Meter("scenes", 2, "scenes") as outer:
         for number in range(2):

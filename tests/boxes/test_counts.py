@@ -84,7 +84,7 @@ def test_as_many_false_as_true_of_one_score_are_a_precision_of_a_half() -> None:
     assert counted(image).per_class()[0]["ap50"] == pytest.approx(0.5)
 
 
-def test_of_several_images() -> None:
+def test_average_precision_of_several_images_is_that_of_coco() -> None:
     images = [drawn(seed, 15, side=30) for seed in range(4)] + [seen([], []), seen([(0, 0, 9, 9, 1)], [])]
     np.testing.assert_allclose(average_precision(images, K), plain(images), equal_nan=True)
     parts = sum((counted(image) for image in images[1:]), counted(images[0]))
@@ -99,7 +99,7 @@ def test_more_than_a_hundred_detections_count() -> None:
     assert plain([image], most=100)[0, 0] < 0.4
 
 
-def test_by_hand() -> None:
+def test_average_precision_of_three_boxes_is_that_by_hand() -> None:
     """Two boxes: found, false, found: precision 1 up to a recall of 0.5, 2/3 beyond."""
     image = seen(
         [(0, 0, 10, 10, 0), (50, 0, 60, 10, 0)],
@@ -120,7 +120,7 @@ def test_without_truth_nothing_is_defined_but_what_is_false_stays_false() -> Non
 
 
 @pytest.mark.parametrize("images", [(), (seen([], []),), (seen([(0, 0, 9, 9, IGNORED)], [(0, 0, 9, 9, 1, 0.9)]),)])
-def test_of_nothing(images: tuple[Seen, ...]) -> None:
+def test_without_objects_no_figure_is_defined(images: tuple[Seen, ...]) -> None:
     counts = counted(*images)
     assert counts.overall() == {
         "map50": None,

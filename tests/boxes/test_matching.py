@@ -44,7 +44,7 @@ def naive_confusion(image: Seen, classes: int, least: float) -> np.ndarray:
 
 
 @given(st.integers(0, 99_999), st.integers(0, 25), st.sampled_from([0.1, 0.5, 0.75, 1.0]))
-def test_it_is_the_naive_loop(seed: int, count: int, least: float) -> None:
+def test_matching_is_that_of_a_naive_loop(seed: int, count: int, least: float) -> None:
     image = drawn(seed, count, side=20)
     matches = matched(image, least)
     found, absorbed = naive(image, least)
@@ -68,7 +68,7 @@ def test_a_better_box_of_another_class_takes_no_match() -> None:
     np.testing.assert_array_equal(confusion(image, 2, 0.5), [[1, 0, 0], [0, 0, 0], [0, 1, 0]])
 
 
-def test_what_is_left_is_confused() -> None:
+def test_unmatched_boxes_count_as_confused_or_missed() -> None:
     image = seen([(0, 0, 10, 10, 0), (50, 50, 60, 60, 1)], [(0, 0, 10, 9, 1, 0.9), (90, 90, 99, 99, 0, 0.8)])
     np.testing.assert_array_equal(confusion(image, 2, 0.5), [[0, 1, 0], [0, 0, 1], [1, 0, 0]])
 

@@ -52,13 +52,13 @@ def same(one: Detections, other: Detections) -> None:
 
 
 @given(st.integers(0, 9999), st.integers(0, 60), st.sampled_from(MEASURES), st.sampled_from([0.0, 0.3, 0.5, 0.9]))
-def test_it_is_the_greedy_rule(seed: int, count: int, measure: Measure, overlap: float) -> None:
+def test_suppression_is_the_greedy_rule(seed: int, count: int, measure: Measure, overlap: float) -> None:
     detections, by = drawn(seed, count), rule(measure, overlap)
     same(suppressed(detections, by), naive(detections, by))
 
 
 @given(st.integers(0, 9999), st.integers(0, 60), st.sampled_from(MEASURES), st.integers(1, 12))
-def test_in_blocks_it_is_the_same(seed: int, count: int, measure: Measure, block: int) -> None:
+def test_suppression_in_blocks_keeps_the_same_boxes(seed: int, count: int, measure: Measure, block: int) -> None:
     detections, by = drawn(seed, count), rule(measure, 0.3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("quadrat.tasks.object_detection.boxes.suppression.BLOCK", block)
@@ -67,7 +67,7 @@ def test_in_blocks_it_is_the_same(seed: int, count: int, measure: Measure, block
 
 
 @given(st.integers(0, 9999), st.integers(0, 80), st.sampled_from(MEASURES), st.integers(1, 20))
-def test_from_top_to_bottom_it_is_the_same(seed: int, count: int, measure: Measure, step: int) -> None:
+def test_a_sieve_from_top_to_bottom_keeps_the_same_boxes(seed: int, count: int, measure: Measure, step: int) -> None:
     detections, by = drawn(seed, count, side=150), rule(measure, 0.3)
     sieve, given_out = Sieve(by), []
     for row in range(0, 100, step):
@@ -88,7 +88,7 @@ def test_the_order_in_which_detections_come_does_not_matter() -> None:
     same(suppressed(detections, rule()), suppressed(shuffled, rule()))
 
 
-def test_it_is_torchvisions() -> None:
+def test_suppression_is_that_of_torchvision() -> None:
     generator = np.random.default_rng(1)
     corner = generator.random((500, 2)) * 100
     boxes = np.concatenate([corner, corner + generator.uniform(5, 30, (500, 2))], axis=1)

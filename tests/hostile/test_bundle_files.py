@@ -121,7 +121,7 @@ def test_a_member_that_grows_as_it_is_read_is_not_read(tmp_path: Path, name: str
         for each, some in content.items():
             entry = zipfile.ZipInfo(each)
             entry.compress_type = how if each == name else zipfile.ZIP_STORED
-            file.writestr(entry, bytes(30_000_000) if each == name else some)
+            file.writestr(entry, bytes(3_000_000) if each == name else some)
     refused(tmp_path / "bomb.zip", name)
 
 
@@ -156,7 +156,7 @@ def test_a_member_that_no_bundle_has_is_refused_though_it_is_listed(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["more.zip"]
 
 
-@pytest.mark.parametrize("count", [65, 3_000, 30_000])
+@pytest.mark.parametrize("count", [65, 3_000])
 def test_thousands_of_members_are_too_many(tmp_path: Path, count: int) -> None:
     refused(sealed(tmp_path / "many.zip", good("forest") | {f"{number}": b"" for number in range(count)}))
 

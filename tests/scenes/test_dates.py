@@ -200,7 +200,7 @@ def test_as_xarray_only_the_dates_that_are_asked_for_are_read(tmp_path: Path) ->
         assert array.time.dt.year.values.tolist() == [2014, 2015]
 
 
-def test_times() -> None:
+def test_dates_become_times_where_all_of_them_are_some() -> None:
     assert times(("2014-01-15", "20140302")).tolist() == np.array(["2014-01-15", "2014-03-02"], "M8[ns]").tolist()
     assert times(("2014-01-15T10:00+01:00",)) == np.datetime64("2014-01-15T09:00")
     for names in (("2014", "2015"), ("2008118",), ("2014-01-15", "spring")):

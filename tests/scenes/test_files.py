@@ -164,7 +164,7 @@ def test_bands_by_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "transform", [Affine.identity(), NORTH_UP @ Affine.scale(1, -1), NORTH_UP @ Affine.rotation(20)]
 )
-def test_all_types_and_directions(tmp_path: Path, dtype: str, transform: Affine) -> None:
+def test_files_of_all_types_and_directions_are_read(tmp_path: Path, dtype: str, transform: Affine) -> None:
     low, high = (-1e6, 1e6) if dtype.startswith("f") else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     pixels = RANDOM.uniform(low, high, (1, 9, 9)).astype(dtype)
     path = write_raster(tmp_path / "a.tif", pixels, transform, None if transform.is_identity else UTM)

@@ -67,7 +67,7 @@ def test_the_first_that_says_something_counts(tmp_path_factory: pytest.TempPathF
         np.testing.assert_array_equal(labels.class_ids(window, all_touched=False), expected[window.slices()])
 
 
-def test_none() -> None:
+def test_a_scene_without_labels_opens_none() -> None:
     with open_labels([], GRID, KEY, "s") as labels:
         assert labels is None
 

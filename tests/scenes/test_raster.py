@@ -197,7 +197,7 @@ def test_a_file_of_one_band_that_holds_more(tmp_path: Path) -> None:
         Image(grid="a", sources=(source(tmp_path / "x_{band}.tif", "a"),)).open(["a"])
 
 
-def test_complex_values(tmp_path: Path) -> None:
+def test_complex_pixels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="complex"):
         opened(write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.complex64)))
 
@@ -209,7 +209,7 @@ def test_a_local_crs_is_in_metres_but_not_on_earth(tmp_path: Path) -> None:
         assert not raster.grid.on_earth
 
 
-def test_infinity_as_nodata(tmp_path: Path) -> None:
+def test_infinity_can_be_nodata(tmp_path: Path) -> None:
     pixels = np.array([[[1.0, np.inf], [-np.inf, 2.0]]], np.float32)
     with opened(write_raster(tmp_path / "a.tif", pixels, nodata=np.inf)) as raster:
         np.testing.assert_array_equal(raster.read(whole((2, 2))).valid, np.isfinite(pixels[0]))

@@ -140,7 +140,9 @@ def test_south_up_and_rotated_scenes(tmp_path: Path, transform: Affine) -> None:
 
 
 @given(st.data())
-def test_bytes_mean_what_larger_numbers_do(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_ids_mean_the_same_as_bytes_and_as_larger_numbers(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     folder, count = tmp_path_factory.mktemp("l"), data.draw(st.sampled_from([3, 254, 255]))
     key = legend(**{f"c{number}": [str(255 - number)] for number in range(count)})
     numbers = st.sampled_from([0, 1, 2, 3, 252, 253, 254, 255])
@@ -208,7 +210,7 @@ PAINTS = np.array([[0, 255, 0], [0, 16, 0], [0, 0, 255], [255, 128, 0], [0, 0, 0
 
 @pytest.mark.parametrize("how", ["plain", "nodata", "alpha", "palette"])
 @pytest.mark.parametrize("shift", [0, 6])
-def test_colours(tmp_path: Path, how: str, shift: int) -> None:
+def test_colours_become_classes_however_they_are_written(tmp_path: Path, how: str, shift: int) -> None:
     index = np.random.default_rng(3).integers(0, 4 if how == "plain" else 5, GRID.shape)
     rgb = PAINTS[index].transpose(2, 0, 1)
     expected = np.full(GRID.shape, 255)
@@ -517,7 +519,7 @@ def test_labels_elsewhere_missing_or_damaged(tmp_path: Path) -> None:
         read(path)
 
 
-def test_no_crs(tmp_path: Path) -> None:
+def test_labels_and_image_have_both_a_crs_or_both_none(tmp_path: Path) -> None:
     ids = random_ids((40, 50))
     path = write_raster(tmp_path / "l.png.tif", ids[None], Affine.identity(), None)
     with pytest.raises(LabelError, match=r"must both have a CRS"):

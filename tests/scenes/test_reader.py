@@ -40,7 +40,9 @@ def write_other(path: Path, crs: str, dtype: str, nodata: float | None) -> Path:
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32632", "EPSG:3857"])
 @pytest.mark.parametrize(("dtype", "nodata"), [("uint16", 0), ("uint16", None), ("float32", None), ("int32", -1)])
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
-def test_other_crs(tmp_path: Path, crs: str, dtype: str, nodata: float | None, resampling: str) -> None:
+def test_a_file_in_another_crs_is_read_as_gdal_reprojects_it(
+    tmp_path: Path, crs: str, dtype: str, nodata: float | None, resampling: str
+) -> None:
     fine = write_raster(tmp_path / "fine.tif", np.ones((1, *GRID), np.uint16))
     other = write_other(tmp_path / "other.tif", crs, dtype, nodata)
     expected = np.full(GRID, -99, np.float64)

@@ -43,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield found
 
 
-def test_names() -> None:
+def test_addresses_become_gdals_names() -> None:
     assert gdal_name("s3://bucket/a/b.tif") == "/vsis3/bucket/a/b.tif"
     assert gdal_name("https://host/a.tif?sig=x&y=*") == "/vsicurl/https://host/a.tif?sig=x&y=*"
     assert gdal_name("data/a.tif") == "data/a.tif"

@@ -181,7 +181,7 @@ def test_nodata_of_the_item_hides_pixels(folder: Path) -> None:
         np.testing.assert_array_equal(raster.read(raster.grid.area).valid, PIXELS[0] != PIXELS[0, 0, 0])
 
 
-def test_null_says_nothing(folder: Path) -> None:
+def test_a_null_in_an_item_is_as_if_the_key_were_missing(folder: Path) -> None:
     assets: dict[str, Any] = apart()
     assets["red"] = {**assets["red"], "roles": None, "bands": None, "title": None}
     assets["thumbnail"] = {"href": "t.png", "roles": None, "eo:bands": None, "raster:bands": None, "bands": None}
@@ -258,7 +258,7 @@ def test_a_time_that_is_no_text(folder: Path) -> None:
         ({"type": "FeatureCollection", "features": {"type": "Feature"}}, "red", "with items"),
     ],
 )
-def test_what_is_not_there(folder: Path, content: dict[str, Any], band: str, problem: str) -> None:
+def test_a_band_that_the_item_lacks_is_an_error(folder: Path, content: dict[str, Any], band: str, problem: str) -> None:
     with pytest.raises(ImageError, match=rf"{problem}"):
         of(written(folder / "item.json", content), band).open([band])
 

@@ -35,7 +35,7 @@ def test_another_content_has_another_stamp(web: Served, tmp_path: Path) -> None:
     assert str(second) == "etag b8a9f715dbb64fd5c56e7783c6820a61, 3 bytes"
 
 
-def test_what_is_not_said_is_not_known(web: Served) -> None:
+def test_a_stamp_holds_only_what_the_server_says(web: Served) -> None:
     web.says = ("Last-Modified",)
     dated = stamp(f"{web.url}/a%20b.tif")
     assert dated is not None

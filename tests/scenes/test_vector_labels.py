@@ -292,7 +292,7 @@ def test_overlapping_parts_of_a_feature_leave_no_hole(tmp_path: Path) -> None:
     assert (labels(path).class_ids(GRID.area, all_touched=False) == 1).sum() == 700
 
 
-def test_what_is_kept_lies_about_the_grid(tmp_path: Path) -> None:
+def test_features_far_from_the_grid_are_dropped_and_long_ones_cut(tmp_path: Path) -> None:
     areas = [pixel_box(-5000, -5000, 5000, 25), pixel_box(60, 0, 90, 30), pixel_box(45, 35, 300, 300)]
     path = write_areas(tmp_path / "l.gpkg", areas, {"kind": ["lake"] * 3})
     kept = labels(path).areas.geometry

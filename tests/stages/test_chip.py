@@ -89,7 +89,7 @@ def test_a_scene_that_is_added_moves_no_chip_of_another(tmp_path: Path) -> None:
         assert mine.equals(theirs)
 
 
-def test_filters(tmp_path: Path) -> None:
+def test_chips_are_filtered_by_their_labels_and_valid_pixels(tmp_path: Path) -> None:
     catalog = write_world(tmp_path)
     everything = open_chips(run(catalog, tmp_path / "all"), "train", COLUMNS, BANDS).index
     for options, filtered in (

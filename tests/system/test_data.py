@@ -154,7 +154,7 @@ def test_imagery_that_stays_in_a_bucket(store: Store, tmp_path: Path) -> None:
     assert walk.done
 
 
-def test_imports(store: Store, tmp_path: Path) -> None:
+def test_imported_imagery_is_got_anew_by_dvc_update(store: Store, tmp_path: Path) -> None:
     walk = Walk("Imports", dvc_repro="dvc repro analyze")
     folder = small(tmp_path / "one")
     set_remote(folder, "s3://dvc/imports", Access(store.endpoint, store.key, store.secret))

@@ -99,13 +99,13 @@ def test_the_catalog_of_trees_has_the_boxes_that_its_readme_says(trees: Path) ->
     assert found == {row[0]: (serves[row[1]], int(row[3])) for row in rows("trees", "scene")}
 
 
-def test_trees(tmp_path: Path, trees: Path) -> None:
+def test_the_example_of_trees_runs_and_finds_crowns_in_each_scene(tmp_path: Path, trees: Path) -> None:
     folder = run("trees", tmp_path, trees)
     found = {path.parent.name for path in folder.glob("data/predictions/*/detections.parquet")}
     assert found == {"road-west", "road-east", "sand", "shrubs"}
 
 
-def test_cells(tmp_path: Path, landuse: Path) -> None:
+def test_the_example_of_cells_has_the_counts_of_its_readme(tmp_path: Path, landuse: Path) -> None:
     folder = run("landuse-cells", tmp_path, landuse)
     assert {path.parent.name for path in folder.glob("data/predictions/*/cells.parquet")} == {"middle", "east", "tile"}
     counts = pd.read_csv(folder / "metrics/plots/classes.csv").pivot_table("labels", "scene", "class", sort=False)

@@ -157,7 +157,7 @@ def knowing(case: Case, scene: OpenScene) -> Callable[[np.ndarray], Outputs]:
     return predictor
 
 
-def test_its_name_is_in_the_unions(case: Case) -> None:
+def test_sections_of_every_task_are_told_apart_by_kind(case: Case) -> None:
     for section, union in ((case.task, Task), (case.loss, Loss), (case.layers, Layers)):
         content = section.model_dump(by_alias=True, mode="json") if isinstance(section, BaseModel) else section
         one = TypeAdapter(union).validate_python(content, strict=False)

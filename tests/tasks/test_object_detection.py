@@ -525,7 +525,7 @@ def test_what_a_readme_says_does_what_predict_does() -> None:
 @pytest.mark.parametrize(
     "name", ["crowns.parquet", "detections.shp", "detections", "a/detections.gpkg", "detections.gpkg.gpkg"]
 )
-def test_detections_are_called_so(name: str) -> None:
+def test_a_file_of_detections_must_be_called_detections(name: str) -> None:
     with pytest.raises(ValidationError, match="detections is called"):
         layers(detections=name)
 
