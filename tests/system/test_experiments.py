@@ -153,14 +153,6 @@ def test_the_metrics_that_matter_come_first(restored: Path) -> None:
     call("dvc exp remove shown", restored)
 
 
-def test_the_same_parameters_give_the_same_to_the_last_digit(restored: Path) -> None:
-    before = {name: digests(restored / name) for name in ("metrics", "models/model", "data/predictions")}
-    assert ran(call("dvc repro --force --single-item train", restored)) == ["train"]
-    assert ran(call("dvc repro --force --single-item predict", restored)) == ["predict"]
-    assert {name: digests(restored / name) for name in before} == before
-    assert call("git status --porcelain", restored) == ""
-
-
 def test_a_training_is_seen_while_it_runs(restored: Path) -> None:
     endless = ["dvc", "exp", "run", "-S", "epochs=100000", "-S", "train.patience=100000"]
     with subprocess.Popen(endless, cwd=restored, env=environment(), start_new_session=True) as dvc:
