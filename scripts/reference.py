@@ -5,6 +5,7 @@ Run it after a change of these models: `PYTHONPATH=src python scripts/reference.
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -29,10 +30,12 @@ PARAMETERS = """\
 
 <!-- Made by scripts/reference.py from the models in src/quadrat. Edit their docstrings, not this page. -->
 
-The keys of `params.yaml`. Each must be there, and no other may: there are no defaults in the code, so the file says
-all that changes a result. An unknown key, a wrong type or a value out of range stops every command with the file, the
-key and the nearest valid key. Only `kind` of `train.loss` and `predict.layers` may be left out: it is that of `task`,
-which has its own keys there. `dvc exp run -S` takes keys by their dotted names, as they stand here.
+The keys of `params.yaml`. All keys of the first table stand in the file, since DVC watches them by name; write `{}` for
+a section of which you set nothing. Below them, an optional key may be left out: then it has the value that is given
+here, which mostly means "not used". `quadrat params --full` prints all keys with their values, and so does each bundle.
+An unknown key, a wrong type or a value out of range stops every command with the file, the key and the nearest valid
+key. `kind` of `train.loss` and `predict.layers` is that of `task`. `dvc exp run -S` takes keys by their dotted names, as
+they stand here; a key that the file leaves out takes a `+`: `-S +chip.negatives=1`.
 
 A change of a key reruns the stages that depend on it, and then those whose inputs have changed by that.
 """
@@ -213,7 +216,7 @@ def _limits(node: Mapping[str, Any]) -> str:
 
 def _default(node: Mapping[str, Any]) -> str:
     default = node.get("default")
-    return "" if default in (None, [], {}) else f", else `{default}`"
+    return "" if default in (None, "", [], {}) else f", else `{json.dumps(default)}`"
 
 
 def _prose(section: Mapping[str, Any]) -> str:

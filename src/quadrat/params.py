@@ -84,7 +84,7 @@ OWN = (("train", "loss"), ("predict", "layers"))
 
 
 class Params(Section):
-    """The keys of ``params.yaml``."""
+    """The keys of ``params.yaml``. Each stands there, for DVC watches them by name; what is in them may be left out."""
 
     scenes: Path
     """The catalog."""
@@ -175,7 +175,9 @@ def _with_kinds(content: Any) -> Any:
     """Give the sections of which each task has its own the task's kind, where they don't say it."""
     try:
         kind = content["task"]["kind"]
-        own = {section: {**content[section], key: {"kind": kind, **content[section][key]}} for section, key in OWN}
-    except (TypeError, KeyError):
+        own = {
+            section: {**content[section], key: {"kind": kind, **content[section].get(key, {})}} for section, key in OWN
+        }
+    except (AttributeError, TypeError, KeyError):
         return content  # what is missing is told when it is checked
     return {**content, **own}

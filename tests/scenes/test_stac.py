@@ -295,5 +295,3 @@ def test_a_source_is_files_or_items() -> None:
     for wrong in ({}, {"path": "a.tif", "stac": "b.json"}, {"stac": "b.json", "bands": {"a": 1}}):
         with pytest.raises(ValidationError, match=r"either 'path' or 'stac'|list their names"):
             Source(**{**about, **wrong})
-    with pytest.raises(ValidationError, match="scale, offset missing"):
-        Source(**about, path="a.tif", unit="DN")

@@ -72,6 +72,14 @@ def check_all(params: Path) -> None:
             check_params(Paths())
 
 
+def print_full(params: Path) -> None:
+    """Print all parameters, also those that the file leaves out."""
+    from quadrat.params import read_params, written
+
+    with told():
+        typer.echo(written(read_params(params)).decode(), nl=False)
+
+
 def executor_of(kind: str, workers: int | None) -> "Executor":
     """Return what works, as the options say; one worker a core where they don't."""
     from quadrat.runtime.parallel import Processes, Threads, cores

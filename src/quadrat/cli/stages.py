@@ -1,18 +1,27 @@
 """A command for each stage: what dvc.yaml calls."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from quadrat.cli.options import Batch, Force, ParamsFile, Work, Workers, check_all, executor_of, run_stage
+from quadrat.cli.options import Batch, Force, ParamsFile, Work, Workers, check_all, executor_of, print_full, run_stage
 
 app = typer.Typer()
 
 
 @app.command(name="params")
-def parameters(params: ParamsFile = Path("params.yaml")) -> None:
+def parameters(
+    params: ParamsFile = Path("params.yaml"),
+    full: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--full", help="Print all parameters instead, with those that the file leaves out.")
+    ] = False,
+) -> None:
     """Check the parameters alone: every key known, of its type and in range."""
-    check_all(params)
+    if full:
+        print_full(params)
+    else:
+        check_all(params)
 
 
 @app.command()

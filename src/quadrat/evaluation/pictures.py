@@ -44,11 +44,11 @@ HEAD, LABEL, GAP, LINE, FRAME = 38, 22, 12, 20, "#999999"
 class Pictures(Section):
     """How pictures of scenes look."""
 
-    longest_side: int = Field(ge=64, le=4096)
+    longest_side: int = Field(default=1024, ge=64, le=4096)
     """Most px on a side of a panel: larger scenes are shrunk by a whole factor."""
     bands: tuple[str, ...]
     """Red, green and blue of the image; or one band, for grey."""
-    stretch: tuple[float, float]
+    stretch: tuple[float, float] = (2, 98)
     """Percentiles of each band, within the picture, that become black and full colour."""
 
     @field_validator("bands")

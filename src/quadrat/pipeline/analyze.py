@@ -43,9 +43,9 @@ NO_WARNING = "no warnings"
 class Analyze(Section):
     """What is written of the distribution of each band."""
 
-    percentiles: tuple[Annotated[float, Field(ge=0, le=100)], ...]
+    percentiles: tuple[Annotated[float, Field(ge=0, le=100)], ...] = (1, 2, 5, 25, 50, 75, 95, 98, 99)
     """Percentages of the pixels, whose values ``stats.json`` tells."""
-    histogram_bins: int = Field(ge=1, le=65_536)
+    histogram_bins: int = Field(default=64, ge=1, le=65_536)
     """Equal bins from the smallest to the largest value."""
 
 

@@ -35,7 +35,7 @@ class Sliding(Section):
     kind: Literal["sliding"]
     stride: int = Field(ge=1)
     """Px between two windows."""
-    padding: int = Field(ge=0)
+    padding: int = Field(default=0, ge=0)
     """Px by which the first windows begin outside the area, and the last end outside it."""
 
 
@@ -45,7 +45,7 @@ class Random(Section):
     kind: Literal["random"]
     count: int = Field(ge=1)
     """Windows a scene."""
-    padding: int = Field(ge=0)
+    padding: int = Field(default=0, ge=0)
     """Px by which windows may reach over the area's edge."""
 
 
@@ -56,13 +56,13 @@ class Chip(Section):
     """Height and width of a chip, px."""
     windows: Annotated[Sliding | Random, Field(discriminator="kind")]
     """Where train scenes are cut."""
-    min_valid_fraction: float = Field(ge=0, le=1)
+    min_valid_fraction: float = Field(default=0, ge=0, le=1)
     """Least share of a chip's px that are valid and within the AOI."""
-    target_classes: tuple[Name, ...] | None
+    target_classes: tuple[Name, ...] | None = None
     """The classes whose labels make a train chip positive; null for all."""
-    min_targets: int = Field(ge=0)
+    min_targets: int = Field(default=0, ge=0)
     """Fewest labels of the target classes that a positive chip holds: px, cells or boxes, whatever the task counts."""
-    negatives: float | None = Field(ge=0)
+    negatives: float | None = Field(default=None, ge=0)
     """Most train chips that are not positive, for each of the scene's that is, drawn at random; null for all."""
 
     @model_validator(mode="after")

@@ -47,9 +47,9 @@ MODEL, MAJORITY = "model", "majority"
 class Eval(Section):
     """When a prediction is right, and what eval shows beside the metrics."""
 
-    match: Match
+    match: Match = None
     """When a detection is right; null for tasks that detect nothing."""
-    pictures: Pictures | None
+    pictures: Pictures | None = None
     """A picture of each predicted scene; null for none."""
 
 

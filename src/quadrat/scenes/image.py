@@ -30,8 +30,9 @@ class Image(Section):
     With ``dates``, it is a time series: each band on each date.
     """
 
-    grid: str
-    """The band whose files' pixels are the image's; of a time series, those of its first date."""
+    grid: str = ""
+    """The band whose files' pixels are the image's; of a time series, those of its first date. Left out: the first
+    band of the first source."""
     dates: tuple[str, ...] | Mapping[str, str] | None = None
     """Of a time series, the names of its dates in order, e.g. 2014-01-15: they stand for ``{date}`` in paths. Or names
     with the text that stands there: ``{2014-01-15: "2014015"}``. A source without ``{date}`` is alike on all dates."""
@@ -43,6 +44,8 @@ class Image(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         names = self.bands
+        if not self.grid and names:
+            object.__setattr__(self, "grid", names[0])  # as if it stood there
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"each band comes from one source, but these come from several: {', '.join(twice)}")

@@ -71,6 +71,8 @@ class Header:
     """Exact: ints of 64 bits where a float can't hold them."""
     meanings: tuple[tuple[float, float], ...]
     """Scale and offset; (1, 0) where the file says nothing."""
+    units: tuple[str | None, ...]
+    """What the file calls the unit of its values; None or empty where it says nothing."""
     colors: tuple[ColorInterp, ...]
     names: tuple[str | None, ...]
     """What the file calls its bands; None where it doesn't."""
@@ -159,6 +161,7 @@ def header(dataset: Any, path: str) -> Header:
         tuple(dataset.dtypes),
         nodata_of(dataset),
         tuple(zip(dataset.scales, dataset.offsets, strict=True)),
+        tuple(dataset.units),
         tuple(dataset.colorinterp),
         tuple(dataset.descriptions),
         dataset.block_shapes[0],
@@ -276,6 +279,8 @@ def check(channel: Channel, number: int, header: Header) -> None:
 
 
 def _check_meaning(channel: Channel, said: tuple[float, float], path: str) -> None:
+    if channel.scale is None or channel.offset is None:
+        return
     alike = all(
         math.isclose(one, other, rel_tol=SAME, abs_tol=1e-12)
         for one, other in zip(said, (channel.scale, channel.offset), strict=True)

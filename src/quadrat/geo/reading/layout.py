@@ -208,15 +208,32 @@ def layouts(channels: Sequence[Channel], headers: Mapping[str, Header], grid: Gr
 def described(channel: Channel, headers: Mapping[str, Header]) -> Band:
     """Return what the values of a channel mean."""
     nodata = _nodata(channel, headers)
+    scale, offset = _meaning(channel, headers)
     return Band(
         name=channel.name,
         dtype=_dtype(channel, headers),
-        unit=channel.unit,
-        scale=channel.scale,
-        offset=channel.offset,
+        unit=_unit(channel, headers),
+        scale=scale,
+        offset=offset,
         nodata=None if nodata is None or not np.isfinite(nodata) else nodata,
         date=channel.date,
     )
+
+
+def _meaning(channel: Channel, headers: Mapping[str, Header]) -> tuple[float, float]:
+    if channel.scale is not None and channel.offset is not None:
+        return channel.scale, channel.offset
+    said = [headers[path].meanings[number - 1] for path, number in channel.pieces]
+    _check_same("scale and offset", channel, said)
+    return said[0]
+
+
+def _unit(channel: Channel, headers: Mapping[str, Header]) -> str:
+    if channel.unit is not None:
+        return channel.unit
+    said = [headers[path].units[number - 1] for path, number in channel.pieces]
+    _check_same("unit", channel, said)
+    return said[0] or "DN"
 
 
 def _nodata(channel: Channel, headers: Mapping[str, Header]) -> float | None:
@@ -242,7 +259,7 @@ def _check_same(what: str, channel: Channel, said: Sequence[object]) -> None:
                 file=path,
                 expected=f"{said[0]} ({channel.files[0]})",
                 got=one,
-                hint="set 'nodata' and 'ignore_tags: true' in the catalog"
-                if what == "nodata"
-                else "convert the files to one data type",
+                hint="convert the files to one data type"
+                if what == "data type"
+                else f"set {what} of the source, and 'ignore_tags: true', in the catalog",
             )

@@ -17,9 +17,11 @@ class Channel:
     name: str
     pieces: tuple[tuple[str, int], ...]
     """Files that make up the band together, and its number in each, from 1; the first with a value counts."""
-    unit: str
-    scale: float
-    offset: float
+    unit: str | None
+    """None: what the files say, and DN where they say nothing."""
+    scale: float | None
+    """None, and ``offset`` too: what the files say, and 1 and 0 where they say nothing."""
+    offset: float | None
     nodata: float | None
     """The raw value that is none; None: what the files say."""
     resampling: str

@@ -32,15 +32,15 @@ class Source(Section):
     bands: tuple[str, ...] | Mapping[str, Annotated[int, Field(ge=1)]]
     """Names of the bands: a file each, or the files' bands from the first on; or their numbers by name. With ``stac``:
     keys of assets, or names of bands within assets."""
-    resampling: ResamplingName
+    resampling: ResamplingName = "nearest"
     """How pixels of another grid are brought to the image's."""
     unit: str | None = None
-    """The unit of ``value × scale + offset``, e.g. reflectance. Left out, also ``scale`` and ``offset``: what the items
-    say; with ``path``, all three must be there."""
+    """The unit of ``value × scale + offset``, e.g. reflectance; left out: what the items or the files say, and for
+    files that say nothing DN."""
     scale: float | None = None
-    """Factor from raw values to the unit."""
+    """Factor from raw values to the unit; left out, and ``offset`` too: what the items or the files say (else 1)."""
     offset: float | None = None
-    """Summand, in the unit."""
+    """Summand, in the unit; left out: 0, or as ``scale``."""
     nodata: int | float | None = None
     """The raw value that is none; left out or null: what the items or the file say."""
     mask: bool | None = None
@@ -62,9 +62,6 @@ class Source(Section):
             raise ValueError("a source has at least one band, and either 'path' or 'stac'")
         if self.stac and isinstance(self.bands, Mapping):
             raise ValueError("with 'stac', the items say the numbers of bands: list their names")
-        missing = [name for name in ("unit", "scale", "offset") if getattr(self, name) is None]
-        if self.path and missing:
-            raise ValueError(f"a source with a path says what its values mean: {', '.join(missing)} missing")
         return self
 
     @property
@@ -92,10 +89,10 @@ class Source(Section):
             for date, items in self._items(self.stac, dates):
                 yield from (self._of_assets(band, date, [item.band(band) for item in items]) for band in bands)
             return
-        assert self.unit is not None
-        assert self.scale is not None
-        assert self.offset is not None
-        meaning = (self.unit, self.scale, self.offset, self.nodata)
+        scale, offset = self.scale, self.offset
+        if (scale, offset) != (None, None):  # one of them says that the catalog decides
+            scale, offset = _first(scale, 1.0), _first(offset, 0.0)
+        meaning = (self.unit, scale, offset, self.nodata)
         for date in dates:
             paths = [date.path(path) for path in self._paths]
             for band in bands:
@@ -143,7 +140,7 @@ class Source(Section):
         band: str,
         date: Date,
         pieces: tuple[tuple[str, int], ...],
-        meaning: tuple[str, float, float, float | None],
+        meaning: tuple[str | None, float | None, float | None, float | None],
         numbers: frozenset[int],
     ) -> Channel:
         alone = self._by_band and not isinstance(self.bands, Mapping)

@@ -23,7 +23,7 @@ class Classifier(Neural):
     kind: Literal["classifier"]
     encoder: str
     """Name of a timm model that takes windows of any size; ``timm.list_models()`` lists them."""
-    dropout: float = Field(ge=0, lt=1)
+    dropout: float = Field(default=0, ge=0, lt=1)
     """Share of the pooled features that are left out in training, before the last layer."""
 
     @property

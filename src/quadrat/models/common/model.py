@@ -71,11 +71,11 @@ class Samples(Protocol):
 class Augment(Section):
     """What is done to whole batches of training chips, on the device, at random for each chip."""
 
-    flip_rotate: bool
+    flip_rotate: bool = False
     """Turn and mirror: one of the eight symmetries of the square."""
-    gain: float = Field(ge=0)
+    gain: float = Field(default=0, ge=0)
     """Standard deviation of the share by which a chip's band, normalised, is made stronger or weaker."""
-    offset: float = Field(ge=0)
+    offset: float = Field(default=0, ge=0)
     """Standard deviation of what is added to a chip's band, normalised."""
 
 
@@ -84,18 +84,18 @@ class Train(Section):
 
     loss: Loss
     """What training minimises."""
-    augment: Augment
+    augment: Augment = Augment()
     """What training chips undergo at random."""
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(default=0, ge=0)
     """AdamW's decoupled decay of weights."""
-    warmup: float = Field(ge=0, le=1)
+    warmup: float = Field(default=0, ge=0, le=1)
     """Share of all steps in which the learning rate rises to ``lr``; then it falls to 0 along a cosine."""
-    gradient_clip_norm: float = Field(gt=0)
-    """Largest norm of the gradient."""
-    ema_decay: float = Field(ge=0, lt=1)
+    gradient_clip_norm: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient; null for any."""
+    ema_decay: float = Field(default=0, ge=0, lt=1)
     """Share of itself that the running mean of the weights keeps at each step; it is what is validated and stored."""
-    patience: int = Field(ge=1)
-    """Epochs without a better validation metric after which training ends."""
+    patience: int | None = Field(default=None, ge=1)
+    """Epochs without a better validation metric after which training ends; null for all ``epochs``."""
 
 
 Epoch = Mapping[str, float | int | None]

@@ -51,9 +51,9 @@ class Forest(Model):
     """How many trees vote."""
     radius: int = Field(ge=1, le=64)
     """Local means are over (2 radius + 1)² px. Chips hold no more than themselves: their edges have fewer."""
-    max_depth: int | None = Field(ge=1)
+    max_depth: int | None = Field(default=None, ge=1)
     """Most splits above a leaf; null for no limit."""
-    min_samples_leaf: int = Field(ge=1)
+    min_samples_leaf: int = Field(default=1, ge=1)
     """Fewest training pixels of a leaf."""
     samples: int = Field(ge=1)
     """Training pixels are at most so many, drawn from all labelled pixels of the chips."""

@@ -40,9 +40,9 @@ class Segmenter(Neural):
     """Name of a timm model; ``timm.list_models()`` lists them."""
     depth: int = Field(ge=3, le=5)
     """How many times the encoder halves the resolution."""
-    decoder: Mapping[str, JsonValue]
+    decoder: Mapping[str, JsonValue] = {}
     """Further arguments of the architecture's class in segmentation-models-pytorch, e.g. ``decoder_channels``."""
-    dropout: float = Field(ge=0, lt=1)
+    dropout: float = Field(default=0, ge=0, lt=1)
     """Share of the decoder's channels that are left out in training, before the last layer."""
 
     @property

@@ -50,7 +50,7 @@ def fit(
     last = ModelCheckpoint(
         checkpoint, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
-    stop = EarlyStopping(monitor, mode="max", patience=recipe.train.patience)
+    stop = EarlyStopping(monitor, mode="max", patience=recipe.train.patience or recipe.epochs)
     order = Order(len(training), recipe.batch_size, recipe.seed, lambda: trainer.current_epoch)
     learn = loader(training, order)
     check = loader(validation, Order(len(validation), _at_once(validation, network.looks), None, lambda: 0))
@@ -180,7 +180,9 @@ class Learner(lightning.LightningModule):
 
         It is called when gradients are those of the loss itself: float16's scaling is undone.
         """
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.train.gradient_clip_norm)
+        largest = self._recipe.train.gradient_clip_norm
+        if largest is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the history."""

@@ -44,9 +44,9 @@ class Neural(Model):
     if TYPE_CHECKING:  # each kind of network has it, in its own place among the keys
         encoder: str
 
-    pretrained: bool
+    pretrained: bool = False
     """Begin with timm's weights of the encoder (fetched by timm), its first layer adapted to the number of bands."""
-    dates: Pooling | None
+    dates: Pooling | None = None
     """Of time series, how what the encoder sees on each date becomes one: the mean over the dates that have a value,
     the largest, or a mean whose weights are learnt (attention); null for images without dates."""
 
