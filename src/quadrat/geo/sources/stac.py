@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from quadrat.errors import ImageError, QuadratError
+from quadrat.geo.sources.channel import is_remote
 from quadrat.geo.sources.hrefs import resolved
+from quadrat.runtime.formats.parsing import MOST_BYTES, as_json, read_bytes
 
 Json = Mapping[str, Any]
 
@@ -22,6 +24,9 @@ KINDS: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text"}
 
 LISTS = "raster:bands", "eo:bands", "bands"
 """The lists of bands, side by side: what a later one says of a band counts before what an earlier one says."""
+
+LONGEST = 1000
+"""Characters of what an error shows of a file."""
 
 SHARED = "unit", "nodata", "raster:scale", "raster:offset"
 """What the item's properties may say of all its bands."""
@@ -233,9 +238,10 @@ def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
     Raises ``error`` where there are none.
     """
     try:
-        content = json.loads(_text(path))
-    except (OSError, ValueError, RecursionError, ImportError) as cause:
-        raise error("the STAC file can't be read", file=path, got=cause, hint="check the path") from cause
+        content = as_json(_content(path, error).decode("utf-8-sig"), constant=float)
+    except (OSError, ValueError, RecursionError, ImportError, QuadratError) as cause:
+        told = str(cause)[:LONGEST]
+        raise error("the STAC file can't be read", file=path, got=told, hint="check the path") from cause
     kind = content.get("type") if isinstance(content, dict) else None
     items = {"Feature": [content], "FeatureCollection": content.get("features") if kind else []}.get(str(kind), [])
     if not items or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
@@ -243,21 +249,24 @@ def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
             "the file is neither a STAC Item nor an ItemCollection with items",
             file=path,
             expected="type Feature, or FeatureCollection with features",
-            got=f"type {kind}",
+            got=f"type {kind if kind is None else json.dumps(kind)[:LONGEST].strip(chr(34))}",
             hint="search the catalog for items (e.g. with pystac-client), and save them as one ItemCollection",
         )
     return [Item(path, item, error) for item in items]
 
 
-def _text(path: str) -> str:
-    if "://" not in path:
-        return Path(path).read_text(encoding="utf-8")
+def _content(path: str, error: type[QuadratError]) -> bytes:
+    if not is_remote(path):
+        return read_bytes(Path(path), error)
     import fsspec  # take their time
     from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError
 
     try:
-        with fsspec.open(path, "rt", encoding="utf-8") as file:
-            return str(file.read())
+        with fsspec.open(path, "rb") as file:
+            content = bytes(file.read(MOST_BYTES + 1))
     except (ClientError, BotoCoreError) as cause:
         raise OSError(cause) from cause
+    if len(content) > MOST_BYTES:
+        raise error("the file is too large", file=path, expected=f"{MOST_BYTES} bytes at most")
+    return content

@@ -3,7 +3,7 @@
 import json
 import math
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,14 @@ def parsed(content: bytes, error: type[QuadratError], path: Path) -> Any:
         ) from cause
 
 
+def as_json(text: str, *, constant: Callable[[str], float]) -> Any:
+    """Return what ``text`` says, by the same rules; ``constant`` gives NaN and infinities, which JSON has not.
+
+    Raises ValueError, or RecursionError.
+    """
+    return json.loads(text, object_pairs_hook=_section, parse_int=_whole, parse_float=_float, parse_constant=constant)
+
+
 def parser() -> YAML:
     """Return what reads YAML so."""
     yaml = YAML(typ="safe", pure=True)
@@ -76,7 +84,7 @@ def _yaml(text: str) -> Any:
 
 
 def _json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_section, parse_int=_whole, parse_float=_float, parse_constant=_float)
+    return as_json(text, constant=_float)
 
 
 def _section(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
