@@ -9,14 +9,12 @@ from typing import Any, Self
 
 import geopandas
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
+from pyarrow import ArrowException
 from pyproj import CRS
 from pyproj.exceptions import ProjError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from shapely.errors import ShapelyError
 
 from quadrat.errors import PredictionError
 from quadrat.geo.files.opening import open_raster
@@ -25,7 +23,8 @@ from quadrat.geo.geometry.extents import nearest, period
 from quadrat.geo.geometry.parts import single
 from quadrat.geo.grids.grid import SHIFT, Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.geo.vectors.features import bounds, crs_name, extent, no_way
+from quadrat.geo.vectors.features import UNREADABLE, bounds, crs_name, extent, no_way
+from quadrat.geo.vectors.vector_files import PARQUET, layers, read
 from quadrat.tasks.common.classes import IGNORE
 from quadrat.tasks.common.outputs import Features
 
@@ -113,8 +112,8 @@ class Prediction:
     def _read(self, layer: str) -> Features:
         path = self._file(layer)
         try:
-            frame = geopandas.read_parquet(path) if path.suffix == ".parquet" else self._layer(path, layer)
-        except (DataSourceError, DataLayerError, ValueError, KeyError, OSError, ShapelyError) as cause:
+            frame = self._layer(path, layer)
+        except (*UNREADABLE, ArrowException) as cause:
             raise self._unlike(path, "the prediction can't be read as vector data", got=cause) from cause
         if not isinstance(frame, geopandas.GeoDataFrame):
             raise self._unlike(path, "the prediction has no geometries", got=", ".join(map(str, frame.columns)))
@@ -136,11 +135,13 @@ class Prediction:
 
     def _layer(self, path: Path, layer: str) -> Any:
         """Return the features of the file's only layer, or of that called ``layer``."""
-        names = [str(name) for name, _ in pyogrio.list_layers(path)]
+        if path.suffix == PARQUET:
+            return read(str(path))
+        names = [name for name, _ in layers(str(path))]
         if layer not in names and len(names) > 1:
             problem = "the prediction's file has several layers"
             raise self._unlike(path, problem, expected=f"one, or one called {layer}", got=", ".join(names))
-        return pyogrio.read_dataframe(path, layer=layer if layer in names else names[0])
+        return read(str(path), layer if layer in names else names[0])
 
     def _placed(self, frame: geopandas.GeoDataFrame, path: Path) -> NDArray[np.object_]:
         """Return the geometries in pixel coordinates of the grid."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyogrio
 from pyogrio.errors import DataSourceError
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.text import Text
 from quadrat.bundle.zip_file import member
 from quadrat.errors import BundleError, OriginError
 from quadrat.geo.files.opening import open_raster
+from quadrat.geo.vectors.vector_files import check_plain, information
 from quadrat.runtime.formats.parsing import parsed, read_bytes
 from quadrat.runtime.provenance.git_history import Mention, differences, mentions
 from quadrat.runtime.provenance.origin import TAG, Origin, file_md5, known, model_md5
@@ -98,6 +98,7 @@ def _content(path: Path) -> Any:
     if path.is_dir():
         card = path / "model.json"
         return parsed(read_bytes(card, OriginError), OriginError, card)["origin"]
+    check_plain(str(path))
     match path.suffix.lower():
         case ".zip":
             return parsed(member(path, "provenance.json"), OriginError, path / "provenance.json")
@@ -109,7 +110,7 @@ def _content(path: Path) -> Any:
         case ".parquet":
             return json.loads(pq.read_metadata(path).metadata[TAG.encode()])
         case _:
-            about = pyogrio.read_info(path)["layer_metadata"] or {}
+            about = information(str(path))["layer_metadata"] or {}
             if "DESCRIPTION" in about:  # of GeoJSON, which has one text
                 about = json.loads(about["DESCRIPTION"])
             return json.loads(about[TAG])

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from quadrat.geo.geometry.parts import Geometries, parts_of
+from quadrat.geo.geometry.parts import Geometries, parts_of, valid
 from quadrat.geo.grids.grid import Grid
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Surroundings:
             return near, np.flatnonzero(met)
 
         def cut(some: Geometries) -> Geometries:
-            some[over] = shapely.intersection(shapely.make_valid(some[over]), shapely.box(*self.reach))
+            some[over] = shapely.intersection(valid(some[over], np.flatnonzero(met)[over]), shapely.box(*self.reach))
             return some
 
         near, inner = parts_of(near, cut)

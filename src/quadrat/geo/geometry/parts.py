@@ -6,6 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from quadrat.geo.geometry.tangles import check_jagged, check_tangled
+
 Geometries = NDArray[np.object_]
 
 
@@ -37,9 +39,15 @@ def is_polygon(geometry: Geometries) -> NDArray[np.bool_]:
     return found
 
 
-def valid(geometry: Geometries) -> Geometries:
-    """Return the geometries, those that are invalid made valid."""
-    broken = ~shapely.is_valid(geometry)
+def valid(geometry: Geometries, numbers: NDArray[np.intp] | None = None) -> Geometries:
+    """Return the geometries, those that are invalid made valid.
+
+    Raises TangledError, which gives one of ``numbers`` (left out: the geometry's own), where that would take minutes.
+    """
+    numbers = np.arange(len(geometry)) if numbers is None else numbers
+    check_jagged(geometry, numbers)
+    broken = np.flatnonzero(~shapely.is_valid(geometry))
+    check_tangled(geometry[broken], numbers[broken])
     geometry[broken] = shapely.make_valid(geometry[broken])
     return geometry
 

@@ -16,6 +16,7 @@ from pyproj.exceptions import ProjError
 
 from quadrat.geo.geometry.extents import Surroundings, nearest, period, surroundings, way
 from quadrat.geo.geometry.parts import Geometries, parts_of, valid
+from quadrat.geo.geometry.tangles import numbered
 from quadrat.geo.grids.grid import Grid
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def brought(parts: Geometries, crs: Any, grid: Grid) -> tuple[Geometries, NDArra
     projection = _Projection(here, surroundings(grid, own), way(system, own), _step(near, here))
     moved, torn = projection.of(near)
     if torn.any():  # around a pole, or half of the Earth
-        quarters, inner = _quartered(near[torn], system)
+        with numbered(owners[torn]):
+            quarters, inner = _quartered(near[torn], system)
         again, still = projection.of(quarters)
         if still.any():
             raise NoPlaceError("it reaches around more than half of the Earth")
@@ -53,7 +55,8 @@ def brought(parts: Geometries, crs: Any, grid: Grid) -> tuple[Geometries, NDArra
         order = np.argsort(owners, kind="stable")
         moved, owners = moved[order], owners[order]
     if projection.there.period and not here.period:
-        moved, inner = projection.there.around(moved)
+        with numbered(owners):
+            moved, inner = projection.there.around(moved)
         owners = owners[inner]
     return moved, owners
 

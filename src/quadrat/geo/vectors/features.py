@@ -14,9 +14,12 @@ from shapely.errors import GEOSException, ShapelyError
 
 from quadrat.errors import QuadratError
 from quadrat.geo.geometry.parts import Geometries, cut, parts_of, single, valid
-from quadrat.geo.geometry.surfaces import read_surfaces
+from quadrat.geo.geometry.tangles import TangledError, numbered
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
+from quadrat.geo.sources.channel import is_remote
+from quadrat.geo.vectors.surfaces import read_surfaces
+from quadrat.geo.vectors.vector_files import DRIVERS, PARQUET, AddressError, check_plain, ending, layers, read
 
 if TYPE_CHECKING:
     import geopandas
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 UNREADABLE = (
     ArithmeticError,
     AttributeError,
+    MemoryError,  # of sizes that a header says
     LookupError,
     OSError,
     RuntimeError,  # of pyogrio and pyproj, too
@@ -36,8 +40,14 @@ UNREADABLE = (
 """What libraries raise of a vector file that is damaged, or that they can't take."""
 
 
-SINGLE = (".parquet", ".geojson", ".json", ".fgb", ".shp", ".csv")
-"""Endings of files that hold one layer."""
+NAMED = "write the CRS into the file by its code: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`"
+"""The hint of a file that names an address, which only those of GeoJSON's CRSs do."""
+
+UNTANGLED = "simplify the feature, split it, or delete it; in QGIS: Simplify, Fix geometries"
+"""The hint of a polygon that crosses itself all over."""
+
+MOST_TURNS = 10
+"""Around the Earth, beyond which x is no place's: each turn between it and the image would be looked at."""
 
 FARTHEST = 1e100
 """Coordinates beyond it, in any unit, are no place's; products of those below it are numbers still."""
@@ -85,13 +95,14 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
     from pyarrow import ArrowException
 
     check_file(path, error, scene)
+    check_format(path, error, scene)
     try:
-        if layer is None and not path.lower().endswith(SINGLE):
+        if layer is None and path.lower().endswith(".gpkg"):
             layer = _only_layer(path, error, scene)
-        frame = geopandas.read_parquet(path) if path.endswith(".parquet") else _read(path, layer)
+        frame = _read(path, layer)
     except (*UNREADABLE, ArrowException) as cause:
         far = "check the address, and the credentials and endpoint that the environment gives (AWS_…)"
-        hint = far if "://" in path else None
+        hint = NAMED if isinstance(cause, AddressError) else far if is_remote(path) else None
         raise error("the file can't be read as vector data", scene, path, got=cause, hint=hint) from cause
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise error(
@@ -106,35 +117,49 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
 
 def _only_layer(path: str, error: type[QuadratError], scene: str) -> str | None:
     """Return the name of the layer that has geometries, None where none has; raise ``error`` where several have."""
-    import pyogrio
-
-    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-    if len(layers) > 1:
+    names = [name for name, kind in layers(path) if kind is not None]
+    if len(names) > 1:
         raise error(
             "the file holds several layers, and nothing says which is meant",
             scene,
             path,
             expected="one layer with geometries",
-            got=", ".join(layers),
+            got=", ".join(names),
             hint="name it under 'layer' of the labels in the catalog, or make a file of it: "
             "`ogr2ogr one.gpkg FILE LAYER` (of several: `ogrmerge.py -single`)",
         )
-    return layers[0] if layers else None
+    return names[0] if names else None
 
 
 def _read(path: str, layer: str | None) -> "geopandas.GeoDataFrame | pd.DataFrame":
-    import pyogrio
-
     try:
-        return pyogrio.read_dataframe(path, layer=layer, fid_as_index=False)
+        return read(path, layer, fid_as_index=False)
     except GEOSException:
         return read_surfaces(path, layer)
 
 
 def check_file(path: str, error: type[QuadratError], scene: str) -> None:
     """Raise ``error`` where a local file is missing."""
-    if "://" not in path and not Path(path).exists():
+    if not is_remote(path) and not Path(path).exists():
         raise error("the file is missing", scene, path, hint="check the path in the catalog, or fetch the data")
+
+
+def check_format(path: str, error: type[QuadratError], scene: str) -> None:
+    """Raise ``error`` where a file's ending is that of no format that is read, or it is no plain file."""
+    if ending(path) is None:
+        raise error(
+            "vector files of this ending aren't read",
+            scene,
+            path,
+            expected=", ".join(sorted({*DRIVERS, PARQUET})),
+            hint="convert it: `ogr2ogr labels.gpkg FILE`",
+        )
+    try:
+        check_plain(path)
+    except OSError as cause:
+        raise error(
+            "this is no file", scene, path, expected="a plain file", got=cause, hint="check the path"
+        ) from cause
 
 
 def on_grid(
@@ -154,7 +179,8 @@ def on_grid(
     parts, owners = single(shapely.force_2d(frame.geometry.to_numpy()))
     if frame.crs is not None:
         try:
-            parts, near = brought(parts, frame.crs, grid)
+            with numbered(owners):
+                parts, near = brought(parts, frame.crs, grid)
         except NoPlaceError as cause:
             raise error(
                 "coordinates that the image's CRS has no place for",
@@ -168,7 +194,8 @@ def on_grid(
         owners = owners[near]
     into = ~grid.transform
     matrix = np.array([[into.a, into.b], [into.d, into.e]])
-    parts, inner = parts_of(shapely.transform(parts, lambda xy: xy @ matrix.T + (into.c, into.f)), valid)
+    with numbered(owners):
+        parts, inner = parts_of(shapely.transform(parts, lambda xy: xy @ matrix.T + (into.c, into.f)), valid)
     return parts, owners[inner]
 
 
@@ -179,7 +206,10 @@ def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[Qu
     geometry = frame.geometry.to_numpy()
     empty = shapely.is_missing(geometry) | shapely.is_empty(geometry)
     xy, owners = shapely.get_coordinates(geometry, return_index=True)
-    broken = np.isin(np.arange(len(frame)), owners[~(np.abs(xy) < FARTHEST).all(1)])
+    turn = 0.0 if frame.crs is None else period(frame.crs)
+    apart = bool(turn) and not frame.crs.is_geographic
+    far = (np.abs(xy[:, 0]) > MOST_TURNS * turn) & apart
+    broken = np.isin(np.arange(len(frame)), owners[~(np.abs(xy) < FARTHEST).all(1) | far])
     for which, problem in (
         (empty, "features without geometry"),
         (broken, "features with coordinates that are no place's"),
@@ -192,19 +222,18 @@ def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[Qu
                 got=f"{int(which.sum())} of {len(frame)} features, the first is number {int(np.argmax(which)) + 1}",
                 hint="delete them, or give them geometries",
             )
-    if len(xy) and frame.crs is not None and frame.crs.is_geographic:
-        turn = period(frame.crs)
-        if (np.abs(xy).max(0) > (2 * turn, turn / 4 * (1 + 1e-9))).any():
-            raise error(
-                "coordinates that are no longitudes and latitudes, though the file's CRS says so",
-                scene,
-                path,
-                expected=f"longitude and latitude ({crs_name(frame.crs)})",
-                got=f"features within {extent(frame)}",
-                hint="say in which CRS they are: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`; or convert them: "
-                "`ogr2ogr -s_srs EPSG:… -t_srs EPSG:4326 labels.geojson FILE`. GeoJSON is in longitude and latitude "
-                "unless it has a member `crs` that names another",
-            )
+    degrees = len(xy) and frame.crs is not None and frame.crs.is_geographic
+    if degrees and (np.abs(xy).max(0) > (2 * turn, turn / 4 * (1 + 1e-9))).any():
+        raise error(
+            "coordinates that are no longitudes and latitudes, though the file's CRS says so",
+            scene,
+            path,
+            expected=f"longitude and latitude ({crs_name(frame.crs)})",
+            got=f"features within {extent(frame)}",
+            hint="say in which CRS they are: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`; or convert them: "
+            "`ogr2ogr -s_srs EPSG:… -t_srs EPSG:4326 labels.geojson FILE`. GeoJSON is in longitude and latitude "
+            "unless it has a member `crs` that names another",
+        )
 
 
 @contextmanager
@@ -218,7 +247,7 @@ def workable(path: str, error: type[QuadratError], scene: str) -> Iterator[None]
             scene,
             path,
             got=cause,
-            hint="repair them (`ogr2ogr -makevalid OUT IN`)",
+            hint=UNTANGLED if isinstance(cause, TangledError) else "repair them (`ogr2ogr -makevalid OUT IN`)",
         ) from cause
 
 

@@ -1,12 +1,6 @@
-"""Surfaces of patches in well-known binary (OGC 06-103r4), as the polygons that they are made of."""
+"""Geometries in well-known binary (OGC 06-103r4), changed as they stand."""
 
 import struct
-from typing import TYPE_CHECKING
-
-import shapely
-
-if TYPE_CHECKING:
-    import geopandas
 
 POINT, LINE, POLYGON, TRIANGLE = 1, 2, 3, 17
 COLLECTIONS = {4, 5, 6, 7, 15, 16}
@@ -15,17 +9,6 @@ PLAIN = {15: 6, 16: 6, TRIANGLE: POLYGON}
 
 WITH_Z, WITH_M, WITH_SRID = 0x80000000, 0x40000000, 0x20000000
 """Flags of a type beside ISO's thousands, as PostGIS and older GDAL write them."""
-
-
-def read_surfaces(path: str, layer: str | None) -> "geopandas.GeoDataFrame":
-    """Return the features of a file with surfaces, which shapely doesn't know, each patch as a polygon."""
-    import geopandas
-    import pyogrio
-
-    about, _, geometry, _ = pyogrio.raw.read(path, layer=layer)
-    fields = pyogrio.read_dataframe(path, layer=layer, read_geometry=False)
-    plain = [None if one is None else of_polygons(one) for one in geometry]
-    return geopandas.GeoDataFrame(fields, geometry=shapely.from_wkb(plain), crs=about["crs"])
 
 
 def of_polygons(wkb: bytes) -> bytes:

@@ -1,0 +1,211 @@
+"""Vector files: plain files, each opened by the one driver that its ending names, and by no other.
+
+GDAL looks at what a file holds, not at what it is called: a ``.geojson`` may be a virtual layer that names other files,
+or the address of a server. And some drivers ask addresses that a file names, such as that of a CRS.
+"""
+
+import ctypes
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from quadrat.geo.geometry.wkb import of_polygons
+from quadrat.geo.sources.channel import gdal_name, is_remote
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+
+PARQUET = ".parquet"
+
+DRIVERS = {
+    ".csv": "CSV",
+    ".fgb": "FlatGeobuf",
+    ".geojson": "GeoJSON",
+    ".geojsonl": "GeoJSONSeq",
+    ".geojsons": "GeoJSONSeq",
+    ".gpkg": "GPKG",
+    ".json": "GeoJSON",
+    ".shp": "ESRI Shapefile",
+}
+"""What GDAL calls the formats of which it may open files, by their endings; GeoParquet is read without it."""
+
+SINGLE = frozenset(DRIVERS) - {".gpkg"}
+"""Endings of files that hold one layer."""
+
+SHALLOW = 1000
+"""Bytes of a geometry that can't hold many collections in each other."""
+
+COLLECTIONS = {7, 1007, 2007, 3007}
+"""Types of collections in well-known binary, without flags."""
+
+_ONE = RLock()
+"""Held while GDAL has few drivers: they are those of the whole process."""
+
+
+class AddressError(ValueError):
+    """A file names an address, which isn't asked."""
+
+
+def ending(path: str) -> str | None:
+    """Return the ending by which a file is read; None where it is read by none."""
+    found = _suffix(path)
+    return found if found in {*DRIVERS, PARQUET} else None
+
+
+def read(path: str, layer: str | None = None, **options: Any) -> "geopandas.GeoDataFrame | pd.DataFrame":
+    """Return the features of a file or a layer of it, by ``pyogrio.read_dataframe`` with these options.
+
+    Raises OSError for what is no plain file, and whatever else the libraries raise.
+    """
+    import pyogrio
+
+    if ending(path) == PARQUET:
+        return _parquet(path)
+    with opening(path) as name:
+        frame = pyogrio.read_dataframe(name, layer=layer, **options)
+        if _suffix(path) == ".fgb" and pyogrio.read_info(name)["features"] > len(frame):
+            raise ValueError("the file is cut short: it holds fewer features than it says")
+        return frame
+
+
+def layers(path: str) -> list[tuple[str, str | None]]:
+    """Return the names of a file's layers, and what geometries each holds; None for a table."""
+    import pyogrio
+
+    with opening(path) as name:
+        return [(str(layer), kind) for layer, kind in pyogrio.list_layers(name)]
+
+
+def information(path: str) -> dict[str, Any]:
+    """Return what ``pyogrio.read_info`` tells of a file."""
+    import pyogrio
+
+    with opening(path) as name:
+        return dict(pyogrio.read_info(name))
+
+
+@contextmanager
+def opening(path: str) -> Iterator[str]:
+    """Let GDAL have one driver, that of the file's ending, and no network but for the file itself; give its name.
+
+    Raises ValueError where the ending is none of DRIVERS, AddressError where the file names an address.
+    """
+    suffix = _suffix(path)
+    if suffix not in DRIVERS:
+        raise ValueError(f"files are read by their endings, of which '{suffix}' is none: {', '.join(DRIVERS)}")
+    check_plain(path)
+    # a whole path: a name such as "PG:a.gpkg" would be that of a server
+    name = gdal_name(path) if is_remote(path) else os.path.abspath(path)  # noqa: PTH100 (a link stays one)
+    with _ONE, _alone(DRIVERS[suffix]), _offline():
+        yield name
+
+
+def check_plain(path: str) -> None:
+    """Raise OSError where a local path, or a file that belongs to it, is no plain file: a pipe may never end."""
+    if is_remote(path):
+        return
+    own = Path(path)
+    if not stat.S_ISREG(own.stat().st_mode):
+        raise OSError(f"{path} is no plain file")
+    if own.suffix.lower() in {".shp", ".csv", ".gpkg"}:
+        beside = (one for one in os.scandir(own.parent) if one.name.startswith((f"{own.stem}.", f"{own.name}-")))
+        odd = [one.name for one in beside if not one.is_file() and not one.is_dir()]
+        if odd:
+            raise OSError(f"{odd[0]}, beside it, is no plain file")
+
+
+def _suffix(path: str) -> str:
+    name = path.partition("?")[0] if is_remote(path) else path
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (it may be an address)
+
+
+def _parquet(path: str) -> "geopandas.GeoDataFrame":
+    import geopandas
+
+    check_plain(path)
+    if not is_remote(path):
+        _check_depth(path)
+    return geopandas.read_parquet(path)
+
+
+def _check_depth(path: str) -> None:
+    """Raise RecursionError where collections lie in each other so deeply that GEOS, which has no limit, would crash."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        kinds = {field.name: field.type for field in file.schema_arrow}
+        binary = [name for name, kind in kinds.items() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
+        for batch in file.iter_batches(1024, columns=binary) if binary else ():
+            for column in batch.columns:
+                for value in column.filter(pc.greater(pc.binary_length(column), SHALLOW)).to_pylist():
+                    if int.from_bytes(value[1:5], "little" if value[0] else "big") & 0xFFFF in COLLECTIONS:
+                        of_polygons(value)
+
+
+@contextmanager
+def _alone(driver: str) -> Iterator[None]:
+    """Take all drivers but one, and the one for memory, from GDAL's list meanwhile; what is open stays so."""
+    gdal = _gdal()
+    drivers = [gdal.GDALGetDriver(number) for number in range(gdal.GDALGetDriverCount())]
+    others = [one for one in drivers if gdal.GDALGetDriverShortName(one).decode() not in {driver, "MEM", "Memory"}]
+    for one in others:
+        gdal.GDALDeregisterDriver(one)
+    try:
+        yield
+    finally:
+        for one in others:
+            gdal.GDALRegisterDriver(one)
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Answer what GDAL's drivers ask of addresses, in this thread, with nothing; raise AddressError if they do."""
+    gdal = _gdal()
+    asked: list[str] = []
+
+    def answer(address: bytes, *_: Any) -> int:
+        asked.append(address.decode(errors="replace"))
+        reply: int = gdal.VSICalloc(1, _REPLY)  # which GDAL frees
+        ctypes.c_int.from_address(reply).value = 1  # a status that isn't success
+        return reply
+
+    fetch = _FETCH(answer)
+    gdal.CPLHTTPPushFetchCallback(fetch, None)
+    try:
+        yield
+    finally:
+        gdal.CPLHTTPPopFetchCallback()
+    if asked:
+        raise AddressError(f"the file names an address, which isn't asked: {asked[0][:200]}")
+
+
+_FETCH = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_void_p] * 5)
+"""CPLHTTPFetchCallbackFunc of ``cpl_http.h``."""
+
+_REPLY = 1024
+"""Bytes, more than a CPLHTTPResult has."""
+
+
+@cache
+def _gdal() -> ctypes.CDLL:
+    """Return the GDAL that pyogrio reads with."""
+    from pyogrio import _io
+
+    library = ctypes.CDLL(_io.__file__)
+    library.GDALGetDriver.restype = ctypes.c_void_p
+    library.GDALGetDriver.argtypes = [ctypes.c_int]
+    library.GDALGetDriverShortName.restype = ctypes.c_char_p
+    library.VSICalloc.restype = ctypes.c_void_p
+    library.VSICalloc.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+    for function in (library.GDALGetDriverShortName, library.GDALDeregisterDriver, library.GDALRegisterDriver):
+        function.argtypes = [ctypes.c_void_p]
+    library.CPLHTTPPushFetchCallback.argtypes = [_FETCH, ctypes.c_void_p]
+    return library
