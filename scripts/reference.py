@@ -34,8 +34,8 @@ The keys of `params.yaml`. All keys of the first table stand in the file, since 
 a section of which you set nothing. Below them, an optional key may be left out: then it has the value that is given
 here, which mostly means "not used". `quadrat params --full` prints all keys with their values, and so does each bundle.
 An unknown key, a wrong type or a value out of range stops every command with the file, the key and the nearest
-valid key. `kind` of `train.loss` and `predict.layers` is that of `task`. `dvc exp run -S` takes keys by their dotted names, as
-they stand here; a key that the file leaves out takes a `+`: `-S +chip.negatives=1`.
+valid key. `kind` of `train.loss` and `predict.layers` is that of `task`. `dvc exp run -S` takes keys by their dotted
+names, as they stand here; a key that the file leaves out takes a `+`: `-S +chip.negatives=1`.
 
 A change of a key reruns the stages that depend on it, and then those whose inputs have changed by that.
 """

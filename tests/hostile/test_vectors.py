@@ -68,7 +68,7 @@ def unasked() -> Iterator[None]:
 
 def covered(path: Path | str) -> int:
     """Return how many px labels cover."""
-    content = {"kind": "vector", "path": str(path), "default": "lake", "outside": "rest"}
+    content = {"kind": "vector", "path": str(path), "default": "lake", "background": "rest"}
     with VectorLabels.model_validate(content, strict=False).open(GRID, LEGEND, "s") as opened:
         return int((opened.class_ids(GRID.area, all_touched=False) == 0).sum())
 

@@ -19,6 +19,7 @@ from pyproj import CRS, Transformer
 
 from quadrat.errors import ParamsError, QuadratError
 from quadrat.geo.grids.grid import Grid
+from quadrat.geo.vectors.vector_files import DRIVERS_LOCK
 from quadrat.prediction.geoparquet import ROW_GROUP, GeoParquet
 from quadrat.runtime.files import replaced
 from quadrat.tasks.common.outputs import Features, VectorLayer
@@ -226,10 +227,11 @@ def _moved(geometry: NDArray[np.object_], move: Callable[[Any, Any], Any]) -> ND
 
 @contextmanager
 def _dated() -> Iterator[None]:
-    """Let GDAL take DATE for today."""
-    before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": DATE})
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
+    """Let GDAL take DATE for today, and have all its drivers."""
+    with DRIVERS_LOCK:
+        before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": DATE})
+        try:
+            yield
+        finally:
+            pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})

@@ -44,8 +44,8 @@ SHALLOW = 1000
 COLLECTIONS = {7, 1007, 2007, 3007}
 """Types of collections in well-known binary, without flags."""
 
-_ONE = RLock()
-"""Held while GDAL has few drivers: they are those of the whole process."""
+DRIVERS_LOCK = RLock()
+"""Guards the drivers of pyogrio's GDAL, which are those of the whole process: reading takes most away meanwhile."""
 
 
 class AddressError(ValueError):
@@ -102,7 +102,7 @@ def opening(path: str) -> Iterator[str]:
     check_plain(path)
     # a whole path: a name such as "PG:a.gpkg" would be that of a server
     name = gdal_name(path) if is_remote(path) else os.path.abspath(path)  # noqa: PTH100 (a link stays one)
-    with _ONE, _alone(DRIVERS[suffix]), _offline():
+    with DRIVERS_LOCK, _alone(DRIVERS[suffix]), _offline():
         yield name
 
 
