@@ -21,14 +21,12 @@ ENDLESS = {"epochs": 100_000, "train.patience": 100_000}
 
 
 @pytest.fixture
-def endless(project: Path) -> Iterator[Path]:
+def endless(restored: Path) -> Iterator[Path]:
     """Return the project, with a training that goes on until it is ended."""
-    parameters = (project / "params.yaml").read_text()
-    change(project, ENDLESS)
-    (project / Paths.lock).unlink(missing_ok=True)
-    yield project
-    (project / "params.yaml").write_text(parameters)
-    shutil.rmtree(project / "models/.checkpoints", ignore_errors=True)
+    change(restored, ENDLESS)
+    (restored / Paths.lock).unlink(missing_ok=True)
+    yield restored
+    shutil.rmtree(restored / "models/.checkpoints", ignore_errors=True)
 
 
 def held(folder: Path) -> bool:
