@@ -31,13 +31,14 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from quadrat.errors import ParamsError, QuadratError
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.prediction import cog, geoparquet
 from quadrat.prediction.cog import RasterWriter, _Sum
 from quadrat.prediction.overviews import Overviews, majority
 from quadrat.prediction.vector_file import VectorWriter, areas
 from quadrat.prediction.writers import writer_for
-from quadrat.tasks.common.classes import IGNORE, Class
+from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
 from quadrat.tasks.semantic_segmentation.polygons import Polygoniser, Polygons
 from tests.ground import NORTH_UP

@@ -15,10 +15,10 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.tasks.common.metrics import Confusion, confuse, rounded
 
 K = 5
-IGNORE = 255
 IDS = st.sampled_from([*range(K - 1), IGNORE])
 """Class K - 1 is never drawn, so that there is always a class of which nothing is defined."""
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from quadrat.tasks.chip_classification.multilabel_counts import UNKNOWN, Presence
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.tasks.chip_classification.multilabel_counts import Presence
 
 K = 4
 
@@ -17,7 +18,7 @@ K = 4
 @st.composite
 def counts(draw: st.DrawFn) -> Presence:
     cells = draw(st.integers(0, 12))
-    truth = draw(arrays(np.uint8, (cells, K), elements=st.sampled_from([0, 0, 1, UNKNOWN])))
+    truth = draw(arrays(np.uint8, (cells, K), elements=st.sampled_from([0, 0, 1, IGNORE])))
     truth[:, K - 1] = np.where(truth[:, K - 1] == 1, 0, truth[:, K - 1])  # a class that is nowhere there
     steps = draw(arrays(np.uint8, (cells, K), elements=st.integers(0, 8)))
     return Presence(truth, (steps / 8).astype(np.float32), draw(st.integers(0, 3)))
@@ -31,7 +32,7 @@ def known(value: float) -> float | None:
 def test_metrics_are_sklearns(found: Presence) -> None:
     each = []
     for column, given_ in zip(found.truth.T, found.scores.T, strict=True):
-        truth, scores = column[column != UNKNOWN], given_[column != UNKNOWN]
+        truth, scores = column[column != IGNORE], given_[column != IGNORE]
         if not truth.size:  # of nothing, scikit-learn has no figures
             each.append([np.nan] * 4)
             continue
@@ -47,7 +48,7 @@ def test_metrics_are_sklearns(found: Presence) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         macro = np.nanmean(each, axis=0)
-    rows = [(t[t != UNKNOWN], s[t != UNKNOWN]) for t, s in zip(found.truth, found.scores, strict=True)]
+    rows = [(t[t != IGNORE], s[t != IGNORE]) for t, s in zip(found.truth, found.scores, strict=True)]
     exact = [bool(((s >= 0.5) == (t == 1)).all()) for t, s in rows if t.size]
     lost = found.unpredicted
     assert found.overall() == {
@@ -90,7 +91,7 @@ def test_the_confusion_holds_each_cells_faults(found: Presence) -> None:
 def test_always_finds_one_class_by_its_share(found: Presence, class_id: int) -> None:
     always = found.always(class_id)
     truth = found.truth[:, class_id]
-    share = np.mean(truth[truth != UNKNOWN] == 1) if (truth != UNKNOWN).any() else None
+    share = np.mean(truth[truth != IGNORE] == 1) if (truth != IGNORE).any() else None
     if share:
         metrics = always.per_class()[class_id]
         assert metrics["recall"] == 1

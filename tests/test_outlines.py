@@ -12,6 +12,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 from shapely import affinity
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.tasks.semantic_segmentation.polygons import (
     Edges,
     Outline,
@@ -23,7 +24,6 @@ from quadrat.tasks.semantic_segmentation.polygons import (
     outlines,
 )
 
-IGNORE = 255
 SQUARE = RightAngled(kind="right_angled", tolerance=2.0)
 SIMPLE = Simplified(kind="simplified", tolerance=2.0)
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize, shapes
 from scipy import ndimage
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.tasks.semantic_segmentation.polygons import Polygoniser, Polygons, polygoniser, rings
-
-IGNORE = 255
 
 label_rasters = st.tuples(st.integers(1, 14), st.integers(1, 14)).flatmap(
     lambda shape: npst.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 1, 2, IGNORE]))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from quadrat.tasks.object_detection.boxes import IGNORED, Detections, Seen
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.tasks.object_detection.boxes import Detections, Seen
 
 
 def drawn(seed: int, count: int, classes: int = 3, side: float = 40) -> Seen:
@@ -10,11 +11,11 @@ def drawn(seed: int, count: int, classes: int = 3, side: float = 40) -> Seen:
     generator = np.random.default_rng(seed)
     corner = generator.integers(0, side, (count, 2))
     truth = np.concatenate([corner, corner + generator.integers(2, 12, (count, 2))], axis=1).astype(float)
-    ids = generator.choice([*range(classes), IGNORED], count).astype(np.uint8)
+    ids = generator.choice([*range(classes), IGNORE], count).astype(np.uint8)
     number = generator.integers(0, max(count, 1), round(1.5 * count))
     boxes = truth[number] + generator.integers(-2, 3, (len(number), 4)) / 2
     found = np.where(generator.random(len(number)) < 0.7, ids[number], generator.integers(0, classes, len(number)))
-    found = np.where(found == IGNORED, 0, found).astype(np.uint8)
+    found = np.where(found == IGNORE, 0, found).astype(np.uint8)
     solid = (boxes[:, 2:] > boxes[:, :2]).all(1)
     scores = generator.integers(0, 9, len(number)).astype(np.float32) / 8
     return Seen(truth, ids, Detections(boxes, found, scores).picked(solid))

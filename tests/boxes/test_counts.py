@@ -6,7 +6,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.tasks.object_detection.boxes import IGNORED, BoxCounts, Detections, Seen
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.tasks.object_detection.boxes import BoxCounts, Detections, Seen
 from quadrat.tasks.object_detection.boxes.precision import THRESHOLDS, average_precision
 from tests.boxes.scenes import drawn, seen
 
@@ -22,8 +23,8 @@ def plain(images: list[Seen], most: int = 10_000) -> np.ndarray:
     truth, found = [], []
     for number, image in enumerate(images):
         for box, class_id in zip(image.truth.tolist(), image.class_ids.tolist(), strict=True):
-            for k in range(K) if class_id == IGNORED else (class_id,):
-                truth.append(annotation(len(truth), number, k, box) | {"iscrowd": int(class_id == IGNORED)})
+            for k in range(K) if class_id == IGNORE else (class_id,):
+                truth.append(annotation(len(truth), number, k, box) | {"iscrowd": int(class_id == IGNORE)})
         for box, k, score in zip(
             image.found.boxes.tolist(), image.found.class_ids.tolist(), image.found.scores.tolist(), strict=True
         ):
@@ -119,7 +120,7 @@ def test_without_truth_nothing_is_defined_but_what_is_false_stays_false() -> Non
     assert counted(image).summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 0.5, "support": 1}
 
 
-@pytest.mark.parametrize("images", [(), (seen([], []),), (seen([(0, 0, 9, 9, IGNORED)], [(0, 0, 9, 9, 1, 0.9)]),)])
+@pytest.mark.parametrize("images", [(), (seen([], []),), (seen([(0, 0, 9, 9, IGNORE)], [(0, 0, 9, 9, 1, 0.9)]),)])
 def test_without_objects_no_figure_is_defined(images: tuple[Seen, ...]) -> None:
     counts = counted(*images)
     assert counts.overall() == {
@@ -136,7 +137,7 @@ def test_without_objects_no_figure_is_defined(images: tuple[Seen, ...]) -> None:
 
 
 def test_detections_of_ignored_boxes_cost_no_precision() -> None:
-    truth = [(0, 0, 10, 10, 0), (50, 0, 70, 20, IGNORED)]
+    truth = [(0, 0, 10, 10, 0), (50, 0, 70, 20, IGNORE)]
     found = [(0, 0, 10, 10, 0, 0.6), (50, 0, 70, 20, 0, 0.9), (52, 2, 60, 9, 0, 0.8)]
     assert counted(seen(truth, found)).per_class()[0]["ap50"] == 1.0
     assert counted(seen(truth, found)).per_class()[0]["precision"] == 1.0

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrat.tasks.object_detection.boxes import IGNORED, Seen, matched
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.tasks.object_detection.boxes import Seen, matched
 from quadrat.tasks.object_detection.boxes.matching import confusion
 from tests.boxes.scenes import drawn, inside, iou, seen
 
@@ -20,7 +21,7 @@ def naive(image: Seen, least: float) -> tuple[list[int], list[bool]]:
                 best, place = value, t
         found[n] = place
         shares = [
-            inside(image.found.boxes[n], b) for b, i in zip(image.truth, image.class_ids, strict=True) if i == IGNORED
+            inside(image.found.boxes[n], b) for b, i in zip(image.truth, image.class_ids, strict=True) if i == IGNORE
         ]
         absorbed[n] = place < 0 and any(share >= least for share in shares)
     return found, absorbed
@@ -29,7 +30,7 @@ def naive(image: Seen, least: float) -> tuple[list[int], list[bool]]:
 def naive_confusion(image: Seen, classes: int, least: float) -> np.ndarray:
     matrix = np.zeros((classes + 1, classes + 1), int)
     found, absorbed = naive(image, least)
-    missed = [t for t in range(len(image.truth)) if image.class_ids[t] != IGNORED and t not in found]
+    missed = [t for t in range(len(image.truth)) if image.class_ids[t] != IGNORE and t not in found]
     for n in sorted(range(len(found)), key=lambda n: -image.found.scores[n]):
         row = image.class_ids[found[n]] if found[n] >= 0 else classes
         if found[n] < 0 and not absorbed[n]:
@@ -57,7 +58,7 @@ def test_confusion_is_the_naive_loop(seed: int, count: int, least: float) -> Non
     image = drawn(seed, count, side=20)
     matrix = confusion(image, 3, least)
     np.testing.assert_array_equal(matrix, naive_confusion(image, 3, least))
-    counted = image.class_ids[image.class_ids != IGNORED]
+    counted = image.class_ids[image.class_ids != IGNORE]
     np.testing.assert_array_equal(matrix[:-1].sum(1), np.bincount(counted, minlength=3))
     assert matrix[:, :-1].sum() == len(image.found) - matched(image, least).absorbed.sum()
 
@@ -85,7 +86,7 @@ def test_of_two_that_are_alike_each_is_found_once() -> None:
 
 def test_an_ignored_box_absorbs_but_takes_nothing_from_others() -> None:
     image = seen(
-        [(0, 0, 100, 100, IGNORED), (0, 0, 10, 10, 0)],
+        [(0, 0, 100, 100, IGNORE), (0, 0, 10, 10, 0)],
         [(0, 0, 10, 10, 0, 0.3), (40, 40, 50, 50, 0, 0.9), (95, 0, 110, 10, 1, 0.8), (90, 90, 105, 100, 1, 0.7)],
     )
     matches = matched(image, 0.5)

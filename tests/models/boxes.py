@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Recipe
 from quadrat.models.common.model import Augment
 from quadrat.tasks.common.symmetries import turn_boxes
-
-IGNORE = 255
 
 
 @dataclass(frozen=True)

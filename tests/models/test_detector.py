@@ -20,6 +20,7 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import MultiScaleRoIAlign, nms
 
 from quadrat.errors import ModelError
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.models import Detector
 from quadrat.models.detector.anchors import anchors, cells, decoded
 from quadrat.models.detector.network import BoxNetwork
@@ -27,7 +28,7 @@ from quadrat.models.detector.one_stage import Dense, matched_by_place
 from quadrat.models.detector.targets import BACKGROUND, UNSURE, matched_by_overlap, taught
 from quadrat.models.detector.two_stage import pooled, proposed
 from quadrat.models.training.neural import build
-from tests.models.boxes import IGNORE, Boxes, Memory, Weights, inputs, overlap, recipe
+from tests.models.boxes import Boxes, Memory, Weights, inputs, overlap, recipe
 
 ANCHORS = {"scales": [2.0, 4.0], "ratios": [1.0]}
 ARCHITECTURES: dict[str, dict[str, Any]] = {

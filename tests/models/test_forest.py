@@ -18,6 +18,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, f1_score
 
 from quadrat.errors import ChipError
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models.common.model import Fitted, Inputs, Recipe
@@ -25,8 +26,6 @@ from quadrat.models.forest import forest as module
 from quadrat.models.forest.forest import Forest, features
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import segmentation
-
-IGNORE = 255
 
 
 @dataclass

@@ -14,11 +14,12 @@ from safetensors.numpy import load, save
 from scipy.ndimage import gaussian_filter
 
 from quadrat.errors import ChipError, ModelError
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Peaks
 from quadrat.models.peaks.peaks import KNOTS, _knots
-from tests.models.boxes import IGNORE, Boxes, Memory, inputs, overlap, recipe
+from tests.models.boxes import Boxes, Memory, inputs, overlap, recipe
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pydantic import BaseModel, TypeAdapter
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window, cover, strips
 from quadrat.labels.labels import LabelSource
 from quadrat.models import Outputs
@@ -19,7 +20,6 @@ from quadrat.prediction.reader import Prediction
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.tasks import Layers, Loss, Task, TaskContract
-from quadrat.tasks.common.classes import IGNORE
 from quadrat.tasks.common.outputs import RasterLayer
 from tests.ground import cells, detection, image, pixel_box, segmentation, write_areas, write_raster
 

@@ -11,8 +11,9 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.common.classes import IGNORE, Class
+from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.outputs import Outlines
 
 if TYPE_CHECKING:

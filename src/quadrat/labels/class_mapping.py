@@ -6,9 +6,6 @@ from typing import Protocol
 from quadrat.errors import LabelError
 from quadrat.runtime.formats.section import composed
 
-UNLABELLED = 255
-"""The class id of pixels that labels say nothing of."""
-
 MOST_TOLD = 40
 """Most values that an error lists: the commonest."""
 

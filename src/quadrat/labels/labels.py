@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.errors import LabelError
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.labels.class_mapping import UNLABELLED, Legend
+from quadrat.labels.class_mapping import Legend
 from quadrat.labels.objects import Envelopes, Objects
 from quadrat.labels.raster import LabelledPixels, RasterLabels
 from quadrat.labels.stac import StacLabels
@@ -37,11 +38,11 @@ class Labels:
         return self.grid.area
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
-        """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
+        """Return (y, x) class ids, IGNORE where there is none; the window may reach over the grid's edge."""
         first, *others = self.ranked
         ids = first.class_ids(window, all_touched=all_touched)
         for other in others:
-            unsaid = ids == UNLABELLED
+            unsaid = ids == IGNORE
             if unsaid.any():
                 ids = np.where(unsaid, other.class_ids(window, all_touched=all_touched), ids)
         return ids

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.errors import LabelError
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, strips
-from quadrat.labels.class_mapping import UNLABELLED, Legend, class_id, unclaimed
+from quadrat.labels.class_mapping import Legend, class_id, unclaimed
 from quadrat.runtime.formats.section import Name, Section
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class RasterLabels(Section):
         from quadrat.labels.raster_values import Pixels
 
         background = (
-            UNLABELLED if self.background is None else class_id(self.background, legend, "background", scene, self.path)
+            IGNORE if self.background is None else class_id(self.background, legend, "background", scene, self.path)
         )
         with ExitStack() as files:
             pixels = Pixels(self.path, grid, scene, files)
@@ -77,14 +78,12 @@ class RasterLabels(Section):
             yield LabelledPixels(pixels, form, self._key(legend, scene, form.dtype), background)
 
     def _key(self, legend: Legend, scene: str, dtype: np.dtype[Any]) -> "Key":
-        """Return the class id of each value that the type holds, UNLABELLED where it is dropped."""
+        """Return the class id of each value that the type holds, IGNORE where it is dropped."""
         ids: dict[int, int] = {}
         for value, number in legend.aliases.items():
             if WRITTEN[self.values].fullmatch(value) and ids.setdefault(_number(value), number) != number:
                 raise self._unusable(f"two classes claim {value}", value, scene)
-        ids |= dict.fromkeys(
-            (_number(value) for value in self.drop if WRITTEN[self.values].fullmatch(value)), UNLABELLED
-        )
+        ids |= dict.fromkeys((_number(value) for value in self.drop if WRITTEN[self.values].fullmatch(value)), IGNORE)
         ids = {value: number for value, number in ids.items() if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max}
         if not ids:
             raise self._unusable("no class claims any value of the labels", ", ".join(sorted(legend.aliases)), scene)
@@ -111,7 +110,7 @@ class Key:
     numbers: NDArray[Any]
     """The values that are known, in rising order and of the raster's type; colours in 24 bits."""
     ids: NDArray[np.uint8]
-    """The class id of each, UNLABELLED where it is dropped."""
+    """The class id of each, IGNORE where it is dropped."""
     legend: Legend
 
     def find(self, numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -144,7 +143,7 @@ class LabelledPixels:
         return self._pixels.doubt()
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
-        """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge.
+        """Return (y, x) class ids, IGNORE where there is none; the window may reach over the grid's edge.
 
         Raises LabelError for values that no class claims, with their counts in the whole scene.
         """

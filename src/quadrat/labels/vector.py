@@ -14,6 +14,7 @@ from pydantic import model_validator
 from quadrat.errors import LabelError
 from quadrat.geo.geometry.accuracy import Doubt, doubtful_place
 from quadrat.geo.geometry.parts import Geometries, without_area
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.vectors.feature_filter import FilterError, matches, parse
@@ -29,7 +30,7 @@ from quadrat.geo.vectors.features import (
     workable,
 )
 from quadrat.geo.vectors.widths import Width, class_widths, widened
-from quadrat.labels.class_mapping import UNLABELLED, Legend, class_id, text, unclaimed
+from quadrat.labels.class_mapping import Legend, class_id, text, unclaimed
 from quadrat.labels.objects import DIGITS, Objects, boxed, gathered
 from quadrat.runtime.formats.section import Name, Section, composed
 
@@ -90,12 +91,12 @@ class VectorLabels(Section):
         without a width, or labels that miss the image.
         """
         background = (
-            UNLABELLED if self.background is None else class_id(self.background, legend, "background", scene, self.path)
+            IGNORE if self.background is None else class_id(self.background, legend, "background", scene, self.path)
         )
         read = read_features(self.path, self.layer, LabelError, scene)
         frame = self._filtered(read, scene)
         ids = self._ids(frame, legend, scene)
-        there = (ids != UNLABELLED) | ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
+        there = (ids != IGNORE) | ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
         frame, ids = frame[there], ids[there]
         with workable(self.path, LabelError, scene):
             parts, owners = on_grid(frame, grid, self.path, LabelError, scene)
@@ -103,11 +104,11 @@ class VectorLabels(Section):
             areas, inner = clipped(polygons, grid, MARGIN)
             whole = gathered(polygons, owners, len(frame))
         drawn = ids[owners[inner]]
-        if not (drawn != UNLABELLED).any() and not ((self.background or legend.blanks) and around(frame, grid)):
+        if not (drawn != IGNORE).any() and not ((self.background or legend.blanks) and around(frame, grid)):
             raise self._misplaced(frame, grid, scene)
-        order = np.argsort(drawn != UNLABELLED, kind="stable")  # what is dropped lies below all others
-        flat = (ids != UNLABELLED) & without_area(frame.geometry.to_numpy())
-        thin = (ids != UNLABELLED) & ~shapely.is_empty(whole) & np.isnan(boxed(whole)).any(1)
+        order = np.argsort(drawn != IGNORE, kind="stable")  # what is dropped lies below all others
+        flat = (ids != IGNORE) & without_area(frame.geometry.to_numpy())
+        thin = (ids != IGNORE) & ~shapely.is_empty(whole) & np.isnan(boxed(whole)).any(1)
         yield LabelledAreas(
             Areas(areas[order], drawn[order]),
             Objects(whole, ids),
@@ -142,7 +143,7 @@ class VectorLabels(Section):
             ) from cause
 
     def _ids(self, frame: "geopandas.GeoDataFrame", legend: Legend, scene: str) -> NDArray[np.uint8]:
-        """Return each feature's class id, UNLABELLED where it is dropped."""
+        """Return each feature's class id, IGNORE where it is dropped."""
         if self.default is not None:
             return np.full(len(frame), class_id(self.default, legend, "default", scene, self.path), np.uint8)
         if frame.empty:  # GeoJSON without features has no fields
@@ -157,12 +158,12 @@ class VectorLabels(Section):
                 hint="set 'field' of the labels in the catalog",
             )
         values = [text(value) for value in frame[self.field]]
-        known: Mapping[str, int] = {**dict.fromkeys(self.drop, UNLABELLED), **legend.aliases}
+        known: Mapping[str, int] = {**dict.fromkeys(self.drop, IGNORE), **legend.aliases}
         unknown = Counter(value for value in values if value not in known)
         if unknown:
             raise unclaimed(unknown, "features", legend.aliases, scene, self.path)
         dropped = set(self.drop)
-        return np.array([UNLABELLED if value in dropped else known[value] for value in values], np.uint8)
+        return np.array([IGNORE if value in dropped else known[value] for value in values], np.uint8)
 
     def _areas(self, parts: Geometries, ids: NDArray[np.uint8], grid: Grid, legend: Legend, scene: str) -> Geometries:
         """Return polygons in place of all parts: empty ones for dropped lines and points without a width."""
@@ -191,7 +192,7 @@ class VectorLabels(Section):
 
     def _check_widths(self, bare: Geometries, ids: NDArray[np.uint8], legend: Legend, scene: str) -> None:
         kinds = np.where(shapely.get_dimensions(bare) == 1, "lines", "points")
-        counts = Counter((int(i), str(kind)) for kind, i in zip(kinds, ids, strict=True) if i != UNLABELLED)
+        counts = Counter((int(i), str(kind)) for kind, i in zip(kinds, ids, strict=True) if i != IGNORE)
         if counts:
             raise LabelError(
                 "lines and points without a width cover nothing",
@@ -255,7 +256,7 @@ class LabelledAreas:
         return (*self._remarks, *self._doubt())
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
-        """Return (y, x) class ids, UNLABELLED where there is none; the window may reach over the grid's edge."""
+        """Return (y, x) class ids, IGNORE where there is none; the window may reach over the grid's edge."""
         return self.areas.draw(window, fill=self.background, all_touched=all_touched)
 
     def objects(self, window: Window) -> Objects:

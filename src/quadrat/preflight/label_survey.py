@@ -7,9 +7,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.statistics.histogram import occurrences
-from quadrat.labels.class_mapping import UNLABELLED
 from quadrat.labels.labels import Labels, Ranked
 from quadrat.labels.objects import Objects
 from quadrat.scenes.aoi import AOI
@@ -62,7 +62,7 @@ def glimpse(labels: Labels, aoi: AOI | None, area: Window, classes: int, reach: 
     for part in labels.ranked:
         objects = part.objects(labels.grid.area)
         one = _pixels(part, aoi, area, classes, reach) if objects is None else _features(objects, aoi, classes, reach)
-        if part.background != UNLABELLED:
+        if part.background != IGNORE:
             one.hidden[part.background] = True
         seen += one
     return seen

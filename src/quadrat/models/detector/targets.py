@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
-from quadrat.tasks.common.classes import IGNORE
+from quadrat.geo.grids.class_ids import IGNORE
 
 BACKGROUND = Matcher.BELOW_LOW_THRESHOLD
 """The class of a location that no object is found from."""

@@ -10,6 +10,7 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
 from torchvision.ops import batched_nms, roi_align
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.models.common.model import Inputs
 from quadrat.models.detector.anchors import anchors, cells, decoded
 from quadrat.models.detector.network import BoxNetwork, Losses
@@ -25,7 +26,6 @@ from quadrat.models.detector.targets import (
     taught,
     together,
 )
-from quadrat.tasks.common.classes import IGNORE
 
 CANDIDATES = 4
 """How many of the best anchors suppression chooses from, for each proposal."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.geo.grids.cells import ROUNDING, Cells, Pieces, bands, frame, pixel_counts, sizes
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.common.classes import IGNORE
 from quadrat.tasks.common.inputs import LabelPart, Objects
 
 NOT_THERE, THERE = 0, 1

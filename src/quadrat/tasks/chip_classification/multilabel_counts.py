@@ -10,10 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.tasks.common.metrics import Metrics, known, macro, ratio
-
-UNKNOWN = 255
-"""Stands in place of 0 or 1 where it isn't known whether a class is there."""
 
 HALF = 0.5
 """The least score by which a class is predicted to be there."""
@@ -24,7 +22,7 @@ class Presence:
     """What is there in each cell, and the scores of what was predicted."""
 
     truth: NDArray[np.uint8]
-    """(cell, class): 1 there, 0 not there, UNKNOWN."""
+    """(cell, class): 1 there, 0 not there, IGNORE."""
     scores: NDArray[np.float32]
     """(cell, class), from 0 to 1."""
     unpredicted: int = 0
@@ -51,8 +49,8 @@ class Presence:
     @property
     def accuracy(self) -> float:
         """The share of cells in which every class of which it is known is right. NaN where undefined."""
-        asked = (self.truth != UNKNOWN).any(1)
-        wrong = ((self.truth != UNKNOWN) & (self.predicted != (self.truth == 1))).any(1)
+        asked = (self.truth != IGNORE).any(1)
+        wrong = ((self.truth != IGNORE) & (self.predicted != (self.truth == 1))).any(1)
         return float(ratio((asked & ~wrong).sum(), asked.sum()))
 
     @property
@@ -83,7 +81,7 @@ class Presence:
 
         found = np.full(self.truth.shape[1], np.nan)
         for number in np.flatnonzero((self.truth == 1).any(0)):
-            asked = self.truth[:, number] != UNKNOWN
+            asked = self.truth[:, number] != IGNORE
             found[number] = average_precision_score(self.truth[asked, number], self.scores[asked, number])
         return found
 
@@ -93,12 +91,12 @@ class Presence:
             "accuracy": known(self.accuracy),
             "macro_f1": macro(self.f1),
             "macro_average_precision": macro(self.average_precision),
-            "support": int((self.truth != UNKNOWN).any(1).sum()),
+            "support": int((self.truth != IGNORE).any(1).sum()),
         }
 
     def overall(self) -> Metrics:
         """Return ``summary``, macro precision and recall, and the share of known cells without a prediction."""
-        missing, found = np.array([self.unpredicted, (self.truth != UNKNOWN).any(1).sum()])
+        missing, found = np.array([self.unpredicted, (self.truth != IGNORE).any(1).sum()])
         return {
             **self.summary(),
             "macro_precision": macro(self.precision),

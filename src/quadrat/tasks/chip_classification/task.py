@@ -21,13 +21,14 @@ from quadrat.geo.grids.cells import (
     middle,
     painted,
 )
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window, whole
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks.chip_classification.cell_rule import Rule
-from quadrat.tasks.chip_classification.multilabel_counts import HALF, UNKNOWN, Presence
+from quadrat.tasks.chip_classification.multilabel_counts import HALF, Presence
 from quadrat.tasks.common import prediction_features
 from quadrat.tasks.common.base import ScoredTask
-from quadrat.tasks.common.classes import IGNORE, Unit
+from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.inputs import Labels, Prediction, Truth
 from quadrat.tasks.common.metrics import Confusion, confuse
 from quadrat.tasks.common.outputs import Features, Signature, VectorLayer, WrittenLayers
@@ -113,7 +114,7 @@ class ChipClassification(ScoredTask):
     def target(self, labels: Labels, window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """Return ``classes``: the middle cell's class id (), IGNORE where unlabelled or its centre is not ``counted``.
 
-        With ``multi_label``, (K,): 1 for each class that it has, 0 for the others, UNKNOWN where that isn't known.
+        With ``multi_label``, (K,): 1 for each class that it has, 0 for the others, IGNORE where that isn't known.
         """
         cells = clipped(as_cells([middle(window, self.cell_size)]), labels.area)
         truth = self._truth(labels, cells[centred(cells, counted, window)])
@@ -158,7 +159,7 @@ class ChipClassification(ScoredTask):
         if not self.multi_label:
             smoothing = loss.label_smoothing
             return cross_entropy(outputs, truth, weights, ignore_index=IGNORE, label_smoothing=smoothing)
-        known = (truth != UNKNOWN).to(outputs.dtype)
+        known = (truth != IGNORE).to(outputs.dtype)
         wanted = (truth == 1).to(outputs.dtype) * (1 - loss.label_smoothing) + loss.label_smoothing / 2
         each = binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
         return (each * known * weights).sum() / known.sum()
@@ -223,7 +224,7 @@ class ChipClassification(ScoredTask):
         if not self.multi_label:
             return confuse(labelled, spread, len(self.classes), IGNORE)
         common = ~np.isnan(spread).any((0, 2))
-        lost = int((labelled[~common] != UNKNOWN).any(1).sum())
+        lost = int((labelled[~common] != IGNORE).any(1).sum())
         return [Presence(labelled[common], scores[common], lost) for scores in spread]
 
     def label_map(self, truth: Truth, prediction: Prediction, window: Window) -> NDArray[np.uint8]:

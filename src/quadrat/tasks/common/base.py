@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.common.classes import IGNORE, Class, Unit, alike
+from quadrat.tasks.common.classes import Class, Unit, alike
 from quadrat.tasks.common.inputs import Labels, Prediction, Truth
 from quadrat.tasks.common.metrics import Counts
 from quadrat.tasks.common.outputs import Canvas, Outlines, RasterLayer, Signature, VectorLayer

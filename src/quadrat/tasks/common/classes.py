@@ -5,14 +5,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from quadrat.runtime.formats.section import Name, Section, composed
-
-IGNORE = 255
-"""The class id of what counts nowhere: unlabelled, dropped, without data, or outside the AOI."""
 
 NONE = "–"
 """What stands for no class among the names of classes."""
@@ -22,11 +17,6 @@ UNFIT = re.compile("[^ -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U001
 
 Unit = Literal["px", "cells", "boxes"]
 """What a task labels and counts; the names of columns begin with it."""
-
-
-def counting(class_ids: NDArray[np.uint8], counted: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return ``class_ids`` where they are ``counted``, IGNORE elsewhere (of the same shape)."""
-    return class_ids | (counted.view(np.uint8) - np.uint8(1))  # IGNORE has all bits; np.where is ten times as slow
 
 
 class Class(Section):

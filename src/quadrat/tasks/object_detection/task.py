@@ -10,11 +10,12 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window, whole
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks.common import prediction_features
 from quadrat.tasks.common.base import Task
-from quadrat.tasks.common.classes import IGNORE, Class, Unit
+from quadrat.tasks.common.classes import Class, Unit
 from quadrat.tasks.common.inputs import Labels, Prediction, Truth
 from quadrat.tasks.common.outputs import Features, Outlines, RasterLayer, Signature, VectorLayer, WrittenLayers
 from quadrat.tasks.object_detection.boxes import (

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from quadrat.geo.grids.class_ids import IGNORE, counting
 from quadrat.geo.grids.tiling import Blend, Blended
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.statistics.histogram import occurrences
 from quadrat.runtime.formats.section import Name, Section
 from quadrat.tasks.common.base import ScoredTask
-from quadrat.tasks.common.classes import IGNORE, Class, Unit, counting
+from quadrat.tasks.common.classes import Class, Unit
 from quadrat.tasks.common.inputs import Labels, Prediction, Truth
 from quadrat.tasks.common.metrics import Confusion, confuse
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, Signature, VectorLayer, WrittenLayers

@@ -3,13 +3,12 @@
 from quadrat.tasks.object_detection.boxes.cores import Cores
 from quadrat.tasks.object_detection.boxes.counts import BoxCounts
 from quadrat.tasks.object_detection.boxes.decoding import RECIPE, decoded
-from quadrat.tasks.object_detection.boxes.detections import IGNORED, Detections
+from quadrat.tasks.object_detection.boxes.detections import Detections
 from quadrat.tasks.object_detection.boxes.matching import Seen, matched
 from quadrat.tasks.object_detection.boxes.overlaps import Boxes, areas, centred, clipped, outlined, solid
 from quadrat.tasks.object_detection.boxes.suppression import Sieve, Suppression, suppressed
 
 __all__ = [
-    "IGNORED",
     "RECIPE",
     "BoxCounts",
     "Boxes",

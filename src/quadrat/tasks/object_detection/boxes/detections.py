@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 
 from quadrat.tasks.object_detection.boxes.overlaps import Boxes
 
-IGNORED = 255
-"""The class id of a box of the truth that counts nowhere, and of which no detection is wrong."""
-
 
 @dataclass(frozen=True, eq=False)
 class Detections:

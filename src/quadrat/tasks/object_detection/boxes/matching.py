@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.tasks.object_detection.boxes.detections import IGNORED, Detections
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.tasks.object_detection.boxes.detections import Detections
 from quadrat.tasks.object_detection.boxes.overlaps import Boxes, Index, areas, overlaps, shared
 
 Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -16,7 +17,7 @@ Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 class Seen:
     """What is in an image, and what was found there.
 
-    ``truth`` (box, 4) in px, with ``class_ids`` (box,): IGNORED for boxes that count nowhere. All have an area.
+    ``truth`` (box, 4) in px, with ``class_ids`` (box,): IGNORE for boxes that count nowhere. All have an area.
     """
 
     truth: Boxes
@@ -26,7 +27,7 @@ class Seen:
     @property
     def counted(self) -> NDArray[np.bool_]:
         """(box,) True where a box of the truth counts."""
-        return np.not_equal(self.class_ids, IGNORED)
+        return np.not_equal(self.class_ids, IGNORE)
 
     def above(self, score: float) -> "Seen":
         """Return the same, with detections of at least ``score`` alone."""

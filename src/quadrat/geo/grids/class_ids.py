@@ -1,0 +1,12 @@
+"""Class ids of pixels: arrays of bytes in which one value means that there is no class."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+IGNORE = 255
+"""The class id of what counts nowhere: unlabelled, unknown, dropped, without data, or outside the AOI."""
+
+
+def counting(class_ids: NDArray[np.uint8], counted: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return ``class_ids`` where they are ``counted``, IGNORE elsewhere (of the same shape)."""
+    return class_ids | (counted.view(np.uint8) - np.uint8(1))  # IGNORE has all bits; np.where is ten times as slow
