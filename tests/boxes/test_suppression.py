@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import tensor
 from torchvision.ops import batched_nms
 
-from quadrat.tasks.object_detection.boxes import Detections, Sieve, Suppression, suppressed
+from quadrat.tasks.object_detection.boxes import Detections, StreamingNMS, Suppression, suppressed
 from quadrat.tasks.object_detection.boxes.overlaps import Measure
 
 MEASURES: list[Measure] = ["iou", "smaller"]
@@ -69,16 +69,16 @@ def test_suppression_in_blocks_keeps_the_same_boxes(seed: int, count: int, measu
 @given(st.integers(0, 9999), st.integers(0, 80), st.sampled_from(MEASURES), st.integers(1, 20))
 def test_a_sieve_from_top_to_bottom_keeps_the_same_boxes(seed: int, count: int, measure: Measure, step: int) -> None:
     detections, by = drawn(seed, count, side=150), rule(measure, 0.3)
-    sieve, given_out = Sieve(by), []
+    nms, given_out = StreamingNMS(by), []
     for row in range(0, 100, step):
-        released = sieve.settle(row)
+        released = nms.settle(row)
         if len(released):
             assert released.boxes[:, 3].max() <= row
         given_out.append(released)
         top = detections.boxes[:, 1]
-        sieve.add(detections.picked((top >= row) & (top < row + step)))
-    given_out.append(sieve.close())
-    assert len(sieve) == 0
+        nms.add(detections.picked((top >= row) & (top < row + step)))
+    given_out.append(nms.close())
+    assert len(nms) == 0
     same(Detections.joined(given_out), naive(detections, by))
 
 
@@ -105,14 +105,14 @@ def test_a_part_of_a_box_is_the_same_object_by_the_smaller() -> None:
 
 
 def test_what_is_held_does_not_grow_with_the_rows() -> None:
-    sieve, most = Sieve(rule()), 0
+    nms, most = StreamingNMS(rule()), 0
     generator = np.random.default_rng(2)
     for row in range(0, 4_000, 100):
-        sieve.settle(row)
+        nms.settle(row)
         corner = generator.random((200, 2)) * 100 + [0, row]
         boxes = np.concatenate([corner, corner + generator.uniform(5, 15, (200, 2))], axis=1)
-        sieve.add(Detections(boxes, np.zeros(200, np.uint8), generator.random(200, np.float32)))
-        most = max(most, len(sieve))
+        nms.add(Detections(boxes, np.zeros(200, np.uint8), generator.random(200, np.float32)))
+        most = max(most, len(nms))
     assert most < 400
 
 

@@ -27,12 +27,14 @@ class Learnable(nn.Module, ABC):
     def __init__(self, inputs: Inputs) -> None:
         """Take means and deviations of the training pixels from ``inputs``."""
         super().__init__()
-        self.looks = max(1, inputs.dates)
+        self.images_per_chip = max(1, inputs.dates)
         """How many images go through it for each chip: one for each date."""
         self.channels = len(inputs.bands)
         """Bands of a chip, on all dates."""
-        self._keep("mean", [s.mean for s in inputs.statistics] * self.looks)  # all dates of a band alike
-        self._keep("std", [s.std or 1.0 for s in inputs.statistics] * self.looks)  # a constant band says nothing: all 0
+        self._keep("mean", [s.mean for s in inputs.statistics] * self.images_per_chip)  # all dates of a band alike
+        self._keep(
+            "std", [s.std or 1.0 for s in inputs.statistics] * self.images_per_chip
+        )  # a constant band says nothing: all 0
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
         self._blank = float("nan") if inputs.dates else 0.0
         self._whole = all(band.nodata is None for band in inputs.bands)
@@ -60,15 +62,17 @@ class Learnable(nn.Module, ABC):
         """Return the outputs of raw pixels, by name."""
 
     @abstractmethod
-    def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]) -> Tensor:
+    def loss(
+        self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
+    ) -> Tensor:
         """Return the loss of normalised pixels (chip, band, y, x) on targets (chip, …).
 
-        ``loss`` is the task's section of that name; ``shares`` are the classes' shares of the training labels.
+        ``loss`` is the task's section of that name; ``class_shares`` are the classes' shares of the training labels.
         """
 
     @abstractmethod
     def examined(
-        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]
+        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return outputs and loss at once, to validate; the loss is None where it can't be told without learning."""
 
@@ -93,16 +97,18 @@ class Normalised(Learnable):
         """Return the task's outputs of raw pixels, by name."""
         return self._task.activate(self.body(self.prepared(raw)))
 
-    def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]) -> Tensor:
+    def loss(
+        self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
+    ) -> Tensor:
         """Return the task's loss of the body's logits."""
-        return self._task.loss(loss, self.body(normalised), target, shares)
+        return self._task.loss(loss, self.body(normalised), target, class_shares)
 
     def examined(
-        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]
+        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return outputs and loss of the same logits."""
         logits = self.body(self.prepared(raw))
-        return self._task.activate(logits), self._task.loss(loss, logits, target, shares)
+        return self._task.activate(logits), self._task.loss(loss, logits, target, class_shares)
 
     def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
         """Return those of a map of all pixels; nothing where chips are answered as a whole."""

@@ -50,16 +50,18 @@ class BoxNetwork(Learnable, Generic[Seen]):
         """Return scores and boxes of raw pixels."""
         return self.outputs(self.look(self.prepared(raw)))
 
-    def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]) -> Tensor:
+    def loss(
+        self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
+    ) -> Tensor:
         """Return the losses of classes and of boxes, by the weights that ``loss`` has of these names."""
-        del shares  # the focal loss minds what is rare
+        del class_shares  # the focal loss minds what is rare
         return _weighed(self.losses(self.look(normalised, target["boxes"]), target["boxes"]), loss)
 
     def examined(
-        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, shares: Sequence[float]
+        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return outputs and loss of the same look."""
-        del shares
+        del class_shares
         seen = self.look(self.prepared(raw))
         return self.outputs(seen), _weighed(self.losses(seen, target["boxes"]), loss)
 

@@ -53,7 +53,7 @@ def fit(
     stop = EarlyStopping(monitor, mode="max", patience=recipe.train.patience or recipe.epochs)
     order = Order(len(training), recipe.batch_size, recipe.seed, lambda: trainer.current_epoch)
     learn = loader(training, order)
-    check = loader(validation, Order(len(validation), _at_once(validation, network.looks), None, lambda: 0))
+    check = loader(validation, Order(len(validation), _at_once(validation, network.images_per_chip), None, lambda: 0))
     steps = recipe.epochs * len(learn)
     console.print(f"train on {described()}", highlight=False, soft_wrap=True)
     with torch.random.fork_rng(), _unfilled(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
@@ -90,7 +90,7 @@ class Learner(lightning.LightningModule):
         self.average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
         self.history: list[dict[str, float | int | None]] = []
         self._task, self._recipe = task, recipe
-        self._shares = (class_counts / max(1, class_counts.sum())).tolist()
+        self._class_shares = (class_counts / max(1, class_counts.sum())).tolist()
         self._losses: list[Tensor] = []
         self._validation_losses: list[Tensor] = []
         self._counts = task.no_counts()
@@ -104,14 +104,14 @@ class Learner(lightning.LightningModule):
             normalised, target = turned(normalised, target, self._task.turn, self._generator)
         normalised = jittered(normalised, augment.gain, augment.offset, self._generator)
         normalised = normalised.contiguous(memory_format=torch.channels_last)
-        loss = self.network.loss(normalised, target, self._recipe.train.loss, self._shares)
+        loss = self.network.loss(normalised, target, self._recipe.train.loss, self._class_shares)
         self._losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count what the batch's chips show, and their loss."""
         raw, target = batch
-        said, loss = self.average.examined(raw, target, self._recipe.train.loss, self._shares)
+        said, loss = self.average.examined(raw, target, self._recipe.train.loss, self._class_shares)
         outputs = {name: values.float().cpu().numpy() for name, values in said.items()}
         truth = {name: values.cpu().numpy() for name, values in target.items()}
         self._counts = self._counts + self._task.chip_counts(truth, outputs)
@@ -235,10 +235,10 @@ def _unfilled() -> Iterator[None]:
         mode.fill_uninitialized_memory = before
 
 
-def _at_once(samples: Samples, looks: int) -> int:
+def _at_once(samples: Samples, images_per_chip: int) -> int:
     """Return how many chips are about CHUNK px, where a chip is so many images."""
     pixels = samples.read(np.arange(min(1, len(samples))))[0]
-    return max(1, CHUNK // max(1, pixels[:1, 0].size * looks))
+    return max(1, CHUNK // max(1, pixels[:1, 0].size * images_per_chip))
 
 
 def _tensors(network: Learnable) -> Iterator[Tensor]:

@@ -144,17 +144,19 @@ class ChipClassification(ScoredTask):
         loss: ClassificationLoss,
         outputs: "torch.Tensor",
         target: Mapping[str, "torch.Tensor"],
-        shares: Sequence[float],
+        class_shares: Sequence[float],
     ) -> "torch.Tensor":
-        """Return the loss of logits (chip, class) on ``classes``; ``shares`` are of the training labels."""
+        """Return the loss of logits (chip, class) on ``classes``; ``class_shares`` are of the training labels."""
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         truth = target["classes"].long()
         if not (truth != IGNORE).any():
             return outputs.sum() * 0
-        rarest = min((share for share in shares if share > 0), default=1.0)
-        weights = torch.tensor([max(share, rarest) ** -loss.class_balance for share in shares], device=outputs.device)
+        rarest = min((share for share in class_shares if share > 0), default=1.0)
+        weights = torch.tensor(
+            [max(share, rarest) ** -loss.class_balance for share in class_shares], device=outputs.device
+        )
         weights = (weights / weights.mean()).to(outputs.dtype)
         if not self.multi_label:
             smoothing = loss.label_smoothing

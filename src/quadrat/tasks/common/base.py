@@ -190,9 +190,9 @@ class ScoredTask(Task):
 
     @abstractmethod
     def loss(
-        self, loss: Any, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], shares: Sequence[float]
+        self, loss: Any, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], class_shares: Sequence[float]
     ) -> "torch.Tensor":
-        """Return the loss of logits (chip, channel, …); ``shares`` are the classes' shares of the training labels."""
+        """Return the loss of logits (chip, channel, …); ``class_shares`` are those of the training labels."""
 
     @abstractmethod
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:

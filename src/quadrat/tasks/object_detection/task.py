@@ -25,7 +25,7 @@ from quadrat.tasks.object_detection.boxes import (
     Cores,
     Detections,
     Seen,
-    Sieve,
+    StreamingNMS,
     Suppression,
     areas,
     centred,
@@ -293,7 +293,7 @@ class DetectionCanvas:
         """Start empty."""
         self._layers, self._cores, self._grid = layers, cores, whole(shape)
         self._names = np.array(task.names, object)
-        self._sieve = Sieve(layers.nms)
+        self._nms = StreamingNMS(layers.nms)
         self._row = -np.inf
 
     def paste(
@@ -305,18 +305,18 @@ class DetectionCanvas:
         """
         if window.row > self._row:  # all that comes lies below
             self._row = window.row
-            yield self._features(self._sieve.settle(window.row))
+            yield self._features(self._nms.settle(window.row))
         inside = window.intersection(self._grid)
         if inside is None:
             return
         found = decoded(outputs["scores"], outputs["boxes"], self._layers.min_score, self._layers.max_detections)
         boxes = clipped(found.boxes + [window.col, window.row] * 2, inside)
         mine = solid(boxes) & centred(boxes, window, valid) & self._cores.owned(window, boxes)
-        self._sieve.add(Detections(boxes, found.class_ids, found.scores).picked(mine))
+        self._nms.add(Detections(boxes, found.class_ids, found.scores).picked(mine))
 
     def close(self) -> Iterator[Features]:
         """Give what is left."""
-        yield self._features(self._sieve.close())
+        yield self._features(self._nms.close())
 
     def _features(self, detections: Detections) -> Features:
         fields = {

@@ -126,11 +126,11 @@ class SemanticSegmentation(ScoredTask):
         loss: SegmentationLoss,
         outputs: "torch.Tensor",
         target: Mapping[str, "torch.Tensor"],
-        shares: Sequence[float],
+        class_shares: Sequence[float],
     ) -> "torch.Tensor":
         """Return the loss of logits (chip, class, y, x) on ``classes`` (chip, y, x).
 
-        ``shares`` are the classes' shares of the training pixels. Dice: the batch's soft Dice of the classes that
+        ``class_shares`` are the classes' shares of the training pixels. Dice: the batch's soft Dice of the classes that
         it holds (Milletari et al. 2016).
         """
         import torch
@@ -140,7 +140,7 @@ class SemanticSegmentation(ScoredTask):
         counted = truth != IGNORE
         if not counted.any():
             return outputs.sum() * 0
-        weights = torch.tensor([s**-loss.class_balance if s > 0 else 0.0 for s in shares], device=outputs.device)
+        weights = torch.tensor([s**-loss.class_balance if s > 0 else 0.0 for s in class_shares], device=outputs.device)
         weights = weights / weights[weights > 0].mean()
         total = cross_entropy(
             outputs, truth, weights.to(outputs.dtype), ignore_index=IGNORE, label_smoothing=loss.label_smoothing

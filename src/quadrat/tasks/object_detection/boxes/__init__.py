@@ -6,7 +6,7 @@ from quadrat.tasks.object_detection.boxes.decoding import RECIPE, decoded
 from quadrat.tasks.object_detection.boxes.detections import Detections
 from quadrat.tasks.object_detection.boxes.matching import Seen, matched
 from quadrat.tasks.object_detection.boxes.overlaps import Boxes, areas, centred, clipped, outlined, solid
-from quadrat.tasks.object_detection.boxes.suppression import Sieve, Suppression, suppressed
+from quadrat.tasks.object_detection.boxes.suppression import StreamingNMS, Suppression, suppressed
 
 __all__ = [
     "RECIPE",
@@ -15,7 +15,7 @@ __all__ = [
     "Cores",
     "Detections",
     "Seen",
-    "Sieve",
+    "StreamingNMS",
     "Suppression",
     "areas",
     "centred",

@@ -27,12 +27,12 @@ class Suppression(Section):
 
 def suppressed(detections: Detections, rule: Suppression) -> Detections:
     """Return what stays, by falling score."""
-    sieve = Sieve(rule)
-    sieve.add(detections)
-    return sieve.close().ranked()
+    nms = StreamingNMS(rule)
+    nms.add(detections)
+    return nms.close().ranked()
 
 
-class Sieve:
+class StreamingNMS:
     """Suppresses detections that come from top to bottom, and gives what stays as soon as that is sure.
 
     The result is that of all of them at once. What is held is what reaches below the row that all later detections
