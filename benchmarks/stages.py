@@ -128,7 +128,7 @@ def predict(job: Job) -> dict[str, Any]:
     from quadrat.models.common.devices import readers
     from quadrat.prediction.sliding_window import Predict, at_once, predict_scene
     from quadrat.scenes.catalog import read_catalog
-    from quadrat.tasks.semantic_segmentation.task import SegmentationLayers
+    from quadrat.tasks.semantic_segmentation.section import SegmentationLayers
 
     ground, number = job.ground, job.ground.count - 1
     layers: dict[str, Any] = {"scores": False, "polygons": None, "polygon_classes": None, "outlines": {"kind": "edges"}}
@@ -180,7 +180,7 @@ def polygonise(job: Job) -> dict[str, Any]:
     """Polygons of all classes of a scene's labels, strip by strip, not written to a file."""
     import rasterio
 
-    from quadrat.tasks.semantic_segmentation.polygons import Polygoniser
+    from quadrat.tasks.semantic_segmentation.layers.polygoniser import Polygoniser
 
     with rasterio.open(job.ground.labels[0]) as dataset:
         classes = dataset.read(1)

@@ -24,9 +24,9 @@ from quadrat.geo.grids.windows import cover
 from quadrat.models import Outputs
 from quadrat.prediction.sliding_window import Predict, _batches, _wanted, at_once, check_bands, predict_scene
 from quadrat.scenes.scene import Scene
-from quadrat.tasks.semantic_segmentation.polygons import Edges, RightAngled
-from quadrat.tasks.semantic_segmentation.polygons.outlines import LEAST_IOU
-from quadrat.tasks.semantic_segmentation.task import SegmentationCanvas, SegmentationLayers
+from quadrat.tasks.semantic_segmentation.layers.canvas import SegmentationCanvas
+from quadrat.tasks.semantic_segmentation.layers.outlines import LEAST_IOU
+from quadrat.tasks.semantic_segmentation.section import Edges, RightAngled, SegmentationLayers
 from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
 
 TASK = segmentation("low", "middle", "high")

@@ -40,7 +40,7 @@ from quadrat.prediction.vector_file import VectorWriter, areas
 from quadrat.prediction.writers import writer_for
 from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
-from quadrat.tasks.semantic_segmentation.polygons import Polygoniser, Polygons
+from quadrat.tasks.semantic_segmentation.layers.polygoniser import Polygoniser, Polygons
 from tests.ground import NORTH_UP
 
 UTM, WGS84 = CRS.from_epsg(32633), CRS.from_epsg(4326)

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from quadrat.geo.grids.class_ids import IGNORE
-from quadrat.tasks.chip_classification.multilabel_counts import Presence
+from quadrat.tasks.chip_classification.scoring.multilabel_counts import Presence
 
 K = 4
 

@@ -13,16 +13,10 @@ from scipy import ndimage
 from shapely import affinity
 
 from quadrat.geo.grids.class_ids import IGNORE
-from quadrat.tasks.semantic_segmentation.polygons import (
-    Edges,
-    Outline,
-    Polygoniser,
-    Polygons,
-    RightAngled,
-    Simplified,
-    filled,
-    outlines,
-)
+from quadrat.tasks.semantic_segmentation.layers import outlines
+from quadrat.tasks.semantic_segmentation.layers.outlines import draw, filled
+from quadrat.tasks.semantic_segmentation.layers.polygoniser import Polygoniser, Polygons
+from quadrat.tasks.semantic_segmentation.section import Edges, Outline, RightAngled, Simplified
 
 SQUARE = RightAngled(kind="right_angled", tolerance=2.0)
 SIMPLE = Simplified(kind="simplified", tolerance=2.0)
@@ -86,7 +80,7 @@ def bends(ring: shapely.LinearRing) -> NDArray[np.float64]:
 @example(np.indices((8, 9)).sum(0).astype(np.uint8) % 2, SQUARE)
 def test_are_valid_polygons_near_the_pixel_edges(labels: NDArray[np.uint8], outline: Simplified | RightAngled) -> None:
     edges = polygonise(labels).geometry
-    drawn = outline.drawn(edges)
+    drawn = draw(outline, edges)
     assert len(drawn) == len(edges)
     assert set(shapely.get_type_id(drawn)) == {shapely.GeometryType.POLYGON}
     assert shapely.is_valid(drawn).all()
@@ -98,8 +92,8 @@ def test_are_valid_polygons_near_the_pixel_edges(labels: NDArray[np.uint8], outl
 @example(blobs(5, 24, 0.5, 54), RightAngled(kind="right_angled", tolerance=9.0))  # some make no walls at all
 def test_outlines_do_not_depend_on_other_polygons(labels: NDArray[np.uint8], outline: Simplified | RightAngled) -> None:
     edges = polygonise(labels).geometry
-    alone = np.concatenate([outline.drawn(edges[i : i + 1]) for i in range(len(edges))])
-    np.testing.assert_array_equal(shapely.to_wkb(outline.drawn(edges)), shapely.to_wkb(alone))
+    alone = np.concatenate([draw(outline, edges[i : i + 1]) for i in range(len(edges))])
+    np.testing.assert_array_equal(shapely.to_wkb(draw(outline, edges)), shapely.to_wkb(alone))
 
 
 @given(sides, sides, angles, st.floats(0, 1), st.floats(0, 1))
@@ -108,7 +102,7 @@ def test_a_rectangle_at_any_angle_is_a_rectangle(
 ) -> None:
     building = turned(rectangle(width, height), angle, east, south)
     edges = pixels_of(building)
-    (drawn,) = SQUARE.drawn(edges)
+    (drawn,) = draw(SQUARE, edges)
     assert corners(drawn.exterior) == 4
     assert bends(drawn.exterior).max() < 1e-6
     assert iou(drawn, edges[0]) >= 0.9
@@ -122,7 +116,7 @@ def test_an_l_shaped_building_has_six_corners(
     cut = shapely.box(width * (0.5 - east), height * (0.5 - south), width, height)
     building = turned(rectangle(width, height) - cut, angle, by, by)
     edges = pixels_of(building)
-    (drawn,) = SQUARE.drawn(edges)
+    (drawn,) = draw(SQUARE, edges)
     assert corners(drawn.exterior) == 6
     assert bends(drawn.exterior).max() < 1e-6
     assert iou(drawn, building) >= iou(edges[0], building) - 0.02
@@ -132,7 +126,7 @@ def test_an_l_shaped_building_has_six_corners(
 def test_a_court_is_parallel_to_its_building(angle: float, by: float) -> None:
     building = turned(rectangle(50, 40) - rectangle(20, 16), angle, by, by)
     edges = pixels_of(building)
-    (drawn,) = SQUARE.drawn(edges)
+    (drawn,) = draw(SQUARE, edges)
     (court,) = drawn.interiors
     assert (corners(drawn.exterior), corners(court)) == (4, 4)
     walls = np.concatenate([np.diff(np.asarray(ring.coords), axis=0) for ring in (drawn.exterior, court)])
@@ -145,14 +139,14 @@ def test_right_angles_are_nearer_to_slanting_buildings_than_pixel_edges_are() ->
     rng = np.random.default_rng(2)
     buildings = np.array([turned(rectangle(20, 30), angle, *rng.random(2)) for angle in rng.uniform(0, 90, 50)])
     edges = np.concatenate([pixels_of(building) for building in buildings])
-    assert iou(SQUARE.drawn(edges), buildings).mean() > 0.98 > 0.97 > iou(edges, buildings).mean()
+    assert iou(draw(SQUARE, edges), buildings).mean() > 0.98 > 0.97 > iou(edges, buildings).mean()
 
 
 def test_walls_shorter_than_the_tolerance_are_left_out() -> None:
     bay = rectangle(40, 30) | shapely.box(-4, 15, 4, 18)
     edges = pixels_of(turned(bay, 0, 0, 0))
     counts = [
-        corners(RightAngled(kind="right_angled", tolerance=tolerance).drawn(edges)[0].exterior)
+        corners(draw(RightAngled(kind="right_angled", tolerance=tolerance), edges)[0].exterior)
         for tolerance in (2.0, 4.0)
     ]
     assert counts == [8, 4]
@@ -162,8 +156,8 @@ def test_what_is_not_rectangular_is_simplified() -> None:
     silo, barn = shapely.Point(64, 64).buffer(25), shapely.Polygon([(20, 20), (100, 20), (60, 90)])
     for building in (silo, barn):
         edges = pixels_of(building)
-        (drawn,) = SQUARE.drawn(edges)
-        assert drawn == SIMPLE.drawn(edges)[0]
+        (drawn,) = draw(SQUARE, edges)
+        assert drawn == draw(SIMPLE, edges)[0]
         assert corners(drawn.exterior) < corners(edges[0].exterior) / 4
 
 
@@ -177,7 +171,7 @@ def test_holes_are_filled_up_to_a_size(labels: NDArray[np.uint8], largest: int) 
 
 def test_pixel_edges_stay_as_they_are() -> None:
     edges = polygonise(blobs(30, 40, 1.5, 0)).geometry
-    assert Edges(kind="edges").drawn(edges) is edges
+    assert draw(Edges(kind="edges"), edges) is edges
     assert filled(edges, 0) is edges
 
 
@@ -196,22 +190,22 @@ def test_polygons_of_very_many_corners_stay_as_they_are(monkeypatch: pytest.Monk
     large = shapely.get_num_coordinates(edges) > 40
     assert 0 < large.sum() < len(edges)
     for outline in (SQUARE, SIMPLE):
-        same = shapely.get_num_coordinates(outline.drawn(edges)) == shapely.get_num_coordinates(edges)
+        same = shapely.get_num_coordinates(draw(outline, edges)) == shapely.get_num_coordinates(edges)
         assert same[large].all()
         assert not same[~large].all()
 
 
 def test_many_polygons_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     edges = polygonise(blobs(60, 60, 1, 1)).geometry
-    whole = SQUARE.drawn(edges)
+    whole = draw(SQUARE, edges)
     monkeypatch.setattr(outlines, "AT_ONCE", 100)
-    np.testing.assert_array_equal(shapely.to_wkb(SQUARE.drawn(edges)), shapely.to_wkb(whole))
+    np.testing.assert_array_equal(shapely.to_wkb(draw(SQUARE, edges)), shapely.to_wkb(whole))
 
 
 @pytest.mark.parametrize("outline", [SQUARE, SIMPLE, Edges(kind="edges")])
 def test_no_polygons_give_no_outlines(outline: Outline) -> None:
     nothing = np.zeros(0, np.object_)
-    assert len(outline.drawn(filled(nothing, 5))) == 0
+    assert len(draw(outline, filled(nothing, 5))) == 0
 
 
 def test_an_outline_is_chosen_by_its_kind() -> None:

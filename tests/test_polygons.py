@@ -16,7 +16,8 @@ from rasterio.features import rasterize, shapes
 from scipy import ndimage
 
 from quadrat.geo.grids.class_ids import IGNORE
-from quadrat.tasks.semantic_segmentation.polygons import Polygoniser, Polygons, polygoniser, rings
+from quadrat.tasks.semantic_segmentation.layers import polygoniser, rings
+from quadrat.tasks.semantic_segmentation.layers.polygoniser import Polygoniser, Polygons
 
 label_rasters = st.tuples(st.integers(1, 14), st.integers(1, 14)).flatmap(
     lambda shape: npst.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 1, 2, IGNORE]))

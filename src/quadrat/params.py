@@ -25,12 +25,15 @@ from quadrat.runtime.formats.yaml import check, dumped, read
 from quadrat.scenes.catalog import Catalog, SceneEntry
 from quadrat.scenes.image import Clear, Image
 from quadrat.tasks import ChipClassification, Class, ObjectDetection, SemanticSegmentation, Task
-from quadrat.tasks.chip_classification.cell_rule import Rule
-from quadrat.tasks.chip_classification.task import CellLayers, ClassificationLoss
-from quadrat.tasks.object_detection.boxes import Suppression
-from quadrat.tasks.object_detection.task import DetectionLayers, DetectionLoss, DetectionMatch
-from quadrat.tasks.semantic_segmentation.polygons import Edges, RightAngled, Simplified
-from quadrat.tasks.semantic_segmentation.task import SegmentationLayers, SegmentationLoss
+from quadrat.tasks.chip_classification.section import CellLayers, ClassificationLoss, Rule
+from quadrat.tasks.object_detection.section import DetectionLayers, DetectionLoss, DetectionMatch, Suppression
+from quadrat.tasks.semantic_segmentation.section import (
+    Edges,
+    RightAngled,
+    SegmentationLayers,
+    SegmentationLoss,
+    Simplified,
+)
 
 __all__ = [
     "Analyze",
@@ -144,11 +147,9 @@ class Params(Section):
         for key, size in (("chip.chip_size", self.chip.chip_size), ("predict.window_size", self.predict.window_size)):
             if size % self.model.divisor:
                 raise ValueError(f"{key} must be a multiple of {self.model.divisor} for this model: {size}")
-            if size < self.task.validation_stride(size):
-                raise ValueError(
-                    f"{key} must hold what the task labels, {self.task.validation_stride(size)} px: {size}"
-                )
-        widest = self.task.validation_stride(self.predict.window_size)
+            if size < self.task.labelled_size(size):
+                raise ValueError(f"{key} must hold what the task labels, {self.task.labelled_size(size)} px: {size}")
+        widest = self.task.labelled_size(self.predict.window_size)
         if self.predict.stride > widest:
             raise ValueError(f"predict.stride {self.predict.stride} leaves gaps: {widest} px at most for this task")
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from quadrat.geo.grids.class_ids import IGNORE
-from quadrat.tasks.object_detection.boxes import Detections, Seen
+from quadrat.tasks.object_detection.targets.detections import Detections
+from quadrat.tasks.object_detection.targets.matching import Seen
 
 
 def drawn(seed: int, count: int, classes: int = 3, side: float = 40) -> Seen:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.geo.grids.windows import Window, cover
-from quadrat.tasks.object_detection.boxes import Cores
-from quadrat.tasks.object_detection.boxes.overlaps import overlaps
+from quadrat.tasks.object_detection.layers.cores import Cores
+from quadrat.tasks.object_detection.targets.overlaps import overlaps
 
 
 @st.composite

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.geo.grids.class_ids import IGNORE
-from quadrat.tasks.object_detection.boxes import BoxCounts, Detections, Seen
-from quadrat.tasks.object_detection.boxes.precision import THRESHOLDS, average_precision
+from quadrat.tasks.object_detection.scoring.counts import BoxCounts
+from quadrat.tasks.object_detection.scoring.precision import THRESHOLDS, average_precision
+from quadrat.tasks.object_detection.targets.detections import Detections
+from quadrat.tasks.object_detection.targets.matching import Seen
 from tests.boxes.scenes import drawn, seen
 
 K = 3
@@ -54,7 +56,7 @@ def rounded(image: Seen, digits: int) -> Seen:
 def grouped(images: list[Seen], group: int) -> np.ndarray:
     """Return the average precision (class, threshold), of ``group`` boxes at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quadrat.tasks.object_detection.boxes.precision.GROUP", group)
+        patch.setattr("quadrat.tasks.object_detection.scoring.precision.GROUP", group)
         return average_precision(images, K)
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.geo.grids.class_ids import IGNORE
-from quadrat.tasks.object_detection.boxes import Seen, matched
-from quadrat.tasks.object_detection.boxes.matching import confusion
+from quadrat.tasks.object_detection.scoring.counts import confusion
+from quadrat.tasks.object_detection.targets.matching import Seen, matched
 from tests.boxes.scenes import drawn, inside, iou, seen
 
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch import tensor
 from torchvision.ops import batched_nms
 
-from quadrat.tasks.object_detection.boxes import Detections, StreamingNMS, Suppression, suppressed
-from quadrat.tasks.object_detection.boxes.overlaps import Measure
+from quadrat.tasks.object_detection.section import Measure, Suppression
+from quadrat.tasks.object_detection.targets.detections import Detections
+from quadrat.tasks.object_detection.targets.suppression import StreamingNMS, suppressed
 
 MEASURES: list[Measure] = ["iou", "smaller"]
 
@@ -61,8 +62,8 @@ def test_suppression_is_the_greedy_rule(seed: int, count: int, measure: Measure,
 def test_suppression_in_blocks_keeps_the_same_boxes(seed: int, count: int, measure: Measure, block: int) -> None:
     detections, by = drawn(seed, count), rule(measure, 0.3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quadrat.tasks.object_detection.boxes.suppression.BLOCK", block)
-        patch.setattr("quadrat.tasks.object_detection.boxes.overlaps.PIECE", 3)
+        patch.setattr("quadrat.tasks.object_detection.targets.suppression.BLOCK", block)
+        patch.setattr("quadrat.tasks.object_detection.targets.overlaps.PIECE", 3)
         same(suppressed(detections, by), naive(detections, by))
 
 

@@ -1,7 +1,9 @@
 """A small world of boxes for tests of models: blobs of two classes on a plain, and a task that counts them."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,7 @@ class Found:
 class Boxes:
     """A task: an object is found where the best box near it, by its class's score, hits it with at least 0.3."""
 
+    kind = "boxes_in_tests"
     unit = "boxes"
     monitor = "map50"
     classes = ("bright", "dark")
@@ -75,6 +78,12 @@ class Boxes:
                 found += bool(near.max() >= 0.3) and overlap(boxes[near.argmax()], label) > 0.5
                 objects += 1
         return Found(objects, found)
+
+
+for part in ("targets", "scoring"):  # the task is both
+    module = ModuleType(f"quadrat.tasks.{Boxes.kind}.{part}")
+    setattr(module, part.title(), lambda task: task)
+    sys.modules[module.__name__] = module
 
 
 class Memory:

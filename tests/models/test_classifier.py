@@ -13,6 +13,7 @@ from quadrat.errors import ModelError
 from quadrat.models import Classifier, Forest, Inputs, Recipe, Segmenter, Train, serving
 from quadrat.models.training.neural import build
 from quadrat.tasks import ChipClassification
+from quadrat.tasks.common.parts import targets_of
 from tests.ground import cells, segmentation
 from tests.models.test_network import TRAIN as SEGMENTATION
 from tests.models.test_network import inputs
@@ -47,7 +48,7 @@ class Memory:
         return self.pixels[indices], {"classes": self.classes[indices]}
 
     def class_counts(self) -> NDArray[np.int64]:
-        return self._task.class_counts({"classes": self.classes})
+        return targets_of(self._task).class_counts({"classes": self.classes})
 
 
 def fit(checkpoint: Path, task: ChipClassification, epochs: int = 6, seed: int = 1) -> Any:

@@ -25,6 +25,7 @@ from quadrat.models.training.augment import jittered, turned
 from quadrat.models.training.batches import Order
 from quadrat.models.training.fitting import Learner
 from quadrat.models.training.neural import build
+from quadrat.tasks.common.parts import targets_of
 from quadrat.tasks.common.symmetries import turn
 from tests.ground import segmentation
 
@@ -197,7 +198,7 @@ def test_turning_is_one_of_eight_symmetries_alike_for_pixels_and_targets() -> No
     assert len({tuple(turn(pixels, n).flatten().tolist()) for n in range(8)}) == 8
     chips = torch.rand(64, 2, 5, 5)
     generator = torch.Generator().manual_seed(0)
-    moved, target = turned(chips, {"classes": chips[:, 0]}, TASK.turn, generator)
+    moved, target = turned(chips, {"classes": chips[:, 0]}, targets_of(TASK).turn, generator)
     torch.testing.assert_close(moved[:, 0], target["classes"])
     seen = {next(n for n in range(8) if torch.equal(turn(c, n), m)) for c, m in zip(chips, moved, strict=True)}
     assert seen == set(range(8))

@@ -21,6 +21,7 @@ from quadrat.pipeline.eval import Eval, _tables
 from quadrat.runtime.parallel import Executor, Processes, Threads
 from quadrat.runtime.progress import console
 from quadrat.tasks import SemanticSegmentation
+from quadrat.tasks.common.parts import scoring_of
 from tests.ground import (
     KINDS,
     NORTH_UP,
@@ -335,7 +336,7 @@ def test_the_result_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_brackets_in_class_names_are_no_markup() -> None:
     task = segmentation("wood [dense]", "[/] or")
     with console.capture() as shown:
-        for table in _tables(task, {"model": task.no_counts()}, "test"):
+        for table in _tables(task, {"model": scoring_of(task).no_counts()}, "test"):
             console.print(table)
     assert "wood [dense]" in shown.get()
     assert "[/] or" in shown.get()

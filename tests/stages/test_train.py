@@ -14,6 +14,7 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
 from quadrat.runtime.files import write_json
+from quadrat.tasks.common.parts import targets_of
 from tests.ground import NORTH_UP, UTM, detection
 from tests.stage_calls import train
 
@@ -46,7 +47,7 @@ def cut(folder: Path, left: float, value: int = 7) -> None:
     """Write a chip of each split, of one value but for their first pixel, with a box that begins at ``left``."""
     about = About(bands=(BAND,), classes=tuple(TASK.columns), size=8)
     for row, split in ((0, "train"), (8, "validation")):
-        with SceneChips(folder / "chips", split, split, GRID, about, TASK.ragged) as chips:
+        with SceneChips(folder / "chips", split, split, GRID, about, targets_of(TASK).ragged) as chips:
             pixels = np.full((1, 8, 8), value, np.uint8)
             boxes = np.array([[left, 1, left + 2, 3, 0]], np.float32)
             chips.append(Window(row, 0, 8, 8), pixels, {"boxes": boxes}, 1.0, np.array([1]))

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import find_objects, label
 
 from quadrat.models import Outputs
-from quadrat.tasks.object_detection.task import DetectionLayers
+from quadrat.tasks.object_detection.section import DetectionLayers
 
 
 def layers(**options: Any) -> DetectionLayers:

@@ -17,7 +17,8 @@ from quadrat.geo.grids.windows import Window
 from quadrat.labels.labels import Labels, open_labels
 from quadrat.labels.raster import RasterLabels
 from quadrat.labels.vector import VectorLabels
-from quadrat.tasks.chip_classification.cell_rule import Rule
+from quadrat.tasks.chip_classification.section import Rule
+from quadrat.tasks.chip_classification.targets.cell_rule import CellRule
 from tests.ground import NORTH_UP, UTM, cells, pixel_box, write_areas, write_raster
 from tests.tasks.labelling import NONE, Areas, Pixels
 
@@ -114,14 +115,14 @@ def naive_presence(rule: Rule, labels: list[Areas | Pixels], window: Window) -> 
 
 @given(rules, st.lists(parts(), min_size=1, max_size=3), st.lists(windows, max_size=8))
 def test_class_ids_are_those_of_a_loop(rule: Rule, labels: list[Areas | Pixels], some: list[Window]) -> None:
-    found = rule.class_ids(labels, as_cells(some), K)
+    found = CellRule(rule, K).class_ids(labels, as_cells(some))
     assert found.dtype == np.uint8
     assert found.tolist() == [naive_id(rule, labels, window) for window in some]
 
 
 @given(rules, st.lists(parts(), min_size=1, max_size=3), st.lists(windows, max_size=8))
 def test_presence_is_that_of_a_loop(rule: Rule, labels: list[Areas | Pixels], some: list[Window]) -> None:
-    found = rule.presence(labels, as_cells(some), K)
+    found = CellRule(rule, K).presence(labels, as_cells(some))
     assert found.tolist() == [naive_presence(rule, labels, window) for window in some]
 
 
@@ -145,14 +146,14 @@ CELLS = as_cells([Window(row, col, 16, 16) for row in range(0, 64, 16) for col i
 
 def test_adjoining_areas_of_a_class_claim_a_cell_together(tmp_path: Path) -> None:
     shapes = [pixel_box(16, 16, 20, 32), pixel_box(20, 16, 25, 32), pixel_box(25, 16, 32, 32)]
-    found = rule().class_ids(labels(tmp_path, shapes, ["a", "a", "b"]).ranked, CELLS, K)
+    found = CellRule(rule(), K).class_ids(labels(tmp_path, shapes, ["a", "a", "b"]).ranked, CELLS)
     assert found.reshape(4, 6)[1, 1] == 0  # 9 of 16 columns
     assert (np.delete(found, 7) == NONE).all()
 
 
 def test_exactly_the_least_share_is_enough(tmp_path: Path) -> None:
     opened = labels(tmp_path, [pixel_box(0, 0, 16, 8), pixel_box(32, 0, 48, 7.999)], ["a", "b"], "EPSG:4326")
-    found = rule().class_ids(opened.ranked, CELLS, K)
+    found = CellRule(rule(), K).class_ids(opened.ranked, CELLS)
     assert found[:3].tolist() == [0, NONE, NONE]
 
 
@@ -162,7 +163,7 @@ def test_cells_given_as_polygons_get_their_own_class(tmp_path: Path, to_crs: str
     shapes = [pixel_box(*cell) for cell in CELLS.tolist()]
     opened = labels(tmp_path, shapes, kinds, to_crs)
     for share_of in ("polygon", "cell"):
-        found = rule(share_of, 0.99).class_ids(opened.ranked, CELLS, K)
+        found = CellRule(rule(share_of, 0.99), K).class_ids(opened.ranked, CELLS)
         assert found.tolist() == ["abc".index(kind) for kind in kinds]
 
 
@@ -170,13 +171,13 @@ def test_cells_given_as_polygons_of_another_size_or_place(tmp_path: Path) -> Non
     shapes = [pixel_box(2, 1, 18, 17), pixel_box(32, 0, 64, 32), pixel_box(70, 20, 74, 24)]
     opened = labels(tmp_path, shapes, ["a", "b", "c"])
     # a: 14 × 15 of its 16 × 16 px lie in the first cell; b covers four cells; c lies in one
-    assert rule("cell", 0.75).class_ids(opened.ranked, CELLS, K).reshape(4, 6).tolist() == [
+    assert CellRule(rule("cell", 0.75), K).class_ids(opened.ranked, CELLS).reshape(4, 6).tolist() == [
         [0, NONE, 1, 1, NONE, NONE],
         [NONE, NONE, 1, 1, NONE, NONE],
         [NONE] * 6,
         [NONE] * 6,
     ]
-    assert rule("polygon", 0.75).class_ids(opened.ranked, CELLS, K).reshape(4, 6)[:2].tolist() == [
+    assert CellRule(rule("polygon", 0.75), K).class_ids(opened.ranked, CELLS).reshape(4, 6)[:2].tolist() == [
         [0, NONE, NONE, NONE, NONE, NONE],
         [NONE, NONE, NONE, NONE, 2, NONE],
     ]
@@ -191,30 +192,35 @@ def test_self_crossing_and_repeating_outlines_are_repaired_not_lost(tmp_path: Pa
     spike = ground([(32, 0), (48, 0), (48, 16), (90, 16), (48, 16), (32, 16)])
     assert not bow.is_valid
     opened = labels(tmp_path, [bow, twice, spike], ["a", "b", "c"])
-    found = rule("cell", 0.5).class_ids(opened.ranked, CELLS, K)
+    found = CellRule(rule("cell", 0.5), K).class_ids(opened.ranked, CELLS)
     assert found[:4].tolist() == [0, 1, 2, NONE]
-    assert rule("cell", 0.51).class_ids(opened.ranked, CELLS, K)[0] == NONE
+    assert CellRule(rule("cell", 0.51), K).class_ids(opened.ranked, CELLS)[0] == NONE
 
 
 def test_lines_have_the_area_of_their_width(tmp_path: Path) -> None:
     road = LineString([NORTH_UP @ (0, 8), NORTH_UP @ (96, 8)])
     opened = labels(tmp_path, [road], ["b"], width={"unit": "px", "default": 4.0})
-    assert rule("cell", 0.25).class_ids(opened.ranked, CELLS, K).reshape(4, 6)[:, 2].tolist() == [1, NONE, NONE, NONE]
-    assert (rule("cell", 0.3).class_ids(opened.ranked, CELLS, K) == NONE).all()
+    assert CellRule(rule("cell", 0.25), K).class_ids(opened.ranked, CELLS).reshape(4, 6)[:, 2].tolist() == [
+        1,
+        NONE,
+        NONE,
+        NONE,
+    ]
+    assert (CellRule(rule("cell", 0.3), K).class_ids(opened.ranked, CELLS) == NONE).all()
 
 
 def test_what_is_dropped_is_unknown_where_all_else_is_outside(tmp_path: Path) -> None:
     shapes = [pixel_box(0, 0, 16, 16), pixel_box(16, 0, 32, 16), pixel_box(32, 0, 48, 7)]
     opened = labels(tmp_path, shapes, ["a", "cloud", "cloud"], drop=["cloud"], background="c")
-    assert rule().class_ids(opened.ranked, CELLS, K)[:4].tolist() == [0, NONE, 2, 2]
-    many = rule("cell", 0.4).presence(opened.ranked, CELLS, K)
+    assert CellRule(rule(), K).class_ids(opened.ranked, CELLS)[:4].tolist() == [0, NONE, 2, 2]
+    many = CellRule(rule("cell", 0.4), K).presence(opened.ranked, CELLS)
     assert many[:4].tolist() == [[1, 0, 0], [NONE] * 3, [NONE] * 3, [0, 0, 1]]
 
 
 def test_without_any_label_all_is_unknown_or_outside(tmp_path: Path) -> None:
     nothing = labels(tmp_path, [], [], background="b")
-    assert (rule().class_ids(nothing.ranked, CELLS, K) == 1).all()
-    assert rule().presence(nothing.ranked, CELLS, K).tolist() == [[0, 1, 0]] * len(CELLS)
+    assert (CellRule(rule(), K).class_ids(nothing.ranked, CELLS) == 1).all()
+    assert CellRule(rule(), K).presence(nothing.ranked, CELLS).tolist() == [[0, 1, 0]] * len(CELLS)
 
 
 def test_a_raster_gives_the_majority_and_of_equals_the_first(tmp_path: Path) -> None:
@@ -230,8 +236,8 @@ def test_a_raster_gives_the_majority_and_of_equals_the_first(tmp_path: Path) -> 
     key = cells("a", "b", "c", classes=classes)
     with open_labels([source], GRID, key, "s") as opened:
         assert opened is not None
-        found = rule("polygon", 0.5, "lowest_id").class_ids(opened.ranked, CELLS, K)
+        found = CellRule(rule("polygon", 0.5, "lowest_id"), K).class_ids(opened.ranked, CELLS)
         assert found[:6].tolist() == [1, 0, 2, NONE, 2, 2]
-        many = rule("cell", 0.25).presence(opened.ranked, CELLS, K)
+        many = CellRule(rule("cell", 0.25), K).presence(opened.ranked, CELLS)
         unknown = [NONE, NONE, 1]
         assert many[:6].tolist() == [[0, 1, 0], [1, 1, 0], unknown, unknown, [1, 1, 1], [0, 0, 1]]

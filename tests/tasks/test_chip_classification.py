@@ -27,10 +27,12 @@ from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.prediction.writers import writer_for
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import ChipClassification
-from quadrat.tasks.chip_classification.multilabel_counts import Presence
-from quadrat.tasks.chip_classification.task import CellLayers, ClassificationLoss
+from quadrat.tasks.chip_classification.scoring.multilabel_counts import Presence
+from quadrat.tasks.chip_classification.section import CellLayers, ClassificationLoss
+from quadrat.tasks.chip_classification.targets.cell_rule import labelled_cells
 from quadrat.tasks.common.metrics import Confusion
 from quadrat.tasks.common.outputs import Features
+from quadrat.tasks.common.parts import layers_of, logit_loss_of, loss_of, scoring_of, targets_of
 from tests.ground import NORTH_UP, UTM, cells, classes, image, write_raster
 from tests.tasks.labelling import NONE, Areas, Pixels
 
@@ -92,9 +94,9 @@ def pasted(
     shape: tuple[int, int] | None = None,
 ) -> list[Features]:
     """Return what the canvas gives of windows over an area, each with its own scores; the grid ends where it does."""
-    windows = cover(area, size, stride, task.margin(size, stride))
+    windows = cover(area, size, stride, layers_of(task).margin(size, stride))
     layers = CellLayers(kind="chip_classification", cells="cells.parquet")
-    canvas = task.canvas(layers, area, size, stride, shape or (area.bottom, area.right))
+    canvas = layers_of(task).canvas(layers, area, size, stride, shape or (area.bottom, area.right))
     given = []
     for window in windows:
         seen = np.ones(window.shape, bool) if valid is None else valid(window)
@@ -105,7 +107,7 @@ def pasted(
 
 def drawn_scores(area: Window, task: ChipClassification, size: int, stride: int, seed: int = 0) -> dict[Window, Any]:
     generator = np.random.default_rng(seed)
-    windows = cover(area, size, stride, task.margin(size, stride))
+    windows = cover(area, size, stride, layers_of(task).margin(size, stride))
     return dict(zip(windows, generator.dirichlet(np.ones(3), len(windows)).astype(np.float32), strict=True))
 
 
@@ -118,12 +120,12 @@ def test_a_chip_asks_about_its_middle() -> None:
     labels = labelled(checkered(16, (64, 64)))
     window = Window(8, 24, 32, 32)  # its middle is the cell of row 16, column 32
     counted = np.ones((32, 32), bool)
-    target = TASK.target(labels, window, counted)["classes"]
+    target = targets_of(TASK).target(labels, window, counted)["classes"]
     assert (target.shape, target.dtype, int(target)) == ((), np.uint8, 1)
-    assert TASK.class_counts({"classes": target}).tolist() == [0, 1, 0]
-    several = SEVERAL.target(labels, window, counted)["classes"]
+    assert targets_of(TASK).class_counts({"classes": target}).tolist() == [0, 1, 0]
+    several = targets_of(SEVERAL).target(labels, window, counted)["classes"]
     assert (several.shape, several.dtype, several.tolist()) == ((3,), np.uint8, [0, 1, 0])
-    assert SEVERAL.class_counts({"classes": several}).tolist() == [0, 1, 0]
+    assert targets_of(SEVERAL).class_counts({"classes": several}).tolist() == [0, 1, 0]
 
 
 def test_a_cell_whose_centre_does_not_count_teaches_nothing() -> None:
@@ -131,17 +133,19 @@ def test_a_cell_whose_centre_does_not_count_teaches_nothing() -> None:
     counted = np.ones((32, 32), bool)
     counted[16, 16] = False
     for task in (TASK, SEVERAL):
-        target = task.target(labels, Window(8, 24, 32, 32), counted)
+        target = targets_of(task).target(labels, Window(8, 24, 32, 32), counted)
         assert (target["classes"] == NONE).all()
-        assert not task.class_counts(target).any()
-        assert not task.teaches(target)
+        assert not targets_of(task).class_counts(target).any()
+        assert not targets_of(task).is_useful(target)
 
 
 def test_a_cell_that_is_known_to_have_no_class_teaches_that() -> None:
     thirds = tuple(shapely.box(24 + left, 8, 24 + left + 16 / 3, 24) for left in (0, 16 / 3, 32 / 3))
-    target = SEVERAL.target(labelled(Areas(thirds, (0, 1, 2))), Window(0, 16, 32, 32), np.ones((32, 32), bool))
+    target = targets_of(SEVERAL).target(
+        labelled(Areas(thirds, (0, 1, 2))), Window(0, 16, 32, 32), np.ones((32, 32), bool)
+    )
     assert target["classes"].tolist() == [0, 0, 0]
-    assert SEVERAL.teaches(target)
+    assert targets_of(SEVERAL).is_useful(target)
 
 
 @given(st.integers(1, 20), st.integers(1, 40), st.integers(1, 70), st.integers(1, 70), st.integers(0, 30))
@@ -153,7 +157,7 @@ def test_the_census_counts_each_cell_once_and_by_its_centre(
     found = np.zeros(3, np.int64)
     for strip in strips(whole((rows, cols)), height):
         counted = np.broadcast_to(np.arange(cols) >= left, strip.shape)
-        found += task.census(labels, strip, counted)
+        found += targets_of(task).census(labels, strip, counted)
     expected = np.zeros(3, int)
     for square, kind in zip(labels.ranked[0].geometry, labels.ranked[0].ids, strict=True):
         x, y = (int(v) for v in square.bounds[:2])
@@ -198,29 +202,31 @@ def test_a_cell_that_the_images_edge_cuts_is_the_same_where_it_is_counted_taught
     squares = tuple(shapely.box(*np.append(c, c + generator.uniform(4, 25, 2))) for c in corner)
     areas = Areas(squares, tuple(generator.integers(0, 3, 15).tolist()), background=2)
     labels = labelled(areas if kind == "areas" else Pixels(pixels(generator, 150), background=2), shape=shape)
-    plan = cover(whole(shape), window, 16, task.margin(window, 16))
+    plan = cover(whole(shape), window, 16, layers_of(task).margin(window, 16))
     inside = [middle(w, 16).intersection(whole(shape)) for w in plan]
-    taught = [task.target(labels, w, seen_by(w, shape))["classes"] for w in plan]
-    of = task.rule.presence if several else task.rule.class_ids
-    np.testing.assert_array_equal(taught, of(labels.ranked, as_cells(inside), 3))
+    taught = [targets_of(task).target(labels, w, seen_by(w, shape))["classes"] for w in plan]
+    np.testing.assert_array_equal(taught, labelled_cells(task, labels, as_cells(inside)))
     assert len(np.unique(taught)) > 1
-    census = sum(task.census(labels, s, np.ones(s.shape, bool)) for s in strips(whole(shape), 10))
-    assert census.tolist() == task.class_counts({"classes": np.array(taught)}).tolist()
+    census = sum(targets_of(task).census(labels, s, np.ones(s.shape, bool)) for s in strips(whole(shape), 10))
+    assert census.tolist() == targets_of(task).class_counts({"classes": np.array(taught)}).tolist()
     right = {
         w: np.where(np.atleast_1d(t) == (1 if several else range(3)), 0.9, 0.0)
         for w, t in zip(plan, taught, strict=True)
     }
     found = joined(pasted(task, whole(shape), window, 16, right))
-    (counts,) = task.score(Truth(labels, whole(shape)), [Predicted(found)])
+    (counts,) = scoring_of(task).score(Truth(labels, whole(shape)), [Predicted(found)])
     assert [one["support"] for one in counts.per_class()] == census.tolist()
     assert counts.summary()["accuracy"] == 1
 
 
 def test_of_a_cell_that_the_images_edge_cuts_the_part_on_the_image_is_taught() -> None:
     ground = Areas((shapely.box(0, 0, 21, 16), shapely.box(21, 0, 99, 16)), (0, 1))
-    target = TASK.target(labelled(ground, shape=(16, 21)), Window(0, 16, 16, 16), np.ones((16, 16), bool))
+    labels, counted = labelled(ground, shape=(16, 21)), np.ones((16, 16), bool)
+    target = targets_of(TASK).target(labels, Window(0, 16, 16, 16), counted)
     assert int(target["classes"]) == 0
-    elsewhere = TASK.target(labelled(ground, shape=(16, 21)), Window(0, 21, 16, 16), np.ones((16, 16), bool))
+    elsewhere = targets_of(TASK).target(
+        labelled(ground, shape=(16, 21)), Window(0, 21, 16, 16), np.ones((16, 16), bool)
+    )
     assert int(elsewhere["classes"]) == NONE
 
 
@@ -282,9 +288,9 @@ def test_names_that_are_not_refused_come_back_from_every_format(tmp_path: Path, 
     task = cells(*names, rule={"share_of": "cell", "least_share": 0.5, "choose": "largest"})
     grid = Grid(CRS.from_string(UTM), NORTH_UP, (16 * len(names), 16))
     layers = CellLayers(kind="chip_classification", cells=f"cells.{ending}")  # type: ignore[arg-type]
-    canvas = task.canvas(layers, grid.area, 16, 16, grid.shape)
+    canvas = layers_of(task).canvas(layers, grid.area, 16, 16, grid.shape)
     scores = np.eye(len(names), dtype=np.float32)
-    with writer_for(task.layers(layers)[0], grid, tmp_path, {}) as writer:
+    with writer_for(layers_of(task).written(layers)[0], grid, tmp_path, {}) as writer:
         for window, score in zip(cover(grid.area, 16, 16), scores, strict=True):
             for piece in canvas.paste(window, {"scores": score}, np.ones((16, 16), bool)):
                 writer.write(piece)
@@ -309,7 +315,7 @@ def test_edges_and_classes_are_exact_after_they_were_written(
     layers = CellLayers.model_validate({"kind": "chip_classification", "cells": f"cells.{ending}"})
     scores = drawn_scores(place.area, task, size + 4, stride)
     parts = pasted(task, place.area, size + 4, stride, scores)
-    with writer_for(task.layers(layers)[0], place, tmp_path, {}) as writer:
+    with writer_for(layers_of(task).written(layers)[0], place, tmp_path, {}) as writer:
         for part in parts:
             writer.write(part)
     given_ = joined(parts)
@@ -323,12 +329,13 @@ def test_edges_and_classes_are_exact_after_they_were_written(
         assert found.fields["class"][order].tolist() == given_.fields["class"].tolist()
         upper = Window(0, 0, 5, place.shape[1])
         np.testing.assert_array_equal(
-            task.predicted_map(prediction, place.area)[:5], task.predicted_map(prediction, upper)
+            scoring_of(task).predicted_map(prediction, place.area)[:5],
+            scoring_of(task).predicted_map(prediction, upper),
         )
     alone = Predicted(given_)
     with Prediction(tmp_path, place, "s") as prediction:
-        painted = task.predicted_map(prediction, place.area)
-    np.testing.assert_array_equal(painted, task.predicted_map(alone, place.area))
+        painted = scoring_of(task).predicted_map(prediction, place.area)
+    np.testing.assert_array_equal(painted, scoring_of(task).predicted_map(alone, place.area))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 40), (20, 3), (33, 17)])
@@ -348,7 +355,7 @@ def test_scenes_smaller_than_a_window(tmp_path: Path, shape: tuple[int, int], ta
             opened, predictor, task, Predict(window_size=24, stride=16, layers=layers), tmp_path / "out", batch=3
         )
         with Prediction(tmp_path / "out", opened.grid, "s") as prediction:
-            assert (task.predicted_map(prediction, opened.area) == 1).all()
+            assert (scoring_of(task).predicted_map(prediction, opened.area) == 1).all()
             cells_ = shapely.bounds(prediction.features("cells").geometry)
     assert len(cells_) == -(-shape[0] // 16) * -(-shape[1] // 16)
     np.testing.assert_allclose(shapely.area(shapely.box(*cells_.T)).sum(), shape[0] * shape[1])
@@ -366,7 +373,7 @@ def test_the_fields_are_for_people_and_machines(tmp_path: Path) -> None:
     several = joined(pasted(SEVERAL, area, 16, 16, scores))
     assert several.fields["class"].tolist() == ["a, b", "", "c"]
     assert several.fields["score_b"].tolist() == [0.5, 0.0, 0.25]
-    layer = SEVERAL.layers(CellLayers(kind="chip_classification", cells="cells.gpkg"))[0]
+    layer = layers_of(SEVERAL).written(CellLayers(kind="chip_classification", cells="cells.gpkg"))[0]
     with writer_for(layer, GRIDS["utm"], tmp_path, {}) as writer:
         writer.write(several)
     assert geopandas.read_file(tmp_path / "cells.gpkg")["class"].tolist() == ["a, b", "", "c"]
@@ -391,7 +398,7 @@ def test_the_score_counts_labelled_cells_of_the_aoi_that_all_predictions_have() 
     labels = checkered(16, (64, 80))  # the last two columns of cells are unlabelled
     truth = Truth(labelled(labels, shape=(60, 100)), area, left=30)  # the centres of the second column lie left of it
     first, second = predicted(TASK, area, 1, 0.8), predicted(TASK, area, 2, 0.8)
-    found = TASK.score(truth, [first, second])
+    found = scoring_of(TASK).score(truth, [first, second])
     kinds = {tuple(int(v) for v in g.bounds): k for g, k in zip(labels.geometry, labels.ids, strict=True)}
     own = [by_cell(one, "class_id") for one in (first, second)]
     clipped = {(left, top, right, min(down, 60)): k for (left, top, right, down), k in kinds.items() if left >= 32}
@@ -412,7 +419,7 @@ def test_the_score_of_several_classes_holds_every_score() -> None:
     area = whole((64, 96))
     truth = Truth(labelled(checkered(16, (64, 80))), area)
     one, other = predicted(SEVERAL, area, 1, 0.8), predicted(SEVERAL, area, 2)
-    counts, _ = SEVERAL.score(truth, [one, other])
+    counts, _ = scoring_of(SEVERAL).score(truth, [one, other])
     assert isinstance(counts, Presence)
     scores = by_cell(one, "score_b")
     cell = (16, 32, 32, 48)
@@ -437,7 +444,9 @@ def test_cells_of_another_size_are_refused(change: Any, said: str, task: ChipCla
     own = predicted(task, area, 1).own
     changed = boxes(change(shapely.bounds(own.geometry)))
     with pytest.raises(PredictionError, match=said):
-        task.score(Truth(labelled(checkered(16, (32, 48))), area), [Predicted(Features("cells", changed, own.fields))])
+        scoring_of(task).score(
+            Truth(labelled(checkered(16, (32, 48))), area), [Predicted(Features("cells", changed, own.fields))]
+        )
 
 
 def test_what_is_no_square_is_refused() -> None:
@@ -445,7 +454,7 @@ def test_what_is_no_square_is_refused() -> None:
     own = predicted(TASK, area, 1).own
     round_ = shapely.buffer(shapely.centroid(own.geometry), 8)
     with pytest.raises(PredictionError, match="another grid"):
-        TASK.predicted_map(Predicted(Features("cells", round_, own.fields)), area)
+        scoring_of(TASK).predicted_map(Predicted(Features("cells", round_, own.fields)), area)
 
 
 def test_cells_beyond_the_image_count_nowhere() -> None:
@@ -456,7 +465,7 @@ def test_cells_beyond_the_image_count_nowhere() -> None:
     every = Features("cells", np.concatenate([more.geometry, far]), joined([more, more]).fields)
     on = (shapely.bounds(more.geometry)[:, 2:] <= 32).all(1)
     inner = Predicted(Features("cells", more.geometry[on], {name: v[on] for name, v in more.fields.items()}))
-    assert TASK.score(truth, [Predicted(every)]) == TASK.score(truth, [inner])
+    assert scoring_of(TASK).score(truth, [Predicted(every)]) == scoring_of(TASK).score(truth, [inner])
 
 
 def test_a_prediction_that_is_not_of_this_task_is_refused() -> None:
@@ -468,9 +477,9 @@ def test_a_prediction_that_is_not_of_this_task_is_refused() -> None:
     bare = Predicted(Features("cells", own.geometry, {"score": own.fields["score"]}))
     for wrong, message in ((moved, "another grid"), (other, "other classes"), (bare, "no class")):
         with pytest.raises(PredictionError, match=message):
-            TASK.score(truth, [wrong])
+            scoring_of(TASK).score(truth, [wrong])
     with pytest.raises(PredictionError, match="score_a"):
-        SEVERAL.score(truth, [Predicted(Features("cells", own.geometry, {"class": own.fields["class"]}))])
+        scoring_of(SEVERAL).score(truth, [Predicted(Features("cells", own.geometry, {"class": own.fields["class"]}))])
 
 
 def test_without_any_predicted_cell_nothing_is_counted() -> None:
@@ -479,9 +488,9 @@ def test_without_any_predicted_cell_nothing_is_counted() -> None:
     for task in (TASK, SEVERAL):
         own = predicted(task, area, 1).own
         empty = Predicted(Features("cells", own.geometry[:0], {n: v[:0] for n, v in own.fields.items()}))
-        assert task.score(truth, [empty])[0].summary()["support"] == 0
-        assert (task.predicted_map(empty, area) == NONE).all()
-        assert (task.label_map(truth, empty, area) == NONE).all()
+        assert scoring_of(task).score(truth, [empty])[0].summary()["support"] == 0
+        assert (scoring_of(task).predicted_map(empty, area) == NONE).all()
+        assert (scoring_of(task).label_map(truth, empty, area) == NONE).all()
 
 
 def test_pictures_show_the_cells_and_of_several_classes_one_that_is_right() -> None:
@@ -491,11 +500,11 @@ def test_pictures_show_the_cells_and_of_several_classes_one_that_is_right() -> N
     windows = cover(area, 16, 16)
     scores = [(0.1, 0.2, 0.7), (0.9, 0.6, 0.0), (0.4, 0.3, 0.3), (0.2, 0.7, 0.1)]
     found = Predicted(joined(pasted(SEVERAL, area, 16, 16, dict(zip(windows, scores, strict=True)))))
-    assert SEVERAL.predicted_map(found, area)[3, ::16].tolist() == [2, 0, NONE, 1]
-    assert SEVERAL.label_map(truth, found, area)[3, ::16].tolist() == [2, 1, 1, NONE]
+    assert scoring_of(SEVERAL).predicted_map(found, area)[3, ::16].tolist() == [2, 0, NONE, 1]
+    assert scoring_of(SEVERAL).label_map(truth, found, area)[3, ::16].tolist() == [2, 1, 1, NONE]
     one = Predicted(joined(pasted(TASK, area, 16, 16, dict(zip(windows, scores, strict=True)))))
-    assert TASK.predicted_map(one, Window(4, 20, 8, 30))[3, ::10].tolist() == [0, 0, 0]
-    assert TASK.label_map(truth, one, area)[3, ::16].tolist() == [1, 1, 1, NONE]
+    assert scoring_of(TASK).predicted_map(one, Window(4, 20, 8, 30))[3, ::10].tolist() == [0, 0, 0]
+    assert scoring_of(TASK).label_map(truth, one, area)[3, ::16].tolist() == [1, 1, 1, NONE]
 
 
 def loss(task: ChipClassification, outputs: Any, classes: Any, **options: float) -> float:
@@ -503,7 +512,7 @@ def loss(task: ChipClassification, outputs: Any, classes: Any, **options: float)
         kind="chip_classification", **{"label_smoothing": 0.0, "class_balance": 0.0, **options}
     )
     target = {"classes": torch.tensor(classes, dtype=torch.uint8)}
-    return float(task.loss(section, torch.tensor(outputs), target, [0.5, 0.4, 0.1]))
+    return float(logit_loss_of(task).loss(section, torch.tensor(outputs), target, [0.5, 0.4, 0.1]))
 
 
 def test_the_loss_is_cross_entropy_of_what_is_known() -> None:
@@ -530,23 +539,23 @@ def test_the_loss_of_several_classes_asks_each_that_is_known() -> None:
 
 def test_outputs_become_scores_and_decisions() -> None:
     logits = torch.tensor([[2.0, 0.0, 1.0], [-1.0, 3.0, 2.0]])
-    one = {name: values.numpy() for name, values in TASK.activate(logits).items()}
+    one = {name: values.numpy() for name, values in logit_loss_of(TASK).activate(logits).items()}
     np.testing.assert_allclose(one["scores"].sum(1), 1, rtol=1e-6)
-    assert TASK.decided(one).tolist() == [0, 1]
-    several = {name: values.numpy() for name, values in SEVERAL.activate(logits).items()}
+    assert loss_of(TASK).decided(one).tolist() == [0, 1]
+    several = {name: values.numpy() for name, values in logit_loss_of(SEVERAL).activate(logits).items()}
     np.testing.assert_allclose(several["scores"], 1 / (1 + np.exp(-logits.numpy())), rtol=1e-6)
-    assert SEVERAL.decided(several).tolist() == [[True, True, True], [False, True, True]]
+    assert loss_of(SEVERAL).decided(several).tolist() == [[True, True, True], [False, True, True]]
 
 
 def test_a_cell_does_not_turn_with_its_pixels() -> None:
     target = {"classes": torch.tensor([1, 2], dtype=torch.uint8)}
-    assert TASK.turn(target, 5, 32)["classes"].tolist() == [1, 2]
+    assert targets_of(TASK).turn(target, 5, 32)["classes"].tolist() == [1, 2]
 
 
 def test_pixels_learn_their_cells_class_and_what_is_around_nothing() -> None:
-    classes = TASK.pixel_classes({"classes": np.array([2, NONE], np.uint8)}, (20, 20))
+    classes = logit_loss_of(TASK).pixel_classes({"classes": np.array([2, NONE], np.uint8)}, (20, 20))
     assert (classes[0, 2:18, 2:18] == 2).all()
-    assert (classes == 2).sum() == 256 == TASK.labelled_pixels(np.array([0, 0, 1]), 400)
+    assert (classes == 2).sum() == 256 == logit_loss_of(TASK).labelled_pixels(np.array([0, 0, 1]), 400)
 
 
 @pytest.mark.parametrize(

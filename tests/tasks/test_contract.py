@@ -15,12 +15,18 @@ from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window, cover, strips
 from quadrat.labels.labels import LabelSource
 from quadrat.models import Outputs
-from quadrat.pipeline.eval import Eval, Truth
+from quadrat.pipeline.eval import Eval
 from quadrat.prediction.reader import Prediction
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.scenes.scene import OpenScene, Scene
-from quadrat.tasks import Layers, Loss, Task, TaskContract
+from quadrat.tasks import Layers, Loss, Task, TaskSection
+from quadrat.tasks.common.layers import TaskLayers
+from quadrat.tasks.common.loss import TaskLoss
 from quadrat.tasks.common.outputs import RasterLayer
+from quadrat.tasks.common.parts import layers_of, loss_of, scoring_of, targets_of
+from quadrat.tasks.common.scoring import TaskScoring
+from quadrat.tasks.common.targets import TaskTargets
+from quadrat.tasks.common.truth import Truth
 from tests.ground import cells, detection, image, pixel_box, segmentation, write_areas, write_raster
 
 SOURCES: TypeAdapter[Any] = TypeAdapter(LabelSource)
@@ -35,11 +41,27 @@ Target = Mapping[str, np.ndarray]
 class Case:
     """A task with its sections, and what a model that knows all says of a window with such a target."""
 
-    task: TaskContract
-    loss: Mapping[str, Any]
-    layers: Mapping[str, Any]
+    task: TaskSection
+    loss_section: Mapping[str, Any]
+    layers_section: Mapping[str, Any]
     match: Mapping[str, Any] | None
     outputs: Callable[[Target], Outputs]
+
+    @property
+    def targets(self) -> TaskTargets[Any]:
+        return targets_of(self.task)
+
+    @property
+    def loss(self) -> TaskLoss[Any]:
+        return loss_of(self.task)
+
+    @property
+    def layers(self) -> TaskLayers[Any]:
+        return layers_of(self.task)
+
+    @property
+    def scoring(self) -> TaskScoring[Any]:
+        return scoring_of(self.task)
 
 
 def of_pixels(target: Target) -> Outputs:
@@ -108,7 +130,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @contextmanager
-def opened(root: Path, task: TaskContract) -> Iterator[tuple[OpenScene, Truth]]:
+def opened(root: Path, task: TaskSection) -> Iterator[tuple[OpenScene, Truth]]:
     """Open an image whose pixels say where they are, with labels of every class and an AOI that is not a rectangle."""
     rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
     path = write_raster(root / "image.tif", np.stack([rows, cols]).astype(np.float32))
@@ -151,14 +173,14 @@ def knowing(case: Case, scene: OpenScene) -> Callable[[np.ndarray], Outputs]:
             inside = window.intersection(scene.grid.area)
             assert inside
             counted[inside.slices(window)] = True
-            said.append(case.outputs(case.task.target(scene.needed_labels(), window, counted)))
+            said.append(case.outputs(case.targets.target(scene.needed_labels(), window, counted)))
         return {name: np.stack([outputs[name] for outputs in said]) for name in said[0]}
 
     return predictor
 
 
 def test_sections_of_every_task_are_told_apart_by_kind(case: Case) -> None:
-    for section, union in ((case.task, Task), (case.loss, Loss), (case.layers, Layers)):
+    for section, union in ((case.task, Task), (case.loss_section, Loss), (case.layers_section, Layers)):
         content = section.model_dump(by_alias=True, mode="json") if isinstance(section, BaseModel) else section
         one = TypeAdapter(union).validate_python(content, strict=False)
         assert one.kind == case.task.kind
@@ -169,32 +191,32 @@ def test_sections_of_every_task_are_told_apart_by_kind(case: Case) -> None:
 def test_a_census_counts_each_label_once_and_a_target_the_same(case: Case, tmp_path: Path) -> None:
     with opened(tmp_path, case.task) as (scene, truth):
         counted = everywhere(scene, scene.area)
-        whole = case.task.census(truth.labels, scene.area, counted)
+        whole = case.targets.census(truth.labels, scene.area, counted)
         parts = [
-            case.task.census(truth.labels, strip, counted[strip.slices(scene.area)]) for strip in strips(scene.area, 7)
+            case.targets.census(truth.labels, strip, counted[strip.slices(scene.area)])
+            for strip in strips(scene.area, 7)
         ]
         np.testing.assert_array_equal(sum(parts), whole)
         assert whole.shape == (len(NAMES),)
         assert whole.all()
-        stride = case.task.validation_stride(128)
-        windows = cover(scene.area, 128, stride, case.task.margin(128, stride))
-        targets = [case.task.target(truth.labels, window, everywhere(scene, window)) for window in windows]
-        np.testing.assert_array_equal(sum(map(case.task.class_counts, targets)), whole)
-        nowhere = case.task.target(truth.labels, scene.area, np.zeros_like(counted))
-        assert not case.task.class_counts(nowhere).any()
+        windows = case.targets.validation_windows(scene.area, 128)
+        targets = [case.targets.target(truth.labels, window, everywhere(scene, window)) for window in windows]
+        np.testing.assert_array_equal(sum(map(case.targets.class_counts, targets)), whole)
+        nowhere = case.targets.target(truth.labels, scene.area, np.zeros_like(counted))
+        assert not case.targets.class_counts(nowhere).any()
 
 
 def test_targets_are_alike_but_for_the_length_of_ragged_ones(case: Case, tmp_path: Path) -> None:
     with opened(tmp_path, case.task) as (scene, truth):
         windows = [*cover(scene.area, SIZE, STRIDE, 8), Window(200, 200, SIZE, SIZE)]
-        targets = [case.task.target(truth.labels, window, everywhere(scene, window)) for window in windows]
-    assert case.task.ragged <= set(targets[0])
+        targets = [case.targets.target(truth.labels, window, everywhere(scene, window)) for window in windows]
+    assert case.targets.ragged <= set(targets[0])
     for target in targets:
         for name, values in target.items():
             first = targets[0][name]
             assert values.dtype == first.dtype
             assert np.ndim(values) == np.ndim(first)
-            held = 1 if name in case.task.ragged else 0
+            held = 1 if name in case.targets.ragged else 0
             assert np.shape(values)[held:] == np.shape(first)[held:]
 
 
@@ -202,40 +224,42 @@ def test_targets_are_alike_but_for_the_length_of_ragged_ones(case: Case, tmp_pat
 def test_a_turned_target_holds_the_same_labels_and_turns_back(case: Case, tmp_path: Path, symmetry: int) -> None:
     window = Window(10, 20, SIZE, SIZE)
     with opened(tmp_path, case.task) as (scene, truth):
-        target = case.task.target(truth.labels, window, everywhere(scene, window))
+        target = case.targets.target(truth.labels, window, everywhere(scene, window))
     tensors = {name: torch.tensor(values[None]) for name, values in target.items()}
-    turned = case.task.turn(tensors, symmetry, SIZE)
+    turned = case.targets.turn(tensors, symmetry, SIZE)
     assert {name: (t.shape, t.dtype) for name, t in turned.items()} == {
         n: (t.shape, t.dtype) for n, t in tensors.items()
     }
-    counts = case.task.class_counts({name: values[0].numpy() for name, values in turned.items()})
-    np.testing.assert_array_equal(counts, case.task.class_counts(target))
-    back = [case.task.turn(turned, inverse, SIZE) for inverse in range(8)]
+    counts = case.targets.class_counts({name: values[0].numpy() for name, values in turned.items()})
+    np.testing.assert_array_equal(counts, case.targets.class_counts(target))
+    back = [case.targets.turn(turned, inverse, SIZE) for inverse in range(8)]
     assert any(all(torch.allclose(one[name].float(), tensors[name].float()) for name in one) for one in back)
 
 
 def test_who_knows_all_scores_full_marks_on_chips(case: Case, tmp_path: Path) -> None:
-    counts = case.task.no_counts()
+    counts = case.scoring.no_counts()
     with opened(tmp_path, case.task) as (scene, truth):
-        stride = case.task.validation_stride(SIZE)
-        for window in cover(scene.area, SIZE, stride, case.task.margin(SIZE, stride)):
-            target = case.task.target(truth.labels, window, everywhere(scene, window))
+        for window in case.targets.validation_windows(scene.area, SIZE):
+            target = case.targets.target(truth.labels, window, everywhere(scene, window))
             outputs = {name: values[None] for name, values in case.outputs(target).items()}
-            counts = counts + case.task.chip_counts({name: values[None] for name, values in target.items()}, outputs)
-    assert counts.summary()[case.task.monitor] == pytest.approx(1)
+            counts = counts + case.scoring.chip_counts({name: values[None] for name, values in target.items()}, outputs)
+    assert counts.summary()[case.scoring.monitor] == pytest.approx(1)
 
 
 def test_who_knows_all_scores_full_marks_on_scenes(case: Case, tmp_path: Path) -> None:
-    plan = {"window_size": SIZE, "stride": STRIDE, "layers": case.layers}
+    plan = {"window_size": SIZE, "stride": STRIDE, "layers": case.layers_section}
     predict = Predict.model_validate(plan, strict=False)
     match = Eval.model_validate({"match": case.match, "pictures": None}, strict=False).match
     with opened(tmp_path, case.task) as (scene, truth):
         predict_scene(scene, knowing(case, scene), case.task, predict, tmp_path / "out", 3)
         with Prediction(tmp_path / "out", scene.grid, "s") as made:
-            counts, other = case.task.score(truth, [made, made], match)
-            shown = case.task.outlines(truth, made, match)
-            maps = [case.task.label_map(truth, made, scene.area), case.task.predicted_map(made, scene.area)]
-    files = {layer.name: getattr(layer, "file", f"{layer.name}.tif") for layer in case.task.layers(predict.layers)}
+            counts, other = case.scoring.score(truth, [made, made], match)
+            shown = case.scoring.outlines(truth, made, match)
+            maps = [
+                case.scoring.label_map(truth, made, scene.area),
+                case.scoring.predicted_map(made, scene.area),
+            ]
+    files = {layer.name: getattr(layer, "file", f"{layer.name}.tif") for layer in case.layers.written(predict.layers)}
     assert {path.name for path in (tmp_path / "out").iterdir()} >= set(files.values())
     _check_figures(case, counts)
     assert other.overall() == counts.overall()
@@ -252,7 +276,7 @@ def test_who_knows_all_scores_full_marks_on_scenes(case: Case, tmp_path: Path) -
 
 def _check_figures(case: Case, counts: Any) -> None:
     summary, overall = counts.summary(), counts.overall()
-    assert summary[case.task.monitor] == pytest.approx(1)
+    assert summary[case.scoring.monitor] == pytest.approx(1)
     assert list(overall)[: len(summary)] == list(summary)
     assert {"macro_f1", "support"} <= set(summary)  # by the same names for every task
     assert {"macro_precision", "macro_recall"} <= set(overall)
@@ -261,29 +285,29 @@ def _check_figures(case: Case, counts: Any) -> None:
     pairs = counts.confused()
     assert pairs.shape in {(len(NAMES),) * 2, (len(NAMES) + 1,) * 2}
     np.testing.assert_array_equal(pairs, np.diag(np.diag(pairs)))
-    empty = case.task.no_counts()
-    assert (empty + empty).summary()[case.task.monitor] is None
+    empty = case.scoring.no_counts()
+    assert (empty + empty).summary()[case.scoring.monitor] is None
     always = counts.always(0)
-    assert always is None or always.summary()[case.task.monitor] < 1
+    assert always is None or always.summary()[case.scoring.monitor] < 1
 
 
 def test_layers_can_be_fewer_and_more(case: Case) -> None:
-    layers = TypeAdapter(Layers).validate_python(case.layers, strict=False)
-    names = [[layer.name for layer in case.task.layers(some)] for some in (layers.plain(), layers, layers.full())]
+    layers = TypeAdapter(Layers).validate_python(case.layers_section, strict=False)
+    names = [[layer.name for layer in case.layers.written(some)] for some in (layers.plain(), layers, layers.full())]
     assert set(names[0]) <= set(names[1]) <= set(names[2])
     assert names[0]
-    for layer in case.task.layers(layers.full()):
+    for layer in case.layers.written(layers.full()):
         assert isinstance(layer, RasterLayer) or layer.file.startswith(layer.name)
 
 
 def test_what_it_gives_is_what_its_signature_says(case: Case, tmp_path: Path) -> None:
     window = Window(10, 20, SIZE, SIZE)
     with opened(tmp_path, case.task) as (scene, truth):
-        target = case.task.target(truth.labels, window, everywhere(scene, window))
+        target = case.targets.target(truth.labels, window, everywhere(scene, window))
     outputs = {name: values[None] for name, values in case.outputs(target).items()}
-    signature = case.task.signature()
+    signature = case.loss.signature()
     assert list(signature.outputs) == list(outputs)
     exec(signature.decide, {"np": np, "print": lambda *_: None, **outputs})  # noqa: S102 (it stands in a bundle's README)
-    decided = case.task.decided(outputs)
-    assert (decided == case.task.decided({name: values + 1e-6 for name, values in outputs.items()})).all()
-    assert (decided != case.task.decided({name: 1 - values for name, values in outputs.items()})).any()
+    decided = case.loss.decided(outputs)
+    assert (decided == case.loss.decided({name: values + 1e-6 for name, values in outputs.items()})).all()
+    assert (decided != case.loss.decided({name: 1 - values for name, values in outputs.items()})).any()

@@ -17,6 +17,7 @@ from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.runtime.parallel import Threads
 from quadrat.scenes.scene import Scene
+from quadrat.tasks.common.parts import scoring_of
 from tests.ground import detection, image, kept, pixel_box, write_areas, write_raster
 from tests.stage_calls import analyze, chip, evaluate
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader
@@ -105,7 +106,7 @@ def test_chips_hold_ragged_boxes_and_blanks_at_the_ratio_that_is_set(root: Path)
     validation = open_chips(root / "chips", "validation", TASK.columns, ("a",))
     assert len(validation) == 15  # blank ones too
     outputs = reader(validation.read(np.arange(15))[0])
-    summary = TASK.chip_counts(validation.read(np.arange(15))[1], outputs).summary()
+    summary = scoring_of(TASK).chip_counts(validation.read(np.arange(15))[1], outputs).summary()
     assert summary["map50"] == summary["macro_f1"] == 1.0
     assert summary["support"] == validation.class_counts().sum()
 

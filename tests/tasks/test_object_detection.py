@@ -22,16 +22,19 @@ from quadrat.geo.vectors.features import Areas
 from quadrat.labels.labels import Labels, LabelSource
 from quadrat.labels.objects import Objects
 from quadrat.labels.vector import LabelledAreas
-from quadrat.pipeline.eval import Truth
 from quadrat.prediction.reader import Prediction
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Layers
 from quadrat.tasks.common.outputs import Features
+from quadrat.tasks.common.parts import layers_of, loss_of, scoring_of, targets_of
 from quadrat.tasks.common.symmetries import turn as turned
-from quadrat.tasks.object_detection.boxes import Detections, suppressed
-from quadrat.tasks.object_detection.boxes.overlaps import overlaps
-from quadrat.tasks.object_detection.task import VALIDATING, DetectionMatch
+from quadrat.tasks.common.truth import Truth
+from quadrat.tasks.object_detection.scoring import VALIDATING
+from quadrat.tasks.object_detection.section import DetectionMatch
+from quadrat.tasks.object_detection.targets.detections import Detections
+from quadrat.tasks.object_detection.targets.overlaps import overlaps
+from quadrat.tasks.object_detection.targets.suppression import suppressed
 from tests.ground import NORTH_UP, UTM, detection, image, pixel_box, write_areas, write_raster
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader
 
@@ -92,11 +95,13 @@ def test_a_window_teaches_what_a_naive_loop_says(
     rows, cols = np.mgrid[window.row : window.bottom, window.col : window.right]
     counted &= (rows >= 0) & (cols >= 0) & (rows < shape[0]) & (cols < shape[1])
     task = detection("tree", "car", min_inside_fraction=least, partial=cut)
-    target = task.target(labels(boxes, ids, shape), window, counted)
+    target = targets_of(task).target(labels(boxes, ids, shape), window, counted)
     expected = naive_target(boxes, ids, shape, window, min_inside_fraction=least, partial=cut, counted=counted)
     assert target["boxes"].dtype == np.float32
     np.testing.assert_array_equal(target["boxes"], expected)
-    np.testing.assert_array_equal(task.class_counts(target), [(expected[:, 4] == k).sum() for k in range(2)])
+    np.testing.assert_array_equal(
+        targets_of(task).class_counts(target), [(expected[:, 4] == k).sum() for k in range(2)]
+    )
 
 
 @given(st.integers(0, 9999), st.integers(1, 30), st.integers(1, 60))
@@ -109,10 +114,10 @@ def test_over_all_strips_each_box_counts_once_where_its_centre_does(seed: int, c
     counted = generator.random(shape) < 0.7
     there = labels(boxes, ids, shape)
     area = Window(3, 5, 30, 40)
-    census = sum(TASK.census(there, window, counted[window.slices()]) for window in strips(area, height))
+    census = sum(targets_of(TASK).census(there, window, counted[window.slices()]) for window in strips(area, height))
     within = np.zeros(shape, bool)
     within[area.slices()] = counted[area.slices()]
-    expected = TASK.class_counts(TASK.target(there, whole(shape), within))
+    expected = targets_of(TASK).class_counts(targets_of(TASK).target(there, whole(shape), within))
     np.testing.assert_array_equal(census, expected)
 
 
@@ -130,9 +135,11 @@ def test_boxes_over_the_window_and_over_the_image() -> None:
         [0, 5, 9, 9, 0],  # nine tenths are on the image
         [0, 12, 4, 18, 255],
     ]
-    np.testing.assert_array_equal(TASK.target(there, window, counted)["boxes"], expected)
+    np.testing.assert_array_equal(targets_of(TASK).target(there, window, counted)["boxes"], expected)
     dropping = TASK.model_copy(update={"partial": "drop"})
-    np.testing.assert_array_equal(dropping.target(there, window, counted)["boxes"][:, 4], [0, 255, 0, 0, 255])
+    np.testing.assert_array_equal(
+        targets_of(dropping).target(there, window, counted)["boxes"][:, 4], [0, 255, 0, 0, 255]
+    )
 
 
 def test_three_tenths_of_an_object_count_at_the_images_edge_and_not_at_a_windows() -> None:
@@ -141,19 +148,19 @@ def test_three_tenths_of_an_object_count_at_the_images_edge_and_not_at_a_windows
     there, image, window = labels(boxes, [0, 1, 0], (60, 60)), whole((60, 60)), Window(0, 0, 40, 36)
     for least, at_the_edge in ((0.2, 0), (0.3, 0), (0.31, 255), (0.5, 255)):
         task = detection("tree", "car", min_inside_fraction=least)
-        target = task.target(there, image, np.ones((60, 60), bool))["boxes"]
+        target = targets_of(task).target(there, image, np.ones((60, 60), bool))["boxes"]
         np.testing.assert_array_equal(target[:, 4], [at_the_edge, 1, 0])
         np.testing.assert_array_equal(target[0, :4], [0, 5, 3, 15])
-        cut = task.target(there, window, np.ones(window.shape, bool))["boxes"]
+        cut = targets_of(task).target(there, window, np.ones(window.shape, bool))["boxes"]
         np.testing.assert_array_equal(cut[:, 4], [at_the_edge, 255, 255])
         counted = np.ones((60, 60), bool)
         counted[:, :1] = False  # an AOI that begins a column from the edge, where the middle of what is left counts
-        assert task.census(there, image, counted)[0] == 1 + (at_the_edge == 0)
+        assert targets_of(task).census(there, image, counted)[0] == 1 + (at_the_edge == 0)
     corner = Window(0, 0, 40, 40)  # holds 36 % of the last box, and its centre
     for least, taught in ((0.2, 0), (0.36, 0), (0.37, 255)):
         task = detection("tree", "car", min_inside_fraction=least)
         np.testing.assert_array_equal(
-            task.target(there, corner, np.ones((40, 40), bool))["boxes"][-1], [34, 34, 40, 40, taught]
+            targets_of(task).target(there, corner, np.ones((40, 40), bool))["boxes"][-1], [34, 34, 40, 40, taught]
         )
 
 
@@ -161,13 +168,13 @@ def test_a_box_counts_by_its_centre_and_goes_with_its_class() -> None:
     boxes, ids = np.array([[0, 0, 10, 10], [6, 0, 16, 10], [12, 0, 22, 10]]), [1, 0, 1]
     counted = np.zeros((20, 30), bool)
     counted[:, 11:] = True  # an AOI: the centres lie in columns 5, 11 and 17
-    target = TASK.target(labels(boxes, ids, (20, 30)), whole((20, 30)), counted)
+    target = targets_of(TASK).target(labels(boxes, ids, (20, 30)), whole((20, 30)), counted)
     np.testing.assert_array_equal(target["boxes"], [[0, 0, 10, 10, 255], [6, 0, 16, 10, 0], [12, 0, 22, 10, 1]])
 
 
 def test_a_one_pixel_box_and_twins() -> None:
     there = labels(np.array([[3, 4, 4, 5], [3, 4, 4, 5], [0, 0, 2, 2]]), [0, 0, 1], (6, 6))
-    np.testing.assert_array_equal(TASK.census(there, whole((6, 6)), np.ones((6, 6), bool)), [2, 1])
+    np.testing.assert_array_equal(targets_of(TASK).census(there, whole((6, 6)), np.ones((6, 6), bool)), [2, 1])
 
 
 @pytest.mark.parametrize("symmetry", range(8))
@@ -176,7 +183,7 @@ def test_boxes_turn_as_the_pixels_do(symmetry: int) -> None:
     corner = generator.integers(0, 9, (5, 2))
     boxes = np.column_stack([corner, corner + generator.integers(1, 4, (5, 2)), [0, 1, 255, 0, 1]]).astype(np.float32)
     target = torch.tensor(np.stack([boxes, np.full_like(boxes, np.nan)]))
-    moved = TASK.turn({"boxes": target}, symmetry, size)["boxes"]
+    moved = targets_of(TASK).turn({"boxes": target}, symmetry, size)["boxes"]
     assert moved[1].isnan().all()
     np.testing.assert_array_equal(moved[0, :, 4], boxes[:, 4])
     for one, other in zip(boxes[:, :4].astype(int), moved[0, :, :4].numpy().astype(int), strict=True):
@@ -193,9 +200,9 @@ Reports = Callable[[Window], tuple[np.ndarray, np.ndarray]]
 
 def pasted(reports: Reports, area: Window, size: int, stride: int, shape: tuple[int, int], **options: Any) -> Features:
     """Return what a canvas makes of what ``reports`` gives for each window: boxes (n, 4) of the grid, scores (n, K)."""
-    canvas = TASK.canvas(layers(**options), area, size, stride, shape)
+    canvas = layers_of(TASK).canvas(layers(**options), area, size, stride, shape)
     pieces = []
-    for window in cover(area, size, stride, TASK.margin(size, stride)):
+    for window in cover(area, size, stride, layers_of(TASK).margin(size, stride)):
         boxes, scores = reports(window)
         inside = window.intersection(area)
         valid = np.zeros(window.shape, bool)
@@ -288,7 +295,7 @@ def test_classes_do_not_suppress_each_other() -> None:
 
 def test_boxes_end_at_the_image_and_what_is_centred_on_nothing_is_dropped() -> None:
     """At the edge a window shows the image mirrored, and an object with its mirror image."""
-    canvas = TASK.canvas(layers(), Window(0, 0, 20, 20), 16, 16, (20, 20))
+    canvas = layers_of(TASK).canvas(layers(), Window(0, 0, 20, 20), 16, 16, (20, 20))
     valid = np.ones((16, 16), bool)
     valid[:, 8:] = False
     boxes = np.array([[-4, 2, 5, 6], [6, 2, 12, 9], [1, 8, 30, 14]], np.float32)  # the second is centred on column 9
@@ -302,9 +309,9 @@ def test_boxes_end_at_the_image_and_what_is_centred_on_nothing_is_dropped() -> N
 
 def test_rows_are_given_out_as_soon_as_no_window_can_change_them() -> None:
     area, generator = Window(0, 0, 4000, 40), np.random.default_rng(0)
-    canvas = TASK.canvas(layers(), area, 32, 16, (4000, 40))
+    canvas = layers_of(TASK).canvas(layers(), area, 32, 16, (4000, 40))
     seen, behind = 0, []
-    for window in cover(area, 32, 16, TASK.margin(32, 16)):
+    for window in cover(area, 32, 16, layers_of(TASK).margin(32, 16)):
         corner = generator.uniform(0, 26, (20, 2))
         boxes = np.concatenate([corner, corner + 6], axis=1).astype(np.float32)
         scores = generator.uniform(0.2, 1, (20, 2)).astype(np.float32)
@@ -334,7 +341,7 @@ class World:
     def score(self, match: DetectionMatch = MATCH) -> Any:
         with self.scene.open(("a",), TASK) as opened, Prediction(self.out, opened.grid, "s") as made:
             truth = Truth(opened, opened.needed_labels())
-            return TASK.score(truth, [made], match)[0], TASK.outlines(truth, made, match)
+            return scoring_of(TASK).score(truth, [made], match)[0], scoring_of(TASK).outlines(truth, made, match)
 
 
 @pytest.fixture
@@ -393,7 +400,9 @@ def test_only_what_is_centred_in_the_aoi_counts(world: World, tmp_path: Path) ->
     assert counts.summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "support": 5}
     assert sorted(truth.class_ids.tolist()) == [0, 0, 0, 1, 1, 255, 255]
     with inside.scene.open(("a",), TASK) as opened:
-        census = TASK.census(opened.needed_labels(), opened.area, opened.counted(opened.area, np.ones((60, 100), bool)))
+        census = targets_of(TASK).census(
+            opened.needed_labels(), opened.area, opened.counted(opened.area, np.ones((60, 100), bool))
+        )
     np.testing.assert_array_equal(census, [3, 2])
     world.predict()  # outside the AOI too
     assert inside.score()[0].overall() == counts.overall()
@@ -443,7 +452,7 @@ def test_mistakes_are_counted_and_drawn(world: World, tmp_path: Path) -> None:
 def test_a_scene_that_is_not_scored_is_drawn(world: World) -> None:
     world.predict()
     with world.scene.open(("a",), TASK) as opened, Prediction(world.out, opened.grid, "s") as made:
-        truth, found = TASK.outlines(None, made, MATCH)
+        truth, found = scoring_of(TASK).outlines(None, made, MATCH)
     assert not len(truth.geometry)
     assert len(found.geometry) == 7
     assert found.right.all()
@@ -508,7 +517,7 @@ def test_what_a_readme_says_does_what_predict_does() -> None:
     scores = generator.random((3, 200, 2), np.float32)
     said: list[tuple[int, list[Any], list[Any]]] = []
     names = {"np": np, "scores": scores, "boxes": boxes, "print": lambda *row: said.append(row)}
-    exec(TASK.signature().decide, names)  # noqa: S102 (it is the text under test)
+    exec(loss_of(TASK).signature().decide, names)  # noqa: S102 (it is the text under test)
     for number in range(3):
         outputs = Detections(
             boxes[number].astype(np.float64), scores[number].argmax(1).astype(np.uint8), scores[number].max(1)

@@ -21,6 +21,7 @@ from quadrat.runtime.formats.parsing import parsed
 from quadrat.runtime.formats.yaml import check
 from quadrat.runtime.provenance.origin import Parent, file_md5, known
 from quadrat.tasks import Task
+from quadrat.tasks.common.parts import loss_of
 
 TEXTS = ("model.json", "params.yaml")
 """Those that are read whenever a bundle is opened."""
@@ -113,7 +114,7 @@ class OpenBundle:
 
     def _checked(self, plain: Predictor, file: Path) -> Predictor:
         """Return the same model; what it can't do, or gives instead of its task's outputs, is a BundleError."""
-        signature = self.card.task.signature()
+        signature = loss_of(self.card.task).signature()
 
         def predictor(pixels: NDArray[Any]) -> Outputs:
             try:
@@ -136,10 +137,11 @@ class OpenBundle:
 
 def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime) -> Agreement:
     """Compare the outputs of ``runtime`` by name, and what is decided of them."""
-    labels = task.decided(expected)
+    loss = loss_of(task)
+    labels = loss.decided(expected)
     tolerance = HALF_ROUNDING if _on_gpu(runtime) else ROUNDING
     comparable = {name: v.shape for name, v in expected.items()} == {name: v.shape for name, v in outputs.items()}
-    equal = int((task.decided(outputs) == labels).sum()) if comparable else 0
+    equal = int((loss.decided(outputs) == labels).sum()) if comparable else 0
     return Agreement(apart(expected, outputs), equal, labels.size, tolerance)
 
 
@@ -174,7 +176,7 @@ def _array(path: Path, name: str) -> NDArray[Any]:
 
 def check_sample(path: Path, card: Card, sample: NDArray[Any], expected: Outputs) -> None:
     """Raise BundleError where a sample is not of windows that the model takes, or isn't what its task gives of them."""
-    model, least = card.model, card.task.validation_stride(1)
+    model, least = card.model, card.task.labelled_size(1)
     fits = (
         sample.ndim == 4
         and 1 <= sample.shape[0] <= MOST_CHIPS
@@ -185,7 +187,7 @@ def check_sample(path: Path, card: Card, sample: NDArray[Any], expected: Outputs
         sides = f"multiples of {model.divisor} px, {least} to {LONGEST_SIDE}"
         wanted = f"up to {MOST_CHIPS} chips of {len(card.bands)} bands, their sides {sides}"
         raise _wrong("the sample is none of the model's", path / "sample/pixels.npy", wanted, sample.shape)
-    signature = card.task.signature()
+    signature = loss_of(card.task).signature()
     if not signature.fits(expected, sample.shape) or any(values.dtype != np.float32 for values in expected.values()):
         got = {name: f"{values.dtype} {values.shape}" for name, values in expected.items()}
         raise _wrong("the sample's outputs are none of the task's", path / "sample", dict(signature.axes), got)

@@ -3,6 +3,7 @@
 from quadrat.geo.sources.bands import dates_of
 from quadrat.models.model_folder import Card
 from quadrat.runtime.provenance.origin import Commit
+from quadrat.tasks.common.parts import loss_of
 
 TEXT = """\
 # {title}
@@ -83,7 +84,8 @@ def readme(title: str, card: Card, tile: int, git: Commit | None) -> str:
     ``git`` is what the project was when it was made. Where others find its repository is theirs to say: each clone
     knows another address of it.
     """
-    signature = card.task.signature()
+    loss = loss_of(card.task)
+    signature = loss.signature()
     names = list(signature.outputs)
     count, dates = len(card.statistics), dates_of(card.bands)
     takes = f"{count} bands on {len(dates)} dates" if dates else f"{count} bands"
@@ -97,7 +99,7 @@ def readme(title: str, card: Card, tile: int, git: Commit | None) -> str:
         decide=signature.decide,
         windows=signature.windows,
         outputs=_table(("output", "axes and meaning"), [(f"`{n}`", text) for n, text in signature.outputs.items()]),
-        qgis=QGIS.format(tile=tile) if card.task.deepness else "",
+        qgis=QGIS.format(tile=tile) if loss.deepness else "",
         kind=card.model.kind,
         version=card.versions.get("quadrat", "?"),
         takes=takes,

@@ -11,7 +11,7 @@ from quadrat.models.detector.detector import Detector
 from quadrat.models.forest.forest import Forest
 from quadrat.models.peaks.peaks import Peaks
 from quadrat.models.segmenter.segmenter import Segmenter
-from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.section import TaskSection
 
 Model = Annotated[Classifier | Detector | Forest | Segmenter, Field(discriminator="kind")]
 """What learns."""
@@ -21,7 +21,7 @@ Fit = Annotated[Classifier | Detector | Forest | Segmenter | Peaks, Field(discri
 """Either."""
 
 
-def serving(task: Task, union: Any = Fit) -> list[str]:
+def serving(task: TaskSection, union: Any = Fit) -> list[str]:
     """Return the kinds that learn a task, of one of the unions above."""
     kinds: tuple[type[Kind], ...] = get_args(get_args(union)[0])
     return [get_args(kind.model_fields["kind"].annotation)[0] for kind in kinds if kind.serves(task)]

@@ -27,6 +27,7 @@ from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene
 from quadrat.tasks import Task
+from quadrat.tasks.common.parts import targets_of
 
 if TYPE_CHECKING:
     import geopandas
@@ -165,7 +166,7 @@ def _count_strip(strip: "Strip", scene: OpenScene, task: Task, so_far: Counted) 
                 for tally in so_far.tallies[number : number + 1]:  # none of held-out scenes
                     tally.add(known)
     none = np.zeros(len(task.classes), np.int64)
-    labels = none if scene.labels is None else task.census(scene.labels, strip.window, counted)
+    labels = none if scene.labels is None else targets_of(task).census(scene.labels, strip.window, counted)
     inside = strip.window.size if within is None else int(np.count_nonzero(within))
     census = Census(0, inside, int(np.count_nonzero(counted)), labels)
     return replace(so_far, census=so_far.census + census)

@@ -28,6 +28,7 @@ from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown
 from quadrat.runtime.run import Paths, Run
 from quadrat.tasks import Task
+from quadrat.tasks.common.parts import loss_of
 
 
 class Bundle(Section):
@@ -128,9 +129,10 @@ def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes
     properties: dict[str, Any] = {"bands": list(names_of(card.bands))}
     if card.inputs.dates:
         properties["dates"] = card.inputs.dates
-    if card.task.deepness:
+    deepness = loss_of(card.task).deepness
+    if deepness:
         properties |= {
-            "model_type": card.task.deepness,
+            "model_type": deepness,
             "class_names": dict(enumerate(card.task.names)),
             "resolution": float(f"{100 * card.gsd:.4g}"),  # a projection's own scale would have it resample
             "tile_size": window["window_size"],

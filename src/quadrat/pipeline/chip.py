@@ -27,6 +27,7 @@ from quadrat.scenes.input_files import contents
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.tasks import Task
+from quadrat.tasks.common.parts import targets_of
 
 
 class Sliding(Section):
@@ -162,17 +163,17 @@ def _chip_scene(scene: Scene, *, params: ChipParams, readers: int, chips: Path) 
     generator = np.random.default_rng([params.seed, *hashlib.sha256(scene.id.encode()).digest()])
     with scene.open(params.bands, task, readers) as opened:
         about = About(bands=opened.raster.bands, classes=tuple(task.columns), size=chip.chip_size)
-        labels = opened.needed_labels()
+        labels, targets = opened.needed_labels(), targets_of(task)
         windows, drawn = _windows(opened, labels, task, chip, generator)
-        with SceneChips(chips, scene.id, scene.split, opened.grid, about, task.ragged) as store:
+        with SceneChips(chips, scene.id, scene.split, opened.grid, about, targets.ragged) as store:
             for piece in opened.cut(windows):
                 counted = opened.counted(piece.window, piece.valid)
                 valid = np.count_nonzero(counted) / counted.size
                 if valid >= chip.min_valid_fraction:
-                    target = task.target(labels, piece.window, counted)
-                    class_counts = task.class_counts(target)
+                    target = targets.target(labels, piece.window, counted)
+                    class_counts = targets.class_counts(target)
                     wanted = piece.window in drawn or _positive(class_counts, task, chip)
-                    if wanted and task.teaches(target):
+                    if wanted and targets.is_useful(target):
                         store.append(piece.window, piece.values, target, valid, class_counts)
                 del piece, counted  # with them goes their strip, before the next is read
         return scene.id, opened.area.size, files_of(chips / scene.id)
@@ -184,8 +185,7 @@ def _windows(
     """Return where to cut, in row order, and those of the windows whose chips are kept even if not positive."""
     size = chip.chip_size
     if scene.split == "validation":
-        stride = task.validation_stride(size)
-        windows = cover(scene.area, size, stride, task.margin(size, stride))
+        windows = targets_of(task).validation_windows(scene.area, size)
         return windows, frozenset(windows)
     if isinstance(chip.windows, Sliding):
         windows = cover(scene.area, size, chip.windows.stride, chip.windows.padding)
@@ -202,11 +202,12 @@ def _thinned(
     scene: OpenScene, labels: Labels, windows: Sequence[Window], task: Task, chip: Chip, generator: np.random.Generator
 ) -> tuple[list[Window], frozenset[Window]]:
     """Return the positive windows, by labels alone, with as many others as are wanted, and these."""
+    targets = targets_of(task)
     positive: list[Window] = []
     others: list[Window] = []
     for window in windows:
-        target = task.target(labels, window, scene.counted(window, np.ones(window.shape, np.bool_)))
-        (positive if _positive(task.class_counts(target), task, chip) else others).append(window)
+        target = targets.target(labels, window, scene.counted(window, np.ones(window.shape, np.bool_)))
+        (positive if _positive(targets.class_counts(target), task, chip) else others).append(window)
     count = min(len(others), round((chip.negatives or 0) * len(positive)))
     picked = generator.choice(len(others), count, replace=False) if count else ()
     drawn = frozenset(others[n] for n in picked)

@@ -16,8 +16,8 @@ from rich.table import Table
 from quadrat.errors import QuadratError
 from quadrat.evaluation.pictures import Picture, Pictures, draw
 from quadrat.evaluation.score_tables import write_scores
-from quadrat.evaluation.thumbnails import STRIP_ROWS, Lattice, ground_width
-from quadrat.geo.grids.windows import Window, strips
+from quadrat.evaluation.thumbnails import Lattice, ground_width
+from quadrat.geo.grids.windows import Window
 from quadrat.geo.statistics.analysis_files import read_table
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
@@ -27,12 +27,12 @@ from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
-from quadrat.tasks import Match
-from quadrat.tasks.common.base import Task
+from quadrat.tasks import Match, Task
 from quadrat.tasks.common.classes import NONE
-from quadrat.tasks.common.inputs import Labels
 from quadrat.tasks.common.metrics import Counts, Metrics, rounded
 from quadrat.tasks.common.outputs import Outlines
+from quadrat.tasks.common.parts import scoring_of
+from quadrat.tasks.common.truth import Truth
 
 if TYPE_CHECKING:
     from quadrat.models import Baseline
@@ -51,26 +51,6 @@ class Eval(Section):
     """When a detection is right; null for tasks that detect nothing."""
     pictures: Pictures | None = None
     """A picture of each predicted scene; null for none."""
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is there: an open scene that has labels."""
-
-    scene: OpenScene
-    labels: Labels
-
-    def windows(self) -> Iterator[Window]:
-        """Give full-width windows, top to bottom, that together hold all that counts."""
-        return strips(self.scene.area, STRIP_ROWS)
-
-    def inside(self, window: Window) -> NDArray[np.bool_]:
-        """Return (y, x), True within the AOI."""
-        return _inside(self.scene, window)
-
-    def counted(self, window: Window) -> NDArray[np.bool_]:
-        """Return (y, x), True within the AOI where the bands that are opened have a value."""
-        return self.scene.counted(window, self.scene.raster.read(window).valid)
 
 
 @dataclass(frozen=True)
@@ -114,10 +94,11 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
                 draw(one.picture, task.classes, _title(one), wanted.pictures.stretch, folder / f"{one.scene.id}.png")
             examined.append(replace(one, picture=None))
         reference = "test" if any(one.scene.split == "test" for one in examined) else "validation"
-        compared = _together(examined, reference, task.no_counts(wanted.match), rival)
+        none = scoring_of(task).no_counts(wanted.match)
+        compared = _together(examined, reference, none, rival)
         always = compared[MODEL].always(frequent)
         compared |= {} if always is None else {MAJORITY: always}
-        validation = _together(examined, "validation", task.no_counts(wanted.match), rival)[MODEL]
+        validation = _together(examined, "validation", none, rival)[MODEL]
         write_json(paths.eval_metrics, _metrics(compared, validation))
         write_scores(paths.class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
         scored = {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
@@ -146,7 +127,7 @@ def _examine(
         with scene.open(bands, task) as opened, ExitStack() as stack:
             made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
-            scores = [] if truth is None else task.score(truth, list(made.values()), wanted.match)
+            scores = [] if truth is None else scoring_of(task).score(truth, list(made.values()), wanted.match)
             picture = None if wanted.pictures is None else _picture(opened, truth, made[MODEL], task, wanted)
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
@@ -164,12 +145,13 @@ def _picture(
     assert wanted.pictures
     lattice = Lattice.of(scene.area, wanted.pictures.longest_side)
     width = ground_width(scene.grid, scene.area)
-    outlines = task.outlines(truth, prediction, wanted.match)
+    scoring = scoring_of(task)
+    outlines = scoring.outlines(truth, prediction, wanted.match)
     return Picture(
         image=lattice.mean(scene.raster),
         inside=lattice.pick(partial(_inside, scene)),
-        predicted=lattice.pick(partial(task.predicted_map, prediction)),
-        truth=None if truth is None else lattice.pick(partial(task.label_map, truth, prediction)),
+        predicted=lattice.pick(partial(scoring.predicted_map, prediction)),
+        truth=None if truth is None else lattice.pick(partial(scoring.label_map, truth, prediction)),
         drawn=None if outlines is None else tuple(_on_lattice(some, lattice) for some in outlines),
         side=lattice.step * (width or 1),
         unit="m" if width else "px",

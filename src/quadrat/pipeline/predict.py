@@ -23,6 +23,7 @@ from quadrat.scenes.input_files import contents
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
+from quadrat.tasks.common.parts import layers_of
 
 MODEL, BASELINE = "", "baseline"
 """The folders, within a scene's, of what the model and the baseline say of it."""
@@ -121,7 +122,7 @@ def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> L
 
 def _plain(predict: Predict, task: Task, context: int) -> Predict:
     """Return the plan of a model that sees no further than its ``context``: no more overlap than that needs."""
-    stride = task.plain_stride(predict.window_size, predict.stride, context)
+    stride = layers_of(task).plain_stride(predict.window_size, predict.stride, context)
     return predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()})
 
 

@@ -26,7 +26,6 @@ from quadrat.geo.grids.grid import SHIFT, Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.vectors.features import UNREADABLE, bounds, crs_name, extent, no_way
 from quadrat.geo.vectors.vector_files import PARQUET, layers, read
-from quadrat.tasks.common.classes import IGNORE
 from quadrat.tasks.common.outputs import Features
 
 HINT = "run the stage 'predict' again"

@@ -23,7 +23,8 @@ from quadrat.runtime.parallel import ahead
 from quadrat.runtime.progress import track
 from quadrat.scenes.scene import OpenScene
 from quadrat.tasks import Layers
-from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.parts import layers_of
+from quadrat.tasks.common.section import TaskSection
 
 PIXELS = 2 * 256 * 256
 """Px that go through a model at once without a GPU: more make none faster, and leave the processor's caches."""
@@ -49,7 +50,7 @@ class Predict(Section):
 def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata decides nothing)
     scene: OpenScene,
     predictor: Predictor,
-    task: Task,
+    task: TaskSection,
     predict: Predict,
     folder: Path,
     batch: int | None,
@@ -64,13 +65,14 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
     from quadrat.prediction.writers import writer_for
 
     size, stride = predict.window_size, predict.stride
-    windows = cover(scene.area, size, stride, task.margin(size, stride))
-    canvas = task.canvas(predict.layers, scene.area, size, stride, scene.grid.shape)
+    layers = layers_of(task)
+    windows = cover(scene.area, size, stride, layers.margin(size, stride))
+    canvas = layers.canvas(predict.layers, scene.area, size, stride, scene.grid.shape)
     with replaced(folder) as part, ExitStack() as writers:
         part.mkdir()
         writer = {
             layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))
-            for layer in task.layers(predict.layers)
+            for layer in layers.written(predict.layers)
         }
         each = scene.area.size // len(windows)
         shown = track(_wanted(scene, windows), f"predict {scene.id}", len(windows), "windows", lambda _: each)

@@ -24,6 +24,7 @@ from quadrat.preflight.label_survey import Glimpse, glimpse
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
+from quadrat.tasks.common.parts import targets_of
 
 if TYPE_CHECKING:
     from quadrat.geo.reading.open_image import Raster
@@ -166,7 +167,7 @@ def _aoi(look: Look, grid: Grid) -> AOI | None:
 
 def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -> Glimpse:
     """Return what the labels seem to hold; all is hidden where one of them, or the task with them, is at fault."""
-    before, scene = len(look.faults), look.scene
+    before, scene, targets = len(look.faults), look.scene, targets_of(task)
     if not scene.labels:
         return Glimpse.nothing(len(task.classes), hidden=False)
     sources: list[tuple[str, AbstractContextManager[Ranked]]] = [
@@ -176,10 +177,10 @@ def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -
     named = ", ".join(path for path, _ in sources)
     labels = Labels(tuple(part for part in opened if part is not None), grid, scene.id)
     if labels.ranked:
-        seen = look.tried(lambda: glimpse(labels, aoi, area, len(task.classes), task.reach), named, LabelError)
+        seen = look.tried(lambda: glimpse(labels, aoi, area, len(task.classes), targets.reach), named, LabelError)
         first = Window(area.row, area.col, 1, area.width)
         # what the task can't do with such labels, it can't do with none of their pixels
-        look.tried(lambda: task.census(labels, first, np.zeros(first.shape, np.bool_)), named, LabelError)
+        look.tried(lambda: targets.census(labels, first, np.zeros(first.shape, np.bool_)), named, LabelError)
         look.remarks += labels.remarks
     whole = len(look.faults) == before
     return seen if whole and seen is not None else Glimpse.nothing(len(task.classes), hidden=True)

@@ -18,8 +18,9 @@ from quadrat.runtime.formats.yaml import check
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, digest, tags, unknown
 from quadrat.serving.new_images import Offered, Reading, offered
-from quadrat.tasks.common.base import Task
 from quadrat.tasks.common.outputs import VectorLayer
+from quadrat.tasks.common.parts import layers_of
+from quadrat.tasks.common.section import TaskSection
 
 GSD_TOLERANCE = 1.2
 """Largest ratio of an image's ground sample distance to the training scenes' that draws no warning."""
@@ -145,7 +146,7 @@ def _predict(opened: OpenBundle, plan: Plan) -> Predict:
 def _check_windows(opened: OpenBundle, predict: Predict, plan: Plan) -> None:
     """Raise ParamsError for windows that the model can't take, and for those of a bundle that cost too much."""
     card = opened.card
-    size, stride, divisor, least = predict.window_size, predict.stride, card.model.divisor, card.task.validation_stride
+    size, stride, divisor, least = predict.window_size, predict.stride, card.model.divisor, card.task.labelled_size
     each = len(card.bands) + len(card.task.names)
     for fits, expected in (
         (size % divisor == 0, f"a multiple of {divisor} px"),
@@ -179,7 +180,7 @@ def _origin(opened: OpenBundle, predict: Predict) -> Origin:
     return unknown("apply").model_copy(update={"parameters": parameters, "parent": opened.parent()})
 
 
-def _check_folders(found: Sequence[Offered], out: Path, task: Task, predict: Predict) -> None:
+def _check_folders(found: Sequence[Offered], out: Path, task: TaskSection, predict: Predict) -> None:
     """Raise ImageError where two images would share a folder, or a folder holds an image, or what is no layer."""
     ids = [one.id for one in found]
     for one in found:
@@ -215,8 +216,8 @@ def _files(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else [folder]
 
 
-def _is_layer(name: str, task: Task, predict: Predict) -> bool:
-    layers = task.layers(predict.layers.full())
+def _is_layer(name: str, task: TaskSection, predict: Predict) -> bool:
+    layers = layers_of(task).written(predict.layers.full())
     files = {layer.file if isinstance(layer, VectorLayer) else f"{layer.name}.tif" for layer in layers}
     return name.removesuffix(SIDECAR) in files
 

@@ -1,19 +1,21 @@
-"""The tasks with their sections, and the one place that lists them."""
+"""The kinds of task, by their sections, and the one place that lists them; ``common.parts`` gives what they do."""
 
 from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from quadrat.tasks.chip_classification.task import CellLayers, ChipClassification, ClassificationLoss
-from quadrat.tasks.common.base import ScoredTask
-from quadrat.tasks.common.base import Task as TaskContract
+from quadrat.tasks.chip_classification.section import CellLayers, ChipClassification, ClassificationLoss
 from quadrat.tasks.common.classes import Class, Unit
-from quadrat.tasks.object_detection.task import DetectionLayers, DetectionLoss, DetectionMatch, ObjectDetection
-from quadrat.tasks.semantic_segmentation.task import SegmentationLayers, SegmentationLoss, SemanticSegmentation
+from quadrat.tasks.common.section import TaskSection
+from quadrat.tasks.object_detection.section import DetectionLayers, DetectionLoss, DetectionMatch, ObjectDetection
+from quadrat.tasks.semantic_segmentation.section import SegmentationLayers, SegmentationLoss, SemanticSegmentation
 
 Task = Annotated[SemanticSegmentation | ChipClassification | ObjectDetection, Field(discriminator="kind")]
+"""The section ``task``."""
 Loss = Annotated[SegmentationLoss | ClassificationLoss | DetectionLoss, Field(discriminator="kind")]
+"""The section ``train.loss``."""
 Layers = Annotated[SegmentationLayers | CellLayers | DetectionLayers, Field(discriminator="kind")]
+"""The section ``predict.layers``."""
 Match: TypeAlias = DetectionMatch | None
 """The section ``eval.match``."""
 
@@ -24,9 +26,8 @@ __all__ = [
     "Loss",
     "Match",
     "ObjectDetection",
-    "ScoredTask",
     "SemanticSegmentation",
     "Task",
-    "TaskContract",
+    "TaskSection",
     "Unit",
 ]

@@ -30,6 +30,7 @@ from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import pin_faults
 from quadrat.tasks import Task
+from quadrat.tasks.common.parts import targets_of
 
 if TYPE_CHECKING:
     from quadrat.params import Params
@@ -114,9 +115,9 @@ def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Itera
         return
     wanted = np.isin(task.names, task.names if chip.target_classes is None else chip.target_classes)
     seen = [finding.survey.labels for finding in findings if finding.survey and finding.scene.split == "train"]
-    most = max((task.most_labels(one.features, wanted, chip.chip_size) for one in seen), default=np.inf)
+    most = max((targets_of(task).most_labels(one.features, wanted, chip.chip_size) for one in seen), default=np.inf)
     if any(one.hidden[wanted].any() or one.pixels[wanted].any() for one in seen):
-        most = task.most_labels(np.full(len(wanted), np.inf), wanted, chip.chip_size)
+        most = targets_of(task).most_labels(np.full(len(wanted), np.inf), wanted, chip.chip_size)
     if chip.min_targets > most:
         yield ParamsError(
             "no chip can hold as many labels as chip.min_targets wants",

@@ -7,8 +7,9 @@ from pydantic import Field
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.common.model import Inputs
 from quadrat.models.training.neural import Neural
-from quadrat.tasks.common.base import ScoredTask, Task
 from quadrat.tasks.common.classes import Unit
+from quadrat.tasks.common.parts import logit_loss_of
+from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
     from quadrat.models.common.trainable import Learnable
@@ -31,7 +32,7 @@ class Classifier(Neural):
         """Chips, height and width, px, that the export traces: so large that something is left of them."""
         return 2, 64, 96
 
-    def assemble(self, task: Task, inputs: Inputs, encoder: Encoder) -> "Learnable":
+    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "Learnable":
         """Return the untrained network: logits (chip, channel) become the task's outputs."""
         import timm
         from torch import nn
@@ -39,12 +40,12 @@ class Classifier(Neural):
         from quadrat.models.common.dates import Pooled
         from quadrat.models.common.trainable import Normalised
 
-        assert isinstance(task, ScoredTask)
+        channels = logit_loss_of(task).channels
         body: Any = timm.create_model(
             encoder.name,
             pretrained=self.pretrained,
             in_chans=len(inputs.statistics),
-            num_classes=0 if self.dates else task.channels,
+            num_classes=0 if self.dates else channels,
             drop_rate=self.dropout,
             **encoder.arguments,
         )
@@ -56,5 +57,5 @@ class Classifier(Neural):
         if self.dates:
             width: int = body.head_hidden_size
             pooled = Pooled(body, width, inputs.dates, self.dates)
-            body = nn.Sequential(pooled, nn.Dropout(self.dropout), nn.Linear(width, task.channels))
+            body = nn.Sequential(pooled, nn.Dropout(self.dropout), nn.Linear(width, channels))
         return Normalised(body, inputs, task)

@@ -14,15 +14,15 @@ from quadrat.geo.sources.bands import Band, dates_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks import Loss
-from quadrat.tasks.common.base import Task
 from quadrat.tasks.common.classes import Unit
+from quadrat.tasks.common.section import TaskSection
 
 Pixels = NDArray[Any]
 """Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit; of time series all bands of the first
 date, then all of the next."""
 
 Outputs = dict[str, NDArray[np.float32]]
-"""What a model says of chips, by name, each with the chips as its first axis: what its task's ``signature`` tells."""
+"""What a model says of chips, by name, each with the chips as its first axis: what ``TaskLoss.signature`` tells."""
 
 Pooling = Literal["mean", "max", "attention"]
 """How a network makes one of what it sees on several dates (``quadrat.models.common.dates``)."""
@@ -153,7 +153,7 @@ class Kind(Section, ABC):
     kind: str
 
     @classmethod
-    def serves(cls, task: Task) -> bool:
+    def serves(cls, task: TaskSection) -> bool:
         """Return whether it learns such a task."""
         return task.unit in cls.units
 
@@ -167,7 +167,7 @@ class Kind(Section, ABC):
         """The sides of windows must be multiples of this, px."""
         return 1
 
-    def check(self, task: Task, inputs: Inputs, sizes: Sizes) -> None:
+    def check(self, task: TaskSection, inputs: Inputs, sizes: Sizes) -> None:
         """Raise ModelError where no such model can be set up, or takes such chips and windows.
 
         Nothing is learnt, and no weights are fetched.
@@ -175,15 +175,21 @@ class Kind(Section, ABC):
 
     @abstractmethod
     def fit(
-        self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
+        self,
+        training: Samples,
+        validation: Samples,
+        task: TaskSection,
+        inputs: Inputs,
+        recipe: Recipe,
+        checkpoint: Path,
     ) -> Fitted:
         """Learn from ``training``; ``checkpoint`` is a folder of this fit alone, to resume from after a kill."""
 
     @abstractmethod
-    def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+    def restore(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
         """Return the fitted model, ready to predict by the library that it was fitted with."""
 
-    def served(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+    def served(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
         """Return the fitted model, ready to predict many windows: the same but for rounding, if sooner."""
         return self.restore(weights, task, inputs)
 
@@ -192,7 +198,7 @@ class Model(Kind):
     """A kind that can be bundled: one that exports itself. What can't serves as a baseline alone."""
 
     @abstractmethod
-    def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:
+    def onnx(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> bytes:
         """Return the fitted model as a serialised ONNX graph.
 
         Input ``pixels``: float32 (chip, band, y, x), raw values, all but ``band`` dynamic. Outputs: as ``Outputs``.

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from quadrat.models.common.model import Inputs
-from quadrat.tasks.common.base import ScoredTask
+from quadrat.tasks.common.parts import logit_loss_of
+from quadrat.tasks.common.section import TaskSection
 
 CLIP = 5.0
 """Normalised values further from the mean than this, in standard deviations, are taken for this: clouds and glints."""
@@ -87,28 +88,28 @@ class Learnable(nn.Module, ABC):
 class Normalised(Learnable):
     """A network that gives logits, behind its normaliser; its task knows their loss, and what they mean."""
 
-    def __init__(self, body: nn.Module, inputs: Inputs, task: ScoredTask) -> None:
+    def __init__(self, body: nn.Module, inputs: Inputs, task: TaskSection) -> None:
         """Put ``body`` behind the normaliser of ``inputs``."""
         super().__init__(inputs)
         self.body = body
-        self._task = task
+        self._loss = logit_loss_of(task)
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Return the task's outputs of raw pixels, by name."""
-        return self._task.activate(self.body(self.prepared(raw)))
+        return self._loss.activate(self.body(self.prepared(raw)))
 
     def loss(
         self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
     ) -> Tensor:
         """Return the task's loss of the body's logits."""
-        return self._task.loss(loss, self.body(normalised), target, class_shares)
+        return self._loss.loss(loss, self.body(normalised), target, class_shares)
 
     def examined(
         self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return outputs and loss of the same logits."""
         logits = self.body(self.prepared(raw))
-        return self._task.activate(logits), self._task.loss(loss, logits, target, class_shares)
+        return self._loss.activate(logits), self._loss.loss(loss, logits, target, class_shares)
 
     def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
         """Return those of a map of all pixels; nothing where chips are answered as a whole."""

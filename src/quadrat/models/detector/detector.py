@@ -8,8 +8,8 @@ from quadrat.models.common.encoders import Encoder
 from quadrat.models.common.model import Inputs
 from quadrat.models.training.neural import Neural
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.common.base import Task
 from quadrat.tasks.common.classes import Unit
+from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
     from quadrat.models.common.trainable import Learnable
@@ -99,7 +99,7 @@ class Detector(Neural):
         """Windows' sides must be multiples of the coarsest stride, px."""
         return self.strides[-1]
 
-    def assemble(self, task: Task, inputs: Inputs, encoder: Encoder) -> "Learnable":
+    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "Learnable":
         """Return the untrained network: scores (chip, location, class) and boxes (chip, location, 4)."""
         from quadrat.models.common.dates import Pooled
         from quadrat.models.detector.pyramid import Pyramid

@@ -22,8 +22,9 @@ from quadrat.geo.sources.bands import is_valid
 from quadrat.models.common.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
 from quadrat.models.forest.weights import check_forest
 from quadrat.runtime.progress import Meter
-from quadrat.tasks.common.base import ScoredTask, Task
 from quadrat.tasks.common.classes import Unit
+from quadrat.tasks.common.parts import logit_loss_of, scoring_of
+from quadrat.tasks.common.section import TaskSection
 
 READ = 1 << 18
 """Px of chips that are read at once."""
@@ -59,9 +60,9 @@ class Forest(Model):
     """Training pixels are at most so many, drawn from all labelled pixels of the chips."""
 
     @classmethod
-    def serves(cls, task: Task) -> bool:
+    def serves(cls, task: TaskSection) -> bool:
         """Return whether it learns such a task: its trees vote for one class each."""
-        return super().serves(task) and isinstance(task, ScoredTask) and task.exclusive
+        return super().serves(task) and task.exclusive
 
     @property
     def context(self) -> int:
@@ -69,7 +70,13 @@ class Forest(Model):
         return self.radius
 
     def fit(
-        self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
+        self,
+        training: Samples,
+        validation: Samples,
+        task: TaskSection,
+        inputs: Inputs,
+        recipe: Recipe,
+        checkpoint: Path,
     ) -> Fitted:
         """Learn from pixels drawn without replacement; too quick to keep a ``checkpoint``.
 
@@ -78,7 +85,6 @@ class Forest(Model):
         from sklearn.ensemble import RandomForestClassifier
 
         del checkpoint
-        assert isinstance(task, ScoredTask)
         table, classes = self._drawn(training, task, inputs, recipe.seed)
         forest = RandomForestClassifier(
             self.trees,
@@ -90,22 +96,22 @@ class Forest(Model):
         )
         weights = _weights(forest.fit(table, classes), len(task.names), self._ballot)
         predictor = self.restore(weights, task, inputs)
-        counts = task.no_counts()
+        scoring = scoring_of(task)
+        counts = scoring.no_counts()
         for pixels, target in _read(validation, "forest: validation"):
-            counts = counts + task.chip_counts(target, predictor(pixels))
+            counts = counts + scoring.chip_counts(target, predictor(pixels))
         measured = {name: value for name, value in counts.summary().items() if not isinstance(value, int)}
         return Fitted(weights, measured, [])
 
-    def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+    def restore(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
         """Return the forest, ready to predict with all processors, in blocks of pixels.
 
         Raises ModelError where ``weights`` are no such forest's.
         """
         from joblib import Parallel, delayed
 
-        assert isinstance(task, ScoredTask)
         check_forest(weights, self.trees, 2 * len(inputs.bands), len(task.names), self._ballot)
-        side = task.pool
+        side = logit_loss_of(task).pool
         trees = list(_grown(weights, 2 * len(inputs.bands)))
 
         def fill(scores: NDArray[np.float32], pixels: Pixels, top: int, bottom: int) -> None:
@@ -131,12 +137,12 @@ class Forest(Model):
 
         return predictor
 
-    def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:
+    def onnx(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> bytes:
         """Return the forest as an ONNX graph of operators that runtimes have long had (opset 17, ai.onnx.ml 3)."""
         from quadrat.models.forest.graph import graph
 
-        assert isinstance(task, ScoredTask)
-        return graph(weights, inputs, self.radius, len(task.names), self.trees * self._ballot, task.pool)
+        side = logit_loss_of(task).pool
+        return graph(weights, inputs, self.radius, len(task.names), self.trees * self._ballot, side)
 
     @property
     def _ballot(self) -> int:
@@ -144,17 +150,18 @@ class Forest(Model):
         return 1 << 24 - (self.trees - 1).bit_length()
 
     def _drawn(
-        self, samples: Samples, task: ScoredTask, inputs: Inputs, seed: int
+        self, samples: Samples, task: TaskSection, inputs: Inputs, seed: int
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return the features (pixel, feature) and classes (pixel,) to learn from, in the chips' order."""
-        total = task.labelled_pixels(samples.class_counts(), _chip_pixels(samples))
+        loss = logit_loss_of(task)
+        total = loss.labelled_pixels(samples.class_counts(), _chip_pixels(samples))
         if not total:
             raise ChipError("no training chip has a labelled pixel", hint="label a scene of the split 'train'")
         generator = np.random.default_rng(seed)
         ranks = np.sort(generator.choice(total, min(total, self.samples), replace=False, shuffle=False))
         tables, classes, seen = [], [], 0
         for pixels, target in _read(samples, "forest: training"):
-            truth = task.pixel_classes(target, pixels.shape[2:])
+            truth = loss.pixel_classes(target, pixels.shape[2:])
             labelled = np.flatnonzero(truth < len(task.names))
             first, last = np.searchsorted(ranks, (seen, seen + labelled.size))
             drawn = labelled[ranks[first:last] - seen]

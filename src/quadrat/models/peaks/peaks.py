@@ -13,9 +13,11 @@ from quadrat.errors import ChipError, ModelError
 from quadrat.geo.sources.bands import is_valid, names_of
 from quadrat.models.common.model import Fitted, Inputs, Kind, Outputs, Pixels, Predictor, Recipe, Samples, Sizes
 from quadrat.runtime.progress import Meter
-from quadrat.tasks.common.base import Task
 from quadrat.tasks.common.classes import Unit
-from quadrat.tasks.object_detection.boxes import Detections, Seen, matched
+from quadrat.tasks.common.parts import scoring_of
+from quadrat.tasks.common.section import TaskSection
+from quadrat.tasks.object_detection.targets.detections import Detections
+from quadrat.tasks.object_detection.targets.matching import Seen, matched
 
 REACH = 4.0
 """How far the smoothing looks, in its standard deviations."""
@@ -54,13 +56,19 @@ class Peaks(Kind):
         """The px that a peak is compared with, and those that the smoothing looks at."""
         return self.distance + math.ceil(REACH * self.smoothing)
 
-    def check(self, task: Task, inputs: Inputs, sizes: Sizes) -> None:
+    def check(self, task: TaskSection, inputs: Inputs, sizes: Sizes) -> None:
         """Raise ModelError for a band that the model doesn't take."""
         del task, sizes
         self._weights(inputs)
 
     def fit(
-        self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
+        self,
+        training: Samples,
+        validation: Samples,
+        task: TaskSection,
+        inputs: Inputs,
+        recipe: Recipe,
+        checkpoint: Path,
     ) -> Fitted:
         """Measure boxes, and rank peaks; nothing is drawn at random, and too quick to keep a ``checkpoint``.
 
@@ -76,13 +84,14 @@ class Peaks(Kind):
             "heights": _knots(heights, right, int(training.class_counts()[class_id])),
         }
         predictor = self.restore(weights, task, inputs)
-        counts = task.no_counts()
+        scoring = scoring_of(task)
+        counts = scoring.no_counts()
         for pixels, target in _read(validation, "peaks: validation"):
-            counts = counts + task.chip_counts(target, predictor(pixels))
+            counts = counts + scoring.chip_counts(target, predictor(pixels))
         measured = {name: value for name, value in counts.summary().items() if not isinstance(value, int)}
         return Fitted(weights, measured, [])
 
-    def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+    def restore(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
         """Return what finds peaks: a location for each square of ``distance`` + 1 px, with a score of 0 without one."""
         scale = np.linspace(0, 1, KNOTS)
 

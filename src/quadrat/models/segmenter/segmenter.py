@@ -9,8 +9,9 @@ from pydantic import Field, JsonValue
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.common.model import Inputs
 from quadrat.models.training.neural import Neural
-from quadrat.tasks.common.base import ScoredTask, Task
 from quadrat.tasks.common.classes import Unit
+from quadrat.tasks.common.parts import logit_loss_of
+from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
     from quadrat.models.common.trainable import Learnable
@@ -50,7 +51,7 @@ class Segmenter(Neural):
         """Windows' sides must be multiples of this, px."""
         return 32
 
-    def assemble(self, task: Task, inputs: Inputs, encoder: Encoder) -> "Learnable":
+    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "Learnable":
         """Return the untrained network: logits (chip, channel, y, x) become the task's outputs."""
         import segmentation_models_pytorch as smp
         import torch
@@ -58,7 +59,6 @@ class Segmenter(Neural):
         from quadrat.models.common.dates import Pooled
         from quadrat.models.common.trainable import Normalised
 
-        assert isinstance(task, ScoredTask)
         _check_decoder(smp.MODEL_ARCHITECTURES_MAPPING[self.architecture], self.decoder)
         body = smp.create_model(
             self.architecture,
@@ -66,7 +66,7 @@ class Segmenter(Neural):
             encoder_weights=True if self.pretrained else None,
             encoder_depth=self.depth,
             in_channels=len(inputs.statistics),
-            classes=task.channels,
+            classes=logit_loss_of(task).channels,
             **{**encoder.arguments, **self.decoder},
         )
         if self.dates:

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from quadrat.tasks.common.symmetries import turn
 
 Turn = Callable[[Mapping[str, Tensor], int, int], dict[str, Tensor]]
-"""Turns targets (chip, …), by name, under a symmetry, with chips of so many px: a task's ``turn``."""
+"""Turns targets (chip, …), by name, under a symmetry, with chips of so many px: ``TaskTargets.turn``."""
 
 
 def turned(

@@ -25,14 +25,15 @@ from quadrat.models.training.batches import Batch, Order, loader
 from quadrat.models.training.checkpoints import Whole
 from quadrat.runtime.allocator import keep_all
 from quadrat.runtime.progress import Meter, console
-from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.parts import scoring_of, targets_of
+from quadrat.tasks.common.section import TaskSection
 
 CHUNK = 1 << 18
 """Px of validation chips, on all dates, that go through the network at once."""
 
 
 def fit(
-    network: Learnable, training: Samples, validation: Samples, task: Task, recipe: Recipe, checkpoint: Path
+    network: Learnable, training: Samples, validation: Samples, task: TaskSection, recipe: Recipe, checkpoint: Path
 ) -> Fitted:
     """Return the weights of the epoch that was best on ``validation``.
 
@@ -82,18 +83,19 @@ def fit(
 class Learner(lightning.LightningModule):
     """A step of learning, a look at the validation chips after each epoch, and the schedule."""
 
-    def __init__(self, network: Learnable, task: Task, recipe: Recipe, class_counts: NDArray[np.int64]) -> None:
+    def __init__(self, network: Learnable, task: TaskSection, recipe: Recipe, class_counts: NDArray[np.int64]) -> None:
         """Learn ``task`` with ``network``; ``class_counts`` (K,) are those of the training chips."""
         super().__init__()
-        self.monitor = f"validation_{task.monitor}"
+        self._targets, self._scoring = targets_of(task), scoring_of(task)
+        self.monitor = f"validation_{self._scoring.monitor}"
         self.network = network
         self.average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
         self.history: list[dict[str, float | int | None]] = []
-        self._task, self._recipe = task, recipe
+        self._recipe = recipe
         self._class_shares = (class_counts / max(1, class_counts.sum())).tolist()
         self._losses: list[Tensor] = []
         self._validation_losses: list[Tensor] = []
-        self._counts = task.no_counts()
+        self._counts = self._scoring.no_counts()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch: raw pixels (chip, band, y, x) and targets (chip, …) by name."""
@@ -101,7 +103,7 @@ class Learner(lightning.LightningModule):
         augment = self._recipe.train.augment
         normalised = self.network.normalise(raw)
         if augment.flip_rotate:
-            normalised, target = turned(normalised, target, self._task.turn, self._generator)
+            normalised, target = turned(normalised, target, self._targets.turn, self._generator)
         normalised = jittered(normalised, augment.gain, augment.offset, self._generator)
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         loss = self.network.loss(normalised, target, self._recipe.train.loss, self._class_shares)
@@ -114,7 +116,7 @@ class Learner(lightning.LightningModule):
         said, loss = self.average.examined(raw, target, self._recipe.train.loss, self._class_shares)
         outputs = {name: values.float().cpu().numpy() for name, values in said.items()}
         truth = {name: values.cpu().numpy() for name, values in target.items()}
-        self._counts = self._counts + self._task.chip_counts(truth, outputs)
+        self._counts = self._counts + self._scoring.chip_counts(truth, outputs)
         if loss is not None:
             self._validation_losses.append(loss)
 
@@ -138,7 +140,7 @@ class Learner(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Count from nothing."""
-        self._counts = self._task.no_counts()
+        self._counts = self._scoring.no_counts()
         self._validation_losses = []
 
     def on_validation_epoch_end(self) -> None:

@@ -23,7 +23,7 @@ from quadrat.models.common.model import (
     Samples,
     Sizes,
 )
-from quadrat.tasks.common.base import Task
+from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
     from quadrat.models.common.trainable import Learnable
@@ -56,7 +56,7 @@ class Neural(Model):
         return 0
 
     @abstractmethod
-    def assemble(self, task: Task, inputs: Inputs, encoder: Encoder) -> "Learnable":
+    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "Learnable":
         """Return the untrained network over ``encoder``; random values are drawn from torch's own generator."""
 
     @property
@@ -64,7 +64,7 @@ class Neural(Model):
         """Chips, height and width, px, that the export traces: no two alike, so that none stands for another."""
         return 2, 2 * self.divisor, 3 * self.divisor
 
-    def check(self, task: Task, inputs: Inputs, sizes: Sizes) -> None:
+    def check(self, task: TaskSection, inputs: Inputs, sizes: Sizes) -> None:
         """Set the network up, and send windows without values through it, as train, predict and bundle will.
 
         Raises ModelError where that can't be, or where pretrained weights can't be had; only a folder's are read.
@@ -92,7 +92,13 @@ class Neural(Model):
         trials.take(network, (size, size), "chips", f"set another chip.chip_size, or {self.hint}")
 
     def fit(
-        self, training: Samples, validation: Samples, task: Task, inputs: Inputs, recipe: Recipe, checkpoint: Path
+        self,
+        training: Samples,
+        validation: Samples,
+        task: TaskSection,
+        inputs: Inputs,
+        recipe: Recipe,
+        checkpoint: Path,
     ) -> Fitted:
         """Learn on the best device there is; see ``quadrat.models.training.fitting``.
 
@@ -113,13 +119,13 @@ class Neural(Model):
             raise too_small(f"batches of {batch}, of {len(training)} train chips") from error
         return replace(fitted, weights={**fitted.weights, **encoder.held()})
 
-    def restore(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+    def restore(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
         """Return the network with ``weights`` on the best device there is."""
         from quadrat.models.common.devices import device
 
         return _by_torch(loaded(self, weights, task, inputs).to(device()))
 
-    def served(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> Predictor:
+    def served(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
         """Return the same, on a processor by onnxruntime, which is faster there; not where torch is to compile it."""
         from quadrat.models.common.devices import compiles, device
         from quadrat.models.common.onnx_graphs import swift
@@ -128,7 +134,7 @@ class Neural(Model):
         plain = _by_torch(network)
         return plain if device().type != "cpu" or compiles() else swift(network, plain)
 
-    def onnx(self, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> bytes:
+    def onnx(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> bytes:
         """Return the network as an ONNX graph; its windows' sides are multiples of ``divisor``.
 
         Raises ModelError where ONNX has not all that the network does.
@@ -156,7 +162,7 @@ def too_small(got: str) -> ModelError:
     )
 
 
-def build(model: Neural, task: Task, inputs: Inputs, seed: int, encoder: Encoder | None = None) -> "Learnable":
+def build(model: Neural, task: TaskSection, inputs: Inputs, seed: int, encoder: Encoder | None = None) -> "Learnable":
     """Return the untrained network, over ``encoder`` or, without one, over that which the parameters name.
 
     Raises ModelError where the parameters are those of none, or of other images.
@@ -193,7 +199,7 @@ def _check_dates(model: Neural, inputs: Inputs) -> None:
         )
 
 
-def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: Task, inputs: Inputs) -> "Learnable":
+def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> "Learnable":
     """Return the network with ``weights``, ready to predict; raise ModelError where they are not the network's."""
     import torch
 

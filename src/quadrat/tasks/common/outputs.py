@@ -1,18 +1,15 @@
 """What a task gives: layers and their pieces, what pictures draw, and what a bundle says of its outputs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.geometry.parts import Geometries
 from quadrat.geo.grids.windows import Window
-from quadrat.runtime.formats.section import Section
 from quadrat.tasks.common.classes import Class
-
-Geometries = NDArray[np.object_]
-"""Of shapely, in pixel coordinates of a scene's grid: x = column, y = row, corners."""
 
 
 @dataclass(frozen=True)
@@ -57,24 +54,6 @@ class Features:
     """Where they were read from."""
 
 
-class WrittenLayers(Section):
-    """What predict writes, of a task: the section ``predict.layers``."""
-
-    kind: str
-
-    def plain(self) -> Self:
-        """Return the least of them that eval can score."""
-        return self
-
-    def full(self) -> Self:
-        """Return all of them that there can be."""
-        return self
-
-    def named(self) -> Sequence[str]:
-        """Return the classes that the section names."""
-        return ()
-
-
 class Canvas(Protocol):
     """Takes outputs of windows in row order and gives what is finished; see ``geo.grids.tiling`` for the blending."""
 
@@ -94,6 +73,7 @@ class Outlines:
     """What a picture draws over the image: objects, and whether each is right (found, by the other side)."""
 
     geometry: Geometries
+    """In pixel coordinates of the scene's grid: x = column, y = row, corners."""
     class_ids: NDArray[np.uint8]
     right: NDArray[np.bool_]
 

@@ -1,0 +1,24 @@
+"""Scores of cells as the layer ``cells``."""
+
+from quadrat.geo.grids.cells import margin
+from quadrat.geo.grids.windows import Window, whole
+from quadrat.tasks.chip_classification.layers.canvas import CellCanvas
+from quadrat.tasks.chip_classification.section import CellLayers, ChipClassification
+from quadrat.tasks.common.layers import TaskLayers
+from quadrat.tasks.common.outputs import VectorLayer
+
+
+class Layers(TaskLayers[ChipClassification]):
+    """A vector file of squares, with the class and scores of each."""
+
+    def written(self, section: CellLayers) -> list[VectorLayer]:
+        """Return what predict writes for a scene."""
+        return [VectorLayer("cells", section.cells)]
+
+    def canvas(self, section: CellLayers, area: Window, size: int, stride: int, shape: tuple[int, int]) -> CellCanvas:
+        """Return what windows over ``area`` of a grid of ``shape`` are pasted on."""
+        return CellCanvas(self.task, area, whole(shape))
+
+    def margin(self, size: int, stride: int) -> int:
+        """Return the px of context above and left of a cell: the first begins at the area's corner."""
+        return margin(size, self.task.cell_size)

@@ -1,0 +1,106 @@
+"""Predicted cells against what labels say of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.geo.grids.cells import Cells, bands, centred, frame, painted
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.geo.grids.windows import Window
+from quadrat.tasks.chip_classification.scoring.multilabel_counts import Presence
+from quadrat.tasks.chip_classification.scoring.predicted_cells import read_cells
+from quadrat.tasks.chip_classification.section import HALF, ChipClassification
+from quadrat.tasks.chip_classification.targets.cell_rule import labelled_cells
+from quadrat.tasks.common.metrics import Confusion, confuse
+from quadrat.tasks.common.scoring import Prediction, TaskScoring
+from quadrat.tasks.common.targets import Target
+
+if TYPE_CHECKING:
+    from quadrat.tasks.common.truth import Truth
+
+
+class Scoring(TaskScoring[ChipClassification]):
+    """Counts cells by true and predicted class, or for each class by whether it is there."""
+
+    monitor: ClassVar[str] = "macro_f1"
+
+    def no_counts(self, match: None = None) -> Confusion | Presence:
+        """Return counts of no cell."""
+        counts: type[Presence | Confusion] = Presence if self.task.multi_label else Confusion
+        return counts.none(len(self.task.classes))
+
+    def chip_counts(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Confusion | Presence:
+        """Count ``scores`` (chip, class) against ``classes`` (chip,), or (chip, class)."""
+        if self.task.multi_label:
+            return Presence(target["classes"], outputs["scores"])
+        predicted = outputs["scores"].argmax(1).astype(np.uint8)
+        return confuse(target["classes"], [predicted], len(self.task.classes), IGNORE)[0]
+
+    def score(
+        self, truth: "Truth", predictions: Sequence[Prediction], match: None = None
+    ) -> list[Confusion] | list[Presence]:
+        """Count the cells that are labelled and whose centre lies within the AOI, on those of every prediction."""
+        found = [_near(truth, *read_cells(self.task, prediction)) for prediction in predictions]
+        cells, places = np.unique(np.concatenate([own for own, _ in found]), axis=0, return_inverse=True)
+        ends = np.cumsum([len(own) for own, _ in found])[:-1]
+        labelled = labelled_cells(self.task, truth.labels, cells)
+        labelled[~_inside(truth, cells)] = IGNORE
+        spread = [
+            _spread(place, values, len(cells)) for place, (_, values) in zip(np.split(places, ends), found, strict=True)
+        ]
+        if not self.task.multi_label:
+            return confuse(labelled, spread, len(self.task.classes), IGNORE)
+        common = ~np.isnan(spread).any((0, 2))
+        lost = int((labelled[~common] != IGNORE).any(1).sum())
+        return [Presence(labelled[common], scores[common], lost) for scores in spread]
+
+    def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
+        """Return the labels' class id at each pixel of a predicted cell (y, x).
+
+        Of several classes, the predicted one if it is there, or the first.
+        """
+        cells, values = read_cells(self.task, prediction, window)
+        ids = labelled_cells(self.task, truth.labels, cells)
+        if self.task.multi_label:
+            predicted = _largest(values)
+            there = np.column_stack([ids == 1, np.zeros(len(ids), np.bool_)])
+            right = there[np.arange(len(ids)), np.minimum(predicted, len(self.task.classes))]
+            ids = np.where(right, predicted, np.where(there.any(1), there.argmax(1), IGNORE)).astype(np.uint8)
+        return painted(cells, ids, window, IGNORE)
+
+    def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
+        """Return the predicted class id at each pixel of a cell (y, x); of several, that of the largest score."""
+        cells, values = read_cells(self.task, prediction, window)
+        return painted(cells, _largest(values) if self.task.multi_label else values, window, IGNORE)
+
+
+def _near(truth: "Truth", cells: Cells, values: NDArray[Any]) -> tuple[Cells, NDArray[Any]]:
+    """Return the cells whose centre lies where any can count, with their values (cell, …)."""
+    windows = list(truth.windows())
+    cols, rows = (cells[:, :2] + cells[:, 2:]).T // 2
+    near = (rows >= windows[0].row) & (rows < windows[-1].bottom)
+    near &= (cols >= windows[0].col) & (cols < windows[0].right)
+    return cells[near], values[near]
+
+
+def _inside(truth: "Truth", cells: Cells) -> NDArray[np.bool_]:
+    """Return for each cell whether its centre lies within the AOI."""
+    inside = np.zeros(len(cells), np.bool_)
+    for some in bands(cells):
+        window = frame(cells[some])
+        inside[some] = centred(cells[some], truth.inside(window), window)
+    return inside
+
+
+def _spread(places: NDArray[np.intp], values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return values (own cell, …) at their places among all cells (cell, …), IGNORE or NaN elsewhere."""
+    spread = np.full((count, *values.shape[1:]), np.nan if values.ndim > 1 else IGNORE, values.dtype)
+    spread[places] = values
+    return spread
+
+
+def _largest(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return for each cell the class with the largest score (cell,), IGNORE where none is there."""
+    return np.where((scores >= HALF).any(1), scores.argmax(1), IGNORE).astype(np.uint8)

@@ -1,0 +1,66 @@
+"""Labels as a class for a chip's middle cell, or as what is there of each class."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.geo.grids.cells import as_cells, centred, clipped, lattice, margin, middle
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.geo.grids.windows import Window, cover
+from quadrat.tasks.chip_classification.section import ChipClassification
+from quadrat.tasks.chip_classification.targets.cell_rule import labelled_cells
+from quadrat.tasks.common.targets import Target, TaskTargets
+
+if TYPE_CHECKING:
+    import torch
+
+    from quadrat.labels.labels import Labels
+
+
+class Targets(TaskTargets[ChipClassification]):
+    """Targets are ``classes``: the cell's class id (), or with ``multi_label`` 1, 0 or IGNORE of each class (K,)."""
+
+    @property
+    def reach(self) -> float:
+        """A cell whose middle counts is labelled by all that lies in it."""
+        return self.task.cell_size
+
+    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return how many cells of each class (K,) a strip holds: of the grid's, those whose centre is counted."""
+        cells = clipped(lattice(window, self.task.cell_size), labels.area)
+        cells = cells[centred(cells, counted, window)]
+        return self.class_counts({"classes": labelled_cells(self.task, labels, cells)})
+
+    def target(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        """Return ``classes``: the middle cell's class id (), IGNORE where unlabelled or its centre is not ``counted``.
+
+        With ``multi_label``, (K,): 1 for each class that it has, 0 for the others, IGNORE where that isn't known.
+        """
+        cells = clipped(as_cells([middle(window, self.task.cell_size)]), labels.area)
+        truth = labelled_cells(self.task, labels, cells[centred(cells, counted, window)])
+        return {"classes": truth[0] if len(truth) else np.full(truth.shape[1:], IGNORE, np.uint8)}
+
+    def class_counts(self, target: Target) -> NDArray[np.int64]:
+        """Return how many cells of each class (K,) targets hold."""
+        classes, count = target["classes"], len(self.task.classes)
+        held = np.atleast_2d(classes == 1) if self.task.multi_label else classes.reshape(-1, 1) == range(count)
+        counts: NDArray[np.int64] = held.sum(0, dtype=np.int64)
+        return counts
+
+    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
+        """Return 1 for the cell in a chip's middle, or as many as the classes that it may have."""
+        return float(np.count_nonzero(wanted)) if self.task.multi_label else 1.0
+
+    def is_useful(self, target: Target) -> bool:
+        """Return whether anything is known of the cell: with several classes, also that it has none of them."""
+        return bool((target["classes"] != IGNORE).any())
+
+    def validation_windows(self, area: Window, size: int) -> list[Window]:
+        """Return a window around each cell of ``area``."""
+        return cover(area, size, self.task.cell_size, margin(size, self.task.cell_size))
+
+    def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
+        """Return the targets as they are: a cell's class doesn't turn with it."""
+        return dict(target)

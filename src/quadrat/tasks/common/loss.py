@@ -1,0 +1,68 @@
+"""The part ``loss`` of a task: what a network's outputs mean, and how wrong they are."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.tasks.common.outputs import Signature
+from quadrat.tasks.common.targets import AnyTask, Target
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TaskLoss(ABC, Generic[AnyTask]):
+    """Says what comes out of the task's models: for all that runs or bundles one."""
+
+    deepness: ClassVar[str | None] = None
+    """What QGIS's plugin Deepness calls a model of this task; None where it can't run one."""
+
+    def __init__(self, task: AnyTask) -> None:
+        """Work by the parameters of ``task``."""
+        self.task = task
+
+    @abstractmethod
+    def decided(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[Any]:
+        """Return what is decided of a model's outputs, to be compared between runtimes."""
+
+    @abstractmethod
+    def signature(self) -> Signature:
+        """Return what a model of this task gives."""
+
+
+class LogitLoss(TaskLoss[AnyTask]):
+    """The same of a task whose networks give logits, which its own loss takes and which become scores."""
+
+    @property
+    def channels(self) -> int:
+        """How many logits a network gives for each pixel or cell."""
+        return len(self.task.classes)
+
+    @property
+    def pool(self) -> int | None:
+        """Side, px, of the square in a window's middle over which scores of single pixels are averaged; None: none."""
+        return None
+
+    @abstractmethod
+    def loss(
+        self, loss: Any, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], class_shares: Sequence[float]
+    ) -> "torch.Tensor":
+        """Return the loss (a scalar) of logits (chip, channel, …); ``loss`` is the section ``train.loss``.
+
+        ``class_shares`` (K,) are the classes' shares of the training labels.
+        """
+
+    @abstractmethod
+    def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
+        """Return a network's outputs by name, from logits."""
+
+    @abstractmethod
+    def pixel_classes(self, target: Target, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return what a model of single pixels learns from chips of ``shape``: class ids (chip, y, x), or IGNORE."""
+
+    @abstractmethod
+    def labelled_pixels(self, class_counts: NDArray[np.int64], chip_pixels: int) -> int:
+        """Return how many pixels of chips of ``chip_pixels`` px have a class, of which there are ``class_counts``."""

@@ -1,0 +1,55 @@
+"""The parts of a task, each taken alone: a stage imports none that it doesn't ask for.
+
+A task is a folder of the name of its kind: ``section.py`` with its parameters, and a package for each part, whose class
+bears the part's name. What a stage asks for, ``dvc.yaml`` lists.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from quadrat.tasks.common.layers import TaskLayers
+from quadrat.tasks.common.loss import LogitLoss, TaskLoss
+from quadrat.tasks.common.scoring import TaskScoring
+from quadrat.tasks.common.section import TaskSection
+from quadrat.tasks.common.targets import TaskTargets
+
+
+def targets_of(task: TaskSection) -> TaskTargets[Any]:
+    """Return what makes arrays of labels."""
+    targets: TaskTargets[Any] = _part(task, "targets")
+    return targets
+
+
+def loss_of(task: TaskSection) -> TaskLoss[Any]:
+    """Return what says what a network's outputs mean."""
+    loss: TaskLoss[Any] = _part(task, "loss")
+    return loss
+
+
+def logit_loss_of(task: TaskSection) -> LogitLoss[Any]:
+    """Return the same of a task whose networks give logits; raise TypeError where they give anything else."""
+    loss = loss_of(task)
+    if not isinstance(loss, LogitLoss):
+        raise TypeError(f"networks of the task {task.kind} give no logits")
+    return loss
+
+
+def layers_of(task: TaskSection) -> TaskLayers[Any]:
+    """Return what makes layers of a network's outputs."""
+    layers: TaskLayers[Any] = _part(task, "layers")
+    return layers
+
+
+def scoring_of(task: TaskSection) -> TaskScoring[Any]:
+    """Return what counts predictions against labels."""
+    scoring: TaskScoring[Any] = _part(task, "scoring")
+    return scoring
+
+
+def part_module(task: TaskSection, part: str) -> str:
+    """Return the name of the package that holds a part, e.g. ``quadrat.tasks.semantic_segmentation.targets``."""
+    return f"{__package__.rpartition('.')[0]}.{task.kind}.{part}"
+
+
+def _part(task: TaskSection, part: str) -> Any:
+    return getattr(import_module(part_module(task, part)), part.title())(task)

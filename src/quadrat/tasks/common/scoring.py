@@ -1,0 +1,71 @@
+"""The part ``scoring`` of a task: predictions against labels, as counts from which metrics follow."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.metrics import Counts
+from quadrat.tasks.common.outputs import Features, Outlines
+from quadrat.tasks.common.targets import AnyTask, Target
+
+if TYPE_CHECKING:
+    from quadrat.tasks.common.truth import Truth
+
+
+class Prediction(Protocol):
+    """What was predicted of a scene, layer by layer (``quadrat.prediction.reader.Prediction`` is one)."""
+
+    def class_ids(self, layer: str, window: Window, names: Sequence[str]) -> NDArray[np.uint8]:
+        """Return a raster layer's class ids (y, x), IGNORE where there is none, of a window that lies within the grid.
+
+        Raises PredictionError for what is of other classes than ``names``.
+        """
+        ...
+
+    def features(self, layer: str, window: Window | None = None) -> Features:
+        """Return all of a vector layer, or what meets the window."""
+        ...
+
+
+class TaskScoring(ABC, Generic[AnyTask]):
+    """Counts what is right: of chips for train, of scenes for eval. ``match`` is the section ``eval.match``."""
+
+    monitor: ClassVar[str]
+    """The metric of ``Counts.summary`` by which weights are chosen; larger is better."""
+
+    def __init__(self, task: AnyTask) -> None:
+        """Work by the parameters of ``task``."""
+        self.task = task
+
+    @abstractmethod
+    def no_counts(self, match: Any = None) -> Counts:
+        """Return counts of nothing, to add to."""
+
+    @abstractmethod
+    def chip_counts(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Counts:
+        """Count a model's outputs of chips against their targets, both by name and (chip, …)."""
+
+    @abstractmethod
+    def score(self, truth: "Truth", predictions: Sequence[Prediction], match: Any = None) -> Sequence[Counts]:
+        """Count each prediction of a scene against the truth, all on what every one of them has predicted.
+
+        Raises PredictionError for a prediction that isn't of this task.
+        """
+
+    @abstractmethod
+    def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
+        """Return what a picture paints of the labels: class ids (y, x), IGNORE where there is none."""
+
+    @abstractmethod
+    def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
+        """Return what a picture paints of a prediction: class ids (y, x), IGNORE where there is none."""
+
+    def outlines(
+        self, truth: "Truth | None", prediction: Prediction, match: Any = None
+    ) -> tuple[Outlines, Outlines] | None:
+        """Return what a picture draws of labels and of the prediction; None where it paints maps instead."""
+        return None

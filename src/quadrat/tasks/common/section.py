@@ -1,0 +1,84 @@
+"""The sections of ``params.yaml`` that each kind of task has: its classes and parameters, and nothing that computes."""
+
+from abc import ABC
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.runtime.formats.section import Section
+from quadrat.tasks.common.classes import Class, Unit, alike
+
+
+class TaskSection(Section, ABC):
+    """What is learnt: the section ``task``. The parts of the task's folder do the work (``common.parts``)."""
+
+    unit: ClassVar[Unit]
+    """What it labels and counts. A model serves tasks by it."""
+    blanks: ClassVar[bool] = False
+    """Whether a place without any label says something: that nothing is there."""
+    matches: ClassVar[bool] = False
+    """Whether the section ``eval.match`` says when it is right."""
+
+    kind: str
+    classes: tuple[Class, ...] = Field(min_length=1, max_length=IGNORE)
+    """The classes, in the order of their ids, from 0."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [c.name for c in self.classes]
+        aliases = [alias for c in self.classes for alias in c.aliases]
+        for what, values in (("class names", names), ("values under 'from'", aliases)):
+            twice = sorted(value for value, count in Counter(values).items() if count > 1)
+            if twice:
+                raise ValueError(f"{what} must differ: {', '.join(twice)}")
+        same = alike(names)
+        if same:
+            raise ValueError(
+                f"class names must differ in more than case, for columns of GeoPackage do: {', '.join(same)}"
+            )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names, by id."""
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def aliases(self) -> dict[str, int]:
+        """The class id of each value of the labels."""
+        return {alias: number for number, c in enumerate(self.classes) for alias in c.aliases}
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of columns that count each class, by id."""
+        return [f"{self.unit}_{name}" for name in self.names]
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether what has one class has no other."""
+        return True
+
+    def labelled_size(self, window_size: int) -> int:
+        """Return the side, px, of what is labelled and predicted in the middle of a window: by default all of it."""
+        return window_size
+
+
+class LayersSection(Section):
+    """What predict writes, of a task: the section ``predict.layers``."""
+
+    kind: str
+
+    def plain(self) -> Self:
+        """Return the least of them that eval can score."""
+        return self
+
+    def full(self) -> Self:
+        """Return all of them that there can be."""
+        return self
+
+    def named(self) -> Sequence[str]:
+        """Return the classes that the section names."""
+        return ()

@@ -1,0 +1,37 @@
+"""What is there, in a scene that was predicted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.geo.grids.windows import Window, strips
+
+if TYPE_CHECKING:
+    from quadrat.labels.labels import Labels
+    from quadrat.scenes.scene import OpenScene
+
+STRIP_ROWS = 256
+"""Rows of a scene that are scored at once."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """An open scene that has labels."""
+
+    scene: "OpenScene"
+    labels: "Labels"
+
+    def windows(self) -> Iterator[Window]:
+        """Give full-width windows, top to bottom, that together hold all that counts."""
+        return strips(self.scene.area, STRIP_ROWS)
+
+    def inside(self, window: Window) -> NDArray[np.bool_]:
+        """Return (y, x), True within the AOI."""
+        return self.scene.counted(window, np.ones(window.shape, np.bool_))
+
+    def counted(self, window: Window) -> NDArray[np.bool_]:
+        """Return (y, x), True within the AOI where the bands that are opened have a value."""
+        return self.scene.counted(window, self.scene.raster.read(window).valid)

@@ -1,0 +1,22 @@
+"""Detections of overlapping windows as the layer ``detections``."""
+
+from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.layers import TaskLayers
+from quadrat.tasks.common.outputs import VectorLayer
+from quadrat.tasks.object_detection.layers.canvas import DetectionCanvas
+from quadrat.tasks.object_detection.layers.cores import Cores
+from quadrat.tasks.object_detection.section import LAYER, DetectionLayers, ObjectDetection
+
+
+class Layers(TaskLayers[ObjectDetection]):
+    """A vector file of boxes, with class and score of each."""
+
+    def written(self, section: DetectionLayers) -> list[VectorLayer]:
+        """Return what predict writes for a scene."""
+        return [VectorLayer(LAYER, section.detections)]
+
+    def canvas(
+        self, section: DetectionLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
+    ) -> DetectionCanvas:
+        """Return what takes detections of windows over ``area`` of a grid of ``shape``."""
+        return DetectionCanvas(self.task, section, Cores(area, size, stride, self.margin(size, stride)), shape)

@@ -1,0 +1,140 @@
+"""Detections against the labels' boxes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common import prediction_features
+from quadrat.tasks.common.outputs import Outlines
+from quadrat.tasks.common.scoring import Prediction, TaskScoring
+from quadrat.tasks.common.targets import Target
+from quadrat.tasks.object_detection.scoring.counts import BoxCounts
+from quadrat.tasks.object_detection.section import (
+    LAYER,
+    LIKELY,
+    DetectionLayers,
+    DetectionMatch,
+    ObjectDetection,
+    Suppression,
+)
+from quadrat.tasks.object_detection.targets.decoding import decoded
+from quadrat.tasks.object_detection.targets.detections import Detections
+from quadrat.tasks.object_detection.targets.labelled_boxes import labelled_boxes
+from quadrat.tasks.object_detection.targets.matching import Seen, matched
+from quadrat.tasks.object_detection.targets.overlaps import centred, outlined, solid
+from quadrat.tasks.object_detection.targets.suppression import suppressed
+
+if TYPE_CHECKING:
+    from quadrat.tasks.common.truth import Truth
+
+VALIDATING = DetectionLayers(
+    kind="object_detection",
+    detections="detections.parquet",
+    min_score=0.05,
+    max_detections=1000,
+    nms=Suppression(measure="iou", overlap=0.5),
+)
+"""How the detections of validation chips are made while a model learns, whatever predict does."""
+
+RIGHT = DetectionMatch(iou=0.5, score=LIKELY)
+"""When they are right, whatever eval says."""
+
+
+class Scoring(TaskScoring[ObjectDetection]):
+    """Matches detections with labelled boxes."""
+
+    monitor: ClassVar[str] = "map50"
+
+    def no_counts(self, match: DetectionMatch | None = None) -> BoxCounts:
+        """Return counts of no image."""
+        rule = match or RIGHT
+        return BoxCounts((), len(self.task.classes), rule.iou, rule.score)
+
+    def chip_counts(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> BoxCounts:
+        """Count outputs of chips against ``boxes`` (chip, box, 5), by the rules VALIDATING and RIGHT."""
+        images = []
+        for number, boxes in enumerate(target["boxes"]):
+            truth = boxes[~np.isnan(boxes[:, 0])]
+            found = decoded(
+                outputs["scores"][number], outputs["boxes"][number], VALIDATING.min_score, VALIDATING.max_detections
+            )
+            kept = suppressed(found.picked(solid(found.boxes)), VALIDATING.nms)
+            images.append(Seen(truth[:, :4].astype(np.float64), truth[:, 4].astype(np.uint8), kept))
+        return replace(self.no_counts(), images=tuple(images))
+
+    def score(
+        self, truth: "Truth", predictions: Sequence[Prediction], match: DetectionMatch | None = None
+    ) -> list[BoxCounts]:
+        """Match each prediction's detections with the labels' boxes, both where their centres count.
+
+        Boxes that meet the AOI and don't count are ignored, and so are detections that lie on them.
+        """
+        return [replace(self.no_counts(match), images=(seen,)) for seen in self._seen(truth, predictions)]
+
+    def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
+        """Return IGNORE (y, x): boxes are drawn as outlines."""
+        return np.full(window.shape, IGNORE, np.uint8)
+
+    def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
+        """Return IGNORE (y, x): boxes are drawn as outlines."""
+        return np.full(window.shape, IGNORE, np.uint8)
+
+    def outlines(
+        self, truth: "Truth | None", prediction: Prediction, match: DetectionMatch | None = None
+    ) -> tuple[Outlines, Outlines]:
+        """Return the labels' boxes and those detections that ``match.score`` lets pass.
+
+        Labels are right that are found or ignored, detections that find one or are absorbed by one that is ignored.
+        """
+        rule = match or RIGHT
+        if truth is None:
+            none = np.empty(0, np.uint8)
+            seen = Seen(np.empty((0, 4)), none, self._detections(prediction)).above(rule.score)
+        else:
+            seen = self._seen(truth, [prediction])[0].above(rule.score)
+        matches = matched(seen, rule.iou)
+        right = ~seen.counted
+        right[matches.truth[matches.truth >= 0]] = True
+        good = (matches.truth >= 0) | matches.absorbed
+        return (
+            Outlines(outlined(seen.truth), seen.class_ids, right),
+            Outlines(outlined(seen.found.boxes), seen.found.class_ids, good if truth else np.ones_like(good)),
+        )
+
+    def _seen(self, truth: "Truth", predictions: Sequence[Prediction]) -> list[Seen]:
+        """Return the boxes of a scene's labels, with the detections of each prediction."""
+        windows = list(truth.windows())
+        first, last = windows[0], windows[-1]
+        area = Window(first.row, first.col, last.bottom - first.row, first.width)
+        bounds, class_ids = labelled_boxes(self.task, truth.labels, area)
+        found = [self._detections(prediction) for prediction in predictions]
+        every = np.concatenate([bounds, *(detections.boxes for detections in found)])
+        hit = np.zeros(len(every), np.bool_)
+        for window in windows:
+            mine = centred(every, window, None)
+            if mine.any():
+                hit[mine] = centred(every[mine], window, truth.counted(window))
+        mine, *theirs = np.split(hit, np.cumsum([len(bounds), *map(len, found)])[:-1])
+        class_ids = np.where(mine, class_ids, np.uint8(IGNORE))
+        return [
+            Seen(bounds, class_ids, detections.picked(counted).ranked())
+            for detections, counted in zip(found, theirs, strict=True)
+        ]
+
+    def _detections(self, prediction: Prediction) -> Detections:
+        features = prediction.features(LAYER)
+        if not len(features.geometry):
+            return Detections.none()
+        boxes = shapely.bounds(features.geometry)
+        flat = int((~solid(boxes)).sum())
+        if flat:
+            got = [f"{flat} of {len(boxes)} without an area"]
+            raise prediction_features.unlike(features, "detections are no boxes", "polygons", got)
+        class_ids = prediction_features.class_ids(features, self.task.names)
+        return Detections(boxes, class_ids, prediction_features.scores(features, "score"))

@@ -1,0 +1,47 @@
+"""Detections: boxes with a class and a score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.tasks.object_detection.targets.overlaps import Boxes
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Upright boxes (detection, 4) in px of a grid, with a class id and a score each (detection,)."""
+
+    boxes: Boxes
+    class_ids: NDArray[np.uint8]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.scores)
+
+    @classmethod
+    def none(cls) -> "Detections":
+        """Return no detections."""
+        return cls(np.empty((0, 4)), np.empty(0, np.uint8), np.empty(0, np.float32))
+
+    @classmethod
+    def joined(cls, some: Sequence["Detections"]) -> "Detections":
+        """Return all of them, one after the other."""
+        some = [cls.none(), *some]
+        return cls(
+            np.concatenate([one.boxes for one in some]),
+            np.concatenate([one.class_ids for one in some]),
+            np.concatenate([one.scores for one in some]),
+        )
+
+    def picked(self, which: NDArray[Any]) -> "Detections":
+        """Return those of a mask, or at indices."""
+        return Detections(self.boxes[which], self.class_ids[which], self.scores[which])
+
+    def ranked(self) -> "Detections":
+        """Return them by falling score; equal scores by place and class, so that no order is left to chance."""
+        left, top, right, bottom = self.boxes.T
+        return self.picked(np.lexsort((self.class_ids, right, bottom, left, top, -self.scores)))

@@ -1,0 +1,33 @@
+"""Scores of overlapping windows as layers: labels, and scores and polygons where asked."""
+
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.layers import TaskLayers
+from quadrat.tasks.common.outputs import RasterLayer, VectorLayer
+from quadrat.tasks.semantic_segmentation.layers.canvas import SCORE_STEPS, SegmentationCanvas
+from quadrat.tasks.semantic_segmentation.section import SegmentationLayers, SemanticSegmentation
+
+
+class Layers(TaskLayers[SemanticSegmentation]):
+    """The layers ``labels``, ``scores`` and ``polygons``."""
+
+    def written(self, section: SegmentationLayers) -> list[RasterLayer | VectorLayer]:
+        """Return what predict writes for a scene."""
+        written: list[RasterLayer | VectorLayer] = [
+            RasterLayer("labels", "uint8", ("class",), IGNORE, classes=self.task.classes)
+        ]
+        if section.scores:
+            written.append(RasterLayer("scores", "uint8", self.task.names, IGNORE, scale=1 / SCORE_STEPS))
+        if section.polygons:
+            written.append(VectorLayer("polygons", section.polygons))
+        return written
+
+    def canvas(
+        self, section: SegmentationLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
+    ) -> SegmentationCanvas:
+        """Return what windows of ``size`` px over ``area`` are pasted on."""
+        return SegmentationCanvas(self.task, section, area, size, stride)
+
+    def plain_stride(self, size: int, stride: int, context: int) -> int:
+        """Return the largest stride at which every pixel has its ``context`` within some window."""
+        return max(stride, size - 2 * context) if context else stride

@@ -1,0 +1,53 @@
+"""Predicted class ids of pixels against the labels'."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.geo.grids.class_ids import IGNORE, counting
+from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.metrics import Confusion, confuse
+from quadrat.tasks.common.scoring import Prediction, TaskScoring
+from quadrat.tasks.common.targets import Target
+from quadrat.tasks.semantic_segmentation.section import SemanticSegmentation
+
+if TYPE_CHECKING:
+    from quadrat.tasks.common.truth import Truth
+
+
+class Scoring(TaskScoring[SemanticSegmentation]):
+    """Counts pixels by true and predicted class."""
+
+    monitor: ClassVar[str] = "macro_f1"
+
+    def no_counts(self, match: None = None) -> Confusion:
+        """Return counts of no pixel."""
+        return Confusion.none(len(self.task.classes))
+
+    def chip_counts(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Confusion:
+        """Count ``scores`` (chip, class, y, x) against ``classes`` (chip, y, x)."""
+        predicted = outputs["scores"].argmax(1).astype(np.uint8)
+        return confuse(target["classes"], [predicted], len(self.task.classes), IGNORE)[0]
+
+    def score(self, truth: "Truth", predictions: Sequence[Prediction], match: None = None) -> list[Confusion]:
+        """Count the pixels within the AOI that have a label and, in every one of ``predictions``, a class."""
+        counts = [self.no_counts() for _ in predictions]
+        for window in truth.windows():
+            classes = counting(self._labelled(truth, window), truth.inside(window))
+            predicted = [self.predicted_map(prediction, window) for prediction in predictions]
+            found = confuse(classes, predicted, len(self.task.classes), IGNORE)
+            counts = [one + more for one, more in zip(counts, found, strict=True)]
+        return counts
+
+    def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
+        """Return the labels' class ids (y, x), IGNORE where unlabelled."""
+        return self._labelled(truth, window)
+
+    def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
+        """Return the predicted class ids (y, x), IGNORE where there is none."""
+        return prediction.class_ids("labels", window, self.task.names)
+
+    def _labelled(self, truth: "Truth", window: Window) -> NDArray[np.uint8]:
+        return truth.labels.class_ids(window, all_touched=self.task.all_touched)

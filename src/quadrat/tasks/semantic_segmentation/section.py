@@ -1,0 +1,110 @@
+"""The sections of semantic segmentation: a class for every pixel."""
+
+import re
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator
+
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.runtime.formats.section import Name, Section
+from quadrat.tasks.common.classes import Class, Unit
+from quadrat.tasks.common.section import LayersSection, TaskSection
+
+POLYGONS = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}\.(parquet|gpkg|fgb|geojson)")
+"""Names of vector files; ``quadrat.prediction.vector_file`` writes these formats."""
+
+LEAST_TOLERANCE = 0.5
+"""Px; below it, outlines along pixel edges have no corner to spare."""
+
+
+class SemanticSegmentation(TaskSection):
+    """A class for every pixel, from areas or from rasters of classes."""
+
+    unit: ClassVar[Unit] = "px"
+
+    kind: Literal["semantic_segmentation"]
+    classes: tuple[Class, ...] = Field(min_length=2, max_length=IGNORE)
+    """The classes, in the order of their ids, from 0."""
+    all_touched: bool
+    """Label every pixel that an area touches, not only those whose centre it covers."""
+
+
+class SegmentationLoss(Section):
+    """Cross-entropy plus ``dice`` times the Dice loss, over labelled pixels."""
+
+    kind: Literal["semantic_segmentation"]
+    dice: float = Field(ge=0)
+    """Weight of the Dice loss; 0 is cross-entropy alone."""
+    label_smoothing: float = Field(ge=0, lt=1)
+    """Share of a pixel's truth that cross-entropy spreads over all classes."""
+    class_balance: float = Field(ge=0, le=1)
+    """Each class is weighted by its share of the training pixels to the power of minus this: 0 is no weights."""
+
+
+class Edges(Section):
+    """Along pixel edges: polygons burn back to the raster, and neighbours share their borders."""
+
+    kind: Literal["edges"]
+
+
+class Simplified(Section):
+    """With fewer corners; small polygons keep more of them than the tolerance would leave.
+
+    Each polygon is simplified by itself: neighbours may overlap, or leave a gap.
+    """
+
+    kind: Literal["simplified"]
+    tolerance: float = Field(ge=LEAST_TOLERANCE)
+    """Furthest that a corner which is left out may lie from the outline, px; near a ring's first one, twice that."""
+
+
+class RightAngled(Section):
+    """With right angles alone, as most buildings have; a polygon that they don't fit is simplified.
+
+    Each is drawn by itself: neighbours may overlap, or leave a gap.
+    """
+
+    kind: Literal["right_angled"]
+    tolerance: float = Field(ge=1)
+    """Furthest that the outline may lie from pixel edges, px; shorter walls are left out."""
+
+
+Outline = Annotated[Edges | Simplified | RightAngled, Field(discriminator="kind")]
+"""How the outlines of polygons are drawn."""
+
+
+class SegmentationLayers(LayersSection):
+    """What predict writes beside ``labels.tif``."""
+
+    kind: Literal["semantic_segmentation"]
+    scores: bool
+    """Write ``scores.tif``: each class's probability, a band each."""
+    polygons: str | None
+    """Name of the vector file of the predicted areas, whose ending is its format; null for none."""
+    min_pixels: int = Field(ge=1)
+    """Smallest area, in px, that becomes a polygon."""
+    polygon_classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None
+    """Classes whose areas become polygons; null for all."""
+    max_hole_pixels: int = Field(ge=0)
+    """Largest hole of a polygon, in px, that is filled; 0 fills none. The raster stays as it is."""
+    outlines: Outline
+    """How the outlines of polygons are drawn."""
+
+    @field_validator("polygons")
+    @classmethod
+    def _check_polygons(cls, polygons: str | None) -> str | None:
+        if polygons is not None and not POLYGONS.fullmatch(polygons):
+            raise ValueError("polygons is the name of a file that ends in .parquet, .gpkg, .fgb or .geojson, or null")
+        return polygons
+
+    def plain(self) -> Self:
+        """Return the labels alone."""
+        return self.model_copy(update={"scores": False, "polygons": None})
+
+    def full(self) -> Self:
+        """Return the same, and the scores."""
+        return self.model_copy(update={"scores": True})
+
+    def named(self) -> tuple[str, ...]:
+        """Return the classes of polygons."""
+        return self.polygon_classes or ()
