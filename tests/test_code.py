@@ -1,6 +1,7 @@
 """The code that a stage runs is all that it imports of the package, wherever that stands."""
 
 import ast
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,20 +26,27 @@ def parsed(path: Path) -> set[Path]:
     return {file for one in parts for n in range(2, len(one) + 1) if (file := code_hash._file(".".join(one[:n])))}
 
 
-def walked(module: str) -> list[Path]:
-    start = code_hash._file(module)
-    waiting, seen = [start] if start else [], set[Path]()
+def walked(*modules: str) -> list[Path]:
+    waiting = [file for module in modules if (file := code_hash._file(module))]
+    seen = set[Path]()
     while waiting:
         file = waiting.pop()
-        if file not in seen:
+        if file not in seen and kind_of(file) in {None, *(kind_of(f) for f in map(code_hash._file, modules) if f)}:
             seen.add(file)
             waiting.extend(parsed(file))
     return sorted(seen)
 
 
+def kind_of(file: Path) -> str | None:
+    """Return the kind of task that a file is of, or None."""
+    folder, *within = file.relative_to(code_hash.PACKAGE).parts
+    return within[0] if folder == "tasks" and len(within) > 1 and within[0] != "common" else None
+
+
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("quadrat.pipeline.")])
-def test_a_closure_is_what_pythons_parser_finds(module: str) -> None:
-    assert code_hash.closure(module) == walked(module)
+@pytest.mark.parametrize("parts", [(), ("quadrat.tasks.object_detection.layers",)])
+def test_a_closure_is_what_pythons_parser_finds(module: str, parts: tuple[str, ...]) -> None:
+    assert code_hash.closure(module, *parts) == walked(module, *parts)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +100,30 @@ def test_code_that_decides_no_result_is_in_no_hash(tmp_path: Path, monkeypatch: 
     before = code_hash.code_hash.__wrapped__("quadrat.a")
     file.write_text("x = 1", encoding="utf-8")
     assert code_hash.code_hash.__wrapped__("quadrat.a") == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "counts"),
+    [
+        ("semantic_segmentation/targets/__init__.py", True),
+        ("semantic_segmentation/section.py", True),
+        ("common/targets.py", True),
+        ("semantic_segmentation/layers/polygoniser.py", False),
+        ("semantic_segmentation/scoring/__init__.py", False),
+        ("object_detection/targets/__init__.py", False),
+        ("chip_classification/section.py", False),
+    ],
+)
+def test_a_hash_knows_the_parts_that_the_stage_takes_of_its_own_task_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, counts: bool
+) -> None:
+    shutil.copytree(code_hash.PACKAGE, tmp_path / "quadrat", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code_hash, "PACKAGE", tmp_path / "quadrat")
+
+    def told() -> str:
+        return code_hash.code_hash.__wrapped__("quadrat.pipeline.chip", "quadrat.tasks.semantic_segmentation.targets")
+
+    before = told()
+    with (tmp_path / "quadrat/tasks" / changed).open("a", encoding="utf-8") as file:
+        file.write("\nX = 1\n")
+    assert (told() != before) == counts

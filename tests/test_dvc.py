@@ -1,6 +1,8 @@
 """``dvc.yaml`` says what the stages take, read and write: no more, no less."""
 
+import ast
 import importlib
+import importlib.util
 import inspect
 import json
 import re
@@ -53,6 +55,13 @@ def written(entry: dict[str, Any]) -> set[str]:
     return {n for part in ("outs", "metrics", "plots") for n in names(entry.get(part, []))}
 
 
+PARTS = ("layers", "loss", "scoring", "targets")
+"""What a stage takes of a task, by functions of ``quadrat.tasks.common.parts`` that import it by name."""
+
+LEARNS = "quadrat.models.training.fitting"
+"""What train alone runs of the models: it, and methods called ``fit``."""
+
+
 @cache
 def graph() -> grimp.ImportGraph:
     return grimp.build_graph("quadrat", exclude_type_checking_imports=True)
@@ -66,6 +75,40 @@ def listed(pipeline: dict[str, Any], stage: str) -> set[str]:
 
 def within(module: str, folder: str) -> bool:
     return module == folder or module.startswith(f"{folder}.")
+
+
+@cache
+def imported(stage: str) -> set[str]:
+    """Return the modules that a stage imports: those that its code names, and the parts of tasks that it takes."""
+    module = f"quadrat.pipeline.{MODULES.get(stage, stage)}"
+    found = {module, *graph().find_upstream_modules(module)}
+    parts = {f"quadrat.tasks.{kind}.{part}" for kind in KINDS["tasks"] for part in taken(stage, found)}
+    return found.union(parts, *map(graph().find_upstream_modules, parts))
+
+
+def taken(stage: str, modules: set[str]) -> set[str]:
+    """Return the parts that functions in ``modules`` take; what only learns does so for train alone."""
+    calls: set[str] = set()
+    for module in modules - {"quadrat.tasks.common.parts"} - (set() if stage == "train" else {LEARNS}):
+        calls |= called(module, learns=stage == "train")
+    return {part for part in PARTS if {f"{part}_of", f"logit_{part}_of"} & calls}
+
+
+@cache
+def called(module: str, *, learns: bool) -> set[str]:
+    """Return the names of the functions that a module calls, in functions called ``fit`` only if it ``learns``."""
+    spec = importlib.util.find_spec(module)
+    assert spec
+    assert spec.origin
+    waiting: list[ast.AST] = [ast.parse(Path(spec.origin).read_bytes())]
+    names: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            names.add(node.func.id)
+        if learns or not (isinstance(node, ast.FunctionDef) and node.name == "fit"):
+            waiting += ast.iter_child_nodes(node)
+    return names
 
 
 def templates(module: str) -> str:
@@ -119,10 +162,9 @@ def test_artefacts_are_the_paths_that_the_stage_takes(root: Path, pipeline: dict
 
 @pytest.mark.parametrize("stage", [FIRST, *STAGES])
 def test_what_a_stage_imports_lies_in_a_folder_that_it_lists(pipeline: dict[str, Any], stage: str) -> None:
-    module = f"quadrat.pipeline.{MODULES.get(stage, stage)}"
     folders = listed(pipeline, stage)
-    imported = {module, *graph().find_upstream_modules(module)} - {*NAMES}
-    deciding = {name for name in imported if not any(within(name, f"quadrat.{folder}") for folder in FREE)}
+    modules = imported(stage) - {*NAMES}
+    deciding = {name for name in modules if not any(within(name, f"quadrat.{folder}") for folder in FREE)}
     bare = {name for name in deciding if not graph().find_children(name)}  # packages hold nothing but a docstring
     missing = {
         name for name in bare if not any(within(one, folder) for one in (name, templates(name)) for folder in folders)
@@ -132,13 +174,80 @@ def test_what_a_stage_imports_lies_in_a_folder_that_it_lists(pipeline: dict[str,
 
 @pytest.mark.parametrize("stage", [FIRST, *STAGES])
 def test_a_stage_lists_no_folder_that_it_does_not_need(root: Path, pipeline: dict[str, Any], stage: str) -> None:
-    module = f"quadrat.pipeline.{MODULES.get(stage, stage)}"
-    modules = {module, *graph().find_upstream_modules(module)}
-    imported = {*modules, *map(templates, modules)}
+    modules = {*imported(stage), *map(templates, imported(stage))}
     for folder in listed(pipeline, stage):
-        assert any(within(name, folder) for name in imported), folder
+        assert any(within(name, folder) for name in modules), folder
         assert not any(within(folder, f"quadrat.{free}") for free in FREE), folder
         assert "$" in folder or any(root.glob(f"src/{folder.replace('.', '/')}*")), folder
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts"),
+    {
+        "analyze": {"targets"},
+        "chip": {"targets"},
+        "train": {"targets", "loss", "scoring"},
+        "predict": {"targets", "loss", "layers"},
+        "eval": {"targets", "scoring"},
+        "bundle": {"targets", "loss"},
+    }.items(),
+)
+def test_a_stage_depends_on_the_parts_of_a_task_that_it_takes(
+    pipeline: dict[str, Any], stage: str, parts: set[str]
+) -> None:
+    folder = "src/quadrat/tasks/${task.kind}"
+    assert {entry for entry in names(pipeline[stage]["deps"]) if entry.startswith(folder)} == {
+        f"{folder}/{one}" for one in ("section.py", *parts)
+    }
+    assert {m.split(".")[3] for m in imported(stage) if m.split(".")[3:] and m.split(".")[2] in KINDS["tasks"]} == {
+        "section",
+        *parts,
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("tasks/semantic_segmentation/layers/polygoniser.py", {"predict"}),
+        ("tasks/semantic_segmentation/scoring/__init__.py", {"train", "eval"}),
+        ("tasks/semantic_segmentation/loss/__init__.py", {"train", "predict", "bundle"}),
+        ("tasks/semantic_segmentation/targets/__init__.py", {*STAGES}),
+        ("tasks/object_detection/section.py", set()),
+        ("tasks/object_detection/targets/overlaps.py", set()),
+        ("models/segmenter/segmenter.py", {"train", "predict", "bundle"}),
+        ("models/detector/detector.py", set()),
+        ("geo/reading/open_image.py", {"analyze", "chip", "predict", "eval"}),
+        ("runtime/progress.py", set()),
+        ("serving/apply.py", set()),
+        ("team/check.py", set()),
+    ],
+)
+def test_a_change_of_a_file_makes_the_stages_stale_that_it_decides(
+    root: Path, pipeline: dict[str, Any], file: str, stages: set[str]
+) -> None:
+    path = Path("src/quadrat") / file
+    assert (root / path).is_file()
+
+    def filled(entry: str) -> str:
+        return entry.replace("${task.kind}", "semantic_segmentation").replace("${model.kind}", "segmenter")
+
+    def depends(stage: str) -> bool:
+        return any(path.is_relative_to(filled(entry)) for entry in names(pipeline[stage]["deps"]))
+
+    assert {stage for stage in pipeline if depends(stage)} == stages
+
+
+def test_what_learns_is_imported_to_fit_alone() -> None:
+    for importer in graph().find_modules_that_directly_import(LEARNS):
+        spec = importlib.util.find_spec(importer)
+        assert spec
+        assert spec.origin
+        tree = ast.parse(Path(spec.origin).read_bytes())
+        fits = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "fit"]
+        inside = {id(node) for fit in fits for node in ast.walk(fit)}
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == LEARNS]
+        assert imports
+        assert all(id(node) in inside for node in imports), importer
 
 
 def test_packages_hold_a_docstring_or_name_what_is_in_them(root: Path) -> None:

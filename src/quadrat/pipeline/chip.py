@@ -27,7 +27,7 @@ from quadrat.scenes.input_files import contents
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.tasks import Task
-from quadrat.tasks.common.parts import targets_of
+from quadrat.tasks.common.parts import part_module, targets_of
 
 
 class Sliding(Section):
@@ -123,7 +123,7 @@ def _made_of(
     files = contents((scene.files() for scene in scenes.values()), cache.hashes, pinned)
     given: dict[str, Any] = {"seed": params.seed, "task": params.task, "bands": params.bands, "chip": params.chip}
     return {
-        name: identity(__name__, scene=scene, files=some, **given)
+        name: identity(__name__, part_module(params.task.kind, "targets"), scene=scene, files=some, **given)
         for (name, scene), some in zip(scenes.items(), files, strict=True)
     }
 

@@ -23,7 +23,7 @@ from quadrat.scenes.input_files import contents
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
-from quadrat.tasks.common.parts import layers_of
+from quadrat.tasks.common.parts import layers_of, part_module
 
 MODEL, BASELINE = "", "baseline"
 """The folders, within a scene's, of what the model and the baseline say of it."""
@@ -129,7 +129,10 @@ def _plain(predict: Predict, task: Task, context: int) -> Predict:
 def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, LoadedModel], cache: SceneCache) -> Wanted:
     mine = {name: model for name, model in models.items() if name == MODEL or scene.labels}
     about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": files}
-    made_of = {name: identity(__name__, **about, model=one.content, plan=one.plan) for name, one in mine.items()}
+    parts = [part_module(models[MODEL].plan.layers.kind, part) for part in ("loss", "layers")]
+    made_of = {
+        name: identity(__name__, *parts, **about, model=one.content, plan=one.plan) for name, one in mine.items()
+    }
     wanted = Wanted(replace(scene, labels=()), mine, frozenset())
     stale = cache.stale({wanted.unit(name): of for name, of in made_of.items()})
     return replace(wanted, stale=frozenset(name for name in mine if wanted.unit(name) in stale))

@@ -16,8 +16,6 @@ from quadrat.runtime.progress import Meter
 from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.parts import scoring_of
 from quadrat.tasks.common.section import TaskSection
-from quadrat.tasks.object_detection.targets.detections import Detections
-from quadrat.tasks.object_detection.targets.matching import Seen, matched
 
 REACH = 4.0
 """How far the smoothing looks, in its standard deviations."""
@@ -109,6 +107,9 @@ class Peaks(Kind):
         self, samples: Samples, class_id: int, sides: NDArray[np.float32], inputs: Inputs
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the heights (peak,) of all chips' peaks that count, and on which of them a box is right."""
+        from quadrat.tasks.object_detection.targets.detections import Detections
+        from quadrat.tasks.object_detection.targets.matching import Seen, matched
+
         heights, right = [], []
         for pixels, target in _read(samples, "peaks: training"):
             for chip, labels in zip(pixels, target["boxes"], strict=True):

@@ -19,34 +19,49 @@ IMPORT = re.compile(rf"import[ \t]+((?:\\\n|[^\n;])*\b{PACKAGE.name}\.(?:\\\n|[^
 FREE = ("runtime", "cluster", "serving", "team", "cli", "errors")
 """Folders and modules that decide no result: no stage lists them in ``dvc.yaml``, and no hash knows them."""
 
+TASKS, SHARED = "tasks", "common"
+"""The folder that holds one for each kind of task, and the one there that is of them all."""
+
 WORD = re.compile(r"[\w.]+")
 
 
 @cache
-def code_hash(module: str) -> str:
+def code_hash(module: str, *parts: str) -> str:
     """Return what stands for the code of ``module``, e.g. ``quadrat.pipeline.chip``: another for any change of it.
 
-    It knows more than need be: of a kind of task or model that isn't used, a change counts too.
+    ``parts`` are modules that it imports by name, e.g. ``quadrat.tasks.semantic_segmentation.targets``. No code counts
+    of kinds of task that none of them is of. Of a kind of model that isn't used, a change counts too.
     """
     digest = hashlib.sha256()
-    for file in closure(module):
+    for file in closure(module, *parts):
         digest.update(f"{file.relative_to(PACKAGE).as_posix()}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def closure(module: str) -> list[Path]:
-    """Return the files of ``module`` and of all that it imports of this package, wherever in the code; none is FREE."""
-    waiting, seen = [module], {module}
+def closure(module: str, *parts: str) -> list[Path]:
+    """Return the files of these modules and of all that they import of this package, wherever in the code.
+
+    None is FREE, or of a kind of task of which there is none of ``parts``.
+    """
+    waiting, seen = [module, *parts], {module, *parts}
+    kinds = {SHARED, *map(_kind, parts)}
     found = set[Path]()
     while waiting:
-        file = _file(waiting.pop())
+        name = waiting.pop()
+        file = _file(name) if _kind(name) in {None, *kinds} else None
         if file is not None and file not in found:
             found.add(file)
             names = {*_imported(file.read_text(encoding="utf-8"))} - seen
             seen |= names
             waiting.extend(names)
     return sorted(found)
+
+
+def _kind(module: str) -> str | None:
+    """Return the kind of task that a module is of, or SHARED; None of one that is of no task."""
+    within = module.split(".")[1:3]
+    return within[1] if len(within) == 2 and within[0] == TASKS else None
 
 
 def _imported(source: str) -> Iterator[str]:

@@ -50,9 +50,12 @@ EVERY = 1.0
 """Seconds between two times that a manifest is written: what a killed stage has made since is made again."""
 
 
-def identity(stage: str, **made_of: Any) -> str:
-    """Return what stands for a thing made by module ``stage``: another for other code, libraries or ``made_of``."""
-    content = {"code": code_hash(stage), "versions": versions(), **to_jsonable_python(made_of, by_alias=True)}
+def identity(stage: str, *parts: str, **made_of: Any) -> str:
+    """Return what stands for a thing made by module ``stage``: another for other code, libraries or ``made_of``.
+
+    ``parts`` are modules that it imports by name.
+    """
+    content = {"code": code_hash(stage, *parts), "versions": versions(), **to_jsonable_python(made_of, by_alias=True)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -46,10 +46,10 @@ def scoring_of(task: TaskSection) -> TaskScoring[Any]:
     return scoring
 
 
-def part_module(task: TaskSection, part: str) -> str:
-    """Return the name of the package that holds a part, e.g. ``quadrat.tasks.semantic_segmentation.targets``."""
-    return f"{__package__.rpartition('.')[0]}.{task.kind}.{part}"
+def part_module(kind: str, part: str) -> str:
+    """Return the name of the package that holds a part of a kind of task."""
+    return f"quadrat.tasks.{kind}.{part}"
 
 
 def _part(task: TaskSection, part: str) -> Any:
-    return getattr(import_module(part_module(task, part)), part.title())(task)
+    return getattr(import_module(part_module(task.kind, part)), part.title())(task)
