@@ -32,10 +32,9 @@ class Learnable(nn.Module, ABC):
         """How many images go through it for each chip: one for each date."""
         self.channels = len(inputs.bands)
         """Bands of a chip, on all dates."""
+        deviations = [s.std or 1.0 for s in inputs.statistics]  # a constant band says nothing: all 0
         self._keep("mean", [s.mean for s in inputs.statistics] * self.images_per_chip)  # all dates of a band alike
-        self._keep(
-            "std", [s.std or 1.0 for s in inputs.statistics] * self.images_per_chip
-        )  # a constant band says nothing: all 0
+        self._keep("std", deviations * self.images_per_chip)
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
         self._blank = float("nan") if inputs.dates else 0.0
         self._whole = all(band.nodata is None for band in inputs.bands)
