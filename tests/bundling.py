@@ -12,7 +12,7 @@ from quadrat.errors import ModelError
 from quadrat.evaluation.score_tables import write_scores
 from quadrat.geo.statistics.band_statistics import Statistics
 from quadrat.models import Forest, Inputs, Model, Recipe, Segmenter
-from quadrat.models.model_folder import Archive, Card, write_archive
+from quadrat.models.model_folder import Archive, ModelCard, write_archive
 from quadrat.params import read_params
 from quadrat.pipeline.analyze import Analyze
 from quadrat.pipeline.bundle import Bundle
@@ -105,8 +105,8 @@ def packed(root: Path, model: Model, out: Path | None = None, **changes: Any) ->
     return paths["bundle_file"]
 
 
-def _card(model: Model, inputs: Inputs) -> Card:
-    return Card(
+def _card(model: Model, inputs: Inputs) -> ModelCard:
+    return ModelCard(
         format=1,
         task=TASK,
         model=model,

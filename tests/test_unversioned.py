@@ -16,7 +16,7 @@ from quadrat.labels.raster import RasterLabels
 from quadrat.labels.vector import VectorLabels
 from quadrat.preflight.problems import unwatched
 from quadrat.preflight.unversioned_files import left_out
-from quadrat.scenes.companion_files import Belongings, told_beside
+from quadrat.scenes.companion_files import Belongings, meaning_beside
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import Scene
 from tests.ground import NORTH_UP, UTM, image, pixel_box, write_areas, write_raster
@@ -95,7 +95,7 @@ def test_each_thing_that_counts_is_told(words: str, content: str) -> None:
         file.write(PIXELS)
     sidecar = RAW / "photo.png.aux.xml"
     sidecar.write_text(f"<PAMDataset>{content}</PAMDataset>")
-    assert words in told_beside(sidecar)
+    assert words in meaning_beside(sidecar)
     (fault,) = found(image(RAW / "photo.png"))
     assert words in str(fault.got)
 
@@ -115,7 +115,7 @@ def test_statistics_change_nothing_and_are_no_fault(content: str) -> None:
     sidecar.write_text(f"<PAMDataset><Metadata domain='Esri'><MDI key='x'>y</MDI></Metadata>{band}</PAMDataset>")
     with rasterio.open(RAW / "a.tif") as file:
         assert str(sidecar) in file.files
-    assert told_beside(sidecar) == []
+    assert meaning_beside(sidecar) == []
     assert found(image(RAW / "a.tif"), LABELS) == []
 
 

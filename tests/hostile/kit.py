@@ -15,7 +15,7 @@ from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Classifier, Detector, Forest, Inputs, Segmenter
 from quadrat.models.common.onnx_graphs import CPU, runner
-from quadrat.models.model_folder import Card
+from quadrat.models.model_folder import ModelCard
 from quadrat.models.training.neural import build
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.yaml import dumped
@@ -85,7 +85,7 @@ def good(kind: str) -> Content:
 def _good(kind: str) -> Content:
     model, task = MODELS[kind], TASKS.get(kind, detection("a", "b"))
     weights = grove() if kind == "forest" else drawn(model, task)
-    card = Card(
+    card = ModelCard(
         format=1,
         task=task,
         model=model,

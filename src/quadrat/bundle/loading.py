@@ -14,7 +14,7 @@ from quadrat.bundle.zip_file import checked_names, member
 from quadrat.errors import BundleError, QuadratError
 from quadrat.models import Outputs, Predictor
 from quadrat.models.common.onnx_graphs import GPU, ROUNDING, apart, threads
-from quadrat.models.model_folder import Card, weights_of
+from quadrat.models.model_folder import ModelCard, weights_of
 from quadrat.models.training.neural import WRONG
 from quadrat.runtime.formats.npy import of_npy
 from quadrat.runtime.formats.parsing import parsed
@@ -67,7 +67,7 @@ class OpenBundle:
     """A bundle whose checksums are right. The model itself is read when a predictor is made."""
 
     path: Path
-    card: Card
+    card: ModelCard
     params: Mapping[str, Any]
     """The parameters that made it, as in ``params.yaml``."""
     sample: NDArray[Any]
@@ -149,7 +149,7 @@ def read_bundle(path: Path) -> OpenBundle:
     """Open the bundle at ``path``; raise BundleError where it is missing, no bundle, incomplete or damaged."""
     names = checked_names(path)
     texts = {name: parsed(member(path, name), BundleError, path / name) for name in TEXTS}
-    card = check(texts["model.json"], Card, BundleError, path / "model.json")
+    card = check(texts["model.json"], ModelCard, BundleError, path / "model.json")
     if not isinstance(texts["params.yaml"], dict):
         raise _wrong("the parameters are no sections", path / "params.yaml", "sections", type(texts["params.yaml"]))
     arrays = {Path(name).stem: _array(path, name) for name in names if name.startswith("sample/")}
@@ -174,7 +174,7 @@ def _array(path: Path, name: str) -> NDArray[Any]:
         raise _wrong("the array can't be read", path / name, "numbers as NumPy writes them", error) from error
 
 
-def check_sample(path: Path, card: Card, sample: NDArray[Any], expected: Outputs) -> None:
+def check_sample(path: Path, card: ModelCard, sample: NDArray[Any], expected: Outputs) -> None:
     """Raise BundleError where a sample is not of windows that the model takes, or isn't what its task gives of them."""
     model, least = card.model, card.task.labelled_size(1)
     fits = (

@@ -56,7 +56,7 @@ READING = 5.0
 PATIENCE = 120.0
 """Seconds for a batch, where nothing else is known."""
 
-MOST_TOLD = 500
+MOST_SHOWN = 500
 """Characters of an error."""
 
 Run = Callable[[bytes], dict[str, NDArray[Any]]]
@@ -89,19 +89,19 @@ class Confined:
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path},  # NumPy computes nothing here
         )
         weakref.finalize(self, _end, self._process)
-        self._told([], STARTING)
-        self._told([graph], READING + len(graph) / 1e6)
+        self._ask([], STARTING)
+        self._ask([graph], READING + len(graph) / 1e6)
 
     def __call__(self, pixels: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Return the outputs of pixels (chip, band, y, x), by name."""
         with self._lock:
-            names, arrays = self._told([as_npy(pixels)], self._seconds)
+            names, arrays = self._ask([as_npy(pixels)], self._seconds)
         try:
             return dict(zip(names, map(of_npy, arrays), strict=True))
         except ValueError as error:
             raise ModelError("the graph's outputs are no arrays", got=error) from error
 
-    def _told(self, messages: list[bytes], seconds: float) -> tuple[list[str], list[bytes]]:
+    def _ask(self, messages: list[bytes], seconds: float) -> tuple[list[str], list[bytes]]:
         """Send messages and return the answer: names, and an array's content for each."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -177,7 +177,7 @@ def main() -> None:
             for values in outputs.values():
                 _send(given, as_npy(values))
         except Exception as error:  # noqa: BLE001 (onnxruntime's errors have no common class, and all are told)
-            _send(given, json.dumps({"error": f"{type(error).__name__}: {str(error)[:MOST_TOLD]}"}).encode())
+            _send(given, json.dumps({"error": f"{type(error).__name__}: {str(error)[:MOST_SHOWN]}"}).encode())
 
 
 def _messages(taken: IO[bytes]) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """What a bundle says to who unpacks it: the model in words, and how to run it without this package."""
 
 from quadrat.geo.sources.bands import dates_of
-from quadrat.models.model_folder import Card
+from quadrat.models.model_folder import ModelCard
 from quadrat.runtime.provenance.origin import Commit
 from quadrat.tasks.common.parts import loss_of
 
@@ -78,7 +78,7 @@ ground; in a CRS whose metres are not the ground's, such as Web Mercator, set th
 """
 
 
-def readme(title: str, card: Card, tile: int, git: Commit | None) -> str:
+def readme(title: str, card: ModelCard, tile: int, git: Commit | None) -> str:
     """Return the README of a bundle; ``tile`` is the height and width of windows that predict uses, px.
 
     ``git`` is what the project was when it was made. Where others find its repository is theirs to say: each clone

@@ -11,7 +11,7 @@ from quadrat import params
 from quadrat.errors import ParamsError
 from quadrat.params import Params
 from quadrat.runtime.files import replaced
-from quadrat.runtime.formats.yaml import shown, told
+from quadrat.runtime.formats.yaml import describe, shown
 from quadrat.scenes import catalog
 from quadrat.scenes.catalog import Catalog
 
@@ -31,7 +31,7 @@ def configure(file: Path, params_file: Path | None = None) -> tuple[Path, Path]:
         raise ParamsError("the file is no Python", file=f"{error.filename}:{error.lineno}", got=error.msg) from error
     except ValidationError as error:
         got = shown(error.errors()[0].get("input"))
-        raise ParamsError(told(error, error.title), file=_line(error, file), got=got) from error
+        raise ParamsError(describe(error, error.title), file=_line(error, file), got=got) from error
     params_file = params_file or file.with_name("params.yaml")
     header = f"# Written by `quadrat configure {file.as_posix()}`: change that file, and run it again.\n".encode()
     for path, content in ((params_file, params.written(made)), (made.scenes, catalog.written(scenes))):

@@ -52,7 +52,7 @@ def run_stage(stage: "Callable[[P, Paths, Run], None]", kind: type[P], params: P
 
     share_endpoint(os.environ)
     paths, run, name = Paths(), run or Run(), stage.__module__.rpartition(".")[2]
-    with told():
+    with report_errors():
         sections = subset(kind, read_params(params))
         origin = origin_of(name, params, [each.name for each in fields(kind)])  # type: ignore[arg-type] # a dataclass
         with alone(name, paths.lock), timed(name, paths.timing, run.executor):
@@ -66,7 +66,7 @@ def check_all(params: Path) -> None:
     from quadrat.runtime.process import alone
     from quadrat.runtime.run import Paths
 
-    with told():
+    with report_errors():
         read_params(params)
         with alone("params", Paths().lock):
             check_params(Paths())
@@ -76,7 +76,7 @@ def print_full(params: Path) -> None:
     """Print all parameters, also those that the file leaves out."""
     from quadrat.params import read_params, written
 
-    with told():
+    with report_errors():
         typer.echo(written(read_params(params)).decode(), nl=False)
 
 
@@ -88,22 +88,22 @@ def executor_of(kind: str, workers: int | None) -> "Executor":
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Tell an error in words and exit with 1; with QUADRAT_TRACEBACK set, show where it came from."""
     from quadrat.errors import QuadratError
-    from quadrat.runtime.progress import tell
+    from quadrat.runtime.progress import print_error
 
     try:
         yield
     except QuadratError as error:
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        tell(error)
+        print_error(error)
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that may not be written: not this program's fault
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
-        tell(
+        print_error(
             OSError(
                 f"{error}\n  hint: check that the disk has room and that files may be read and written there; "
                 "QUADRAT_TRACEBACK=1 shows where it came from"

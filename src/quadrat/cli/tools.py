@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from quadrat.cli.options import Batch, ParamsFile, Workers, executor_of, told
+from quadrat.cli.options import Batch, ParamsFile, Workers, executor_of, report_errors
 from quadrat.cli.s3_endpoint import share_endpoint
 
 BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
@@ -28,7 +28,7 @@ def check(
     Exits with 1 where there is a fault.
     """
     if lock:
-        with told():
+        with report_errors():
             from quadrat.team.lockfile import differences, show
 
             found = differences(Path())
@@ -39,7 +39,7 @@ def check(
     from quadrat.team.check import check as look
 
     share_endpoint(os.environ)
-    with told():
+    with report_errors():
         faults = look(read_params(params), Paths(), executor_of("threads", workers))
     if faults:
         raise typer.Exit(1)
@@ -58,7 +58,7 @@ def index(
     from quadrat.team.pin import index as pin
 
     share_endpoint(os.environ)
-    with told():
+    with report_errors():
         as_pinned = pin(read_params(params).scenes, Paths().pins, write=not check)
     if check and not as_pinned:
         raise typer.Exit(1)
@@ -69,7 +69,7 @@ def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.
     """Fetch sample data into data/raw."""
     from quadrat.samples import fetch, keep
 
-    with told():
+    with report_errors():
         folder = fetch(name, Path())
         keep(folder)
         typer.echo(folder)
@@ -83,7 +83,7 @@ def configure(
     ] = None,
 ) -> None:
     """Write the parameters and the catalog that a Python file composes."""
-    with told():
+    with report_errors():
         from quadrat.cli.configure import configure
 
         for path in configure(file, params):
@@ -125,7 +125,7 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     batch: Batch = None,
 ) -> None:
     """Predict new images with a bundle alone."""
-    with told():
+    with report_errors():
         from quadrat.runtime.formats.yaml import settings
         from quadrat.serving.apply import Plan, apply
         from quadrat.serving.new_images import Reading
@@ -139,7 +139,7 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
 @app.command()
 def verify(bundle: BundleFile) -> None:
     """Check that a bundle is whole, and that it gives here what it gave where it was made."""
-    with told():
+    with report_errors():
         from quadrat.serving.apply import verify
 
         verify(bundle)
@@ -151,7 +151,7 @@ def origin(
     as_json: Annotated[bool, typer.Option("--json", help="Print what the file tells, whole.")] = False,  # noqa: FBT002 a flag
 ) -> None:
     """Tell what has made a file, and where git has it: the run, its commit, inputs, parameters and model."""
-    with told():
+    with report_errors():
         from quadrat.team.trace import show, trace
 
         found = trace(file)
@@ -173,7 +173,7 @@ def report(
     ] = None,
 ) -> None:
     """Tell in Markdown what a change does to parameters, metrics and predictions, as for a pull request."""
-    with told():
+    with report_errors():
         from quadrat.team.report import report
 
         typer.echo(report(base, out, pictures_at, pictures=pictures))
@@ -189,7 +189,7 @@ def remote(
     profile: Annotated[str | None, typer.Option(help="A profile of ~/.aws instead of a key.")] = None,
 ) -> None:
     """Set where dvc push and pull go: the address for all, endpoint and credentials for this machine."""
-    with told():
+    with report_errors():
         from quadrat.team.remote import Access, set_remote
 
         secret = _asked("Secret") if key else key  # taking a key away takes its secret away
@@ -199,7 +199,7 @@ def remote(
 @app.command()
 def doctor() -> None:
     """Tell whether this machine and this clone can work: versions, device, disk, git, DVC and the remote."""
-    with told():
+    with report_errors():
         from quadrat.team.doctor import examine, show
 
         if not show(examine(Path())):

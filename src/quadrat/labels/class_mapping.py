@@ -6,11 +6,11 @@ from typing import Protocol
 from quadrat.errors import LabelError
 from quadrat.runtime.formats.section import composed
 
-MOST_TOLD = 40
+MOST_SHOWN = 40
 """Most values that an error lists: the commonest."""
 
 
-class Legend(Protocol):
+class ClassMapping(Protocol):
     """The classes that labels are read for (a task is one)."""
 
     @property
@@ -29,18 +29,18 @@ class Legend(Protocol):
         ...
 
 
-def class_id(name: str, legend: Legend, key: str, scene: str, file: str) -> int:
+def class_id(name: str, class_mapping: ClassMapping, key: str, scene: str, file: str) -> int:
     """Return the id of the class that ``key`` of labels names; raise LabelError where there is none."""
-    if name not in legend.names:
+    if name not in class_mapping.names:
         raise LabelError(
             "the labels name a class that the task doesn't have",
             scene,
             file,
-            expected=", ".join(legend.names),
+            expected=", ".join(class_mapping.names),
             got=f"{key}: {name}",
             hint=f"correct '{key}' of the labels in the catalog, or add the class to task.classes in params.yaml",
         )
-    return legend.names.index(name)
+    return class_mapping.names.index(name)
 
 
 def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], scene: str, file: str) -> LabelError:
@@ -52,7 +52,7 @@ def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], 
         scene,
         file,
         expected=", ".join(sorted(aliases)) or "no values at all: no class lists any",
-        got=", ".join([*shown[:MOST_TOLD], *([f"and {len(shown) - MOST_TOLD} more"] * (len(shown) > MOST_TOLD))]),
+        got=", ".join([*shown[:MOST_SHOWN], *([f"and {len(shown) - MOST_SHOWN} more"] * (len(shown) > MOST_SHOWN))]),
         hint="add each to a class's 'from' in params.yaml, or to the labels' 'drop' in the catalog",
     )
 

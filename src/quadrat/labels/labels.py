@@ -14,7 +14,7 @@ from quadrat.errors import LabelError
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.labels.class_mapping import Legend
+from quadrat.labels.class_mapping import ClassMapping
 from quadrat.labels.objects import Envelopes, Objects
 from quadrat.labels.raster import LabelledPixels, RasterLabels
 from quadrat.labels.stac import StacLabels
@@ -80,11 +80,13 @@ class Labels:
 
 
 @contextmanager
-def open_labels(sources: Sequence[LabelSource], grid: Grid, legend: Legend, scene: str) -> Iterator[Labels | None]:
+def open_labels(
+    sources: Sequence[LabelSource], grid: Grid, class_mapping: ClassMapping, scene: str
+) -> Iterator[Labels | None]:
     """Open ``sources``, in order of priority, on the scene's grid; None where there are none.
 
     Raises LabelError for any of them that is at fault, or misses the image.
     """
-    ranked: list[AbstractContextManager[Ranked]] = [source.open(grid, legend, scene) for source in sources]
+    ranked: list[AbstractContextManager[Ranked]] = [source.open(grid, class_mapping, scene) for source in sources]
     with ExitStack() as files:
         yield Labels(tuple(files.enter_context(one) for one in ranked), grid, scene) if ranked else None

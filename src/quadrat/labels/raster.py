@@ -15,7 +15,7 @@ from quadrat.errors import LabelError
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, strips
-from quadrat.labels.class_mapping import Legend, class_id, unclaimed
+from quadrat.labels.class_mapping import ClassMapping, class_id, unclaimed
 from quadrat.runtime.formats.section import Name, Section
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class RasterLabels(Section):
         yield self.path
 
     @contextmanager
-    def open(self, grid: Grid, legend: Legend, scene: str) -> Iterator["LabelledPixels"]:
+    def open(self, grid: Grid, class_mapping: ClassMapping, scene: str) -> Iterator["LabelledPixels"]:
         """Open the file on the scene's grid, to be read by window.
 
         Raises LabelError for a file or class that isn't there, pixels of another type than ``values`` says, or labels
@@ -70,25 +70,29 @@ class RasterLabels(Section):
         from quadrat.labels.raster_values import Pixels
 
         background = (
-            IGNORE if self.background is None else class_id(self.background, legend, "background", scene, self.path)
+            IGNORE
+            if self.background is None
+            else class_id(self.background, class_mapping, "background", scene, self.path)
         )
         with ExitStack() as files:
             pixels = Pixels(self.path, grid, scene, files)
             form = pixels.ids(self.band) if self.values == "ids" else pixels.colors()
-            yield LabelledPixels(pixels, form, self._key(legend, scene, form.dtype), background)
+            yield LabelledPixels(pixels, form, self._key(class_mapping, scene, form.dtype), background)
 
-    def _key(self, legend: Legend, scene: str, dtype: np.dtype[Any]) -> "Key":
+    def _key(self, class_mapping: ClassMapping, scene: str, dtype: np.dtype[Any]) -> "Key":
         """Return the class id of each value that the type holds, IGNORE where it is dropped."""
         ids: dict[int, int] = {}
-        for value, number in legend.aliases.items():
+        for value, number in class_mapping.aliases.items():
             if WRITTEN[self.values].fullmatch(value) and ids.setdefault(_number(value), number) != number:
                 raise self._unusable(f"two classes claim {value}", value, scene)
         ids |= dict.fromkeys((_number(value) for value in self.drop if WRITTEN[self.values].fullmatch(value)), IGNORE)
         ids = {value: number for value, number in ids.items() if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max}
         if not ids:
-            raise self._unusable("no class claims any value of the labels", ", ".join(sorted(legend.aliases)), scene)
+            raise self._unusable(
+                "no class claims any value of the labels", ", ".join(sorted(class_mapping.aliases)), scene
+            )
         numbers = np.array(sorted(ids), dtype)
-        return Key(self.values, numbers, np.array([ids[n] for n in numbers.tolist()], np.uint8), legend)
+        return Key(self.values, numbers, np.array([ids[n] for n in numbers.tolist()], np.uint8), class_mapping)
 
     def _unusable(self, problem: str, got: str, scene: str) -> LabelError:
         example = "whole numbers such as '4'" if self.values == "ids" else "colours such as '#1f6f3a'"
@@ -111,7 +115,7 @@ class Key:
     """The values that are known, in rising order and of the raster's type; colours in 24 bits."""
     ids: NDArray[np.uint8]
     """The class id of each, IGNORE where it is dropped."""
-    legend: Legend
+    class_mapping: ClassMapping
 
     def find(self, numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return the class ids of whole numbers (of the same type, any shape), and whether they are known at all."""
@@ -194,7 +198,7 @@ class LabelledPixels:
             for _, numbers, labelled in self._pixels.read(strip, self._form):
                 unknown, times = np.unique(numbers[labelled & ~self._key.find(numbers)[1]], return_counts=True)
                 counts.update({self._key.text(int(n)): int(t) for n, t in zip(unknown, times, strict=True)})
-        return unclaimed(counts, "px", self._key.legend.aliases, self._pixels.scene, self._pixels.path)
+        return unclaimed(counts, "px", self._key.class_mapping.aliases, self._pixels.scene, self._pixels.path)
 
 
 def _number(value: str) -> int:

@@ -147,8 +147,8 @@ class Pixels:
         source = self._source
         if source.count >= 3:
             said = list(source.colorinterp)
-            told = all(said.count(color) == 1 for color in COLORS)
-            bands = tuple(said.index(color) + 1 for color in COLORS) if told else (1, 2, 3)
+            all_named = all(said.count(color) == 1 for color in COLORS)
+            bands = tuple(said.index(color) + 1 for color in COLORS) if all_named else (1, 2, 3)
             if {source.dtypes[band - 1] for band in bands} == {"uint8"}:
                 return Format(Stored.of(source, bands))
         try:

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.sources.stac import Item, read_items
-from quadrat.labels.class_mapping import Legend
+from quadrat.labels.class_mapping import ClassMapping
 from quadrat.labels.vector import LabelledAreas, VectorLabels
 
 ROLES = {"labels", "labels-vector"}
@@ -47,12 +47,12 @@ class StacLabels(VectorLabels):
         yield self._found(None).path
 
     @contextmanager
-    def open(self, grid: Grid, legend: Legend, scene: str) -> Iterator[LabelledAreas]:
+    def open(self, grid: Grid, class_mapping: ClassMapping, scene: str) -> Iterator[LabelledAreas]:
         """Read the features near the grid, and give what they label; see ``VectorLabels.open``.
 
         Raises LabelError also where the item doesn't say which asset or which field it is, or has rasters.
         """
-        with self._found(scene).open(grid, legend, scene) as labels:
+        with self._found(scene).open(grid, class_mapping, scene) as labels:
             yield labels
 
     def _found(self, scene: str | None) -> VectorLabels:

@@ -30,7 +30,7 @@ from quadrat.geo.vectors.features import (
     workable,
 )
 from quadrat.geo.vectors.widths import Width, class_widths, widened
-from quadrat.labels.class_mapping import Legend, class_id, text, unclaimed
+from quadrat.labels.class_mapping import ClassMapping, class_id, text, unclaimed
 from quadrat.labels.objects import DIGITS, Objects, boxed, gathered
 from quadrat.runtime.formats.section import Name, Section, composed
 
@@ -84,27 +84,29 @@ class VectorLabels(Section):
         yield self.path
 
     @contextmanager
-    def open(self, grid: Grid, legend: Legend, scene: str) -> Iterator["LabelledAreas"]:
+    def open(self, grid: Grid, class_mapping: ClassMapping, scene: str) -> Iterator["LabelledAreas"]:
         """Read the features near the grid, and give what they label.
 
         Raises LabelError for a file, field or class that isn't there, a value that no class claims, lines and points
         without a width, or labels that miss the image.
         """
         background = (
-            IGNORE if self.background is None else class_id(self.background, legend, "background", scene, self.path)
+            IGNORE
+            if self.background is None
+            else class_id(self.background, class_mapping, "background", scene, self.path)
         )
         read = read_features(self.path, self.layer, LabelError, scene)
         frame = self._filtered(read, scene)
-        ids = self._ids(frame, legend, scene)
+        ids = self._ids(frame, class_mapping, scene)
         there = (ids != IGNORE) | ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
         frame, ids = frame[there], ids[there]
         with workable(self.path, LabelError, scene):
             parts, owners = on_grid(frame, grid, self.path, LabelError, scene)
-            polygons = self._areas(parts, ids[owners], grid, legend, scene)
+            polygons = self._areas(parts, ids[owners], grid, class_mapping, scene)
             areas, inner = clipped(polygons, grid, MARGIN)
             whole = gathered(polygons, owners, len(frame))
         drawn = ids[owners[inner]]
-        if not (drawn != IGNORE).any() and not ((self.background or legend.blanks) and around(frame, grid)):
+        if not (drawn != IGNORE).any() and not ((self.background or class_mapping.blanks) and around(frame, grid)):
             raise self._misplaced(frame, grid, scene)
         order = np.argsort(drawn != IGNORE, kind="stable")  # what is dropped lies below all others
         flat = (ids != IGNORE) & without_area(frame.geometry.to_numpy())
@@ -142,10 +144,10 @@ class VectorLabels(Section):
                 hint="correct 'filter' of the labels in the catalog",
             ) from cause
 
-    def _ids(self, frame: "geopandas.GeoDataFrame", legend: Legend, scene: str) -> NDArray[np.uint8]:
+    def _ids(self, frame: "geopandas.GeoDataFrame", class_mapping: ClassMapping, scene: str) -> NDArray[np.uint8]:
         """Return each feature's class id, IGNORE where it is dropped."""
         if self.default is not None:
-            return np.full(len(frame), class_id(self.default, legend, "default", scene, self.path), np.uint8)
+            return np.full(len(frame), class_id(self.default, class_mapping, "default", scene, self.path), np.uint8)
         if frame.empty:  # GeoJSON without features has no fields
             return np.empty(0, np.uint8)
         if self.field not in frame:
@@ -158,24 +160,26 @@ class VectorLabels(Section):
                 hint="set 'field' of the labels in the catalog",
             )
         values = [text(value) for value in frame[self.field]]
-        known: Mapping[str, int] = {**dict.fromkeys(self.drop, IGNORE), **legend.aliases}
+        known: Mapping[str, int] = {**dict.fromkeys(self.drop, IGNORE), **class_mapping.aliases}
         unknown = Counter(value for value in values if value not in known)
         if unknown:
-            raise unclaimed(unknown, "features", legend.aliases, scene, self.path)
+            raise unclaimed(unknown, "features", class_mapping.aliases, scene, self.path)
         dropped = set(self.drop)
         return np.array([IGNORE if value in dropped else known[value] for value in values], np.uint8)
 
-    def _areas(self, parts: Geometries, ids: NDArray[np.uint8], grid: Grid, legend: Legend, scene: str) -> Geometries:
+    def _areas(
+        self, parts: Geometries, ids: NDArray[np.uint8], grid: Grid, class_mapping: ClassMapping, scene: str
+    ) -> Geometries:
         """Return polygons in place of all parts: empty ones for dropped lines and points without a width."""
         width = self.width or Width(unit="px")
         for name in width.classes:
-            class_id(name, legend, "width.classes", scene, self.path)
+            class_id(name, class_mapping, "width.classes", scene, self.path)
         thin = np.flatnonzero(shapely.get_dimensions(parts) < 2)
         if not thin.size:
             return parts
-        widths = class_widths(width, legend.names, ids[thin])
+        widths = class_widths(width, class_mapping.names, ids[thin])
         bare = np.isnan(widths)
-        self._check_widths(parts[thin[bare]], ids[thin[bare]], legend, scene)
+        self._check_widths(parts[thin[bare]], ids[thin[bare]], class_mapping, scene)
         if width.unit == "m" and grid.crs is None:
             raise LabelError(
                 "widths in metres need an image with a CRS",
@@ -190,7 +194,7 @@ class VectorLabels(Section):
         areas[thin[~bare]] = widened(parts[thin[~bare]], widths[~bare], width.unit, grid)
         return areas
 
-    def _check_widths(self, bare: Geometries, ids: NDArray[np.uint8], legend: Legend, scene: str) -> None:
+    def _check_widths(self, bare: Geometries, ids: NDArray[np.uint8], class_mapping: ClassMapping, scene: str) -> None:
         kinds = np.where(shapely.get_dimensions(bare) == 1, "lines", "points")
         counts = Counter((int(i), str(kind)) for kind, i in zip(kinds, ids, strict=True) if i != IGNORE)
         if counts:
@@ -199,7 +203,9 @@ class VectorLabels(Section):
                 scene,
                 self.path,
                 expected="a width for each class that has lines or points",
-                got=", ".join(f"{n} {kind} of class {legend.names[i]}" for (i, kind), n in sorted(counts.items())),
+                got=", ".join(
+                    f"{n} {kind} of class {class_mapping.names[i]}" for (i, kind), n in sorted(counts.items())
+                ),
                 hint="give the labels a 'width' in the catalog, such as {unit: m, default: 6.0}, "
                 "or leave such features out with 'filter' or 'drop'",
             )

@@ -40,7 +40,7 @@ DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int6
 """Types that a band's values may have."""
 
 
-class Card(Section):
+class ModelCard(Section):
     """``model.json``: what a model is, takes and gives."""
 
     format: Literal[1]
@@ -80,7 +80,7 @@ class Card(Section):
 class Archive:
     """A fitted model, whole."""
 
-    card: Card
+    card: ModelCard
     weights: Mapping[str, NDArray[Any]]
 
 
@@ -130,9 +130,9 @@ def read_archive(folder: Path) -> Archive:
     return Archive(card, weights)
 
 
-def _card(folder: Path) -> Card:
+def _card(folder: Path) -> ModelCard:
     try:
-        return load(folder / CARD, Card, ModelError)
+        return load(folder / CARD, ModelCard, ModelError)
     except ModelError as error:
         error.hint = error.hint or "run the stage 'train', or fetch the folder again"
         raise

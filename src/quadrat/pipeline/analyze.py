@@ -17,7 +17,7 @@ from quadrat.preflight.class_counts import Census, count_doubts, count_faults
 from quadrat.preflight.fill_values import Fills, fill_doubts, fills, may_fill
 from quadrat.preflight.problems import doubts, faults
 from quadrat.preflight.survey import Survey, footprints, survey
-from quadrat.runtime.failures import sound, succeeded
+from quadrat.runtime.failures import raise_all, succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.parallel import Executor, Outcome, results
@@ -96,10 +96,10 @@ def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
     check_pins(catalog, paths.pins)
     look = partial(survey, bands=bands, task=task)
     findings = list(track(results(run.executor.map(look, catalog)), "survey", len(catalog), "scenes"))
-    sound(faults(findings, task))
+    raise_all(faults(findings, task))
     surveys = [finding.survey for finding in findings if finding.survey]
     censuses, tallies, found = _count(surveys, task, bands, run.executor)
-    sound(count_faults(surveys, censuses, task))
+    raise_all(count_faults(surveys, censuses, task))
     noted = doubts(findings, (params.raw, params.aoi)) + count_doubts(surveys, censuses, task)
     noted += [line for one in surveys for line in fill_doubts(one.scene, one.bands, found[one.scene.id])]
     statistics = tuple(

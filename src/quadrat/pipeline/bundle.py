@@ -20,7 +20,7 @@ from quadrat.evaluation.score_tables import read_scores
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Model, Train
 from quadrat.models.common.onnx_graphs import CPU, runner
-from quadrat.models.model_folder import Card, parent, read_archive
+from quadrat.models.model_folder import ModelCard, parent, read_archive
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, read
@@ -95,7 +95,7 @@ def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
     )
 
 
-def _check_current(card: Card, folder: Path, **wanted: Section) -> None:
+def _check_current(card: ModelCard, folder: Path, **wanted: Section) -> None:
     for what, section in wanted.items():
         if getattr(card, what) != section:
             raise ModelError(
@@ -115,7 +115,7 @@ def _sample(folder: Path, task: Task, bands: Sequence[str]) -> NDArray[Any]:
     return chips.read(best.astype(np.intp))[0]
 
 
-def _described(graph: bytes, card: Card, parameters: Mapping[str, Any]) -> bytes:
+def _described(graph: bytes, card: ModelCard, parameters: Mapping[str, Any]) -> bytes:
     """Return the graph with properties that tell what it takes, and those by which Deepness runs it.
 
     Deepness (0.6 or newer) divides pixels by 255 and then by ``standardization_std``: 1/255 gives it the raw values.

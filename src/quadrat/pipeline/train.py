@@ -11,7 +11,7 @@ import pandas as pd
 from quadrat.chips.store import Chips, open_chips
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
-from quadrat.models.model_folder import Archive, Card, versions, write_archive
+from quadrat.models.model_folder import Archive, ModelCard, versions, write_archive
 from quadrat.models.training.live_metrics import live
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console
@@ -70,8 +70,8 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     shutil.rmtree(paths.checkpoints, ignore_errors=True)
 
 
-def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin | None) -> Card:
-    return Card(
+def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin | None) -> ModelCard:
+    return ModelCard(
         format=1,
         task=task,
         model=model,

@@ -69,7 +69,7 @@ class RasterWriter:
 
     def __enter__(self) -> Self:
         """Open the temporary files."""
-        with self._told(), ExitStack() as steps:
+        with self._errors_named(), ExitStack() as steps:
             self._part = steps.enter_context(replaced(self._path))
             self._clear()  # GDAL would take overviews that lie there for the raster's own
             steps.callback(self._clear)
@@ -85,7 +85,7 @@ class RasterWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the file, or after an exception leave nothing of it."""
-        with self._told():
+        with self._errors_named():
             self._steps.__exit__(kind, error, trace)
 
     def write(self, rows: Rows) -> None:
@@ -98,14 +98,14 @@ class RasterWriter:
                 f"rows come from top to bottom, without gaps: expected {self._due}, got {rows.row, rows.col, width}"
             )
         self._due = rows.row + height, rows.col, width
-        with self._told():
+        with self._errors_named():
             self._dataset.write(rows.values, window=RasterioWindow(rows.col, rows.row, width, height))
             if self._overviews is not None:
                 self._overviews.add(rows.row, rows.col, rows.values[0])
         self._sum += _Sum.of(rows.values, self._layer.nodata)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_named(self) -> Iterator[None]:
         """Raise QuadratError in place of what GDAL and rasterio raise."""
         try:
             yield

@@ -33,7 +33,7 @@ HINT = "run the stage 'predict' again"
 ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
 """Of vector layers."""
 
-MOST_TOLD = 10
+MOST_SHOWN = 10
 """Most values that an error lists."""
 
 
@@ -80,7 +80,7 @@ class Prediction:
                 path,
                 window,
                 expected=_classes(names) + _hole(stored),
-                got=", ".join(map(str, np.unique(values[0][wrong])[:MOST_TOLD])),
+                got=", ".join(map(str, np.unique(values[0][wrong])[:MOST_SHOWN])),
                 hint=f"declare what stands for no class as nodata (gdal_edit.py -a_nodata …), or {HINT}",
             )
         if stored.nodata != (IGNORE,) or mask is not None:

@@ -12,7 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
-from quadrat.geo.files.file_errors import told
+from quadrat.geo.files.file_errors import library_errors_as
 from quadrat.geo.geometry.footprints import on_earth
 from quadrat.geo.geometry.parts import Geometries
 from quadrat.geo.grids.grid import Grid
@@ -61,7 +61,7 @@ class Finding:
     """What is wrong with image, labels and AOI, each looked at by itself."""
 
 
-class Look:
+class SceneCheck:
     """A scene that is being looked at: what closes with it, and what is, or may be, wrong with it so far."""
 
     def __init__(self, scene: Scene, files: ExitStack) -> None:
@@ -70,7 +70,7 @@ class Look:
         self.faults: list[QuadratError] = []
         self.remarks: list[str] = []
 
-    def tried(
+    def attempt(
         self, do: Callable[[], Result], file: object = None, error: type[QuadratError] = ImageError
     ) -> Result | None:
         """Return what ``do`` gives; None where it raises what is wrong, which is kept.
@@ -78,7 +78,7 @@ class Look:
         Of what a library raises, ``error`` is kept, which names the ``file``.
         """
         try:
-            with told(error, file or self.scene.image.place):
+            with library_errors_as(error, file or self.scene.image.place):
                 return do()
         except QuadratError as fault:
             self._keep(fault)
@@ -87,15 +87,15 @@ class Look:
     def image(self, bands: Sequence[str]) -> "Raster | None":
         """Open ``bands`` of the image; None where that can't be, with the faults of each band that has some."""
         try:
-            with told(ImageError, self.scene.image.place):
+            with library_errors_as(ImageError, self.scene.image.place):
                 return self.files.enter_context(self.scene.image.open(bands))
         except QuadratError as fault:
             before, whole = len(self.faults), fault
         for band in dict.fromkeys([self.scene.image.grid, *bands]):
-            for channel in self.tried(partial(self.scene.image.channels, [band])) or ():
+            for channel in self.attempt(partial(self.scene.image.channels, [band])) or ():
                 for path in channel.files:
-                    self.tried(partial(_read_header, path), path)
-                self.tried(partial(self._open_alone, band), channel.files[0])
+                    self.attempt(partial(_read_header, path), path)
+                self.attempt(partial(self._open_alone, band), channel.files[0])
         if len(self.faults) == before:  # each is well by itself
             self._keep(whole)
         return None
@@ -114,18 +114,18 @@ class Look:
 def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
     """Open the image, each of the labels and each file of the AOI, and say what is wrong with any of them."""
     with ExitStack() as files:
-        look = Look(scene, files)
-        raster = look.image(bands)
-        placed = raster or look.image([scene.image.grid])  # labels and AOI have a place all the same
+        check = SceneCheck(scene, files)
+        raster = check.image(bands)
+        placed = raster or check.image([scene.image.grid])  # labels and AOI have a place all the same
         if placed is None:
-            _missing(look)
-            return Finding(scene, None, tuple(look.faults))
-        look.tried(lambda: placed.grid.on_earth)  # that its CRS is one
-        aoi = look.tried(lambda: _aoi(look, placed.grid), ", ".join(scene.aoi), AOIError)
-        look.remarks += aoi.remarks if aoi else ()
+            _missing(check)
+            return Finding(scene, None, tuple(check.faults))
+        check.attempt(lambda: placed.grid.on_earth)  # that its CRS is one
+        aoi = check.attempt(lambda: _aoi(check, placed.grid), ", ".join(scene.aoi), AOIError)
+        check.remarks += aoi.remarks if aoi else ()
         known = aoi is not None or not scene.aoi
         area = placed.grid.area if aoi is None else aoi.bounds
-        labels = _labels(look, placed.grid, task, aoi, area)
+        labels = _labels(check, placed.grid, task, aoi, area)
         found = Survey(
             scene=scene,
             grid=placed.grid,
@@ -133,10 +133,10 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
             bands=raster.bands if raster else (),
             ground=_ground(placed.grid, aoi) if known else shapely.Polygon(),
             labels=labels,
-            remarks=(*placed.remarks, *look.remarks),
-            files=look.tried(lambda: tuple(scene.files())) or (),
+            remarks=(*placed.remarks, *check.remarks),
+            files=check.attempt(lambda: tuple(scene.files())) or (),
         )
-        return Finding(scene, found, tuple(look.faults))
+        return Finding(scene, found, tuple(check.faults))
 
 
 def footprints(surveys: Sequence[Survey], ground: Sequence[BaseGeometry]) -> Geometries:
@@ -151,38 +151,38 @@ def footprints(surveys: Sequence[Survey], ground: Sequence[BaseGeometry]) -> Geo
     return found
 
 
-def _missing(look: Look) -> None:
+def _missing(check: SceneCheck) -> None:
     """Note which files of labels and AOI aren't there, where no grid is known to read them on."""
-    paths = {**dict.fromkeys((one.path for one in look.scene.labels), LabelError)}
-    for path, error in {**paths, **dict.fromkeys(look.scene.aoi, AOIError)}.items():
-        look.tried(partial(check_file, path, error, look.scene.id), path, error)
+    paths = {**dict.fromkeys((one.path for one in check.scene.labels), LabelError)}
+    for path, error in {**paths, **dict.fromkeys(check.scene.aoi, AOIError)}.items():
+        check.attempt(partial(check_file, path, error, check.scene.id), path, error)
 
 
-def _aoi(look: Look, grid: Grid) -> AOI | None:
+def _aoi(check: SceneCheck, grid: Grid) -> AOI | None:
     """Return the AOI of all files together; each is looked at by itself first."""
-    for path in look.scene.aoi if len(look.scene.aoi) > 1 else ():
-        look.tried(partial(open_aoi, (path,), grid, look.scene.id, look.scene.split), path, AOIError)
-    return open_aoi(look.scene.aoi, grid, look.scene.id, look.scene.split)
+    for path in check.scene.aoi if len(check.scene.aoi) > 1 else ():
+        check.attempt(partial(open_aoi, (path,), grid, check.scene.id, check.scene.split), path, AOIError)
+    return open_aoi(check.scene.aoi, grid, check.scene.id, check.scene.split)
 
 
-def _labels(look: Look, grid: Grid, task: Task, aoi: AOI | None, area: Window) -> Glimpse:
+def _labels(check: SceneCheck, grid: Grid, task: Task, aoi: AOI | None, area: Window) -> Glimpse:
     """Return what the labels seem to hold; all is hidden where one of them, or the task with them, is at fault."""
-    before, scene, targets = len(look.faults), look.scene, targets_of(task)
+    before, scene, targets = len(check.faults), check.scene, targets_of(task)
     if not scene.labels:
         return Glimpse.nothing(len(task.classes), hidden=False)
     sources: list[tuple[str, AbstractContextManager[Ranked]]] = [
         (one.path, one.open(grid, task, scene.id)) for one in scene.labels
     ]
-    opened = [look.tried(partial(look.files.enter_context, source), path, LabelError) for path, source in sources]
+    opened = [check.attempt(partial(check.files.enter_context, source), path, LabelError) for path, source in sources]
     named = ", ".join(path for path, _ in sources)
     labels = Labels(tuple(part for part in opened if part is not None), grid, scene.id)
     if labels.ranked:
-        seen = look.tried(lambda: glimpse(labels, aoi, area, len(task.classes), targets.reach), named, LabelError)
+        seen = check.attempt(lambda: glimpse(labels, aoi, area, len(task.classes), targets.reach), named, LabelError)
         first = Window(area.row, area.col, 1, area.width)
         # what the task can't do with such labels, it can't do with none of their pixels
-        look.tried(lambda: targets.census(labels, first, np.zeros(first.shape, np.bool_)), named, LabelError)
-        look.remarks += labels.remarks
-    whole = len(look.faults) == before
+        check.attempt(lambda: targets.census(labels, first, np.zeros(first.shape, np.bool_)), named, LabelError)
+        check.remarks += labels.remarks
+    whole = len(check.faults) == before
     return seen if whole and seen is not None else Glimpse.nothing(len(task.classes), hidden=True)
 
 

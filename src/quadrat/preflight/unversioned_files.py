@@ -7,8 +7,8 @@ from pathlib import Path
 
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
 from quadrat.geo.sources.channel import is_remote
-from quadrat.runtime.provenance.workspace import said_by_git
-from quadrat.scenes.companion_files import PAM, Belongings, is_read_with, told_beside
+from quadrat.runtime.provenance.workspace import git_output
+from quadrat.scenes.companion_files import PAM, Belongings, is_read_with, meaning_beside
 from quadrat.scenes.scene import Scene
 
 UNREAD = (".qmd", "-shm")
@@ -65,7 +65,7 @@ def _ignored_by_dvc(files: Collection[Path]) -> set[Path]:
 def _ignored_by_git(files: Collection[Path]) -> set[Path]:
     """Return the files that git would not take; not those that it has all the same."""
     asked = "".join(f"{file.as_posix()}\0" for file in files)
-    said = said_by_git("check-ignore", "--stdin", "-z", told=asked) if files else b""
+    said = git_output("check-ignore", "--stdin", "-z", stdin=asked) if files else b""
     return {Path(os.fsdecode(name)) for name in said.split(b"\0") if name}
 
 
@@ -87,7 +87,7 @@ def _held(one: _Read) -> str:
     if name.endswith(PENDING):
         return "what was edited and isn't in the file yet" if one.file.stat().st_size else ""
     if name.endswith(PAM):
-        return ", ".join(told_beside(one.file))
+        return ", ".join(meaning_beside(one.file))
     return "a part of what is read" if is_read_with(one.named, one.file) else ""
 
 

@@ -6,7 +6,7 @@ from typing import NoReturn, TypeVar
 
 from quadrat.errors import QuadratError
 from quadrat.runtime.parallel import Outcome
-from quadrat.runtime.progress import tell
+from quadrat.runtime.progress import print_error
 
 Result = TypeVar("Result")
 
@@ -14,11 +14,11 @@ MOST_FILES = 3
 """Most files that one fault names."""
 
 
-def sound(faults: Sequence[QuadratError]) -> None:
+def raise_all(faults: Sequence[QuadratError]) -> None:
     """Raise the first of the faults, if there is one; the others are told before."""
     together = merged(faults)
     for fault in together[1:]:
-        tell(fault)
+        print_error(fault)
     if together:
         raise together[0]
 
@@ -68,7 +68,7 @@ def _stop(errors: Mapping[str, Exception]) -> NoReturn:
             error.add_note(f"scene: {scene}")
             others.append(error)
     if not others:
-        sound(faults)
+        raise_all(faults)
     for one in (*others[1:], *merged(faults)):
-        tell(one)
+        print_error(one)
     raise others[0]

@@ -21,7 +21,7 @@ FIRST_LINE, LINE_EVERY = 2.0, 10.0
 """Seconds until the first line where there is no terminal, and between two."""
 
 
-def tell(error: Exception, to: Console = console) -> None:
+def print_error(error: Exception, to: Console = console) -> None:
     """Print what went wrong, its kind first, as it stands: a path is no markup, and no line is broken."""
     notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
     to.print(Text.assemble((type(error).__name__, "bold red"), f": {error}{notes}"), soft_wrap=True)
@@ -79,8 +79,8 @@ class Meter:
             _bars.advance(self._bar, count, " ".join(filter(None, (rate, note))))
         elif _speaks() and now - self._last >= LINE_EVERY and 0 < self._done < self._total:
             left = (now - self._started) / self._done * (self._total - self._done)
-            told = [f"{self._done} of {self._total} {self._unit}", rate, f"{left:.0f} s left", note]
-            console.print(f"{self._label}: {', '.join(filter(None, told))}", highlight=False, soft_wrap=True)
+            parts = [f"{self._done} of {self._total} {self._unit}", rate, f"{left:.0f} s left", note]
+            console.print(f"{self._label}: {', '.join(filter(None, parts))}", highlight=False, soft_wrap=True)
             self._last = now
 
 

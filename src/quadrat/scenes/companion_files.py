@@ -40,7 +40,7 @@ class Belongings:
         """
 
 
-def told_beside(sidecar: Path) -> list[str]:
+def meaning_beside(sidecar: Path) -> list[str]:
     """Return what a raster's ``.aux.xml`` tells of it that the raster doesn't, in words; of statistics nothing.
 
     What GDAL says of the raster with and without it is compared.
@@ -69,7 +69,7 @@ def _belonging(path: str, beside: Callable[[Path], Mapping[str, Sequence[str]]])
         if name not in seen:
             seen.add(name)
             files, of_others = _at(name, beside)
-            yield from (file for file in files if not file.name.endswith(PAM) or told_beside(file))
+            yield from (file for file in files if not file.name.endswith(PAM) or meaning_beside(file))
             waiting.extend(_parts(name) if of_others else ())
 
 

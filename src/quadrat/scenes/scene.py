@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
-from quadrat.geo.files.file_errors import told
+from quadrat.geo.files.file_errors import library_errors_as
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.tiling import Cut, cut, reach
 from quadrat.geo.grids.windows import Window
-from quadrat.labels.class_mapping import Legend
+from quadrat.labels.class_mapping import ClassMapping
 from quadrat.labels.labels import Labels, LabelSource, open_labels
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.image import Image
@@ -44,18 +44,18 @@ class Scene:
         yield from self.aoi
 
     @contextmanager
-    def open(self, bands: Sequence[str], legend: Legend, readers: int = 1) -> Iterator["OpenScene"]:
-        """Open the image's ``bands``, the labels, for the classes of ``legend``, and the AOI.
+    def open(self, bands: Sequence[str], class_mapping: ClassMapping, readers: int = 1) -> Iterator["OpenScene"]:
+        """Open the image's ``bands``, the labels, for the classes of ``class_mapping``, and the AOI.
 
         So many threads read what is cut.
         """
         try:
             with ExitStack() as files:
-                with told(ImageError, self.image.place):
+                with library_errors_as(ImageError, self.image.place):
                     raster = files.enter_context(self.image.open(bands))
-                with told(LabelError, ", ".join(source.path for source in self.labels)):
-                    labels = files.enter_context(open_labels(self.labels, raster.grid, legend, self.id))
-                with told(AOIError, ", ".join(self.aoi)):
+                with library_errors_as(LabelError, ", ".join(source.path for source in self.labels)):
+                    labels = files.enter_context(open_labels(self.labels, raster.grid, class_mapping, self.id))
+                with library_errors_as(AOIError, ", ".join(self.aoi)):
                     aoi = open_aoi(self.aoi, raster.grid, self.id, self.split)
                 yield OpenScene(self.id, self.split, raster, labels, aoi, readers)
         except QuadratError as error:

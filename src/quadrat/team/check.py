@@ -22,10 +22,10 @@ from quadrat.pipeline.eval import Eval
 from quadrat.preflight.class_counts import seen, unscored
 from quadrat.preflight.label_survey import Glimpse
 from quadrat.preflight.problems import doubts, faults
-from quadrat.preflight.survey import Finding, Look, Survey, survey
+from quadrat.preflight.survey import Finding, SceneCheck, Survey, survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Executor, results
-from quadrat.runtime.progress import tell, track, warn
+from quadrat.runtime.progress import print_error, track, warn
 from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import pin_faults
@@ -55,8 +55,8 @@ def check(params: "Params", paths: Paths, executor: Executor) -> int:
     started = time.monotonic()
     task = params.task
     catalog = read_catalog(params.scenes)
-    look = partial(survey, bands=params.bands, task=task)
-    findings = list(track(results(executor.map(look, catalog)), "check", len(catalog), "scenes"))
+    surveyed = partial(survey, bands=params.bands, task=task)
+    findings = list(track(results(executor.map(surveyed, catalog)), "check", len(catalog), "scenes"))
     unpictured = _without_picture(findings, params.bands, params.eval)
     found = merged([*pin_faults(catalog, paths.pins), *faults(findings, task), *unpictured])
     if not found:
@@ -71,7 +71,7 @@ def check(params: "Params", paths: Paths, executor: Executor) -> int:
         out.print(TITLE, highlight=False)
         out.print(_classes(findings, task), "", sep="\n")
     for fault in found:
-        tell(fault, out)
+        print_error(fault, out)
     for line in noted:
         warn(line, out)
     counts = ", ".join(_counted(len(some), word) for some, word in ((found, "fault"), (noted, "warning")))
@@ -104,9 +104,9 @@ def _without_picture(
             )
         elif further:
             with ExitStack() as files:
-                look = Look(scene, files)
-                look.image(further)
-            yield from look.faults
+                check = SceneCheck(scene, files)
+                check.image(further)
+            yield from check.faults
 
 
 def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Iterator[QuadratError]:

@@ -82,7 +82,7 @@ def opened(folder: Path, revision: str | None = None) -> Iterator[Any]:
             "DVC can't read the pipeline",
             file="dvc.yaml, dvc.lock",
             got=error,
-            hint="hint what it names; see dvc status",
+            hint="correct what it names; see dvc status",
         ) from error
 
 
@@ -96,7 +96,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(one, name)
 
 
-def told(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Return a parameter's value as it is told."""
     return json.dumps(value, default=str, ensure_ascii=False)
 
@@ -127,7 +127,7 @@ def _parameters(stage: str, dep: Any) -> Iterator[Difference]:
             continue
         old, new = (dict(leaves(some[key], key)) if key in some else {} for some in (before, now))
         for leaf in dict.fromkeys([*old, *new]):
-            one, other = (told(some[leaf]) if leaf in some else ABSENT for some in (old, new))
+            one, other = (as_text(some[leaf]) if leaf in some else ABSENT for some in (old, new))
             if one != other:
                 yield Difference(stage, f"{dep.def_path}: {leaf}", one, other)
 

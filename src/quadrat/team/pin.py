@@ -10,7 +10,7 @@ from rich.text import Text
 from quadrat.errors import PinError
 from quadrat.geo.files.stamps import Stamp
 from quadrat.runtime.files import replaced
-from quadrat.runtime.progress import tell, warn
+from quadrat.runtime.progress import print_error, warn
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import asked, companions, objects, read_pins, written
 
@@ -57,7 +57,7 @@ def _there(named: Mapping[str, str]) -> dict[str, Stamp]:
             faults.append(now or PinError("there is no such object", file=address, hint=hint))
             faults[-1].scene = named[address]
     for fault in faults[1:]:
-        tell(fault)
+        print_error(fault)
     if faults:
         raise faults[0]
     return found

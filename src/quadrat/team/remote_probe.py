@@ -76,17 +76,17 @@ def probe(remote: Remote) -> str:
     """
     started = time.monotonic()
     content = uuid.uuid4().bytes
-    with _told(remote, "list"):
+    with _errors_explained(remote, "list"):
         system, base = _opened(remote)
         file = f"{base}/.quadrat-{uuid.uuid4().hex}"
         _list(system, base)
-    with _told(remote, "write"):
+    with _errors_explained(remote, "write"):
         system.pipe_file(file, content)
     try:
-        with _told(remote, "read"):
+        with _errors_explained(remote, "read"):
             got = system.cat_file(file)
     finally:
-        with _told(remote, "delete"):
+        with _errors_explained(remote, "delete"):
             system.rm_file(file)
     if got != content:
         raise RemoteError(f"{remote} gives back something else than was written", expected=content, got=got)
@@ -121,7 +121,7 @@ def _list(system: Any, base: str) -> None:
 
 
 @contextmanager
-def _told(remote: Remote, step: str) -> Iterator[None]:
+def _errors_explained(remote: Remote, step: str) -> Iterator[None]:
     """Say what goes wrong in a step; raise RemoteError."""
     try:
         yield

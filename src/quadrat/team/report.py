@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.runtime.files import replaced
 from quadrat.runtime.run import Paths
-from quadrat.team.lockfile import Difference, differences, leaves, lines, opened, told
+from quadrat.team.lockfile import Difference, as_text, differences, leaves, lines, opened
 
 PATHS = Paths()
 
@@ -136,7 +136,7 @@ def _parameters(base: State, here: State) -> Rows:
     names = [
         name for name in dict.fromkeys([*new, *old]) if (name in old, old.get(name)) != (name in new, new.get(name))
     ]
-    return [(_word(n), *(_word(told(some[n])) if n in some else NONE for some in (old, new))) for n in names]
+    return [(_word(n), *(_word(as_text(some[n])) if n in some else NONE for some in (old, new))) for n in names]
 
 
 def _metrics(base: State, here: State) -> Rows:
@@ -240,7 +240,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _value(value: Any) -> str:
     """Return a figure as it is told."""
-    return NONE if value is None else f"{value:,}" if isinstance(value, int | float) else _word(told(value))
+    return NONE if value is None else f"{value:,}" if isinstance(value, int | float) else _word(as_text(value))
 
 
 def _word(text: str) -> str:

@@ -89,7 +89,7 @@ def show(found: Trace) -> None:
 def lines(found: Trace) -> Iterator[str]:
     """Give what ``show`` prints."""
     yield str(found.path)
-    yield from _told(found.origin, "  ", {})
+    yield from _origin_lines(found.origin, "  ", {})
     yield from _here(found)
 
 
@@ -129,7 +129,7 @@ def _nothing(path: Path, error: Exception | None) -> OriginError:
     )
 
 
-def _told(origin: Origin, indent: str, before: Mapping[str, str]) -> Iterator[str]:
+def _origin_lines(origin: Origin, indent: str, before: Mapping[str, str]) -> Iterator[str]:
     """Give the lines of an origin, and further in those of what it was made with; of versions, those not ``before``."""
     yield f"{indent}made by     {origin.made_by}"
     if origin.git is not None:
@@ -151,7 +151,7 @@ def _told(origin: Origin, indent: str, before: Mapping[str, str]) -> Iterator[st
     if origin.parent is not None:
         yield f"{indent}{origin.parent.kind:<11} {origin.parent.md5}"
         if origin.parent.origin is not None:
-            yield from _told(origin.parent.origin, f"{indent}  ", origin.versions)
+            yield from _origin_lines(origin.parent.origin, f"{indent}  ", origin.versions)
 
 
 def _here(found: Trace) -> Iterator[str]:

@@ -46,7 +46,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def told(error: type[QuadratError], file: object, scene: str | None = None) -> Iterator[None]:
+def library_errors_as(error: type[QuadratError], file: object, scene: str | None = None) -> Iterator[None]:
     """Raise ``error``, which names the file, in place of what a library raises of it; mistakes of this code pass."""
     try:
         yield

@@ -149,17 +149,17 @@ class Opener:
     def _regular(self, path: str, file: Path) -> Path:
         """Return a file that is there, is no pipe nor device nor folder, and holds a byte; raise ``error`` if not."""
         try:
-            told = file.stat()
+            found = file.stat()
         except ValueError as cause:  # a zero byte in its name
             raise self.error(
                 "no file is called so", self.scene, repr(path), got=cause, hint="check the path"
             ) from cause
         problem = None
-        if stat.S_ISDIR(told.st_mode):
+        if stat.S_ISDIR(found.st_mode):
             problem = "a folder is no image"
-        elif not stat.S_ISREG(told.st_mode):
+        elif not stat.S_ISREG(found.st_mode):
             problem = "this is no file that ends, but a pipe or a device"
-        elif not told.st_size:
+        elif not found.st_size:
             problem = "the file is empty"
         if problem is None:
             return file
@@ -266,8 +266,8 @@ class Opener:
             raise self._reference(chain[-1], "the file refers to one that lies elsewhere", name)
         if place.formats in FORMS.values():
             return self._judged(own, chain, root)
-        told = place.file.stat()
-        known = self, name, str(root), told.st_mtime_ns, told.st_size, told.st_ino
+        found = place.file.stat()
+        known = self, name, str(root), found.st_mtime_ns, found.st_size, found.st_ino
         if known not in _JUDGED:
             self._opened(name, place).close()
             if len(_JUDGED) >= MOST_SOURCES:

@@ -50,7 +50,7 @@ class Layout:
             dataset = files.enter_context(open_raster(self._paths[0]))
             return Reader(dataset, self._paths, numbers, self.places, mask, headers[0].block, self._stored)
         keep_blocks(SHARED_BLOCKS)
-        dataset = files.enter_context(open_virtual(self._virtual(self.mosaic, masks, told=False)))
+        dataset = files.enter_context(open_virtual(self._virtual(self.mosaic, masks, masked=False)))
         numbers, mask = tuple(range(1, len(numbers) + 1)), MASK if masks and self._fill is None else None
         block = max(header.block[0] for header in headers), self.mosaic.grid.shape[1]
         way: Way = "plain" if masks is None and self._fill is None else "painted"
@@ -62,7 +62,7 @@ class Layout:
         mosaic = towards(self.mosaic, grid)
         keep_blocks(SHARED_BLOCKS)
         masks = self._masks(several=mosaic.several or self._fill is not None)
-        source = files.enter_context(open_virtual(self._virtual(mosaic, masks, told=True)))
+        source = files.enter_context(open_virtual(self._virtual(mosaic, masks, masked=True)))
         dataset = files.enter_context(self._on_grid(source, mosaic.grid, grid))
         numbers, block = tuple(range(1, dataset.count)), (dataset.block_shapes[0][0], grid.shape[1])
         return Reader(dataset, self._paths, numbers, self.places, dataset.count, block, self._stored, "resampled")
@@ -86,9 +86,9 @@ class Layout:
         masks = [_mask(h, channel, n) for h, (_, n) in zip(self.mosaic.headers, channel.pieces, strict=True)]
         return masks if any(masks) or several else None
 
-    def _virtual(self, mosaic: Mosaic, masks: list[str | None] | None, *, told: bool) -> str:
+    def _virtual(self, mosaic: Mosaic, masks: list[str | None] | None, *, masked: bool) -> str:
         numbers = [[number for _, number in channel.pieces] for channel in self.channels]
-        return mosaic.virtual(numbers, self._fill, masks, told=told)
+        return mosaic.virtual(numbers, self._fill, masks, masked=masked)
 
     def _check_way(self, grid: Grid) -> None:
         """Raise CatalogError or ImageError where no pixel of the files can be brought to the grid."""

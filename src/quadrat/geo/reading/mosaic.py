@@ -45,15 +45,15 @@ class Mosaic:
     places: tuple[tuple[tuple[int, int], ...], ...]
 
     def virtual(
-        self, numbers: Sequence[Sequence[int]], nodata: float | None, masks: Masks | None, *, told: bool = False
+        self, numbers: Sequence[Sequence[int]], nodata: float | None, masks: Masks | None, *, masked: bool = False
     ) -> str:
         """Return the XML of a virtual raster whose bands have these ``numbers`` in each file.
 
         The first file that has a value counts: one that isn't ``nodata``, where the file's mask doesn't say otherwise;
         ``nodata`` stands where there is none. ``masks`` are the files' mask bands (``mask,1``, or an alpha band's
         number; None: all of the file counts); without ``nodata``, the raster has a mask of them, unless it is None
-        itself. With ``told``, it has a mask in place of nodata, which tells where the first band has a value: one that
-        is neither ``nodata`` nor masked, NaN or infinite.
+        itself. With ``masked``, it has a mask instead of nodata, which is true where the first band has a value: one
+        that is neither ``nodata`` nor masked, NaN or infinite.
         """
         transform = ", ".join(repr(float(value)) for value in self.grid.transform.to_gdal())
         crs = "" if self.grid.crs is None else f"<SRS>{escape(self.grid.crs.to_wkt())}</SRS>"
@@ -65,20 +65,20 @@ class Mosaic:
         ]
         hidden = "" if nodata is None else f"<NODATA>{nodata!r}</NODATA>"
         uses = [hidden or ("<UseMaskBand>true</UseMaskBand>" if mask else "") for mask in each_mask]
-        below = [""] if told and not self.several else uses  # nothing lies below it
+        below = [""] if masked and not self.several else uses  # nothing lies below it
         painted = [
             self._sources([(file, str(own[place])) for file, own in parts], dtype, below)
             for place in range(len(numbers))
         ]
         mask = ""
-        if told and nodata is not None:
+        if masked and nodata is not None:
             mask = self._sources([(file, str(own[0])) for file, own in parts], dtype, [hidden + ALL] * len(self))
         elif nodata is None and masks is not None:
             kept = ["<NODATA>0</NODATA>" if mask else ALL for mask in masks]
             mask = self._sources(
                 [(file, mask or "1") for (file, _), mask in zip(parts, masks, strict=True)], "Byte", kept
             )
-        tail = "" if nodata is None or told else f"<NoDataValue>{nodata!r}</NoDataValue>"
+        tail = "" if nodata is None or masked else f"<NoDataValue>{nodata!r}</NoDataValue>"
         bands = [_band(dtype, tail + sources) for sources in painted]
         if mask:
             bands.append(f"<MaskBand>{_band('Byte', mask)}</MaskBand>")

@@ -110,7 +110,7 @@ class Raster:
     def reduced(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return the whole image in (height, width) px, raw, and where nothing hides it: (band, y, x) each."""
         values, shown = np.empty((len(self.bands), *shape), self.dtype), np.ones((len(self.bands), *shape), np.bool_)
-        clear = self._told(None, shape)
+        clear = self._clear_mask(None, shape)
         for reader in self._readers:
             pixels, unmasked = reader.read(None, shape, np.empty)
             for place, each in zip(reader.places, pixels, strict=True):
@@ -127,9 +127,9 @@ class Raster:
             raise ImageError("a read reaches over the image's edge", window=window, expected=self.grid.area)
         alone = len(self._readers) == 1 and self._readers[0].places == tuple(places)  # what it reads is all, in order
         values = empty((0 if alone else len(places), *window.shape), self.dtype)
-        told = self._told(window, window.shape)
+        clear_mask = self._clear_mask(window, window.shape)
         seen = empty((self._dates, *window.shape), np.bool_)
-        seen[...] = True if told is None else told
+        seen[...] = True if clear_mask is None else clear_mask
         slots = {place: slot for slot, place in enumerate(places)}
         for reader in (one for one in self._readers if not slots.keys().isdisjoint(one.places)):
             pixels, unmasked = reader.read(window, window.shape, empty)
@@ -139,15 +139,15 @@ class Raster:
                 if unmasked is not None:
                     seen[date] &= unmasked
                     self._hide(each, ~unmasked, place, reader, window)
-                if told is not None:
-                    self._hide(each, ~told[date], place, reader, window)
+                if clear_mask is not None:
+                    self._hide(each, ~clear_mask[date], place, reader, window)
                 if self._held[place].blank is not None:
                     seen[date] &= is_valid(each, self._held[place])
                 if not alone:
                     values[slots[place]] = each
         return values, seen
 
-    def _told(self, window: Window | None, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    def _clear_mask(self, window: Window | None, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
         """Return (date, y, x), True where the band that tells says that a pixel counts; None where there is none."""
         parts: dict[int, NDArray[np.bool_]] = {}
         for reader in self._telling:

@@ -12,7 +12,7 @@ from quadrat.tasks.common.parts import logit_loss_of
 from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
-    from quadrat.models.common.trainable import Learnable
+    from quadrat.models.common.trainable import TrainableModule
 
 
 class Classifier(Neural):
@@ -32,7 +32,7 @@ class Classifier(Neural):
         """Chips, height and width, px, that the export traces: so large that something is left of them."""
         return 2, 64, 96
 
-    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "Learnable":
+    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "TrainableModule":
         """Return the untrained network: logits (chip, channel) become the task's outputs."""
         import timm
         from torch import nn

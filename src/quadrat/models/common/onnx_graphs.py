@@ -17,7 +17,7 @@ from quadrat.runtime.parallel import cores
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from quadrat.models.common.trainable import Learnable
+    from quadrat.models.common.trainable import TrainableModule
 
 CPU = "CPUExecutionProvider"
 GPU = "CUDAExecutionProvider"
@@ -35,7 +35,7 @@ Axes = Mapping[str, Mapping[int, str]]
 """The names of those axes of inputs and outputs that may be of any length."""
 
 
-def export(network: "Learnable", example: "Tensor", axes: Axes) -> bytes:
+def export(network: "TrainableModule", example: "Tensor", axes: Axes) -> bytes:
     """Return the network as a serialised graph: input ``pixels``, of the example's type, outputs by name.
 
     Raises ModelError where ONNX has not all that the network does.
@@ -90,7 +90,7 @@ def runner(graph: bytes, providers: Sequence[str] = (GPU, CPU)) -> Predictor:
     return predictor
 
 
-def swift(network: "Learnable", plain: Predictor) -> Predictor:
+def swift(network: "TrainableModule", plain: Predictor) -> Predictor:
     """Return a network of the processor, run by onnxruntime: the outputs of ``plain`` (torch) but for rounding, sooner.
 
     For each type and size of windows, a graph is made when the first of them come, and is held against torch on them;
@@ -122,7 +122,7 @@ def _apart(expected: NDArray[np.float32], values: NDArray[np.float32]) -> float:
     return float((np.abs(values - expected) / np.maximum(1, np.abs(expected))).max(initial=0))
 
 
-def _same(network: "Learnable", plain: Predictor, pixels: Pixels) -> Predictor | None:
+def _same(network: "TrainableModule", plain: Predictor, pixels: Pixels) -> Predictor | None:
     """Return what runs the network's graph for windows like ``pixels``; None where it gives others than torch."""
     from onnxruntime.capi import onnxruntime_pybind11_state as told
 
@@ -135,7 +135,7 @@ def _same(network: "Learnable", plain: Predictor, pixels: Pixels) -> Predictor |
     return found if alike else None
 
 
-def _traced(network: "Learnable", pixels: Pixels) -> bytes:
+def _traced(network: "TrainableModule", pixels: Pixels) -> bytes:
     """Return the graph that takes any number of windows like ``pixels``, as they are stored."""
     import torch
 

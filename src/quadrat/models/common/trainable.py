@@ -15,7 +15,7 @@ CLIP = 5.0
 """Normalised values further from the mean than this, in standard deviations, are taken for this: clouds and glints."""
 
 
-class Learnable(nn.Module, ABC):
+class TrainableModule(nn.Module, ABC):
     """What is fitted, restored and exported. Normalises: (raw - mean) / std by band, clipped; 0 without a value.
 
     In time series NaN stands where there is no value, for ``quadrat.models.common.dates`` to know.
@@ -84,7 +84,7 @@ class Learnable(nn.Module, ABC):
         self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
 
 
-class Normalised(Learnable):
+class Normalised(TrainableModule):
     """A network that gives logits, behind its normaliser; its task knows their loss, and what they mean."""
 
     def __init__(self, body: nn.Module, inputs: Inputs, task: TaskSection) -> None:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from quadrat.errors import ModelError
-from quadrat.models.common.trainable import Learnable
+from quadrat.models.common.trainable import TrainableModule
 
 SPARE = 1 << 28
 """Values that may be made to build a network beside its weights: encoders are built whole and then shortened."""
@@ -75,7 +75,7 @@ def budget(weights: Mapping[str, NDArray[Any]]) -> Budget:
     return Budget(SPARE + TIMES * sum(values.size for values in weights.values()))
 
 
-def check_weights(network: Learnable, weights: Mapping[str, NDArray[Any]]) -> None:
+def check_weights(network: TrainableModule, weights: Mapping[str, NDArray[Any]]) -> None:
     """Raise ModelError where ``weights`` differ from the network's in names, shapes or kinds, or hold no numbers.
 
     What isn't finite in the network itself (a nodata value of NaN) may be so.
@@ -101,7 +101,7 @@ def check_weights(network: Learnable, weights: Mapping[str, NDArray[Any]]) -> No
             )
 
 
-def check_room(network: Learnable, window: Sequence[int]) -> None:
+def check_room(network: TrainableModule, window: Sequence[int]) -> None:
     """Raise ModelError where a ``window`` (chip, band, y, x) becomes far more values than any network makes of one.
 
     Nothing is computed: torch follows the shapes alone, as far as they don't depend on values.

@@ -12,7 +12,7 @@ from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
-    from quadrat.models.common.trainable import Learnable
+    from quadrat.models.common.trainable import TrainableModule
     from quadrat.models.detector.pyramid import Pyramid
 
 Positive = Annotated[float, Field(gt=0)]
@@ -26,7 +26,7 @@ class Fcos(Section):
 
     kind: Literal["fcos"]
 
-    def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
+    def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "TrainableModule":
         """Return the network."""
         from quadrat.models.detector.one_stage import Fcos as FcosNetwork
 
@@ -42,7 +42,7 @@ class RetinaNet(Section):
     ratios: tuple[Positive, ...] = Field(min_length=1, max_length=ANCHORS)
     """Shapes of anchors, height over width; there is one of each size and shape."""
 
-    def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
+    def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "TrainableModule":
         """Return the network."""
         from quadrat.models.detector.one_stage import RetinaNet as RetinaNetwork
 
@@ -60,7 +60,7 @@ class FasterRcnn(Section):
     proposals: int = Field(ge=1, le=2000)
     """How many proposals of a window are looked at: more than it can hold objects."""
 
-    def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "Learnable":
+    def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "TrainableModule":
         """Return the network."""
         from quadrat.models.detector.two_stage import FasterRcnn as FasterRcnnNetwork
 
@@ -99,7 +99,7 @@ class Detector(Neural):
         """Windows' sides must be multiples of the coarsest stride, px."""
         return self.strides[-1]
 
-    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "Learnable":
+    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "TrainableModule":
         """Return the untrained network: scores (chip, location, class) and boxes (chip, location, 4)."""
         from quadrat.models.common.dates import Pooled
         from quadrat.models.detector.pyramid import Pyramid

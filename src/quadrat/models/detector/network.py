@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from quadrat.models.common.model import Inputs
-from quadrat.models.common.trainable import Learnable
+from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.detector.pyramid import Pyramid
 
 Seen = TypeVar("Seen")
@@ -23,7 +23,7 @@ class Losses:
     boxes: Tensor
 
 
-class BoxNetwork(Learnable, Generic[Seen]):
+class BoxNetwork(TrainableModule, Generic[Seen]):
     """A detector: scores (chip, location, class) from 0 to 1 and boxes (chip, location, 4) in px of the window.
 
     Targets are ``boxes`` (chip, box, 5): left, top, right, bottom, class id; rows of NaN are none.

@@ -14,7 +14,7 @@ from quadrat.tasks.common.parts import logit_loss_of
 from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
-    from quadrat.models.common.trainable import Learnable
+    from quadrat.models.common.trainable import TrainableModule
 
 Architecture = Literal[
     "unet", "unetplusplus", "manet", "linknet", "fpn", "deeplabv3", "deeplabv3plus", "upernet", "segformer"
@@ -51,7 +51,7 @@ class Segmenter(Neural):
         """Windows' sides must be multiples of this, px."""
         return 32
 
-    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "Learnable":
+    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "TrainableModule":
         """Return the untrained network: logits (chip, channel, y, x) become the task's outputs."""
         import segmentation_models_pytorch as smp
         import torch

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from quadrat.models.common.devices import compiled, described, precision
 from quadrat.models.common.model import Fitted, Recipe, Samples
-from quadrat.models.common.trainable import Learnable
+from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.augment import jittered, turned
 from quadrat.models.training.batches import Batch, Order, loader
 from quadrat.models.training.checkpoints import Whole
@@ -33,7 +33,12 @@ CHUNK = 1 << 18
 
 
 def fit(
-    network: Learnable, training: Samples, validation: Samples, task: TaskSection, recipe: Recipe, checkpoint: Path
+    network: TrainableModule,
+    training: Samples,
+    validation: Samples,
+    task: TaskSection,
+    recipe: Recipe,
+    checkpoint: Path,
 ) -> Fitted:
     """Return the weights of the epoch that was best on ``validation``.
 
@@ -83,7 +88,9 @@ def fit(
 class Learner(lightning.LightningModule):
     """A step of learning, a look at the validation chips after each epoch, and the schedule."""
 
-    def __init__(self, network: Learnable, task: TaskSection, recipe: Recipe, class_counts: NDArray[np.int64]) -> None:
+    def __init__(
+        self, network: TrainableModule, task: TaskSection, recipe: Recipe, class_counts: NDArray[np.int64]
+    ) -> None:
         """Learn ``task`` with ``network``; ``class_counts`` (K,) are those of the training chips."""
         super().__init__()
         self._targets, self._scoring = targets_of(task), scoring_of(task)
@@ -243,7 +250,7 @@ def _at_once(samples: Samples, images_per_chip: int) -> int:
     return max(1, CHUNK // max(1, pixels[:1, 0].size * images_per_chip))
 
 
-def _tensors(network: Learnable) -> Iterator[Tensor]:
+def _tensors(network: TrainableModule) -> Iterator[Tensor]:
     yield from network.parameters()
     yield from network.buffers()
 

@@ -26,7 +26,7 @@ from quadrat.models.common.model import (
 from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
-    from quadrat.models.common.trainable import Learnable
+    from quadrat.models.common.trainable import TrainableModule
 
 WRONG = (AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 """What libraries raise of parameters of which no network can be built, and of windows that one can't take."""
@@ -56,7 +56,7 @@ class Neural(Model):
         return 0
 
     @abstractmethod
-    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "Learnable":
+    def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "TrainableModule":
         """Return the untrained network over ``encoder``; random values are drawn from torch's own generator."""
 
     @property
@@ -84,7 +84,7 @@ class Neural(Model):
             else:
                 encoder.check_weights()
 
-    def _try(self, network: "Learnable", size: int) -> None:
+    def _try(self, network: "TrainableModule", size: int) -> None:
         """Raise ModelError where ``network`` can't take windows of more than one size, or chips of ``size`` px."""
         from quadrat.models.training import trials
 
@@ -162,7 +162,9 @@ def too_small(got: str) -> ModelError:
     )
 
 
-def build(model: Neural, task: TaskSection, inputs: Inputs, seed: int, encoder: Encoder | None = None) -> "Learnable":
+def build(
+    model: Neural, task: TaskSection, inputs: Inputs, seed: int, encoder: Encoder | None = None
+) -> "TrainableModule":
     """Return the untrained network, over ``encoder`` or, without one, over that which the parameters name.
 
     Raises ModelError where the parameters are those of none, or of other images.
@@ -199,7 +201,7 @@ def _check_dates(model: Neural, inputs: Inputs) -> None:
         )
 
 
-def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> "Learnable":
+def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> "TrainableModule":
     """Return the network with ``weights``, ready to predict; raise ModelError where they are not the network's."""
     import torch
 
@@ -217,7 +219,7 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: TaskSection
     return network.eval()
 
 
-def _by_torch(network: "Learnable") -> Predictor:
+def _by_torch(network: "TrainableModule") -> Predictor:
     import torch
 
     from quadrat.models.common.devices import autocast, compiled, on_device

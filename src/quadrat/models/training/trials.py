@@ -6,7 +6,7 @@ import math
 import torch
 
 from quadrat.errors import ModelError
-from quadrat.models.common.trainable import Learnable
+from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.neural import SINGLE, WRONG, too_small
 
 PAIR = 2
@@ -16,7 +16,7 @@ MOST = 1 << 26
 """Values that a network is tried with at most, where it can't be without."""
 
 
-def take(network: Learnable, shape: tuple[int, int], what: str, hint: str) -> None:
+def take(network: TrainableModule, shape: tuple[int, int], what: str, hint: str) -> None:
     """Raise ModelError where ``network`` can't take windows of ``shape`` (height, width), or its maps don't fit them.
 
     ``what`` says in the error which windows these are, and ``hint`` what to change.
@@ -41,7 +41,7 @@ def take(network: Learnable, shape: tuple[int, int], what: str, hint: str) -> No
             )
 
 
-def learn(network: Learnable, batch: int, size: int) -> None:
+def learn(network: TrainableModule, batch: int, size: int) -> None:
     """Raise ModelError where a batch of chips of ``size`` px leaves nothing to normalise by while a network learns."""
     try:
         _sent(network, (min(batch, PAIR), network.channels, size, size), learning=True)
@@ -50,7 +50,7 @@ def learn(network: Learnable, batch: int, size: int) -> None:
             raise too_small(f"batches of {batch}, of chips of {size} px") from error
 
 
-def _sent(network: Learnable, shape: tuple[int, int, int, int], *, learning: bool) -> dict[int, tuple[int, int]]:
+def _sent(network: TrainableModule, shape: tuple[int, int, int, int], *, learning: bool) -> dict[int, tuple[int, int]]:
     """Return height and width of the network's maps, by stride, of pixels of ``shape``; the network stays as it is.
 
     What fails without values is tried with them, for some networks look at them; of too many, nothing is told.

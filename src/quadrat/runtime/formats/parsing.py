@@ -56,9 +56,9 @@ def parsed(content: bytes, error: type[QuadratError], path: Path) -> Any:
     except RecursionError as cause:
         raise error(f"the file isn't {form}", file=path, got="too many levels of lists and sections") from cause
     except (YAMLError, ValueError, OverflowError, TypeError, LookupError) as cause:
-        told = str(cause)
+        text = str(cause)
         raise error(
-            f"the file isn't {form}", file=path, got=told if len(told) <= 1000 else told[:1000] + " …"
+            f"the file isn't {form}", file=path, got=text if len(text) <= 1000 else text[:1000] + " …"
         ) from cause
 
 

@@ -24,7 +24,7 @@ S = TypeVar("S", bound=Section)
 LINE = 120
 """Characters (of JSON) up to which lists and small sections stand on one line."""
 
-TOLD = 20
+SHOWN_FAULTS = 20
 """Faults of a file that an error names beside the first."""
 
 MOST_FAULTS = 1000
@@ -75,22 +75,22 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
         first = cause.errors()[0]
         hint = renamed(cause.errors()) or _nearest(first, section)
         raise error(
-            told(cause, content=content),
+            describe(cause, content=content),
             file=path,
             got=shown(first.get("input")),
             hint=hint,
         ) from cause
 
 
-def told(fault: ValidationError, root: str = "", content: Any = None) -> str:
+def describe(fault: ValidationError, root: str = "", content: Any = None) -> str:
     """Return what is wrong with the section that is called ``root``: its first fault, and below it the others.
 
     Where the ``content`` is known, keys are called as they stand there.
     """
     first, *others = fault.errors()
-    further = [f"\n  also {_key(root, other['loc'], content)}: {_message(other)}" for other in others[:TOLD]]
-    if len(others) > TOLD:
-        further.append(f"\n  and {len(others) - TOLD} more")
+    further = [f"\n  also {_key(root, other['loc'], content)}: {_message(other)}" for other in others[:SHOWN_FAULTS]]
+    if len(others) > SHOWN_FAULTS:
+        further.append(f"\n  and {len(others) - SHOWN_FAULTS} more")
     return f"{_key(root, first['loc'], content) or 'the file'}: {_message(first)}" + "".join(further)
 
 

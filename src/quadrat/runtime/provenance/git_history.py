@@ -9,7 +9,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from quadrat.runtime.provenance.origin import Origin, code_of, digest
-from quadrat.runtime.provenance.workspace import CODE, origin_of, said_by_git
+from quadrat.runtime.provenance.workspace import CODE, git_output, origin_of
 
 LOCK = "dvc.lock"
 
@@ -33,8 +33,8 @@ def mentions(run: Origin, outputs: Mapping[str, str]) -> list[Mention]:
     Newest first; none outside of git.
     """
     refs = [f"--decorate-refs=refs/{kind}" for kind in ("heads", "remotes", "tags", "exps")]
-    told = said_by_git("log", "--all", *refs, "--format=%H%x09%D%x09%s", "--", LOCK).decode(errors="replace")
-    lines = (line.split("\t", 2) for line in told.splitlines())
+    log = git_output("log", "--all", *refs, "--format=%H%x09%D%x09%s", "--", LOCK).decode(errors="replace")
+    lines = (line.split("\t", 2) for line in log.splitlines())
     commits = [Mention(commit, _named(names), title) for commit, names, title in lines]
     hashes = [found for found in (run.inputs or {}).values() if found is not None]
     return [
@@ -68,9 +68,9 @@ def _named(names: str) -> str:
 
 def _locks(commits: Sequence[str]) -> list[str]:
     """Return what ``dvc.lock`` is in each commit; nothing where it has been taken away. One call of git serves all."""
-    prefix = said_by_git("rev-parse", "--show-prefix").decode().strip()
+    prefix = git_output("rev-parse", "--show-prefix").decode().strip()
     asked = "".join(f"{commit}:{prefix}{LOCK}\n" for commit in commits)
-    rest = said_by_git("cat-file", "--batch", told=asked)
+    rest = git_output("cat-file", "--batch", stdin=asked)
     found = []
     while rest:
         about, _, rest = rest.partition(b"\n")
@@ -87,9 +87,9 @@ def _tells(text: str, run: Origin) -> bool:
 
 
 @lru_cache
-def _is(stage: str, told: str) -> bool:
+def _is(stage: str, origin: str) -> bool:
     """Return whether a stage in ``dvc.lock`` is a run; mostly it stands there alike in many commits."""
-    run = Origin.model_validate_json(told)
+    run = Origin.model_validate_json(origin)
     entry = YAML(typ="safe").load(stage)[run.made_by]
     found = {dep["path"]: dep.get("md5") for dep in entry.get("deps", ())}
     parameters = entry.get("params", {}).get(PARAMS, {})

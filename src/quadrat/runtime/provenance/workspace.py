@@ -40,10 +40,10 @@ def origin_of(stage: str, params: Path, sections: Iterable[str]) -> Origin:
     )
 
 
-def said_by_git(*arguments: str, told: str = "") -> bytes:
+def git_output(*arguments: str, stdin: str = "") -> bytes:
     """Return what git says in the working folder, being ``told`` something; nothing where it is missing or fails."""
     try:
-        done = subprocess.run(["git", *arguments], input=told.encode(), capture_output=True, check=True)  # noqa: S603, S607 the user's own Git
+        done = subprocess.run(["git", *arguments], input=stdin.encode(), capture_output=True, check=True)  # noqa: S603, S607 the user's own Git
     except (OSError, subprocess.CalledProcessError):
         return b""
     return done.stdout
@@ -51,13 +51,13 @@ def said_by_git(*arguments: str, told: str = "") -> bytes:
 
 def _git(made_of: Iterable[str]) -> Commit | None:
     """Return the last commit of what results are made of, and what of that differs from it."""
-    head = said_by_git("rev-parse", "--verify", "--quiet", "HEAD")
+    head = git_output("rev-parse", "--verify", "--quiet", "HEAD")
     if not head:
         return None
     paths = ["--", *sorted(path for path in made_of if _within(path)), NOT_OF]
-    last = said_by_git("log", "-1", "--format=%H", *paths) or head
-    differing = said_by_git("diff", "--name-only", "--relative", "-z", "HEAD", *paths)
-    untracked = said_by_git("ls-files", "--others", "--exclude-standard", "-z", *paths)
+    last = git_output("log", "-1", "--format=%H", *paths) or head
+    differing = git_output("diff", "--name-only", "--relative", "-z", "HEAD", *paths)
+    untracked = git_output("ls-files", "--others", "--exclude-standard", "-z", *paths)
     changed = sorted({name.decode(errors="replace") for name in (differing + untracked).split(b"\0") if name})
     if len(changed) > MOST:
         changed = [*changed[:MOST], f"and {len(changed) - MOST} more"]
