@@ -14,7 +14,7 @@ from tests.project import WORLD, change, digests
 
 HEAVY = {
     *("dvc", "geopandas", "lightning", "matplotlib", "onnxruntime", "pandas", "pyarrow", "pyogrio", "pyproj"),
-    *("pytorch_lightning", "rasterio", "rioxarray", "scipy", "skimage", "sklearn", "timm", "torch", "xarray"),
+    *("pytorch_lightning", "rasterio", "rioxarray", "scipy", "sklearn", "timm", "torch", "xarray"),
 }
 """What reads, learns and writes."""
 

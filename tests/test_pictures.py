@@ -6,9 +6,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 from shapely.geometry import box
-from skimage.io import imread
 
 from quadrat.evaluation.pictures import LOST, NONE, OUTSIDE, RIGHT, WRONG, Picture, Pictures, draw
 from quadrat.tasks.common.outputs import Outlines
@@ -35,7 +35,7 @@ def picture(**options: Any) -> Picture:
 
 def drawn(some: Picture, path: Path) -> np.ndarray:
     draw(some, TASK.classes, "a title", (2, 98), path)
-    return imread(path)[..., :3]
+    return np.asarray(Image.open(path))[..., :3]
 
 
 def panels(pixels: np.ndarray, zoom: int) -> list[np.ndarray]:
