@@ -19,9 +19,9 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from quadrat.errors import ImageError, QuadratError
+from quadrat.geo.files.gdal import first_bytes, identified, size
 from quadrat.geo.files.vrt_sources import FORMS, PARTS, references
 from quadrat.geo.sources.channel import REMOTE, gdal_name, is_remote
-from quadrat.runtime.cache.gdal import first_bytes, identified, size
 
 FORMATS = (
     *("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP", "GIF", "BIGGIF", "BMP", "PNM"),

@@ -1,23 +1,17 @@
 """Stamps: what a server says of an object, by which another in its place is noticed.
 
 GDAL itself asks, so with the credentials, endpoint, headers and proxy that it will read with, of S3, Google, Azure and
-the web alike. Python's binding has no such call, so it is made at the C interface of the GDAL that it holds.
+the web alike.
 """
 
-import ctypes
 from collections.abc import Mapping
-from functools import cache
-from typing import Any
 
 from pydantic import Field
 
 from quadrat.errors import PinError
+from quadrat.geo.files.gdal import headers
 from quadrat.geo.sources.channel import gdal_name
-from quadrat.runtime.cache.gdal import gdal
 from quadrat.runtime.formats.section import Section
-
-NOT_FOUND = 8
-"""GDAL's number (VSIE_ObjectNotFound) of what object stores say of a key that isn't there."""
 
 
 class Stamp(Section):
@@ -44,7 +38,7 @@ def stamp(address: str) -> Stamp | None:
     from quadrat.geo.files.raster_files import environment
 
     with environment((address,)):
-        said = _headers(gdal_name(address))
+        said = headers(gdal_name(address))
     if said is None:
         return None
     if isinstance(said, str):
@@ -66,41 +60,3 @@ def _size(said: Mapping[str, str]) -> int | None:
     """Return the whole object's size: of an answer with a part of it, what stands behind the range."""
     whole = said.get("content-range", "").rpartition("/")[2] or said.get("content-length", "")
     return int(whole) if whole.isdigit() else None
-
-
-def _headers(name: str) -> dict[str, str] | str | None:
-    """Return the headers of the object that GDAL calls ``name``, their names in small letters.
-
-    Of one that isn't there None, and of one of which nothing is told, what went wrong.
-    """
-    gdal = _gdal()
-    gdal.CPLPushErrorHandler(gdal.CPLQuietErrorHandler)
-    try:
-        gdal.VSICurlPartialClearCache(name.encode())  # what is read later is no older than what is told now
-        gdal.VSIErrorReset()
-        lines = gdal.VSIGetFileMetadata(name.encode(), b"HEADERS", None)
-        number, problem = gdal.VSIGetLastErrorNo(), gdal.VSIGetLastErrorMsg().decode(errors="replace")
-    finally:
-        gdal.CPLPopErrorHandler()
-    if not lines:
-        missing = number == NOT_FOUND or problem.endswith((": 404", ": 410"))
-        return None if missing else problem or "no answer"
-    said = {}
-    for number in range(gdal.CSLCount(lines)):
-        header, _, value = lines[number].decode(errors="replace").partition("=")
-        said[header.lower()] = value.strip()
-    gdal.CSLDestroy(lines)
-    return said
-
-
-@cache
-def _gdal() -> Any:
-    """Return the library that rasterio reads with, for calls that leave the interpreter to other threads."""
-    library = gdal()
-    texts = ctypes.POINTER(ctypes.c_char_p)
-    library.VSIGetFileMetadata.restype = texts
-    library.VSIGetFileMetadata.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p]
-    library.VSIGetLastErrorMsg.restype = ctypes.c_char_p
-    library.CPLPushErrorHandler.argtypes = [ctypes.c_void_p]
-    library.CSLCount.argtypes = library.CSLDestroy.argtypes = [texts]
-    return library

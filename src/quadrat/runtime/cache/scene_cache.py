@@ -20,7 +20,6 @@ from pydantic_core import to_jsonable_python
 
 from quadrat.errors import DiskError
 from quadrat.runtime.cache.code_hash import code_hash
-from quadrat.runtime.cache.gdal import gdal_version
 from quadrat.runtime.cache.hashes import Hashed, Hashes, read
 from quadrat.runtime.files import remove, write_json
 
@@ -62,7 +61,9 @@ def identity(stage: str, *parts: str, **made_of: Any) -> str:
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of LIBRARIES, and of GDAL."""
-    return {name: version(name) for name in LIBRARIES} | {"GDAL": gdal_version()}
+    from rasterio import __gdal_version__
+
+    return {name: version(name) for name in LIBRARIES} | {"GDAL": __gdal_version__}
 
 
 def files_of(folder: Path) -> dict[str, Hashed]:
