@@ -60,7 +60,7 @@ def test_what_has_nothing_to_do_loads_nothing_that_would_do_it(stage: str, root:
     assert digests(made) == before
 
 
-@pytest.mark.parametrize("stage", ["analyze", "chip", "predict", "eval", "bundle"])
+@pytest.mark.parametrize("stage", ["check_params", "analyze", "chip", "predict", "eval", "bundle"])
 def test_parameters_and_stages_are_there_before_what_they_work_with(stage: str, root: Path) -> None:
     code = f"import sys; import quadrat.params, quadrat.pipeline.{stage}; print(*sys.modules)"
     assert not HEAVY & {*run(code, root, root).split()}
