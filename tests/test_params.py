@@ -67,11 +67,11 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("chip.target_classes", ["moor"], r"names no class of the task: moor"),
         ("predict.layers.polygon_classes", ["moor"], r"predict\.layers names no class of the task: moor"),
         ("predict.layers.polygon_classes", [], r"polygon_classes(.|\n)*at least 1 item"),
-        ("predict.layers.outlines.kind", "round", r"outlines: .*'edges', 'simplified', 'right_angled'"),
+        ("predict.layers.outlines", {"kind": "round"}, r"outlines: .*'edges', 'simplified', 'right_angled'"),
         ("predict.layers.outlines", {"kind": "right_angled", "tolerance": 0.5}, r"greater than or equal to 1"),
         ("predict.layers.outlines", {"kind": "simplified"}, r"outlines\.tolerance: Field required"),
         ("eval.match", {"iou": 0.5, "score": 0.5}, r"eval\.match must be null for the task semantic_segmentation"),
-        ("predict.layers.kind", "object_detection", r"predict\.layers\.detections: Field required"),
+        ("predict.layers.kind", "object_detection", r"predict\.layers\.min_score: Field required"),
         ("bands", ["B02", "B02"], r"bands must differ"),
         ("task.classes.1.name", "farm", r"class names must differ: farm"),
         ("task.classes.1.name", "Farm", r"class names must differ in more than case(.|\n)*: farm, Farm"),
@@ -188,7 +188,7 @@ def test_an_old_name_of_a_key_is_an_error_that_names_the_new_one(
     section = content
     for part in key.split("."):
         section = section[part]
-    section[old] = section.pop(new)
+    section[old] = section.pop(new, 1)
     with pytest.raises(ParamsError, match=f"'{old}' is called '{new}' now"):
         check_params(content, tmp_path / "params.yaml")
 

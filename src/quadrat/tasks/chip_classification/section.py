@@ -48,7 +48,7 @@ class ChipClassification(TaskSection):
     """Height and width, px, of the square in a window's middle that is classified; what lies around is context."""
     rule: Rule
     """When labels give a cell their class."""
-    multi_label: bool
+    multi_label: bool = False
     """Whether a cell may have several classes at once, or none."""
 
     @model_validator(mode="after")
@@ -77,9 +77,9 @@ class ClassificationLoss(Section):
     """Cross-entropy over labelled cells; of several classes at once, the binary one of each that is known."""
 
     kind: Literal["chip_classification"]
-    label_smoothing: float = Field(ge=0, lt=1)
+    label_smoothing: float = Field(default=0, ge=0, lt=1)
     """Share of a cell's truth that is spread over all classes (for several at once: over yes and no)."""
-    class_balance: float = Field(ge=0, le=1)
+    class_balance: float = Field(default=0, ge=0, le=1)
     """Each class is weighted by its share of the training labels to the power of minus this: 0 is no weights."""
 
 
@@ -87,5 +87,5 @@ class CellLayers(LayersSection):
     """What predict writes."""
 
     kind: Literal["chip_classification"]
-    cells: Literal["cells.parquet", "cells.gpkg", "cells.fgb", "cells.geojson"]
+    cells: Literal["cells.parquet", "cells.gpkg", "cells.fgb", "cells.geojson"] = "cells.parquet"
     """The vector file of the cells, whose ending is its format."""

@@ -26,9 +26,9 @@ class Class(Section):
     """Its name, in all outputs: different from others in more than case, without control characters."""
     color: str = Field(pattern="^#[0-9a-fA-F]{6}$")
     """Its colour in layers and pictures, as hexadecimal red, green, blue."""
-    aliases: tuple[Name, ...] = Field(alias="from")
-    """Values of the labels that mean this class: of their field, or a raster's numbers or colours. Empty where only
-    ``default`` or ``background`` of labels name it."""
+    aliases: tuple[Name, ...] = Field(alias="from", default_factory=lambda known: (known["name"],))
+    """Values of the labels that mean this class: of their field, or a raster's numbers or colours; left out: its name.
+    Empty where only ``default`` or ``background`` of labels name it."""
 
     @field_validator("name")
     @classmethod

@@ -47,9 +47,9 @@ class DetectionLoss(Section):
     """The weights of what a detector's loss adds up."""
 
     kind: Literal["object_detection"]
-    classification: float = Field(ge=0)
+    classification: float = Field(default=1, ge=0)
     """Weight of what is lost by wrong classes and scores."""
-    boxes: float = Field(ge=0)
+    boxes: float = Field(default=1, ge=0)
     """Weight of what is lost by boxes in the wrong place."""
 
 
@@ -66,7 +66,7 @@ class DetectionLayers(LayersSection):
     """What predict writes: the detections."""
 
     kind: Literal["object_detection"]
-    detections: str
+    detections: str = "detections.parquet"
     """Name of the vector file of the detections: ``detections``, with an ending that is its format."""
     min_score: float = Field(ge=0, le=1)
     """Least score of what is written. Average precision wants this low: eval.match.score chooses among them."""

@@ -25,7 +25,7 @@ class SemanticSegmentation(TaskSection):
     kind: Literal["semantic_segmentation"]
     classes: tuple[Class, ...] = Field(min_length=2, max_length=IGNORE)
     """The classes, in the order of their ids, from 0."""
-    all_touched: bool
+    all_touched: bool = False
     """Label every pixel that an area touches, not only those whose centre it covers."""
 
 
@@ -33,11 +33,11 @@ class SegmentationLoss(Section):
     """Cross-entropy plus ``dice`` times the Dice loss, over labelled pixels."""
 
     kind: Literal["semantic_segmentation"]
-    dice: float = Field(ge=0)
+    dice: float = Field(default=0, ge=0)
     """Weight of the Dice loss; 0 is cross-entropy alone."""
-    label_smoothing: float = Field(ge=0, lt=1)
+    label_smoothing: float = Field(default=0, ge=0, lt=1)
     """Share of a pixel's truth that cross-entropy spreads over all classes."""
-    class_balance: float = Field(ge=0, le=1)
+    class_balance: float = Field(default=0, ge=0, le=1)
     """Each class is weighted by its share of the training pixels to the power of minus this: 0 is no weights."""
 
 
@@ -77,17 +77,17 @@ class SegmentationLayers(LayersSection):
     """What predict writes beside ``labels.tif``."""
 
     kind: Literal["semantic_segmentation"]
-    scores: bool
+    scores: bool = False
     """Write ``scores.tif``: each class's probability, a band each."""
-    polygons: str | None
+    polygons: str | None = None
     """Name of the vector file of the predicted areas, whose ending is its format; null for none."""
-    min_pixels: int = Field(ge=1)
+    min_pixels: int = Field(default=1, ge=1)
     """Smallest area, in px, that becomes a polygon."""
-    polygon_classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None
+    polygon_classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     """Classes whose areas become polygons; null for all."""
-    max_hole_pixels: int = Field(ge=0)
+    max_hole_pixels: int = Field(default=0, ge=0)
     """Largest hole of a polygon, in px, that is filled; 0 fills none. The raster stays as it is."""
-    outlines: Outline
+    outlines: Outline = Edges(kind="edges")
     """How the outlines of polygons are drawn."""
 
     @field_validator("polygons")
