@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,23 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """Return a copy of the small project in which the pipeline has run, and is committed."""
     return small_run(tmp_path_factory.mktemp("small"), shared)
+
+
+@pytest.fixture
+def project(built: Path) -> Iterator[Path]:
+    """Return the project, and set back afterwards what a test changes."""
+    yield built
+    call("git checkout --quiet --force master", built)
+    call("dvc checkout --quiet --force", built)
 
 
 def test_dvc_runs_what_has_changed_and_nothing_else(project: Path) -> None:
     assert ran(call("dvc repro", project)) == []
     change(project, {"eval.pictures.longest_side": 64})
     assert ran(call("dvc repro eval", project)) == ["eval"]
-    call("git checkout --quiet --force .", project)
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project: Path) -> None:
@@ -38,18 +46,15 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project: Path)
     output = call("dvc repro --force --single-item train", project)
     assert ran(output) == ["train"]
     assert digests(model)["model.safetensors"] == whole["model.safetensors"]
-    call("git checkout --quiet --force .", project)
 
 
 def test_an_experiment_runs_with_its_own_parameters(project: Path) -> None:
-    output = call("dvc exp run --name other -S eval.pictures.longest_side=64 eval", project)
+    output = call("dvc exp run --name other -S eval.pictures.longest_side=96 eval", project)
     assert ran(output) == ["eval"]
     (_, row) = json.loads(call("dvc exp show --json", project))
     (experiment,) = row["experiments"]
     parameters = experiment["revs"][0]["data"]["params"]["params.yaml"]["data"]
-    assert (experiment["name"], parameters["eval"]["pictures"]["longest_side"]) == ("other", 64)
-    call("git checkout --quiet --force .", project)
-    call("dvc checkout --quiet --force", project)
+    assert (experiment["name"], parameters["eval"]["pictures"]["longest_side"]) == ("other", 96)
 
 
 def test_what_one_pushes_another_pulls_and_nothing_runs_again(project: Path, tmp_path: Path) -> None:
