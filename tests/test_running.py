@@ -127,7 +127,7 @@ def test_a_scene_that_threads_are_still_at_is_waited_for_a_moment_and_no_longer(
         process.send_signal(number)
         _, told = process.communicate(timeout=20)
     assert process.returncode == 128 + number
-    assert told.decode() == f"stopped by {number.name}; what is written is whole: run it again to go on\n"
+    assert told.decode() == f"stopped by {number.name}; written files are complete; run it again to go on\n"
 
 
 def test_the_system_ends_what_lets_no_thread_run(tmp_path: Path) -> None:

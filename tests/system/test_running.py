@@ -101,7 +101,7 @@ def test_ctrl_c_ends_dvc_and_its_stage(endless: Path) -> None:
         printed, _ = dvc.communicate(timeout=60)
     assert not stage.is_running()
     assert dvc.returncode not in {0, -signal.SIGKILL}
-    assert "stopped by SIGINT; what is written is whole" in printed
+    assert "stopped by SIGINT; written files are complete" in printed
     assert "Traceback" not in printed
 
 

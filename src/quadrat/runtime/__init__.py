@@ -1,1 +1,1 @@
-"""What every part uses and what decides no result: parallel work, progress, files, processes, timing."""
+"""Tools of all parts that change no result: parallel work, progress, files, processes, timing."""

@@ -1,4 +1,4 @@
-"""How glibc keeps what is freed: else heaps that many threads share grow with all that ever went through them."""
+"""Settings of glibc's allocator, without which the heaps of many threads grow."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ _ours: dict[str, str] = {}
 
 
 def settle(**settings: int) -> None:
-    """Set what ``NUMBERS`` names, for this process and those that it starts, unless the user has set any of it."""
+    """Set options of ``NUMBERS`` for this process and its children, unless the user has set any of them."""
     if "GLIBC_TUNABLES" in os.environ or any(os.environ.get(name) != _ours.get(name) for name in NUMBERS):
         return
     _ours.update({name: str(value) for name, value in settings.items()})
@@ -22,24 +22,24 @@ def settle(**settings: int) -> None:
 
 
 def begin() -> None:
-    """Set what suits all stages."""
+    """Set options for all stages."""
     settle(
-        MALLOC_ARENA_MAX=max(2, (os.cpu_count() or 1) // 4),  # else eight a core: what threads free lies about
+        MALLOC_ARENA_MAX=max(2, (os.cpu_count() or 1) // 4),  # the default of eight per core keeps freed memory
         MALLOC_MMAP_THRESHOLD_=4 << 20,  # else it grows to 32 MB, and strips leave holes in the heaps
         MALLOC_TRIM_THRESHOLD_=32 << 20,
     )
 
 
 def keep_pieces_apart() -> None:
-    """Keep GDAL's blocks, and all as large, in none of the heaps, in which they leave holes."""
+    """Allocate GDAL's blocks, and arrays of their size, outside of the heaps, where they leave holes."""
     if _ours:
         settle(MALLOC_MMAP_THRESHOLD_=256 << 10)
 
 
 def keep_all() -> None:
-    """Keep all that is freed, where a network asks for the same pieces in every step.
+    """Keep all freed memory for a training, which asks for the same sizes in every step.
 
-    The system clears what it gives anew, page by page: a fifth of a step.
+    Otherwise the system clears new pages, which takes a fifth of a step.
     """
     if _ours:
         settle(MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_=(1 << 31) - 1)

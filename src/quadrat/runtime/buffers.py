@@ -1,6 +1,6 @@
-"""Arrays on memory that is used again, where the same large pieces are asked for over and over.
+"""Arrays in reused memory, for large arrays of the same size.
 
-What the system gives anew it clears first, page by page: for pixels that are read, a good part of what decoding takes.
+The system clears new memory page by page; for pixels, this takes a good part of the time of decoding.
 """
 
 import math
@@ -18,30 +18,30 @@ PAGE = 2 << 20
 """Bytes of a large page."""
 
 Empty = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
-"""Gives an array of any content: ``numpy.empty`` does, and that of a ``Memory``."""
+"""Returns an array without initialising it, as ``numpy.empty`` and ``Memory.empty`` do."""
 
 
 class Memory:
-    """Gives arrays; the memory of one is free for the next as soon as no view of it is left."""
+    """Returns arrays and reuses the memory of an array when no view of it is left."""
 
     def __init__(self) -> None:
-        """Hold nothing."""
+        """Start without memory."""
         self._free: list[mmap.mmap] = []
-        self._taking = Lock()  # giving back needs none, and may come at any time
+        self._taking = Lock()  # returning memory needs no lock and may happen at any time
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return an array of any content."""
+        """Return an array without initialising it."""
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         if not size:
             return np.empty(shape, dtype)
         piece = self._taken(size)
-        owner = np.frombuffer(piece, np.uint8, size)  # views of it hold it, and not what is below it
+        owner = np.frombuffer(piece, np.uint8, size)  # views keep this array alive
         weakref.finalize(owner, self._free.append, piece).atexit = False
         return owner.view(dtype).reshape(shape)
 
     def _taken(self, size: int) -> mmap.mmap:
-        """Return a free piece of at least ``size`` bytes; where all are smaller, a new one in place of the smallest."""
+        """Return a free piece of at least ``size`` bytes; if all are smaller, replace the smallest."""
         with self._taking:
             pieces = sorted(self._free, key=len)
             fitting = next((piece for piece in pieces if len(piece) >= size), None)
@@ -51,11 +51,11 @@ class Memory:
 
 
 def _fresh(size: int) -> mmap.mmap:
-    """Return memory of at least ``size`` bytes, of none of the heaps, in large pages where the system has them."""
+    """Return memory of at least ``size`` bytes outside of the heaps, in large pages if the system has them."""
     alone = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     if size < PAGE:
         return mmap.mmap(-1, size, alone)
     piece = mmap.mmap(-1, -(-size // PAGE) * PAGE, alone)
-    with suppress(AttributeError, OSError):  # neither Python nor the kernel needs to know them
+    with suppress(AttributeError, OSError):  # Python or the kernel may not know them
         piece.madvise(mmap.MADV_HUGEPAGE)
     return piece

@@ -1,4 +1,4 @@
-"""Faults told together: what differs in nothing but scene and file is one."""
+"""Reports errors of many scenes together; errors that differ only in scene and file become one."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +11,11 @@ from quadrat.runtime.progress import print_error
 Result = TypeVar("Result")
 
 MOST_FILES = 3
-"""Most files that one fault names."""
+"""Number of files that an error names."""
 
 
 def raise_all(faults: Sequence[QuadratError]) -> None:
-    """Raise the first of the faults, if there is one; the others are told before."""
+    """Print all errors but the first, and raise the first; do nothing without errors."""
     together = merged(faults)
     for fault in together[1:]:
         print_error(fault)
@@ -24,10 +24,10 @@ def raise_all(faults: Sequence[QuadratError]) -> None:
 
 
 def succeeded(scenes: Iterable[str], outcomes: Iterable[Outcome[Result]]) -> Iterator[Result]:
-    """Give the results of those scenes (their ids, one for each outcome) that have one.
+    """Yield the results of the scenes that succeeded; ``scenes`` are the ids, one per outcome.
 
-    When all are done, raise the first error, if there is one; the others are told before. What is no fault of the
-    data (a full disk, a mistake of this program) comes first.
+    After the last, print all errors but the first, and raise the first. Errors that are not about the data (a full
+    disk, a bug) come first.
     """
     errors: dict[str, Exception] = {}
     for scene, outcome in zip(scenes, outcomes, strict=True):
@@ -40,7 +40,7 @@ def succeeded(scenes: Iterable[str], outcomes: Iterable[Outcome[Result]]) -> Ite
 
 
 def merged(faults: Sequence[QuadratError]) -> list[QuadratError]:
-    """Return the faults in order, those that differ in nothing but scene and file as one."""
+    """Return the errors in order; errors that differ only in scene and file become one."""
     groups: dict[Hashable, list[QuadratError]] = {}
     for fault in faults:
         got = str(fault.got).replace(str(fault.file), "…")

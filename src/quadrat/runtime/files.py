@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Writes files completely or not at all."""
 
 import errno
 import json
@@ -12,15 +12,15 @@ from typing import Any
 from quadrat.errors import DiskError, QuadratError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What systems say where there is no room: on the disk, in a quota, below a limit of file sizes."""
+"""Error numbers of a full disk, a quota and a limit of file sizes."""
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write a file or folder to; rename it to ``path`` at a good end.
+    """Yield a temporary name beside ``path`` for a file or folder; rename it to ``path`` if there is no error.
 
-    After an error, or a kill, ``path`` is what it was before. The temporary name keeps the ending. Raises DiskError
-    where there is no room.
+    After an error or a kill, ``path`` is unchanged. The temporary name has the same ending. Raises DiskError if the
+    disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".part-{path.name}")
@@ -38,7 +38,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
-    """Let it be told in words where there is no room for ``path``: raise DiskError."""
+    """Raise DiskError if there is no room for ``path``."""
     try:
         yield
     except QuadratError:
@@ -50,25 +50,25 @@ def room_for(path: Path) -> Iterator[None]:
             "there is no room for the file",
             file=path,
             got=f"{error}; {shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free there",
-            hint="make room on that disk, or raise the quota or limit, and run it again: it goes on from what is there",
+            hint="make room on that disk, or raise the quota or limit, and run it again: finished parts are kept",
         ) from error
 
 
 def _full(error: Exception) -> bool:
-    """Return whether an error says that there is no room; libraries in other languages say it in words alone."""
+    """Return whether an error means that there is no room; some libraries say it only in their message."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in FULL
     return any(os.strerror(number) in str(error) for number in FULL)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` with two spaces of indent and a newline at the end; NaN is refused."""
+    """Write ``content`` as JSON with an indent of two and a final newline; refuse NaN."""
     with replaced(path) as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there; of a link, what it leads to stays."""
+    """Remove a file or folder if it exists; of a link, only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

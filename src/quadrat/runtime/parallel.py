@@ -1,4 +1,4 @@
-"""Where work runs: one function over many items, what came of them in the items' order."""
+"""Executors: run a function over many items and return outcomes in the order of the items."""
 
 import multiprocessing
 import os
@@ -24,12 +24,12 @@ Result = TypeVar("Result")
 Given_co = TypeVar("Given_co", covariant=True)
 
 POLL = 0.5
-"""Seconds between a worker's looks whether the process that it works for is still there."""
+"""Seconds between a worker's checks that its parent process is alive."""
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[Given_co]):
-    """What came of an item: a result, or the error that was raised instead."""
+    """The result of an item, or the error that it raised."""
 
     given: Given_co | None
     error: Exception | None = None
@@ -38,13 +38,13 @@ class Outcome(Generic[Given_co]):
         """Return the result; raise the error."""
         if self.error is not None:
             raise self.error
-        return self.given  # type: ignore[return-value]  # None only where that is the result
+        return self.given  # type: ignore[return-value]  # None only if that is the result
 
 
 class Executor(Protocol):
-    """Runs a function over items; what it gives does not depend on how it runs them.
+    """Runs a function over items. The outcomes do not depend on how it runs them.
 
-    Nothing that can't be pickled may be handed to it, and no open file: it may work in other processes.
+    Functions and items must be picklable and hold no open file, because other processes may run them.
     """
 
     @property
@@ -53,24 +53,24 @@ class Executor(Protocol):
         ...
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
-        """Give what came of ``function(item)`` for each item, in order: an error of one does not touch the others."""
+        """Yield the outcome of ``function(item)`` for each item, in order; an error affects only its item."""
         ...
 
 
 def results(outcomes: Iterable[Outcome[Result]]) -> Iterator[Result]:
-    """Give the results; the first error ends it."""
+    """Yield the results, and raise the first error."""
     for outcome in outcomes:
         yield outcome.result()
 
 
 @dataclass(frozen=True)
 class Threads:
-    """Threads of this process: for work that leaves the interpreter, as decoding does."""
+    """Threads of this process, for work that releases the interpreter's lock, as decoding does."""
 
     workers: int
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
-        """Give outcomes in order, with at most twice as many items under way as there are workers."""
+        """Yield outcomes in order, with at most twice as many items in progress as workers."""
         work = partial(_attempt, function)
         if self.workers == 1:
             yield from map(work, items)
@@ -95,15 +95,15 @@ class Threads:
 
 @dataclass(frozen=True)
 class Processes:
-    """Processes of their own, on this machine: what one takes down with it is its own item alone."""
+    """Processes on this machine. A process that is killed loses only its own item."""
 
     workers: int
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
-        """Give outcomes in order, with at most twice as many items under way as there are workers.
+        """Yield outcomes in order, with at most twice as many items in progress as workers.
 
-        A process may be killed: all that was under way is then done again, each item in a process of its own, so
-        that the one that is to blame gets a WorkerError and the others what they are due.
+        If a process is killed, the items in progress run again, each in a process of its own. The item whose process
+        is killed again gets a WorkerError, the others get their outcomes.
         """
         work = partial(_attempt_elsewhere, function)
         pending: deque[tuple[Item, Future[Outcome[Result]]]] = deque()
@@ -157,10 +157,10 @@ class _Pool:
 
 
 def _begin(parent: int, threads: int) -> None:
-    """Begin a worker: it takes its share of the cores, ends with its parent, and leaves Ctrl-C to it."""
+    """Set up a worker: it uses its share of the cores, ends with its parent, and ignores Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)  # read when their libraries are loaded, which is later
+        os.environ[name] = str(threads)  # libraries read these when they are loaded, later
     Thread(target=_follow, args=(parent,), daemon=True).start()
 
 
@@ -173,12 +173,12 @@ def _follow(parent: int) -> None:
 def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Result]:
     try:
         return Outcome(function(item))
-    except Exception as error:  # noqa: BLE001 (whoever takes the outcome sees it)
+    except Exception as error:  # noqa: BLE001 (the outcome carries it)
         return Outcome(None, error)
 
 
 def _attempt_elsewhere(function: Callable[[Item], Result], item: Item) -> Outcome[Result]:
-    """Return what came of an item, an error with what is known only in this process written into it."""
+    """Return the outcome of an item; add the traceback to an error, which other processes do not have."""
     outcome = _attempt(function, item)
     if outcome.error is None or isinstance(outcome.error, QuadratError):
         return outcome
@@ -188,10 +188,10 @@ def _attempt_elsewhere(function: Callable[[Item], Result], item: Item) -> Outcom
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error that comes to another process as it is; in place of one that doesn't, another that says it."""
+    """Return an error that can be pickled: itself, or a RuntimeError with its text."""
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 what this process has just written
-    except Exception:  # noqa: BLE001 errors of libraries, which may raise anything there
+        pickle.loads(pickle.dumps(error))  # noqa: S301 this process has just written it
+    except Exception:  # noqa: BLE001 errors of libraries may raise anything
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 
@@ -212,16 +212,16 @@ def _settled(work: Callable[[Item], Outcome[Result]], item: Item, future: Future
                 WorkerError(
                     "the process that worked on it was killed",
                     got=error,
-                    hint="the system kills what needs more memory than there is: run fewer workers, or find in the "
+                    hint="the system kills processes when memory runs out: run fewer workers, or look in the "
                     "system's log why it ended",
                 ),
             )
 
 
 def ahead(items: Iterable[Item], depth: int = 16) -> Generator[Item, None, None]:
-    """Give ``items``, made in a thread of their own up to ``depth`` items ahead of who takes them.
+    """Yield ``items``, which a thread produces up to ``depth`` items ahead.
 
-    Who may end before the last must close it: then the thread has ended, and a generator that it ran is closed.
+    A caller that may stop before the last item must close this generator; then the thread ends and ``items`` is closed.
     """
     made = _Made[Item](depth)
     thread = Thread(target=made.fill, args=(items,), daemon=True)
@@ -234,7 +234,7 @@ def ahead(items: Iterable[Item], depth: int = 16) -> Generator[Item, None, None]
 
 
 class _Made(Generic[Item]):
-    """Items on their way from one thread to another, and how they ended."""
+    """A queue of items from one thread to another, with the error that ended it."""
 
     def __init__(self, depth: int) -> None:
         self.stop = Event()
@@ -248,7 +248,7 @@ class _Made(Generic[Item]):
                     if self.stop.is_set():
                         return
             self._put([], None)
-        except BaseException as error:  # noqa: BLE001 (raised again where the items are taken)
+        except BaseException as error:  # noqa: BLE001 (raised again in the consumer)
             self._put([], error)
 
     def taken(self) -> Iterator[Item]:

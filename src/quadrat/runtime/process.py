@@ -1,4 +1,4 @@
-"""How a command runs: one stage at a time in a workspace, not longer than DVC, and ended by signals in order."""
+"""Process control: one stage at a time in a workspace, stages that end with DVC, and clean ends by signals."""
 
 import contextlib
 import errno
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
     import psutil
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""What asks a command to end: Ctrl-C, and what systems and schedulers send."""
+"""Signals that end a command: Ctrl-C, and SIGTERM of systems and schedulers."""
 
 SHELLS = {"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "sh", "tcsh", "zsh"}
 
 EVERY = 0.5
-"""Seconds between two looks whether DVC is still there."""
+"""Seconds between two checks that DVC is alive."""
 
 GRACE = 10.0
-"""Seconds that a stage has to end in order when DVC is gone."""
+"""Seconds that a stage has for a clean end when DVC is gone."""
 
 LAST = 4
-"""Seconds that a command has to end in order when a signal asks for it; then it ends as if it had been killed."""
+"""Seconds that a command has for a clean end after a signal; then it is killed."""
 
 
 class Stopped(BaseException):
-    """A signal asks the command to end; no Exception, so that nothing on its way takes it for an error."""
+    """A signal has ended the command. It is no Exception, so that no handler of errors catches it."""
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGINT and SIGTERM unwind what runs, so that files and threads are left in order, and then end by them.
+    """Let SIGINT and SIGTERM unwind the stack, which closes files and threads, and then end the process by the signal.
 
-    So the shell, DVC or make sees the usual status: 130 or 143. A second Ctrl-C ends at once. A signal that whoever
-    started the command has told it to ignore stays ignored.
+    The shell, DVC or make sees the usual status, 130 or 143. A second Ctrl-C ends the process at once. A signal that
+    the parent process set to be ignored stays ignored.
 
-    The signal may come while Python takes or gives back a lock, which then may stay taken, or be given back twice:
-    so whatever error comes out is the signal's, and a command that LAST seconds later is still there is ended: threads
-    at work on a large scene take no note of signals. What such a command leaves half done, the next run removes.
+    The signal may arrive while Python takes or releases a lock, so any error after it counts as the signal. A command
+    that still runs after LAST seconds is killed, because threads that work on a large scene do not see signals. The
+    next run removes its partial files.
     """
     asked: list[signal.Signals] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: DVC's end and a scheduler may both ask
-        signal.alarm(LAST + 2)  # the system's own end, where a library lets no thread of Python run
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: DVC and a scheduler may both send it
+        signal.alarm(LAST + 2)  # the system ends the process if a library blocks all threads of Python
         Thread(target=_end, args=(number,), daemon=True).start()
         asked.append(signal.Signals(number))
         raise Stopped
@@ -69,14 +69,14 @@ def stoppable() -> Iterator[None]:
     except BaseException:
         if not asked:
             raise
-        with contextlib.suppress(OSError):  # nobody may be there to read it
+        with contextlib.suppress(OSError):  # stderr may be closed
             console.print(_stopped_by(asked[0]))
         signal.signal(asked[0], signal.SIG_DFL)
         signal.raise_signal(asked[0])
 
 
 def _end(number: int) -> None:
-    """End the process when it has had its time, with the status that shells give to the signal."""
+    """End the process after LAST seconds, with the status that shells use for the signal."""
     time.sleep(LAST)
     with contextlib.suppress(OSError):
         os.write(2, f"{_stopped_by(signal.Signals(number))}\n".encode())
@@ -84,14 +84,14 @@ def _end(number: int) -> None:
 
 
 def _stopped_by(number: signal.Signals) -> str:
-    return f"stopped by {number.name}; what is written is whole: run it again to go on"
+    return f"stopped by {number.name}; written files are complete; run it again to go on"
 
 
 def end_with_dvc() -> None:
-    """Have a stage that DVC has started end when DVC is gone, killed as it may be: it would run on unseen.
+    """End a stage that DVC has started when the DVC process ends, also when it is killed.
 
-    Between both there may be shells, which outlive DVC: so the nearest process above that is none is waited for, in a
-    thread. Outside of DVC nothing is done: a command may outlive the terminal that it was started from.
+    A shell between both may outlive DVC, so a thread watches the nearest parent process that is no shell. Outside of
+    DVC this does nothing: a command may outlive its terminal.
     """
     if "DVC_STAGE" not in os.environ:
         return
@@ -105,17 +105,17 @@ def end_with_dvc() -> None:
 
 @contextmanager
 def alone(stage: str, file: Path) -> Iterator[None]:
-    """Hold the workspace for a stage; raise BusyError at once where another stage runs in it.
+    """Lock the workspace for a stage; raise BusyError if another stage runs in it.
 
-    Stages read what others write, so there is one lock for all of them. It is the kernel's (flock) on ``file``, which
-    stays and says who held it last: the lock goes with the process, however that ends.
+    Stages read the outputs of others, so they share one lock: the kernel's (flock) on ``file``, which ends with the
+    process. The file stays and names the last holder.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            time.sleep(0.05)  # so that who has just taken it has said so
+            time.sleep(0.05)  # time for a new holder to write its name
             raise BusyError(
                 "another stage runs in this workspace",
                 file=file,
@@ -143,7 +143,7 @@ def _follow(starter: "psutil.Process") -> None:
 
 
 def _lives(process: "psutil.Process") -> bool:
-    """Return whether a process still runs; one that has ended may wait long for who is to take note of it."""
+    """Return whether a process still runs; a zombie does not."""
     import psutil
 
     try:

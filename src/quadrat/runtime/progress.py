@@ -1,4 +1,4 @@
-"""How far a stage has come: a bar on a terminal, a line now and then elsewhere; and how long each part took."""
+"""Progress of a stage: a bar on a terminal, lines elsewhere; and the time of each part."""
 
 import multiprocessing
 import threading
@@ -18,38 +18,38 @@ Item = TypeVar("Item")
 console = Console(stderr=True)
 
 FIRST_LINE, LINE_EVERY = 2.0, 10.0
-"""Seconds until the first line where there is no terminal, and between two."""
+"""Seconds until the first line without a terminal, and between two lines."""
 
 
 def print_error(error: Exception, to: Console = console) -> None:
-    """Print what went wrong, its kind first, as it stands: a path is no markup, and no line is broken."""
+    """Print an error and its type, without markup and line breaks."""
     notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
     to.print(Text.assemble((type(error).__name__, "bold red"), f": {error}{notes}"), soft_wrap=True)
 
 
 def warn(line: str, to: Console = console) -> None:
-    """Print what may be wrong, as it stands."""
+    """Print a warning, without markup and line breaks."""
     to.print(Text.assemble(("warning", "yellow"), f": {line}"), soft_wrap=True)
 
 
 @dataclass(frozen=True)
 class Took:
-    """What was counted under a label, and in which time."""
+    """Count and time of a part of a stage."""
 
     label: str
     unit: str
     count: int
     pixels: int
-    """Of images; 0 where they weren't counted."""
+    """Pixels of images; 0 if they were not counted."""
     seconds: float
 
 
 took: list[Took] = []
-"""All that this process has counted, in the order in which it ended."""
+"""All parts that have ended in this process, in order."""
 
 
 class Meter:
-    """Counts up to ``total`` ``unit`` (a plural) under a ``label``. A context manager; one may run within another."""
+    """Counts up to ``total`` ``unit`` (a plural) under a ``label``. A context manager that can be nested."""
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         """Start at 0 when entered."""
@@ -64,13 +64,13 @@ class Meter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave the bar as it stands."""
+        """End the bar, and record count and time."""
         if self._bar is not None:
             _bars.remove(self._bar)
         took.append(Took(self._label, self._unit, self._done, self._pixels, time.monotonic() - self._started))
 
     def advance(self, count: int = 1, note: str = "", pixels: int = 0) -> None:
-        """Count ``count`` more, in which there were ``pixels`` of images; ``note`` is said beside it until the next."""
+        """Add ``count`` items with ``pixels`` of images; show ``note`` until the next."""
         self._done += count
         self._pixels += pixels
         now = time.monotonic()
@@ -87,9 +87,9 @@ class Meter:
 def track(
     items: Iterable[Item], label: str, total: int, unit: str, pixels: Callable[[Item], int] | None = None
 ) -> Generator[Item, None, None]:
-    """Give the items on, and show how many of ``total`` are done; ``unit`` names them in the plural.
+    """Yield the items and show how many of ``total`` are done; ``unit`` is their plural.
 
-    ``pixels`` says of an item how many px of an image it stands for.
+    ``pixels`` returns the px of an image that an item covers.
     """
     with Meter(label, total, unit) as meter:
         for item in items:
@@ -98,7 +98,7 @@ def track(
 
 
 class _Bars:
-    """The bars on a terminal: one display of all that are there. The one that is left last stays to be seen."""
+    """One display of all bars on a terminal. The last bar stays visible."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -137,5 +137,5 @@ _bars = _Bars()
 
 
 def _speaks() -> bool:
-    """Return whether this is the process that the user has started: a worker of it says nothing."""
+    """Return whether this is the process that the user has started; workers print nothing."""
     return multiprocessing.parent_process() is None

@@ -1,4 +1,4 @@
-"""What every stage is given: its sections of the parameters, the paths of its files, and how it runs."""
+"""Arguments of every stage: its parameters, the paths of its files, and how it runs."""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,7 +12,7 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the stages' files lie, relative to the project's folder. ``dvc.yaml`` has the same paths."""
+    """Paths of the stages' files, relative to the project's folder. ``dvc.yaml`` has the same paths."""
 
     pins: Path = Path("data/pins.json")
     checked: Path = Path("data/params.checked")
@@ -38,13 +38,13 @@ class Paths:
     bundle_file: Path = Path("models/bundle.zip")
 
     checkpoints: Path = Path("models/.checkpoints")
-    """What an interrupted training goes on from. Neither git nor DVC knows this file and those below."""
+    """Checkpoints of an interrupted training. git and DVC ignore this path and those below."""
     hashes: Path = Path("data/.hashes.json")
-    """The hashes of files that were read once, of this machine."""
+    """Hashes of files that this machine has read."""
     timing: Path = Path("metrics/timing")
-    """What each stage's last run took, on this machine."""
+    """Times of each stage's last run on this machine."""
     lock: Path = Path("models/.lock")
-    """Says which stage runs in the workspace."""
+    """The lock of the workspace; it names the stage that runs."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class Run:
     """Where and how a stage runs. None of it changes a result."""
 
     executor: Executor = field(default_factory=lambda: Threads(1))
-    """What works on the scenes."""
+    """Runs the scenes."""
     force: bool = False
-    """Make everything anew, also of scenes that have not changed."""
+    """Redo all scenes, also unchanged ones."""
     batch: int | None = None
-    """Windows that go through the model at once; None: as many as suit the device."""
+    """Windows per batch in predict; None for as many as suit the device."""
     origin: Origin | None = None
-    """The run that the outputs name as their origin; None: not known."""
+    """The origin to write into the outputs; None if unknown."""
 
 
 def subset(kind: type[P], params: Any) -> P:
-    """Return the sections that a stage takes, an instance of the dataclass ``kind``, out of all of ``params``."""
+    """Return the parameters of a stage: an instance of the dataclass ``kind`` with its fields from ``params``."""
     return kind(**{each.name: getattr(params, each.name) for each in fields(kind)})  # type: ignore[arg-type] # a dataclass

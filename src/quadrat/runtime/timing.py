@@ -1,4 +1,4 @@
-"""What a stage takes: time, throughput and memory, and what it has to work with."""
+"""Time, throughput and memory of a stage."""
 
 import sys
 import time
@@ -16,9 +16,9 @@ from quadrat.runtime.progress import Took, console, took
 
 @contextmanager
 def timed(stage: str, folder: Path, executor: Executor | None) -> Iterator[None]:
-    """Say what a stage has to work with, and at a good end write ``folder``/<stage>.json: what it took.
+    """Print workers, cores and memory of a stage; after success write its times to ``folder``/<stage>.json.
 
-    Times are no metrics: they are another machine's elsewhere, and Git and DVC don't know the file.
+    git and DVC ignore this file, because times differ between machines.
     """
     memory = psutil.virtual_memory()
     room = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB of memory free"
@@ -53,7 +53,7 @@ def _shown(part: Took) -> dict[str, Any]:
 
 
 def _peak_memory() -> float | None:
-    """Return the most memory that this process, or a worker of it, has held, MB; None where the system doesn't say."""
+    """Return the peak memory of this process or a worker, MB; None if the system does not report it."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows

@@ -1,4 +1,4 @@
-"""Arrays of numbers as the content of ``.npy`` files, which is read without trust in what they say of their size."""
+"""Arrays of numbers as bytes of ``.npy`` files; sizes in untrusted files are checked."""
 
 import io
 import math
@@ -13,10 +13,10 @@ HEADER = re.compile(
     rb"'shape': \((?P<shape>(?:\d{1,12}, ?)*(?:\d{1,12})?)\), \} *\n",
     re.DOTALL,
 )
-"""How ``as_npy`` begins, which is how NumPy writes it: version 1.0 of the format."""
+"""The header that ``as_npy`` writes: version 1.0 of the format."""
 
 LONGEST = 1024
-"""Bytes of a header."""
+"""Largest size of a header, bytes."""
 
 
 def as_npy(values: NDArray[Any]) -> bytes:
@@ -39,4 +39,4 @@ def of_npy(content: bytes) -> NDArray[Any]:
     size, there = math.prod(shape) * dtype.itemsize, len(content) - found.end()
     if size != there:
         raise ValueError(f"an array of {size} bytes, by its shape {shape}, has {there}")
-    return np.frombuffer(content, dtype, offset=found.end()).reshape(shape).copy()  # which may be written to
+    return np.frombuffer(content, dtype, offset=found.end()).reshape(shape).copy()  # a copy is writable

@@ -1,4 +1,4 @@
-"""JSON and YAML from anywhere, read in bounded time and memory: what is too large, too deep or endless is an error."""
+"""Reads untrusted JSON and YAML in bounded time and memory: too large, too deep or endless files are errors."""
 
 import json
 import math
@@ -16,20 +16,20 @@ from ruamel.yaml.events import AliasEvent
 from quadrat.errors import QuadratError
 
 MOST_BYTES = 64 << 20
-"""Size of a file; a catalog of 100,000 scenes has less."""
+"""Largest size of a file; a catalog of 100,000 scenes is smaller."""
 
 MOST_NODES = 1_000_000
-"""Values of a YAML file, each as often as aliases name it."""
+"""Most values of a YAML file, counting each alias."""
 
 DEPTH = 100
-"""Levels of lists and sections in each other."""
+"""Most levels of nested lists and sections."""
 
 DIGITS = 400
-"""Characters of a number: no float has more before its point."""
+"""Most characters of a number."""
 
 
 def read_bytes(path: Path, error: type[QuadratError], most: int = MOST_BYTES) -> bytes:
-    """Return what a file holds; raise ``error`` where it is missing, no plain file, or has more than ``most`` bytes."""
+    """Return the bytes of a file; raise ``error`` if it is missing, not a plain file, or larger than ``most`` bytes."""
     try:
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe or a device may never end
             raise error("this is no file", file=path, expected="a plain file", hint="check the path")
@@ -45,10 +45,10 @@ def read_bytes(path: Path, error: type[QuadratError], most: int = MOST_BYTES) ->
 
 
 def parsed(content: bytes, error: type[QuadratError], path: Path) -> Any:
-    """Return what ``content`` says, of JSON's types: JSON where ``path`` ends in .json, else YAML 1.2, as DVC reads it.
+    """Return ``content`` as JSON values: it is JSON if ``path`` ends in .json, else YAML 1.2, as DVC reads it.
 
-    Raises ``error``, naming ``path``, for what is neither, and for duplicate keys, numbers that none can hold, endless
-    aliases, and more levels or values than any such file has.
+    Raises ``error``, naming ``path``, for invalid files, duplicate keys, numbers out of range, endless aliases, and
+    too many levels or values.
     """
     form, parse = ("JSON", _json) if path.suffix == ".json" else ("YAML", _yaml)
     try:
@@ -71,7 +71,7 @@ def as_json(text: str, *, constant: Callable[[str], float]) -> Any:
 
 
 def parser() -> YAML:
-    """Return what reads YAML so."""
+    """Return a YAML parser with these limits."""
     yaml = YAML(typ="safe", pure=True)
     yaml.max_depth = DEPTH
     yaml.Composer = _Composer
@@ -113,7 +113,7 @@ def _short(text: str) -> str:
 
 
 class _Composer(Composer):
-    """Counts values as often as aliases name them, and refuses what names itself: aliases grow without bound."""
+    """Counts values with aliases, which can grow without bound, and refuses aliases that contain themselves."""
 
     def __init__(self, loader: Any = None) -> None:
         super().__init__(loader)
@@ -142,7 +142,7 @@ class _Composer(Composer):
 
 
 class _Constructor(SafeConstructor):
-    """Takes dates for the texts that they are written as, and no numbers that fill memory."""
+    """Reads dates as text, and refuses numbers with too many digits."""
 
     def construct_yaml_int(self, node: Any) -> int:
         return int(super().construct_yaml_int(self._short(node)))

@@ -1,4 +1,4 @@
-"""Keys and kinds of ``params.yaml`` and of the catalog that had another name before: errors name the new one."""
+"""Old names of keys and kinds of ``params.yaml`` and the catalog; errors name the new ones."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -19,17 +19,14 @@ KEYS = {
     "suppress": "nms",
     "turns": "flip_rotate",
 }
-"""Old names of keys, and what they are called now."""
+"""New names of keys by their old names."""
 
 KINDS = {"network": "segmenter"}
-"""Old names of kinds, and what they are called now."""
+"""New names of kinds by their old names."""
 
 
 def renamed(faults: Sequence[Any]) -> str | None:
-    """Return which of the keys and kinds that are at fault have a new name; None where none has.
-
-    ``faults`` are pydantic's: an old key is one that is unknown where the new one is missing or may be left out.
-    """
+    """Return the new names of old keys and kinds among pydantic's ``faults``, as text; None if there are none."""
     found = [
         f"'{fault['loc'][-1]}' is called '{KEYS[fault['loc'][-1]]}' now"
         for fault in faults

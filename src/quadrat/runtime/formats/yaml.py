@@ -1,4 +1,4 @@
-"""YAML files: read into sections, with errors that name the file, the key and the nearest valid key; and written."""
+"""Reads YAML files as sections, with errors that name file, key and nearest valid key; and writes them."""
 
 import difflib
 import io
@@ -25,16 +25,16 @@ LINE = 120
 """Characters (of JSON) up to which lists and small sections stand on one line."""
 
 SHOWN_FAULTS = 20
-"""Faults of a file that an error names beside the first."""
+"""Further faults of a file that an error lists."""
 
 MOST_FAULTS = 1000
-"""Faults of a file that are looked at one by one."""
+"""Most faults of a file that are examined."""
 
 LONGEST = 500
-"""Characters of what a fault says; a key of which the nearest is sought has fewer."""
+"""Most characters of a message, and of a key for which similar keys are searched."""
 
 PLAIN = re.compile(r"[\w./-](?:[\w./ :@{}-]*[\w./}-])?", re.ASCII)
-"""Texts that may stand without quotes, if they mean nothing else so."""
+"""Texts that need no quotes, unless YAML reads them as another type."""
 
 
 def load(path: Path, section: type[S], error: type[QuadratError]) -> S:
@@ -43,12 +43,12 @@ def load(path: Path, section: type[S], error: type[QuadratError]) -> S:
 
 
 def read(path: Path, error: type[QuadratError]) -> Any:
-    """Return what the file at ``path`` holds, YAML or JSON by its ending; see ``quadrat.runtime.formats.parsing``."""
+    """Return the content of the file at ``path``, YAML or JSON by its ending; see ``formats.parsing``."""
     return parsed(read_bytes(path, error), error, path)
 
 
 def settings(options: Sequence[str]) -> dict[str, Any]:
-    """Return what options ``KEY=VALUE`` say, whose values are YAML; raise ParamsError for others."""
+    """Return options ``KEY=VALUE``, with values in YAML, as a dict; raise ParamsError for others."""
     yaml = parser()
     found = {}
     for option in options:
@@ -65,12 +65,12 @@ def settings(options: Sequence[str]) -> dict[str, Any]:
 def check(content: Any, section: type[S], error: type[QuadratError], path: Path) -> S:
     """Return ``content`` as a ``section``; else raise ``error`` for its first fault, naming all further ones."""
     try:
-        # by way of JSON, where a list is a tuple's only form: so types can be strict
+        # through JSON, where lists stand for tuples, so that types can be strict
         return section.model_validate_json(json.dumps(content, default=str), by_alias=True, by_name=False)
-    except (RecursionError, TypeError) as cause:  # keys that are no text, or too many levels
-        raise error("the file holds what no section does", file=path, got=cause) from cause
+    except (RecursionError, TypeError) as cause:  # a key is not text, or too many levels
+        raise error("the file holds values that no section can have", file=path, got=cause) from cause
     except ValidationError as cause:
-        if cause.error_count() > MOST_FAULTS:  # a look at each of millions takes minutes
+        if cause.error_count() > MOST_FAULTS:  # millions would take minutes
             raise error(f"the file has {cause.error_count()} faults", file=path, got=str(cause)[:LONGEST]) from None
         first = cause.errors()[0]
         hint = renamed(cause.errors()) or _nearest(first, section)
@@ -83,9 +83,9 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
 
 
 def describe(fault: ValidationError, root: str = "", content: Any = None) -> str:
-    """Return what is wrong with the section that is called ``root``: its first fault, and below it the others.
+    """Return the faults of the section ``root`` as text: the first, and the others below it.
 
-    Where the ``content`` is known, keys are called as they stand there.
+    With ``content``, keys are named as in the file.
     """
     first, *others = fault.errors()
     further = [f"\n  also {_key(root, other['loc'], content)}: {_message(other)}" for other in others[:SHOWN_FAULTS]]
@@ -95,7 +95,7 @@ def describe(fault: ValidationError, root: str = "", content: Any = None) -> str
 
 
 def shown(value: object) -> str | None:
-    """Return what an error shows of a value that is at fault."""
+    """Return a wrong value as an error shows it."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 200 else text[:200] + " …"
 

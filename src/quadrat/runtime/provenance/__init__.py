@@ -1,1 +1,1 @@
-"""Where a result comes from: the run, its commit in git, its inputs in DVC."""
+"""The origin of results: the run, its commit in git, its inputs in DVC."""

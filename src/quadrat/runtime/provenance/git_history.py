@@ -1,4 +1,4 @@
-"""Where a run stands in git: the commits whose ``dvc.lock`` tells of it, and what is otherwise where one works."""
+"""Finds the commits whose ``dvc.lock`` has a run, and the differences to the working folder."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ PARAMS = "params.yaml"
 
 @dataclass(frozen=True)
 class Mention:
-    """A commit whose ``dvc.lock`` tells of a run or of an output."""
+    """A commit whose ``dvc.lock`` has a run or an output."""
 
     commit: str
     names: str
-    """Branches, tags and experiments that stand at it."""
+    """Its branches, tags and experiments."""
     title: str
 
 
 def mentions(run: Origin, outputs: Mapping[str, str]) -> list[Mention]:
-    """Return the commits of all branches, tags and experiments that have changed ``dvc.lock`` and tell of ``run``.
+    """Return the commits, newest first, that changed ``dvc.lock`` to have ``run`` or one of ``outputs``.
 
-    That is: the stage with the same inputs, code and parameters, or one of ``outputs`` (hashes by what they are of).
-    Newest first; none outside of git.
+    A commit has a run if its stage has the same inputs, code and parameters. ``outputs`` are hashes by their names.
+    All branches, tags and experiments are searched; outside of git the result is empty.
     """
     refs = [f"--decorate-refs=refs/{kind}" for kind in ("heads", "remotes", "tags", "exps")]
     log = git_output("log", "--all", *refs, "--format=%H%x09%D%x09%s", "--", LOCK).decode(errors="replace")
@@ -46,9 +46,9 @@ def mentions(run: Origin, outputs: Mapping[str, str]) -> list[Mention]:
 
 
 def differences(run: Origin) -> list[str] | None:
-    """Return what of a run is otherwise in the working folder, in words; None where the folder is not of its project.
+    """Return inputs, code and parameters of a run that differ in the working folder; None in another project.
 
-    What isn't there counts as otherwise.
+    Missing files count as different.
     """
     here = Path(PARAMS)
     if run.inputs is None or not here.is_file():
@@ -62,12 +62,12 @@ def differences(run: Origin) -> list[str] | None:
 
 
 def _named(names: str) -> str:
-    """Return the names of a commit, those of experiments as DVC calls them."""
+    """Return the names of a commit, with DVC's names of experiments."""
     return re.sub(r"refs/exps/\w\w/\w{38}/", "experiment ", re.sub(r"refs/exps/exec/\w+(, )?", "", names)).strip(", ")
 
 
 def _locks(commits: Sequence[str]) -> list[str]:
-    """Return what ``dvc.lock`` is in each commit; nothing where it has been taken away. One call of git serves all."""
+    """Return ``dvc.lock`` of each commit, empty if it lacks one, by one call of git."""
     prefix = git_output("rev-parse", "--show-prefix").decode().strip()
     asked = "".join(f"{commit}:{prefix}{LOCK}\n" for commit in commits)
     rest = git_output("cat-file", "--batch", stdin=asked)
@@ -81,14 +81,14 @@ def _locks(commits: Sequence[str]) -> list[str]:
 
 
 def _tells(text: str, run: Origin) -> bool:
-    """Return whether a ``dvc.lock`` has the run's stage with its inputs, code and parameters."""
+    """Return whether ``dvc.lock`` has the run's stage with its inputs, code and parameters."""
     stage = re.search(rf"^  {re.escape(run.made_by)}:\n(?: {{4}}.*\n)+", text, re.MULTILINE)  # as DVC writes it
     return stage is not None and _is(stage.group(), run.model_dump_json())
 
 
 @lru_cache
 def _is(stage: str, origin: str) -> bool:
-    """Return whether a stage in ``dvc.lock`` is a run; mostly it stands there alike in many commits."""
+    """Return whether a stage in ``dvc.lock`` is a run; cached, because many commits have the same text."""
     run = Origin.model_validate_json(origin)
     entry = YAML(typ="safe").load(stage)[run.made_by]
     found = {dep["path"]: dep.get("md5") for dep in entry.get("deps", ())}

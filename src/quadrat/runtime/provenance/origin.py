@@ -1,4 +1,4 @@
-"""The origin of what is made: the run that has made it, told by the output itself wherever it goes."""
+"""The origin of an output: the run that made it, stored in the output."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from quadrat.runtime.formats.section import Section
 
 TAG = "QUADRAT_ORIGIN"
-"""What layers call it in their metadata; its value is JSON."""
+"""The key in the metadata of layers; its value is JSON."""
 
 PACKAGES = (
     "quadrat",
@@ -27,38 +27,38 @@ PACKAGES = (
     "timm",
     "torch",
 )
-"""What has a part in the values of an output."""
+"""Packages that affect outputs."""
 
 
 class Commit(Section):
     """The state of the code, parameters and pointers to data in git."""
 
     commit: str
-    """The last that has changed any of them: not one that has only brought results or texts."""
+    """The last commit that changed any of them, not only results or texts."""
     dirty: bool
-    """Whether some of them differ from it."""
+    """Whether files differ from it."""
     changed: tuple[str, ...]
-    """The files that do, in the project's folder."""
+    """The files that differ, in the project's folder."""
 
 
 class Origin(Section):
-    """What tells a run from others. What can't be known is null; no time, no machine and no user stands here."""
+    """Describes a run. Unknown fields are null. It has no time, machine or user."""
 
     made_by: str
     """The stage, or ``apply``."""
     git: Commit | None
     """Null outside of git, and before the first commit."""
     inputs: dict[str, str | None] | None
-    """What the run has read and its hashes, as ``dvc.lock`` has them: by the path in the project, ``bundle`` for a
-    bundle that is applied. Null outside of DVC."""
+    """Hashes of the inputs, as in ``dvc.lock``, by their path in the project; ``bundle`` for an applied bundle. Null
+    outside of DVC."""
     code: str | None
-    """SHA-256 of the hashes of the stage's modules, as ``code_of`` makes it."""
+    """SHA-256 of the hashes of the stage's modules, from ``code_of``."""
     parameters: dict[str, str]
-    """The first digits of the SHA-256 of each section that the stage takes, as ``digest`` makes them."""
+    """The ``digest`` of each section that the stage takes."""
     versions: dict[str, str]
-    """Of Python and packages."""
+    """Versions of Python and packages."""
     parent: "Parent | None"
-    """The model or bundle that it was made with."""
+    """The model or bundle that it was made with, if any."""
 
 
 class Parent(Section):
@@ -66,31 +66,31 @@ class Parent(Section):
 
     kind: Literal["model", "bundle"]
     md5: str
-    """As ``dvc.lock`` has it; of a model, that of its folder, also where the bundle holds it."""
+    """As in ``dvc.lock``; for a model that of its folder, also if a bundle contains it."""
     origin: Origin | None
-    """Null where it was made by an earlier version, which told none."""
+    """Null if an earlier version, which wrote no origin, made it."""
 
 
 def unknown(made_by: str) -> Origin:
-    """Return the origin of a run of which nothing is known but what runs."""
+    """Return the origin of a run of which only the versions are known."""
     return Origin(made_by=made_by, git=None, inputs=None, code=None, parameters={}, versions=versions(), parent=None)
 
 
 def tags(origin: Origin) -> dict[str, str]:
-    """Return an origin as metadata of a layer: one tag, of JSON."""
+    """Return an origin as metadata of a layer: one tag with JSON."""
     return {TAG: origin.model_dump_json()}
 
 
 def known(content: Mapping[str, Any]) -> Origin | None:
-    """Return the origin that stands among other ``content`` of JSON's types; None where it is an earlier version's."""
+    """Return the origin in ``content`` (JSON values); None if an earlier version wrote it."""
     try:
         return Origin.model_validate_json(json.dumps({name: content[name] for name in Origin.model_fields}))
-    except (KeyError, TypeError, ValidationError):  # TypeError: it is no section
+    except (KeyError, TypeError, ValidationError):  # TypeError: it is no dict
         return None
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that are installed."""
+    """Return the versions of Python and of installed packages."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -101,7 +101,7 @@ def versions() -> dict[str, str]:
 
 
 def digest(section: object) -> str:
-    """Return the first digits of the SHA-256 of a section of ``params.yaml``, as the file has it."""
+    """Return the first digits of the SHA-256 of a section of ``params.yaml``, as in the file."""
     return hashlib.sha256(json.dumps(section, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -112,18 +112,18 @@ def code_of(hashes: Mapping[str, str | None]) -> str:
 
 
 def file_md5(path: Path) -> str:
-    """Return the hash of a file, as DVC has it."""
+    """Return DVC's hash of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def folder_md5(files: Mapping[str, str]) -> str:
-    """Return the hash of a folder of files, by their paths in it and their hashes, as DVC has it."""
+    """Return DVC's hash of a folder, from the hashes of its files by path."""
     listed = [{"md5": files[path], "relpath": path} for path in sorted(files)]
     return f"{hashlib.md5(json.dumps(listed).encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
 def model_md5(folder: Path) -> str:
-    """Return the hash of a model folder, as DVC has it."""
+    """Return DVC's hash of a model folder."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return folder_md5({path.relative_to(folder).as_posix(): file_md5(path) for path in files})

@@ -1,4 +1,4 @@
-"""What a project is at: its commit in git, and the inputs of its stages by DVC. Both may be missing."""
+"""The state of a project: its commit in git and DVC's hashes of stage inputs. Both may be missing."""
 
 import sqlite3
 import subprocess
@@ -10,23 +10,23 @@ from quadrat.runtime.formats.yaml import read
 from quadrat.runtime.provenance.origin import Commit, Origin, code_of, digest, unknown
 
 MADE_OF = ("src", "data", "params.yaml", "dvc.yaml", "constraints.txt", "pyproject.toml")
-"""What results are made of, in the project's folder."""
+"""Paths in the project's folder that change results."""
 
 DATA = ("scenes", "raw", "aoi")
-"""The parameters that say what else they are made of, wherever that lies."""
+"""Parameters that name further such paths."""
 
 NOT_OF = ":(exclude,glob)**/.gitignore"
-"""What DVC writes beside them."""
+"""Leaves out files that DVC writes beside them."""
 
 MOST = 20
-"""Files that are named."""
+"""Most changed files that are listed."""
 
 CODE = "src/"
-"""Where a stage's modules are, among what it depends on."""
+"""The folder of modules among a stage's dependencies."""
 
 
 def origin_of(stage: str, params: Path, sections: Iterable[str]) -> Origin:
-    """Return the origin of what ``stage`` makes in the working folder of some sections of the file ``params``."""
+    """Return the origin of the outputs of ``stage`` in the working folder, with ``sections`` of the file ``params``."""
     content = read(params, ParamsError)
     hashes = _inputs(stage)
     modules = {path: found for path, found in (hashes or {}).items() if path.startswith(CODE)}
@@ -41,7 +41,7 @@ def origin_of(stage: str, params: Path, sections: Iterable[str]) -> Origin:
 
 
 def git_output(*arguments: str, stdin: str = "") -> bytes:
-    """Return what git says in the working folder, being ``told`` something; nothing where it is missing or fails."""
+    """Return the output of git in the working folder; empty if git is missing or fails."""
     try:
         done = subprocess.run(["git", *arguments], input=stdin.encode(), capture_output=True, check=True)  # noqa: S603, S607 the user's own Git
     except (OSError, subprocess.CalledProcessError):
@@ -50,7 +50,7 @@ def git_output(*arguments: str, stdin: str = "") -> bytes:
 
 
 def _git(made_of: Iterable[str]) -> Commit | None:
-    """Return the last commit of what results are made of, and what of that differs from it."""
+    """Return the last commit that changed ``made_of``, and the files that differ from it."""
     head = git_output("rev-parse", "--verify", "--quiet", "HEAD")
     if not head:
         return None
@@ -69,10 +69,9 @@ def _within(path: str) -> bool:
 
 
 def _inputs(stage: str) -> dict[str, str | None] | None:
-    """Return the hashes that DVC gives what the stage depends on, as it lies there; None where DVC knows no such stage.
+    """Return DVC's hashes of the stage's dependencies in the working folder; None if DVC does not know the stage.
 
-    DVC remembers hashes of files that stand as they were, so that nothing is read twice. Raises DiskError where it has
-    no room for that.
+    DVC remembers hashes of unchanged files. Raises DiskError if it has no room for that.
     """
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").is_file():
         return None
@@ -92,7 +91,7 @@ def _inputs(stage: str) -> dict[str, str | None] | None:
         return None
     except sqlite3.OperationalError as error:
         raise DiskError(
-            "DVC can't write down what it remembers of files",
+            "DVC can't write its database of file hashes",
             file=Path(".dvc/tmp"),
             got=error,
             hint="make room on this disk and on that of DVC's site cache, /var/tmp unless you have moved it",
