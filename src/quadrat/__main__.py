@@ -1,4 +1,4 @@
-"""``quadrat`` and ``python -m quadrat``: the command line, with the code of the workspace that it runs in."""
+"""``quadrat`` and ``python -m quadrat``: the command line, with the code of the current workspace."""
 
 import os
 import sys
@@ -7,14 +7,14 @@ from pathlib import Path
 from quadrat.runtime import allocator
 
 _SWITCHED = "QUADRAT_SWITCHED"
-"""Names, in the environment of a process, the workspace whose code it was started with."""
+"""Environment variable that names the workspace whose code the process was restarted with."""
 
 
 def settle() -> None:
-    """Set what libraries read from the environment when they are loaded, where the user has not."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long starve whatever shares their cores
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's begin to spin when it is loaded
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large pieces come in pages of 2 MB
+    """Set environment variables that libraries read when they are loaded, unless the user has set them."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long slow down others on their cores
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads spin as soon as it is loaded
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large arrays use pages of 2 MB
     os.environ.setdefault("GDAL_CACHEMAX", "32")  # MB of blocks; else a share of all memory (see scenes/files.py)
     allocator.begin()
 
@@ -22,8 +22,8 @@ def settle() -> None:
 def main() -> None:
     """Run the command line; as a DVC stage, only with the code that DVC has hashed.
 
-    In a temporary or queued experiment an editable install is the main checkout's code. Then the process starts
-    anew with the workspace's, which lies in the working folder.
+    In a temporary or queued experiment, an editable install is the code of the main checkout. Then the process restarts
+    with the code of the working folder.
     """
     loaded = Path(__file__).resolve().parent
     workspace = Path.cwd().resolve() / "src" / "quadrat"

@@ -1,25 +1,25 @@
-"""What can go wrong, said so that the user can correct it.
+"""The tree of errors, with details and hints for the user.
 
 QuadratError
 ├── ParamsError     params.yaml: an unknown key, a wrong type, a value out of range
 ├── CatalogError    scenes.yaml: the same, and scenes that contradict each other
 ├── ImageError      an image: missing, corrupt, without a band, on another grid than declared
-├── LabelError      labels: missing, unreadable, off the image, of a class the task does not know
+├── LabelError      labels: missing, unreadable, off the image, of a class that the task does not have
 ├── AOIError        an area of interest: missing, unreadable, off the image, empty
-├── PinError       an object elsewhere: not pinned, gone, or another than is pinned
-├── AnalysisError   what analyze writes: missing, damaged, or of another task
+├── PinError       a remote object: not pinned, gone, or different from its pin
+├── AnalysisError   outputs of analyze: missing, damaged, or of another task
 ├── ChipError       the chip store: missing, incomplete, made for another task or other bands
 ├── ModelError      a model folder: missing, incomplete, or it does not fit the image
 ├── PredictionError a prediction: missing, damaged, on another grid than its scene, or of other classes
-├── BundleError     a bundle: not one, damaged, or its outputs differ from the expected ones
-├── OverlapError    train and held-out areas share ground
-├── OriginError     a file that doesn't tell where it comes from
-├── DiskError       a file that can't be written: the disk is full, or a quota or a limit of file sizes is reached
+├── BundleError     a bundle: not one, damaged, or with unexpected outputs
+├── OverlapError    train and held-out areas overlap
+├── OriginError     a file without an origin
+├── DiskError       a file that can't be written: full disk, quota, or limit of file sizes
 ├── BusyError       another stage runs in the workspace
-├── WorkerError     a process that worked on a scene was killed
-├── LockError       dvc.yaml, dvc.lock, or a commit: DVC or git can't read it
+├── WorkerError     the process that worked on a scene was killed
+├── LockError       dvc.yaml, dvc.lock or a commit that DVC or git can't read
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
-└── SampleError     sample data that can't be fetched or is not what it should be
+└── SampleError     sample data that can't be fetched or is damaged
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class QuadratError(Exception):
-    """A problem, where it is, what was expected and found, and the hint; each on a line of its own."""
+    """A problem, its place, what was expected and got, and a hint; printed one per line."""
 
     problem: str
     scene: object = None
@@ -38,23 +38,23 @@ class QuadratError(Exception):
     hint: str | None = None
 
     def __str__(self) -> str:
-        """Return the problem on the first line and each detail that is known below it."""
+        """Return the problem, and each known detail on a line below it."""
         details = ("scene", "file", "window", "expected", "got", "hint")
         lines = [f"  {name}: {getattr(self, name)}" for name in details if getattr(self, name) is not None]
         return "\n".join([self.problem, *lines])
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle with all details, so that an error crosses processes whole."""
-        found = (None if one is None else str(one) for one in (self.expected, self.got))  # may be a library's error
+        """Pickle with all details, for other processes."""
+        found = (None if one is None else str(one) for one in (self.expected, self.got))  # may be an error of a library
         return type(self), (self.problem, self.scene, self.file, self.window, *found, self.hint)
 
 
 class ParamsError(QuadratError):
-    """``params.yaml`` is not what the program takes."""
+    """``params.yaml`` is not valid."""
 
 
 class CatalogError(QuadratError):
-    """The catalog is not what the program takes, or its scenes contradict each other."""
+    """The catalog is not valid, or its scenes contradict each other."""
 
 
 class ImageError(QuadratError):
@@ -66,15 +66,15 @@ class LabelError(QuadratError):
 
 
 class AOIError(QuadratError):
-    """An area of interest can't be read, or leaves nothing of the image."""
+    """An area of interest can't be read, or does not overlap the image."""
 
 
 class PinError(QuadratError):
-    """An object that isn't on this machine is not pinned, is gone, or is another than is pinned."""
+    """A remote object is not pinned, is gone, or differs from its pin."""
 
 
 class AnalysisError(QuadratError):
-    """What analyze writes is missing, damaged or of another task."""
+    """An output of analyze is missing, damaged or of another task."""
 
 
 class ChipError(QuadratError):
@@ -82,7 +82,7 @@ class ChipError(QuadratError):
 
 
 class ModelError(QuadratError):
-    """A model folder can't be read, or doesn't fit what it is given."""
+    """A model folder can't be read, or does not fit its input."""
 
 
 class PredictionError(QuadratError):
@@ -90,15 +90,15 @@ class PredictionError(QuadratError):
 
 
 class BundleError(QuadratError):
-    """A bundle can't be read, or doesn't give what it promises."""
+    """A bundle can't be read, or gives unexpected outputs."""
 
 
 class OverlapError(QuadratError):
-    """Scenes of different splits share ground."""
+    """Scenes of different splits overlap."""
 
 
 class OriginError(QuadratError):
-    """A file doesn't tell where it comes from, or can't be read."""
+    """A file has no origin, or can't be read."""
 
 
 class DiskError(QuadratError):
@@ -114,12 +114,12 @@ class WorkerError(QuadratError):
 
 
 class LockError(QuadratError):
-    """The pipeline, its lock, or a commit of them can't be read."""
+    """The pipeline, its lock, or a commit can't be read."""
 
 
 class RemoteError(QuadratError):
-    """The DVC remote is not set, can't be reached, or doesn't do what push and pull need."""
+    """The DVC remote is not set, can't be reached, or does not support push and pull."""
 
 
 class SampleError(QuadratError):
-    """Sample data can't be fetched, or is not what it should be."""
+    """Sample data can't be fetched, or is damaged."""

@@ -29,11 +29,11 @@ def main() -> None:
 
 
 def _open_many() -> None:
-    """Let as many files be open as the system allows: a time series has many, and each thread opens them."""
+    """Raise the limit of open files: a time series has many, and each thread opens them."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows, which has no such limit
         return
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # a system may allow less than it says
+    with suppress(ValueError, OSError):  # a system may allow less than its limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""Parameters and a catalog composed by a Python file, and written as the YAML that the stages read."""
+"""Runs a Python configuration and writes its parameters and catalog as YAML."""
 
 import runpy
 import traceback
@@ -19,11 +19,11 @@ EXPECTED = "def configure() -> tuple[Params, Catalog]"
 
 
 def configure(file: Path, params_file: Path | None = None) -> tuple[Path, Path]:
-    """Write what the function ``configure`` of the Python file at ``file`` returns; return the paths of both files.
+    """Write the parameters and catalog that ``configure()`` of the Python file returns; return both paths.
 
-    The parameters go to ``params_file`` (None: ``params.yaml`` beside ``file``), the catalog to where they say that it
-    is. Raises ParamsError for a file that is missing or no Python, that lacks the function, or whose function returns
-    something else or makes a section that is at fault.
+    The parameters go to ``params_file`` (None: ``params.yaml`` beside ``file``), the catalog to the path that they
+    name. Raises ParamsError if the file is missing or no Python, or the function is missing, returns something else or
+    makes an invalid section.
     """
     try:
         made, scenes = _composed(file)
@@ -62,6 +62,6 @@ def _composed(file: Path) -> tuple[Params, Catalog]:
 
 
 def _line(error: Exception, file: Path) -> str:
-    """Return where in ``file`` an error comes from."""
+    """Return the line of ``file`` that raised an error."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f"{file}:{lines[-1]}" if lines else str(file)

@@ -1,4 +1,4 @@
-"""What commands have in common: options, how a stage is called, and how an error is told."""
+"""Shared by commands: options, running a stage, printing errors."""
 
 import os
 import sys
@@ -21,29 +21,29 @@ P = TypeVar("P")
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 Workers = Annotated[
     int | None,
-    typer.Option(envvar="QUADRAT_WORKERS", min=1, help="How many work at once.", show_default="one a core"),
+    typer.Option(envvar="QUADRAT_WORKERS", min=1, help="Number of workers.", show_default="one per core"),
 ]
 Work = Annotated[
     Literal["threads", "processes"],
-    typer.Option("--executor", envvar="QUADRAT_EXECUTOR", help="What works: threads, or processes of their own."),
+    typer.Option("--executor", envvar="QUADRAT_EXECUTOR", help="Kind of workers: threads or processes."),
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", envvar="QUADRAT_FORCE", help="Make everything anew, also of scenes that have not changed."),
+    typer.Option("--force", envvar="QUADRAT_FORCE", help="Redo all scenes, also unchanged ones."),
 ]
 Batch = Annotated[
     int | None,
     typer.Option(
         envvar="QUADRAT_BATCH",
         min=1,
-        help="Windows that go through the model at once.",
-        show_default="as many as have 131,072 px, on a GPU what it has room for",
+        help="Windows per batch.",
+        show_default="as many as have 131,072 px; on a GPU as many as fit",
     ),
 ]
 
 
 def run_stage(stage: "Callable[[P, Paths, Run], None]", kind: type[P], params: Path, run: "Run | None" = None) -> None:
-    """Run a stage, alone in the workspace, with its sections of the file ``params``: the fields of ``kind``."""
+    """Run a stage under the workspace's lock, with its sections (the fields of ``kind``) of the file ``params``."""
     from quadrat.params import read_params
     from quadrat.runtime.process import alone
     from quadrat.runtime.provenance.workspace import origin_of
@@ -60,7 +60,7 @@ def run_stage(stage: "Callable[[P, Paths, Run], None]", kind: type[P], params: P
 
 
 def check_all(params: Path) -> None:
-    """Check all parameters, and note for DVC that they are good."""
+    """Check all parameters, and write the output of the stage ``params``."""
     from quadrat.params import read_params
     from quadrat.pipeline.check_params import check_params
     from quadrat.runtime.process import alone
@@ -81,7 +81,7 @@ def print_full(params: Path) -> None:
 
 
 def executor_of(kind: str, workers: int | None) -> "Executor":
-    """Return what works, as the options say; one worker a core where they don't."""
+    """Return the executor of the options; by default one worker per core."""
     from quadrat.runtime.parallel import Processes, Threads, cores
 
     return (Processes if kind == "processes" else Threads)(workers or cores())
@@ -89,7 +89,7 @@ def executor_of(kind: str, workers: int | None) -> "Executor":
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Tell an error in words and exit with 1; with QUADRAT_TRACEBACK set, show where it came from."""
+    """Print an error and exit with 1; with QUADRAT_TRACEBACK set, show the traceback."""
     from quadrat.errors import QuadratError
     from quadrat.runtime.progress import print_error
 
@@ -100,13 +100,13 @@ def report_errors() -> Iterator[None]:
             raise
         print_error(error)
         sys.exit(1)
-    except OSError as error:  # a full disk, a folder that may not be written: not this program's fault
+    except OSError as error:  # a full disk or a read-only folder: not a bug
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise
         print_error(
             OSError(
                 f"{error}\n  hint: check that the disk has room and that files may be read and written there; "
-                "QUADRAT_TRACEBACK=1 shows where it came from"
+                "QUADRAT_TRACEBACK=1 shows the traceback"
             )
         )
         sys.exit(1)

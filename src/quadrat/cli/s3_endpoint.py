@@ -1,18 +1,18 @@
-"""Which server s3:// addresses are on: said once in the environment, in the words of AWS or of GDAL, and known to all.
+"""Shares the S3 server between the environment variables of AWS and of GDAL.
 
-DVC, fsspec and Arrow take AWS_ENDPOINT_URL; GDAL, which reads most, takes AWS_S3_ENDPOINT and what goes with it.
+DVC, fsspec and Arrow take AWS_ENDPOINT_URL; GDAL takes AWS_S3_ENDPOINT and related variables.
 """
 
 from collections.abc import MutableMapping
 
 URLS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""What AWS calls the server's URL, the first that is set."""
+"""AWS's variables of the server's URL; the first that is set counts."""
 
 
 def share_endpoint(environment: MutableMapping[str, str]) -> None:
-    """Say the server also in the words in which it isn't said; what is set stays as it is.
+    """Set the variables of GDAL from those of AWS, or the reverse; keep variables that are set.
 
-    Buckets of a server that isn't Amazon's stand in the path, not in the host's name.
+    For servers other than Amazon's, the bucket is in the path, not in the host name.
     """
     url = next((environment[name] for name in URLS if environment.get(name)), None)
     host = environment.get("AWS_S3_ENDPOINT")

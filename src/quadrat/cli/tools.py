@@ -1,4 +1,4 @@
-"""What is done around the stages: data in, checks, bundles at work, remotes and origins."""
+"""Commands around the stages: samples, checks, bundles, remotes and origins."""
 
 import os
 import sys
@@ -23,9 +23,9 @@ def check(
         bool, typer.Option("--lock", help="Compare dvc.lock with code, parameters and figures instead; needs no data.")
     ] = False,
 ) -> None:
-    """Tell in seconds what the stages would stop at, as far as is known without pixels, and list the scenes.
+    """List the scenes, and report in seconds the errors that can be found without reading pixels.
 
-    Exits with 1 where there is a fault.
+    Exits with 1 if there is an error.
     """
     if lock:
         with report_errors():
@@ -49,10 +49,10 @@ def check(
 def index(
     params: ParamsFile = Path("params.yaml"),
     check: Annotated[  # noqa: FBT002 a flag
-        bool, typer.Option("--check", help="Write nothing; exit with 1 where an object is not as pinned.")
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if an object differs from its pin.")
     ] = False,
 ) -> None:
-    """Pin the objects that the catalog names on S3, Google, Azure and the web, and list what differs."""
+    """Pin the remote objects of the catalog (S3, Google, Azure, the web), and list changes."""
     from quadrat.params import read_params
     from quadrat.runtime.run import Paths
     from quadrat.team.pin import index as pin
@@ -77,12 +77,14 @@ def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.
 
 @app.command()
 def configure(
-    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="Has a function configure() -> (Params, Catalog).")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.py", help="A file with a function configure() -> (Params, Catalog).")
+    ],
     params: Annotated[
-        Path | None, typer.Option(help="Where the parameters go.", show_default="params.yaml beside FILE.py")
+        Path | None, typer.Option(help="The file for the parameters.", show_default="params.yaml beside FILE.py")
     ] = None,
 ) -> None:
-    """Write the parameters and the catalog that a Python file composes."""
+    """Write the parameters and the catalog of a Python configuration."""
     with report_errors():
         from quadrat.cli.configure import configure
 
@@ -97,26 +99,26 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
         list[str],
         typer.Argument(
             metavar="IMAGE...",
-            help="A file with several bands, a path with {band} for a file of each, or a catalog (.yaml).",
+            help="A file with several bands, a path with {band} for a file per band, or a catalog (.yaml).",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder that gets a folder of layers for each image.")],
     runtime: Annotated[
         Literal["torch", "onnx"] | None,
-        typer.Option(help="What runs the model.", show_default="as in predict: the faster one here"),
+        typer.Option(help="The runtime of the model.", show_default="as in predict: the faster one here"),
     ] = None,
     bands: Annotated[str | None, typer.Option(help="The file's bands in order, e.g. B02,B03,B04.")] = None,
     scale: Annotated[float | None, typer.Option(help="Value × scale + offset is in the model's unit.")] = None,
     offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
-    nodata: Annotated[float | None, typer.Option(help="The value, as stored, that is none.")] = None,
+    nodata: Annotated[float | None, typer.Option(help="The stored value that means nodata.")] = None,
     unchecked: Annotated[  # noqa: FBT002 a flag
-        bool, typer.Option("--unchecked", help="Take values unlike all that was learnt from.")
+        bool, typer.Option("--unchecked", help="Accept values far from the training values.")
     ] = False,
     layer: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="What is written, by the keys of predict.layers, e.g. scores=true or polygons=areas.gpkg.",
+            help="A key of predict.layers, e.g. scores=true or polygons=areas.gpkg.",
             show_default="as in the bundle",
         ),
     ] = None,
@@ -124,7 +126,7 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     stride: Annotated[int | None, typer.Option(help="Px between windows.", show_default="as in the bundle")] = None,
     batch: Batch = None,
 ) -> None:
-    """Predict new images with a bundle alone."""
+    """Predict new images with a bundle."""
     with report_errors():
         from quadrat.runtime.formats.yaml import settings
         from quadrat.serving.apply import Plan, apply
@@ -138,7 +140,7 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
 
 @app.command()
 def verify(bundle: BundleFile) -> None:
-    """Check that a bundle is whole, and that it gives here what it gave where it was made."""
+    """Check a bundle's checksums, and that it gives the expected output on this machine."""
     with report_errors():
         from quadrat.serving.apply import verify
 
@@ -148,9 +150,9 @@ def verify(bundle: BundleFile) -> None:
 @app.command()
 def origin(
     file: Annotated[Path, typer.Argument(help="A model folder, a bundle, or a layer, e.g. labels.tif.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print what the file tells, whole.")] = False,  # noqa: FBT002 a flag
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole origin as JSON.")] = False,  # noqa: FBT002 a flag
 ) -> None:
-    """Tell what has made a file, and where git has it: the run, its commit, inputs, parameters and model."""
+    """Print the run that made a file (commit, inputs, parameters, model), and the commits that have it."""
     with report_errors():
         from quadrat.team.trace import show, trace
 
@@ -166,13 +168,13 @@ def report(
     base: Annotated[str, typer.Argument(metavar="REVISION", help="What to compare with, e.g. main.")],
     out: Annotated[Path, typer.Option(help="The folder that gets report.md and pictures.")] = Path("report"),
     pictures: Annotated[  # noqa: FBT002 a flag
-        bool, typer.Option(help="Show predictions before and after; takes the DVC remote.")
+        bool, typer.Option(help="Show predictions before and after; needs the DVC remote.")
     ] = True,
     pictures_at: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the folder will be.", show_default="beside the page")
+        str | None, typer.Option(metavar="URL", help="The later address of the folder.", show_default="beside the page")
     ] = None,
 ) -> None:
-    """Tell in Markdown what a change does to parameters, metrics and predictions, as for a pull request."""
+    """Write what a change does to parameters, metrics and predictions, in Markdown for a pull request."""
     with report_errors():
         from quadrat.team.report import report
 
@@ -188,17 +190,17 @@ def remote(
     key: Annotated[str | None, typer.Option(help="Access key id; the secret is asked for, or read from stdin.")] = None,
     profile: Annotated[str | None, typer.Option(help="A profile of ~/.aws instead of a key.")] = None,
 ) -> None:
-    """Set where dvc push and pull go: the address for all, endpoint and credentials for this machine."""
+    """Set the remote of dvc push and pull: the address for all, endpoint and credentials for this machine."""
     with report_errors():
         from quadrat.team.remote import Access, set_remote
 
-        secret = _asked("Secret") if key else key  # taking a key away takes its secret away
+        secret = _asked("Secret") if key else key  # removing a key removes its secret
         typer.echo(set_remote(Path(), address, Access(endpoint, key, secret, profile)))
 
 
 @app.command()
 def doctor() -> None:
-    """Tell whether this machine and this clone can work: versions, device, disk, git, DVC and the remote."""
+    """Check this machine and this clone: versions, device, disk, git, DVC and the remote."""
     with report_errors():
         from quadrat.team.doctor import examine, show
 
@@ -207,5 +209,5 @@ def doctor() -> None:
 
 
 def _asked(what: str) -> str:
-    """Ask for what nobody else should see; where no one sits, read a line."""
+    """Ask for a secret without echo; without a terminal, read a line."""
     return str(typer.prompt(what, hide_input=True)) if sys.stdin.isatty() else sys.stdin.readline().strip()
