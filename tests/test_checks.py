@@ -269,7 +269,7 @@ def test_classes_that_no_feature_has(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_bands_of_pictures_that_an_image_has_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     count, out = told(capsys, write_world(tmp_path), ("B1", "B8", "B9"))
     assert count == 1
-    assert "eval.pictures.bands names bands that the image has not\n  scene: m, e, all\n" in out
+    assert "eval.pictures.bands names bands that the image lacks\n  scene: m, e, all\n" in out
     assert "got: B8, B9" in out
     catalog = edit(write_world(tmp_path), lambda c: c["images"]["i"]["sources"][0]["bands"].append("B4"))
     count, out = told(capsys, catalog, ("B4",))

@@ -49,7 +49,7 @@ def test_new_changed_and_dropped(web: Served, tmp_path: Path, capsys: pytest.Cap
     check_pins(read_catalog(tmp_path / "scenes.yaml"), tmp_path / "pins.json")
 
     write_world(tmp_path)  # all on this machine again
-    assert indexed(tmp_path, capsys)[1][0] == f"dropped {web.url}/image.tif  the catalog names it no more"
+    assert indexed(tmp_path, capsys)[1][0] == f"dropped {web.url}/image.tif  no longer in the catalog"
     assert (tmp_path / "pins.json").read_text() == "{}\n"
 
 
@@ -58,7 +58,7 @@ def test_a_server_that_tells_nothing_but_the_size(
 ) -> None:
     web.says = ()
     lines = indexed(tmp_path, capsys)[1]
-    assert lines[1].startswith(f"warning: {web.url}/image.tif: the server tells nothing but the size")
+    assert lines[1].startswith(f"warning: {web.url}/image.tif: the server gives only the size")
 
 
 def test_an_object_that_is_missing(web: Served, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_the_command_tells_stages_and_hint_and_fails(fork: Path, monkeypatch: py
     assert stale.stdout.splitlines() == [
         "stage 'learn' is not as dvc.lock says:",
         "  params.yaml: lr: expected 1e-05, got 0.01",
-        "hint: run dvc repro, and commit dvc.lock and metrics; or set back what has changed",
+        "hint: run dvc repro, and commit dvc.lock and metrics; or revert the changes",
     ]
 
 

@@ -342,7 +342,7 @@ def test_files_of_earlier_versions_are_read_and_have_no_origin(made: Path, tmp_p
     write_bundle(tmp_path / "bundle.zip", members)
     assert read_bundle(tmp_path / "bundle.zip").parent().origin is None
     for name in ("model", "bundle.zip"):
-        with pytest.raises(OriginError, match="tells no origin"):
+        with pytest.raises(OriginError, match="has no origin"):
             trace(tmp_path / name)
 
 
@@ -350,14 +350,14 @@ def test_files_of_earlier_versions_are_read_and_have_no_origin(made: Path, tmp_p
     ("name", "content", "words"),
     [
         ("none.tif", None, "missing"),
-        ("a.tif", b"no image", "tells no origin"),
-        ("a.zip", b"no zip", "tells no origin"),
-        ("a.parquet", b"no table", "tells no origin"),
-        ("a.gpkg", b"no database", "tells no origin"),
-        ("a.geojson", b'{"type": "FeatureCollection", "features": []}', "tells no origin"),
-        ("a.geojson", b'{"type": "FeatureCollection", "description": "fields", "features": []}', "tells no origin"),
-        ("a.txt", b"text", "tells no origin"),
-        ("folder", b"", "tells no origin"),
+        ("a.tif", b"no image", "has no origin"),
+        ("a.zip", b"no zip", "has no origin"),
+        ("a.parquet", b"no table", "has no origin"),
+        ("a.gpkg", b"no database", "has no origin"),
+        ("a.geojson", b'{"type": "FeatureCollection", "features": []}', "has no origin"),
+        ("a.geojson", b'{"type": "FeatureCollection", "description": "fields", "features": []}', "has no origin"),
+        ("a.txt", b"text", "has no origin"),
+        ("folder", b"", "has no origin"),
     ],
 )
 def test_files_without_an_origin_are_refused_in_words(tmp_path: Path, name: str, content: Any, words: str) -> None:
@@ -373,7 +373,7 @@ def test_files_without_an_origin_are_refused_in_words(tmp_path: Path, name: str,
 
 def test_rasters_and_tables_of_others_have_none(made: Path) -> None:
     for name in ("image.tif", "labels.gpkg", "chips/index.parquet"):
-        with pytest.raises(OriginError, match="tells no origin"):
+        with pytest.raises(OriginError, match="has no origin"):
             trace(made / name)
 
 

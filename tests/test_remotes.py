@@ -114,7 +114,7 @@ def test_doctor_says_of_a_remote_that_what_it_gives_is_not_checked(project: Path
     call("dvc remote modify storage verify false", project)
     finding = doctor._remote(project)
     assert finding.state == "note"
-    assert "isn't checked" in finding.found
+    assert "are not checked" in finding.found
     assert finding.hint is not None
     assert finding.hint.startswith("dvc remote modify storage verify true")
     call(" ".join(finding.hint.partition(",")[0].split()), project)
@@ -156,7 +156,7 @@ def test_a_folder_that_is_a_file(project: Path, tmp_path: Path) -> None:
 
 
 def test_other_kinds_of_remotes_are_not_tried() -> None:
-    with pytest.raises(RemoteError, match=r"'r' \(ssh://host/a\) is of a kind that nothing here tries"):
+    with pytest.raises(RemoteError, match=r"'r' \(ssh://host/a\) is of a kind that can't be tested"):
         probe(Remote("r", "ssh://host/a", {}))
 
 

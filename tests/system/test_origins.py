@@ -31,7 +31,7 @@ def test_all_that_the_pipeline_makes_leads_to_its_commit(project: Path) -> None:
         assert origin.inputs
         assert None not in origin.inputs.values()
         assert f"in dvc.lock of {now} (master) all\n" in shown(project, file)
-        assert "the working folder is as it was" in shown(project, file)
+        assert "the working folder has the same inputs" in shown(project, file)
     assert told(project, "data/predictions/e/labels.tif").parent == Parent(
         kind="model", md5=model_md5(project / "models/model"), origin=told(project, "models/model")
     )
@@ -58,6 +58,6 @@ def test_an_experiment_tells_what_it_changed_and_is_found(project: Path) -> None
         assert model.origin.git == Commit(commit=made_at, dirty=not kept, changed=changed)
     text = shown(project, "models/model")
     assert re.search(r"^in dvc.lock of \w+ \(experiment bold\)", text, re.MULTILINE)
-    assert "the working folder is as it was" in text
+    assert "the working folder has the same inputs" in text
     change(project, {"lr": 0.03})
-    assert "the working folder is otherwise, by what train takes: lr\n" in shown(project, "models/model")
+    assert "the working folder differs in inputs of train: lr\n" in shown(project, "models/model")

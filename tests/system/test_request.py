@@ -197,4 +197,4 @@ def test_pictures_of_another_remote_are_told_to_be_missing(fork: Path, tmp_path:
     assert done.status == 0, done.printed
     page = (fork / "report/report.md").read_text()
     for name in ("main", "this change"):
-        assert f"The pictures of {name} are not to be had from the remote" in page
+        assert f"The pictures of {name} can't be fetched from the remote" in page

@@ -1,1 +1,1 @@
-"""Tools around the project, used by no stage: check, doctor, remotes, pins, the report of a change."""
+"""Tools around the project that no stage uses: check, doctor, remotes, pins, reports, origins."""

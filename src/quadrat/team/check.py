@@ -1,4 +1,4 @@
-"""check: a table of the scenes, and all that the stages would stop at, as far as it can be told in seconds."""
+"""quadrat check: a table of the scenes, and the errors that can be found in seconds."""
 
 import re
 import time
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
 UNKNOWN, NONE = "?", "–"
 
 TITLE = f"""
-Labels that meet the areas of interest: features, and px that were looked at
-({UNKNOWN}: not to be told without pixels)"""
+Labels that meet the areas of interest: features, and px that were examined
+({UNKNOWN}: unknown without pixels)"""
 
 REST = """\
-Only analyze reads pixels. It also finds scenes without a valid pixel, classes whose labels cover none, and in large
-rasters the values that no class claims. Of one file's faults, the first is told."""
+Only analyze reads all pixels. It also finds scenes without a valid pixel, classes without a labelled pixel, and unknown
+values in large rasters. Of each file, the first error is reported."""
 
 
 def check(params: "Params", paths: Paths, executor: Executor) -> int:
-    """Print the scenes, their labels, and all faults and warnings; return the number of faults.
+    """Print the scenes, their labels, and all errors and warnings; return the number of errors.
 
-    Headers, labels and AOIs are read; of images, no pixel is. That the network can be set up and takes the windows is
-    tried last, for its libraries take their time, and only where nothing else is wrong.
+    It reads headers, labels and AOIs, and no pixels of images. The network is tried last, because its libraries load
+    slowly, and only if there is no other error.
     """
     started = time.monotonic()
     task = params.task
@@ -86,7 +86,7 @@ def _without_picture(
     bands: Sequence[str],
     eval: Eval,  # noqa: A002
 ) -> Iterator[QuadratError]:
-    """Give what eval stops at: scenes that are predicted, without the bands that pictures show."""
+    """Yield errors of eval: predicted scenes without the bands of pictures."""
     wanted = () if eval.pictures is None else eval.pictures.bands
     for finding in findings:
         scene = finding.scene
@@ -96,7 +96,7 @@ def _without_picture(
         further = [band for band in wanted if band not in bands]
         if lacking:
             yield ParamsError(
-                "eval.pictures.bands names bands that the image has not",
+                "eval.pictures.bands names bands that the image lacks",
                 scene.id,
                 expected=", ".join(scene.image.bands),
                 got=", ".join(lacking),
@@ -110,7 +110,7 @@ def _without_picture(
 
 
 def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Iterator[QuadratError]:
-    """Give what chip stops at: more labels wanted of a chip than one can hold, where chips with fewer aren't kept."""
+    """Yield errors of chip: more labels required of a chip than it can hold."""
     if chip.negatives is None:
         return
     wanted = np.isin(task.names, task.names if chip.target_classes is None else chip.target_classes)
@@ -128,7 +128,7 @@ def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Itera
 
 
 def _without_model(findings: Sequence[Finding], task: Task, model: Kind, sizes: Sizes) -> Iterator[QuadratError]:
-    """Give what train stops at: parameters of which no model can be set up, or of one that can't take its windows."""
+    """Yield errors of train: parameters that give no model, or one that can't take its windows."""
     (bands, *_) = (finding.survey.bands for finding in findings if finding.survey)
     some = {"count": 1, "mean": 0.0, "std": 1.0, "min": 0.0, "max": 1.0, "percentiles": {}, "histogram": ()}
     statistics = tuple(BandStatistics.model_validate({"band": name, **some}) for name in names_of(bands))
@@ -169,7 +169,7 @@ def _table(*columns: str) -> Table:
 
 
 def _place(one: Survey) -> tuple[str, str, str]:
-    """Return the grid's size and CRS, and the ground sample distance where the scene counts, in words."""
+    """Return the grid's size, CRS and ground sample distance as text."""
     grid = one.grid
     crs = None if grid.crs is None else CRS.from_user_input(grid.crs)
     named = NONE if crs is None else ":".join(crs.to_authority() or (crs.name,))
@@ -177,7 +177,7 @@ def _place(one: Survey) -> tuple[str, str, str]:
 
 
 def _bands(one: Survey) -> str:
-    """Return how many bands there are, of time series on how many dates, and their types."""
+    """Return the numbers of dates and bands, and their data types, as text."""
     kinds = dict.fromkeys(band.dtype for band in one.bands)
     dates = len(dates_of(one.bands))
     times = f"{dates}×" if dates else ""
@@ -185,13 +185,13 @@ def _bands(one: Survey) -> str:
 
 
 def _labels(labels: Glimpse) -> str:
-    """Return how many features there are, and whether there are pixels."""
+    """Return the number of features, and whether there are pixels, as text."""
     shown = [str(labels.features.sum())] * bool(labels.features.any()) + ["px"] * bool(labels.pixels.any())
     return "+".join(shown) or (UNKNOWN if labels.hidden.any() else "0")
 
 
 def _share(one: Survey) -> str:
-    """Return the share of the image that is within the AOI."""
+    """Return the share of the image within the AOI."""
     area = float(np.prod(one.grid.shape)) * abs(one.grid.transform.determinant)
     return UNKNOWN if one.ground.is_empty else f"{one.ground.area / area:.0%}"
 

@@ -1,4 +1,4 @@
-"""Whether this machine and this clone can do what the project needs, and the hint where not."""
+"""quadrat doctor: checks this machine and this clone, with hints."""
 
 import json
 import shutil
@@ -17,10 +17,10 @@ from rich.table import Table
 from quadrat.errors import RemoteError
 
 ROOM = 5e9
-"""Bytes of disk below which a run may end early."""
+"""Bytes of free disk below which a run may fail."""
 
 SHOWN = ("torch", "pytorch-lightning", "rasterio", "dvc", "dvc-s3")
-"""The packages whose versions are always said."""
+"""Packages whose versions are always shown."""
 
 
 SIGNS = {"good": ("green", "✓"), "note": ("yellow", "!"), "broken": ("bold red", "✗")}
@@ -28,7 +28,7 @@ SIGNS = {"good": ("green", "✓"), "note": ("yellow", "!"), "broken": ("bold red
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, how it is, and what was found; a hint where something is to be done."""
+    """A check: its subject, state and result, and a hint if something is to do."""
 
     about: str
     state: Literal["good", "note", "broken"]
@@ -37,14 +37,14 @@ class Finding:
 
 
 def examine(folder: Path) -> Iterator[Finding]:
-    """Look at versions, device, disk, git, DVC and the remote of the project in ``folder``, one after the other."""
+    """Check versions, device, disk, git, DVC and the remote of the project in ``folder``, one by one."""
     checks: tuple[Callable[[Path], Finding], ...] = (_python, _packages, _device, _disk, _git, _dvc, _remote)
     for check in checks:
         yield check(folder)
 
 
 def show(findings: Iterable[Finding]) -> bool:
-    """Print a table of findings, and below it what is to be done; return whether nothing is broken."""
+    """Print a table of findings, and the hints below it; return whether nothing is broken."""
     console = Console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     hints = []
@@ -69,7 +69,7 @@ def _python(_: Path) -> Finding:
 
 
 def _packages(folder: Path) -> Finding:
-    """Compare what is installed with constraints.txt, where there is one."""
+    """Compare installed packages with constraints.txt, if it exists."""
     import rasterio
 
     found = ", ".join([f"{name} {_version(name)}" for name in SHOWN] + [f"GDAL {rasterio.__gdal_version__}"])
@@ -80,7 +80,7 @@ def _packages(folder: Path) -> Finding:
         f"{name} {_version(name)} (pinned: {pin})" for name, pin in pins.items() if _version(name) not in {None, pin}
     ]
     if other:
-        hint = "make setup, for what the project was tested with; results may differ else"
+        hint = "run make setup to get the tested versions; with others, results may differ"
         return Finding("packages", "note", f"{found}; not as in constraints.txt: {', '.join(other)}", hint)
     return Finding("packages", "good", found)
 
@@ -136,9 +136,9 @@ def _git(folder: Path) -> Finding:
 def _dvc(folder: Path) -> Finding:
     status = _run(folder, sys.executable, "-m", "dvc", "status", "--json")
     if status.returncode:
-        said, hint = _said(status.stderr), "correct what it names; dvc status tells the same"
+        said, hint = _said(status.stderr), "correct what it names; dvc status prints the same"
         if "RWLock-file" in said:
-            hint = "DVC was killed when it wrote this file: when no other dvc runs, delete .dvc/tmp/rwlock"
+            hint = "DVC was killed while it wrote this file: if no other dvc runs, delete .dvc/tmp/rwlock"
         return Finding("dvc", "broken", said, hint)
     stale = json.loads(status.stdout)
     if stale:
@@ -156,9 +156,9 @@ def _remote(folder: Path) -> Finding:
             return Finding("remote", "note", "none is set", "quadrat remote s3://bucket/prefix")
         found = probe(remote)
         if not remote.verified:
-            found, hint = f"{found}; what is fetched isn't checked", f"dvc remote modify {remote.name} verify true"
+            found, hint = f"{found}; fetched files are not checked", f"dvc remote modify {remote.name} verify true"
             return Finding(
-                "remote", "note", found, f"{hint}, then commit .dvc/config: else a damaged object is trained on"
+                "remote", "note", found, f"{hint}, then commit .dvc/config: otherwise damaged objects go unnoticed"
             )
         return Finding("remote", "good", found)
     except RemoteError as error:
@@ -170,6 +170,6 @@ def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _said(text: str) -> str:
-    """Return what DVC calls an error, or all that it says."""
+    """Return DVC's error message, or its whole output."""
     errors = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.startswith("ERROR: ")]
     return errors[0] if errors else text.strip()

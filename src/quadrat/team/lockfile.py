@@ -1,8 +1,7 @@
-"""Whether ``dvc.lock`` still says of every stage what it is made of, told without any data and without a network.
+"""Checks that ``dvc.lock`` is up to date, without data and network.
 
-What git has (code, parameters, catalog, areas, metrics, plots) is compared as it lies here. What the DVC remote has is
-compared by what git knows of it: the checksum that a stage or a ``.dvc`` file gives a file, with the one that the next
-stage has taken it by.
+Files in git (code, parameters, catalog, areas, metrics, plots) are compared as they are here. For files of the DVC
+remote, the checksum from a stage or a ``.dvc`` file is compared with the one that the next stage has used.
 """
 
 import json
@@ -19,31 +18,31 @@ from rich.text import Text
 from quadrat.errors import LockError
 
 ABSENT = "none"
-"""Stands for what isn't there."""
+"""Shown for a missing value."""
 
 SHOWN = 8
-"""Digits of a checksum that are told."""
+"""Digits of a checksum that are shown."""
 
-HINT = "run dvc repro, and commit dvc.lock and metrics; or set back what has changed"
+HINT = "run dvc repro, and commit dvc.lock and metrics; or revert the changes"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What a stage was made of, by ``dvc.lock``, that is otherwise now."""
+    """An input or output of a stage that differs from ``dvc.lock``."""
 
     stage: str
     about: str
-    """A parameter as file: key, a file or folder, or what else of the stage."""
+    """A parameter (``file: key``), a file or folder, or another part of the stage."""
     expected: str
-    """By ``dvc.lock``."""
+    """The value in ``dvc.lock``."""
     got: str
 
 
 def differences(folder: Path) -> list[Difference]:
-    """Return what ``dvc repro`` would run a stage for, of the project around ``folder``, in the stages' order.
+    """Return the differences for which ``dvc repro`` would run stages of the project around ``folder``, in order.
 
-    Only for the stage that it is first seen at: those that follow may run, too. Data that is not on this machine, or
-    otherwise there, makes no difference. Raises LockError where DVC can't read the pipeline.
+    Each difference is listed at the first stage; later stages may run, too. Data on this machine is not read. Raises
+    LockError if DVC can't read the pipeline.
     """
     with opened(folder) as repo:
         stages = [stage for stage in repo.index.stages if hasattr(stage, "name") and not stage.frozen]
@@ -52,14 +51,14 @@ def differences(folder: Path) -> list[Difference]:
 
 
 def show(found: list[Difference]) -> None:
-    """Print the differences by stage, and the hint."""
+    """Print the differences by stage, and a hint."""
     out = Console()
     for line in lines(found):
         out.print(Text(line), soft_wrap=True)
 
 
 def lines(found: list[Difference]) -> Iterator[str]:
-    """Give the differences by stage in words, and the hint."""
+    """Yield the differences by stage as lines, and a hint."""
     for stage, some in groupby(found, lambda one: one.stage):
         yield f"stage '{stage}' is not as dvc.lock says:"
         for one in some:
@@ -69,7 +68,7 @@ def lines(found: list[Difference]) -> Iterator[str]:
 
 @contextmanager
 def opened(folder: Path, revision: str | None = None) -> Iterator[Any]:
-    """Give the DVC repository around ``folder``, as it lies there or at a git revision; DVC's errors are LockError."""
+    """Yield the DVC repository around ``folder``, as it is or at a git revision; raise LockError for errors of DVC."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.scm import SCMError
@@ -87,7 +86,7 @@ def opened(folder: Path, revision: str | None = None) -> Iterator[Any]:
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Give the dotted keys of parameters, and their values; items of a list go by number."""
+    """Yield the dotted keys of parameters and their values; items of lists have numbers."""
     inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     parts = [(f"{key}.{name}" if key else str(name), one) for name, one in inner]
     if key and not parts:
@@ -97,7 +96,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def as_text(value: Any) -> str:
-    """Return a parameter's value as it is told."""
+    """Return a parameter's value as text."""
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
@@ -133,17 +132,17 @@ def _parameters(stage: str, dep: Any) -> Iterator[Difference]:
 
 
 def _input(dep: Any, made: Mapping[str, Any]) -> Any:
-    """Return the checksum that a dependency has now: by what has made it, or as it lies here."""
+    """Return the current checksum of a dependency: from the stage that made it, or of the file."""
     path = dep.fs_path
     if path in made:
         return made[path].hash_info
     if any(dep.fs.isin(path, out) or dep.fs.isin(out, path) for out in made):
-        return dep.hash_info  # a part of what DVC keeps, or around it: nothing in git tells
+        return dep.hash_info  # inside or around an output of DVC: git does not know it
     return _here(dep)
 
 
 def _here(file: Any) -> Any:
-    """Return the checksum of a file or folder as it lies here; None where there is none."""
+    """Return the checksum of a file or folder here; None if it is missing."""
     return file.get_hash() if file.exists else None
 
 

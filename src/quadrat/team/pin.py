@@ -1,4 +1,4 @@
-"""index: pins of all objects that the catalog names elsewhere, as their servers have them now."""
+"""quadrat index: pins all remote objects of the catalog in their current state."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,13 +15,13 @@ from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import asked, companions, objects, read_pins, written
 
 SIGNS = {"new": "green", "changed": "yellow", "dropped": "yellow"}
-"""What may be of a pin, and its colour."""
+"""The states of a pin, and their colours."""
 
 
 def index(scenes: Path, pins: Path, *, write: bool) -> bool:
-    """List what differs from the file ``pins``, and write it anew if ``write``; return whether all was as pinned.
+    """List differences to the file ``pins``, and rewrite it if ``write``; return whether there were none.
 
-    Raise PinError, and write nothing, where an object is missing or its server doesn't say what it is.
+    Raises PinError, and writes nothing, if an object is missing or its server does not answer.
     """
     old, now = read_pins(pins), _there(objects(read_catalog(scenes), strict=True))
     out = Console()
@@ -30,7 +30,7 @@ def index(scenes: Path, pins: Path, *, write: bool) -> bool:
     vague = [address for address, stamp in now.items() if not stamp.etag and not stamp.modified]
     if vague:
         more = f" and {len(vague) - 1} more" * (len(vague) > 1)
-        warn(f"{vague[0]}{more}: the server tells nothing but the size, so only a change of that will be noticed", out)
+        warn(f"{vague[0]}{more}: the server gives only the size, so other changes go unnoticed", out)
     counts = Counter(sign for sign, _, _ in _differences(old, now))
     kept = len(now) - counts["new"] - counts["changed"]
     said = ", ".join([*(f"{counts[sign]} {sign}" for sign in ("new", "changed", "dropped")), f"{kept} as pinned"])
@@ -38,7 +38,7 @@ def index(scenes: Path, pins: Path, *, write: bool) -> bool:
         with replaced(pins) as part:
             part.write_text(written(now), encoding="utf-8", newline="\n")
     if not now:
-        said += "; all that the catalog names is on this machine"
+        said += "; all files of the catalog are on this machine"
     elif write and now != old:
         said += "; commit the file, and run dvc repro"
     out.print(Text(f"{pins}: {said}", "bold"), soft_wrap=True)
@@ -46,7 +46,7 @@ def index(scenes: Path, pins: Path, *, write: bool) -> bool:
 
 
 def _there(named: Mapping[str, str]) -> dict[str, Stamp]:
-    """Return the stamps of the objects, and of those that belong to them and are there."""
+    """Return the stamps of the objects and of their existing companions."""
     beside = {other for address in named for other in companions(address)} - named.keys()
     found, faults = {}, []
     for address, now in asked([*named, *sorted(beside)]):
@@ -67,7 +67,7 @@ def _differences(old: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> Iterator
     for address in sorted({*old, *now}):
         before, after = old.get(address), now.get(address)
         if after is None:
-            yield "dropped", address, "the catalog names it no more"
+            yield "dropped", address, "no longer in the catalog"
         elif before is None:
             yield "new", address, str(after)
         elif before != after:

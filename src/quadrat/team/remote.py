@@ -1,4 +1,4 @@
-"""The DVC remote that a team shares: its address in git, and how one machine reaches it beside that."""
+"""The DVC remote of a team: its address in git, and the access of one machine."""
 
 import os
 import re
@@ -14,20 +14,20 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
 
 STORAGE = "storage"
-"""The remote's name where the project names none."""
+"""The default name of the remote."""
 
 NAMES = {"endpoint": "endpointurl", "key": "access_key_id", "secret": "secret_access_key", "profile": "profile"}
-"""What DVC calls the fields of Access."""
+"""DVC's names of the fields of Access."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """How one machine reaches a bucket; None leaves what is set, and "" takes it away."""
+    """The access of one machine to a bucket; None keeps a setting, "" removes it."""
 
     endpoint: str | None = None
-    """URL of the server; AWS where there is none."""
+    """URL of the server; AWS if unset."""
     key: str | None = None
-    """Access key id; where there is none, the environment or ~/.aws says it."""
+    """Access key id; if unset, from the environment or ~/.aws."""
     secret: str | None = None
     profile: str | None = None
     """A profile of ~/.aws instead of a key."""
@@ -35,7 +35,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Remote:
-    """A remote as DVC will use it: the settings of all its files together."""
+    """A remote with DVC's merged settings."""
 
     name: str
     url: str
@@ -43,7 +43,7 @@ class Remote:
 
     @property
     def verified(self) -> bool:
-        """Whether DVC compares what it fetches with its hash."""
+        """Whether DVC compares fetched files with their hashes."""
         return bool(self.settings.get("verify"))
 
     def __str__(self) -> str:
@@ -54,12 +54,11 @@ class Remote:
 
 
 def set_remote(folder: Path, address: str, access: Access) -> Remote:
-    """Have the default remote of the project around ``folder`` be ``address``: s3://bucket/prefix, or a folder.
+    """Set the default remote of the project around ``folder`` to ``address``: s3://bucket/prefix, or a folder.
 
     The URL goes to .dvc/config, which git keeps; endpoint and credentials go to .dvc/config.local, which stays on this
-    machine. Other settings, as ``jobs``, are kept. DVC is told to compare what it fetches with its hash (``verify``):
-    else an object that was cut short or altered is taken for what it should be, and stays in the cache. Raise
-    RemoteError where that is no address.
+    machine. Other settings are kept. ``verify`` makes DVC compare fetched files with their hashes, so that damaged
+    objects are noticed. Raises RemoteError if the address is wrong.
     """
     from dvc.config import Config
 
@@ -89,7 +88,7 @@ def set_remote(folder: Path, address: str, access: Access) -> Remote:
 
 
 def default_remote(folder: Path) -> Remote | None:
-    """Return the remote that `dvc push` takes in the project around ``folder``; None where there is none."""
+    """Return the default remote of the project around ``folder``; None if there is none."""
     from dvc.config import Config, ConfigError
 
     try:
@@ -115,9 +114,9 @@ def _place(folder: Path) -> Path:
 
 
 def _checked(address: str, access: Access) -> str:
-    """Return the address as DVC's settings take it."""
+    """Return the address in the form of DVC's settings."""
     if "://" not in address:
-        return address  # DVC writes what is relative so that it starts at .dvc
+        return address  # DVC writes relative paths from .dvc
     parts = urlsplit(address)
     if parts.scheme != "s3" or not BUCKET.fullmatch(parts.netloc) or parts.query or parts.fragment:
         raise RemoteError(

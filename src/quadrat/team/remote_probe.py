@@ -1,6 +1,6 @@
-"""Whether a remote does what push and pull need, told in words that name remote, bucket, key and the hint.
+"""Tests whether push and pull work with a remote; errors name remote, bucket, key and a hint.
 
-DVC itself tries for minutes where no server answers, and says neither which remote nor whose key is refused.
+DVC itself tries for minutes if no server answers, and its errors name neither remote nor key.
 """
 
 import time
@@ -16,7 +16,7 @@ from quadrat.errors import RemoteError
 from quadrat.team.remote import Remote
 
 TIMEOUT = 5
-"""Seconds in which a server must take a connection, and answer, to count as up."""
+"""Seconds in which a server must connect and answer."""
 
 AGAIN = "`quadrat remote {url} --key KEY` asks for the secret, and keeps both on this machine"
 
@@ -27,18 +27,18 @@ REFUSALS = {
     ),
     "InvalidAccessKeyId": ("the server knows no {key}", AGAIN + "; or the endpoint is of another server"),
     "SignatureDoesNotMatch": ("the secret is not that of {key}", AGAIN),
-    "ExpiredToken": ("the session of {key} is over", "log in again (aws sso login, or a new token)"),
+    "ExpiredToken": ("the session of {key} has expired", "log in again (aws sso login, or a new token)"),
     "NoSuchBucket": (
         "there is no bucket '{bucket}'",
         "correct address or endpoint with `quadrat remote`, or have the bucket made",
     ),
     "RequestTimeTooSkewed": (
-        "this machine's clock is wrong by more than the server takes",
+        "this machine's clock is wrong",
         "set the clock (timedatectl set-ntp true)",
     ),
     "PermanentRedirect": ("bucket '{bucket}' is in another region", "set AWS_DEFAULT_REGION to the bucket's region"),
 }
-"""What S3 says, by its code (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html): problem, hint."""
+"""Problem and hint by S3's error code (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html)."""
 
 SAME = {
     "403": "AccessDenied",
@@ -63,16 +63,16 @@ UNREACHED = {
         "set AWS_CA_BUNDLE, or correct the endpoint: http or https",
     ),
 }
-"""What goes wrong before a server answers, by botocore's exception."""
+"""Problem and hint by botocore's exception, before a server answers."""
 
 STEPS = {"list": "ListBucket", "write": "PutObject", "read": "GetObject", "delete": "DeleteObject"}
-"""What is tried, and what S3 calls the permission."""
+"""The steps, and S3's name of their permission."""
 
 
 def probe(remote: Remote) -> str:
-    """List, write, read back and delete a small object below the remote's address; return what was done.
+    """List, write, read back and delete a small object below the remote's address; return a summary.
 
-    Takes seconds, also where no server answers. Raise RemoteError where a step fails.
+    It takes seconds, also if no server answers. Raises RemoteError if a step fails.
     """
     started = time.monotonic()
     content = uuid.uuid4().bytes
@@ -89,19 +89,19 @@ def probe(remote: Remote) -> str:
         with _errors_explained(remote, "delete"):
             system.rm_file(file)
     if got != content:
-        raise RemoteError(f"{remote} gives back something else than was written", expected=content, got=got)
+        raise RemoteError(f"{remote} returns other bytes than were written", expected=content, got=got)
     return f"{remote}: list, write, read and delete in {time.monotonic() - started:.1f} s"
 
 
 def _opened(remote: Remote) -> tuple[Any, str]:
-    """Return the file system of the remote, set as DVC sets it but for its patience, and the path in it."""
+    """Return the remote's file system, with DVC's settings and short timeouts, and the path in it."""
     from dvc.fs import get_cloud_fs
     from fsspec.implementations.local import LocalFileSystem
 
     if "://" not in remote.url:
         return LocalFileSystem(auto_mkdir=True), remote.url
     if not remote.url.startswith("s3://"):
-        raise RemoteError(f"{remote} is of a kind that nothing here tries", hint="see whether dvc push works")
+        raise RemoteError(f"{remote} is of a kind that can't be tested", hint="see whether dvc push works")
     from s3fs import S3FileSystem
 
     kind, settings, path = get_cloud_fs({}, **remote.settings, connect_timeout=TIMEOUT, read_timeout=TIMEOUT)
@@ -122,7 +122,7 @@ def _list(system: Any, base: str) -> None:
 
 @contextmanager
 def _errors_explained(remote: Remote, step: str) -> Iterator[None]:
-    """Say what goes wrong in a step; raise RemoteError."""
+    """Raise RemoteError, with problem and hint, for errors of a step."""
     try:
         yield
     except (OSError, ValueError, BotoCoreError, ClientError) as error:
@@ -147,14 +147,14 @@ def _words(error: BaseException, remote: Remote, step: str) -> tuple[str, str]:
 
 
 def _cause(error: BaseException | None) -> BaseException | None:
-    """Return what botocore has said, of which s3fs makes errors of the operating system."""
+    """Return botocore's error behind an OSError of s3fs."""
     while error is not None and not isinstance(error, BotoCoreError | ClientError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def _key(remote: Remote) -> str:
-    """Return the access key that is used, and where it comes from; no secret."""
+    """Return the access key and its source as text, without the secret."""
     from botocore.session import Session
 
     if key := remote.settings.get("access_key_id"):

@@ -1,4 +1,4 @@
-"""What a change does, for those who review it: a page in Markdown, and pictures of predictions before and after."""
+"""quadrat report: the effect of a change, as a Markdown page with pictures before and after."""
 
 import csv
 import html
@@ -21,16 +21,16 @@ from quadrat.team.lockfile import Difference, as_text, differences, leaves, line
 PATHS = Paths()
 
 MARK = "<!-- quadrat report -->"
-"""Begins every report, so that the comment of an earlier one is found."""
+"""The first line of every report, by which an earlier comment is found."""
 
 HERE = "this change"
-"""What the state of the workspace is called."""
+"""The name of the workspace's state."""
 
 MOST_CLASSES, MOST_PAIRS, MOST_PICTURES = 12, 10, 12
-"""Beyond these, a page is too long to read: of the matrix the largest confusions are told, of pictures the first."""
+"""Limits of a readable page; beyond them, the largest confusions and the first pictures are shown."""
 
 NONE = "–"
-"""Stands for what is undefined, or not there."""
+"""Shown for an undefined or missing value."""
 
 TITLES = {"f1": "F1", "macro_f1": "Macro F1"}
 
@@ -39,13 +39,13 @@ Rows = list[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class State:
-    """One of two states that are compared: its name, and the DVC repository at it."""
+    """One of the two compared states: its name and DVC repository."""
 
     name: str
     repo: Any
 
     def text(self, path: Path) -> str:
-        """Return a file that git has; empty where there is none."""
+        """Return the text of a file in git; empty if it is missing."""
         fs = self.repo.fs
         file = fs.join(self.repo.root_dir, path.as_posix())
         return str(fs.read_text(file, encoding="utf-8")) if fs.exists(file) else ""
@@ -55,7 +55,7 @@ class State:
         return dict(leaves(YAML(typ="safe", pure=True).load(self.text(Path("params.yaml"))) or {}))
 
     def metrics(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Give the files of metrics in the order of dvc.yaml, and their metrics by dotted key; undefined is None."""
+        """Yield the files of metrics and their metrics by dotted key; undefined is None."""
         for path in (PATHS.eval_metrics, PATHS.train_metrics, PATHS.analyze_metrics):
             yield path.stem, dict(leaves(json.loads(self.text(path) or "{}")))
 
@@ -69,12 +69,12 @@ class State:
         return {(row["truth"], row["predicted"]): int(row["count"]) for row in rows}
 
     def drawn(self) -> Any:
-        """Return the checksum of the folder of pictures; None where eval hasn't run."""
+        """Return the checksum of the folder of pictures; None if eval has not run."""
         path = PATHS.pictures.as_posix()
         return next((out.hash_info for out in self.repo.index.outs if out.def_path == path and out.hash_info), None)
 
     def pictures(self, cache: Any) -> dict[str, Path]:
-        """Return the scenes' pictures by scene, as far as DVC's cache has them."""
+        """Return the pictures in DVC's cache by scene."""
         from dvc_data.hashfile import load
 
         folder = self.drawn()
@@ -86,10 +86,10 @@ class State:
 
 
 def report(base: str, out: Path, pictures_at: str | None, *, pictures: bool) -> Path:
-    """Compare the project in the working folder with the git revision ``base``; return the page, report.md in ``out``.
+    """Compare the working folder with the git revision ``base``; return the path of report.md in ``out``.
 
-    ``pictures`` of predictions are fetched and laid beside it. The page looks for them at ``pictures_at``, where
-    somebody puts the whole of ``out``; beside itself where that is None.
+    ``pictures`` of predictions are fetched to ``out``. The page links them below ``pictures_at``, the later address of
+    ``out``; None for relative links.
     """
     with opened(Path(), base) as before, opened(Path()) as after:
         states = State(base.removeprefix("origin/"), before), State(HERE, after)
@@ -178,7 +178,7 @@ def _confusion(base: State, here: State) -> Iterator[str]:
 
 
 def _shares(counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], float]:
-    """Return the share of its true class that each pair has; nothing for a class that isn't there."""
+    """Return each pair's share of its true class; skip classes without counts."""
     sums = dict[str, int]()
     for (truth, _), count in counts.items():
         sums[truth] = sums.get(truth, 0) + count
@@ -216,7 +216,7 @@ def _pictures(base: State, here: State, out: Path, at: str) -> Iterator[str]:
 
 
 def _fetched(base: State, here: State) -> Iterator[str]:
-    """Have the pictures of both states in DVC's cache; give a line for each that neither it nor the remote has."""
+    """Fetch the pictures of both states to DVC's cache; yield a line for each state without them."""
     from dvc.exceptions import DvcException
 
     try:
@@ -226,7 +226,7 @@ def _fetched(base: State, here: State) -> Iterator[str]:
     for state in (base, here):
         out = state.drawn()
         if out and not here.repo.cache.local.exists(out.value):
-            yield f"The pictures of {_word(state.name)} are not to be had from the remote: see `quadrat doctor`.\n"
+            yield f"The pictures of {_word(state.name)} can't be fetched from the remote: see `quadrat doctor`.\n"
 
 
 def _or_none(rows: Rows, head: Sequence[str], otherwise: str) -> str:
@@ -239,11 +239,11 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _value(value: Any) -> str:
-    """Return a figure as it is told."""
+    """Return a figure as text."""
     return NONE if value is None else f"{value:,}" if isinstance(value, int | float) else _word(as_text(value))
 
 
 def _word(text: str) -> str:
-    """Return a name so that it stays within its cell and is no markup."""
+    """Return a name, escaped for a cell of a Markdown table."""
     escaped = html.escape(text, quote=False).replace("\n", " ")
     return "".join(f"\\{sign}" if sign in "|*_`[]@~\\" else sign for sign in escaped)
