@@ -288,7 +288,7 @@ def test_no_folder_is_written_twice_and_none_that_holds_something_else(project: 
 def test_an_image_in_its_own_output_folder_is_not_lost(project: Path, tmp_path: Path) -> None:
     image = written(tmp_path / "labels" / "labels.tif", pixels(project))
     before = image.read_bytes()
-    with pytest.raises(ImageError, match="lies in the folder that its layers are to replace"):
+    with pytest.raises(ImageError, match="is in the folder that its layers replace"):
         run(project, image, out=tmp_path)
     assert image.read_bytes() == before
 

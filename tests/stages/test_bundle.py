@@ -92,12 +92,12 @@ def test_the_readme_says_where_quadrat_is(forest: Path, tmp_path: Path) -> None:
     git = Commit(commit="0123abcd", dirty=True, changed=("params.yaml",))
     made = packed(forest, FOREST, tmp_path / "known.zip", origin=unknown("bundle").model_copy(update={"git": git}))
     for path, said in (
-        (made, "made this bundle, at commit 0123abcd, with changes that it lacks:"),
-        (None, "bundle:\n"),
+        (made, "made this bundle, at commit 0123abcd, with changes that it lacks; no package index"),
+        (None, "bundle; no package index has it.\n"),
     ):
         with zipfile.ZipFile(path or packed(forest, FOREST, tmp_path / "unknown.zip")) as file:
             text = file.read("README.md").decode()
-        assert "With quadrat, which no package index has. It is in the repository of the project that " in text
+        assert "With quadrat: run `pip install .` in a clone of the project that made this bundle" in text
         assert said in text
         assert "pip install quadrat" not in text
 

@@ -1,1 +1,1 @@
-"""The bundle: one zip with a trained model that runs anywhere and proves there that it runs as here."""
+"""The bundle: a zip file with a trained model that runs anywhere, and a sample that verifies it."""

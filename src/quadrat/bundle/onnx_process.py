@@ -1,8 +1,8 @@
-"""A graph (ONNX) from anywhere, run in a process of its own, which has bounds in memory and in time.
+"""Runs an untrusted ONNX graph in a process of its own, with limits of memory and time.
 
-onnxruntime takes whatever a graph says: it fills memory, runs for hours, or ends by a fault of memory of its own. In
-its own process all of that becomes one error. A graph that loops, names other files, or brings operators of its own is
-not run at all. The process takes graph and pixels through a pipe, and gives arrays back.
+A graph may make onnxruntime fill memory, run for hours or crash; in its own process, this becomes one error. Graphs
+with loops, references to other files or non-standard operators are refused. The process gets graph and pixels through a
+pipe, and returns arrays.
 """
 
 import json
@@ -27,40 +27,40 @@ from quadrat.errors import ModelError
 from quadrat.runtime.formats.npy import as_npy, of_npy
 
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-"""Of the operators that the standard has."""
+"""Domains of the standard's operators."""
 
 NEEDED = ("onnxruntime", "onnx")
-"""Packages that the process runs and examines graphs by."""
+"""Packages that the process needs."""
 
 LOOPS = {"Loop", "Scan", "SequenceMap"}
-"""Operators that run others any number of times; no model needs them."""
+"""Operators that loop; no model needs them."""
 
 ROOM = 1 << 30
-"""Bytes of memory that a graph has, beside those that its own size and that of pixels give it."""
+"""Bytes of memory of a graph, beside those for its own size and its pixels."""
 
 STACK = 32 << 20
-"""Bytes of memory that each thread gives: its stack, and its share of the heap."""
+"""Bytes of memory per thread: its stack, and its share of the heap."""
 
 COPIES = 4
-"""How often a graph's weights may be in memory: as they came, parsed, and as onnxruntime arranges them."""
+"""Copies of a graph's weights in memory: received, parsed, and arranged by onnxruntime."""
 
 EACH = 4096
-"""Bytes of memory that each px of a batch gives: 1000 channels at full resolution."""
+"""Bytes of memory per px of a batch: 1000 channels at full resolution."""
 
 STARTING = 120.0
-"""Seconds that a process has to start; on a busy machine libraries take long."""
+"""Seconds for the process to start; libraries load slowly on a busy machine."""
 
 READING = 5.0
-"""Seconds to read a graph, and as many more as it has MB."""
+"""Seconds to read a graph, plus one per MB."""
 
 PATIENCE = 120.0
-"""Seconds for a batch, where nothing else is known."""
+"""Seconds for a batch, by default."""
 
 MOST_SHOWN = 500
-"""Characters of an error."""
+"""Most characters of an error."""
 
 Run = Callable[[bytes], dict[str, NDArray[Any]]]
-"""Gives the outputs of pixels, sent as an array's content."""
+"""Returns the outputs of pixels, which come as the bytes of an array."""
 
 LENGTH = struct.Struct("<Q")
 
@@ -68,12 +68,12 @@ LENGTH = struct.Struct("<Q")
 class Confined:
     """A graph in a process of its own; call it with pixels (chip, band, y, x) for its outputs by name.
 
-    Raises ModelError for a graph that isn't run, or that fails, ends, takes too much memory or more than ``seconds``;
-    ModuleNotFoundError where onnxruntime or onnx isn't installed.
+    Raises ModelError for a graph that is refused, fails, crashes, or exceeds memory or ``seconds``; ModuleNotFoundError
+    if onnxruntime or onnx is not installed.
     """
 
     def __init__(self, graph: bytes, threads: int, seconds: float | None = None) -> None:
-        """Start the process, with so many ``threads``, and let it read the graph; a batch may take ``seconds``."""
+        """Start the process with ``threads`` and let it read the graph; a batch may take ``seconds``."""
         missing = [name for name in NEEDED if find_spec(name) is None]
         if missing:
             raise ModuleNotFoundError(f"No module named '{missing[0]}'", name=missing[0])
@@ -86,7 +86,7 @@ class Confined:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path},  # NumPy computes nothing here
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path},  # NumPy needs no threads here
         )
         weakref.finalize(self, _end, self._process)
         self._ask([], STARTING)
@@ -102,7 +102,7 @@ class Confined:
             raise ModelError("the graph's outputs are no arrays", got=error) from error
 
     def _ask(self, messages: list[bytes], seconds: float) -> tuple[list[str], list[bytes]]:
-        """Send messages and return the answer: names, and an array's content for each."""
+        """Send messages and return the answer: names, and the bytes of an array for each."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         late = Event()
@@ -133,7 +133,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
-            with suppress(OSError):  # what it held back nobody takes any more
+            with suppress(OSError):  # unsent bytes do not matter
                 pipe.close()
 
 
@@ -162,9 +162,9 @@ def _exactly(pipe: IO[bytes], length: int) -> bytes:
 
 
 def main() -> None:
-    """Serve as the process: read a graph, then pixels, until nobody sends any."""
+    """Run the process: read a graph, then pixels, until the pipe closes."""
     taken, given = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # keep the output of libraries out of the answers
     for name in NEEDED:
         import_module(name)
     _send(given, b"{}")
@@ -176,7 +176,7 @@ def main() -> None:
             _send(given, json.dumps({"outputs": list(outputs)}).encode())
             for values in outputs.values():
                 _send(given, as_npy(values))
-        except Exception as error:  # noqa: BLE001 (onnxruntime's errors have no common class, and all are told)
+        except Exception as error:  # noqa: BLE001 (onnxruntime's errors have no common class)
             _send(given, json.dumps({"error": f"{type(error).__name__}: {str(error)[:MOST_SHOWN]}"}).encode())
 
 
@@ -189,7 +189,7 @@ def _messages(taken: IO[bytes]) -> Iterator[bytes]:
 
 
 def _runner(graph: bytes, threads: int) -> Run:
-    """Return what runs a graph."""
+    """Return a function that runs a graph."""
     import onnxruntime
 
     known = onnxruntime.get_available_providers()
@@ -200,7 +200,7 @@ def _runner(graph: bytes, threads: int) -> Run:
     check_graph(graph)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it starves who reads and writes beside
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning slows down reading and writing
     session = onnxruntime.InferenceSession(graph, options, providers=providers)
     names = [output.name for output in session.get_outputs()]
     taken = session.get_inputs()[0].type.removeprefix("tensor(").removesuffix(")")
@@ -217,7 +217,7 @@ def _runner(graph: bytes, threads: int) -> Run:
 
 
 def check_graph(graph: bytes) -> None:
-    """Raise ValueError where a graph loops, names other files, or has operators that the standard doesn't have."""
+    """Raise ValueError if a graph loops, refers to other files, or has non-standard operators."""
     import onnx
 
     model = onnx.load_from_string(graph)
@@ -232,7 +232,7 @@ def check_graph(graph: bytes) -> None:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """Give the nodes of a graph, and those of the graphs in them."""
+    """Yield the nodes of a graph and of its inner graphs."""
     for node in graph.node:
         yield node
         for inner in _inner(node):
@@ -247,7 +247,7 @@ def _inner(node: Any) -> Iterator[Any]:
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """Give the constants of a graph, and those of the graphs in it."""
+    """Yield the constants of a graph and of its inner graphs."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -261,7 +261,7 @@ def _tensors(graph: Any) -> Iterator[Any]:
 
 
 def _limit(memory: int | None) -> None:
-    """Let this process have no more than so many bytes of ``memory`` that it writes to, where the system can."""
+    """Limit the bytes of ``memory`` that this process may write to, if the system can."""
     import resource
 
     if memory is not None:

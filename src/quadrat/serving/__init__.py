@@ -1,1 +1,1 @@
-"""A bundle at work on new images, away from the project that made it."""
+"""Applies a bundle to new images, outside of the project that made it."""

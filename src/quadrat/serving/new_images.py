@@ -1,4 +1,4 @@
-"""Images from elsewhere: what a file says of its bands, brought to the units of the bands that a model learnt from."""
+"""New images for a bundle: finds their bands, and checks and converts their units."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,21 +25,21 @@ from quadrat.scenes.scene import OpenScene
 from quadrat.serving.units import InUnits
 
 OVERVIEW = 512
-"""Largest side, in px, of the overview that an image's values are judged by."""
+"""Largest side, px, of the overview from which an image's values are judged."""
 
 PLAIN = re.compile(r"[\w .()+-]{1,100}")
-"""Names of bands that may stand in a path: a bundle's must not lead to another folder."""
+"""Band names that are safe in a path."""
 
 WIDE = 2.0
-"""Values up to this many times the largest, and down to the same part of the smallest, may be another season's."""
+"""Values within this factor of the training range may come from another season."""
 
 FAR = 10.0
-"""Values this many times smaller than the training pixels', in every band, are in another unit."""
+"""Values smaller than the training pixels' by this factor in every band are in another unit."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are to be read, where their files don't say it or say it wrong; None is what the file says."""
+    """Options for images whose files lack or misstate bands and units; None takes the file's value."""
 
     bands: tuple[str, ...] | None = None
     """Names of a file's bands, in order."""
@@ -48,17 +48,17 @@ class Reading:
     offset: float | None = None
     nodata: float | None = None
     unchecked: bool = False
-    """Take values that are unlike all that the model learnt from."""
+    """Accept values far from the training values."""
 
     @property
     def given(self) -> bool:
-        """Whether anything is said of what the bands are and mean."""
+        """Whether any option about bands and units is given."""
         return any(value is not None for value in (self.bands, self.scale, self.offset, self.nodata))
 
 
 @dataclass(frozen=True)
 class Offered:
-    """An image that a model is asked to predict."""
+    """A new image to predict."""
 
     id: str
     image: Image
@@ -66,7 +66,7 @@ class Offered:
 
     @contextmanager
     def open(self, inputs: Inputs) -> Iterator[OpenScene]:
-        """Open it as a scene whose raw values mean what those of ``inputs`` do."""
+        """Open it as a scene whose raw values have the meaning of ``inputs``."""
         try:
             with InUnits(self.image, inputs.bands) as raster:
                 yield OpenScene(self.id, "predict", raster, None, open_aoi(self.aoi, raster.grid, self.id))
@@ -75,7 +75,7 @@ class Offered:
             raise
 
     def check(self, inputs: Inputs) -> list[str]:
-        """Raise ImageError where the values, seen from afar, are in another unit than those that were learnt from.
+        """Raise ImageError if the values of an overview are in another unit than the training values.
 
         Returns warnings.
         """
@@ -101,7 +101,7 @@ class Offered:
 
 
 def offered(path: str, bands: Sequence[Band], reading: Reading) -> list[Offered]:
-    """Return what ``path`` names: a file with several bands, one file per ``{band}``, or a catalog's scenes.
+    """Return the images of ``path``: a file with several bands, one file per ``{band}``, or a catalog's scenes.
 
     Bands have the names that the file gives them, or those of ``reading``; their scale and offset are the file's,
     and the model's where it has none. Raises ImageError where a band of the model isn't there.
@@ -172,11 +172,11 @@ def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
 
 
 def _source(path: str, name: str, number: int, dataset: Any, learnt: Band, reading: Reading) -> Source:
-    """Return a source of one band: its scale, offset and nodata may be others than its neighbours'."""
+    """Return a source of one band, with its own scale, offset and nodata."""
     meaning = (dataset.scales[number - 1], dataset.offsets[number - 1])
     if reading.scale is not None or reading.offset is not None:
         meaning = (1.0 if reading.scale is None else reading.scale, reading.offset or 0.0)
-    elif meaning == (1, 0):  # what GDAL says where a file says nothing
+    elif meaning == (1, 0):  # GDAL's values for a file without tags
         meaning = (learnt.scale, learnt.offset)
     nodata = reading.nodata
     if nodata is None and nodata_of(dataset)[number - 1] is None and meaning == (learnt.scale, learnt.offset):
@@ -204,7 +204,7 @@ def _dataset(path: str) -> Iterator[Any]:
 
 
 def _stem(path: str) -> str:
-    """Return the file's name without its ending, and without the place of the band."""
+    """Return the file's name without its ending and ``{band}``."""
     stem = PurePosixPath(path.replace("\\", "/")).name.replace("{band}", "")
     return stem.rsplit(".", 1)[0].strip("._- ") or "image"
 

@@ -1,4 +1,4 @@
-"""Images in other units: their values brought to those of the bands that a model learnt from."""
+"""Converts images to the units of the bands that a model learnt from."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +18,13 @@ ROUNDING = 2.0**-22
 
 
 class InUnits(Raster):
-    """An open image whose values are brought to the bands that a model learnt from, as their raw values are.
+    """An open image, converted to raw values of the bands that a model learnt from.
 
-    Where a band has no value stands the model's nodata (NaN where it has none), so that the model knows it too.
+    Pixels without a value have the model's nodata (NaN if it has none).
     """
 
     def __init__(self, image: Image, bands: Sequence[Band]) -> None:
-        """Open ``image``; raise ModelError where a band is in another unit, or it has not as many dates."""
+        """Open ``image``; raise ModelError if a band is in another unit, or the number of dates differs."""
         _check_dates(image, len(dates_of(bands)))
         super().__init__(image.origin(names_of(bands)))
         self._stored, self._learnt = undated(self._held), undated(bands)
@@ -44,7 +44,7 @@ class InUnits(Raster):
             self.dtype = np.dtype(np.float32)
 
     def read(self, window: Window, empty: Empty = np.empty) -> Strip:
-        """Return the pixels of a window that lies within the grid, in the model's units."""
+        """Return the pixels of a window within the grid, in the model's units."""
         strip = super().read(window, empty)
         if self._alike:
             return strip
@@ -52,7 +52,7 @@ class InUnits(Raster):
         return Strip(window, values, strip.seen & known.reshape(*strip.by_date.shape).all(1))
 
     def overview(self, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the image in at most ``side`` × ``side`` px, and where a band has a value: (band, y, x) each."""
+        """Return the image in at most ``side`` × ``side`` px, and its valid pixels: (band, y, x) each."""
         height, width = self.grid.shape
         steps = max(1.0, max(height, width) / side)
         shape = max(1, round(height / steps)), max(1, round(width / steps))
@@ -66,9 +66,9 @@ class InUnits(Raster):
 
 
 def in_units(values: NDArray[Any], stored: Band, learnt: Band) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return raw values of band ``stored`` as raw values of band ``learnt``, and where there are any.
+    """Return raw values of band ``stored`` as raw values of band ``learnt``, and which are valid.
 
-    What a rounding of float32 keeps from being whole is whole: reflectance becomes the counts that it was made of.
+    Values that are whole but for rounding of float32 become whole: reflectance becomes the original counts.
     """
     known = is_valid(values, stored)
     factor, shift = stored.scale / learnt.scale, (stored.offset - learnt.offset) / learnt.scale
