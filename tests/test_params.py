@@ -126,7 +126,7 @@ def test_a_missing_file_and_one_that_is_not_yaml(tmp_path: Path) -> None:
         ("scenes.0.image", "t33", r"scene west names image 't33'; the catalog has t33uuu"),
         ("scenes.0.labels", "none", r"scene west names labels 'none'; the catalog has osm"),
         ("scenes.0.labels", ..., r"a scene of split 'train' needs labels"),
-        ("scenes.1.id", "west", r"stand twice: west"),
+        ("scenes.1.id", "west", r"occur twice: west"),
         ("scenes.1.id", "../up", r"scenes\.1\.id"),
         ("scenes.1.id", "index.parquet", r"scenes\.1(.|\n)*the store of chips has a file of that name"),
         ("images.t33uuu.grid", "B99", r"B99 is none of"),

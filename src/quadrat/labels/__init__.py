@@ -1,1 +1,1 @@
-"""Labels of every sort (vector, raster, STAC) as class ids or objects on a scene's grid."""
+"""Labels of all kinds (vector, raster, STAC), as class ids or objects on a scene's grid."""

@@ -1,4 +1,4 @@
-"""Labels that a STAC Item describes, by its label extension (v1.0.1; also as ml-aoi v0.2 puts it)."""
+"""Labels of a STAC Item with the label extension (v1.0.1), or of ml-aoi v0.2."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +17,16 @@ ROLES = {"labels", "labels-vector"}
 
 
 class StacLabels(VectorLabels):
-    """Vector labels that an asset of a STAC Item holds; the item says which field has the classes.
+    """Vector labels in an asset of a STAC Item, which names the field of the classes.
 
-    All else is as for the kind ``vector``.
+    The rest is as for the kind ``vector``.
     """
 
     kind: Literal["stac"]  # type: ignore[assignment] # the tag of another kind
     path: str
-    """The Item: a JSON file, from the project's root, or an address. Of an ItemCollection, ``item`` is taken."""
+    """The Item, or an ItemCollection with ``item``: a JSON file, from the project's root, or an address."""
     layer: str | None = None
-    """The layer of an asset that holds several; left out: the only one with geometries."""
+    """The layer of an asset with several; left out: the only one with geometries."""
     field: str | None = None
     """The field whose values name the classes; left out: the only one of the item's ``label:properties``, or
     ``default`` is the class of all."""
@@ -42,7 +42,7 @@ class StacLabels(VectorLabels):
         return self
 
     def files(self) -> Iterator[str]:
-        """Give the paths of the item and of its asset."""
+        """Yield the paths of the item and of its asset."""
         yield self.path
         yield self._found(None).path
 

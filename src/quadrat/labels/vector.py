@@ -38,33 +38,33 @@ if TYPE_CHECKING:
     import geopandas
 
 MARGIN = 1
-"""Px around the grid to which areas are cut, so that the image's edge is no edge of theirs."""
+"""Margin around the grid to which areas are cut, px."""
 
 
 class VectorLabels(Section):
     """Polygons, and lines and points with a width, of a vector file: classes by a field's values, or one class for all.
 
-    Where areas overlap, the last in the file counts.
+    Where areas overlap, the last in the file wins.
     """
 
     kind: Literal["vector"]
     path: str
     """The file, from the project's root."""
     layer: str | None = None
-    """The layer of a file that holds several; left out: the only one with geometries."""
+    """The layer of a file with several; left out: the only one with geometries."""
     field: str | None = None
     """The field whose values name the classes; left out: ``default`` is the class of all."""
     default: Name | None = None
-    """Name of the class of all features, in place of ``field``."""
+    """The class of all features, instead of ``field``."""
     filter: str | None = None
-    """Comparisons of fields with constants, such as ``height > 3 and use != 'shed'``. Where it
-    isn't true of a feature, that is not there."""
+    """Comparisons of fields with constants, such as ``height > 3 and use != 'shed'``. Features for
+    which it is not true are left out."""
     drop: tuple[Name, ...] = ()
-    """Values of the field that are left out on purpose: their areas are unlabelled, whatever ``background`` says."""
+    """Values of the field to ignore: their areas are unlabelled, also with ``background``."""
     width: Width | None = None
-    """The width of lines and points; left out: there are none."""
+    """The width of lines and points; required if the file has any."""
     background: Name | None = None
-    """Name of the class of all that no feature covers; left out: that is unlabelled."""
+    """The class of all pixels without a feature; left out: they are unlabelled."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -80,7 +80,7 @@ class VectorLabels(Section):
         return self
 
     def files(self) -> Iterator[str]:
-        """Give the path of the file."""
+        """Yield the path of the file."""
         yield self.path
 
     @contextmanager
@@ -236,7 +236,7 @@ class VectorLabels(Section):
 
 
 class LabelledAreas:
-    """What vector labels say of a scene."""
+    """The labels of a vector file on a scene's grid."""
 
     def __init__(
         self,

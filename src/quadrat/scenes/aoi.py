@@ -1,4 +1,4 @@
-"""Areas of interest: where a scene counts."""
+"""Areas of interest: the polygons in which a scene counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import geopandas
 
 SPLIT = "ml-aoi:split"
-"""The property of a STAC Item that says what it is for: ``train``, ``validate`` or ``test``."""
+"""The property of a STAC Item with its split: ``train``, ``validate`` or ``test``."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class AOI:
 
     geometry: Geometries
     bounds: Window
-    """The smallest window of the grid that holds all pixels whose centres lie within its bounds."""
+    """The smallest window of the grid with all pixels whose centres are within its bounds."""
     doubts: tuple[Doubt, ...] = ()
-    """What looks for what may be wrong with its files."""
+    """Looks for possible problems of its files."""
 
     def __post_init__(self) -> None:
         """Index the areas."""
@@ -39,19 +39,19 @@ class AOI:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What may be wrong with its files."""
+        """Possible problems of its files."""
         return tuple(remark for doubt in self.doubts for remark in doubt())
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
-        """Return (y, x), True where the AOI covers a pixel's centre; the window may reach over the grid's edge."""
+        """Return (y, x), True if the AOI covers the pixel's centre; the window may reach beyond the grid."""
         areas: Areas = self._areas  # type: ignore[attr-defined]
         return areas.draw(window, fill=0).astype(np.bool_)
 
 
 def open_aoi(paths: Sequence[str], grid: Grid, scene: str, split: str = "predict") -> AOI | None:
-    """Return the areas of all files together, each in any CRS; None where there are no files.
+    """Return the union of the areas of all files, each in any CRS; None without files.
 
-    Of STAC Items with the ml-aoi extension, those of the scene's ``split`` count; for one that is only predicted, all.
+    STAC Items with the ml-aoi extension count if they are of the scene's ``split``; all do for split ``predict``.
     Raises AOIError for a file that can't be read or covers no pixel of the grid.
     """
     if not paths:
@@ -81,7 +81,7 @@ def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
 
 
 def _of_split(frame: "geopandas.GeoDataFrame", path: str, scene: str, split: str) -> "geopandas.GeoDataFrame":
-    """Return the features of the split, where they say of which they are."""
+    """Return the features of the split, if features name their split."""
     if SPLIT not in frame or split == "predict":
         return frame
     named = frame[SPLIT].replace("validate", "validation")

@@ -1,4 +1,4 @@
-"""The catalog: ``scenes.yaml``, typed, and the scenes that it names."""
+"""The typed catalog, ``scenes.yaml``, and its scenes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from quadrat.scenes.image import Image
 from quadrat.scenes.scene import Scene, Split
 
 TAKEN = ("chips.json", "index.parquet")
-"""Names of files in the folder that holds one of each scene."""
+"""Names that no scene may have, because the folder of scenes has such files."""
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -25,15 +25,15 @@ class SceneEntry(Section):
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Its name in all outputs."""
     split: Split
-    """What it serves: to learn from, to choose weights by, to be scored on, or to be predicted alone."""
+    """Its purpose: training, choosing weights, scoring, or prediction only."""
     image: str
     """Name of an image of the catalog."""
     labels: str | Names | None = None
-    """Name of labels of the catalog, or several names: the first whose labels say something of a pixel counts. Only a
-    scene of split ``predict`` may do without."""
+    """Name of labels of the catalog, or several names in order of priority: at each pixel, the first with a value wins.
+    Only a scene of split ``predict`` needs none."""
     aoi: str | Names | None = None
-    """File of its area of interest, from the project's root, or several, which count together; left out: the whole
-    image."""
+    """File of its area of interest, from the project's root, or several, of which the union counts; left out: the
+    whole image."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -73,7 +73,7 @@ class Catalog(Section):
         ids = [entry.id for entry in self.scenes]
         twice = sorted({i for i in ids if ids.count(i) > 1})
         if twice:
-            raise ValueError(f"each scene needs an id of its own, but these stand twice: {', '.join(twice)}")
+            raise ValueError(f"each scene needs its own id, but these occur twice: {', '.join(twice)}")
         for entry in self.scenes:
             named = [("image", entry.image, self.images), *(("labels", n, self.labels) for n in entry.label_names)]
             for what, name, known in named:
@@ -107,7 +107,7 @@ def read_catalog(path: Path) -> tuple[Scene, ...]:
 
 
 def written(catalog: Catalog) -> bytes:
-    """Return ``catalog`` as a file that ``read_catalog`` reads; what is as if left out is left out."""
+    """Return ``catalog`` as bytes that ``read_catalog`` reads, without neutral values."""
     return dumped(catalog.model_dump(mode="json", by_alias=True, exclude_defaults=True))
 
 

@@ -1,4 +1,4 @@
-"""Files that belong to those that a catalog names: what lies beside them, and what they refer to."""
+"""Files that belong to those of a catalog: files beside them, and files that they refer to."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 WITHIN = re.compile(r"^(/vsi\w+/|\w+://)+")
-"""How GDAL, and what is built on it, mark a file within another, e.g. /vsizip/."""
+"""GDAL's prefix of a file within another, e.g. /vsizip/."""
 
 WHOLE = {".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".gpkg", ".geojson", ".json", ".fgb", ".shp", ".parquet"}
 """Endings of files that hold all that they tell, but for what lies beside them: GDAL is not asked for more."""
@@ -26,17 +26,17 @@ REFERS = re.compile(r"<SrcDataSource(?:\s+relativeToVRT=\"([01])\")?[^>]*>([^<]+
 
 
 class Belongings:
-    """The files on this machine that belong to what a catalog names; what was looked up once is remembered."""
+    """Finds the files on this machine that belong to those of a catalog, with a cache."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Start with an empty cache."""
         self._beside = cache(_beside)
         self.of: Callable[[str], frozenset[Path]] = cache(lambda path: frozenset(_belonging(path, self._beside)))
-        """Return the files that a path means, and those that belong to them.
+        """Return the files of a path, and those that belong to them.
 
-        To a file belong those beside it that are called like it but for the ending (world files, masks, ``.aux.xml``,
-        the parts of a shapefile); to a file that refers to others (VRT, DIMAP) those, as GDAL tells; to a folder all
-        in it. A ``.aux.xml`` that tells nothing but statistics belongs to none.
+        These are the files beside it with the same name but another ending (world files, masks, ``.aux.xml``, parts of
+        a Shapefile), the files that a VRT or DIMAP refers to, as GDAL lists them, and all files of a folder. A
+        ``.aux.xml`` with only statistics does not belong to a file.
         """
 
 

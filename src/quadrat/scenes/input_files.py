@@ -1,4 +1,4 @@
-"""What scenes are made of, by content: the files that the catalog names, and those that belong to them."""
+"""Hashes of the input files of scenes, and of the files that belong to them."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,9 +8,9 @@ from quadrat.scenes.companion_files import Belongings
 
 
 def contents(scenes: Iterable[Iterable[str]], hashes: Hashes, pinned: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return, for the paths of each scene, the hashes of all its local files, and what is ``pinned`` of all others.
+    """Return for each scene's paths the hashes of local files, and the ``pinned`` stamps of remote ones.
 
-    ``Belongings`` says which files belong to those that are named.
+    It includes the files that belong to them, by ``Belongings``.
     """
     belongings = Belongings()
     named = [sorted({*paths}) for paths in scenes]

@@ -1,7 +1,7 @@
-"""Pins: which objects imagery that isn't on this machine consists of, in a file that git keeps.
+"""Pins: the state of remote objects, in a file that git keeps.
 
-DVC sees the file, not the objects: a pin that `quadrat index` has renewed reruns stages, and an object that is another
-than its pin stops them.
+DVC depends on the file, not on the objects: a renewed pin reruns stages, and an object that differs from its pin stops
+them.
 """
 
 import json
@@ -19,10 +19,10 @@ from quadrat.runtime.progress import track
 from quadrat.scenes.scene import Scene
 
 AT_ONCE = 16
-"""Requests under way; they wait for servers, so this is no matter of processors."""
+"""Requests at once; independent of the number of processors."""
 
 BESIDE = (".shx", ".dbf", ".prj", ".cpg")
-"""Files that a Shapefile (.shp) may consist of beside its own."""
+"""Endings of the other files of a Shapefile (.shp)."""
 
 ADVICE = "`quadrat index` pins what is there, for git to keep"
 
@@ -30,9 +30,9 @@ PINS = TypeAdapter(dict[str, Stamp])
 
 
 def read_pins(path: Path) -> dict[str, Stamp]:
-    """Return the stamps of objects by their addresses; none where there is no file. Raise PinError for another file.
+    """Return the stamps of objects by address; empty without a file. Raises PinError for an invalid file.
 
-    ``str`` of a stamp tells an object's content: what is made of it is good as long as that is the same.
+    ``str`` of a stamp identifies an object's content.
     """
     if not path.exists():
         return {}
@@ -45,7 +45,7 @@ def read_pins(path: Path) -> dict[str, Stamp]:
 
 
 def written(pins: Mapping[str, Stamp]) -> str:
-    """Return the pins as a file that ``read_pins`` reads, an object on each line, sorted."""
+    """Return the pins as text that ``read_pins`` reads, one object per line, sorted."""
     lines = [
         f"  {json.dumps(address)}: {json.dumps(pins[address].model_dump(exclude_none=True))}"
         for address in sorted(pins)
@@ -54,10 +54,10 @@ def written(pins: Mapping[str, Stamp]) -> str:
 
 
 def check_pins(scenes: Sequence[Scene], path: Path) -> dict[str, str]:
-    """Return what tells the content of each object of ``scenes``, by address: as it is pinned in the file at ``path``.
+    """Return the stamps of all objects of ``scenes``, by address, from the file at ``path``.
 
-    Raise PinError where an object is another than is pinned there, or isn't pinned. Where a scene's files can't be
-    found out, that is told where it is opened.
+    Raises PinError if an object differs from its pin or is not pinned. Scenes whose files are unknown are left out;
+    opening them raises the error.
     """
     named = objects(scenes)
     for fault in _faults(named, path):
@@ -67,7 +67,7 @@ def check_pins(scenes: Sequence[Scene], path: Path) -> dict[str, str]:
 
 
 def pin_faults(scenes: Sequence[Scene], path: Path) -> Iterator[PinError]:
-    """Give what ``check_pins`` raises, one error for each sort of fault: changed, gone, unknown, not pinned."""
+    """Yield the errors of ``check_pins``, one for each kind: changed, gone, unknown, not pinned."""
     yield from _faults(objects(scenes), path)
 
 
@@ -87,12 +87,12 @@ def _faults(named: Mapping[str, str], path: Path) -> Iterator[PinError]:
 
 
 def objects(scenes: Iterable[Scene], *, strict: bool = False) -> dict[str, str]:
-    """Return the addresses of all that ``scenes`` have elsewhere, in order, and the id of the first scene of each.
+    """Return the addresses of all remote files of ``scenes``, in order, and the id of the first scene of each.
 
-    Where a scene's files can't be found out, raise if ``strict``, else leave it out.
+    If a scene's files are unknown, raise if ``strict``, else leave it out.
     """
     found: dict[str, str] = {}
-    with ThreadPoolExecutor(AT_ONCE) as pool:  # STAC items may be elsewhere too
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # STAC items may be remote, too
         for scene, files in pool.map(lambda scene: (scene, _files(scene, strict=strict)), scenes):
             for file in files:
                 if is_remote(file):
@@ -107,7 +107,7 @@ def companions(address: str) -> list[str]:
 
 
 def asked(addresses: Sequence[str]) -> Iterator[tuple[str, Stamp | PinError | None]]:
-    """Give what servers say of objects now: a stamp, None where there is none, or why it isn't known."""
+    """Yield the current state of objects: a stamp, None if missing, or an error if unknown."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from track(pool.map(_ask, addresses), "pins", len(addresses), "objects")
 
@@ -143,7 +143,7 @@ def _differing(addresses: Sequence[str], pins: Mapping[str, Stamp]) -> Iterator[
 
 
 def _together(problem: str, faults: Sequence[PinError], scenes: Mapping[str, str]) -> PinError:
-    """Return the first of faults of one sort, which says how many there are."""
+    """Return the first error of a kind, with the number of others."""
     first, more = faults[0], len(faults) - 1
     rest = f" (and {more} more: `quadrat index --check` lists all)" if more else ""
     return PinError(

@@ -26,18 +26,18 @@ Split = Literal["train", "validation", "test", "predict"]
 
 @dataclass(frozen=True)
 class Scene:
-    """What the catalog says of a scene; nothing is opened."""
+    """A scene of the catalog; nothing is opened."""
 
     id: str
     split: Split
     image: Image
     labels: tuple[LabelSource, ...]
-    """In order of priority; none where the scene is only predicted."""
+    """Labels in order of priority; none if the scene is only predicted."""
     aoi: tuple[str, ...]
-    """The files of its area of interest, which count together; none for the whole image."""
+    """The files of its area of interest, of which the union counts; none for the whole image."""
 
     def files(self) -> Iterator[str]:
-        """Give the paths of all that the scene is made of."""
+        """Yield the paths of all files of the scene."""
         yield from self.image.files()
         for source in self.labels:
             yield from source.files()
@@ -47,7 +47,7 @@ class Scene:
     def open(self, bands: Sequence[str], class_mapping: ClassMapping, readers: int = 1) -> Iterator["OpenScene"]:
         """Open the image's ``bands``, the labels, for the classes of ``class_mapping``, and the AOI.
 
-        So many threads read what is cut.
+        ``readers`` threads read in ``cut``.
         """
         try:
             with ExitStack() as files:
@@ -76,18 +76,18 @@ class OpenScene:
 
     @property
     def grid(self) -> Grid:
-        """The grid of all that the scene holds."""
+        """The grid of image, labels and AOI."""
         return self.raster.grid
 
     def needed_labels(self) -> Labels:
-        """Return the labels; raise LabelError where the scene has none."""
+        """Return the labels; raise LabelError if the scene has none."""
         if self.labels is None:
             raise LabelError("the scene has no labels", self.id, hint="give it labels in the catalog")
         return self.labels
 
     @property
     def area(self) -> Window:
-        """The smallest window that holds all that counts: the AOI's bounds, or the whole grid."""
+        """The bounds of the AOI, or the whole grid."""
         return self.grid.area if self.aoi is None else self.aoi.bounds
 
     def counted(self, window: Window, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -95,7 +95,7 @@ class OpenScene:
         return valid if self.aoi is None else valid & self.aoi.mask(window)
 
     def cut(self, windows: Sequence[Window]) -> Iterator[Cut]:
-        """Read ``windows`` (in row order), each pixel once; they may reach over the grid's edge."""
+        """Read ``windows`` (in row order), each pixel once; they may reach beyond the grid."""
         if not windows:
             return
         area = reach(windows, self.grid.shape)
