@@ -1,1 +1,1 @@
-"""What eval shows: tables of scores, and pictures of image, labels, prediction and errors."""
+"""Outputs of eval: tables of scores, and pictures of image, labels, prediction and errors."""

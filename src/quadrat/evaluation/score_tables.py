@@ -1,4 +1,4 @@
-"""Metrics of each class and of each scene: a table, so that DVC can draw it, and its diff; not among its metrics."""
+"""Tables of the metrics of each class and scene, as plots of DVC."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from quadrat.tasks.common.metrics import Metrics, rounded
 
 
 def write_scores(path: Path, of: str, rows: Mapping[str, Metrics]) -> None:
-    """Write a row for each of ``rows``, its name in the column ``of``; undefined is empty."""
+    """Write ``rows``, with their names in the column ``of``; undefined values are empty."""
     columns = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
     with replaced(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [of, *columns], lineterminator="\n")
@@ -21,6 +21,6 @@ def write_scores(path: Path, of: str, rows: Mapping[str, Metrics]) -> None:
 
 
 def read_scores(text: str) -> dict[str, Metrics]:
-    """Return metrics by name from what ``write_scores`` has written."""
+    """Return metrics by name from text of ``write_scores``."""
     rows = [list(row.items()) for row in csv.DictReader(StringIO(text, newline=""))]
     return {name: {key: json.loads(value) if value else None for key, value in rest} for (_, name), *rest in rows}

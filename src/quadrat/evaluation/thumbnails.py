@@ -1,4 +1,4 @@
-"""A large area seen in few pixels: read in strips, so that memory does not grow with the area's height."""
+"""Shrinks a large area to few pixels, in strips, so that memory does not grow with its height."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from quadrat.geo.reading.open_image import Raster
 
 STRIP_ROWS = 256
-"""Rows of a layer that are read at once."""
+"""Rows of a layer per read."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Lattice:
 
     @classmethod
     def of(cls, area: Window, size: int) -> "Lattice":
-        """Return the finest lattice of which no side is longer than ``size``."""
+        """Return the finest lattice with no side longer than ``size``."""
         return cls(area, math.ceil(max(area.shape) / size))
 
     @property
@@ -37,7 +37,7 @@ class Lattice:
         return math.ceil(self.area.height / self.step), math.ceil(self.area.width / self.step)
 
     def pick(self, read: Callable[[Window], NDArray[Any]]) -> NDArray[Any]:
-        """Return the pixel in the middle of each block (y, x) of what ``read`` gives (y, x) of windows."""
+        """Return the middle pixel of each block (y, x); ``read`` returns windows (y, x)."""
         rows = self._middles(self.area.row, self.area.bottom)
         cols = self._middles(self.area.col, self.area.right) - self.area.col
         parts = []
@@ -48,7 +48,7 @@ class Lattice:
         return np.concatenate(parts)
 
     def mean(self, raster: "Raster") -> NDArray[np.float64]:
-        """Return each block's mean (band, y, x) over its valid pixels, on all dates; NaN where it has none."""
+        """Return each block's mean (band, y, x) over its valid pixels on all dates, or NaN."""
         sums, counts = np.zeros((len(names_of(raster.bands)), *self.shape)), np.zeros((1, *self.shape))
         for strip in raster.strips(self.area, raster.strip_height):
             blocks = (np.arange(strip.window.row, strip.window.bottom) - self.area.row) // self.step
@@ -70,7 +70,7 @@ class Lattice:
 def ground_width(grid: Grid, area: Window) -> float | None:
     """Return the width of a pixel at the centre of ``area``, in m on the ellipsoid; None without a place on Earth.
 
-    Not the CRS's own unit: degrees are no metres, and those of Web Mercator are not the ground's.
+    It is not in the CRS's unit: degrees are no metres, and metres of Web Mercator are not the ground's.
     """
     if not grid.on_earth:
         return None

@@ -1,1 +1,1 @@
-"""What is known of scenes before anything is trained: surveys, counts of labels, faults and warnings."""
+"""Checks of scenes before training: surveys, counts of labels, errors and warnings."""

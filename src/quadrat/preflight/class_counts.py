@@ -1,4 +1,4 @@
-"""How many labels there are of each class: as counted pixel by pixel, or as far as they can be seen without."""
+"""Counts of labels by class: exact by pixels, or estimated without reading pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Census:
-    """What was counted of a scene: px of the image, those within the AOI, the valid of these; and labels by class."""
+    """Counts of a scene: px of the image, px within the AOI, valid px of these; and labels by class."""
 
     pixels: int
     inside: int
@@ -37,7 +37,7 @@ class Census:
 
 
 def count_faults(surveys: Sequence[Survey], censuses: Sequence[Census], task: Task) -> list[QuadratError]:
-    """Return what is wrong by the counts of pixels: scenes without data, and classes without training labels."""
+    """Return errors from the counts of pixels: scenes without data, and classes without training labels."""
     found: list[QuadratError] = [
         ImageError(
             "no pixel of the scene is valid within its area of interest",
@@ -56,13 +56,13 @@ def count_faults(surveys: Sequence[Survey], censuses: Sequence[Census], task: Ta
 
 
 def count_doubts(surveys: Sequence[Survey], censuses: Sequence[Census], task: Task) -> list[str]:
-    """Return a warning for each class that a split lacks which is scored."""
+    """Return a warning for each class that a scored split lacks."""
     by_split = _by_split(surveys, censuses)
     return list(_unscored({split: counts == 0 for split, counts in by_split.items()}, task))
 
 
 def seen(findings: Sequence[Finding], task: Task) -> dict[Split, Glimpse]:
-    """Return what the labels of each split hold, as far as they tell without pixels."""
+    """Return the labels of each split, as far as they are known without pixels."""
     found: dict[Split, Glimpse] = {}
     for finding in findings:
         one = finding.survey.labels if finding.survey else Glimpse.nothing(len(task.classes), hidden=True)
@@ -72,7 +72,7 @@ def seen(findings: Sequence[Finding], task: Task) -> dict[Split, Glimpse]:
 
 
 def unlabelled(findings: Sequence[Finding], task: Task) -> Iterator[QuadratError]:
-    """Give the fault of classes that surely have no training label: none meets the area of interest of a scene."""
+    """Yield the error of classes that certainly have no training label."""
     learnt = seen(findings, task).get("train")
     if learnt is not None:
         numbers = zip(task.names, learnt.features, learnt.pixels, strict=True)
@@ -81,7 +81,7 @@ def unlabelled(findings: Sequence[Finding], task: Task) -> Iterator[QuadratError
 
 
 def unscored(findings: Sequence[Finding], task: Task) -> list[str]:
-    """Return a warning for each class that surely has no label in a split that is scored."""
+    """Return a warning for each class that certainly has no label in a scored split."""
     return list(_unscored({split: one.absent for split, one in seen(findings, task).items()}, task))
 
 

@@ -1,4 +1,4 @@
-"""Values that count, and look like such as stand for none: of another nodata value than is said, or of none."""
+"""Finds values that count but look like nodata."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,25 +12,25 @@ from quadrat.geo.sources.bands import Band
 from quadrat.scenes.scene import Scene
 
 USUAL = frozenset((-9999.0, -99999.0, -999999.0, -32768.0, -2147483648.0, 1e20, -1e20))
-"""What stands for no value in many files, and seldom is one."""
+"""Values that often mean nodata."""
 
 VAST = 1e30
-"""Floats that far from 0 mostly stand for no value: the least or largest of the type, or about that."""
+"""Floats at least this far from 0 mostly mean nodata."""
 
 ROUNDING = 1e-6
-"""Relative difference of values that were meant to be one, but for their digits."""
+"""Relative difference of values that are equal but for rounding."""
 
 LARGEST = float(np.finfo(np.float32).max)
-"""What networks can take."""
+"""The largest value of float32."""
 
 Fills = Counter[tuple[int, float]]
-"""How many px of the band at a place of the image have a value that looks so."""
+"""Number of px of each band with a value that looks like nodata."""
 
 
 def fills(values: NDArray[Any], scene: Scene, bands: Sequence[Band], place: int) -> Fills:
-    """Count those of the valid ``values`` (any shape) of the band at ``place`` that look like none.
+    """Count the valid ``values`` (any shape) of the band at ``place`` that look like nodata.
 
-    Only the least and the largest do. Raises ImageError for values that float32 can't hold.
+    It examines the least and the largest value. Raises ImageError for values that float32 can't hold.
     """
     found, band = Fills(), bands[place]
     if not values.size or not may_fill(band):
@@ -50,7 +50,7 @@ def fills(values: NDArray[Any], scene: Scene, bands: Sequence[Band], place: int)
 
 
 def may_fill(band: Band) -> bool:
-    """Return whether any value of the band's type is known to stand for none: all bytes, and the like, are values."""
+    """Return whether values of the band's type may look like nodata; all values of bytes are plausible."""
     dtype = np.dtype(band.dtype)
     return dtype.kind == "f" or dtype.itemsize > 2 or (dtype.kind == "i" and dtype.itemsize == 2)
 
@@ -65,7 +65,7 @@ def _suspect(value: float, band: Band) -> bool:
 
 
 def fill_doubts(scene: Scene, bands: Sequence[Band], found: Fills) -> Iterator[str]:
-    """Give a warning for each value of a file that looks like none."""
+    """Yield a warning for each value of a file that looks like nodata."""
     groups: dict[tuple[str, float], list[int]] = {}
     for place, value in sorted(found):
         groups.setdefault((_file_of(scene, bands, place), value), []).append(place)

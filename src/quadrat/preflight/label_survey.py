@@ -1,4 +1,4 @@
-"""What labels hold within an area of interest, as far as is known in seconds: features, and parts of rasters."""
+"""Surveys labels within an area of interest in seconds: features, and parts of rasters."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,48 +15,48 @@ from quadrat.labels.objects import Objects
 from quadrat.scenes.aoi import AOI
 
 PART = 256
-"""Height and width of a part of a raster that is read, px."""
+"""Height and width of a part of a raster, px."""
 
 PARTS = 4
-"""Parts of a raster that are read, down and across: each decodes a block or more."""
+"""Number of parts of a raster, down and across; each decodes a block or more."""
 
 SMALL = 2048 * 2048
-"""Px of an area that is read whole."""
+"""Areas up to this many px are read completely."""
 
 
 @dataclass(frozen=True)
 class Glimpse:
-    """What was seen of each class (K,)."""
+    """The labels found of each class (K,)."""
 
     features: NDArray[np.int64]
     """Features of vectors that meet the area of interest."""
     pixels: NDArray[np.int64]
-    """Px of rasters within the area of interest, in the parts that were read."""
+    """Px of rasters within the area of interest, in the parts."""
     hidden: NDArray[np.bool_]
-    """True where a class may be there unseen: in parts that were not read, or as that of all that no label covers."""
+    """True if a class may be present unseen: in other parts, or as ``background``."""
 
     @classmethod
     def nothing(cls, classes: int, *, hidden: bool) -> "Glimpse":
-        """Return a look at no labels, or (``hidden``) at labels that can't be read."""
+        """Return the survey of no labels, or (``hidden``) of labels that can't be read."""
         none = np.zeros(classes, np.int64)
         return cls(none, none, np.full(classes, hidden))
 
     @property
     def absent(self) -> NDArray[np.bool_]:
-        """Return for each class (K,) whether it is surely not there."""
+        """Return for each class (K,) whether it is certainly absent."""
         absent: NDArray[np.bool_] = (self.features + self.pixels == 0) & ~self.hidden
         return absent
 
     def __add__(self, other: "Glimpse") -> "Glimpse":
-        """Return what was seen in both together."""
+        """Return the sum of both."""
         return Glimpse(self.features + other.features, self.pixels + other.pixels, self.hidden | other.hidden)
 
 
 def glimpse(labels: Labels, aoi: AOI | None, area: Window, classes: int, reach: float) -> Glimpse:
-    """Look at the labels within ``area``, which holds all of the ``aoi``.
+    """Survey the labels within ``area``, which contains the ``aoi``.
 
-    Features up to ``reach`` px from the AOI may label what counts there. Raises LabelError for values of a raster that
-    no class claims, where they are met.
+    Features up to ``reach`` px from the AOI may label pixels in it. Raises LabelError for values that no class lists in
+    the parts.
     """
     seen = Glimpse.nothing(classes, hidden=False)
     for part in labels.ranked:
@@ -95,7 +95,7 @@ def _pixels(part: Ranked, aoi: AOI | None, area: Window, classes: int, reach: fl
 
 
 def _parts(area: Window) -> Iterator[Window]:
-    """Give the windows of a raster that are looked at: all of a small area, or small ones all over it."""
+    """Yield the windows of a raster to read: all of a small area, or parts spread over it."""
     if area.height * area.width <= SMALL:
         yield from strips(area, PART)
         return

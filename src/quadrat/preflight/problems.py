@@ -1,4 +1,4 @@
-"""What makes scenes unfit to learn from, found before anything is: what is surely wrong, and what may be."""
+"""Errors and warnings of scenes, before training."""
 
 import os
 from collections import defaultdict
@@ -23,7 +23,7 @@ from quadrat.scenes.scene import Scene, Split
 from quadrat.tasks import Task
 
 GSD_TOLERANCE = 1.2
-"""Largest ratio of two scenes' ground sample distances that draws no warning."""
+"""Largest ratio of two scenes' ground sample distances without a warning."""
 
 
 LEAST_SHARE = 0.01
@@ -31,7 +31,7 @@ LEAST_SHARE = 0.01
 
 
 def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
-    """Return all that analyze stops at, as far as it is known without pixels: of single scenes, and of all together."""
+    """Return the errors of analyze that need no pixels: of single scenes, and between scenes."""
     surveys = [finding.survey for finding in findings if finding.survey]
     return [
         *_lacking_splits([finding.scene for finding in findings]),
@@ -45,7 +45,7 @@ def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
 
 
 def doubts(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:
-    """Return what may be wrong with scenes."""
+    """Return the warnings of scenes."""
     surveys = [finding.survey for finding in findings if finding.survey]
     remarks = dict.fromkeys(remark for one in surveys for remark in one.remarks)  # an image may serve several scenes
     files = {path for one in surveys for path in one.files}
@@ -53,9 +53,9 @@ def doubts(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:
 
 
 def unwatched(files: Iterable[str], watched: Sequence[Path]) -> list[str]:
-    """Return a warning for each of a catalog's files on this machine that lies outside the folders that DVC watches.
+    """Return a warning for each local file of a catalog outside the folders that DVC watches.
 
-    Those elsewhere are pinned (``quadrat.scenes.pins``), and DVC watches the pins.
+    Remote files are pinned (``quadrat.scenes.pins``), and DVC watches the pins.
     """
     belongings = Belongings()
     here = {file for file in files if not is_remote(file)}
@@ -100,7 +100,7 @@ def _differing_dates(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
 
 def _differing_bands(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
     whole = [one for one in surveys if one.bands]
-    whole = [one for one in whole if len(one.bands) == len(whole[0].bands)]  # those with other dates are told of
+    whole = [one for one in whole if len(one.bands) == len(whole[0].bands)]  # other dates are reported
     for first, other in zip(whole[:1] * len(whole), whole, strict=True):
         pairs = zip(undated(first.bands), undated(other.bands), strict=True)
         differing = [(mine, theirs) for mine, theirs in pairs if mine != theirs]
@@ -142,7 +142,7 @@ def _overlaps(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
 
 
 def _neighbours(surveys: Sequence[Survey]) -> Iterator[tuple[Survey, Survey]]:
-    """Give the pairs of scenes of different splits that may share ground: on Earth, or in the pixels of an image."""
+    """Yield the pairs of scenes of different splits that may overlap: on Earth, or in the pixels of an image."""
     earth = footprints(surveys, [_dense(one) for one in surveys])
     parts, owners = shapely.get_parts(earth, return_index=True)
     boxes = np.asarray(shapely.box(*_wider(shapely.bounds(parts)).T), object)
@@ -157,7 +157,7 @@ def _neighbours(surveys: Sequence[Survey]) -> Iterator[tuple[Survey, Survey]]:
 
 
 def _dense(one: Survey) -> BaseGeometry:
-    """Return a scene's ground with more vertices: straight in one CRS is bent in another."""
+    """Return a scene's ground with more vertices, because straight lines bend in another CRS."""
     dense: BaseGeometry = shapely.segmentize(one.ground, 64 * abs(one.grid.transform.determinant) ** 0.5)
     return dense
 
@@ -170,7 +170,7 @@ def _wider(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
-    """Return the ground of another scene in the CRS of one, where that is near."""
+    """Return the ground of another scene in the CRS of one, if it is near."""
     from quadrat.geo.geometry.reprojection import NoPlaceError, brought
 
     if not one.grid.on_earth:
@@ -178,7 +178,7 @@ def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
     parts, _ = single(np.array([_dense(other)], object))
     try:
         moved, _ = brought(parts, other.grid.crs, one.grid)
-    except NoPlaceError:  # it lies where the CRS of one can't see it
+    except NoPlaceError:  # it is outside of the other CRS
         return shapely.Polygon()
     return shapely.union_all(valid(moved))
 
@@ -191,7 +191,7 @@ def _mixed_crs(surveys: Sequence[Survey]) -> Iterator[str]:
 
 
 def _mixed_gsd(surveys: Sequence[Survey]) -> Iterator[str]:
-    placed = [one for one in surveys if one.grid.crs is not None]  # of a photo, nobody knows
+    placed = [one for one in surveys if one.grid.crs is not None]  # a photo has no place
     if not placed:
         return
     sizes = [(one.grid.gsd_of(one.area), one.scene.id) for one in placed]

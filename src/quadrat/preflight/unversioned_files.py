@@ -1,4 +1,4 @@
-"""Files that are read with those of a catalog, and that git and DVC leave out: on a clone they would be missing."""
+"""Finds files that are read with those of a catalog but would be missing in a clone."""
 
 import os
 from collections.abc import Collection, Iterable, Iterator
@@ -12,10 +12,10 @@ from quadrat.scenes.companion_files import PAM, Belongings, is_read_with, meanin
 from quadrat.scenes.scene import Scene
 
 UNREAD = (".qmd", "-shm")
-"""How files end that programs leave beside others, and that hold nothing that is read."""
+"""Endings of files beside others that are never read."""
 
 PENDING = ("-wal", "-journal")
-"""How files end that hold what SQLite has not yet written into the file beside them; empty ones hold nothing."""
+"""Endings of SQLite's files with changes that are not in the main file yet, unless empty."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +63,24 @@ def _ignored_by_dvc(files: Collection[Path]) -> set[Path]:
 
 
 def _ignored_by_git(files: Collection[Path]) -> set[Path]:
-    """Return the files that git would not take; not those that it has all the same."""
+    """Return the files that git ignores and does not track."""
     asked = "".join(f"{file.as_posix()}\0" for file in files)
     said = git_output("check-ignore", "--stdin", "-z", stdin=asked) if files else b""
     return {Path(os.fsdecode(name)) for name in said.split(b"\0") if name}
 
 
 def _own(path: Path) -> bool:
-    """Return whether DVC has the file by itself."""
+    """Return whether DVC tracks the file itself."""
     return path.with_name(f"{path.name}.dvc").is_file()
 
 
 def _in_dvc(folder: Path) -> bool:
-    """Return whether DVC has a folder, or one that it lies in."""
+    """Return whether DVC tracks a folder or its parent."""
     return any(_own(each) for each in (folder, *folder.parents) if each.name)
 
 
 def _held(one: _Read) -> str:
-    """Return in words what a file holds that is read; nothing where it holds nothing."""
+    """Return as text what is read from a file; empty if nothing is."""
     name = one.file.name
     if name.endswith(UNREAD):
         return ""
