@@ -1,4 +1,4 @@
-"""``params.yaml``, typed: all that changes a result; and every section by name, for Python files that compose them."""
+"""The typed ``params.yaml``, which holds all that changes a result; and all sections, for Python configuration."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -83,7 +83,7 @@ __all__ = [
 ]
 
 OWN = (("train", "loss"), ("predict", "layers"))
-"""Sections of which each task has its own."""
+"""Sections whose keys depend on the task."""
 
 
 class Params(Section):
@@ -92,27 +92,27 @@ class Params(Section):
     scenes: Path
     """The catalog."""
     raw: Path
-    """The folder of the catalog's images and labels, for DVC to watch."""
+    """The folder of the catalog's images and labels, which DVC watches."""
     aoi: Path
-    """The folder of the catalog's areas of interest, for DVC to watch."""
+    """The folder of the catalog's areas of interest, which DVC watches."""
     seed: int = Field(ge=0)
-    """What is drawn at random is drawn from this: chips, first weights, batches, augmentation, the forest."""
+    """The seed of all random numbers: chips, initial weights, batches, augmentation, the forest."""
     task: Task
-    """What is learnt of the labels."""
+    """The task: what to learn from the labels."""
     bands: tuple[str, ...] = Field(min_length=1)
-    """The bands that a model takes, by name, in order."""
+    """The names of the bands that the model takes, in order."""
     analyze: Analyze
     chip: Chip
     model: Model
-    """What learns."""
+    """The model."""
     baseline: Baseline | None
-    """A simple model of the same task, to see what the first is worth; null for none."""
+    """A simple model of the same task, for comparison; null for none."""
     lr: float = Field(gt=0)
-    """Largest learning rate."""
+    """The largest learning rate."""
     epochs: int = Field(ge=1)
-    """Most passes over the training chips."""
+    """The largest number of passes over the training chips."""
     batch_size: int = Field(ge=1)
-    """Chips in a training step."""
+    """Chips per training step."""
     train: Train
     predict: Predict
     eval: Eval
@@ -160,12 +160,12 @@ def read_params(path: Path) -> Params:
 
 
 def check_params(content: Any, path: Path) -> Params:
-    """Return what ``params.yaml`` holds as parameters; raise ParamsError as ``read_params`` does, naming ``path``."""
+    """Return the content of ``params.yaml`` as parameters; raise ParamsError, naming ``path``."""
     return check(_with_kinds(content), Params, ParamsError, path)
 
 
 def written(params: Params) -> bytes:
-    """Return ``params`` as a file that ``read_params`` reads; the task's own sections don't repeat its kind."""
+    """Return ``params`` as bytes that ``read_params`` reads; sections of the task do not repeat its kind."""
     content = params.model_dump(mode="json", by_alias=True)
     for section, key in OWN:
         del content[section][key]["kind"]
@@ -173,12 +173,12 @@ def written(params: Params) -> bytes:
 
 
 def _with_kinds(content: Any) -> Any:
-    """Give the sections of which each task has its own the task's kind, where they don't say it."""
+    """Add the task's kind to its own sections, if they lack one."""
     try:
         kind = content["task"]["kind"]
         own = {
             section: {**content[section], key: {"kind": kind, **content[section].get(key, {})}} for section, key in OWN
         }
     except (AttributeError, TypeError, KeyError):
-        return content  # what is missing is told when it is checked
+        return content  # the check reports missing keys
     return {**content, **own}

@@ -1,4 +1,4 @@
-"""A bundle: read and opened, its model ready to predict; see ``quadrat.bundle.zip_file`` for the file itself."""
+"""Opens a bundle and makes its model ready to predict; ``quadrat.bundle.zip_file`` reads the file."""
 
 import sys
 from collections.abc import Mapping
@@ -24,47 +24,47 @@ from quadrat.tasks import Task
 from quadrat.tasks.common.parts import loss_of
 
 TEXTS = ("model.json", "params.yaml")
-"""Those that are read whenever a bundle is opened."""
+"""Members that are read whenever a bundle is opened."""
 
 MOST_CHIPS = 16
-"""In a sample."""
+"""Most chips of a sample."""
 
 LONGEST_SIDE = 4096
-"""Of a sample's chips, px."""
+"""Largest side of a sample's chips, px."""
 
 HALF_ROUNDING = 0.05
-"""The same on a GPU, where torch computes with half the digits, and onnxruntime with hardly more."""
+"""Largest difference by rounding on a GPU, which computes in half precision."""
 
 Runtime = Literal["torch", "onnx"]
-"""What runs a model: its own library (torch; for a forest scikit-learn), or onnxruntime."""
+"""The runtime of a model: its own library (torch; for a forest scikit-learn), or onnxruntime."""
 
 RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx")
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike a runtime's outputs are to the expected ones."""
+    """The agreement of a runtime's outputs with the expected ones."""
 
     difference: float
-    """The largest, of all outputs, as a share of values beyond 1; infinite where shapes or names differ."""
+    """The largest difference of all outputs, relative for values beyond 1; infinite if shapes or names differ."""
     equal: int
-    """Px with the expected label."""
+    """Pixels with the expected label."""
     pixels: int
     tolerance: float
 
     @property
     def good(self) -> bool:
-        """Whether the outputs differ by rounding alone: then labels can differ only where two classes tie."""
+        """Whether the outputs differ by rounding only; then labels differ only where two classes tie."""
         return self.difference <= self.tolerance
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return it as one line."""
         return f"largest difference {self.difference:.2g}, {self.equal} of {self.pixels} labels equal"
 
 
 @dataclass(frozen=True)
 class OpenBundle:
-    """A bundle whose checksums are right. The model itself is read when a predictor is made."""
+    """A bundle with correct checksums. ``predictor`` reads the model."""
 
     path: Path
     card: ModelCard
@@ -73,14 +73,13 @@ class OpenBundle:
     sample: NDArray[Any]
     """Raw pixels (chip, band, y, x)."""
     expected: Outputs
-    """What must come of the sample."""
+    """The expected outputs of the sample."""
 
     def predictor(self, runtime: Runtime | None, seconds: float | None = None) -> Predictor:
-        """Return the model, ready to predict by ``runtime``; None is what the stage predict takes.
+        """Return the model, ready to predict by ``runtime``; None takes the runtime of the stage predict.
 
-        By ``onnx``, a batch may take so many ``seconds``. Raises BundleError where the runtime isn't installed, and
-        where the model gives something else than its task's outputs, or no numbers; ModelError where it isn't what it
-        says.
+        With ``onnx``, a batch may take ``seconds``. Raises BundleError if the runtime is not installed, or the model
+        gives other outputs than its task has, or no numbers; ModelError if the model can't be read.
         """
         card = self.card
         held = "model.onnx" if runtime == "onnx" else "model.safetensors"
@@ -96,7 +95,7 @@ class OpenBundle:
                 f"the runtime '{runtime or 'torch'}' needs a package that isn't installed",
                 file=self.path,
                 expected=error.name,
-                hint="install it, or take the other of the runtimes torch and onnx",
+                hint="install it, or take the other runtime (torch or onnx)",
             ) from error
         except QuadratError as error:
             error.file = error.file or self.path / held
@@ -104,7 +103,7 @@ class OpenBundle:
         return self._checked(plain, self.path / held)
 
     def parent(self) -> Parent:
-        """Return what is told of the bundle by what is made with it."""
+        """Return the bundle as the parent in an output's origin."""
         path = self.path / "provenance.json"
         origin = known(parsed(self._member(path.name), BundleError, path))
         return Parent(kind="bundle", md5=file_md5(self.path), origin=origin)
@@ -113,7 +112,7 @@ class OpenBundle:
         return member(self.path, name)
 
     def _checked(self, plain: Predictor, file: Path) -> Predictor:
-        """Return the same model; what it can't do, or gives instead of its task's outputs, is a BundleError."""
+        """Return the model; its failures and wrong outputs raise BundleError."""
         signature = loss_of(self.card.task).signature()
 
         def predictor(pixels: NDArray[Any]) -> Outputs:
@@ -136,7 +135,7 @@ class OpenBundle:
 
 
 def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime) -> Agreement:
-    """Compare the outputs of ``runtime`` by name, and what is decided of them."""
+    """Compare the outputs of ``runtime`` by name, and the labels that follow from them."""
     loss = loss_of(task)
     labels = loss.decided(expected)
     tolerance = HALF_ROUNDING if _on_gpu(runtime) else ROUNDING
@@ -146,7 +145,7 @@ def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime)
 
 
 def read_bundle(path: Path) -> OpenBundle:
-    """Open the bundle at ``path``; raise BundleError where it is missing, no bundle, incomplete or damaged."""
+    """Open the bundle at ``path``; raise BundleError if it is missing, no bundle, incomplete or damaged."""
     names = checked_names(path)
     texts = {name: parsed(member(path, name), BundleError, path / name) for name in TEXTS}
     card = check(texts["model.json"], ModelCard, BundleError, path / "model.json")
@@ -163,7 +162,7 @@ def _on_gpu(runtime: Runtime) -> bool:
         import onnxruntime
 
         return GPU in onnxruntime.get_available_providers()
-    torch = sys.modules.get("torch")  # a model that runs without it hasn't loaded it
+    torch = sys.modules.get("torch")  # models without torch have not loaded it
     return torch is not None and bool(torch.cuda.is_available())
 
 
@@ -175,7 +174,7 @@ def _array(path: Path, name: str) -> NDArray[Any]:
 
 
 def check_sample(path: Path, card: ModelCard, sample: NDArray[Any], expected: Outputs) -> None:
-    """Raise BundleError where a sample is not of windows that the model takes, or isn't what its task gives of them."""
+    """Raise BundleError if the model can't take the sample, or the expected outputs are not those of its task."""
     model, least = card.model, card.task.labelled_size(1)
     fits = (
         sample.ndim == 4

@@ -1,4 +1,6 @@
-"""The zip file of a bundle:
+"""The zip file of a bundle.
+
+Its members:
 
     model.safetensors, model.json   the model folder
     model.onnx                      the same model as a graph: raw values in, outputs out

@@ -1,4 +1,4 @@
-"""A command for each stage: what dvc.yaml calls."""
+"""A command for each stage, called by dvc.yaml."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ def parameters(
         bool, typer.Option("--full", help="Print all parameters instead, with those that the file leaves out.")
     ] = False,
 ) -> None:
-    """Check the parameters alone: every key known, of its type and in range."""
+    """Check the parameters only: known keys, types and ranges."""
     if full:
         print_full(params)
     else:
@@ -26,7 +26,7 @@ def parameters(
 
 @app.command()
 def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
-    """Measure the training pixels, and find what is wrong with scenes before anything learns from them."""
+    """Measure the training pixels, and report errors of scenes, labels and areas."""
     from quadrat.pipeline.analyze import AnalyzeParams
     from quadrat.pipeline.analyze import analyze as stage
     from quadrat.runtime.run import Run
@@ -41,7 +41,7 @@ def chip(
     executor: Work = "threads",
     force: Force = False,  # noqa: FBT002 a flag
 ) -> None:
-    """Cut train and validation scenes into chips: those that changed."""
+    """Cut changed train and validation scenes into chips."""
     from quadrat.pipeline.chip import ChipParams
     from quadrat.pipeline.chip import chip as stage
     from quadrat.runtime.run import Run
@@ -66,9 +66,9 @@ def predict(
     executor: Work = "threads",
     force: Force = False,  # noqa: FBT002 a flag
 ) -> None:
-    """Predict all scenes but those that were learnt from: those that changed.
+    """Predict changed scenes, except training scenes.
 
-    Scene by scene, each with all cores; --executor processes predicts --workers scenes at once.
+    Each scene uses all cores; --executor processes predicts --workers scenes at once.
     """
     from quadrat.pipeline.predict import PredictParams
     from quadrat.pipeline.predict import predict as stage

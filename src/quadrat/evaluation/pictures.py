@@ -25,7 +25,7 @@ Colors = NDArray[np.uint8]
 """(y, x, 3): red, green and blue."""
 
 Drawn = Sequence[tuple[Outlines, Sequence[Color]]]
-"""Outlines in px of the picture, and the colour of each."""
+"""Outlines, px of the picture, and their colours."""
 
 NONE: Color = (236, 236, 236)
 RIGHT: Color = (172, 204, 224)
@@ -37,20 +37,21 @@ OUTSIDE: Color = (255, 255, 255)
 
 DPI = 100
 SMALLEST = 400
-"""Px to which the longer side of a small scene's panel is enlarged, at most, by a whole factor."""
+"""Small scenes are enlarged by a whole factor to at most this side, px."""
 HEAD, LABEL, GAP, LINE, FRAME = 38, 22, 12, 20, "#999999"
-"""Px of the title, of a panel's name, between panels, and of a line of the legend; and the colour of frames."""
+"""Heights of the title and of a panel's name, gap between panels, and line height of the legend, px; and the colour of
+frames."""
 
 
 class Pictures(Section):
-    """How pictures of scenes look."""
+    """Settings of the pictures of scenes."""
 
     longest_side: int = Field(default=1024, ge=64, le=4096)
-    """Most px on a side of a panel: larger scenes are shrunk by a whole factor."""
+    """Largest side of a panel, px; larger scenes are shrunk by a whole factor."""
     bands: tuple[str, ...]
     """Red, green and blue of the image; or one band, for grey."""
     stretch: tuple[float, float] = (2, 98)
-    """Percentiles of each band, within the picture, that become black and full colour."""
+    """Percentiles of each band in the picture that become black and full colour."""
 
     @field_validator("bands")
     @classmethod
@@ -69,26 +70,26 @@ class Pictures(Section):
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """What a scene's picture shows, on one lattice of pixels (y, x)."""
+    """The content of a scene's picture, on one lattice of pixels (y, x)."""
 
     image: NDArray[np.float64]
-    """(band, y, x), raw values of one or three bands, NaN where there is none."""
+    """(band, y, x), raw values of one or three bands, or NaN."""
     inside: NDArray[np.bool_]
     """(y, x), True within the AOI."""
     predicted: NDArray[np.uint8]
-    """(y, x), class ids, IGNORE where there is none."""
+    """(y, x), predicted class ids, or IGNORE."""
     truth: NDArray[np.uint8] | None
-    """(y, x), the same of the labels, where the scene is scored."""
+    """(y, x), the class ids of the labels, if the scene is scored."""
     side: float
-    """Of a pixel, in ``unit``."""
+    """Size of a pixel, in ``unit``."""
     unit: str
-    """m on the ground, or px of the scene."""
+    """``m`` on the ground, or ``px`` of the scene."""
     drawn: tuple[Outlines, ...] | None = None
-    """What is drawn over the image in place of these maps, in px of the picture: labels, and prediction."""
+    """Outlines of labels and of the prediction, px of the picture, drawn instead of the maps."""
 
 
 def draw(picture: Picture, classes: Sequence[Class], title: str, stretch: tuple[float, float], path: Path) -> None:
-    """Write ``picture`` as PNG: the same bytes every time, whatever the user's own matplotlib style."""
+    """Write ``picture`` as PNG, with the same bytes for any matplotlib style of the user."""
     from matplotlib import style
 
     with style.context("default"):
@@ -101,7 +102,7 @@ def draw(picture: Picture, classes: Sequence[Class], title: str, stretch: tuple[
 
 
 def _figure(panels: dict[str, Colors], keys: Sequence[tuple[str, Color]], title: str) -> "Figure":
-    """Lay panels of one shape out under a title and above the legend, each pixel of theirs on whole px of the file."""
+    """Lay out panels of one shape below a title and above the legend, aligned to px of the file."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -132,7 +133,7 @@ def _figure(panels: dict[str, Colors], keys: Sequence[tuple[str, Color]], title:
 
 
 def _columns(panels: int, height: int, width: int) -> int:
-    """Return how many panels stand side by side, so that the whole is neither a tower nor a ribbon."""
+    """Return the number of panels side by side that gives a balanced shape."""
     options = [columns for columns in range(1, panels + 1) if panels % columns == 0]
     return min(options, key=lambda columns: abs(math.log(columns**2 * width / (panels * height) / 1.6)))
 
@@ -155,7 +156,7 @@ def _shown(picture: Picture) -> tuple[str, ...]:
 
 
 def _overlays(picture: Picture, classes: Sequence[Class], panels: Mapping[str, Colors]) -> Iterator[Drawn]:
-    """Give what is drawn over each panel: labels and prediction by class, and the error by what was found."""
+    """Yield the outlines of each panel: labels and prediction by class, errors by kind."""
     for name in panels:
         if picture.drawn is None or name == "image":
             yield []
@@ -179,7 +180,7 @@ def _picked(outlines: Outlines, wanted: NDArray[np.bool_]) -> dict[str, Any]:
 def _outline(axes: "Axes", drawn: Drawn) -> None:
     from matplotlib.collections import LineCollection
 
-    axes.autoscale(enable=False)  # what reaches over the picture's edge must not move it
+    axes.autoscale(enable=False)  # outlines beyond the edge must not change the view
     for outlines, colors in drawn:
         rings, owners = shapely.get_parts(shapely.boundary(outlines.geometry), return_index=True)
         lines = [shapely.get_coordinates(ring) - 0.5 for ring in rings]  # matplotlib counts from pixels' centres
@@ -187,7 +188,7 @@ def _outline(axes: "Axes", drawn: Drawn) -> None:
 
 
 def _stretched(picture: Picture, stretch: tuple[float, float]) -> Colors:
-    """Return the image, paler outside the AOI, white where there is none."""
+    """Return the image, paler outside the AOI, and white without values."""
     shown = np.full(picture.image.shape, 255.0)
     for band, target in zip(picture.image, shown, strict=True):
         known = ~np.isnan(band)
@@ -218,7 +219,7 @@ def _errors(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], inside: NDAr
 
 
 def _keys(picture: Picture, classes: Sequence[Class]) -> Iterator[tuple[str, Color]]:
-    """Give names and colours for the legend: of what the picture shows."""
+    """Yield names and colours of the legend: those in the picture."""
     if picture.drawn is not None:
         seen = {int(number) for outlines in picture.drawn for number in outlines.class_ids}
         yield from ((c.name, c.rgb) for number, c in enumerate(classes) if number in seen)

@@ -1,4 +1,4 @@
-"""What labels mean: class ids of a field's values, of a raster's numbers and colours."""
+"""Maps values of labels (a field's values, a raster's numbers or colours) to class ids."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -7,15 +7,15 @@ from quadrat.errors import LabelError
 from quadrat.runtime.formats.section import composed
 
 MOST_SHOWN = 40
-"""Most values that an error lists: the commonest."""
+"""Number of values that an error lists, the most frequent first."""
 
 
 class ClassMapping(Protocol):
-    """The classes that labels are read for (a task is one)."""
+    """The classes and the label values that mean them (a task is one)."""
 
     @property
     def blanks(self) -> bool:
-        """Whether labels may say that nothing is there."""
+        """Whether labels may have no feature on an image."""
         ...
 
     @property
@@ -30,7 +30,7 @@ class ClassMapping(Protocol):
 
 
 def class_id(name: str, class_mapping: ClassMapping, key: str, scene: str, file: str) -> int:
-    """Return the id of the class that ``key`` of labels names; raise LabelError where there is none."""
+    """Return the id of the class that ``key`` of labels names; raise LabelError if there is none."""
     if name not in class_mapping.names:
         raise LabelError(
             "the labels name a class that the task doesn't have",
@@ -44,7 +44,7 @@ def class_id(name: str, class_mapping: ClassMapping, key: str, scene: str, file:
 
 
 def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], scene: str, file: str) -> LabelError:
-    """Return the error of values that no class claims; ``counts`` says how many ``unit`` have each."""
+    """Return the error for values that no class lists; ``counts`` are their numbers of ``unit``."""
     frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{value} ({count} {unit})" for value, count in frequent]
     return LabelError(
@@ -58,9 +58,9 @@ def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], 
 
 
 def text(value: object) -> str:
-    """Return a field's value as classes name it: whole numbers without a fraction, a missing value as 'null'.
+    """Return a field's value as text: whole numbers without a fraction, a missing value as 'null'.
 
-    Text is in Unicode's form NFC, as that of the classes.
+    Text is in Unicode's form NFC, as in the classes.
     """
     import pandas as pd
 

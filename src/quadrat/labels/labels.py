@@ -1,4 +1,4 @@
-"""Labels of every sort: what the catalog says of them, and several as one, by priority."""
+"""Opens labels of all kinds, and combines several by priority."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -26,7 +26,7 @@ LabelSource = Annotated[VectorLabels | RasterLabels | StacLabels, Field(discrimi
 
 @dataclass(frozen=True)
 class Labels:
-    """All that is said of a scene's pixels, in order of priority: the first that says something of a pixel counts."""
+    """The labels of a scene, in order of priority: at each pixel, the first with a value wins."""
 
     ranked: tuple[Ranked, ...]
     grid: Grid
@@ -48,7 +48,7 @@ class Labels:
         return ids
 
     def objects(self, window: Window) -> Objects:
-        """Return the features of all labels that meet the window; raise LabelError where some have none."""
+        """Return the features of all labels that meet the window; raise LabelError for labels without features."""
         found = [one.objects(window) for one in self.ranked]
         some = [objects for objects in found if objects is not None]
         if len(some) < len(found):
@@ -65,12 +65,12 @@ class Labels:
         )
 
     def envelopes(self, window: Window) -> Envelopes:
-        """Return the upright boxes of all objects that share area with the window; raise LabelError as ``objects``."""
+        """Return the upright boxes of all objects that overlap the window; raise LabelError as ``objects``."""
         return self._envelopes.meeting(window)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What may lie elsewhere, and what labels nothing; also what has no box, if boxes were asked for."""
+        """Warnings: inaccurate places, features that label nothing, and features without a box, if boxes were read."""
         asked = "_envelopes" in vars(self)
         return tuple(remark for one in self.ranked for remark in one.remarks + one.box_remarks * asked)
 
@@ -83,9 +83,9 @@ class Labels:
 def open_labels(
     sources: Sequence[LabelSource], grid: Grid, class_mapping: ClassMapping, scene: str
 ) -> Iterator[Labels | None]:
-    """Open ``sources``, in order of priority, on the scene's grid; None where there are none.
+    """Open ``sources``, in order of priority, on the scene's grid; None without sources.
 
-    Raises LabelError for any of them that is at fault, or misses the image.
+    Raises LabelError for invalid labels, and labels off the image.
     """
     ranked: list[AbstractContextManager[Ranked]] = [source.open(grid, class_mapping, scene) for source in sources]
     with ExitStack() as files:

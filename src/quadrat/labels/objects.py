@@ -1,4 +1,4 @@
-"""Objects: features of vector labels as they are, not as pixels."""
+"""Objects: features of vector labels as geometries and boxes."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from quadrat.geo.geometry.parts import Geometries
 from quadrat.geo.grids.windows import Window
 
 DIGITS = 3
-"""Of boxes, in px: what is less is lost between CRSs and formats, and would leave slivers in other windows."""
+"""Rounding of boxes, px: smaller differences are lost between CRSs and formats, and would leave slivers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Objects:
         object.__setattr__(self, "_tree", shapely.STRtree(self.geometry))
 
     def within(self, window: Window) -> "Objects":
-        """Return those that meet the window: that share some area with it."""
+        """Return the objects that overlap the window."""
         tree: shapely.STRtree = self._tree  # type: ignore[attr-defined]
         frame = shapely.box(window.col, window.row, window.right, window.bottom)
         hits = np.sort(tree.query(frame))
@@ -39,7 +39,7 @@ class Objects:
 
 @dataclass(frozen=True, eq=False)
 class Envelopes:
-    """Upright boxes around features, of what of them lies on the grid, in the features' order.
+    """Upright boxes around features, cut at the grid's edge, in the order of the features.
 
     ``bounds`` (object, 4) are left, top, right and bottom in pixel coordinates; ``shares`` (object,) of the whole
     box's area lie on the grid. ``class_ids`` (object,) are IGNORE where the catalog drops what a feature is.
@@ -51,7 +51,7 @@ class Envelopes:
 
     @classmethod
     def around(cls, objects: Objects, grid: Window) -> "Envelopes":
-        """Return the boxes of objects, of those that meet the grid."""
+        """Return the boxes of the objects that meet the grid."""
         whole = boxed(objects.geometry)
         within = np.clip(whole, 0, [grid.width, grid.height] * 2)
         there = (within[:, 2:] > within[:, :2]).all(1)
@@ -60,7 +60,7 @@ class Envelopes:
         return cls(within, shares, objects.class_ids[there])
 
     def meeting(self, window: Window) -> "Envelopes":
-        """Return those that share some area with the window."""
+        """Return the boxes that overlap the window."""
         hits = np.sort(self._tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
         left, top, right, bottom = self.bounds[hits].T
         hits = hits[(left < window.right) & (top < window.bottom) & (right > window.col) & (bottom > window.row)]
@@ -73,7 +73,7 @@ class Envelopes:
 
 
 def boxed(geometry: Geometries) -> NDArray[np.float64]:
-    """Return left, top, right and bottom (object, 4) of areas, rounded; NaN where one is thinner than rounding."""
+    """Return left, top, right and bottom (object, 4) of areas, rounded; NaN if one is thinner than the rounding."""
     bounds = np.round(shapely.bounds(geometry).reshape(-1, 4), DIGITS)
     sides = bounds[:, 2:] - bounds[:, :2]
     bounds[(sides <= 0).any(1) | (shapely.area(geometry) < 10**-DIGITS * sides.max(1))] = np.nan
@@ -81,9 +81,9 @@ def boxed(geometry: Geometries) -> NDArray[np.float64]:
 
 
 def gathered(parts: Geometries, owners: NDArray[np.intp], count: int) -> Geometries:
-    """Return the areas (``count``,) of features of which ``parts`` are polygons; empty where one has none.
+    """Return the areas (``count``,) of features from their polygons ``parts``; empty for a feature without polygons.
 
-    ``owners`` are the features' numbers, rising.
+    ``owners`` are the features' numbers, in rising order.
     """
     whole = np.full(count, shapely.Polygon(), object)
     some = ~shapely.is_empty(parts)

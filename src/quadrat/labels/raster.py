@@ -22,50 +22,50 @@ if TYPE_CHECKING:
     from quadrat.labels.raster_values import Format, Pixels
 
 STRIP_ROWS = 256
-"""Rows that are read at once where all of a scene is counted."""
+"""Rows per read when a whole scene is counted."""
 
 BYTES = 256
-"""How many values bytes have."""
+"""Number of values of a byte."""
 
 UNCLAIMED = 254
-"""Stands, among the class ids of bytes, for a value that no class claims."""
+"""Marks a byte that no class lists, among class ids."""
 
 Values = Literal["ids", "colors"]
 
 WRITTEN = {"ids": re.compile(r"0|-?[1-9][0-9]*"), "colors": re.compile("#[0-9a-fA-F]{6}")}
-"""How classes write values under ``from``."""
+"""The form of values under ``from``."""
 
 
 class RasterLabels(Section):
-    """A class for each pixel of a raster, by whole numbers or by colours; other grids are brought to the scene's.
+    """A class for each pixel, from the whole numbers or colours of a raster on any grid.
 
-    Each pixel of the scene takes the value of the nearest one. What the file's nodata, mask or alpha takes out, and all
-    beyond its edge, is unlabelled.
+    Each pixel of the scene takes the nearest value. Pixels hidden by nodata, mask or alpha, or beyond the raster's
+    edge, are unlabelled.
     """
 
     kind: Literal["raster"]
     path: str
     """The file, from the project's root."""
     values: Values
-    """What classes list under ``from``: whole numbers (``"4"``), or colours (``"#1f6f3a"``), of a file's bands
-    of red, green and blue (the first three, where it doesn't say), or of its colour table."""
+    """The values that classes list under ``from``: whole numbers (``"4"``), or colours (``"#1f6f3a"``) of the file's
+    bands of red, green and blue (the first three, if it does not name them) or of its colour table."""
     band: int = Field(default=1, ge=1)
-    """The band that holds the whole numbers."""
+    """The band with the whole numbers."""
     drop: tuple[Name, ...] = ()
-    """Values that are left out on purpose: their pixels are unlabelled, whatever ``background`` says."""
+    """Values to ignore: their pixels are unlabelled, also with ``background``."""
     background: Name | None = None
-    """Name of the class of all pixels that the raster says nothing of; left out: they are unlabelled."""
+    """The class of all pixels without a value in the raster; left out: they are unlabelled."""
 
     def files(self) -> Iterator[str]:
-        """Give the path of the file."""
+        """Yield the path of the file."""
         yield self.path
 
     @contextmanager
     def open(self, grid: Grid, class_mapping: ClassMapping, scene: str) -> Iterator["LabelledPixels"]:
         """Open the file on the scene's grid, to be read by window.
 
-        Raises LabelError for a file or class that isn't there, pixels of another type than ``values`` says, or labels
-        that miss the image. Values that no class claims raise when they are met.
+        Raises LabelError for a missing file or class, pixels of another type than ``values``, or labels off the image.
+        Values that no class lists raise when they are read.
         """
         from quadrat.labels.raster_values import Pixels
 
@@ -112,7 +112,7 @@ class Key:
 
     values: Values
     numbers: NDArray[Any]
-    """The values that are known, in rising order and of the raster's type; colours in 24 bits."""
+    """The known values, in rising order and of the raster's type; colours in 24 bits."""
     ids: NDArray[np.uint8]
     """The class id of each, IGNORE where it is dropped."""
     class_mapping: ClassMapping
@@ -131,25 +131,25 @@ class Key:
 
 
 class LabelledPixels:
-    """What a raster says of a scene. Not shared between threads."""
+    """The labels of a raster on a scene's grid. Not shared between threads."""
 
     box_remarks: tuple[str, ...] = ()
 
     def __init__(self, pixels: "Pixels", form: "Format", key: Key, background: int) -> None:
-        """Read ``pixels`` by ``key``; what has no value is ``background``."""
+        """Map ``pixels`` by ``key``; pixels without a value are ``background``."""
         self._pixels, self._form, self._key, self.background = pixels, form, key, background
         self._table = self._tabled()
-        self._bytes = bytearray()  # what was read last: windows of one size take the same memory
+        self._bytes = bytearray()  # memory of the last window, reused
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What may be wrong with the file."""
+        """Possible problems of the file."""
         return self._pixels.doubt()
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
         """Return (y, x) class ids, IGNORE where there is none; the window may reach over the grid's edge.
 
-        Raises LabelError for values that no class claims, with their counts in the whole scene.
+        Raises LabelError for values that no class lists, with their counts in the whole scene.
         """
         inside = window.intersection(self._pixels.grid.area)
         found = None if inside is None else self._translated(inside) if self._table else self._found(inside)

@@ -1,4 +1,4 @@
-"""What is known of a scene without its image's pixels: a survey, and all that is wrong with its parts."""
+"""Surveys a scene without reading pixels, and collects the errors of its parts."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a scene whose image has a grid."""
+    """The survey of a scene whose image has a grid."""
 
     scene: Scene
     grid: Grid
@@ -42,30 +42,30 @@ class Survey:
     bands: tuple[Band, ...]
     """None where one of them is at fault."""
     ground: BaseGeometry
-    """The AOI, or the whole image, in map coordinates; empty where the AOI is at fault."""
+    """The AOI, or the whole image, in map coordinates; empty if the AOI has an error."""
     labels: Glimpse
     remarks: tuple[str, ...]
     """What files say of themselves, and the catalog says otherwise; what may lie elsewhere; and labels of nothing."""
     files: tuple[str, ...]
-    """All that the scene is made of."""
+    """All files of the scene."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of looking at a scene."""
+    """The result of checking a scene."""
 
     scene: Scene
     survey: Survey | None
-    """None where the image has no grid."""
+    """None if the image has no grid."""
     faults: tuple[QuadratError, ...]
-    """What is wrong with image, labels and AOI, each looked at by itself."""
+    """The errors of image, labels and AOI, each checked by itself."""
 
 
 class SceneCheck:
-    """A scene that is being looked at: what closes with it, and what is, or may be, wrong with it so far."""
+    """Checks the parts of a scene and collects their errors and warnings."""
 
     def __init__(self, scene: Scene, files: ExitStack) -> None:
-        """Begin; what is opened closes with ``files``."""
+        """Start; opened files close with ``files``."""
         self.scene, self.files = scene, files
         self.faults: list[QuadratError] = []
         self.remarks: list[str] = []
@@ -73,9 +73,9 @@ class SceneCheck:
     def attempt(
         self, do: Callable[[], Result], file: object = None, error: type[QuadratError] = ImageError
     ) -> Result | None:
-        """Return what ``do`` gives; None where it raises what is wrong, which is kept.
+        """Return the result of ``do``; if it raises an error of the data, keep that and return None.
 
-        Of what a library raises, ``error`` is kept, which names the ``file``.
+        Errors of libraries become ``error``, which names the ``file``.
         """
         try:
             with library_errors_as(error, file or self.scene.image.place):
@@ -85,7 +85,7 @@ class SceneCheck:
         return None
 
     def image(self, bands: Sequence[str]) -> "Raster | None":
-        """Open ``bands`` of the image; None where that can't be, with the faults of each band that has some."""
+        """Open ``bands`` of the image; if that fails, keep the errors of each band and return None."""
         try:
             with library_errors_as(ImageError, self.scene.image.place):
                 return self.files.enter_context(self.scene.image.open(bands))
@@ -96,12 +96,12 @@ class SceneCheck:
                 for path in channel.files:
                     self.attempt(partial(_read_header, path), path)
                 self.attempt(partial(self._open_alone, band), channel.files[0])
-        if len(self.faults) == before:  # each is well by itself
+        if len(self.faults) == before:  # no single band fails
             self._keep(whole)
         return None
 
     def _keep(self, fault: QuadratError) -> None:
-        """Keep what is wrong, once."""
+        """Keep an error, once."""
         fault.scene = fault.scene or self.scene.id
         if str(fault) not in map(str, self.faults):
             self.faults.append(fault)
@@ -112,11 +112,11 @@ class SceneCheck:
 
 
 def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
-    """Open the image, each of the labels and each file of the AOI, and say what is wrong with any of them."""
+    """Open the image, each of the labels and each file of the AOI, and return the survey and all errors."""
     with ExitStack() as files:
         check = SceneCheck(scene, files)
         raster = check.image(bands)
-        placed = raster or check.image([scene.image.grid])  # labels and AOI have a place all the same
+        placed = raster or check.image([scene.image.grid])  # a grid for labels and AOI, even if bands are missing
         if placed is None:
             _missing(check)
             return Finding(scene, None, tuple(check.faults))
@@ -140,7 +140,7 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
 
 
 def footprints(surveys: Sequence[Survey], ground: Sequence[BaseGeometry]) -> Geometries:
-    """Return the ground of each scene in longitude and latitude; None where it has no place on Earth."""
+    """Return the ground of each scene in longitude and latitude; None without a place on Earth."""
     found = np.full(len(surveys), None)
     systems: defaultdict[object, list[int]] = defaultdict(list)
     for number, one in enumerate(surveys):
@@ -152,21 +152,21 @@ def footprints(surveys: Sequence[Survey], ground: Sequence[BaseGeometry]) -> Geo
 
 
 def _missing(check: SceneCheck) -> None:
-    """Note which files of labels and AOI aren't there, where no grid is known to read them on."""
+    """Keep errors for missing files of labels and AOI, if there is no grid to read them on."""
     paths = {**dict.fromkeys((one.path for one in check.scene.labels), LabelError)}
     for path, error in {**paths, **dict.fromkeys(check.scene.aoi, AOIError)}.items():
         check.attempt(partial(check_file, path, error, check.scene.id), path, error)
 
 
 def _aoi(check: SceneCheck, grid: Grid) -> AOI | None:
-    """Return the AOI of all files together; each is looked at by itself first."""
+    """Return the AOI of all files; each is checked by itself first."""
     for path in check.scene.aoi if len(check.scene.aoi) > 1 else ():
         check.attempt(partial(open_aoi, (path,), grid, check.scene.id, check.scene.split), path, AOIError)
     return open_aoi(check.scene.aoi, grid, check.scene.id, check.scene.split)
 
 
 def _labels(check: SceneCheck, grid: Grid, task: Task, aoi: AOI | None, area: Window) -> Glimpse:
-    """Return what the labels seem to hold; all is hidden where one of them, or the task with them, is at fault."""
+    """Return the survey of the labels; all is hidden if one of them, or the task with them, has an error."""
     before, scene, targets = len(check.faults), check.scene, targets_of(task)
     if not scene.labels:
         return Glimpse.nothing(len(task.classes), hidden=False)
@@ -179,7 +179,7 @@ def _labels(check: SceneCheck, grid: Grid, task: Task, aoi: AOI | None, area: Wi
     if labels.ranked:
         seen = check.attempt(lambda: glimpse(labels, aoi, area, len(task.classes), targets.reach), named, LabelError)
         first = Window(area.row, area.col, 1, area.width)
-        # what the task can't do with such labels, it can't do with none of their pixels
+        # an empty mask is enough to raise errors of the task
         check.attempt(lambda: targets.census(labels, first, np.zeros(first.shape, np.bool_)), named, LabelError)
         check.remarks += labels.remarks
     whole = len(check.faults) == before

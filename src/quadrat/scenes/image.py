@@ -1,4 +1,4 @@
-"""Images of the catalog: their bands, their grid, their dates, and which of their pixels count."""
+"""Images of the catalog: their bands, grid, dates, and clear pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 class Clear(Section):
-    """The pixels that count, as a band of quality or of classes tells: those that no cloud hides, for instance."""
+    """The pixels that count, by the values of a band, such as a cloud mask."""
 
     band: str
-    """The band that tells; it need not be one of those in ``params.yaml``."""
+    """The band; it need not be in ``bands`` of ``params.yaml``."""
     values: tuple[int, ...] = Field(min_length=1)
     """Its raw values where a pixel counts."""
 
 
 class Image(Section):
-    """An image of the catalog: its sources, and the band whose file's grid is the image's.
+    """An image of the catalog: its sources, and the band that defines the grid.
 
     With ``dates``, it is a time series: each band on each date.
     """
 
     grid: str = ""
-    """The band whose files' pixels are the image's; of a time series, those of its first date. Left out: the first
+    """The band whose file defines the grid; for a time series, that of the first date. Left out: the first
     band of the first source."""
     dates: tuple[str, ...] | Mapping[str, str] | None = None
-    """Of a time series, the names of its dates in order, e.g. 2014-01-15: they stand for ``{date}`` in paths. Or names
-    with the text that stands there: ``{2014-01-15: "2014015"}``. A source without ``{date}`` is alike on all dates."""
+    """For a time series, its dates in order, e.g. 2014-01-15, which replace ``{date}`` in paths; or dates with the text
+    in paths: ``{2014-01-15: "2014015"}``. A source without ``{date}`` is the same on all dates."""
     clear: Clear | None = None
-    """The pixels that count, as one of the bands tells; left out: all that have values."""
+    """The pixels that count, by the values of a band; left out: all with values."""
     sources: tuple[Source, ...]
-    """Where the bands come from."""
+    """The sources of the bands."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -76,7 +76,7 @@ class Image(Section):
         return tuple(band for source in self.sources for band in source.names)
 
     def files(self) -> Iterator[str]:
-        """Give the paths of all files of all bands, and of what names them."""
+        """Yield the paths of all files of all bands, and of STAC files."""
         for source in self.sources:
             if source.stac:
                 yield from dict.fromkeys(date.path(source.stac) for date in self._dates)
@@ -85,23 +85,23 @@ class Image(Section):
 
     @property
     def place(self) -> str:
-        """Where it comes from, as the catalog says it, to name it."""
+        """Its source as in the catalog, for errors."""
         said = (source.stac or source.path for source in self.sources)
         return ", ".join(path if isinstance(path, str) else ", ".join(path or ()) for path in said)
 
     def file_of(self, band: str) -> str:
-        """Return the path of the (first) file of ``band``, to name it."""
+        """Return the path of the first file of ``band``, for errors."""
         return self._channels([band], self._dates[:1])[0].files[0]
 
     def channels(self, bands: Sequence[str]) -> list[Channel]:
-        """Return where ``bands`` are: all on the first date, then all on the next, where the image has dates.
+        """Return the channels of ``bands``: all of the first date, then all of the next, if the image has dates.
 
-        Raises ImageError for one that isn't there.
+        Raises ImageError for a missing band.
         """
         return self._channels(bands, self._dates)
 
     def open(self, bands: Sequence[str]) -> "Raster":
-        """Open ``bands``, in this order; raise ImageError for a band or file that isn't there or can't be read."""
+        """Open ``bands``, in this order; raise ImageError for a missing band, or a file that can't be read."""
         from quadrat.geo.reading.open_image import Raster
 
         return Raster(self.origin(bands))

@@ -1,4 +1,4 @@
-"""A bundle at work, away from the project that made it: on new images, and on its own sample."""
+"""quadrat apply and quadrat verify: run a bundle on new images, and on its sample."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,32 +23,32 @@ from quadrat.tasks.common.parts import layers_of
 from quadrat.tasks.common.section import TaskSection
 
 GSD_TOLERANCE = 1.2
-"""Largest ratio of an image's ground sample distance to the training scenes' that draws no warning."""
+"""Largest ratio of the ground sample distances of an image and the training scenes without a warning."""
 
 LARGEST = 4096
-"""Largest window, px, that is taken from a bundle; larger ones only where they are asked for."""
+"""Largest window of a bundle, px; an option may ask for larger ones."""
 
 VALUES = 1 << 28
-"""Most values, of bands and classes together, in such a window."""
+"""Most values of bands and classes in such a window."""
 
 LOOKS = 32
-"""Most windows side by side over a pixel, likewise."""
+"""Most windows of a bundle that overlap a pixel in one direction."""
 
 WAITING = 5.0
-"""Seconds that onnxruntime has for a sample at least; else so many times longer than torch took for it:"""
+"""Seconds for a sample by onnxruntime, plus SLOWER times the seconds of torch."""
 
 SLOWER = 20.0
 
 SIDECAR = ".aux.xml"
-"""Ending of the file beside a raster that names its classes."""
+"""Ending of the file beside a raster with its class names."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a bundle is run, and what of its section ``predict`` is to be otherwise; None is as in the bundle."""
+    """How to run a bundle, and changes of its section ``predict``; None keeps the bundle's value."""
 
     runtime: Runtime | None = None
-    """None is what the stage predict takes on this machine."""
+    """None takes the runtime of the stage predict on this machine."""
     batch: int | None = None
     size: int | None = None
     stride: int | None = None
@@ -57,9 +57,9 @@ class Plan:
 
 
 def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan: Plan) -> None:
-    """Write ``out``/<name>/ for each image, the same layers as the stage predict; whole, or not at all.
+    """Write the layers of the stage predict to ``out``/<name>/ for each image, completely or not at all.
 
-    All that can be known without the model is checked of all images before the first is predicted.
+    All images are checked before the first is predicted.
     """
     opened = read_bundle(bundle)
     predict = _predict(opened, plan)
@@ -76,9 +76,9 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
 
 
 def verify(bundle: Path) -> None:
-    """Check the bundle's checksums and run its sample through each runtime that is installed; tell both.
+    """Check the bundle's checksums, run its sample through each installed runtime, and print the results.
 
-    Raises BundleError where it is damaged, or an output is not the expected one.
+    Raises BundleError if the bundle is damaged or an output is not the expected one.
     """
     opened = read_bundle(bundle)
     table = Table("runtime", "largest difference", "equal labels", "seconds", title=escape(str(bundle)))
@@ -102,7 +102,7 @@ def verify(bundle: Path) -> None:
 def _run(
     opened: OpenBundle, runtime: Runtime, table: Table, most: float | None
 ) -> tuple[Agreement | None, float | None]:
-    """Run the sample; return how alike the outputs are, and the seconds; None, None where it isn't there."""
+    """Run the sample; return the agreement and the seconds, or None, None if the runtime is missing."""
     try:
         predictor = opened.predictor(runtime, most)
     except BundleError as error:
@@ -118,7 +118,7 @@ def _run(
 
 
 def _predict(opened: OpenBundle, plan: Plan) -> Predict:
-    """Return the bundle's section ``predict`` with the plan's changes."""
+    """Return the bundle's section ``predict`` with the changes of the plan."""
     path = opened.path / "params.yaml"
     section = opened.params.get("predict")
     layers = section.get("layers") if isinstance(section, dict) else None
@@ -166,22 +166,22 @@ def _check_windows(opened: OpenBundle, predict: Predict, plan: Plan) -> None:
     ):
         if not fits:
             raise ParamsError(
-                "the bundle's windows would take far more memory or time than any need",
+                "the bundle's windows would take too much memory or time",
                 file=opened.path / "params.yaml",
                 expected=expected,
                 got=f"{size}, by {stride}",
-                hint=f"say with {option} what you want",
+                hint=f"set {option}",
             )
 
 
 def _origin(opened: OpenBundle, predict: Predict) -> Origin:
-    """Return what layers tell of how they were made: with which bundle; the folder that it is done in says nothing."""
+    """Return the origin of the layers: the bundle, and nothing of the current folder."""
     parameters = {"predict": digest(to_jsonable_python(predict, by_alias=True))}
     return unknown("apply").model_copy(update={"parameters": parameters, "parent": opened.parent()})
 
 
 def _check_folders(found: Sequence[Offered], out: Path, task: TaskSection, predict: Predict) -> None:
-    """Raise ImageError where two images would share a folder, or a folder holds an image, or what is no layer."""
+    """Raise ImageError if two images would share a folder, or a folder holds an image or other files."""
     ids = [one.id for one in found]
     for one in found:
         if ids.count(one.id) > 1:
@@ -203,7 +203,7 @@ def _check_folders(found: Sequence[Offered], out: Path, task: TaskSection, predi
         within = [file for file in one.image.files() if Path(file).resolve().is_relative_to((out / one.id).resolve())]
         if within:
             raise ImageError(
-                "the image lies in the folder that its layers are to replace",
+                "the image is in the folder that its layers replace",
                 file=within[0],
                 got=out / one.id,
                 hint="give another --out",

@@ -1,4 +1,4 @@
-"""What a file tells of its origin, read from it and shown; and where git has that."""
+"""quadrat origin: reads and prints the origin of a file, and finds its commits."""
 
 import json
 import warnings
@@ -23,10 +23,10 @@ from quadrat.runtime.provenance.git_history import Mention, differences, mention
 from quadrat.runtime.provenance.origin import TAG, Origin, file_md5, known, model_md5
 
 SHOWN = 5
-"""Commits that are named."""
+"""Most commits that are listed."""
 
 DIGITS = 8
-"""Of what is only to be compared by eye; ``--json`` gives all."""
+"""Digits of hashes that are shown; ``--json`` prints all."""
 
 KNOWN = "a model folder, a bundle (.zip), or a layer (.tif, .parquet, .gpkg, .geojson or .fgb)"
 
@@ -38,11 +38,11 @@ class Trace:
     path: Path
     origin: Origin
     outputs: Mapping[str, str]
-    """Hashes by which ``dvc.lock`` may name the file, or what it was made with, by what they are of."""
+    """Hashes of the file, or of what it was made with, to find in ``dvc.lock``, by their names."""
 
     @property
     def run(self) -> Origin | None:
-        """The last run of a stage of the project: ``apply`` is none."""
+        """The last run of a stage of the project; ``apply`` is no stage."""
         found: Origin | None = self.origin
         while found is not None and found.made_by == "apply":
             found = None if found.parent is None else found.parent.origin
@@ -50,7 +50,7 @@ class Trace:
 
 
 def trace(path: Path) -> Trace:
-    """Return what the model folder, bundle or layer at ``path`` tells; raise OriginError where it tells nothing."""
+    """Return the origin of the model folder, bundle or layer at ``path``; raise OriginError if it has none."""
     try:
         content = _content(path)
     except (
@@ -80,21 +80,21 @@ def trace(path: Path) -> Trace:
 
 
 def show(found: Trace) -> None:
-    """Print the origin, that of what it was made with below it, and where git and the working folder have it."""
+    """Print the origin, the origins of its parents, its commits, and differences to the working folder."""
     out = Console()
     for line in lines(found):
         out.print(Text(line), soft_wrap=True)
 
 
 def lines(found: Trace) -> Iterator[str]:
-    """Give what ``show`` prints."""
+    """Yield the lines of ``show``."""
     yield str(found.path)
     yield from _origin_lines(found.origin, "  ", {})
     yield from _here(found)
 
 
 def _content(path: Path) -> Any:
-    """Return what tells the origin among the content of a file, read by its ending."""
+    """Return the content of a file that has the origin, by its ending."""
     if path.is_dir():
         card = path / "model.json"
         return parsed(read_bytes(card, OriginError), OriginError, card)["origin"]
@@ -111,7 +111,7 @@ def _content(path: Path) -> Any:
             return json.loads(pq.read_metadata(path).metadata[TAG.encode()])
         case _:
             about = information(str(path))["layer_metadata"] or {}
-            if "DESCRIPTION" in about:  # of GeoJSON, which has one text
+            if "DESCRIPTION" in about:  # GeoJSON has one text
                 about = json.loads(about["DESCRIPTION"])
             return json.loads(about[TAG])
 
@@ -119,7 +119,7 @@ def _content(path: Path) -> Any:
 def _nothing(path: Path, error: Exception | None) -> OriginError:
     missing = not path.exists()
     return OriginError(
-        "the file is missing" if missing else "the file tells no origin",
+        "the file is missing" if missing else "the file has no origin",
         file=path,
         expected=KNOWN,
         got=None if missing or isinstance(error, KeyError) else error,
@@ -130,7 +130,7 @@ def _nothing(path: Path, error: Exception | None) -> OriginError:
 
 
 def _origin_lines(origin: Origin, indent: str, before: Mapping[str, str]) -> Iterator[str]:
-    """Give the lines of an origin, and further in those of what it was made with; of versions, those not ``before``."""
+    """Yield the lines of an origin, and indented those of its parent; leave out versions that are equal ``before``."""
     yield f"{indent}made by     {origin.made_by}"
     if origin.git is not None:
         yield f"{indent}commit      {origin.git.commit}"
@@ -155,7 +155,7 @@ def _origin_lines(origin: Origin, indent: str, before: Mapping[str, str]) -> Ite
 
 
 def _here(found: Trace) -> Iterator[str]:
-    """Give lines that lead from the file to commits, and say whether the working folder is as it was."""
+    """Yield lines with the commits of the file, and the differences to the working folder."""
     run = found.run
     if run is None:
         return
@@ -165,9 +165,9 @@ def _here(found: Trace) -> Iterator[str]:
         yield from _named(f"its {parent.kind} ", mentions(run, {parent.kind: parent.md5}))
     otherwise = differences(run)
     if otherwise:
-        yield f"the working folder is otherwise, by what {run.made_by} takes: {', '.join(otherwise)}"
+        yield f"the working folder differs in inputs of {run.made_by}: {', '.join(otherwise)}"
     elif otherwise is not None:
-        yield f"the working folder is as it was, by what {run.made_by} takes"
+        yield f"the working folder has the same inputs of {run.made_by}"
 
 
 def _named(what: str, commits: Sequence[Mention]) -> Iterator[str]:
