@@ -16,9 +16,9 @@ from quadrat.runtime.formats.yaml import dumped, load
 from quadrat.serving.apply import Plan, apply, verify
 from quadrat.serving.new_images import Reading
 from quadrat.team.trace import trace
+from tests.bundle.test_loading import members
 from tests.ground import write_raster
 from tests.hostile.kit import BANDS, Content, carded, good, put, sealed
-from tests.test_bundles import members
 
 DIGITS = "9" * 5000
 LETTERS = "abcdefghi"

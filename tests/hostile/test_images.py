@@ -21,7 +21,7 @@ from quadrat.errors import ImageError, LabelError, QuadratError
 from quadrat.geo.grids.windows import Window
 from quadrat.labels.raster import RasterLabels
 from tests.ground import UTM, image, legend, write_raster
-from tests.serving import served
+from tests.http_server import served
 
 PIXELS = np.random.default_rng(3).integers(1, 3, (1, 40, 50)).astype(np.uint8)
 TALL = np.repeat(PIXELS, 100, 1)

@@ -23,9 +23,9 @@ from quadrat.scenes.catalog import Catalog
 from quadrat.scenes.catalog import written as written_catalog
 from quadrat.scenes.image import Clear, Image
 from quadrat.serving.units import InUnits
+from tests.geo.test_open_image import source
+from tests.geo.test_stac import REFLECTANCE, item, written
 from tests.ground import NORTH_UP, write_raster
-from tests.scenes.test_raster import source
-from tests.scenes.test_stac import REFLECTANCE, item, written
 
 DATES = ("2014-01-15", "2014-03-02", "2015-01-20")
 RANDOM = np.random.default_rng(3)

@@ -15,8 +15,8 @@ from quadrat.evaluation.score_tables import read_scores
 from quadrat.runtime.formats.yaml import load
 from quadrat.scenes.catalog import Catalog
 from tests.ground import pixel_box, write_areas, write_raster
+from tests.http_server import Served, served
 from tests.project import ROOT, call, change, clone
-from tests.serving import Served, served
 
 pytestmark = pytest.mark.slow
 

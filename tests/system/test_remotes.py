@@ -12,7 +12,7 @@ from quadrat.team.remote import Access, set_remote
 from quadrat.team.remote_probe import probe
 from tests.project import bare, call, commit, environment
 from tests.stores import Store
-from tests.test_remotes import failed, quadrat
+from tests.team.test_remote import failed, quadrat
 
 
 @pytest.fixture

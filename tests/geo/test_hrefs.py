@@ -7,9 +7,9 @@ import pytest
 
 from quadrat.errors import ImageError
 from quadrat.geo.sources.hrefs import resolved
+from tests.geo.test_stac import item, of, written
 from tests.ground import write_raster
-from tests.scenes.test_stac import item, of, written
-from tests.serving import served
+from tests.http_server import served
 
 HERE = "data/raw/items/a.json"
 WEB = "https://example.org/v1/items/a.json?token=1"

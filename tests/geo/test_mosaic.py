@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from quadrat.errors import ImageError
 from quadrat.geo.grids.windows import Window, whole
 from quadrat.scenes.image import Image
+from tests.geo.test_open_image import source
 from tests.ground import NORTH_UP, image, write_raster
-from tests.scenes.test_raster import source
 
 ROTATED = NORTH_UP @ Affine.rotation(30)
 SOUTH_UP = Affine(10.0, 0.0, 330_000.0, 0.0, 10.0, 5_000_000.0)

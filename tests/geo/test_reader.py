@@ -17,8 +17,8 @@ from quadrat.errors import ImageError
 from quadrat.geo.grids.windows import Window, whole
 from quadrat.geo.reading import open_image as raster_module
 from quadrat.scenes.image import Image
+from tests.geo.test_open_image import source
 from tests.ground import NORTH_UP, UTM, opened, write_raster
-from tests.scenes.test_raster import source
 
 GRID = (40, 56)
 

@@ -18,7 +18,7 @@ from quadrat.labels.vector import VectorLabels
 from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.catalog import read_catalog
 from tests.ground import KINDS, NORTH_UP, UTM, pixel_box, segmentation, write_areas, write_world
-from tests.serving import served
+from tests.http_server import served
 
 GRID = Grid(CRS.from_string(UTM), NORTH_UP, (40, 50))
 TASK = segmentation("wood", "lake")

@@ -260,7 +260,7 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import numpy as np, rasterio
-from tests.test_inference import predict, run
+from tests.prediction.test_sliding_window import predict, run
 from tests.ground import NORTH_UP, UTM
 height, root = int(sys.argv[1]), Path(sys.argv[2])
 shape = dict(count=1, height=height, width=1024, dtype="uint16", tiled=True, blockxsize=256, blockysize=256)

@@ -16,7 +16,7 @@ from quadrat.geo.vectors.features import read_features
 from quadrat.preflight.problems import unwatched
 from quadrat.scenes.scene import Scene
 from tests.ground import NORTH_UP, image, opened, pixel_box, write_areas, write_raster
-from tests.serving import Served, served, served_apart
+from tests.http_server import Served, served, served_apart
 from tests.stores import Store, running
 
 PIXELS = np.random.default_rng(0).integers(0, 9000, (3, 1024, 1024)).astype(np.uint16)

@@ -11,7 +11,7 @@ from quadrat.tasks.object_detection.scoring.counts import BoxCounts
 from quadrat.tasks.object_detection.scoring.precision import THRESHOLDS, average_precision
 from quadrat.tasks.object_detection.targets.detections import Detections
 from quadrat.tasks.object_detection.targets.matching import Seen
-from tests.boxes.scenes import drawn, seen
+from tests.tasks.boxes.scenes import drawn, seen
 
 K = 3
 

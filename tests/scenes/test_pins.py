@@ -15,7 +15,7 @@ from quadrat.labels.vector import VectorLabels
 from quadrat.scenes.pins import check_pins, companions, objects, pin_faults, read_pins, written
 from quadrat.scenes.scene import Scene
 from tests.ground import image, pixel_box, write_areas, write_raster
-from tests.serving import Served, served
+from tests.http_server import Served, served
 
 PIXELS = np.ones((1, 9, 9), np.uint8)
 

@@ -15,8 +15,8 @@ from rasterio.warp import calculate_default_transform, reproject, transform_boun
 from quadrat.errors import ImageError
 from quadrat.geo.reading.open_image import Strip
 from quadrat.scenes.image import Image
+from tests.geo.test_open_image import source
 from tests.ground import NORTH_UP, UTM, opened, write_raster
-from tests.scenes.test_raster import source
 
 RANDOM = np.random.default_rng(7)
 COARSE = NORTH_UP @ Affine.scale(2)

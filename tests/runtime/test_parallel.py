@@ -185,7 +185,7 @@ def test_workers_end_with_who_started_them(tmp_path: Path, number: signal.Signal
         "import sys\n"
         "from quadrat.runtime.parallel import Processes\n"
         "from quadrat.runtime.process import stoppable\n"
-        "from tests.test_executor import stay\n"
+        "from tests.runtime.test_parallel import stay\n"
         "if __name__ == '__main__':\n"
         "    with stoppable():\n"
         "        list(Processes(2).map(stay, sys.argv[1:] * 2))\n"

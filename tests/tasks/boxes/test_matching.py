@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.tasks.object_detection.scoring.counts import confusion
 from quadrat.tasks.object_detection.targets.matching import Seen, matched
-from tests.boxes.scenes import drawn, inside, iou, seen
+from tests.tasks.boxes.scenes import drawn, inside, iou, seen
 
 
 def naive(image: Seen, least: float) -> tuple[list[int], list[bool]]:

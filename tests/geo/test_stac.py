@@ -15,7 +15,7 @@ from quadrat.preflight.problems import unwatched
 from quadrat.scenes.image import Image, Source
 from quadrat.scenes.scene import Scene
 from tests.ground import NORTH_UP, write_raster
-from tests.serving import served
+from tests.http_server import served
 
 PIXELS = np.random.default_rng(0).integers(1, 9000, (4, 8, 12)).astype(np.uint16)
 REFLECTANCE = {"unit": "reflectance", "scale": 0.0001, "offset": -0.1, "nodata": 0}

@@ -15,9 +15,9 @@ from rasterio.rpc import RPC
 from quadrat.errors import CatalogError, ImageError, LabelError
 from quadrat.geo.grids.windows import Window, whole
 from quadrat.scenes.image import Image, Source
+from tests.geo.test_open_image import source
 from tests.ground import NORTH_UP, UTM, image, opened, write_raster
-from tests.scenes.test_raster import source
-from tests.scenes.test_raster_labels import labels
+from tests.labels.test_raster import labels
 
 RANDOM = np.random.default_rng(0)
 

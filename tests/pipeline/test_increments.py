@@ -28,8 +28,8 @@ from quadrat.scenes.input_files import contents
 from quadrat.team.pin import index
 from tests.bundling import FOREST, SECTIONS, prepared
 from tests.ground import BANDS, KINDS, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
+from tests.http_server import served
 from tests.project import digests
-from tests.serving import served
 from tests.stage_calls import chip, predict
 
 TASK = segmentation(*KINDS)

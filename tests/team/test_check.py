@@ -56,8 +56,8 @@ from tests.ground import (
     write_raster,
     write_world,
 )
-from tests.serving import served
-from tests.stages.test_analyze import run as analyze
+from tests.http_server import served
+from tests.pipeline.test_analyze import run as analyze
 
 FOREST = Forest(kind="forest", trees=1, radius=1, max_depth=None, min_samples_leaf=1, samples=1)
 SMALL: dict[str, Any] = {"architecture": "unet", "encoder": "resnet10t", "depth": 3, "dropout": 0.0}

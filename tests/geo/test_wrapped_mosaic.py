@@ -19,8 +19,8 @@ from quadrat.geo.reading.nearest import Nearest
 from quadrat.geo.reading.open_image import Strip
 from quadrat.geo.reading.wrapped_mosaic import towards
 from quadrat.scenes.image import Image
+from tests.geo.test_open_image import source
 from tests.ground import write_raster
-from tests.scenes.test_raster import source
 
 DEGREES = "EPSG:4326"
 SOUTH = -17.0

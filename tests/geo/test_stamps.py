@@ -7,7 +7,7 @@ import pytest
 
 from quadrat.errors import PinError
 from quadrat.geo.files.stamps import Stamp, stamp
-from tests.serving import Served, served
+from tests.http_server import Served, served
 from tests.stores import Store, running
 
 

@@ -10,7 +10,7 @@ from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import check_pins, read_pins
 from quadrat.team.pin import index
 from tests.ground import write_world
-from tests.serving import Served, served
+from tests.http_server import Served, served
 
 
 @pytest.fixture
