@@ -1,1 +1,1 @@
-"""Pixels and places: grids and windows, geometries, and how raster and vector files are read onto a grid."""
+"""Grids and windows, geometries, and reading raster and vector files onto a grid."""

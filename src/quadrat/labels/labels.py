@@ -38,7 +38,7 @@ class Labels:
         return self.grid.area
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
-        """Return (y, x) class ids, IGNORE where there is none; the window may reach over the grid's edge."""
+        """Return (y, x) class ids, IGNORE if there is none; the window may reach beyond the grid."""
         first, *others = self.ranked
         ids = first.class_ids(window, all_touched=all_touched)
         for other in others:

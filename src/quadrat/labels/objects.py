@@ -18,7 +18,7 @@ DIGITS = 3
 class Objects:
     """Features in pixel coordinates (x = column, y = row), whole, in the file's order, and their class ids.
 
-    ``class_ids`` (object,) are IGNORE where the catalog drops what a feature is.
+    ``class_ids`` (object,) are IGNORE if the catalog drops what a feature is.
     """
 
     geometry: Geometries
@@ -42,7 +42,7 @@ class Envelopes:
     """Upright boxes around features, cut at the grid's edge, in the order of the features.
 
     ``bounds`` (object, 4) are left, top, right and bottom in pixel coordinates; ``shares`` (object,) of the whole
-    box's area lie on the grid. ``class_ids`` (object,) are IGNORE where the catalog drops what a feature is.
+    box's area lie on the grid. ``class_ids`` (object,) are IGNORE if the catalog drops what a feature is.
     """
 
     bounds: NDArray[np.float64]

@@ -80,7 +80,7 @@ class RasterLabels(Section):
             yield LabelledPixels(pixels, form, self._key(class_mapping, scene, form.dtype), background)
 
     def _key(self, class_mapping: ClassMapping, scene: str, dtype: np.dtype[Any]) -> "Key":
-        """Return the class id of each value that the type holds, IGNORE where it is dropped."""
+        """Return the class id of each value that the type holds, IGNORE if it is dropped."""
         ids: dict[int, int] = {}
         for value, number in class_mapping.aliases.items():
             if WRITTEN[self.values].fullmatch(value) and ids.setdefault(_number(value), number) != number:
@@ -114,7 +114,7 @@ class Key:
     numbers: NDArray[Any]
     """The known values, in rising order and of the raster's type; colours in 24 bits."""
     ids: NDArray[np.uint8]
-    """The class id of each, IGNORE where it is dropped."""
+    """The class id of each, IGNORE if it is dropped."""
     class_mapping: ClassMapping
 
     def find(self, numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -147,7 +147,7 @@ class LabelledPixels:
         return self._pixels.doubt()
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
-        """Return (y, x) class ids, IGNORE where there is none; the window may reach over the grid's edge.
+        """Return (y, x) class ids, IGNORE if there is none; the window may reach beyond the grid.
 
         Raises LabelError for values that no class lists, with their counts in the whole scene.
         """
@@ -161,7 +161,7 @@ class LabelledPixels:
         return ids
 
     def _tabled(self) -> bytes | None:
-        """Return the class id of each byte, UNCLAIMED where no class claims it; None where no byte says it alone."""
+        """Return the class id of each byte, UNCLAIMED where no class claims it; None if no byte says it alone."""
         meanings = self._pixels.byte_meanings(self._form)
         if meanings is None or (self._key.ids == UNCLAIMED).any() or self.background == UNCLAIMED:
             return None

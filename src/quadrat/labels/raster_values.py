@@ -126,7 +126,7 @@ class Pixels:
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
-        """Raise LabelError where the file turns out not to be whole."""
+        """Raise LabelError if the file turns out not to be whole."""
         try:
             with environment((self.path,)) if is_remote(self.path) else nullcontext():
                 yield
@@ -162,7 +162,7 @@ class Pixels:
         return Format(Stored.of(source, (1,)), palette)
 
     def _way(self, own: Grid) -> Nearest | None:
-        """Return the way to the file's pixels, None where they are the grid's; raise LabelError where they miss it."""
+        """Return the way to the file's pixels, None where they are the grid's; raise LabelError if they miss it."""
         check_crs(self.grid, own.crs, self.path, LabelError, self.scene)
         if self._alike(own):
             return None

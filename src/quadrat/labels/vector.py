@@ -145,7 +145,7 @@ class VectorLabels(Section):
             ) from cause
 
     def _ids(self, frame: "geopandas.GeoDataFrame", class_mapping: ClassMapping, scene: str) -> NDArray[np.uint8]:
-        """Return each feature's class id, IGNORE where it is dropped."""
+        """Return each feature's class id, IGNORE if it is dropped."""
         if self.default is not None:
             return np.full(len(frame), class_id(self.default, class_mapping, "default", scene, self.path), np.uint8)
         if frame.empty:  # GeoJSON without features has no fields
@@ -262,7 +262,7 @@ class LabelledAreas:
         return (*self._remarks, *self._doubt())
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:
-        """Return (y, x) class ids, IGNORE where there is none; the window may reach over the grid's edge."""
+        """Return (y, x) class ids, IGNORE if there is none; the window may reach beyond the grid."""
         return self.areas.draw(window, fill=self.background, all_touched=all_touched)
 
     def objects(self, window: Window) -> Objects:

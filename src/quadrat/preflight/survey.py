@@ -40,7 +40,7 @@ class Survey:
     grid: Grid
     area: Window
     bands: tuple[Band, ...]
-    """None where one of them is at fault."""
+    """None if one of them is at fault."""
     ground: BaseGeometry
     """The AOI, or the whole image, in map coordinates; empty if the AOI has an error."""
     labels: Glimpse

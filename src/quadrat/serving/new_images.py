@@ -104,7 +104,7 @@ def offered(path: str, bands: Sequence[Band], reading: Reading) -> list[Offered]
     """Return the images of ``path``: a file with several bands, one file per ``{band}``, or a catalog's scenes.
 
     Bands have the names that the file gives them, or those of ``reading``; their scale and offset are the file's,
-    and the model's where it has none. Raises ImageError where a band of the model isn't there.
+    and the model's where it has none. Raises ImageError if a band of the model isn't there.
     """
     if path.endswith((".yaml", ".yml")):
         if reading.given:

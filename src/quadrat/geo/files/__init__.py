@@ -1,1 +1,1 @@
-"""Raster files: opening them safely, reading their headers, and telling their errors in words."""
+"""Raster files: safe opening, headers, and errors."""

@@ -1,4 +1,4 @@
-"""Trouble with a user's files: what libraries raise of them becomes an error that names the file."""
+"""Turns errors of libraries about a user's file into errors that name the file."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,11 @@ from quadrat.errors import ImageError, QuadratError
 from quadrat.geo.grids.grid import Grid
 
 SHOWN = 5
-"""Most rasters of a container that an error names."""
+"""Number of rasters of a container that an error names."""
 
 
 def grid_of(dataset: Any, path: str, error: type[QuadratError] = ImageError, scene: str | None = None) -> Grid:
-    """Return the grid of an open raster; raise ``error`` where it has no band, or no way from the ground to pixels."""
+    """Return the grid of an open raster; raise ``error`` if it has no band, or no invertible transform."""
     if not dataset.count:
         raise error(
             "the file holds several rasters, and no band of its own"
@@ -41,13 +41,13 @@ def grid_of(dataset: Any, path: str, error: type[QuadratError] = ImageError, sce
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the names of a container's rasters in a line, the first of many."""
+    """Return the names of a container's first rasters as one line."""
     return ", ".join([*names[:SHOWN], *[f"and {len(names) - SHOWN} more"] * (len(names) > SHOWN)])
 
 
 @contextmanager
 def library_errors_as(error: type[QuadratError], file: object, scene: str | None = None) -> Iterator[None]:
-    """Raise ``error``, which names the file, in place of what a library raises of it; mistakes of this code pass."""
+    """Turn errors of libraries into ``error``, which names the file; let bugs pass."""
     try:
         yield
     except QuadratError:
@@ -65,7 +65,7 @@ def library_errors_as(error: type[QuadratError], file: object, scene: str | None
 
 
 def of_library(error: Exception) -> bool:
-    """Return whether it is an error that a library, or the system, raises of a file."""
+    """Return whether a library or the system raised the error about a file."""
     from affine import TransformNotInvertibleError
     from pyogrio.errors import DataLayerError, DataSourceError
     from pyproj.exceptions import ProjError

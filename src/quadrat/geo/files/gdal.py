@@ -19,7 +19,7 @@ def identified(name: str) -> str | None:
 
 
 def first_bytes(name: str, count: int) -> bytes | None:
-    """Return the first bytes of a file that GDAL calls ``name``, also one in an archive; None where there is none."""
+    """Return the first bytes of a file that GDAL calls ``name``, also one in an archive; None if there is none."""
     with _file(name) as file:
         content = ctypes.create_string_buffer(count)
         return None if file is None else content.raw[: _gdal().VSIFReadL(content, 1, count, file)]

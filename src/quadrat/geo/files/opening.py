@@ -1,8 +1,8 @@
-"""Opening: the one way in which a user's raster file is opened, and what is judged before a pixel moves.
+"""Opens a user's raster files, and checks them before any pixel is read.
 
-GDAL by itself goes by a file's first bytes, whatever it is called: a ``.tif`` may be the text of a service on the web,
-or of a virtual raster, which lead to other files and hosts. So only formats that hold their own pixels are read, and
-what refers to other files (VRT, DIMAP) where it is called so, after its references were judged.
+GDAL goes by a file's first bytes, not by its name: a ``.tif`` may be a description of a web service or of a virtual
+raster, which lead to other files and hosts. So only formats with their own pixels are read, and formats that refer to
+other files (VRT, DIMAP) only if the ending says so, after their references were checked.
 """
 
 import math
@@ -41,7 +41,7 @@ COMPANIONS = (".ovr", ".OVR", ".msk", ".MSK")
 """Endings of what GDAL takes for overviews and masks of a file, beside it."""
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""How a TIFF begins."""
+"""The first bytes of a TIFF."""
 
 SIDE = 1 << 22
 """Largest width and height, px: the Earth's equator at 10 m has 4,007,502."""
@@ -71,15 +71,15 @@ DEPTH, MOST_SOURCES = 6, 100_000
 
 @dataclass(frozen=True)
 class Place:
-    """What a path means."""
+    """The meaning of a path."""
 
     name: str
-    """What GDAL calls it."""
+    """GDAL's name of it."""
     formats: tuple[str, ...]
     file: Path | None
-    """The file on this machine that is read, the archive where it stands in one; None where it is elsewhere."""
+    """The local file, or the archive that contains it; None for a remote file."""
     alone: bool
-    """Whether the path is the file's, with nothing around it."""
+    """Whether the path is only the file's, without a prefix or suffix."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Opener:
         return dataset
 
     def _place(self, path: str, *, referred: bool = False) -> Place:
-        """Return what a path means; raise ``error`` where that isn't a regular file, or a place that is read from."""
+        """Return what a path means; raise ``error`` if that isn't a regular file, or a place that is read from."""
         if not referred and is_remote(path):
             return Place(gdal_name(path), FORMATS, None, alone=True)
         part = PARTS.fullmatch(path)
@@ -166,7 +166,7 @@ class Opener:
         raise self.error(problem, self.scene, path, expected="a regular file with an image", hint="check the path")
 
     def _check(self, dataset: Any, path: str, place: Place) -> None:
-        """Raise ``error`` where what was opened leads elsewhere, or asks for more than a machine can do."""
+        """Raise ``error`` if what was opened leads elsewhere, or asks for more than a machine can do."""
         known = identified(place.name) if place.file else dataset.driver
         if known not in {dataset.driver, None} and known not in place.formats:
             raise self.error(
@@ -193,7 +193,7 @@ class Opener:
             self._check_beside(place.name)
 
     def _check_beside(self, name: str) -> None:
-        """Raise ``error`` where what GDAL takes for overviews or masks of a file is no TIFF."""
+        """Raise ``error`` if what GDAL takes for overviews or masks of a file is no TIFF."""
         for beside in (name + ending for ending in COMPANIONS):
             start = first_bytes(beside, 4)
             if start is None:

@@ -1,4 +1,4 @@
-"""Raster files: how they are opened, what their headers say, and which of them can't be bands of an image."""
+"""Raster files: GDAL's settings, headers, and checks that bands can be read."""
 
 import math
 import os
@@ -32,7 +32,7 @@ NETWORK = {
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
 }
-"""How remote files are read, where the environment says nothing else."""
+"""Default settings of GDAL for remote files; the environment takes precedence."""
 
 VIRTUAL = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO"}
 """What virtual rasters don't do, whatever the environment says: run what they hold, and take any file for pixels."""
@@ -42,7 +42,7 @@ FEW_BLOCKS, ROW_BLOCKS, SHARED_BLOCKS = 8, 32, 512
 ``quadrat.__main__`` asks for); and where strips share them."""
 
 TROUBLE = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
-"""What opening and reading raise of a file that isn't what it should be."""
+"""Errors that opening and reading raise for damaged files."""
 
 SIGNED = {
     "expected": "the data type Int8",
@@ -51,7 +51,7 @@ SIGNED = {
 """Of an error about bytes that are said to have signs by a tag."""
 
 WIDE = ("int64", "uint64")
-"""Data types whose values a float can't hold all."""
+"""Data types with values that a float can't hold."""
 
 COLORS = ColorInterp.red, ColorInterp.green, ColorInterp.blue
 """What files call the bands of a colour, in the order of its 24 bits."""
@@ -72,10 +72,10 @@ class Header:
     meanings: tuple[tuple[float, float], ...]
     """Scale and offset; (1, 0) where the file says nothing."""
     units: tuple[str | None, ...]
-    """What the file calls the unit of its values; None or empty where it says nothing."""
+    """What the file calls the unit of its values; None or empty if it says nothing."""
     colors: tuple[ColorInterp, ...]
     names: tuple[str | None, ...]
-    """What the file calls its bands; None where it doesn't."""
+    """What the file calls its bands; None if it doesn't."""
     block: tuple[int, int]
     """Height and width of what is decoded at once, px."""
     within: tuple[str, ...]
@@ -127,7 +127,7 @@ def _left_to_keep_few() -> bool:
 
 @contextmanager
 def opened(path: str) -> Iterator[Any]:
-    """Open a file; raise ImageError where it can't be."""
+    """Open a file; raise ImageError if it can't be."""
     try:
         with environment((path,)):
             dataset = open_raster(path)
@@ -141,7 +141,7 @@ def opened(path: str) -> Iterator[Any]:
 
 
 def header(dataset: Any, path: str) -> Header:
-    """Return what the file says of itself; raise ImageError where its pixels aren't on a grid."""
+    """Return the file's header; raise ImageError if its pixels are not on a grid."""
     if dataset.transform.is_identity and (dataset.gcps[0] or dataset.rpcs):
         kind, option = ("ground control points", "-tps") if dataset.gcps[0] else ("rational polynomials (RPC)", "-rpc")
         raise ImageError(
@@ -186,7 +186,7 @@ def is_mask(flags: Collection[MaskFlags]) -> bool:
 
 
 def nodata_of(dataset: Any) -> tuple[float | None, ...]:
-    """Return the nodata value of each band, exactly; None where there is none, or none that the data type holds."""
+    """Return the nodata value of each band, exactly; None if there is none, or none that the data type holds."""
     said = list(dataset.nodatavals)
     wide = [place for place, dtype in enumerate(dataset.dtypes) if dtype in WIDE]
     if wide:  # rasterio makes floats of them, and none of what a float can't hold
@@ -240,7 +240,7 @@ def _colors(dataset: Any, number: int) -> Any:
 
 
 def check(channel: Channel, number: int, header: Header) -> None:
-    """Raise ImageError where band ``number`` of a file can't be read as the channel says."""
+    """Raise ImageError if band ``number`` of a file can't be read as the channel says."""
     if number > len(header.dtypes):
         raise ImageError(
             "the file has fewer bands than the catalog names",
@@ -298,7 +298,7 @@ def _check_meaning(channel: Channel, said: tuple[float, float], path: str) -> No
 
 
 def _check_nodata(channel: Channel, dtype: str, said: float | None, path: str) -> None:
-    """Raise ImageError where the file says another nodata value than the catalog, and some pixel could be it."""
+    """Raise ImageError if the file says another nodata value than the catalog, and some pixel could be it."""
     mine, theirs = (storable(value, np.dtype(dtype)) for value in (channel.nodata, said))
     if channel.nodata is None or theirs is None or mine == theirs or not math.isfinite(theirs):
         return  # NaN and infinity are no values, whatever is said

@@ -1,4 +1,4 @@
-"""Stamps: what a server says of an object, by which another in its place is noticed.
+"""Stamps: ETag and size of a remote object, to notice changes.
 
 GDAL itself asks, so with the credentials, endpoint, headers and proxy that it will read with, of S3, Google, Azure and
 the web alike.
@@ -15,12 +15,12 @@ from quadrat.runtime.formats.section import Section
 
 
 class Stamp(Section):
-    """What a server says of an object; two objects of one stamp are taken for the same."""
+    """A server's description of an object; objects with equal stamps count as equal."""
 
     etag: str | None = None
     """Its ETag without quotes, or None."""
     modified: str | None = None
-    """Where there is no ETag, when it was last modified, as the server writes it."""
+    """Without an ETag, the time of the last change, as the server writes it."""
     size: int = Field(ge=0)
     """Bytes."""
 
@@ -31,9 +31,9 @@ class Stamp(Section):
 
 
 def stamp(address: str) -> Stamp | None:
-    """Return the stamp of the object that is at ``address`` now, None where there is none.
+    """Return the current stamp of the object at ``address``; None if it is missing.
 
-    Costs one request. Raises PinError where the server doesn't say: it isn't reached, or refuses.
+    Costs one request. Raises PinError if the server doesn't say: it isn't reached, or refuses.
     """
     from quadrat.geo.files.raster_files import environment
 

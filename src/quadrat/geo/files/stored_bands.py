@@ -1,4 +1,4 @@
-"""Bands of a raster file as they are stored, and where it says that they have values."""
+"""Stored bands of a raster file, and their valid pixels by nodata, masks and alpha."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,7 +16,7 @@ Number = int | float
 
 @dataclass(frozen=True)
 class Stored:
-    """Bands of an open dataset, and all that hides pixels of theirs: nodata, masks and alpha each hide on their own."""
+    """Bands of an open dataset, with nodata, masks and alpha, which each hide pixels."""
 
     dataset: Any
     bands: tuple[int, ...]
@@ -26,11 +26,11 @@ class Stored:
     masks: tuple[int, ...]
     """The bands whose masks count; a mask of the whole file is named once."""
     alpha: int | None
-    """The number of the alpha band; None where there is none, or it is one of the bands itself."""
+    """The number of the alpha band; None if there is none, or it is one of the bands itself."""
 
     @classmethod
     def of(cls, dataset: Any, bands: tuple[int, ...]) -> Self:
-        """Return ``bands`` of a dataset, with all that it says of holes."""
+        """Return ``bands`` of a dataset, with their nodata, masks and alpha."""
         flags = {band: set(dataset.mask_flag_enums[band - 1]) for band in bands}
         masks = [band for band in bands if is_mask(flags[band])]
         shared = any(MaskFlags.per_dataset in flags[band] for band in masks)
@@ -58,7 +58,7 @@ class Stored:
 
     @property
     def masked(self) -> bool:
-        """Whether something else than nodata says where there are values."""
+        """Whether a mask or alpha hides pixels."""
         return bool(self.masks) or self.alpha is not None
 
     def values(self, window: Window, into: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -67,7 +67,7 @@ class Stored:
         return found
 
     def mask(self, window: Window) -> NDArray[np.bool_] | None:
-        """Return (y, x), False where a mask or the alpha band hides the pixel; None where there is neither."""
+        """Return (y, x), False where a mask or the alpha band hides the pixel; None if there is neither."""
         if not self.masked:
             return None
         shown = np.ones(window.shape, np.bool_)

@@ -46,7 +46,7 @@ LARGEST_KERNEL = 101
 
 
 def references(file: Path, error: type[QuadratError], scene: str | None) -> Iterator[str]:
-    """Give the files that a VRT or a DIMAP names, as GDAL calls them; raise ``error`` where it isn't one to be read."""
+    """Yield the files that a VRT or a DIMAP names, as GDAL calls them; raise ``error`` if it isn't one to be read."""
     content = read_bytes(file, error)
     try:
         root = _parsed(content.decode("utf-8-sig"))

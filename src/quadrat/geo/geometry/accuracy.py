@@ -1,4 +1,4 @@
-"""How exactly places come from one CRS to another: what is known of the way, and what is missing for a better one."""
+"""Accuracy of transformations between CRSs, and the missing grid files of better ones."""
 
 import warnings
 from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyproj import CRS
 
 Doubt = Callable[[], tuple[str, ...]]
-"""Looks for what may be wrong, and says it: only who tells it asks, for it takes its time."""
+"""Looks for possible problems and returns warnings; called only when they are reported, because it is slow."""
 
 BALLPARK = "Ballpark geographic offset"
 """What PROJ calls a step that takes one datum for the other, for it knows no more of them."""
@@ -30,7 +30,7 @@ BESIDE = 0.5
 
 
 def doubtful_place(path: str, crs: Any, grid: Grid) -> tuple[str, ...]:
-    """Return a remark where what ``path`` holds in ``crs`` comes to lie more than a px off on ``grid``, if any.
+    """Return a warning if features of ``path`` in ``crs`` may be more than a px off on ``grid``.
 
     That is so where no transformation between their datums is known, or the grid file of a better one is missing.
     """

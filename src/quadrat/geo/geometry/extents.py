@@ -1,4 +1,4 @@
-"""Where a grid and what is around it lie in another CRS, with longitudes modulo 360°."""
+"""The extent of a grid and its surroundings in another CRS, with longitudes modulo 360°."""
 
 import math
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ LATTICE = 33
 class Surroundings:
     """Where a grid lies in a CRS: ``bounds`` are its own, ``reach`` those of what is looked at around it.
 
-    Both are left, bottom, right and top, NaN where the CRS has no place for the grid. After ``period`` in x the CRS
+    Both are left, bottom, right and top, NaN if the CRS has no place for the grid. After ``period`` in x the CRS
     repeats itself; 0 where it doesn't.
     """
 
@@ -100,7 +100,7 @@ class Surroundings:
 
 
 def surroundings(grid: Grid, crs: Any) -> Surroundings:
-    """Return where a grid lies in a CRS (None: the grid's own); raise ProjError where no way is known."""
+    """Return where a grid lies in a CRS (None: the grid's own); raise ProjError if no way is known."""
     from pyproj import CRS
 
     height, width = grid.shape
@@ -184,7 +184,7 @@ def nearest(x: NDArray[np.float64], to: Any, turn: float) -> NDArray[np.float64]
 
 
 def way(crs: "CRS", to: "CRS") -> "Transformer":
-    """Return what takes x and y from one CRS to another; raise ProjError where nothing does."""
+    """Return what takes x and y from one CRS to another; raise ProjError if nothing does."""
     from pyproj import Transformer
 
     return Transformer.from_crs(crs, to, always_xy=True)

@@ -1,4 +1,4 @@
-"""Footprints: areas in longitude and latitude (WGS 84), cut at 180° as GeoJSON has them (RFC 7946, 3.1.9)."""
+"""Footprints: areas in longitude and latitude (WGS 84), cut at 180° as in GeoJSON (RFC 7946, 3.1.9)."""
 
 from typing import Any
 

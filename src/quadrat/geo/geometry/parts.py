@@ -1,4 +1,4 @@
-"""Single points, lines and polygons: what collections of them are made of."""
+"""Splits collections into single points, lines and polygons."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def is_polygon(geometry: Geometries) -> NDArray[np.bool_]:
 
 
 def valid(geometry: Geometries, numbers: NDArray[np.intp] | None = None) -> Geometries:
-    """Return the geometries, those that are invalid made valid.
+    """Return the geometries, with invalid ones made valid.
 
     Raises TangledError, which gives one of ``numbers`` (left out: the geometry's own), where that would take minutes.
     """
@@ -62,7 +62,7 @@ def without_area(geometry: Geometries) -> NDArray[np.bool_]:
 
 
 def cut(geometry: Geometries, frame: shapely.Polygon) -> Geometries:
-    """Return what of valid geometries lies within a frame."""
+    """Return valid geometries, cut to a frame."""
     over = ~shapely.covered_by(geometry, frame)
     geometry[over] = shapely.intersection(geometry[over], frame)
     return geometry

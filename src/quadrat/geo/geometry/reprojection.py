@@ -1,8 +1,8 @@
-"""Geometries from one CRS to another: what lies around a grid, with longitudes modulo 360°.
+"""Reprojects geometries around a grid to its CRS, with longitudes modulo 360°.
 
-A projection is continuous around a place, and not on all of the Earth: what reaches the far side is torn or turns
-inside out. So geometries are cut, in their own CRS, far outside of the grid before they are projected. Where a CRS
-repeats itself (longitudes do after 360°, and so do eastings in Web Mercator) copies of them count too.
+A projection is continuous around a place, but not on the whole Earth: geometries that reach the far side are torn. So
+geometries are cut in their own CRS, far outside of the grid, before they are projected. If a CRS repeats itself (as
+longitudes after 360°, and eastings in Web Mercator), copies count, too.
 """
 
 import math
@@ -30,7 +30,7 @@ class NoPlaceError(ProjError):
 def brought(parts: Geometries, crs: Any, grid: Grid) -> tuple[Geometries, NDArray[np.intp]]:
     """Return what of single ``parts`` lies around a grid, in its map coordinates, and the number of each, rising.
 
-    Raises ProjError where no way is known from the CRS to the grid's, NoPlaceError where the way has no end.
+    Raises ProjError if no way is known from the CRS to the grid's, NoPlaceError where the way has no end.
     """
     from pyproj import CRS
 

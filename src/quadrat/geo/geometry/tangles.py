@@ -51,7 +51,7 @@ def numbered(numbers: NDArray[np.intp]) -> Iterator[None]:
 
 
 def check_jagged(geometry: NDArray[np.object_], numbers: NDArray[np.intp]) -> None:
-    """Raise TangledError where so many edges of a polygon come near each other that none can say if it is valid."""
+    """Raise TangledError if so many edges of a polygon come near each other that none can say if it is valid."""
     for place in np.flatnonzero(shapely.get_num_coordinates(geometry) > FEW):
         near = _near(_edges(geometry[place]))
         if near > MOST_NEAR:
@@ -61,7 +61,7 @@ def check_jagged(geometry: NDArray[np.object_], numbers: NDArray[np.intp]) -> No
 
 
 def check_tangled(geometry: NDArray[np.object_], numbers: NDArray[np.intp]) -> None:
-    """Raise TangledError where invalid polygons cross themselves so often that making them valid takes minutes."""
+    """Raise TangledError if invalid polygons cross themselves so often that making them valid takes minutes."""
     work = 0
     for place in np.flatnonzero(shapely.get_num_coordinates(geometry) > TRIANGLE):
         crossed = _crossed(_edges(geometry[place]))

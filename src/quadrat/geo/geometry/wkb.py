@@ -12,7 +12,7 @@ WITH_Z, WITH_M, WITH_SRID = 0x80000000, 0x40000000, 0x20000000
 
 
 def of_polygons(wkb: bytes) -> bytes:
-    """Return a geometry with polygons in place of the patches of surfaces; raise ValueError where it is cut short."""
+    """Return a geometry with polygons in place of the patches of surfaces; raise ValueError if it is cut short."""
     plain = bytearray(wkb)
     try:
         _retype(plain, 0)

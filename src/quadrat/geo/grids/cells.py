@@ -1,4 +1,4 @@
-"""Cells: squares of a grid, each of which is asked what it is as a whole.
+"""Cells: squares of a grid that are classified as a whole.
 
 Cells are rows of whole px (left, top, right, bottom) in the grid's own pixels. They may overlap, and reach over the
 grid's edge.
@@ -20,10 +20,10 @@ Geometries = NDArray[np.object_]
 """Of shapely, in pixel coordinates: x = column, y = row, corners."""
 
 ROUNDING = 1e-6
-"""Share of an area, and area in px², that is rounding."""
+"""Relative and absolute (px²) rounding of areas."""
 
 BAND = 512
-"""Rows of the grid whose cells are looked at together."""
+"""Rows of the grid whose cells are processed together."""
 
 
 def margin(window: int, cell: int) -> int:
@@ -64,7 +64,7 @@ def frame(cells: Cells) -> Window:
 
 
 def bands(cells: Cells) -> Iterator[NDArray[np.intp]]:
-    """Give the numbers of the cells that begin in the same BAND rows, from top to bottom."""
+    """Yield the numbers of the cells that begin in the same BAND rows, from top to bottom."""
     number = cells[:, 1] // BAND
     order = np.argsort(number, kind="stable")
     starts = np.flatnonzero(np.diff(number[order])) + 1
@@ -72,12 +72,12 @@ def bands(cells: Cells) -> Iterator[NDArray[np.intp]]:
 
 
 def clipped(cells: Cells, window: Window) -> Cells:
-    """Return what of each cell lies within the window; without an area where nothing does."""
+    """Return the cells, cut to the window; without an area if they are outside."""
     return np.clip(cells, [window.col, window.row] * 2, [window.right, window.bottom] * 2)
 
 
 def centred(cells: Cells, mask: NDArray[np.bool_], origin: Window) -> NDArray[np.bool_]:
-    """Return which cells, of those with an area, have their centre where ``mask`` (y, x) of ``origin`` is True."""
+    """Return which cells have an area and their centre on a True pixel of ``mask`` (y, x), of ``origin``."""
     cols, rows = (cells[:, :2] + cells[:, 2:]).T // 2 - np.array([[origin.col], [origin.row]])
     solid = (cells[:, 2:] > cells[:, :2]).all(1)
     found: NDArray[np.bool_] = np.logical_and.reduce(
@@ -89,7 +89,7 @@ def centred(cells: Cells, mask: NDArray[np.bool_], origin: Window) -> NDArray[np
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """What cells and objects share: a piece for each pair that shares some area."""
+    """Intersections of cells and objects: a piece for each pair that overlaps."""
 
     cells: Cells
     cell: NDArray[np.intp]
@@ -118,7 +118,7 @@ class Pieces:
         return cls(cells, cell[shared], owner[shared], geometry[shared], area[shared])
 
     def some(self, wanted: NDArray[np.bool_]) -> "Pieces":
-        """Return those of ``wanted`` (piece,)."""
+        """Return the pieces of ``wanted`` (piece,)."""
         return Pieces(self.cells, self.cell[wanted], self.owner[wanted], self.geometry[wanted], self.area[wanted])
 
     def covered(self, group: NDArray[np.intp], groups: int) -> NDArray[np.float64]:
@@ -139,13 +139,13 @@ class Pieces:
 
 
 def sizes(cells: Cells) -> NDArray[np.int64]:
-    """Return how many px each cell has."""
+    """Return the number of px of each cell."""
     found: NDArray[np.int64] = (cells[:, 2:] - cells[:, :2]).prod(1)
     return found
 
 
 def pixel_counts(cells: Cells, class_ids: NDArray[np.uint8], origin: Window, classes: int) -> NDArray[np.int64]:
-    """Return how many pixels of each class (cell, class) cells hold, of ``class_ids`` (y, x) of ``origin``."""
+    """Return the number of pixels (cell, class) of ``class_ids`` (y, x), of ``origin``, in each cell."""
     counts = np.zeros((len(cells), classes), np.int64)
     local = cells - np.array([origin.col, origin.row] * 2)
     for row, (left, top, right, bottom) in zip(counts, local.tolist(), strict=True):

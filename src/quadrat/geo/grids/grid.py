@@ -96,7 +96,7 @@ class Grid:
         return np.stack([east, north]).transpose(2, 0, 1)
 
     def shift(self, other: "Grid") -> float:
-        """Return how far a corner of this grid lies from the other's, in px of the other, whatever the CRSs are."""
+        """Return the largest distance between corners of both grids, px of the other, for any CRSs."""
         height, width = other.shape
         into = ~other.transform @ self.transform
         corners = [(0, 0), (width, 0), (0, height), (width, height)]
@@ -127,7 +127,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Earth:
-    """The ellipsoid that a CRS lies on, and the way to it."""
+    """The ellipsoid of a CRS, and the transformation to it."""
 
     transform: Callable[[Floats, Floats], tuple[Floats, Floats]]
     """From the CRS to longitude and latitude."""

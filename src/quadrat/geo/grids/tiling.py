@@ -1,7 +1,7 @@
-"""Cutting windows out of strips, and pasting windows into rows: each other's inverse.
+"""Cuts windows from strips, and pastes windows into rows; each is the inverse of the other.
 
-Both go from top to bottom and hold only the rows that are still needed, so memory is bounded by the window's
-height times the area's width, never by the area's height.
+Both go from top to bottom and hold only the rows that are needed, so memory is bounded by the window's height times the
+area's width.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from quadrat.geo.grids.windows import Window
 
 FLOOR = 1e-3
-"""Least weight of a pixel in its window: a pixel that only one window's edge covers still counts."""
+"""Least weight of a pixel in its window, so that a pixel at the edge of a single window counts."""
 
 
 class StripLike(Protocol):
@@ -34,7 +34,7 @@ class StripLike(Protocol):
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """(y, x), True where there is a value."""
+        """(y, x), True if there is a value."""
         ...
 
 
@@ -174,7 +174,7 @@ class Blend:
         self._weights[rows, cols] += weights
 
     def close(self) -> Iterator[Blended]:
-        """Give all rows that are left."""
+        """Yield the remaining rows."""
         yield from self._release(self._area.bottom)
 
     def _release(self, bottom: int) -> Iterator[Blended]:

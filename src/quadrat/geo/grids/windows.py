@@ -1,4 +1,4 @@
-"""Windows on a grid of pixels, and the plans by which they cover a scene."""
+"""Windows on a grid of pixels, and plans of windows that cover a scene."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, order=True, slots=True)
 class Window:
-    """A rectangle of a grid, in px: sorts by row, then column; it may reach over the grid's edge.
+    """A rectangle of a grid, in px: sorts by row, then column; it may reach beyond the grid.
 
     ``row`` and ``col`` are the upper left pixel's (negative above and left of the grid).
     """
@@ -19,7 +19,7 @@ class Window:
     width: int
 
     def __post_init__(self) -> None:
-        """Refuse a window without pixels."""
+        """Raise ValueError for a window without pixels."""
         if self.height < 1 or self.width < 1:
             raise ValueError(f"a window needs at least one pixel: {self}")
 
@@ -40,11 +40,11 @@ class Window:
 
     @property
     def size(self) -> int:
-        """How many px it has."""
+        """Its number of px."""
         return self.height * self.width
 
     def intersection(self, other: "Window") -> "Window | None":
-        """Return what the two windows share, or None."""
+        """Return the intersection of two windows, or None."""
         row, col = max(self.row, other.row), max(self.col, other.col)
         height, width = min(self.bottom, other.bottom) - row, min(self.right, other.right) - col
         return Window(row, col, height, width) if height > 0 and width > 0 else None
@@ -83,8 +83,8 @@ def cover(area: Window, size: int, stride: int, padding: int = 0) -> list[Window
     """Cover every pixel of ``area`` with windows of ``size`` px, ``stride`` px apart, in row order.
 
     The first window starts ``padding`` px above and left of the area. The plan ends with the first window
-    that reaches ``padding`` px over the lower (right) edge or more: what lies beyond the scene is the
-    reader's to fill (see ``canvas.cut``).
+    that reaches ``padding`` px over the lower (right) edge or more: the reader
+    fills pixels beyond the scene (see ``tiling.cut``).
     """
     if not 0 < stride <= size:
         raise ValueError(f"stride must be from 1 to the size {size}, or pixels are left out: {stride}")

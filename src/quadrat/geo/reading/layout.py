@@ -1,4 +1,4 @@
-"""Layouts: which bands of an image are read together, from what, and how they get to its grid."""
+"""Layouts: which bands of an image are read together, from which files, and how they reach its grid."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
@@ -34,7 +34,7 @@ class Layout:
     nodata: float | None
 
     def open(self, grid: Grid, files: ExitStack) -> Reader:
-        """Open the files, on ``grid``; raise where they miss it."""
+        """Open the files on ``grid``; raise if they miss it."""
         with environment(self._paths):
             return self._aligned(files) if self.mosaic.grid == grid else self._resampled(grid, files)
 
@@ -77,7 +77,7 @@ class Layout:
 
     @property
     def _fill(self) -> float | None:
-        """The value that stands where there is none; None where there is no such value."""
+        """The value that stands where there is none; None if there is no such value."""
         return np.nan if self.nodata is None and self._stored.dtype.kind == "f" else self.nodata
 
     def _masks(self, *, several: bool) -> list[str | None] | None:
@@ -91,7 +91,7 @@ class Layout:
         return mosaic.virtual(numbers, self._fill, masks, masked=masked)
 
     def _check_way(self, grid: Grid) -> None:
-        """Raise CatalogError or ImageError where no pixel of the files can be brought to the grid."""
+        """Raise CatalogError or ImageError if no pixel of the files can be brought to the grid."""
         source = self.mosaic.grid
         path = self.mosaic.headers[0].path
         if (source.crs is None) != (grid.crs is None):
@@ -133,7 +133,7 @@ def _mask(header: Header, channel: Channel, number: int) -> str | None:
 
 
 def _check_reach(source: Grid, grid: Grid, path: str) -> None:
-    """Raise ImageError where no pixel of ``source`` lies on ``grid``, or none can be told to."""
+    """Raise ImageError if no pixel of ``source`` lies on ``grid``, or none can be told to."""
     if source.crs != grid.crs and not (source.on_earth and grid.on_earth):
         raise ImageError(
             "no way is known from the file's CRS to the image's",
@@ -178,7 +178,7 @@ def _bounds(grid: Grid) -> str:
 
 
 def layouts(channels: Sequence[Channel], headers: Mapping[str, Header], grid: Grid) -> list[Layout]:
-    """Sort channels by what can be read together onto ``grid``; raise ImageError where files can't be read as they say.
+    """Sort channels by what can be read together onto ``grid``; raise ImageError if files can't be read as they say.
 
     A band with holes of its own is read alone: a mask can tell those of one band only.
     """

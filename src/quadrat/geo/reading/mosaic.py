@@ -1,4 +1,4 @@
-"""Files that adjoin or overlap, as one dataset: GDAL's virtual raster, written in memory, read block by block."""
+"""Mosaics: files that adjoin or overlap as one virtual raster of GDAL in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -154,7 +154,7 @@ def _source(header: Header, place: tuple[int, int], band: tuple[str, str], use: 
 
 
 def mosaic(headers: Sequence[Header]) -> Mosaic:
-    """Put files side by side; raise ImageError where they have no place, or not the same CRS and pixels."""
+    """Put files side by side; raise ImageError if they have no place, or not the same CRS and pixels."""
     first = headers[0]
     offsets = [_offset(first, other) for other in headers]
     top, left = min(row for row, _ in offsets), min(col for _, col in offsets)

@@ -1,4 +1,4 @@
-"""The pixels of one grid that lie nearest to those of another."""
+"""Finds the nearest pixels of one grid for the pixels of another."""
 
 import math
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Nearest:
     """Tells the pixels of the grid ``own`` that hold the centres of those of ``grid``; both have a CRS, or neither."""
 
     def __init__(self, grid: Grid, own: Grid) -> None:
-        """Look for the way from one CRS to the other; raise ProjError where there is none."""
+        """Look for the way from one CRS to the other; raise ProjError if there is none."""
         self.grid, self.own = grid, own
         same = grid.crs is None or own.crs == grid.crs
         self._there = (
@@ -46,7 +46,7 @@ class Nearest:
         return np.where(inside, rows, -1).astype(np.int64), np.where(inside, cols, -1).astype(np.int64)
 
     def meets(self) -> bool:
-        """Return whether the grids share ground; True where that can't be told."""
+        """Return whether the grids share ground; True if that can't be told."""
         height, width = self.grid.shape
         outline = shapely.segmentize(shapely.box(0, 0, width, height), max(height, width) / 16)
         x, y = self._on_own(*shapely.get_coordinates(outline).T)
@@ -92,7 +92,7 @@ class Nearest:
 
     @cached_property
     def _turn(self) -> float | None:
-        """What longitudes of ``own`` change by once around; None where it hasn't any."""
+        """What longitudes of ``own`` change by once around; None if it hasn't any."""
         crs = None if self.own.crs is None else CRS.from_user_input(self.own.crs)
         if crs is None or not crs.is_geographic:
             return None

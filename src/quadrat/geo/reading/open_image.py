@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import xarray
 
 AHEAD_BYTES = 256 * 1024 * 1024
-"""Most of an image that threads hold ahead of who takes it."""
+"""Most bytes of an image that threads read ahead."""
 
 TILE_BYTES = 8 * 1024 * 1024
 """Most of an image that is read in one piece where nobody needs whole rows, but for blocks that hold more."""
@@ -59,7 +59,7 @@ class Raster:
     """An open image. A context manager; not shared between threads."""
 
     def __init__(self, origin: Origin) -> None:
-        """Open the files of ``origin``; raise ImageError where they can't be read as it says."""
+        """Open the files of ``origin``; raise ImageError if they can't be read as it says."""
         channels = (*origin.channels, *origin.telling)
         paths = dict.fromkeys(path for channel in (origin.grid, *channels) for path in channel.files)
         headers = {}
@@ -92,13 +92,13 @@ class Raster:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """What files say of themselves that the catalog says otherwise, and what may lie elsewhere."""
+        """Warnings: contradictions of files and catalog, and inaccurate places."""
         return _remarks(*self._described, self.grid)
 
     def read(self, window: Window, empty: Empty = np.empty) -> Strip:
         """Return the pixels of a window that lies within the grid; what is hidden is its band's nodata, or NaN.
 
-        They stand in arrays that ``empty`` gives.
+        ``empty`` allocates the arrays.
         """
         values, seen = self._read(window, range(len(self.bands)), empty)
         return Strip(window, values, seen)
@@ -148,7 +148,7 @@ class Raster:
         return values, seen
 
     def _clear_mask(self, window: Window | None, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """Return (date, y, x), True where the band that tells says that a pixel counts; None where there is none."""
+        """Return (date, y, x), True if the band that tells says that a pixel counts; None if there is none."""
         parts: dict[int, NDArray[np.bool_]] = {}
         for reader in self._telling:
             pixels, unmasked = reader.read(window, shape, np.empty)
@@ -196,7 +196,7 @@ class Raster:
         yield from self._in_turn(tiles(area, height, max(1, most // width) * width))
 
     def _in_turn(self, windows: Iterable[Window]) -> Iterator[Strip]:
-        """Read windows, each into the memory of one that was let go."""
+        """Read windows, and reuse the memory of released ones."""
         yield from map(partial(self.read, empty=Memory().empty), windows)
 
     @property
@@ -216,7 +216,7 @@ class Raster:
 
 
 def _check_dates(channels: Sequence[Channel], bands: Sequence[Band]) -> None:
-    """Raise ImageError where a band means another thing on a later date."""
+    """Raise ImageError if a band means another thing on a later date."""
     first: dict[str, Band] = {}
     for channel, band, meaning in zip(channels, bands, undated(bands), strict=True):
         if first.setdefault(band.name, meaning) != meaning:

@@ -1,4 +1,4 @@
-"""Reading an image in several threads, each with files of its own."""
+"""Reads an image in several threads, each with its own open files."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -13,7 +13,7 @@ Read_co = TypeVar("Read_co", covariant=True)
 
 
 class Readable(Protocol[Read_co]):
-    """What is open and read by window, by one thread at a time."""
+    """An open image that one thread at a time reads by window."""
 
     def read(self, window: Window, empty: Empty) -> Read_co:
         """Return what is in the window, in arrays that ``empty`` gives."""

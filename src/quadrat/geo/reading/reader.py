@@ -1,4 +1,4 @@
-"""Bands that are read together: a file, or a mosaic of files, on a grid."""
+"""Reads bands of a file, or of a mosaic, together on a grid."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +20,7 @@ TALL = 1024
 """Most rows that are read at once, px."""
 
 MASK = 0
-"""Stands for the number of a band: the dataset's mask."""
+"""The dataset's mask, in place of a band's number."""
 
 
 WHOLE = 2**52
@@ -107,7 +107,7 @@ class Reader:
         pixels[(pixels == nodata) & shown] = other
 
     def _check_exact(self, pixels: NDArray[Any], shown: NDArray[np.bool_] | None, window: Window | None) -> None:
-        """Raise ImageError where a value is too large to have come through floats as it was."""
+        """Raise ImageError if a value is too large to have come through floats as it was."""
         wrong = pixels > WHOLE if self.stored.dtype.kind == "u" else (pixels > WHOLE) | (pixels < -WHOLE)
         if shown is not None:
             wrong &= shown

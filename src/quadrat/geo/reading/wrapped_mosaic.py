@@ -1,4 +1,4 @@
-"""Mosaics that lie a whole turn around the Earth from the grid that they are brought to, or on both of its sides."""
+"""Moves mosaics by whole turns around the Earth to the side of the grid that they are brought to."""
 
 import math
 import re
@@ -37,7 +37,7 @@ def turn_of(crs: CRS | None) -> float:
 def towards(mosaic: Mosaic, grid: Grid) -> Mosaic:
     """Return the mosaic with its files as many turns to the west or east as the grid, some on both of its sides.
 
-    It is the mosaic itself where GDAL finds all its pixels there. Raises ImageError where some would be lost, for a
+    It is the mosaic itself where GDAL finds all its pixels there. Raises ImageError if some would be lost, for a
     turn is no whole number of pixels, or the CRS can't be turned.
     """
     own = mosaic.grid
@@ -72,7 +72,7 @@ def towards(mosaic: Mosaic, grid: Grid) -> Mosaic:
 
 
 def _extent(own: Grid, grid: Grid, turn: float) -> tuple[float, float, float] | None:
-    """Return where the west, the middle and the east of ``grid`` lie in x of ``own``; None where that is nowhere.
+    """Return where the west, the middle and the east of ``grid`` lie in x of ``own``; None if that is nowhere.
 
     The middle lies between -180° and 180°, but on a grid of longitudes, where it stays where the grid has it.
     """
@@ -118,7 +118,7 @@ def _within(span: Span, turn: float, slack: float) -> bool:
 
 
 def _turned(own: Grid, grid: Grid, degrees: int, turn: float) -> CRS | None:
-    """Return the CRS with longitudes from ``degrees`` on; None where that is not known to be the same else."""
+    """Return the CRS with longitudes from ``degrees`` on; None if that is not known to be the same else."""
     crs: Any = own.crs
     if not crs.is_geographic:
         return None

@@ -1,1 +1,1 @@
-"""What the catalog and STAC items say of an image's files: bands, units, dates and paths. Opens nothing."""
+"""An image's files in the catalog and STAC items: bands, units, dates and paths. Opens nothing."""

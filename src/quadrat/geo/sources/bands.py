@@ -1,4 +1,4 @@
-"""What the values of a band mean, and which of them are none."""
+"""The meaning of a band's values: unit, scale, offset and nodata."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Band(Section):
     offset: float
     nodata: int | float | None
     date: str | None = None
-    """Of a time series, the date on which it was seen; None where the image has no dates."""
+    """Of a time series, the date on which it was seen; None if the image has no dates."""
 
     @property
     def blank(self) -> float | None:
@@ -29,12 +29,12 @@ class Band(Section):
 
 
 def names_of(bands: Sequence[Band]) -> tuple[str, ...]:
-    """Return the bands' names in order: each once, however many dates there are."""
+    """Return the bands' names in order, each once."""
     return tuple(dict.fromkeys(band.name for band in bands))
 
 
 def dates_of(bands: Sequence[Band]) -> tuple[str, ...]:
-    """Return the dates in order; none where the image has no dates."""
+    """Return the dates in order; empty if the image has none."""
     return tuple(dict.fromkeys(band.date for band in bands if band.date is not None))
 
 
@@ -44,7 +44,7 @@ def undated(bands: Sequence[Band]) -> tuple[Band, ...]:
 
 
 def storable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
-    """Return ``nodata`` as ``dtype`` holds it; None where no pixel can be it, so that nothing is taken for it.
+    """Return ``nodata`` as ``dtype`` holds it; None if no pixel can be it, so that nothing is taken for it.
 
     It is an int where a float can't hold it: the largest of 64 bits, which is meant by the float that it rounds to.
     """

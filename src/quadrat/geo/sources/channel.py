@@ -1,4 +1,4 @@
-"""Channels: where the pixels of a band are, and what is said that they mean; nothing is opened."""
+"""Channels: the files and the meaning of a band. Opens nothing."""
 
 import glob
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from quadrat.errors import ImageError
 
 REMOTE = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
-"""What GDAL calls the places that a path's scheme names."""
+"""GDAL's prefixes of schemes in paths."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Channel:
     alone: bool
     """Whether its files are to hold no other band (but alpha)."""
     date: str | None
-    """Of a time series, the date on which they were seen; None where the image has no dates."""
+    """Of a time series, the date on which they were seen; None if the image has no dates."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Origin:
-    """What an image's pixels come from."""
+    """The channels of an image."""
 
     grid: Channel
     """The channel whose files' grid is the image's."""
@@ -57,7 +57,7 @@ class Origin:
 
 
 def is_remote(path: str) -> bool:
-    """Return whether the path is elsewhere than on this machine's disks."""
+    """Return whether the path is remote."""
     return path.partition("://")[0] in REMOTE if "://" in path else path.startswith(tuple(REMOTE.values()))
 
 

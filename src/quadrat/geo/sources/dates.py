@@ -1,4 +1,4 @@
-"""Dates of a time series: what stands for them in paths and items, and when they are."""
+"""Dates of a time series, and their texts in paths and STAC items."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PLACE = "{date}"
-"""What stands in a path for each date."""
+"""The placeholder of dates in paths."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Hrefs: where a JSON file says that another file is."""
+"""Resolves hrefs in JSON files to paths and addresses."""
 
 import os
 import posixpath

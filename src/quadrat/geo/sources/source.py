@@ -1,4 +1,4 @@
-"""Sources of the catalog: where the bands of an image come from."""
+"""Sources of the catalog: the files or STAC items of an image's bands."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +16,9 @@ ResamplingName = Literal["nearest", "bilinear", "cubic", "average"]
 
 
 class Source(Section):
-    """Bands that come from alike files: one file each (``{band}`` in the path), all from the same, or assets of STAC.
+    """Bands from files of the same kind: a file per band (``{band}`` in the path), one file, or assets of STAC.
 
-    Bands whose files have another grid than the image's are brought to it by ``resampling``. NaN and infinity are
-    no values in any band.
+    Bands on another grid than the image's are brought to it by ``resampling``. NaN and infinity are never values.
     """
 
     path: str | tuple[str, ...] | None = None
@@ -33,7 +32,7 @@ class Source(Section):
     """Names of the bands: a file each, or the files' bands from the first on; or their numbers by name. With ``stac``:
     keys of assets, or names of bands within assets."""
     resampling: ResamplingName = "nearest"
-    """How pixels of another grid are brought to the image's."""
+    """The resampling of bands on another grid."""
     unit: str | None = None
     """The unit of ``value × scale + offset``, e.g. reflectance; left out: what the items or the files say, and for
     files that say nothing DN."""
@@ -101,7 +100,7 @@ class Source(Section):
                 yield self._channel(band, date, pieces, meaning, numbers)
 
     def _items(self, stac: str, dates: Sequence[Date]) -> Iterator[tuple[Date, list[Item]]]:
-        """Give the items of each date; each file is read once."""
+        """Yield the items of each date; each file is read once."""
         read = {path: read_items(path) for path in dict.fromkeys(date.path(stac) for date in dates)}
         for date in dates:
             items = read[date.path(stac)]

@@ -1,4 +1,4 @@
-"""STAC Items and ItemCollections: where the assets are, and what is said that their bands mean.
+"""Reads STAC Items and ItemCollections: the assets, and the meaning of their bands.
 
 The JSON is read as it stands: core 1.0 (eo:bands, raster:bands) and 1.1 (bands). What is said of projections is not
 read, for the files say it themselves.
@@ -80,12 +80,12 @@ class Item:
 
     @property
     def time(self) -> str:
-        """When it was seen, or the first time if over a while: a text of RFC 3339; empty where it doesn't say."""
+        """When it was seen, or the first time if over a while: a text of RFC 3339; empty if it doesn't say."""
         times = (self._typed(self.properties, name, str, "properties.") for name in ("datetime", "start_datetime"))
         return next((str(time) for time in times if time), "")
 
     def texts(self, said: Json, name: str, place: str) -> list[str]:
-        """Return the list of texts called ``name`` of an object at ``place``; empty where there is none."""
+        """Return the list of texts called ``name`` of an object at ``place``; empty if there is none."""
         found = self._typed(said, name, list, place) or []
         if not all(isinstance(text, str) for text in found):
             raise self.fault(f"{place}{name}", "a list of texts", found)
@@ -173,7 +173,7 @@ class Item:
         return list(found)
 
     def _typed(self, said: Json, name: str, kind: type, place: str = "") -> Any:
-        """Return a field of an object at ``place``, None where there is none; raise where it is of another type."""
+        """Return a field of an object at ``place``, None if there is none; raise where it is of another type."""
         value = said.get(name)
         if value is None or isinstance(value, kind):
             return value
@@ -205,7 +205,7 @@ class Item:
 
 
 def same(name: str, bands: Sequence[AssetBand]) -> AssetBand:
-    """Return the first of the items' bands; raise ImageError where another means something else."""
+    """Return the first of the items' bands; raise ImageError if another means something else."""
     for other in bands[1:]:
         if other.meaning != bands[0].meaning:
             raise ImageError(
@@ -219,7 +219,7 @@ def same(name: str, bands: Sequence[AssetBand]) -> AssetBand:
 
 
 def of_date(items: Sequence[Item], date: str) -> list[Item]:
-    """Return the items whose time begins with ``date``; raise ImageError where there is none."""
+    """Return the items whose time begins with ``date``; raise ImageError if there is none."""
     found = [item for item in items if item.time.startswith(date)]
     if found:
         return found
@@ -235,7 +235,7 @@ def of_date(items: Sequence[Item], date: str) -> list[Item]:
 def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
     """Return the items of a local file or an address: one of an Item, all of an ItemCollection, in its order.
 
-    Raises ``error`` where there are none.
+    Raises ``error`` if there are none.
     """
     try:
         content = as_json(_content(path, error).decode("utf-8-sig"), constant=float)

@@ -1,4 +1,4 @@
-"""What analyze wrote, read back by the stages after it."""
+"""Reads the outputs of analyze for later stages."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ HINT = "run the stage 'analyze', e.g. with `dvc repro analyze`"
 
 
 def read_statistics(path: Path) -> tuple[BandStatistics, ...]:
-    """Return the statistics of the bands; raise AnalysisError where the file is missing or damaged."""
+    """Return the statistics of the bands; raise AnalysisError if the file is missing or damaged."""
     try:
         return load(path, Statistics, AnalysisError).bands
     except AnalysisError as error:
@@ -26,7 +26,7 @@ def read_statistics(path: Path) -> tuple[BandStatistics, ...]:
 def read_table(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
     """Return ``columns`` of the table of scenes, a row for each.
 
-    Raises AnalysisError where the file is missing or damaged, or lacks a column: the task had no such class then.
+    Raises AnalysisError if the file is missing or damaged, or lacks a column: the task had no such class then.
     """
     import pandas as pd
     from pyarrow import ArrowException

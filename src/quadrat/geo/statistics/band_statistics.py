@@ -42,7 +42,7 @@ class Statistics(Section):
 
 @dataclass
 class Tally:
-    """What has been seen of one band so far; ``add`` strips in order, ``merge`` tallies in order."""
+    """Statistics of one band so far; ``add`` strips in order, ``merge`` tallies in order."""
 
     dtype: np.dtype[Any]
     count: int = 0
@@ -65,7 +65,7 @@ class Tally:
             self.merge(Tally(self.dtype, values.size, sums=Sums.of(values), spread=spread))
 
     def merge(self, other: "Tally") -> None:
-        """Count what ``other`` has counted after this."""
+        """Add the counts of ``other``, which follows this."""
         if other.sums is not None:
             self.sums = other.sums if self.sums is None else self.sums.joined(other.sums, self.count, other.count)
         if other.spread is not None:

@@ -1,4 +1,4 @@
-"""How often each value of small whole numbers occurs: one look at each, and no copy of all."""
+"""Counts values of 8 and 16 bits in one pass, without a copy."""
 
 from typing import Any
 

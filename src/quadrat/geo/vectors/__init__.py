@@ -1,1 +1,1 @@
-"""Vector files on a grid: reading, filtering by field, widths of lines and points, burning into windows."""
+"""Vector files on a grid: reading, filtering by fields, widths of lines and points, burning into windows."""

@@ -1,4 +1,4 @@
-"""Filters of features: comparisons of fields with constants, and nothing else. A filter may come from a stranger."""
+"""Filters of features: comparisons of fields with constants only, because a filter may come from a stranger."""
 
 import ast
 import operator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST = 4096
-"""Characters that a filter may have: it bounds the work."""
+"""Most characters of a filter; bounds the work."""
 
 LARGEST = 2**64 - 1
 """Largest whole number that a field holds."""
@@ -50,7 +50,7 @@ class FilterError(ValueError):
 
 
 def parse(text: str) -> ast.expr:
-    """Return the expression of a filter; raise FilterError where it is more than comparisons of fields.
+    """Return the expression of a filter; raise FilterError if it is more than comparisons of fields.
 
     A name in backticks may hold any characters. ``&``, ``|`` and ``~`` mean ``and``, ``or`` and ``not``, as in pandas.
     """
@@ -65,7 +65,7 @@ def parse(text: str) -> ast.expr:
 
 
 def matches(tree: ast.expr, fields: "pd.DataFrame") -> Mask:
-    """Return for each row whether the filter is true of it.
+    """Return for each row whether the filter is true.
 
     A missing value is unlike every value: ``!=`` and ``not in`` are true of it, other comparisons are not. ``== None``
     is true where the value is missing.
@@ -141,7 +141,7 @@ def _is_field(tree: ast.expr) -> bool:
 
 
 def _name(tree: ast.expr) -> str:
-    """Return the name of the field that an expression is; raise FilterError where it is none."""
+    """Return the name of the field that an expression is; raise FilterError if it is none."""
     match tree:
         case ast.Name(id=name):
             return name

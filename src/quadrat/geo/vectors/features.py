@@ -1,4 +1,4 @@
-"""Vector data on a grid: read, brought to its pixels, drawn by window."""
+"""Reads vector data, brings it to a grid's pixels, and draws it by window."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,7 +87,7 @@ class Areas:
 
 
 def read_features(path: str, layer: str | None, error: type[QuadratError], scene: str) -> "geopandas.GeoDataFrame":
-    """Return the features of a file, in its order; raise ``error`` where it is missing or can't be read.
+    """Return the features of a file, in its order; raise ``error`` if it is missing or can't be read.
 
     Of surfaces of patches (TINs, polyhedral surfaces, triangles), each patch is a polygon.
     """
@@ -116,7 +116,7 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
 
 
 def _only_layer(path: str, error: type[QuadratError], scene: str) -> str | None:
-    """Return the name of the layer that has geometries, None where none has; raise ``error`` where several have."""
+    """Return the name of the layer that has geometries, None where none has; raise ``error`` if several have."""
     names = [name for name, kind in layers(path) if kind is not None]
     if len(names) > 1:
         raise error(
@@ -139,13 +139,13 @@ def _read(path: str, layer: str | None) -> "geopandas.GeoDataFrame | pd.DataFram
 
 
 def check_file(path: str, error: type[QuadratError], scene: str) -> None:
-    """Raise ``error`` where a local file is missing."""
+    """Raise ``error`` if a local file is missing."""
     if not is_remote(path) and not Path(path).exists():
         raise error("the file is missing", scene, path, hint="check the path in the catalog, or fetch the data")
 
 
 def check_format(path: str, error: type[QuadratError], scene: str) -> None:
-    """Raise ``error`` where a file's ending is that of no format that is read, or it is no plain file."""
+    """Raise ``error`` if a file's ending is that of no format that is read, or it is no plain file."""
     if ending(path) is None:
         raise error(
             "vector files of this ending aren't read",
@@ -200,7 +200,7 @@ def on_grid(
 
 
 def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[QuadratError], scene: str) -> None:
-    """Raise ``error`` where features have no geometry, coordinates that are no numbers or huge, or no degrees."""
+    """Raise ``error`` if features have no geometry, coordinates that are no numbers or huge, or no degrees."""
     from quadrat.geo.geometry.extents import period
 
     geometry = frame.geometry.to_numpy()
@@ -238,7 +238,7 @@ def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[Qu
 
 @contextmanager
 def workable(path: str, error: type[QuadratError], scene: str) -> Iterator[None]:
-    """Raise ``error`` where a library can't do what is done with the file's geometries."""
+    """Raise ``error`` if a library can't do what is done with the file's geometries."""
     try:
         yield
     except ShapelyError as cause:
@@ -268,7 +268,7 @@ def clipped(geometry: Geometries, grid: Grid, margin: int) -> tuple[Geometries, 
 
 
 def check_crs(grid: Grid, crs: object, path: str, error: type[QuadratError], scene: str) -> None:
-    """Raise ``error`` where one of grid and file has a CRS, and the other has none."""
+    """Raise ``error`` if one of grid and file has a CRS, and the other has none."""
     if (crs is None) != (grid.crs is None):
         raise error(
             "the file and the image must both have a CRS, or neither",

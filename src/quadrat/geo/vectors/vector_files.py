@@ -53,7 +53,7 @@ class AddressError(ValueError):
 
 
 def ending(path: str) -> str | None:
-    """Return the ending by which a file is read; None where it is read by none."""
+    """Return the ending by which a file is read; None if it is read by none."""
     found = _suffix(path)
     return found if found in {*DRIVERS, PARQUET} else None
 
@@ -94,7 +94,7 @@ def information(path: str) -> dict[str, Any]:
 def opening(path: str) -> Iterator[str]:
     """Let GDAL have one driver, that of the file's ending, and no network but for the file itself; give its name.
 
-    Raises ValueError where the ending is none of DRIVERS, AddressError where the file names an address.
+    Raises ValueError if the ending is none of DRIVERS, AddressError where the file names an address.
     """
     suffix = _suffix(path)
     if suffix not in DRIVERS:
@@ -107,7 +107,7 @@ def opening(path: str) -> Iterator[str]:
 
 
 def check_plain(path: str) -> None:
-    """Raise OSError where a local path, or a file that belongs to it, is no plain file: a pipe may never end."""
+    """Raise OSError if a local path, or a file that belongs to it, is no plain file: a pipe may never end."""
     if is_remote(path):
         return
     own = Path(path)
@@ -135,7 +135,7 @@ def _parquet(path: str) -> "geopandas.GeoDataFrame":
 
 
 def _check_depth(path: str) -> None:
-    """Raise RecursionError where collections lie in each other so deeply that GEOS, which has no limit, would crash."""
+    """Raise RecursionError if collections lie in each other so deeply that GEOS, which has no limit, would crash."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

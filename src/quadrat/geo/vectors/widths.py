@@ -1,4 +1,4 @@
-"""Widths of lines and points: what makes areas of them, in px or in metres on the ground."""
+"""Widths of lines and points, in px or in metres on the ground, and the areas that follow."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -19,12 +19,12 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Width(Section):
-    """How wide lines are drawn, with round ends, and the diameter of points."""
+    """The width of lines, with round ends, and the diameter of points."""
 
     unit: Literal["m", "px"]
     """Metres on the ground, or px of the scene's grid."""
     default: Positive | None = None
-    """The width of all classes that ``classes`` doesn't name; left out: only those that it names have one."""
+    """The width of all classes that ``classes`` does not name; left out: they have none."""
     classes: Mapping[Name, Positive] = {}
     """Widths by the names of classes."""
 
@@ -71,7 +71,7 @@ def _metres(grid: Grid, places: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def class_widths(width: Width, names: tuple[str, ...], ids: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the width of each of ``ids``, NaN where it has none; an id that is no class has the default one."""
+    """Return the width of each of ``ids``, NaN if it has none; an id that is no class has the default one."""
     default = np.nan if width.default is None else width.default
     by_id = np.full(256, default)
     by_id[: len(names)] = [width.classes.get(name, default) for name in names]
