@@ -21,8 +21,11 @@ def identified(name: str) -> str | None:
 def first_bytes(name: str, count: int) -> bytes | None:
     """Return the first bytes of a file that GDAL calls ``name``, also one in an archive; None if there is none."""
     with _file(name) as file:
+        if file is None:
+            return None
         content = ctypes.create_string_buffer(count)
-        return None if file is None else content.raw[: _gdal().VSIFReadL(content, 1, count, file)]
+        read = _gdal().VSIFReadL(content, 1, count, file)
+        return content.raw[:read]  # after the call: ``raw`` is a copy
 
 
 def size(name: str) -> int:
