@@ -22,8 +22,9 @@ from quadrat.chips.store import open_chips
 from quadrat.errors import ChipError, ImageError, PinError
 from quadrat.pipeline.chip import Chip
 from quadrat.runtime.cache.hashes import PIECE, Hashes
-from quadrat.runtime.cache.scene_cache import identity, versions
+from quadrat.runtime.cache.scene_cache import identity
 from quadrat.runtime.parallel import Outcome, Processes, Threads
+from quadrat.runtime.provenance.origin import installed
 from quadrat.scenes.input_files import contents
 from quadrat.team.pin import index
 from tests.bundling import FOREST, SECTIONS, prepared
@@ -340,8 +341,8 @@ def test_another_version_of_a_library_makes_all_anew(library: str) -> None:
 
     before = identity("quadrat.pipeline.predict", scene="a")
     with (
-        patch("quadrat.runtime.cache.scene_cache.version", newer),
-        patch("quadrat.runtime.cache.scene_cache.versions", versions.__wrapped__),
+        patch("quadrat.runtime.provenance.origin.version", newer),
+        patch("quadrat.runtime.cache.scene_cache.installed", installed.__wrapped__),
     ):
         assert identity("quadrat.pipeline.predict", scene="a") != before
     assert identity("quadrat.pipeline.predict", scene="a") == before

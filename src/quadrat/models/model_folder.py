@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -95,11 +94,6 @@ def content(folder: Path) -> str:
     with (folder / WEIGHTS).open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     return hashlib.sha256(f"{weights} {card.model_dump_json()}".encode()).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what makes a model what it is."""
-    return {name: version(name) for name in ("quadrat", "torch", "scikit-learn", "timm", "segmentation-models-pytorch")}
 
 
 def write_archive(folder: Path, archive: Archive) -> None:

@@ -15,7 +15,7 @@ from quadrat.models.model_folder import Archive, ModelCard, versions, write_arch
 from quadrat.models.training.live_metrics import live
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console
-from quadrat.runtime.provenance.origin import Origin, unknown
+from quadrat.runtime.provenance.origin import Origin, unknown, versions
 from quadrat.runtime.run import Paths, Run
 from quadrat.tasks import Task
 from quadrat.tasks.common.metrics import rounded

@@ -11,8 +11,6 @@ import json
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,25 +20,7 @@ from quadrat.errors import DiskError
 from quadrat.runtime.cache.code_hash import code_hash
 from quadrat.runtime.cache.hashes import Hashed, Hashes, read
 from quadrat.runtime.files import remove, write_json
-
-LIBRARIES = (
-    "geopandas",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "pandas",
-    "pyarrow",
-    "pyogrio",
-    "pyproj",
-    "rasterio",
-    "scikit-learn",
-    "segmentation-models-pytorch",
-    "shapely",
-    "timm",
-    "torch",
-    "torchvision",
-)
-"""Those whose version may change what is made."""
+from quadrat.runtime.provenance.origin import installed
 
 LEFT_BEHIND = (".aux.xml", ".qmd", "-journal", "-shm", "-wal")
 """How files end that GDAL, QGIS and SQLite leave beside those that they open; ``.dvcignore`` names them too."""
@@ -54,16 +34,11 @@ def identity(stage: str, *parts: str, **made_of: Any) -> str:
 
     ``parts`` are modules that it imports by name.
     """
-    content = {"code": code_hash(stage, *parts), "versions": versions(), **to_jsonable_python(made_of, by_alias=True)}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Return the versions of LIBRARIES, and of GDAL."""
     from rasterio import __gdal_version__
 
-    return {name: version(name) for name in LIBRARIES} | {"GDAL": __gdal_version__}
+    versions = {"GDAL": __gdal_version__, **installed()}
+    content = {"code": code_hash(stage, *parts), "versions": versions, **to_jsonable_python(made_of, by_alias=True)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def files_of(folder: Path) -> dict[str, Hashed]:

@@ -4,6 +4,8 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -15,19 +17,24 @@ from quadrat.runtime.formats.section import Section
 TAG = "QUADRAT_ORIGIN"
 """The key in the metadata of layers; its value is JSON."""
 
-PACKAGES = (
-    "quadrat",
+LIBRARIES = (
+    "geopandas",
     "numpy",
     "onnx",
     "onnxruntime",
+    "pandas",
+    "pyarrow",
     "pyogrio",
+    "pyproj",
     "rasterio",
     "scikit-learn",
     "segmentation-models-pytorch",
+    "shapely",
     "timm",
     "torch",
+    "torchvision",
 )
-"""Packages that affect outputs."""
+"""Those whose version may change what is made."""
 
 
 class Commit(Section):
@@ -90,13 +97,17 @@ def known(content: Mapping[str, Any]) -> Origin | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of installed packages."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
+    """Return the versions of Python, of this package and of ``LIBRARIES``, as far as they are installed."""
+    return {"python": platform.python_version(), **installed(("quadrat", *LIBRARIES))}
+
+
+@cache
+def installed(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """Return the versions of the packages that are installed; a bundle runs without most of them."""
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:  # a bundle runs without most of them
-            continue
     return found
 
 
