@@ -11,7 +11,7 @@ import pandas as pd
 from quadrat.chips.store import Chips, open_chips
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
-from quadrat.models.model_folder import Archive, ModelCard, versions, write_archive
+from quadrat.models.model_folder import Archive, ModelCard, write_archive
 from quadrat.models.training.live_metrics import live
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console

@@ -1,12 +1,10 @@
 """How a network learns: the loop, the batches, and what resuming needs."""
 
-import copy
 import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import compress
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +13,8 @@ import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]  # it is exported
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from quadrat.models.common.devices import compiled, described, precision
@@ -80,8 +80,8 @@ def fit(
         resumed = checkpoint / "last.ckpt"
         trainer.fit(learner, learn, check, ckpt_path=resumed if resumed.exists() else None, weights_only=True)
     state = torch.load(checkpoint / "best.ckpt", weights_only=True)["state_dict"]
-    mean = {n.removeprefix("average."): t for n, t in state.items() if n.startswith("average.")}
-    weights = {name: tensor.cpu().numpy() for name, tensor in mean.items()}
+    mean = "average.module."
+    weights = {name.removeprefix(mean): t.cpu().numpy() for name, t in state.items() if name.startswith(mean)}
     return Fitted(weights, _best(learner.history, monitor), learner.history)
 
 
@@ -96,7 +96,7 @@ class Learner(lightning.LightningModule):
         self._targets, self._scoring = targets_of(task), scoring_of(task)
         self.monitor = f"validation_{self._scoring.monitor}"
         self.network = network
-        self.average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+        self.average = ModelEmaV3(network, stochastic_rounding=False)
         self.history: list[dict[str, float | int | None]] = []
         self._recipe = recipe
         self._class_shares = (class_counts / max(1, class_counts.sum())).tolist()
@@ -120,7 +120,7 @@ class Learner(lightning.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count what the batch's chips show, and their loss."""
         raw, target = batch
-        said, loss = self.average.examined(raw, target, self._recipe.train.loss, self._class_shares)
+        said, loss = self.average.module.examined(raw, target, self._recipe.train.loss, self._class_shares)
         outputs = {name: values.float().cpu().numpy() for name, values in said.items()}
         truth = {name: values.cpu().numpy() for name, values in target.items()}
         self._counts = self._counts + self._scoring.chip_counts(truth, outputs)
@@ -129,14 +129,8 @@ class Learner(lightning.LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Move the running mean of the weights on; at first it forgets faster, for it began at random weights."""
-        kept = min(self._recipe.train.ema_decay, (1 + self.global_step) / (10 + self.global_step))
-        means, values = list(_tensors(self.average)), list(_tensors(self.network))
-        moved = [mean.is_floating_point() for mean in means]
-        with torch.no_grad():
-            torch._foreach_lerp_(list(compress(means, moved)), list(compress(values, moved)), 1 - kept)
-            for mean, value, floating in zip(means, values, moved, strict=True):
-                if not floating:
-                    mean.copy_(value)
+        self.average.decay = min(self._recipe.train.ema_decay, (1 + self.global_step) / (10 + self.global_step))
+        self.average.update(self.network)
 
     def on_train_epoch_start(self) -> None:
         """Seed all that is drawn in this epoch."""
@@ -167,9 +161,7 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW, its rate rising over the warm-up, then falling along a cosine (Loshchilov & Hutter 2017)."""
         recipe = self._recipe
-        weights = [p for p in self.network.parameters() if p.ndim > 1]
-        rest = [p for p in self.network.parameters() if p.ndim <= 1]  # biases and scales are not decayed
-        groups = [{"params": weights, "weight_decay": recipe.train.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        groups = param_groups_weight_decay(self.network, recipe.train.weight_decay)  # biases and scales aren't decayed
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # float16's losses
         # fused, it undoes the scaling in its own step, too late for clipping; else that is done before
         optimizer = torch.optim.AdamW(groups, recipe.lr, fused=not scaled)
@@ -248,11 +240,6 @@ def _at_once(samples: Samples, images_per_chip: int) -> int:
     """Return how many chips are about CHUNK px, where a chip is so many images."""
     pixels = samples.read(np.arange(min(1, len(samples))))[0]
     return max(1, CHUNK // max(1, pixels[:1, 0].size * images_per_chip))
-
-
-def _tensors(network: TrainableModule) -> Iterator[Tensor]:
-    yield from network.parameters()
-    yield from network.buffers()
 
 
 def _mean(losses: list[Tensor]) -> float | None:
