@@ -10,12 +10,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from queue import Full, Queue
-from threading import Event, Thread
-from typing import Generic, Protocol, Self, TypeVar
+from threading import Thread
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from quadrat.errors import QuadratError, WorkerError
 
@@ -75,18 +74,12 @@ class Threads:
         if self.workers == 1:
             yield from map(work, items)
             return
-        with ThreadPoolExecutor(self.workers) as pool:
-            pending: deque[Future[Outcome[Result]]] = deque()
-            try:
-                for item in items:
-                    pending.append(pool.submit(work, item))
-                    if len(pending) >= 2 * self.workers:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+        with (
+            ThreadPoolExecutor(self.workers) as pool,
+            closing(_submitted(pool, work, items, 2 * self.workers)) as found,
+        ):
+            for _, future in found:
+                yield future.result()
 
     def __str__(self) -> str:
         """Return what they are called in a line."""
@@ -106,14 +99,9 @@ class Processes:
         is killed again gets a WorkerError, the others get their outcomes.
         """
         work = partial(_attempt_elsewhere, function)
-        pending: deque[tuple[Item, Future[Outcome[Result]]]] = deque()
         with _Pool(self.workers) as pool:
-            for item in items:
-                pending.append((item, pool.submit(work, item)))
-                if len(pending) >= 2 * self.workers:
-                    yield _settled(work, *pending.popleft())
-            while pending:
-                yield _settled(work, *pending.popleft())
+            for item, future in _submitted(pool, work, items, 2 * self.workers):
+                yield _settled(work, item, future)
 
     def __str__(self) -> str:
         """Return what they are called in a line."""
@@ -123,6 +111,29 @@ class Processes:
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Submits(Protocol):
+    """Takes calls and gives futures of what comes of them."""
+
+    def submit(self, work: Callable[[Item], Result], item: Item, /) -> Future[Result]: ...
+
+
+def _submitted(
+    pool: _Submits, work: Callable[[Item], Result], items: Iterable[Item], most: int
+) -> Generator[tuple[Item, Future[Result]], None, None]:
+    """Give items and what comes of them, in order, at most ``most`` under way; who leaves has the others cancelled."""
+    pending: deque[tuple[Item, Future[Result]]] = deque()
+    try:
+        for item in items:
+            pending.append((item, pool.submit(work, item)))
+            if len(pending) >= most:
+                yield pending.popleft()
+        while pending:
+            yield pending.popleft()
+    finally:
+        for _, future in pending:
+            future.cancel()
 
 
 class _Pool:
@@ -223,47 +234,16 @@ def ahead(items: Iterable[Item], depth: int = 16) -> Generator[Item, None, None]
 
     A caller that may stop before the last item must close this generator; then the thread ends and ``items`` is closed.
     """
-    made = _Made[Item](depth)
-    thread = Thread(target=made.fill, args=(items,), daemon=True)
-    thread.start()
-    try:
-        yield from made.taken()
-    finally:
-        made.stop.set()
-        thread.join()
-
-
-class _Made(Generic[Item]):
-    """A queue of items from one thread to another, with the error that ended it."""
-
-    def __init__(self, depth: int) -> None:
-        self.stop = Event()
-        self._ready: Queue[tuple[list[Item], BaseException | None]] = Queue(depth)
-
-    def fill(self, items: Iterable[Item]) -> None:
+    iterator = iter(items)
+    end: Any = object()
+    with ThreadPoolExecutor(1) as thread:
+        pending = deque(thread.submit(next, iterator, end) for _ in range(depth + 1))
         try:
-            with closing(items) if isinstance(items, Generator) else nullcontext():
-                for item in items:
-                    self._put([item], None)
-                    if self.stop.is_set():
-                        return
-            self._put([], None)
-        except BaseException as error:  # noqa: BLE001 (raised again in the consumer)
-            self._put([], error)
-
-    def taken(self) -> Iterator[Item]:
-        while True:
-            items, error = self._ready.get()
-            if error is not None:
-                raise error
-            if not items:
-                return
-            yield from items
-
-    def _put(self, items: list[Item], error: BaseException | None) -> None:
-        while not self.stop.is_set():
-            try:
-                self._ready.put((items, error), timeout=0.1)
-            except Full:
-                continue
-            return
+            while (item := pending.popleft().result()) is not end:
+                pending.append(thread.submit(next, iterator, end))
+                yield item
+        finally:
+            for future in pending:
+                future.cancel()
+            if isinstance(items, Generator):
+                thread.submit(items.close)
