@@ -12,7 +12,7 @@ from quadrat.errors import ModelError
 from quadrat.evaluation.score_tables import write_scores
 from quadrat.geo.statistics.band_statistics import Statistics
 from quadrat.models import Forest, Inputs, Model, Recipe, Segmenter
-from quadrat.models.model_folder import Archive, ModelCard, write_archive
+from quadrat.models.model_folder import ModelCard, SavedModel, write_model
 from quadrat.params import read_params
 from quadrat.pipeline.analyze import Analyze
 from quadrat.pipeline.bundle import Bundle
@@ -84,7 +84,7 @@ def prepared(root: Path, model: Model, **scenes: Any) -> Path:
     chip(**about, seed=3, chip=SECTIONS["chip"], table=root / "table", chips=root / "chips", **kept(root, "chip"))
     training, validation = (open_chips(root / "chips", split, COLUMNS, BANDS) for split in ("train", "validation"))
     inputs = Inputs(training.bands, load(root / "stats", Statistics, ModelError).bands)
-    write_archive(root / "model", Archive(_card(model, inputs), _weights(model, inputs, training, validation)))
+    write_model(root / "model", SavedModel(_card(model, inputs), _weights(model, inputs, training, validation)))
     for name in ("train", "eval"):
         (root / f"{name}.json").write_text(json.dumps({"accuracy": 0.5}))
     write_scores(root / "class_scores.csv", "class", {name: {"f1": None, "support": 0} for name in TASK.names})

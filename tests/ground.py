@@ -98,7 +98,7 @@ def detection(*names: str, **options: Any) -> ObjectDetection:
 
 def cells(*names: str, **options: Any) -> ChipClassification:
     """Return a task of cells of 16 px, of classes that are called as the labels' field calls them."""
-    rule = {"share_of": "cell", "least_share": 0.5, "choose": "largest"}
+    rule = {"share_of": "cell", "min_share": 0.5, "choose": "largest"}
     own = {"kind": "chip_classification", "cell_size": 16, "rule": rule, "multi_label": False}
     return ChipClassification.model_validate({**own, "classes": classes(names), **options}, strict=False)
 

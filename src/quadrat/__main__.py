@@ -15,7 +15,9 @@ def settle() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long slow down others on their cores
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads spin as soon as it is loaded
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large arrays use pages of 2 MB
-    os.environ.setdefault("GDAL_CACHEMAX", "32")  # MB of blocks; else a share of all memory (see scenes/files.py)
+    os.environ.setdefault(
+        "GDAL_CACHEMAX", "32"
+    )  # MB of blocks; else a share of all memory (see geo/files/raster_files.py)
     allocator.begin()
 
 

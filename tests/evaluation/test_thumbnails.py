@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from quadrat.evaluation import thumbnails
-from quadrat.evaluation.thumbnails import Lattice, ground_width
+from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from tests.ground import NORTH_UP, opened, write_raster
@@ -21,14 +21,14 @@ SHAPE = (90, 70)
 
 
 @st.composite
-def lattices(draw: st.DrawFn) -> Lattice:
+def lattices(draw: st.DrawFn) -> ThumbnailGrid:
     row, col = draw(st.integers(0, SHAPE[0] - 1)), draw(st.integers(0, SHAPE[1] - 1))
     height, width = draw(st.integers(1, SHAPE[0] - row)), draw(st.integers(1, SHAPE[1] - col))
-    return Lattice.of(Window(row, col, height, width), draw(st.integers(1, 100)))
+    return ThumbnailGrid.of(Window(row, col, height, width), draw(st.integers(1, 100)))
 
 
 @given(lattices(), st.integers(1, 40))
-def test_pick_takes_the_middle_of_each_block_however_it_reads(some: Lattice, rows: int) -> None:
+def test_pick_takes_the_middle_of_each_block_however_it_reads(some: ThumbnailGrid, rows: int) -> None:
     grid = np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(thumbnails, "STRIP_ROWS", rows)
@@ -42,9 +42,9 @@ def test_pick_takes_the_middle_of_each_block_however_it_reads(some: Lattice, row
 
 
 @given(lattices())
-def test_the_lattice_is_the_finest_that_fits(some: Lattice) -> None:
+def test_the_lattice_is_the_finest_that_fits(some: ThumbnailGrid) -> None:
     assert math.ceil(max(some.area.shape) / some.step) == max(some.shape)
-    finer = Lattice(some.area, some.step - 1) if some.step > 1 else None
+    finer = ThumbnailGrid(some.area, some.step - 1) if some.step > 1 else None
     assert finer is None or max(finer.shape) > max(some.shape)
 
 
@@ -56,7 +56,7 @@ def test_mean_is_of_the_valid_pixels_of_each_block(tmp_path: Path, area: Window,
     pixels[:, 40:160, 20:66] = 0
     pixels[1, 200:205] = 0
     path = write_raster(tmp_path / "i.tif", pixels, nodata=0, tiled=True, blockxsize=64, blockysize=64)
-    some = Lattice.of(area, size)
+    some = ThumbnailGrid.of(area, size)
     with opened(path, ("a", "b")) as raster:
         found = some.mean(raster)
     valid = (pixels != 0).all(0)
@@ -93,7 +93,7 @@ def test_mean_of_a_series_is_of_the_valid_pixels_of_all_dates(tmp_path: Path) ->
     pixels = np.random.default_rng(0).integers(1, 60_000, (3, 2, 50, 40)).astype(np.uint16)
     pixels[0, :, 5:30, 8:] = pixels[1, 1, 12:14] = pixels[:, :, 20:28, 20:28] = 0
     write_dates(tmp_path, pixels)
-    some = Lattice.of(Window(3, 4, 41, 30), 9)
+    some = ThumbnailGrid.of(Window(3, 4, 41, 30), 9)
     with series(tmp_path / "{date}.tif").open("ba") as raster:
         found = some.mean(raster)
     known = (pixels > 0).all(1)

@@ -16,7 +16,8 @@ from shapely.geometry.base import BaseGeometry
 
 from quadrat.errors import LabelError
 from quadrat.geo.grids.grid import Grid
-from quadrat.geo.vectors.features import Areas, on_grid
+from quadrat.geo.vectors.burning import Areas
+from quadrat.geo.vectors.features import on_grid
 from quadrat.labels.objects import Envelopes
 from quadrat.labels.vector import LabelledAreas, VectorLabels
 from quadrat.scenes.aoi import open_aoi

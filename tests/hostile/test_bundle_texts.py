@@ -261,7 +261,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
 def test_a_model_folder_is_read_with_the_same_care(tmp_path: Path, name: str, change: Callable[[Path], object]) -> None:
     from quadrat.errors import ModelError
-    from quadrat.models.model_folder import read_archive
+    from quadrat.models.model_folder import read_model
 
     content = members(sealed(tmp_path / "bundle.zip", good("forest")))
     (tmp_path / "model").mkdir()
@@ -269,7 +269,7 @@ def test_a_model_folder_is_read_with_the_same_care(tmp_path: Path, name: str, ch
         (tmp_path / "model" / each).write_bytes(content[each])
     change(tmp_path / "model" / name)
     with pytest.raises(ModelError, match=name):
-        read_archive(tmp_path / "model")
+        read_model(tmp_path / "model")
 
 
 def test_a_catalog_that_is_too_large_is_not_read(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from quadrat.errors import ModelError
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.models import Detector
 from quadrat.models.detector.anchors import anchors, cells, decoded
-from quadrat.models.detector.network import BoxNetwork
+from quadrat.models.detector.box_network import BoxNetwork
 from quadrat.models.detector.one_stage import Dense, matched_by_place
 from quadrat.models.detector.targets import BACKGROUND, UNSURE, matched_by_overlap, taught
 from quadrat.models.detector.two_stage import pooled, proposed

@@ -14,7 +14,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from quadrat.models import Recipe, Segmenter, Train
 from quadrat.models.segmenter.segmenter import Architecture
 from quadrat.models.training import fitting
-from quadrat.models.training.checkpoints import Whole
+from quadrat.models.training.checkpoint_files import Whole
 from quadrat.models.training.fitting import Learner
 from quadrat.tasks import ChipClassification
 from tests.ground import cells

@@ -17,7 +17,7 @@ import pytest
 from quadrat.chips.store import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Forest, Model
-from quadrat.models.model_folder import read_archive
+from quadrat.models.model_folder import read_model
 from quadrat.params import read_params
 from quadrat.pipeline.bundle import Bundle
 from quadrat.runtime.provenance.origin import Commit, unknown
@@ -67,7 +67,7 @@ def test_every_file_is_listed_with_its_checksum(unpacked: Path) -> None:
 
 
 def test_the_graph_says_what_the_model_says(project: tuple[Path, Model], unpacked: Path) -> None:
-    archive = read_archive(project[0] / "model")
+    archive = read_model(project[0] / "model")
     pixels = np.random.default_rng(0).integers(0, 3000, (3, 3, 96, 64)).astype(np.uint16)
     expected = archive.card.model.restore(archive.weights, archive.card.task, archive.card.inputs)(pixels)["scores"]
     session = onnxruntime.InferenceSession(unpacked / "model.onnx", providers=["CPUExecutionProvider"])

@@ -20,7 +20,7 @@ def test_threads_that_ask_at_once_get_the_same_model(monkeypatch: pytest.MonkeyP
         model = SimpleNamespace(served=lambda *_: object())
         return SimpleNamespace(card=SimpleNamespace(model=model, task=None, inputs=None), weights={})
 
-    monkeypatch.setattr(stage, "read_archive", slowly)
+    monkeypatch.setattr(stage, "read_model", slowly)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: stage._read(Path("model"), "of this content alone"), range(4)))
     assert len(read) == 1

@@ -18,7 +18,7 @@ from quadrat.chips.store import open_chips
 from quadrat.errors import CatalogError, ImageError, ModelError
 from quadrat.evaluation.pictures import Pictures
 from quadrat.models import Segmenter, Train
-from quadrat.models.model_folder import read_archive
+from quadrat.models.model_folder import read_model
 from quadrat.pipeline.bundle import Bundle
 from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
@@ -285,7 +285,7 @@ def test_check_tells_of_dates(
 def test_the_bundle_says_what_it_takes(project: tuple[Path, np.ndarray]) -> None:
     root, _ = project
     verify(root / "bundle.zip")
-    card = read_archive(root / "model").card
+    card = read_model(root / "model").card
     assert [(band.date, band.name) for band in card.bands] == [(f"2016-{d}", b) for d in DATES for b in BANDS]
     with zipfile.ZipFile(root / "bundle.zip") as file:
         text = file.read("README.md").decode()

@@ -45,7 +45,7 @@ windows = st.builds(Window, st.integers(-20, 60), st.integers(-20, 60), st.integ
 rules = st.builds(
     Rule,
     share_of=st.sampled_from(["polygon", "cell"]),
-    least_share=st.sampled_from([0.1, 0.25, 0.5, 0.75, 1.0]),
+    min_share=st.sampled_from([0.1, 0.25, 0.5, 0.75, 1.0]),
     choose=st.sampled_from(["largest", "lowest_id"]),
 )
 
@@ -56,7 +56,7 @@ def naive(rule: Rule, part: Areas | Pixels, window: Window) -> tuple[dict[int, f
     if isinstance(part, Pixels):
         ids = part.class_ids(window, all_touched=False)
         held = {k: float((ids == k).sum()) for k in range(K)}
-        claims = {k: a for k, a in held.items() if a >= rule.least_share * area - 1e-6}
+        claims = {k: a for k, a in held.items() if a >= rule.min_share * area - 1e-6}
         return claims, held, float((ids == NONE).sum())
     square = box(window.col, window.row, window.right, window.bottom)
     claims, held = {}, {}
@@ -64,10 +64,10 @@ def naive(rule: Rule, part: Areas | Pixels, window: Window) -> tuple[dict[int, f
         mine = [g for g, i in zip(part.geometry, part.ids, strict=True) if i == k]
         held[k] = square.intersection(shapely.union_all(mine)).area
         if rule.share_of == "polygon":
-            mine = [g for g in mine if g.intersection(square).area >= rule.least_share * g.area - 1e-9]
+            mine = [g for g in mine if g.intersection(square).area >= rule.min_share * g.area - 1e-9]
             claimed = square.intersection(shapely.union_all(mine)).area
             claims |= {k: claimed} if claimed > 0 else {}
-        elif held[k] >= rule.least_share * area - 1e-6:
+        elif held[k] >= rule.min_share * area - 1e-6:
             claims[k] = held[k]
     known = shapely.union_all([g for g, i in zip(part.geometry, part.ids, strict=True) if i != NONE])
     dropped = shapely.union_all([g for g, i in zip(part.geometry, part.ids, strict=True) if i == NONE])
@@ -81,7 +81,7 @@ def naive_id(rule: Rule, labels: list[Areas | Pixels], window: Window) -> int:
         if isinstance(part, Pixels):
             most = max(held.values())
             labelled = sum(held.values())
-            if labelled >= rule.least_share * window.height * window.width - 1e-6 and labelled:
+            if labelled >= rule.min_share * window.height * window.width - 1e-6 and labelled:
                 return min(k for k in range(K) if held[k] == most)
             continue
         classes = [k for k in claims if k != NONE]
@@ -96,7 +96,7 @@ def naive_id(rule: Rule, labels: list[Areas | Pixels], window: Window) -> int:
 
 
 def naive_presence(rule: Rule, labels: list[Areas | Pixels], window: Window) -> list[int]:
-    least = rule.least_share * window.height * window.width - 1e-6
+    least = rule.min_share * window.height * window.width - 1e-6
     said = []
     for part in labels:
         claims, held, unlabelled = naive(rule, part, window)
@@ -126,8 +126,8 @@ def test_presence_is_that_of_a_loop(rule: Rule, labels: list[Areas | Pixels], so
     assert found.tolist() == [naive_presence(rule, labels, window) for window in some]
 
 
-def rule(share_of: str = "cell", least_share: float = 0.5, choose: str = "largest") -> Rule:
-    return Rule.model_validate({"share_of": share_of, "least_share": least_share, "choose": choose})
+def rule(share_of: str = "cell", min_share: float = 0.5, choose: str = "largest") -> Rule:
+    return Rule.model_validate({"share_of": share_of, "min_share": min_share, "choose": choose})
 
 
 def labels(root: Path, shapes: list[Any], kinds: list[str], to_crs: str | None = None, **options: Any) -> Labels:

@@ -36,7 +36,7 @@ FOREST = {"kind": "forest", "trees": 8, "radius": 1, "max_depth": 8, "min_sample
 def content(catalog: Path, *, multi_label: bool = False, **changes: Any) -> dict[str, Any]:
     """Return parameters of cells of 11 px in windows of 24 px."""
     root = catalog.parent
-    rule = {"share_of": "cell", "least_share": 0.2 if multi_label else 0.5, "choose": "largest"}
+    rule = {"share_of": "cell", "min_share": 0.2 if multi_label else 0.5, "choose": "largest"}
     task = cells(*KINDS, cell_size=11, rule=rule, multi_label=multi_label)
     windows = {"kind": "sliding", "stride": 6, "padding": 4}
     chosen = {"min_valid_fraction": 0.5, "target_classes": None, "min_targets": 1, "negatives": 0}
@@ -186,7 +186,7 @@ def test_the_bundles_readme_tells_what_comes_out(project: tuple[Path, Params], t
         ({"predict.stride": 12}, "predict.stride 12 leaves gaps: 11 px at most"),
         ({"predict.layers.cells": "cells.shp"}, r"predict\.layers\.cells: .*'cells\.gpkg'"),
         ({"predict.layers.cells": "mine.gpkg"}, r"predict\.layers\.cells"),
-        ({"task.rule.least_shares": 1}, r"task\.rule\.least_shares(.|\n)*did you mean 'least_share'"),
+        ({"task.rule.least_shares": 1}, r"task\.rule\.least_shares(.|\n)*did you mean 'min_share'"),
         (
             {"task.multi_label": True},
             "baseline.kind forest can't learn this task, chip_classification: none can, so it must be null",

@@ -196,7 +196,7 @@ def test_a_cell_that_the_images_edge_cuts_is_the_same_where_it_is_counted_taught
     kind: str, several: bool, share_of: str, seed: int
 ) -> None:
     generator, shape, window = np.random.default_rng(seed), (45, 37), 24
-    rule = {"share_of": share_of, "least_share": 0.4, "choose": "largest"}
+    rule = {"share_of": share_of, "min_share": 0.4, "choose": "largest"}
     task = cells("a", "b", "c", multi_label=several, rule=rule)
     corner = generator.uniform(-10, 45, (15, 2))
     squares = tuple(shapely.box(*np.append(c, c + generator.uniform(4, 25, 2))) for c in corner)
@@ -285,7 +285,7 @@ def test_names_that_are_not_refused_come_back_from_every_format(tmp_path: Path, 
         "🌲",
         "x" * 999,
     ]
-    task = cells(*names, rule={"share_of": "cell", "least_share": 0.5, "choose": "largest"})
+    task = cells(*names, rule={"share_of": "cell", "min_share": 0.5, "choose": "largest"})
     grid = Grid(CRS.from_string(UTM), NORTH_UP, (16 * len(names), 16))
     layers = CellLayers(kind="chip_classification", cells=f"cells.{ending}")  # type: ignore[arg-type]
     canvas = layers_of(task).canvas(layers, grid.area, 16, 16, grid.shape)
@@ -562,9 +562,9 @@ def test_pixels_learn_their_cells_class_and_what_is_around_nothing() -> None:
     ("changes", "message"),
     [
         ({"cell_size": 0}, "greater than or equal to 1"),
-        ({"rule": {"share_of": "cell", "least_share": 0.0, "choose": "largest"}}, "greater than 0"),
-        ({"rule": {"share_of": "cell", "least_share": 1.1, "choose": "largest"}}, "less than or equal to 1"),
-        ({"rule": {"share_of": "ground", "least_share": 0.5, "choose": "largest"}}, "'polygon' or 'cell'"),
+        ({"rule": {"share_of": "cell", "min_share": 0.0, "choose": "largest"}}, "greater than 0"),
+        ({"rule": {"share_of": "cell", "min_share": 1.1, "choose": "largest"}}, "less than or equal to 1"),
+        ({"rule": {"share_of": "ground", "min_share": 0.5, "choose": "largest"}}, "'polygon' or 'cell'"),
         ({"classes": [{"name": "a", "color": "#000000", "from": ["a"]}]}, "nothing to be told from"),
         ({"classes": classes(["a, b", "b"]), "multi_label": True}, "lists a cell's classes with ', '(.|\n)*: a, b"),
         ({"classes": classes(["Straße", "STRASSE"])}, "differ in more than case(.|\n)*Straße, STRASSE"),

@@ -82,7 +82,7 @@ def of_a_cell(target: Target) -> Outputs:
     return {"scores": np.where(there, 0.9, 0.05).astype(np.float32)}
 
 
-RULE = {"share_of": "polygon", "least_share": 0.3, "choose": "largest"}
+RULE = {"share_of": "polygon", "min_share": 0.3, "choose": "largest"}
 CELLS = Case(
     cells(*NAMES, rule=RULE),
     {"kind": "chip_classification", "label_smoothing": 0.0, "class_balance": 0.5},

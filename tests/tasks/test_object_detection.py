@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 from quadrat.errors import PredictionError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, cover, strips, whole
-from quadrat.geo.vectors.features import Areas
+from quadrat.geo.vectors.burning import Areas
 from quadrat.labels.labels import Labels, LabelSource
 from quadrat.labels.objects import Objects
 from quadrat.labels.vector import LabelledAreas

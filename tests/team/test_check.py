@@ -22,7 +22,7 @@ from quadrat.cli import app
 from quadrat.errors import AOIError, CatalogError, ImageError, LabelError, OverlapError, QuadratError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.geo.vectors.features import Areas
+from quadrat.geo.vectors.burning import Areas
 from quadrat.labels.labels import Labels, open_labels
 from quadrat.labels.objects import Objects
 from quadrat.labels.raster import LabelledPixels, RasterLabels
@@ -32,7 +32,7 @@ from quadrat.models.common.encoders import Encoder
 from quadrat.models.peaks.peaks import Peaks
 from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
-from quadrat.preflight.label_survey import PART, PARTS, glimpse
+from quadrat.preflight.label_survey import PART, PARTS, survey_labels
 from quadrat.preflight.problems import faults
 from quadrat.preflight.survey import survey
 from quadrat.runtime.failures import merged
@@ -378,7 +378,7 @@ def test_features_are_counted_as_one_by_one(data: st.DataObject) -> None:
     geometry = np.array(areas, object)
     part = LabelledAreas(Areas(geometry, ids), Objects(geometry, ids), 255)
     whole = AOI(np.array(aoi, object), Window(0, 0, 16, 16))
-    seen = glimpse(Labels((part,), grid((16, 16)), "s"), whole, whole.bounds, 3, reach)
+    seen = survey_labels(Labels((part,), grid((16, 16)), "s"), whole, whole.bounds, 3, reach)
     on_image = [a.intersection(image).area > 0 for a in areas]
     meeting = [on and any(a.intersects(one) for one in aoi) for on, a in zip(on_image, areas, strict=True)]
     near = [on and any(a.distance(one) <= reach for one in aoi) for on, a in zip(on_image, areas, strict=True)]
@@ -403,7 +403,7 @@ def test_a_small_raster_is_read_whole_within_the_aoi(tmp_path: Path) -> None:
     aoi = AOI(np.array([area], object), Window(5, 10, 45, 30))
     with open_labels([source], place, legend(a=["0"], b=["1"], c=["2"]), "s") as labels:
         assert labels is not None
-        seen = glimpse(labels, aoi, aoi.bounds, 3, 0)
+        seen = survey_labels(labels, aoi, aoi.bounds, 3, 0)
     inside = rasterize([area], ids.shape) > 0
     np.testing.assert_array_equal(seen.pixels, np.bincount(ids[inside], minlength=3)[:3])
     np.testing.assert_array_equal(seen.absent, [False, False, True])
@@ -424,7 +424,7 @@ def test_of_a_large_raster_parts_are_read(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(LabelledPixels, "class_ids", spy)
     with open_labels([source], place, legend(a=["0"], b=["1"], c=["2"]), "s") as labels:
         assert labels is not None
-        seen = glimpse(labels, None, place.area, 3, 0)
+        seen = survey_labels(labels, None, place.area, 3, 0)
     taken = sum(window.height * window.width for window in read)
     assert taken <= (PART * PARTS) ** 2 < ids.size
     assert all(window.intersection(place.area) == window for window in read)

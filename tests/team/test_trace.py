@@ -18,7 +18,7 @@ from quadrat.bundle.loading import read_bundle
 from quadrat.bundle.zip_file import write_bundle
 from quadrat.errors import DiskError, OriginError
 from quadrat.geo.grids.grid import Grid
-from quadrat.models.model_folder import read_archive
+from quadrat.models.model_folder import read_model
 from quadrat.prediction.writers import writer_for
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.provenance.git_history import differences, mentions
@@ -300,7 +300,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_model_folder_tells_of_its_run(made: Path) -> None:
     found = trace(made / "model")
-    assert found.origin == unknown("train") == read_archive(made / "model").card.origin
+    assert found.origin == unknown("train") == read_model(made / "model").card.origin
     assert found.outputs == {"this model": model_md5(made / "model")}
 
 
@@ -333,7 +333,7 @@ def test_files_of_earlier_versions_are_read_and_have_no_origin(made: Path, tmp_p
     card = json.loads((made / "model/model.json").read_text())
     del card["origin"]
     (tmp_path / "model/model.json").write_text(json.dumps(card))
-    assert read_archive(tmp_path / "model").card.origin is None
+    assert read_model(tmp_path / "model").card.origin is None
     bundle = read_bundle(made / "bundle.zip")
     members = {name: bundle._member(name) for name in ("model.json", "params.yaml", "model.onnx", "model.safetensors")}
     members |= {name: bundle._member(name) for name in ("README.md", "metrics.json")}

@@ -20,14 +20,14 @@ STRIP_ROWS = 256
 
 
 @dataclass(frozen=True)
-class Lattice:
+class ThumbnailGrid:
     """An area cut into blocks of ``step`` × ``step`` px, each of which becomes one pixel."""
 
     area: Window
     step: int
 
     @classmethod
-    def of(cls, area: Window, size: int) -> "Lattice":
+    def of(cls, area: Window, size: int) -> "ThumbnailGrid":
         """Return the finest lattice with no side longer than ``size``."""
         return cls(area, math.ceil(max(area.shape) / size))
 

@@ -17,18 +17,9 @@ from quadrat.geo.geometry.parts import Geometries, without_area
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
+from quadrat.geo.vectors.burning import Areas
 from quadrat.geo.vectors.feature_filter import FilterError, matches, parse
-from quadrat.geo.vectors.features import (
-    Areas,
-    around,
-    bounds,
-    clipped,
-    crs_name,
-    extent,
-    on_grid,
-    read_features,
-    workable,
-)
+from quadrat.geo.vectors.features import around, bounds, clipped, crs_name, extent, on_grid, read_features, workable
 from quadrat.geo.vectors.widths import Width, class_widths, widened
 from quadrat.labels.class_mapping import ClassMapping, class_id, text, unclaimed
 from quadrat.labels.objects import DIGITS, Objects, boxed, gathered

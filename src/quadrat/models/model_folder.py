@@ -76,7 +76,7 @@ class ModelCard(Section):
 
 
 @dataclass(frozen=True)
-class Archive:
+class SavedModel:
     """A fitted model, whole."""
 
     card: ModelCard
@@ -96,7 +96,7 @@ def content(folder: Path) -> str:
     return hashlib.sha256(f"{weights} {card.model_dump_json()}".encode()).hexdigest()
 
 
-def write_archive(folder: Path, archive: Archive) -> None:
+def write_model(folder: Path, archive: SavedModel) -> None:
     """Write the model folder at ``folder``, whole or not at all."""
     with replaced(folder) as part:
         part.mkdir()
@@ -104,7 +104,7 @@ def write_archive(folder: Path, archive: Archive) -> None:
         write_json(part / CARD, archive.card.model_dump(mode="json", by_alias=True))
 
 
-def read_archive(folder: Path) -> Archive:
+def read_model(folder: Path) -> SavedModel:
     """Return the model at ``folder``; raise ModelError where it is missing, damaged or of another format."""
     card = _card(folder)
     path = folder / WEIGHTS
@@ -121,7 +121,7 @@ def read_archive(folder: Path) -> Archive:
             got=error,
             hint="run the stage 'train', or fetch the folder again",
         ) from error
-    return Archive(card, weights)
+    return SavedModel(card, weights)
 
 
 def _card(folder: Path) -> ModelCard:

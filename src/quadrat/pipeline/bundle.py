@@ -20,7 +20,7 @@ from quadrat.evaluation.score_tables import read_scores
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Model, Train
 from quadrat.models.common.onnx_graphs import CPU, runner
-from quadrat.models.model_folder import ModelCard, parent, read_archive
+from quadrat.models.model_folder import ModelCard, parent, read_model
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, read
@@ -65,7 +65,7 @@ def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
     """Write the bundle; raise BundleError where the exported graph says something else than the model."""
     task = params.task
     parameters = to_jsonable_python({each.name: getattr(params, each.name) for each in fields(params)}, by_alias=True)
-    archive = read_archive(paths.model_folder)
+    archive = read_model(paths.model_folder)
     card = archive.card
     _check_current(card, paths.model_folder, task=task, model=params.model)
     sample = _sample(paths.chips, task, params.bands)

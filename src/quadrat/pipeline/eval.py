@@ -16,7 +16,7 @@ from rich.table import Table
 from quadrat.errors import QuadratError
 from quadrat.evaluation.pictures import Picture, Pictures, draw
 from quadrat.evaluation.score_tables import write_scores
-from quadrat.evaluation.thumbnails import Lattice, ground_width
+from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.statistics.analysis_files import read_table
 from quadrat.runtime.failures import succeeded
@@ -143,7 +143,7 @@ def _picture(
     wanted: Eval,
 ) -> Picture:
     assert wanted.pictures
-    lattice = Lattice.of(scene.area, wanted.pictures.longest_side)
+    lattice = ThumbnailGrid.of(scene.area, wanted.pictures.longest_side)
     width = ground_width(scene.grid, scene.area)
     scoring = scoring_of(task)
     outlines = scoring.outlines(truth, prediction, wanted.match)
@@ -158,7 +158,7 @@ def _picture(
     )
 
 
-def _on_lattice(outlines: Outlines, lattice: Lattice) -> Outlines:
+def _on_lattice(outlines: Outlines, lattice: ThumbnailGrid) -> Outlines:
     """Return outlines in pixels of the picture."""
     origin = (lattice.area.col, lattice.area.row)
     moved = shapely.transform(outlines.geometry, lambda xy: (xy - origin) / lattice.step)

@@ -9,7 +9,7 @@ from threading import Lock
 from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Predictor
-from quadrat.models.model_folder import Archive, content, parent, read_archive
+from quadrat.models.model_folder import SavedModel, content, parent, read_model
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
 from quadrat.runtime.cache.hashes import Hashed
 from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
@@ -109,7 +109,7 @@ def _tell_device() -> None:
 
 
 def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> LoadedModel:
-    card = read_archive(folder).card
+    card = read_model(folder).card
     for what, theirs, ours in (("task", card.task, params.task), ("bands", names_of(card.bands), params.bands)):
         if theirs != ours:
             raise ModelError(
@@ -159,13 +159,13 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[W
     return wanted, {name: files_of(before / name) for name in wanted.models}
 
 
-def _read(folder: Path, content: str) -> tuple[Archive, Predictor]:
+def _read(folder: Path, content: str) -> tuple[SavedModel, Predictor]:
     """Return the model; a process that works on many scenes reads it once, also where threads ask for it at once."""
     with READING:
         return _remembered(folder, content)
 
 
 @lru_cache(maxsize=2)
-def _remembered(folder: Path, content: str) -> tuple[Archive, Predictor]:  # noqa: ARG001 what is read, the folder doesn't say
-    archive = read_archive(folder)
+def _remembered(folder: Path, content: str) -> tuple[SavedModel, Predictor]:  # noqa: ARG001 what is read, the folder doesn't say
+    archive = read_model(folder)
     return archive, archive.card.model.served(archive.weights, archive.card.task, archive.card.inputs)

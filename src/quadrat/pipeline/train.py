@@ -11,7 +11,7 @@ import pandas as pd
 from quadrat.chips.store import Chips, open_chips
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
-from quadrat.models.model_folder import Archive, ModelCard, write_archive
+from quadrat.models.model_folder import ModelCard, SavedModel, write_model
 from quadrat.models.training.live_metrics import live
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console
@@ -52,7 +52,7 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None]) -> Fitted:
         checkpoint = paths.checkpoints / _identity(digest, task, kind, recipe)
         fitted = kind.fit(training, validation, task, inputs, replace(recipe, watch=watch), checkpoint)
-        write_archive(to, Archive(_card(task, kind, inputs, training, gsd, run.origin), fitted.weights))
+        write_model(to, SavedModel(_card(task, kind, inputs, training, gsd, run.origin), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
         return fitted

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ImageError, LabelError, QuadratError
 from quadrat.geo.sources.bands import dates_of, names_of
-from quadrat.preflight.label_survey import Glimpse
+from quadrat.preflight.label_survey import LabelSurvey
 from quadrat.preflight.survey import Finding, Survey
 from quadrat.scenes.scene import Split
 from quadrat.tasks import Task
@@ -61,11 +61,11 @@ def count_doubts(surveys: Sequence[Survey], censuses: Sequence[Census], task: Ta
     return list(_unscored({split: counts == 0 for split, counts in by_split.items()}, task))
 
 
-def seen(findings: Sequence[Finding], task: Task) -> dict[Split, Glimpse]:
+def seen(findings: Sequence[Finding], task: Task) -> dict[Split, LabelSurvey]:
     """Return the labels of each split, as far as they are known without pixels."""
-    found: dict[Split, Glimpse] = {}
+    found: dict[Split, LabelSurvey] = {}
     for finding in findings:
-        one = finding.survey.labels if finding.survey else Glimpse.nothing(len(task.classes), hidden=True)
+        one = finding.survey.labels if finding.survey else LabelSurvey.nothing(len(task.classes), hidden=True)
         split = finding.scene.split
         found[split] = found[split] + one if split in found else one
     return found

@@ -25,7 +25,7 @@ SMALL = 2048 * 2048
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class LabelSurvey:
     """The labels found of each class (K,)."""
 
     features: NDArray[np.int64]
@@ -36,7 +36,7 @@ class Glimpse:
     """True if a class may be present unseen: in other parts, or as ``background``."""
 
     @classmethod
-    def nothing(cls, classes: int, *, hidden: bool) -> "Glimpse":
+    def nothing(cls, classes: int, *, hidden: bool) -> "LabelSurvey":
         """Return the survey of no labels, or (``hidden``) of labels that can't be read."""
         none = np.zeros(classes, np.int64)
         return cls(none, none, np.full(classes, hidden))
@@ -47,18 +47,18 @@ class Glimpse:
         absent: NDArray[np.bool_] = (self.features + self.pixels == 0) & ~self.hidden
         return absent
 
-    def __add__(self, other: "Glimpse") -> "Glimpse":
+    def __add__(self, other: "LabelSurvey") -> "LabelSurvey":
         """Return the sum of both."""
-        return Glimpse(self.features + other.features, self.pixels + other.pixels, self.hidden | other.hidden)
+        return LabelSurvey(self.features + other.features, self.pixels + other.pixels, self.hidden | other.hidden)
 
 
-def glimpse(labels: Labels, aoi: AOI | None, area: Window, classes: int, reach: float) -> Glimpse:
+def survey_labels(labels: Labels, aoi: AOI | None, area: Window, classes: int, reach: float) -> LabelSurvey:
     """Survey the labels within ``area``, which contains the ``aoi``.
 
     Features up to ``reach`` px from the AOI may label pixels in it. Raises LabelError for values that no class lists in
     the parts.
     """
-    seen = Glimpse.nothing(classes, hidden=False)
+    seen = LabelSurvey.nothing(classes, hidden=False)
     for part in labels.ranked:
         objects = part.objects(labels.grid.area)
         one = _pixels(part, aoi, area, classes, reach) if objects is None else _features(objects, aoi, classes, reach)
@@ -68,7 +68,7 @@ def glimpse(labels: Labels, aoi: AOI | None, area: Window, classes: int, reach: 
     return seen
 
 
-def _features(objects: Objects, aoi: AOI | None, classes: int, reach: float) -> Glimpse:
+def _features(objects: Objects, aoi: AOI | None, classes: int, reach: float) -> LabelSurvey:
     geometry, ids = objects.geometry, objects.class_ids
     if aoi is None:
         meeting = near = np.arange(len(ids))
@@ -80,10 +80,10 @@ def _features(objects: Objects, aoi: AOI | None, classes: int, reach: float) -> 
             within = tree.query(geometry, predicate="dwithin", distance=reach)[0] if np.isfinite(reach) else None
             near = np.arange(len(ids)) if within is None else np.unique(within)
     here, there = (np.bincount(ids[some], minlength=classes)[:classes] for some in (meeting, near))
-    return Glimpse(here, np.zeros(classes, np.int64), (here == 0) & (there > 0))
+    return LabelSurvey(here, np.zeros(classes, np.int64), (here == 0) & (there > 0))
 
 
-def _pixels(part: Ranked, aoi: AOI | None, area: Window, classes: int, reach: float) -> Glimpse:
+def _pixels(part: Ranked, aoi: AOI | None, area: Window, classes: int, reach: float) -> LabelSurvey:
     windows = list(_parts(area))
     pixels = np.zeros(classes, np.int64)
     for window in windows:
@@ -91,7 +91,7 @@ def _pixels(part: Ranked, aoi: AOI | None, area: Window, classes: int, reach: fl
         pixels += occurrences(ids if aoi is None else ids[aoi.mask(window)], classes)
     partly = sum(window.height * window.width for window in windows) < area.height * area.width
     unseen = partly or (reach > 0 and aoi is not None)
-    return Glimpse(np.zeros(classes, np.int64), pixels, np.full(classes, unseen))
+    return LabelSurvey(np.zeros(classes, np.int64), pixels, np.full(classes, unseen))
 
 
 def _parts(area: Window) -> Iterator[Window]:

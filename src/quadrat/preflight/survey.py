@@ -20,7 +20,7 @@ from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.vectors.features import check_file
 from quadrat.labels.labels import Labels, Ranked
-from quadrat.preflight.label_survey import Glimpse, glimpse
+from quadrat.preflight.label_survey import LabelSurvey, survey_labels
 from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
@@ -43,7 +43,7 @@ class Survey:
     """None if one of them is at fault."""
     ground: BaseGeometry
     """The AOI, or the whole image, in map coordinates; empty if the AOI has an error."""
-    labels: Glimpse
+    labels: LabelSurvey
     remarks: tuple[str, ...]
     """What files say of themselves, and the catalog says otherwise; what may lie elsewhere; and labels of nothing."""
     files: tuple[str, ...]
@@ -165,11 +165,11 @@ def _aoi(check: SceneCheck, grid: Grid) -> AOI | None:
     return open_aoi(check.scene.aoi, grid, check.scene.id, check.scene.split)
 
 
-def _labels(check: SceneCheck, grid: Grid, task: Task, aoi: AOI | None, area: Window) -> Glimpse:
+def _labels(check: SceneCheck, grid: Grid, task: Task, aoi: AOI | None, area: Window) -> LabelSurvey:
     """Return the survey of the labels; all is hidden if one of them, or the task with them, has an error."""
     before, scene, targets = len(check.faults), check.scene, targets_of(task)
     if not scene.labels:
-        return Glimpse.nothing(len(task.classes), hidden=False)
+        return LabelSurvey.nothing(len(task.classes), hidden=False)
     sources: list[tuple[str, AbstractContextManager[Ranked]]] = [
         (one.path, one.open(grid, task, scene.id)) for one in scene.labels
     ]
@@ -177,13 +177,15 @@ def _labels(check: SceneCheck, grid: Grid, task: Task, aoi: AOI | None, area: Wi
     named = ", ".join(path for path, _ in sources)
     labels = Labels(tuple(part for part in opened if part is not None), grid, scene.id)
     if labels.ranked:
-        seen = check.attempt(lambda: glimpse(labels, aoi, area, len(task.classes), targets.reach), named, LabelError)
+        seen = check.attempt(
+            lambda: survey_labels(labels, aoi, area, len(task.classes), targets.reach), named, LabelError
+        )
         first = Window(area.row, area.col, 1, area.width)
         # an empty mask is enough to raise errors of the task
         check.attempt(lambda: targets.census(labels, first, np.zeros(first.shape, np.bool_)), named, LabelError)
         check.remarks += labels.remarks
     whole = len(check.faults) == before
-    return seen if whole and seen is not None else Glimpse.nothing(len(task.classes), hidden=True)
+    return seen if whole and seen is not None else LabelSurvey.nothing(len(task.classes), hidden=True)
 
 
 def _read_header(path: str) -> None:

@@ -14,7 +14,8 @@ from quadrat.geo.geometry.accuracy import Doubt, doubtful_place
 from quadrat.geo.geometry.parts import Geometries
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.geo.vectors.features import Areas, bounds, clipped, crs_name, extent, on_grid, read_features, workable
+from quadrat.geo.vectors.burning import Areas
+from quadrat.geo.vectors.features import bounds, clipped, crs_name, extent, on_grid, read_features, workable
 
 if TYPE_CHECKING:
     import geopandas

@@ -20,7 +20,7 @@ from quadrat.models import Inputs, Kind, Sizes
 from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
 from quadrat.preflight.class_counts import seen, unscored
-from quadrat.preflight.label_survey import Glimpse
+from quadrat.preflight.label_survey import LabelSurvey
 from quadrat.preflight.problems import doubts, faults
 from quadrat.preflight.survey import Finding, SceneCheck, Survey, survey
 from quadrat.runtime.failures import merged
@@ -184,7 +184,7 @@ def _bands(one: Survey) -> str:
     return f"{times}{len(names_of(one.bands))} {'/'.join(kinds)}" if kinds else UNKNOWN
 
 
-def _labels(labels: Glimpse) -> str:
+def _labels(labels: LabelSurvey) -> str:
     """Return the number of features, and whether there are pixels, as text."""
     shown = [str(labels.features.sum())] * bool(labels.features.any()) + ["px"] * bool(labels.pixels.any())
     return "+".join(shown) or (UNKNOWN if labels.hidden.any() else "0")
@@ -200,7 +200,7 @@ def _counted(number: int, word: str) -> str:
     return f"{number or 'no'} {word}{'s' * (number != 1)}"
 
 
-def _seen(labels: Glimpse, number: int) -> str:
+def _seen(labels: LabelSurvey, number: int) -> str:
     features, pixels = int(labels.features[number]), int(labels.pixels[number])
     shown = [f"{features:,}"] * bool(features) + [f"{pixels:,} px"] * bool(pixels)
     return " + ".join(shown) or (UNKNOWN if labels.hidden[number] else "0")

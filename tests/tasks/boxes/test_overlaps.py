@@ -10,7 +10,7 @@ from rasterio.crs import CRS
 
 from quadrat.errors import OverlapError
 from quadrat.geo.grids.grid import Grid
-from quadrat.preflight.label_survey import Glimpse
+from quadrat.preflight.label_survey import LabelSurvey
 from quadrat.preflight.problems import _overlaps
 from quadrat.preflight.survey import Survey, _ground
 from quadrat.scenes.scene import Scene
@@ -26,7 +26,7 @@ def surveyed(split: Any, place: Place, path: str = "image.tif") -> Survey:
         x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(x, y)
     grid = Grid(crs and CRS.from_string(crs), Affine(px, 0, x, 0, -px, y), (64, 64))
     scene = Scene(split, split, image(path), (), ())
-    return Survey(scene, grid, grid.area, (), _ground(grid, None), Glimpse.nothing(1, hidden=False), (), ())
+    return Survey(scene, grid, grid.area, (), _ground(grid, None), LabelSurvey.nothing(1, hidden=False), (), ())
 
 
 PAIRS: dict[str, tuple[Place, Place]] = {

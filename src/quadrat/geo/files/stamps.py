@@ -1,4 +1,4 @@
-"""Stamps: ETag and size of a remote object, to notice changes.
+"""Stamps: what a server says of an object (ETag, size, date); ``scenes.pins`` compares them.
 
 GDAL itself asks, so with the credentials, endpoint, headers and proxy that it will read with, of S3, Google, Azure and
 the web alike.

@@ -69,7 +69,7 @@ def check_tangled(geometry: NDArray[np.object_], numbers: NDArray[np.intp]) -> N
         if work > MOST_WORK:
             count = shapely.get_num_coordinates(geometry[place])
             told = f"a polygon of {count} vertices crosses itself {crossed} times or more"
-            most = f"{int(MOST_WORK**0.5)} times can be mended, and fewer where many polygons do"
+            most = f"{int(MOST_WORK**0.5)} times can be repaired, and fewer where many polygons do"
             raise TangledError(int(numbers[place]), f"{told}; {most}")
 
 

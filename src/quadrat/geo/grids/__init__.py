@@ -1,1 +1,1 @@
-"""Grids of pixels, windows on them, and tiling: cutting windows from strips and pasting them back."""
+"""Grids of pixels, windows on them, and tiling: cutting windows from strips and blending them where they overlap."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ from quadrat.errors import QuadratError
 from quadrat.geo.geometry.parts import Geometries, cut, parts_of, single, valid
 from quadrat.geo.geometry.tangles import TangledError, numbered
 from quadrat.geo.grids.grid import Grid
-from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.channel import is_remote
 from quadrat.geo.vectors.surfaces import read_surfaces
 from quadrat.geo.vectors.vector_files import DRIVERS, PARQUET, AddressError, check_plain, ending, layers, read
@@ -51,39 +49,6 @@ MOST_TURNS = 10
 
 FARTHEST = 1e100
 """Coordinates beyond it, in any unit, are no place's; products of those below it are numbers still."""
-
-
-@dataclass(frozen=True)
-class Areas:
-    """Polygons in pixel coordinates of a grid (x = column, y = row), in drawing order, and what each is drawn with."""
-
-    geometry: Geometries
-    values: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Index the polygons."""
-        object.__setattr__(self, "_tree", shapely.STRtree(self.geometry))
-
-    def draw(self, window: Window, *, fill: int, all_touched: bool = False) -> NDArray[np.uint8]:
-        """Return (y, x) values, ``fill`` where no polygon is; of overlapping polygons the last counts."""
-        from affine import Affine
-        from rasterio.features import rasterize
-
-        tree: shapely.STRtree = self._tree  # type: ignore[attr-defined]
-        hits = np.sort(tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
-        if not hits.size:
-            return np.full(window.shape, fill, np.uint8)
-        # in the window's own pixels, so that each window rounds alike; off by one: GDAL takes identity for no place
-        moved = shapely.transform(self.geometry[hits], lambda points: points - (window.col - 1, window.row - 1))
-        burnt: NDArray[np.uint8] = rasterize(
-            zip(moved, self.values[hits].tolist(), strict=True),
-            window.shape,
-            transform=Affine.translation(1, 1),
-            fill=fill,
-            all_touched=all_touched,
-            dtype="uint8",
-        )
-        return burnt
 
 
 def read_features(path: str, layer: str | None, error: type[QuadratError], scene: str) -> "geopandas.GeoDataFrame":

@@ -10,7 +10,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 
 from quadrat.models.common.model import Inputs
 from quadrat.models.detector.anchors import anchors, cells, decoded
-from quadrat.models.detector.network import BoxNetwork, Losses
+from quadrat.models.detector.box_network import BoxNetwork, Losses
 from quadrat.models.detector.pyramid import Pyramid, grouped
 from quadrat.models.detector.targets import (
     BACKGROUND,

@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms, roi_align
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.models.common.model import Inputs
 from quadrat.models.detector.anchors import anchors, cells, decoded
-from quadrat.models.detector.network import BoxNetwork, Losses
+from quadrat.models.detector.box_network import BoxNetwork, Losses
 from quadrat.models.detector.one_stage import Dense, dense_taught
 from quadrat.models.detector.pyramid import Pyramid
 from quadrat.models.detector.targets import (

@@ -22,7 +22,7 @@ from quadrat.models.common.model import Fitted, Recipe, Samples
 from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.augment import jittered, turned
 from quadrat.models.training.batches import Batch, Order, loader
-from quadrat.models.training.checkpoints import Whole
+from quadrat.models.training.checkpoint_files import Whole
 from quadrat.runtime.allocator import keep_all
 from quadrat.runtime.progress import Meter, console
 from quadrat.tasks.common.parts import scoring_of, targets_of

@@ -12,6 +12,7 @@ KEYS = {
     "least_leaf": "min_samples_leaf",
     "least_pixels": "min_pixels",
     "least_score": "min_score",
+    "least_share": "min_share",
     "least_targets": "min_targets",
     "least_valid": "min_valid_fraction",
     "most": "max_detections",

@@ -22,14 +22,14 @@ class Rule(Section):
     ``background``, or unknown where they name none, and where dropped features claim it.
 
     Rasters: a cell is of the class that most of its labelled pixels have (of equals, the first), if at least
-    ``least_share`` of its pixels are labelled. Where a cell may have several classes, each class claims it that at
-    least ``least_share`` of its pixels have.
+    ``min_share`` of its pixels are labelled. Where a cell may have several classes, each class claims it that at
+    least ``min_share`` of its pixels have.
     """
 
     share_of: Literal["polygon", "cell"]
     """A polygon claims the cell in which enough of its own area lies (things: what is in the cell?), or a class claims
     the cell of which its polygons together cover enough (cover: what is the cell?)."""
-    least_share: float = Field(gt=0, le=1)
+    min_share: float = Field(gt=0, le=1)
     """How much is enough, of the polygon's or of the cell's area."""
     choose: Literal["largest", "lowest_id"]
     """Of several classes that claim a cell: the one that covers most of it (of equals, the first), or the first."""

@@ -111,4 +111,4 @@ class CellRule:
 
     @property
     def _share(self) -> float:
-        return self._rule.least_share * (1 - ROUNDING)
+        return self._rule.min_share * (1 - ROUNDING)

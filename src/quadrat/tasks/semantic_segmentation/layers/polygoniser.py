@@ -60,7 +60,7 @@ class Polygoniser:
 
     def __init__(self, col: int = 0, min_pixels: int = 1, ignore: int = 255) -> None:
         """Start a raster whose strips begin at column ``col`` of the grid."""
-        self._col, self._least_pixels, self._ignore = col, min_pixels, ignore
+        self._col, self._min_pixels, self._ignore = col, min_pixels, ignore
         self._row = 0
         self._above: NDArray[np.uint8] | None = None
         self._open = _Tally.empty(0)
@@ -99,7 +99,7 @@ class Polygoniser:
         tally, number = self._united(block, scores)
         runs, held = number[: block.starts.size], number[block.starts.size :]
         stays, touching = np.unique(runs[block.bottom :], return_inverse=True)
-        goes = tally.pixels >= self._least_pixels
+        goes = tally.pixels >= self._min_pixels
         goes[stays] = False
         last = np.zeros(goes.size, np.int64)
         last[runs] = block.starts  # of equal indices the last one counts
