@@ -13,7 +13,7 @@ from rasterio.features import shapes
 
 from benchmarks.job import Job
 from benchmarks.timed import Timed
-from quadrat.runtime.allocator import keep_all
+from quadrat.runtime.memory import keep_all
 
 THREADS = 2
 

@@ -84,7 +84,7 @@ def load(job: Job) -> dict[str, Any]:
     """Batches of the training chips, shuffled over scenes, once they are in the page cache."""
     from quadrat.chips.store import open_chips
     from quadrat.models.training.batches import Order, loader
-    from quadrat.runtime.allocator import keep_all
+    from quadrat.runtime.memory import keep_all
 
     chips = open_chips(_chips(job), "train", task(job.ground).columns, job.ground.bands)
     keep_all()  # as what learns does

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.windows import whole
-from quadrat.runtime import buffers
-from quadrat.runtime.buffers import Memory
+from quadrat.runtime import memory
+from quadrat.runtime.memory import Memory
 from tests.ground import opened, write_raster
 
 
@@ -74,8 +74,8 @@ def test_strips_and_tiles_take_the_memory_of_those_before(
     bands: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh: list[int] = []
-    plain = buffers._fresh
-    monkeypatch.setattr(buffers, "_fresh", lambda size: fresh.append(size) or plain(size))
+    plain = memory._fresh
+    monkeypatch.setattr(memory, "_fresh", lambda size: fresh.append(size) or plain(size))
     pixels = np.random.default_rng(1).integers(0, 9, (bands, 1024, 256), np.uint16)
     path = write_raster(tmp_path / "a.tif", pixels, tiled=True, blockxsize=64, blockysize=64)
     with opened(path, tuple("rgb"[:bands])) as raster:
@@ -95,14 +95,14 @@ def test_a_system_without_large_pages_does_without(monkeypatch: pytest.MonkeyPat
         def madvise(self, *_: int) -> None:
             raise OSError(errno.EINVAL, "as kernels without large pages say")
 
-    monkeypatch.setattr(buffers.mmap, "mmap", Plain)
+    monkeypatch.setattr(memory.mmap, "mmap", Plain)
     array = Memory().empty((3 << 20,), np.uint8)
     array[:] = 7
     assert (array == 7).all()
 
 
 def test_what_is_read_alone_is_numpys_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffers, "_fresh", lambda _: pytest.fail("memory of its own"))
+    monkeypatch.setattr(memory, "_fresh", lambda _: pytest.fail("memory of its own"))
     path = write_raster(tmp_path / "a.tif", np.ones((2, 9, 9), np.uint8))
     with opened(path, ("r", "g")) as raster:
         assert raster.read(raster.grid.area).values.sum() == raster.values(raster.grid.area, (0, 1)).sum() == 162

@@ -14,7 +14,7 @@ from quadrat.geo.grids.windows import Window
 from quadrat.geo.reading.reader import Reader
 from quadrat.labels.raster_values import Pixels
 from quadrat.prediction.reader import Prediction
-from quadrat.runtime import buffers
+from quadrat.runtime import memory
 
 
 def job(folder: Path, height: int, width: int) -> Job:
@@ -77,7 +77,7 @@ HEIGHTS = {"analyze": (4096, 16_384), "chip": (4096, 16_384), "predict": (16_384
 
 @pytest.mark.parametrize("stage", HEIGHTS)
 def test_memory_does_not_follow_the_height(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffers, "_fresh", bytearray)  # which is traced
+    monkeypatch.setattr(memory, "_fresh", bytearray)  # which is traced
     peaks = []
     for height in HEIGHTS[stage]:
         work = job(tmp_path, height, 256)

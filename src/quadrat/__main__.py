@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from quadrat.runtime import allocator
+from quadrat.runtime import memory
 
 _SWITCHED = "QUADRAT_SWITCHED"
 """Environment variable that names the workspace whose code the process was restarted with."""
@@ -15,10 +15,8 @@ def settle() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long slow down others on their cores
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads spin as soon as it is loaded
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large arrays use pages of 2 MB
-    os.environ.setdefault(
-        "GDAL_CACHEMAX", "32"
-    )  # MB of blocks; else a share of all memory (see geo/files/raster_files.py)
-    allocator.begin()
+    os.environ.setdefault("GDAL_CACHEMAX", "32")  # MB of blocks; else a share of all memory: see raster_files.py
+    memory.begin()
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import quadrat.__main__
-import quadrat.runtime.allocator
+import quadrat.runtime.memory
 
 CLI = "import sys\n\ndef main():\n    print(__file__, *sys.argv[1:])\n"
 
@@ -21,11 +21,12 @@ def copies(tmp_path: Path) -> tuple[Path, Path]:
     copies = tmp_path / "main", tmp_path / "experiment"
     for copy in copies:
         package = copy / "src" / "quadrat"
-        package.mkdir(parents=True)
-        (package / "__init__.py").touch()
-        (package / "cli.py").write_text(CLI)
-        for module in (quadrat.__main__, quadrat.runtime.allocator):
-            shutil.copy(str(module.__file__), package)
+        for folder in (package, package / "runtime", package / "cli"):
+            folder.mkdir(parents=True)
+            (folder / "__init__.py").touch()
+        (package / "cli/__init__.py").write_text(CLI)
+        shutil.copy(str(quadrat.__main__.__file__), package)
+        shutil.copy(str(quadrat.runtime.memory.__file__), package / "runtime")
     return copies
 
 
@@ -87,7 +88,7 @@ HEAPS = {"MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 @pytest.mark.parametrize("own", [{}, {"OPENBLAS_THREAD_TIMEOUT": "20", "MALLOC_ARENA_MAX": "9"}])
 def test_what_the_user_has_set_of_libraries_stays(own: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {**own})
-    monkeypatch.setattr(quadrat.runtime.allocator, "_ours", {})
+    monkeypatch.setattr(quadrat.runtime.memory, "_ours", {})
     quadrat.__main__.settle()
     assert {*os.environ} == SET | (HEAPS & {*own} if own else HEAPS)
     assert {name: os.environ[name] for name in own} == own
@@ -96,8 +97,8 @@ def test_what_the_user_has_set_of_libraries_stays(own: dict[str, str], monkeypat
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
-        (quadrat.runtime.allocator.keep_pieces_apart, {"MALLOC_MMAP_THRESHOLD_": str(256 << 10)}),
-        (quadrat.runtime.allocator.keep_all, {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}),
+        (quadrat.runtime.memory.keep_pieces_apart, {"MALLOC_MMAP_THRESHOLD_": str(256 << 10)}),
+        (quadrat.runtime.memory.keep_all, {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}),
     ],
 )
 @pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_THRESHOLD_": "99"}, {"MALLOC_MMAP_MAX_": "99"}])
@@ -105,7 +106,7 @@ def test_a_stage_changes_heaps_where_the_user_has_not_said(
     own: dict[str, str], change: Callable[[], None], changed: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", {**own})
-    monkeypatch.setattr(quadrat.runtime.allocator, "_ours", {})
+    monkeypatch.setattr(quadrat.runtime.memory, "_ours", {})
     quadrat.__main__.settle()
     before = {**os.environ}
     change()
@@ -117,7 +118,7 @@ import resource
 from quadrat.__main__ import settle
 settle()
 import numpy as np
-from quadrat.runtime.allocator import keep_all
+from quadrat.runtime.memory import keep_all
 if {keeps}:
     keep_all()
 
@@ -133,7 +134,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
 def test_a_kept_heap_takes_no_new_pages_from_the_system() -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in quadrat.runtime.allocator.NUMBERS}
+    environment = {name: value for name, value in os.environ.items() if name not in quadrat.runtime.memory.NUMBERS}
     environment["NUMPY_MADVISE_HUGEPAGE"] = "0"
     commands = ([sys.executable, "-c", STEP.format(keeps=keeps)] for keeps in (False, True))
     fresh, kept = (int(subprocess.check_output(command, env=environment)) for command in commands)
@@ -143,7 +144,7 @@ def test_a_kept_heap_takes_no_new_pages_from_the_system() -> None:
 
 def test_as_a_library_it_leaves_heaps_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
-    monkeypatch.setattr(quadrat.runtime.allocator, "_ours", {})
-    quadrat.runtime.allocator.keep_pieces_apart()
-    quadrat.runtime.allocator.keep_all()
+    monkeypatch.setattr(quadrat.runtime.memory, "_ours", {})
+    quadrat.runtime.memory.keep_pieces_apart()
+    quadrat.runtime.memory.keep_all()
     assert os.environ == {}

@@ -10,7 +10,7 @@ import pytest
 
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.reading.parallel_reader import read_side_by_side
-from quadrat.runtime.buffers import Empty
+from quadrat.runtime.memory import Empty
 
 
 class Slow:

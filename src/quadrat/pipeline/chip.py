@@ -15,11 +15,11 @@ from quadrat.chips.store import ABOUT, INDEX, About, SceneChips, write_index
 from quadrat.errors import ChipError
 from quadrat.geo.grids.windows import Window, cover, scatter
 from quadrat.labels.labels import Labels
-from quadrat.runtime.allocator import keep_pieces_apart
 from quadrat.runtime.cache.hashes import Hashed
 from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.formats.section import Name, Section
+from quadrat.runtime.memory import keep_pieces_apart
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog

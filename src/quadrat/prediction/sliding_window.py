@@ -16,9 +16,9 @@ from quadrat.geo.grids.tiling import Cut
 from quadrat.geo.grids.windows import Window, cover
 from quadrat.geo.sources.bands import Band, dates_of, undated
 from quadrat.models import Predictor
-from quadrat.runtime.buffers import Memory
 from quadrat.runtime.files import replaced
 from quadrat.runtime.formats.section import Section
+from quadrat.runtime.memory import Memory
 from quadrat.runtime.parallel import ahead
 from quadrat.runtime.progress import track
 from quadrat.scenes.scene import OpenScene

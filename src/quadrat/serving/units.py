@@ -10,7 +10,7 @@ from quadrat.errors import ModelError
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.reading.open_image import Raster, Strip
 from quadrat.geo.sources.bands import Band, dates_of, is_valid, names_of, undated
-from quadrat.runtime.buffers import Empty
+from quadrat.runtime.memory import Empty
 from quadrat.scenes.image import Image
 
 ROUNDING = 2.0**-22

@@ -22,7 +22,7 @@ from quadrat.geo.reading.parallel_reader import read_side_by_side
 from quadrat.geo.reading.reader import TALL, Reader
 from quadrat.geo.sources.bands import Band, dates_of, is_valid, undated
 from quadrat.geo.sources.channel import Channel, Origin
-from quadrat.runtime.buffers import Empty, Memory
+from quadrat.runtime.memory import Empty, Memory
 
 if TYPE_CHECKING:
     import xarray

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from typing import Protocol, TypeVar, cast
 
 from quadrat.geo.grids.windows import Window
-from quadrat.runtime.buffers import Empty, Memory
+from quadrat.runtime.memory import Empty, Memory
 from quadrat.runtime.parallel import Threads, results
 
 Read_co = TypeVar("Read_co", covariant=True)

@@ -11,7 +11,7 @@ from quadrat.errors import ImageError
 from quadrat.geo.files.raster_files import TROUBLE, WIDE, environment
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.channel import is_remote
-from quadrat.runtime.buffers import Empty
+from quadrat.runtime.memory import Empty
 
 TOLERANCE = 1e-3
 """Largest error of a resampled pixel's place, px of the source (GDAL's own default is 0.125)."""

@@ -23,7 +23,7 @@ from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.augment import jittered, turned
 from quadrat.models.training.batches import Batch, Order, loader
 from quadrat.models.training.checkpoint_files import Whole
-from quadrat.runtime.allocator import keep_all
+from quadrat.runtime.memory import keep_all
 from quadrat.runtime.progress import Meter, console
 from quadrat.tasks.common.parts import scoring_of, targets_of
 from quadrat.tasks.common.section import TaskSection
