@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.models.model_folder import ModelCard, SavedModel, write_model
 from quadrat.models.training.live_metrics import live
+from quadrat.runtime.cache.hashes import Hashes
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown, versions
@@ -46,11 +47,12 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     inputs = Inputs(training.bands, read_statistics(paths.stats))
     recipe = Recipe(params.seed, params.lr, params.epochs, params.batch_size, params.train)
     gsd = float(read_table(paths.table, ["split", "gsd"]).query("split == 'train'")["gsd"].median())
-    digest = _digest([chips / "chips.json", chips / "index.parquet", paths.stats, *sorted(chips.glob("*/*.npy"))])
+    files = [chips / "chips.json", chips / "index.parquet", paths.stats, *sorted(chips.glob("*/*.npy"))]
+    learnt = tuple(Hashes(paths.hashes).of_all(files).values())  # of pixels and targets, the index knows but counts
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None]) -> Fitted:
-        checkpoint = paths.checkpoints / _identity(digest, task, kind, recipe)
+        checkpoint = paths.checkpoints / _identity(learnt, task, kind, recipe)
         fitted = kind.fit(training, validation, task, inputs, replace(recipe, watch=watch), checkpoint)
         write_model(to, SavedModel(_card(task, kind, inputs, training, gsd, run.origin), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
@@ -85,18 +87,9 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, orig
     )
 
 
-def _digest(files: Iterable[Path]) -> bytes:
-    """Return what stands for all that is learnt from: of pixels and targets, the index knows but counts."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.digest()
-
-
-def _identity(learnt: bytes, task: Task, model: Fit, recipe: Recipe) -> str:
+def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe) -> str:
     """Return a name for this fit alone: the same only for the same chips, parameters and library versions."""
-    return hashlib.sha256(learnt + repr((task, model, recipe, versions())).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((learnt, task, model, recipe, versions())).encode()).hexdigest()[:16]
 
 
 def _write_none(folder: Path) -> None:
