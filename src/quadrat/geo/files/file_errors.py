@@ -46,7 +46,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def library_errors_as(error: type[QuadratError], file: object, scene: str | None = None) -> Iterator[None]:
+def library_errors_as(error: type[QuadratError], file: object) -> Iterator[None]:
     """Turn errors of libraries into ``error``, which names the file; let bugs pass."""
     try:
         yield
@@ -57,8 +57,7 @@ def library_errors_as(error: type[QuadratError], file: object, scene: str | None
             raise
         raise error(
             "the file can't be worked with",
-            scene,
-            file,
+            file=file,
             got=f"{type(cause).__name__}: {cause}",
             hint="check the file with `gdalinfo` or `ogrinfo`, or write it anew with `gdal_translate` or `ogr2ogr`",
         ) from cause

@@ -102,12 +102,6 @@ class Grid:
         corners = [(0, 0), (width, 0), (0, height), (width, height)]
         return max(math.dist(into @ corner, corner) for corner in corners)
 
-    def window_transform(self, window: Window) -> "Affine":
-        """Return the transform of a window's own pixels."""
-        from affine import Affine
-
-        return self.transform @ Affine.translation(window.col, window.row)
-
     def footprint(self, window: Window) -> Polygon:
         """Return the window's outline in map coordinates."""
         outline: Polygon = self.footprints(np.array([[window.row, window.col, *window.shape]]))[0]

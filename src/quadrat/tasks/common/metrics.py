@@ -156,9 +156,9 @@ def confuse(
     return [_confuse(truth, predicted, classes, ignore) for predicted in predictions]
 
 
-def rounded(metrics: Mapping[str, float | int | None], digits: int = 4) -> Metrics:
+def rounded(metrics: Mapping[str, float | int | None]) -> Metrics:
     """Return ``metrics`` as they are written: more digits than mean anything make differences hard to read."""
-    return {name: round(value, digits) if isinstance(value, float) else value for name, value in metrics.items()}
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in metrics.items()}
 
 
 def _confuse(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int) -> Confusion:
