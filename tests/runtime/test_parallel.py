@@ -126,7 +126,7 @@ def test_a_killed_worker_takes_its_own_item_with_it_and_no_other() -> None:
     outcomes = list(Processes(2).map(end_at_three, range(8)))
     assert [one.given and one.given[0] for one in outcomes] == [0, 1, 2, None, 4, 5, 6, 7]
     assert isinstance(outcomes[3].error, WorkerError)
-    assert "more memory" in str(outcomes[3].error)
+    assert "memory runs out" in str(outcomes[3].error)
     assert os.getpid() not in {one.given[1] for one in outcomes if one.given}
 
 
