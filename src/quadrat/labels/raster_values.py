@@ -15,12 +15,10 @@ from quadrat.geo.files.file_errors import grid_of
 from quadrat.geo.files.opening import open_raster
 from quadrat.geo.files.raster_files import (
     COLORS,
-    ROW_BLOCKS,
     SIGNED,
     TROUBLE,
     environment,
     has_signed_bytes,
-    keep_blocks,
 )
 from quadrat.geo.files.stored_bands import Stored
 from quadrat.geo.geometry.accuracy import doubtful_place
@@ -38,9 +36,6 @@ SIDE = 512
 
 MOST = 2**22
 """Px of a file on another grid that are held at once, however many of them a pixel of the image holds."""
-
-WIDE = 4096
-"""Px of a block that lies beside few tiles of an image."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +71,6 @@ class Pixels:
         self._nearest = self._way(own)
         self.doubt = partial(doubtful_place, path, own.crs, grid)
         """Looks for what may be wrong with the file."""
-        if self._nearest is not None or self._source.block_shapes[0][1] > WIDE:
-            keep_blocks(ROW_BLOCKS)  # many tiles of an image share them
 
     def read(
         self, window: Window, form: Format

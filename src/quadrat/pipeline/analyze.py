@@ -88,9 +88,6 @@ def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
     Raises what ``scenes.pins``, ``preflight.problems`` and ``preflight.class_counts`` find wrong, before anything is
     written.
     """
-    from quadrat.geo.files.raster_files import keep_few_blocks
-
-    keep_few_blocks()
     task, bands = params.task, params.bands
     catalog = read_catalog(params.scenes)
     check_pins(catalog, paths.pins)

@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio._env import (  # rasterio.Env would take it back at its end, from all threads
-    get_gdal_config,
-    set_gdal_config,
-)
 from rasterio._err import CPLE_BaseError  # what rasterio.errors leaves out
 from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.env import set_gdal_config  # rasterio.Env would take it back at its end, from all threads
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -37,9 +34,8 @@ NETWORK = {
 VIRTUAL = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO"}
 """What virtual rasters don't do, whatever the environment says: run what they hold, and take any file for pixels."""
 
-FEW_BLOCKS, ROW_BLOCKS, SHARED_BLOCKS = 8, 32, 512
-"""MB of decoded blocks that GDAL keeps: where each is read once, as a whole; where those of a row are read again (what
-``quadrat.__main__`` asks for); and where strips share them."""
+ROW_BLOCKS, SHARED_BLOCKS = 32, 512
+"""MB of decoded blocks that GDAL keeps: by default (``quadrat.__main__``), and where strips share them."""
 
 TROUBLE = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
 """Errors that opening and reading raise for damaged files."""
@@ -109,20 +105,10 @@ def environment(paths: Sequence[str]) -> AbstractContextManager[Any]:
     return context
 
 
-def keep_blocks(most: int) -> None:
-    """Let GDAL keep ``most`` MB of blocks, if it was left to keep few, and keeps less."""
-    if _left_to_keep_few() and get_gdal_config("GDAL_CACHEMAX") < most << 20:
-        set_gdal_config("GDAL_CACHEMAX", most << 20)
-
-
-def keep_few_blocks() -> None:
-    """Let GDAL keep next to no blocks, if it was left to keep few, until what is opened needs more."""
-    if _left_to_keep_few():
-        set_gdal_config("GDAL_CACHEMAX", FEW_BLOCKS << 20)
-
-
-def _left_to_keep_few() -> bool:
-    return os.environ.get("GDAL_CACHEMAX") == str(ROW_BLOCKS)
+def keep_shared_blocks() -> None:
+    """Let GDAL keep blocks that strips share, unless the user has set how many it keeps."""
+    if os.environ.get("GDAL_CACHEMAX") == str(ROW_BLOCKS):
+        set_gdal_config("GDAL_CACHEMAX", SHARED_BLOCKS << 20)
 
 
 @contextmanager

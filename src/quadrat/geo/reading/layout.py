@@ -14,11 +14,11 @@ from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
 from quadrat.geo.files.opening import open_raster, open_virtual
-from quadrat.geo.files.raster_files import ROW_BLOCKS, SHARED_BLOCKS, Header, check, environment, keep_blocks
+from quadrat.geo.files.raster_files import Header, check, environment, keep_shared_blocks
 from quadrat.geo.geometry.extents import nearest
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.reading.mosaic import Mosaic, mosaic
-from quadrat.geo.reading.reader import MASK, TALL, TOLERANCE, Reader, Stored, Way
+from quadrat.geo.reading.reader import MASK, TOLERANCE, Reader, Stored, Way
 from quadrat.geo.reading.wrapped_mosaic import towards, turn_of
 from quadrat.geo.sources.bands import Band, storable
 from quadrat.geo.sources.channel import Channel
@@ -45,11 +45,9 @@ class Layout:
         if len(headers) == 1:
             alpha = masks[0] if masks else None
             mask = None if alpha is None else int(alpha) if alpha.isdigit() else MASK
-            if headers[0].block[0] > TALL:  # it is read in several parts
-                keep_blocks(ROW_BLOCKS)
             dataset = files.enter_context(open_raster(self._paths[0]))
             return Reader(dataset, self._paths, numbers, self.places, mask, headers[0].block, self._stored)
-        keep_blocks(SHARED_BLOCKS)
+        keep_shared_blocks()
         dataset = files.enter_context(open_virtual(self._virtual(self.mosaic, masks, masked=False)))
         numbers, mask = tuple(range(1, len(numbers) + 1)), MASK if masks and self._fill is None else None
         block = max(header.block[0] for header in headers), self.mosaic.grid.shape[1]
@@ -60,7 +58,7 @@ class Layout:
         """Open files that are brought to the grid: an alpha band, the last, tells all that has no value."""
         self._check_way(grid)
         mosaic = towards(self.mosaic, grid)
-        keep_blocks(SHARED_BLOCKS)
+        keep_shared_blocks()
         masks = self._masks(several=mosaic.several or self._fill is not None)
         source = files.enter_context(open_virtual(self._virtual(mosaic, masks, masked=True)))
         dataset = files.enter_context(self._on_grid(source, mosaic.grid, grid))
