@@ -65,6 +65,10 @@ ITEMS: dict[str, bytes] = {
     "100,000 lists in each other": b"[" * 100_000,
     "100,000 objects in each other": b'{"a":' * 100_000,
     "a number of 5000 digits": b'{"type": "Feature", "id": ' + DIGITS.encode() + b"}",
+    "30 million values": b'{"type": "Feature", "x": [' + b"[]," * (15 << 20) + b"0]}",
+    "a key that stands twice, of 300,000": (
+        b"{" + b",".join(b'"%d": 1' % number for number in range(300_000)) + b', "299999": 1}'
+    ),
     "65 MiB": b'{"type": "' + b"x" * (65 << 20) + b'"}',
     "UTF-16": json.dumps(ITEM).encode("utf-16"),
     "bytes that are no text": b'{"type": "\xff\xfe"}',

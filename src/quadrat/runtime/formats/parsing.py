@@ -21,6 +21,9 @@ MOST_BYTES = 64 << 20
 MOST_NODES = 1_000_000
 """Most values of a YAML file, counting each alias."""
 
+MOST_MARKS = 1 << 22
+"""Most commas and opening brackets of a JSON file: STAC of 64 MiB has some 3 million."""
+
 DEPTH = 100
 """Most levels of nested lists and sections."""
 
@@ -67,6 +70,8 @@ def as_json(text: str, *, constant: Callable[[str], float]) -> Any:
 
     Raises ValueError, or RecursionError.
     """
+    if sum(map(text.count, ",[{")) > MOST_MARKS:
+        raise ValueError(f"more than {MOST_MARKS} values")
     return json.loads(text, object_pairs_hook=_section, parse_int=_whole, parse_float=_float, parse_constant=constant)
 
 
@@ -90,8 +95,9 @@ def _json(text: str) -> Any:
 def _section(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     section = dict(pairs)
     if len(section) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in section if names.count(name) > 1)!r} stands twice")
+        seen = set[str]()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r} stands twice")
     return section
 
 
