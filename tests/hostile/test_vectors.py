@@ -404,6 +404,8 @@ def virtual(module: str) -> list[str]:
     return [row, *shown("")[1:]]
 
 
+ENDLESS = "with recursive c(x) as (select 1 union all select x + 1 from c)"
+
 PACKAGES: dict[str, list[str]] = {
     "a virtual table of an address": virtual("VirtualOGR('/vsicurl/http://127.0.0.1:1/a.geojson')"),
     "a virtual table of a file": virtual("VirtualOGR('/etc/passwd')"),
@@ -413,6 +415,19 @@ PACKAGES: dict[str, list[str]] = {
     "a view that loads a library": shown("select fid, geom, load_extension('/tmp/a.so') as kind from a"),
     "a view that reads a file": shown("select fid, geom, readfile('/etc/passwd') as kind from a"),
     "a view of two gigabytes": shown("select fid, geom, hex(zeroblob(2000000000)) as kind from a"),
+    "a view without end": shown(f"{ENDLESS} select x as fid, geom, kind from a, c"),  # noqa: S608
+    "a view that never has a row": shown(f"{ENDLESS} select x as fid, geom, kind from a, c where x < 0"),  # noqa: S608
+    "a view of 900 MB": shown("select fid, geom, printf('%.900000000c', 'x') as kind from a"),
+    "a column that is computed to 900 MB": [
+        "alter table a add column z text generated always as (printf('%.900000000c', 'x')) virtual"
+    ],
+    "layers that are a view without end": [
+        "alter table gpkg_contents rename to g",
+        f"create view gpkg_contents as {ENDLESS} select g.* from g, c",  # noqa: S608
+    ],
+    "a pixel of an address": shown(
+        "select fid, geom, gdal_get_pixel_value('/vsicurl/http://127.0.0.1:1/a', 1, 'pixel', 1, 1) as kind from a"
+    ),
     "a view of itself": shown("select fid, geom, kind from v"),
     "geometries of noise": ["drop trigger if exists rtree_a_geom_insert", "insert into a(fid, geom) values(9, x'00')"],
 }
@@ -426,10 +441,9 @@ def test_a_geopackage_that_names_other_things_is_one_error(tmp_path: Path, state
 
 RIGHT: dict[str, list[str]] = {
     "a trigger": ["create trigger t after insert on a begin select load_extension('/tmp/a.so'); end"],
+    "a view": shown("select fid, geom, upper(kind) as kind from a where kind like 'l%'"),
+    "a computed column": ["alter table a add column z text generated always as (kind || 'x') virtual"],
     "a count of 10^12": ["update gpkg_ogr_contents set feature_count = 1000000000000"],
-    "a pixel of an address": shown(
-        "select fid, geom, gdal_get_pixel_value('/vsicurl/http://127.0.0.1:1/a', 1, 'pixel', 1, 1) as kind from a"
-    ),
 }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from quadrat.geo.geometry.wkb import of_polygons
 from quadrat.geo.sources.channel import gdal_name, is_remote
+from quadrat.geo.vectors.geopackages import check_views
 
 if TYPE_CHECKING:
     import geopandas
@@ -100,6 +101,8 @@ def opening(path: str) -> Iterator[str]:
     if suffix not in DRIVERS:
         raise ValueError(f"files are read by their endings, of which '{suffix}' is none: {', '.join(DRIVERS)}")
     check_plain(path)
+    if suffix == ".gpkg" and not is_remote(path):
+        check_views(Path(path))
     # a whole path: a name such as "PG:a.gpkg" would be that of a server
     name = gdal_name(path) if is_remote(path) else os.path.abspath(path)  # noqa: PTH100 (a link stays one)
     with DRIVERS_LOCK, _alone(DRIVERS[suffix]), _offline():
