@@ -7,6 +7,7 @@ import threading
 import warnings
 import zipfile
 import zlib
+from base64 import b85decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -110,6 +111,60 @@ def written(path: Path, content: str | bytes) -> str:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return str(path)
 
+
+OUTWARD = {
+    "a link to another file": (
+        "c-rgqaB<`1lHy|K;9!7(|4^_Q$~S=0Q$xeL{XJZQm>4RUgpd`&02dPjBLf4QC<6l{hXZ3G9|J>iYI0F(iC%^&gMK0dgFOSKVCwyt?*PltCBp"
+    ),
+    "values in another file": (
+        "c-rgqaB<`1lHy|K;9!7(|4{Iq5yCfsiZ9I(_4W5~31VWXU=l)B2m@S93_vYxJPbgJF>y1@JP!t{fs~?DFR&AU7BH$XFfcJOGKxUu"
+        "G@vv(pP7e&QGfyDCJ^9YU<JC8nTuTmXaZQ2kzqg7qa0|qDKJCDfxcyCg!vLC%22~FpkQzFy&w-)#{dvp0xAae2*Z6wRJHo4CCT~)"
+        "iN(d`DPTST&Pz3d"
+    ),
+    "values of datasets of other files": (
+        "c-rmNJqp4=5C!13yGBF&#Y*f1Yq9YF{-8kw!PY8hK(JE_YrEXQ$`jam5gX5=*|;mg%0dL;eGrCynS^1RiTuH^=+!;ty0GpBYR_}q"
+        "<lQLBP5r@4VlS)dM$3~BK(>Imh~Q%X=i_UZn{b?r&^Yw+>+}O5nt+r-WK6GP>ibz0AS%!^YA&33YL$0Oai@a0h2-5Ce`S91uOK2K"
+        "`oyR|og~Yyl3IK^w+%MfhKo(OYpps6pi;Re^;XrHl;#_eY+YR)^vd4t)p{)R&WVVKh=_=Ye(eG4KrpN"
+    ),
+    "a group in itself": (
+        "c-rgqaB<`1lHy|K;9!7(|4?AY2;mz*#e2TZjq~?#31VWXU=l)B2m@S93_vYxJPbgJF?};sn;0tt3j-5~WzRq<IP2^Fffy(7f}Frq"
+        "S^#r8gF6GYfc3#RSpbg)Hog"
+    ),
+}
+"""HDF5, packed, that h5py wrote."""
+
+
+def named(folder: Path, name: str, there: str) -> str:
+    """Return a virtual raster of a name that is also that of a regular file."""
+    Path(there).parent.mkdir(parents=True, exist_ok=True)
+    written(Path(there), zlib.decompress(b85decode(HDF5)))
+    return written(folder / "a.vrt", virtual(name))
+
+
+def archive_or_folder(folder: Path) -> str:
+    with zipfile.ZipFile(folder.parent / "a.zip", "w") as file:
+        file.write(folder / "secret.tif", "a.tif")
+    (folder / "a!").mkdir()
+    written(folder / "a", b"1")
+    return written(folder / "a.vrt", virtual(f"/vsizip/{folder}/a!/../../a.zip/a.tif"))
+
+
+def spilled(folder: Path, pixels: str) -> str:
+    """Return an ERDAS file, called without its folder, whose pixels lie in the file called ``pixels``."""
+    stem = "a" * (len(pixels) - len(".ige"))
+    rasterio.shutil.copy(folder / "secret.tif", folder / f"{stem}.img", driver="HFA", USE_SPILL="YES")
+    content = (folder / f"{stem}.img").read_bytes()
+    assert f"{stem}.ige".encode() in content
+    Path(f"{stem}.ige").rename(folder / "in/a.ige")
+    written(folder / f"{stem}.img", content.replace(f"{stem}.ige".encode(), pixels.encode()))
+    return f"{stem}.img"
+
+
+HDF5 = (
+    "c-rgqaB<`1lHy|K;9!7(|4_gN6*7Q|U*VV7<?rDV#Kcg+B!sLG2Dq3Q7#SGYco={bW8!9*c^(W@11UwRUSKBxEnrk(U|?cmWMqQM"
+    "F+*u|J~IykqW}ZQO(4L*zzTFFGZzQY2h5BNP%pB<ELg!XWWbqiz1$3=U=)mkQ7{Td0Xcw?iJ66!4FHXHB<T"
+)
+"""HDF5, packed, of a dataset a."""
 
 WMS = service("URL")
 STAC = '{"type":"FeatureCollection","stac_version":"1.0.0","features":[{"type":"Feature","stac_version":"1.0.0",'
@@ -217,6 +272,26 @@ REACHING: dict[str, Callable[[Path, str], str]] = {
     "a virtual raster that is processed": text(
         "a.vrt", '<VRTDataset subClass="VRTProcessedDataset"><Input/><ProcessingSteps/></VRTDataset>'
     ),
+    "a virtual raster of an archive with an exclamation mark": lambda folder, _: archive_or_folder(folder),
+    "a virtual raster of a drive": lambda folder, _: named(folder, "HDF5:c:/../../secret.h5://a", "c"),
+    "a virtual raster of an address that is a folder, too": lambda folder, url: named(folder, f'NETCDF:"{url}":a', url),
+    "a virtual raster of 4 million tags": text("a.vrt", f"<VRTDataset {SIZE}>{'<a/>' * (1 << 22)}</VRTDataset>"),
+    "a virtual raster bent by 12,000 points": text(
+        "a.vrt",
+        f'<VRTDataset {SIZE} subClass="VRTWarpedDataset"><GDALWarpOptions><SourceDataset>FOLDER/in/secret.tif'
+        "</SourceDataset><Transformer><GenImgProjTransformer><SrcTPSTransformer><TPSTransformer><GCPList>"
+        f"{'<GCP/>' * 12_000}</GCPList></TPSTransformer></SrcTPSTransformer></GenImgProjTransformer></Transformer>"
+        "</GDALWarpOptions></VRTDataset>",
+    ),
+    "an ERDAS file of pixels on the web": lambda folder, url: spilled(folder, f"/vsicurl/{url}"),
+    "an ERDAS file of pixels elsewhere": lambda folder, _: spilled(folder, "../in/a.ige"),
+    **{
+        f"HDF5 called {ending} of {what}": lambda folder, _, ending=ending, what=what: written(
+            folder / f"a.{ending}", zlib.decompress(b85decode(OUTWARD[what]))
+        )
+        for ending in ("h5", "nc")
+        for what in OUTWARD
+    },
     "a virtual raster of noise": text("a.vrt", "\0\1\2"),
     "a virtual raster with a kernel of 9999 px": text(
         "a.vrt",
@@ -694,6 +769,22 @@ def test_a_virtual_raster_of_itself_changes_nothing_of_what_is_read_next(tmp_pat
     lacking = written(tmp_path / "a.vrt", virtual("gone.tif", relative=1))
     with pytest.raises(ImageError, match=r"missing(.|\n)*gone\.tif"):
         read(lacking)
+
+
+@pytest.mark.parametrize("name", ["file://FOLDER/{}.tif", "zip://FOLDER/a.zip!{}.tif", "/vsizip/FOLDER/a.zip/{}.tif"])
+def test_files_side_by_side_are_read_whatever_they_are_called(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for one, left in (("a", 330_000), ("b", 330_500)):
+            place = rasterio.Affine(10, 0, left, 0, -10, 5_822_040)
+            file.write(write_raster(tmp_path / f"{one}.tif", PIXELS, place), f"{one}.tif")
+    with image(tuple(name.format(one).replace("FOLDER", str(tmp_path)) for one in "ab")).open(("a",)) as raster:
+        assert np.array_equal(raster.read(raster.grid.area).values, np.tile(PIXELS, 2))
+
+
+@pytest.mark.parametrize("ending", ["h5", "nc"])
+def test_hdf5_that_holds_its_own_values_is_read(tmp_path: Path, ending: str) -> None:
+    path = written(tmp_path / f"a.{ending}", zlib.decompress(b85decode(HDF5)))
+    assert read(path).sum() == sum(range(1, 7))
 
 
 def test_the_rule_of_sizes_stands_in_the_error(tmp_path: Path) -> None:

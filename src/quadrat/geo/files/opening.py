@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rasterio._base
+from rasterio._path import _parse_path, _vsi_path
 from rasterio.env import ensure_env_with_credentials
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from quadrat.errors import ImageError, QuadratError
 from quadrat.geo.files.gdal import first_bytes, identified, size
-from quadrat.geo.files.vrt_sources import FORMS, PARTS, references
+from quadrat.geo.files.hdf5_links import outward
+from quadrat.geo.files.vrt_sources import FORMS, PARTS, plainly, references
 from quadrat.geo.sources.channel import REMOTE, gdal_name, is_remote
 
 FORMATS = (
@@ -42,6 +45,9 @@ COMPANIONS = (".ovr", ".OVR", ".msk", ".MSK")
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """The first bytes of a TIFF."""
+
+ERDAS = b"EHFA_HEADER_TAG"
+"""How an ERDAS file begins, and an .aux file beside an image, of which GDAL takes overviews."""
 
 SIDE = 1 << 22
 """Largest width and height, px: the Earth's equator at 10 m has 4,007,502."""
@@ -97,6 +103,8 @@ class Opener:
         return self._opened(path, place)
 
     def _opened(self, path: str, place: Place) -> Any:
+        if place.file and not ARCHIVE.match(path):
+            self._check_links(path, place.file)
         try:
             dataset = _reader(place.name, place.formats)
         except RasterioIOError as cause:
@@ -143,8 +151,7 @@ class Opener:
                 hint="correct the path in the catalog",
             )
         file = self._regular(path, Path(plain))
-        name = f"./{plain}" if ":" in plain and not file.is_absolute() else plain  # else GDAL may take it for a prefix
-        return Place(name, FORMS.get(file.suffix.lower(), FORMATS), file, alone=True)
+        return Place(_whole(plain), FORMS.get(file.suffix.lower(), FORMATS), file, alone=True)
 
     def _regular(self, path: str, file: Path) -> Path:
         """Return a file that is there, is no pipe nor device nor folder, and holds a byte; raise ``error`` if not."""
@@ -187,10 +194,43 @@ class Opener:
                 hint="make them anew, in the file or beside it (gdaladdo), and take the item OVERVIEW_FILE out of it "
                 "or of its .aux.xml",
             )
+        if dataset.driver == "HFA":
+            self._check_spilled(dataset, path, place)
         if dataset.count:
             self._check_size(dataset, path)
         if place.file and not PARTS.fullmatch(path):
             self._check_beside(place.name)
+
+    def _check_links(self, path: str, file: Path) -> None:
+        """Raise ``error`` where HDF5, or netCDF, names other files, which the library would read, or holds itself."""
+        found = file.stat()
+        known = str(file.absolute()), found.st_mtime_ns, found.st_size, found.st_ino
+        if known not in _LINKS:
+            if len(_LINKS) >= MOST_SOURCES:
+                _LINKS.clear()
+            _LINKS[known] = outward(file, str(rasterio._base.__file__))  # noqa: SLF001 (an extension linked with it)
+        if _LINKS[known] is not None:
+            raise self.error(
+                "the file names others with its values, or can't be looked through",
+                self.scene,
+                path,
+                expected="HDF5 or netCDF that holds its own values, each group in one other",
+                got=_LINKS[known],
+                hint="make a GeoTIFF of it where it is trusted: gdal_translate IN out.tif",
+            )
+
+    def _check_spilled(self, dataset: Any, path: str, place: Place) -> None:
+        """Raise ``error`` where an ERDAS file names another one with its pixels or overviews that isn't beside it."""
+        folder = os.path.dirname(os.path.normpath(place.name))  # noqa: PTH120 (it may be an address)
+        for other in dataset.files:
+            if os.path.dirname(os.path.normpath(other)) != folder:  # noqa: PTH120
+                raise self.error(
+                    "the file names another one with its pixels or overviews that isn't beside it",
+                    self.scene,
+                    path,
+                    got=other,
+                    hint="make a GeoTIFF of it where it is trusted: gdal_translate IN out.tif",
+                )
 
     def _check_beside(self, name: str) -> None:
         """Raise ``error`` if what GDAL takes for overviews or masks of a file is no TIFF."""
@@ -206,6 +246,9 @@ class Opener:
                     hint="make it anew (gdaladdo -ro, or gdal_translate -co …), or take it away",
                 )
             self._opened(beside, Place(beside, ("GTiff",), Path(beside), alone=True)).close()
+        for beside in _auxiliary(name):
+            if first_bytes(beside, len(ERDAS)) == ERDAS:
+                self._opened(beside, Place(beside, ("HFA",), None, alone=True)).close()
 
     def _check_size(self, dataset: Any, path: str) -> None:
         height, width = dataset.shape
@@ -256,6 +299,8 @@ class Opener:
         return total
 
     def _referred(self, name: str, chain: tuple[str, ...], root: Path) -> int:
+        if not plainly(name):
+            raise self._reference(chain[-1], "the name of a file that it refers to may be read in two ways", name)
         try:
             place = self._place(name, referred=True)
         except OSError as cause:
@@ -266,6 +311,8 @@ class Opener:
             raise self._reference(chain[-1], "the file refers to one that lies elsewhere", name)
         if place.formats in FORMS.values():
             return self._judged(own, chain, root)
+        if "/" not in name and any(first_bytes(one, len(ERDAS)) == ERDAS for one in (name, *_auxiliary(name))):
+            raise self._reference(chain[-1], "an ERDAS file that is named without its folder may lead anywhere", name)
         found = place.file.stat()
         known = self, name, str(root), found.st_mtime_ns, found.st_size, found.st_ino
         if known not in _JUDGED:
@@ -290,6 +337,10 @@ _JUDGED: set[tuple[object, ...]] = set()
 """What was referred to and judged, as it was then: a mosaic of many is opened several times."""
 
 
+_LINKS: dict[tuple[object, ...], str | None] = {}
+"""What is wrong with files of HDF5 that were looked through, as they were then."""
+
+
 _with_credentials = ensure_env_with_credentials(DatasetReader)
 """What ``rasterio.open`` calls, which takes one driver alone."""
 
@@ -303,9 +354,29 @@ def open_raster(path: str, error: type[QuadratError] = ImageError, scene: str | 
     return Opener(error, scene).open(path)
 
 
+def called(path: str) -> str:
+    """Return what GDAL, without rasterio, opens for a path that was judged here."""
+    if is_remote(path) or PARTS.fullmatch(path):
+        return gdal_name(path)
+    if ARCHIVE.match(path):
+        return str(_vsi_path(_parse_path(path)))
+    return _whole(path.removeprefix("file://"))
+
+
 def open_virtual(text: str) -> Any:
     """Return a virtual raster of files that were judged, of this program's own ``text``."""
     return _reader(text, ("VRT",))
+
+
+def _whole(path: str) -> str:
+    """Return a path of which GDAL takes no part for a format, nor the names in it (ERDAS') for whole paths."""
+    bare = not os.path.isabs(path) and (":" in path or "/" not in path)  # noqa: PTH117 (an empty one stays so)
+    return f"./{path}" if bare else path
+
+
+def _auxiliary(name: str) -> tuple[str, str]:
+    """Return what GDAL calls the files beside one in which it looks for ERDAS' overviews."""
+    return os.path.splitext(name)[0] + ".aux", name + ".aux"  # noqa: PTH122 (it may be in an archive)
 
 
 def _part(found: re.Match[str]) -> tuple[str, str]:

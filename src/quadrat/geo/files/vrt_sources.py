@@ -44,6 +44,12 @@ ATTRIBUTES = {"relativetovrt", "subclass", "href"}
 LARGEST_KERNEL = 101
 """Px of a filter's side."""
 
+MOST_CONTROL_POINTS = 1000
+"""Ground control points of a thin plate spline, whose work grows with their cube."""
+
+MOST_MARKS = 1 << 21
+"""Tags, opening and closing: some ten of each of the most sources that are followed."""
+
 
 def references(file: Path, error: type[QuadratError], scene: str | None) -> Iterator[str]:
     """Yield the files that a VRT or a DIMAP names, as GDAL calls them; raise ``error`` if it isn't one to be read."""
@@ -67,8 +73,22 @@ def references(file: Path, error: type[QuadratError], scene: str | None) -> Iter
     yield from (_of_virtual if virtual else _of_dimap)(root, file.parent)
 
 
+def plainly(name: str) -> bool:
+    """Return whether GDAL takes a name in a VRT for the same path as ``PARTS`` and archives' names are taken here.
+
+    It knows no ``!`` and no ``file://``, takes ``c:`` for a drive, addresses for servers and what stands before a
+    colon for a format, even where a file is called so.
+    """
+    part = PARTS.fullmatch(name)
+    inner = name if part is None else next(part[key] for key in ("quoted", "bare", "file") if part[key])
+    drive = part is not None and len(part["bare"] or "..") < 2
+    return not drive and not any(mark in inner for mark in ":!{}<")
+
+
 def _parsed(text: str) -> ET.Element:
     """Return XML as GDAL, which knows neither namespaces nor entities, would take it; raise ValueError for others."""
+    if text.count("<") > MOST_MARKS:
+        raise ValueError(f"more than {MOST_MARKS} tags")
     for unlike in ("<!DOCTYPE", "<!ENTITY", "<![CDATA[", "xmlns"):
         if unlike in text:
             raise ValueError(unlike)
@@ -92,14 +112,18 @@ def _wrong(root: ET.Element, expected: str) -> str | None:
             return kind
         if option == "root_path" or (part.tag in NAMES and (len(part) or _unclear(part))):
             return f"{part.tag} {option}"
-        if part.tag == "kernel" and not _small(part.findtext("size", "")):
-            return f"kernel of {part.findtext('size')} px"
+        if (part.tag == "kernel" and not _small(part.findtext("size", ""))) or _bent(part):
+            return f"{part.tag} of {part.findtext('size', f'more than {MOST_CONTROL_POINTS} points')}"
     return None
 
 
 def _unclear(part: ET.Element) -> bool:
     """Return whether an element that names a file may be read in two ways."""
     return part.text != (part.text or "").strip() or part.get("relativetovrt", "0") not in {"0", "1"}
+
+
+def _bent(part: ET.Element) -> bool:
+    return part.tag == "tpstransformer" and sum(1 for _ in part.iter("gcp")) > MOST_CONTROL_POINTS
 
 
 def _small(size: str) -> bool:

@@ -7,9 +7,9 @@ from xml.sax.saxutils import escape
 from affine import Affine
 
 from quadrat.errors import ImageError
+from quadrat.geo.files.opening import called
 from quadrat.geo.files.raster_files import Header
 from quadrat.geo.grids.grid import Grid
-from quadrat.geo.sources.channel import gdal_name
 
 SHIFT = 0.05
 """Largest distance, px, of a file's pixels from those of the others that is taken for rounding."""
@@ -106,7 +106,7 @@ def _part(
 
     GDAL heeds one thing alone that hides a pixel: where there are two, virtual rasters make one of them.
     """
-    file = gdal_name(header.path)
+    file = called(header.path)
     if mask is None:
         return file, numbers
     everywhere = (0, 0)
