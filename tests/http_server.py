@@ -102,7 +102,7 @@ def served_apart(folder: Path) -> Iterator[str]:
 
     GDAL as pyogrio calls it keeps Python's lock while it waits for an answer, which could then come from no thread.
     """
-    command = [sys.executable, "-m", "tests.serving", str(folder)]
+    command = [sys.executable, "-m", "tests.http_server", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None

@@ -50,7 +50,7 @@ def test_files_that_are_no_bundle(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle"):
         read_bundle(tmp_path / "text.zip")
     (tmp_path / "short.zip").write_bytes(whole.read_bytes()[:-1000])
-    with pytest.raises(BundleError, match="not whole"):
+    with pytest.raises(BundleError, match="incomplete"):
         read_bundle(tmp_path / "short.zip")
 
 

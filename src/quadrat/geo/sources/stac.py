@@ -257,7 +257,7 @@ def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
 
 def _content(path: str, error: type[QuadratError]) -> bytes:
     if not is_remote(path):
-        return read_bytes(Path(path), error)
+        return read_bytes(Path(path.removeprefix("file://")), error)
     import fsspec  # take their time
     from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError
