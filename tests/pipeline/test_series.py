@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import geopandas
@@ -24,6 +25,7 @@ from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.parallel import Threads
+from quadrat.runtime.run import Paths
 from quadrat.serving.apply import Plan, apply, verify
 from quadrat.serving.new_images import Reading
 from quadrat.team.check import check
@@ -275,9 +277,10 @@ def test_check_tells_of_dates(
         (root / "scenes.yaml", plain, 1, "time series, and the network doesn't pool over dates"),
         (few, MODEL, 1, "different numbers of dates"),
     ):
-        about = {**taken(root, "task", "bands", "pins", "executor"), "scenes": catalog, "raw": root, "aoi": root}
+        about = {**taken(root, "task", "bands"), "scenes": catalog, "raw": root, "aoi": root}
         windows = {"chip": CHIP, "batch_size": 8, "predict": PREDICT}
-        assert check(**about, **windows, model=model, baseline=FOREST, eval=EVAL) == faults
+        params: Any = SimpleNamespace(**about, **windows, model=model, baseline=FOREST, eval=EVAL)
+        assert check(params, Paths(pins=root / "pins.json"), Threads(2)) == faults
         captured = capsys.readouterr()
         assert text in captured.out + captured.err
 
