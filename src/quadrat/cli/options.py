@@ -42,8 +42,18 @@ Batch = Annotated[
 ]
 
 
-def run_stage(stage: "Callable[[P, Paths, Run], None]", kind: type[P], params: Path, run: "Run | None" = None) -> None:
-    """Run a stage under the workspace's lock, with its sections (the fields of ``kind``) of the file ``params``."""
+def run_stage(
+    stage: "Callable[[P, Paths, Run], None]",
+    kind: type[P],
+    params: Path,
+    run: "Run | None" = None,
+    *,
+    traced: bool = False,
+) -> None:
+    """Run a stage under the workspace's lock, with its sections (the fields of ``kind``) of the file ``params``.
+
+    If ``traced``, the stage is told of the run that its outputs name as their origin, for which git and DVC are asked.
+    """
     from quadrat.params import read_params
     from quadrat.runtime.process import alone
     from quadrat.runtime.provenance.workspace import origin_of
@@ -54,7 +64,8 @@ def run_stage(stage: "Callable[[P, Paths, Run], None]", kind: type[P], params: P
     paths, run, name = Paths(), run or Run(), stage.__module__.rpartition(".")[2]
     with report_errors():
         sections = subset(kind, read_params(params))
-        origin = origin_of(name, params, [each.name for each in fields(kind)])  # type: ignore[arg-type] # a dataclass
+        names = [each.name for each in fields(kind)]  # type: ignore[arg-type] # a dataclass
+        origin = origin_of(name, params, names) if traced else None
         with alone(name, paths.lock), timed(name, paths.timing, run.executor):
             stage(sections, paths, replace(run, origin=origin))
 

@@ -55,7 +55,7 @@ def train(params: ParamsFile = Path("params.yaml")) -> None:
     from quadrat.pipeline.train import TrainParams
     from quadrat.pipeline.train import train as stage
 
-    run_stage(stage, TrainParams, params)
+    run_stage(stage, TrainParams, params, traced=True)
 
 
 @app.command()
@@ -75,7 +75,7 @@ def predict(
     from quadrat.runtime.run import Run
 
     at_once = workers if executor == "processes" else 1
-    run_stage(stage, PredictParams, params, Run(executor_of(executor, at_once), force, batch))
+    run_stage(stage, PredictParams, params, Run(executor_of(executor, at_once), force, batch), traced=True)
 
 
 @app.command(name="eval")
@@ -94,4 +94,4 @@ def bundle(params: ParamsFile = Path("params.yaml")) -> None:
     from quadrat.pipeline.bundle import BundleParams
     from quadrat.pipeline.bundle import bundle as stage
 
-    run_stage(stage, BundleParams, params)
+    run_stage(stage, BundleParams, params, traced=True)
