@@ -9,14 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.grid import Grid
-from quadrat.geo.grids.windows import Window, strips
+from quadrat.geo.grids.windows import STRIP_ROWS, Window, strips
 from quadrat.geo.sources.bands import names_of
 
 if TYPE_CHECKING:
     from quadrat.geo.reading.open_image import Raster
-
-STRIP_ROWS = 256
-"""Rows of a layer per read."""
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def _thinned(
     positive: list[Window] = []
     others: list[Window] = []
     for window in windows:
-        target = targets.target(labels, window, scene.counted(window, np.ones(window.shape, np.bool_)))
+        target = targets.target(labels, window, scene.inside(window))
         (positive if _positive(targets.class_counts(target), task, chip) else others).append(window)
     count = min(len(others), round((chip.negatives or 0) * len(positive)))
     picked = generator.choice(len(others), count, replace=False) if count else ()

@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import shapely
-from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,7 +15,6 @@ from quadrat.errors import QuadratError
 from quadrat.evaluation.pictures import Picture, Pictures, draw
 from quadrat.evaluation.score_tables import write_scores
 from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
-from quadrat.geo.grids.windows import Window
 from quadrat.geo.statistics.analysis_files import read_table
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
@@ -149,7 +146,7 @@ def _picture(
     outlines = scoring.outlines(truth, prediction, wanted.match)
     return Picture(
         image=lattice.mean(scene.raster),
-        inside=lattice.pick(partial(_inside, scene)),
+        inside=lattice.pick(scene.inside),
         predicted=lattice.pick(partial(scoring.predicted_map, prediction)),
         truth=None if truth is None else lattice.pick(partial(scoring.label_map, truth, prediction)),
         drawn=None if outlines is None else tuple(_on_lattice(some, lattice) for some in outlines),
@@ -163,10 +160,6 @@ def _on_lattice(outlines: Outlines, lattice: ThumbnailGrid) -> Outlines:
     origin = (lattice.area.col, lattice.area.row)
     moved = shapely.transform(outlines.geometry, lambda xy: (xy - origin) / lattice.step)
     return replace(outlines, geometry=moved)
-
-
-def _inside(scene: OpenScene, window: Window) -> NDArray[np.bool_]:
-    return scene.counted(window, np.ones(window.shape, np.bool_))
 
 
 def _most_frequent(table: Path, task: Task) -> int:

@@ -94,6 +94,10 @@ class OpenScene:
         """Return (y, x), True on ``valid`` pixels of the window within the AOI."""
         return valid if self.aoi is None else valid & self.aoi.mask(window)
 
+    def inside(self, window: Window) -> NDArray[np.bool_]:
+        """Return (y, x), True within the AOI."""
+        return np.ones(window.shape, np.bool_) if self.aoi is None else self.aoi.mask(window)
+
     def cut(self, windows: Sequence[Window]) -> Iterator[Cut]:
         """Read ``windows`` (in row order), each pixel once; they may reach beyond the grid."""
         if not windows:

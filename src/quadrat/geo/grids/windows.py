@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+STRIP_ROWS = 256
+"""Rows of a scene that are read at once to be scored, or to be drawn."""
+
 
 @dataclass(frozen=True, order=True, slots=True)
 class Window:

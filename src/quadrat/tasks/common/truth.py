@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.geo.grids.windows import Window, strips
+from quadrat.geo.grids.windows import STRIP_ROWS, Window, strips
 
 if TYPE_CHECKING:
     from quadrat.labels.labels import Labels
     from quadrat.scenes.scene import OpenScene
-
-STRIP_ROWS = 256
-"""Rows of a scene that are scored at once."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Truth:
 
     def inside(self, window: Window) -> NDArray[np.bool_]:
         """Return (y, x), True within the AOI."""
-        return self.scene.counted(window, np.ones(window.shape, np.bool_))
+        return self.scene.inside(window)
 
     def counted(self, window: Window) -> NDArray[np.bool_]:
         """Return (y, x), True within the AOI where the bands that are opened have a value."""
