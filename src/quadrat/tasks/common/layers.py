@@ -1,23 +1,19 @@
 """The part ``layers`` of a task: what predict makes of a model's outputs and writes."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic
+from typing import Any
 
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.outputs import Canvas, RasterLayer, VectorLayer
-from quadrat.tasks.common.targets import AnyTask
+from quadrat.tasks.common.part import AnyTask, TaskPart
 
 
-class TaskLayers(ABC, Generic[AnyTask]):
+class TaskLayers(TaskPart[AnyTask]):
     """Names the layers of a scene, and makes them: for predict and apply.
 
     ``section`` is the task's own section ``predict.layers``.
     """
-
-    def __init__(self, task: AnyTask) -> None:
-        """Work by the parameters of ``task``."""
-        self.task = task
 
     @abstractmethod
     def written(self, section: Any) -> Sequence[RasterLayer | VectorLayer]:

@@ -1,28 +1,25 @@
 """The part ``loss`` of a task: what a network's outputs mean, and how wrong they are."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.tasks.common.outputs import Signature
-from quadrat.tasks.common.targets import AnyTask, Target
+from quadrat.tasks.common.part import AnyTask, TaskPart
+from quadrat.tasks.common.targets import Target
 
 if TYPE_CHECKING:
     import torch
 
 
-class TaskLoss(ABC, Generic[AnyTask]):
+class TaskLoss(TaskPart[AnyTask]):
     """Says what comes out of the task's models: for all that runs or bundles one."""
 
     deepness: ClassVar[str | None] = None
     """What QGIS's plugin Deepness calls a model of this task; None where it can't run one."""
-
-    def __init__(self, task: AnyTask) -> None:
-        """Work by the parameters of ``task``."""
-        self.task = task
 
     @abstractmethod
     def decided(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[Any]:

@@ -1,8 +1,8 @@
 """The part ``scoring`` of a task: predictions against labels, as counts from which metrics follow."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.metrics import Counts
 from quadrat.tasks.common.outputs import Features, Outlines
-from quadrat.tasks.common.targets import AnyTask, Target
+from quadrat.tasks.common.part import AnyTask, TaskPart
+from quadrat.tasks.common.targets import Target
 
 if TYPE_CHECKING:
     from quadrat.tasks.common.truth import Truth
@@ -31,15 +32,11 @@ class Prediction(Protocol):
         ...
 
 
-class TaskScoring(ABC, Generic[AnyTask]):
+class TaskScoring(TaskPart[AnyTask]):
     """Counts what is right: of chips for train, of scenes for eval. ``match`` is the section ``eval.match``."""
 
     monitor: ClassVar[str]
     """The metric of ``Counts.summary`` by which weights are chosen; larger is better."""
-
-    def __init__(self, task: AnyTask) -> None:
-        """Work by the parameters of ``task``."""
-        self.task = task
 
     @abstractmethod
     def no_counts(self, match: Any = None) -> Counts:

@@ -1,36 +1,30 @@
 """The part ``targets`` of a task: what labels say, as arrays."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.windows import Window, cover
-from quadrat.tasks.common.section import TaskSection
+from quadrat.tasks.common.part import AnyTask, TaskPart
 
 if TYPE_CHECKING:
     import torch
 
     from quadrat.labels.labels import Labels
 
-AnyTask = TypeVar("AnyTask", bound=TaskSection)
-
 Target = Mapping[str, NDArray[Any]]
 """What is known of a chip, by name; of several chips, each array with the chips as its first axis."""
 
 
-class TaskTargets(ABC, Generic[AnyTask]):
+class TaskTargets(TaskPart[AnyTask]):
     """Makes targets of labels, counts their labels, and turns them: for analyze, chip and train."""
 
     ragged: ClassVar[frozenset[str]] = frozenset()
     """Names of targets whose first axis is of any length; in a batch, they are filled up with NaN."""
-
-    def __init__(self, task: AnyTask) -> None:
-        """Work by the parameters of ``task``."""
-        self.task = task
 
     @property
     def reach(self) -> float:
