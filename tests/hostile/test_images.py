@@ -795,7 +795,7 @@ def test_the_rule_of_sizes_stands_in_the_error(tmp_path: Path) -> None:
     assert "got: 200000 × 200000 px of 1 bands in" in told
 
 
-def test_faults_of_opening_name_the_mend(tmp_path: Path) -> None:
+def test_faults_of_opening_name_the_hint(tmp_path: Path) -> None:
     with pytest.raises(QuadratError, match=r"in no format that is read(.|\n)*hint: .*gdalinfo"):
         read(written(tmp_path / "a.tif", service("http://127.0.0.1:9/")))
     with pytest.raises(QuadratError, match=r"lies elsewhere(.|\n)*got: /etc/hostname(.|\n)*as a mosaic"):

@@ -36,7 +36,7 @@ def test_a_team_shares_a_bucket(store: Store, project: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: b"P" + whole[1:]], ids=["cut", "altered"])
-def test_a_damaged_object_is_refused_and_fetched_when_it_is_mended(
+def test_a_damaged_object_is_refused_and_fetched_when_it_is_repaired(
     store: Store, project: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     call("dvc remote modify --unset storage verify", project)  # a remote of before
@@ -107,7 +107,7 @@ def test_a_clock_that_is_wrong(store: Store, project: Path, monkeypatch: pytest.
     assert "timedatectl" in said
 
 
-def test_the_doctor_says_what_is_broken_and_the_mend(store: Store, project: Path) -> None:
+def test_the_doctor_says_what_is_broken_and_the_hint(store: Store, project: Path) -> None:
     set_remote(project, "s3://dvc/team", Access(store.endpoint, store.key, "wrong"))
     done = quadrat(["doctor"], project)
     assert done.returncode == 1
