@@ -5,12 +5,12 @@ raster, which lead to other files and hosts. So only formats with their own pixe
 other files (VRT, DIMAP) only if the ending says so, after their references were checked.
 """
 
-import math
 import os
 import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from quadrat.errors import ImageError, QuadratError
-from quadrat.geo.files.gdal import first_bytes, identified, size
+from quadrat.geo.files.gdal import first_bytes, identified
 from quadrat.geo.files.hdf5_links import outward
+from quadrat.geo.files.raster_costs import check_size
 from quadrat.geo.files.vrt_sources import FORMS, PARTS, plainly, references
 from quadrat.geo.sources.channel import REMOTE, gdal_name, is_remote
+from quadrat.runtime.cache.file_memo import FileMemo
 
 FORMATS = (
     *("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP", "GIF", "BIGGIF", "BMP", "PNM"),
@@ -48,28 +50,6 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 ERDAS = b"EHFA_HEADER_TAG"
 """How an ERDAS file begins, and an .aux file beside an image, of which GDAL takes overviews."""
-
-SIDE = 1 << 22
-"""Largest width and height, px: the Earth's equator at 10 m has 4,007,502."""
-
-BANDS = 1 << 14
-"""Most bands: forty years of days have 14,610."""
-
-BLOCKS = 1 << 26
-"""Most blocks of a band."""
-
-HELD = 512 << 20
-"""Most bytes of a band that are held to read a row of blocks, or a single one."""
-
-LEAST_ROWS, MOST_ROWS = 64, 1024
-"""Rows that are read at once, where blocks are lower or higher, px."""
-
-VALUES = 1 << 31
-"""Values, of all bands together, that a file of any size may hold."""
-
-PER_BYTE = 2000
-"""Most values that each byte of a larger one stands for: of one colour, deflate packs 1000, and 16 × 16 px of a block
-that isn't there are told by 12 bytes."""
 
 DEPTH, MOST_SOURCES = 6, 100_000
 """Most levels of files that refer to others, and most references, counted as often as they are followed."""
@@ -197,25 +177,21 @@ class Opener:
         if dataset.driver == "HFA":
             self._check_spilled(dataset, path, place)
         if dataset.count:
-            self._check_size(dataset, path)
+            check_size(dataset, path, self.error, self.scene)
         if place.file and not PARTS.fullmatch(path):
             self._check_beside(place.name)
 
     def _check_links(self, path: str, file: Path) -> None:
         """Raise ``error`` where HDF5, or netCDF, names other files, which the library would read, or holds itself."""
-        found = file.stat()
-        known = str(file.absolute()), found.st_mtime_ns, found.st_size, found.st_ino
-        if known not in _LINKS:
-            if len(_LINKS) >= MOST_SOURCES:
-                _LINKS.clear()
-            _LINKS[known] = outward(file, str(rasterio._base.__file__))  # noqa: SLF001 (an extension linked with it)
-        if _LINKS[known] is not None:
+        library = str(rasterio._base.__file__)  # noqa: SLF001 (an extension linked with it)
+        wrong = _LINKS.of(file, partial(outward, file, library))
+        if wrong is not None:
             raise self.error(
                 "the file names others with its values, or can't be looked through",
                 self.scene,
                 path,
                 expected="HDF5 or netCDF that holds its own values, each group in one other",
-                got=_LINKS[known],
+                got=wrong,
                 hint="make a GeoTIFF of it where it is trusted: gdal_translate IN out.tif",
             )
 
@@ -250,36 +226,6 @@ class Opener:
             if first_bytes(beside, len(ERDAS)) == ERDAS:
                 self._opened(beside, Place(beside, ("HFA",), None, alone=True)).close()
 
-    def _check_size(self, dataset: Any, path: str) -> None:
-        height, width = dataset.shape
-        blocks, held, values = _costs(dataset)
-        limits = [
-            (max(height, width) > SIDE, f"at most {SIDE} px high and wide", f"{width} × {height} px", "cut it"),
-            (dataset.count > BANDS, f"at most {BANDS} bands", f"{dataset.count}", "take those that are needed"),
-            (blocks > BLOCKS, f"at most {BLOCKS} blocks", f"{blocks}", "give it larger blocks"),
-            (
-                held > HELD,
-                f"rows of blocks, and blocks, of at most {HELD >> 20} MB a band",
-                f"blocks of {dataset.block_shapes[0][1]} × {dataset.block_shapes[0][0]} px, {held >> 20} MB",
-                "write it in tiles: gdal_translate -co TILED=YES …",
-            ),
-        ]
-        for wrong, expected, got, hint in limits:
-            if wrong:
-                raise self.error("the image is too large", self.scene, path, expected=expected, got=got, hint=hint)
-        if values <= VALUES:
-            return
-        there = sum(size(name) for name in dict.fromkeys([gdal_name(path), *dataset.files]))
-        if values > there * PER_BYTE:
-            raise self.error(
-                "the image claims more pixels than its file can hold",
-                self.scene,
-                path,
-                expected=f"at most {VALUES} values of all bands together, or {PER_BYTE} for each byte of the file",
-                got=f"{width} × {height} px of {dataset.count} bands in {there} bytes",
-                hint="cut it to where it has values (gdal_translate -srcwin …)",
-            )
-
     def _judged(self, path: str, chain: tuple[str, ...], root: Path) -> int:
         """Judge a file that refers to others, and those; return how many references are followed in all.
 
@@ -313,13 +259,7 @@ class Opener:
             return self._judged(own, chain, root)
         if "/" not in name and any(first_bytes(one, len(ERDAS)) == ERDAS for one in (name, *_auxiliary(name))):
             raise self._reference(chain[-1], "an ERDAS file that is named without its folder may lead anywhere", name)
-        found = place.file.stat()
-        known = self, name, str(root), found.st_mtime_ns, found.st_size, found.st_ino
-        if known not in _JUDGED:
-            self._opened(name, place).close()
-            if len(_JUDGED) >= MOST_SOURCES:
-                _JUDGED.clear()
-            _JUDGED.add(known)
+        _JUDGED.of(place.file, lambda: self._opened(name, place).close(), self, name)
         return 1
 
     def _reference(self, path: str, problem: str, got: object) -> QuadratError:
@@ -333,12 +273,11 @@ class Opener:
         )
 
 
-_JUDGED: set[tuple[object, ...]] = set()
-"""What was referred to and judged, as it was then: a mosaic of many is opened several times."""
+_JUDGED: FileMemo[None] = FileMemo()
+"""Files that were referred to and judged: a mosaic of many is opened several times."""
 
-
-_LINKS: dict[tuple[object, ...], str | None] = {}
-"""What is wrong with files of HDF5 that were looked through, as they were then."""
+_LINKS: FileMemo[str | None] = FileMemo()
+"""What is wrong with the links of HDF5 files."""
 
 
 _with_credentials = ensure_env_with_credentials(DatasetReader)
@@ -390,21 +329,3 @@ def _existing(within: Path) -> Path:
     while not within.exists() and within != within.parent:
         within = within.parent
     return within
-
-
-def _costs(dataset: Any) -> tuple[int, int, int]:
-    """Return the blocks of a band, the bytes that are held to read one, and the values of all."""
-    height, width = dataset.shape
-    rows, cols = dataset.block_shapes[0]
-    across = math.ceil(width / cols)
-    bytes_each = 8 if dataset.dtypes[0] == "complex64" else 16 if dataset.dtypes[0] == "complex128" else 0
-    bytes_each = bytes_each or _bytes(dataset.dtypes[0])
-    strip = min(max(rows, LEAST_ROWS), MOST_ROWS, max(height, 1)) * across * cols
-    held = max(rows * cols, strip) * bytes_each
-    return across * math.ceil(height / rows), held, height * width * dataset.count
-
-
-def _bytes(dtype: str) -> int:
-    import numpy as np
-
-    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize

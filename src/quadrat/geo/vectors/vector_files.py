@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from quadrat.geo.geometry.wkb import of_polygons
 from quadrat.geo.sources.channel import gdal_name, is_remote
 from quadrat.geo.vectors.geopackages import check_views
+from quadrat.runtime.cache.file_memo import FileMemo
 
 if TYPE_CHECKING:
     import geopandas
@@ -47,6 +48,10 @@ COLLECTIONS = {7, 1007, 2007, 3007}
 
 DRIVERS_LOCK = RLock()
 """Guards the drivers of pyogrio's GDAL, which are those of the whole process: reading takes most away meanwhile."""
+
+
+_VIEWS: FileMemo[None] = FileMemo()
+"""GeoPackages whose views were run: a file is opened for its layers, and for its features."""
 
 
 class AddressError(ValueError):
@@ -102,7 +107,7 @@ def opening(path: str) -> Iterator[str]:
         raise ValueError(f"files are read by their endings, of which '{suffix}' is none: {', '.join(DRIVERS)}")
     check_plain(path)
     if suffix == ".gpkg" and not is_remote(path):
-        check_views(Path(path))
+        _VIEWS.of(Path(path), partial(check_views, Path(path)))
     # a whole path: a name such as "PG:a.gpkg" would be that of a server
     name = gdal_name(path) if is_remote(path) else os.path.abspath(path)  # noqa: PTH100 (a link stays one)
     with DRIVERS_LOCK, _alone(DRIVERS[suffix]), _offline():

@@ -35,7 +35,7 @@ PIECE = 1 << 20
 
 def read(path: Path) -> Hashed:
     """Return the hash of a file, and how it stood before it was read."""
-    stamp = _stamp(path)
+    stamp = stamp_of(path)
     digest, piece = xxhash.xxh3_128(), memoryview(bytearray(min(PIECE, stamp[0] + 1)))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(piece):
@@ -58,10 +58,10 @@ class Hashes:
     def of(self, path: Path) -> str:
         """Return the hash of a file's content."""
         known = self._known.get(os.fspath(path))
-        if known and known[0] == _stamp(path):
+        if known and known[0] == stamp_of(path):
             return known[1]
         stamp, found = read(path)
-        if stamp == _stamp(path) and stamp[1] < (time.time() - SETTLED) * 1e9:
+        if stamp == stamp_of(path) and stamp[1] < (time.time() - SETTLED) * 1e9:
             self.remember(path, (stamp, found))  # a file changed just now may be changed again and look the same
         return found
 
@@ -81,6 +81,7 @@ class Hashes:
         write_json(self._memory, known)
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp_of(path: Path) -> Stamp:
+    """Return how a file stands: another for a file that was changed or replaced."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ino
