@@ -115,6 +115,13 @@ def float16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting.lightning, "Trainer", trainer)
 
 
+def test_an_epoch_whose_metric_is_undefined_is_not_the_best() -> None:
+    history: list[dict[str, float | int | None]] = [
+        {"epoch": number, "validation_r2": r2} for number, r2 in enumerate((None, -3.0, -5.0))
+    ]
+    assert fitting._best(history, "validation_r2") == {"r2": -3.0, "epoch": 1, "epochs": 3}
+
+
 @pytest.mark.parametrize("precision", [float32, bfloat16, float16])
 @pytest.mark.parametrize("clip", [1.0, 1000.0])
 def test_steps_are_by_the_gradient_of_the_loss_clipped_as_torch_clips_it(

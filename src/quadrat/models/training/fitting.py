@@ -31,6 +31,9 @@ from quadrat.tasks.common.section import TaskSection
 CHUNK = 1 << 18
 """Px of validation chips, on all dates, that go through the network at once."""
 
+UNDEFINED = -1e30
+"""What an undefined metric counts as where the best epoch is looked for: less than any, and finite for Lightning."""
+
 
 def fit(
     network: TrainableModule,
@@ -156,7 +159,7 @@ class Learner(lightning.LightningModule):
                 **{f"validation_{name}": value for name, value in metrics.items()},
             }
         )
-        self.log(self.monitor, float(self.history[-1][self.monitor] or 0.0))
+        self.log(self.monitor, _worth(self.history[-1][self.monitor]))
 
     def configure_optimizers(self) -> Any:
         """Return AdamW, its rate rising over the warm-up, then falling along a cosine (Loshchilov & Hutter 2017)."""
@@ -246,9 +249,13 @@ def _mean(losses: list[Tensor]) -> float | None:
     return float(torch.stack(losses).mean()) if losses else None
 
 
+def _worth(value: float | None) -> float:
+    return UNDEFINED if value is None else float(value)
+
+
 def _best(history: list[dict[str, float | int | None]], monitor: str) -> dict[str, float | int | None]:
     """Return the metrics of the epoch that was best by ``monitor``, and which it was; not what was merely counted."""
-    best = max(history, key=lambda row: row[monitor] or 0.0)
+    best = max(history, key=lambda row: _worth(row[monitor]))
     metrics = {name: value for name, value in best.items() if name.startswith("validation_")}
     return {
         **{name.removeprefix("validation_"): v for name, v in metrics.items() if not isinstance(v, int)},
