@@ -54,6 +54,13 @@ def test_undefined_figures_and_parameters_that_come_and_go(project: Path) -> Non
     assert "| eval: overall.macro\\_f1 | – | 0.25 | – |\n" in told
 
 
+def test_of_a_task_without_classes_the_first_metric_of_each_scene_is_told(project: Path) -> None:
+    (project / "metrics/plots/scene_scores.csv").write_text("scene,mae,r2,support\nnew,0.25,0.5,10\n")
+    told = page()
+    assert "### MAE of each scene\n" in told
+    assert "| new | – | 0.25 | – | 10 |\n" in told
+
+
 def test_what_a_failed_stage_has_not_written_is_a_dash(project: Path) -> None:
     (project / "metrics/eval.json").unlink()
     told = page()

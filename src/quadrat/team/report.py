@@ -108,9 +108,11 @@ def _page(base: State, here: State, out: Path | None, pictures_at: str) -> Itera
     yield "### Metrics\n"
     yield _or_none(_metrics(base, here), ("metric", base.name, HERE, "change"), "No metric differs.")
     for of, path, name in (("class", PATHS.class_scores, "f1"), ("scene", PATHS.scene_scores, "macro_f1")):
-        rows = list(_scores(base.scores(path), here.scores(path), name))
+        old, new = base.scores(path), here.scores(path)
+        metric = _shown(new or old, name)
+        rows = list(_scores(old, new, metric))
         if rows:
-            yield f"### {TITLES[name]} of each {of}\n"
+            yield f"### {TITLES.get(metric, metric.upper())} of each {of}\n"
             yield _table((of, base.name, HERE, "change", "support"), rows)
     yield from _confusion(base, here)
     if out:
@@ -146,6 +148,12 @@ def _metrics(base: State, here: State) -> Rows:
         for name in dict.fromkeys([*new, *old])
         if old.get(name) != new.get(name)
     ]
+
+
+def _shown(scores: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """Return the metric that is shown of each row: the one of this name, or of tasks that lack it their first."""
+    names = [metric for row in scores.values() for metric in row]
+    return name if name in names or not names else names[0]
 
 
 def _scores(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> Iterator[Sequence[str]]:
