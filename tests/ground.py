@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from quadrat.geo.reading.open_image import Raster
 from quadrat.scenes.image import Image, Source
-from quadrat.tasks import ChipClassification, ObjectDetection, SemanticSegmentation
+from quadrat.tasks import ChipClassification, ObjectDetection, PixelRegression, SemanticSegmentation
 
 UTM = "EPSG:32633"
 NORTH_UP = Affine(10.0, 0.0, 330_000.0, 0.0, -10.0, 5_822_040.0)
@@ -101,6 +101,12 @@ def cells(*names: str, **options: Any) -> ChipClassification:
     rule = {"share_of": "cell", "min_share": 0.5, "choose": "largest"}
     own = {"kind": "chip_classification", "cell_size": 16, "rule": rule, "multi_label": False}
     return ChipClassification.model_validate({**own, "classes": classes(names), **options}, strict=False)
+
+
+def regression(name: str, **options: Any) -> PixelRegression:
+    """Return a task of values from 0 to 40."""
+    content = {"kind": "pixel_regression", "classes": classes([name]), "range": [0.0, 40.0], **options}
+    return PixelRegression.model_validate(content, strict=False)
 
 
 def classes(names: Sequence[str]) -> list[dict[str, Any]]:

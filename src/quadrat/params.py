@@ -24,9 +24,10 @@ from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import check, dumped, read
 from quadrat.scenes.catalog import Catalog, SceneEntry
 from quadrat.scenes.image import Clear, Image
-from quadrat.tasks import ChipClassification, Class, ObjectDetection, SemanticSegmentation, Task
+from quadrat.tasks import ChipClassification, Class, ObjectDetection, PixelRegression, SemanticSegmentation, Task
 from quadrat.tasks.chip_classification.section import CellLayers, ClassificationLoss, Rule
 from quadrat.tasks.object_detection.section import DetectionLayers, DetectionLoss, DetectionMatch, Suppression
+from quadrat.tasks.pixel_regression.section import RegressionLayers, RegressionLoss
 from quadrat.tasks.semantic_segmentation.section import (
     Edges,
     RightAngled,
@@ -61,9 +62,12 @@ __all__ = [
     "Params",
     "Peaks",
     "Pictures",
+    "PixelRegression",
     "Predict",
     "Random",
     "RasterLabels",
+    "RegressionLayers",
+    "RegressionLoss",
     "RetinaNet",
     "RightAngled",
     "Rule",

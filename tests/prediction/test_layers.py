@@ -274,6 +274,28 @@ def test_scores_have_names_scale_and_mean_overviews(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["scores.tif"]
 
 
+def test_values_are_kept_to_the_bit_with_overviews_of_those_that_there_are(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(0, 1e3, (1, 700, 560)).astype(np.float32)
+    values[0, ::2, :100] = np.nan
+    values[0, :, 100:110] = np.nan
+    layer, path = RasterLayer("values", "float32", ("height",), np.nan), tmp_path / "values.tif"
+    with RasterWriter(layer, grid_of("projected", (900, 600)), path, {}) as writer:
+        for row in range(0, 700, 140):
+            writer.write(Rows("values", 100 + row, 20, values[:, row : row + 140]))
+    with rasterio.open(path) as file:
+        assert np.isnan(file.nodata)
+        expected = np.full((900, 600), np.nan, np.float32)
+        expected[100:800, 20:580] = values[0]
+        np.testing.assert_array_equal(file.read(1), expected)
+        assert file.overviews(1) == [2]
+    with rasterio.open(path, overview_level=0) as file:
+        blocks = expected.reshape(450, 2, 300, 2)
+        some = ~np.isnan(blocks).all((1, 3))
+        means = np.full((450, 300), np.nan)
+        means[some] = np.nanmean(blocks.transpose(0, 2, 1, 3)[some], (1, 2))
+        np.testing.assert_allclose(file.read(1), means, rtol=1e-3, atol=1e-2)
+
+
 def test_what_is_not_written_is_nodata(tmp_path: Path) -> None:
     labels = some_labels((700, 600))
     write_rows(LABELS, grid_of("projected", (2100, 1700)), tmp_path / "labels.tif", labels[None], [33], 800, 900)

@@ -27,7 +27,7 @@ from quadrat.tasks.common.parts import layers_of, loss_of, scoring_of, targets_o
 from quadrat.tasks.common.scoring import TaskScoring
 from quadrat.tasks.common.targets import TaskTargets
 from quadrat.tasks.common.truth import Truth
-from tests.ground import cells, detection, image, pixel_box, segmentation, write_areas, write_raster
+from tests.ground import cells, detection, image, pixel_box, regression, segmentation, write_areas, write_raster
 
 SOURCES: TypeAdapter[Any] = TypeAdapter(LabelSource)
 SHAPE = (61, 90)
@@ -46,6 +46,8 @@ class Case:
     layers_section: Mapping[str, Any]
     match: Mapping[str, Any] | None
     outputs: Callable[[Target], Outputs]
+    numbers: bool = False
+    """Whether its labels are a raster of numbers; else features of every class."""
 
     @property
     def targets(self) -> TaskTargets[Any]:
@@ -80,6 +82,10 @@ def of_a_cell(target: Target) -> Outputs:
     held = np.atleast_1d(target["classes"])
     there = held == 1 if len(held) > 1 else held == range(len(NAMES))
     return {"scores": np.where(there, 0.9, 0.05).astype(np.float32)}
+
+
+def of_values(target: Target) -> Outputs:
+    return {"values": np.nan_to_num(target["values"])[None]}
 
 
 RULE = {"share_of": "polygon", "min_share": 0.3, "choose": "largest"}
@@ -121,6 +127,14 @@ CASES = {
         {"iou": 0.5, "score": 0.5},
         of_boxes,
     ),
+    "pixel_regression": Case(
+        regression("height"),
+        {"kind": "pixel_regression", "beta": 0.1},
+        {"kind": "pixel_regression"},
+        None,
+        of_values,
+        numbers=True,
+    ),
 }
 
 
@@ -130,7 +144,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @contextmanager
-def opened(root: Path, task: TaskSection) -> Iterator[tuple[OpenScene, Truth]]:
+def opened(root: Path, case: Case) -> Iterator[tuple[OpenScene, Truth]]:
     """Open an image whose pixels say where they are, with labels of every class and an AOI that is not a rectangle."""
     rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
     path = write_raster(root / "image.tif", np.stack([rows, cols]).astype(np.float32))
@@ -141,11 +155,14 @@ def opened(root: Path, task: TaskSection) -> Iterator[tuple[OpenScene, Truth]]:
     write_areas(root / "labels.gpkg", areas, {"kind": kinds})
     aoi = pixel_box(0, 0, 70, 61).union(pixel_box(70, 20, 90, 50))
     write_areas(root / "aoi.gpkg", [aoi])
-    source = SOURCES.validate_python(
-        {"kind": "vector", "path": str(root / "labels.gpkg"), "field": "kind"}, strict=False
-    )
+    heights = (0.3 + np.hypot(rows, cols)).astype(np.float32)
+    heights[20:30, 40:50] = np.nan
+    write_raster(root / "heights.tif", heights[None])
+    vector = {"kind": "vector", "path": str(root / "labels.gpkg"), "field": "kind"}
+    raster = {"kind": "raster", "path": str(root / "heights.tif"), "values": "numbers"}
+    source = SOURCES.validate_python(raster if case.numbers else vector, strict=False)
     scene = Scene("s", "test", image(path, ("row", "col")), (source,), (str(root / "aoi.gpkg"),))
-    with scene.open(("row", "col"), task) as open_scene:
+    with scene.open(("row", "col"), case.task) as open_scene:
         yield open_scene, Truth(open_scene, open_scene.needed_labels())
 
 
@@ -189,7 +206,7 @@ def test_sections_of_every_task_are_told_apart_by_kind(case: Case) -> None:
 
 
 def test_a_census_counts_each_label_once_and_a_target_the_same(case: Case, tmp_path: Path) -> None:
-    with opened(tmp_path, case.task) as (scene, truth):
+    with opened(tmp_path, case) as (scene, truth):
         counted = everywhere(scene, scene.area)
         whole = case.targets.census(truth.labels, scene.area, counted)
         parts = [
@@ -197,7 +214,7 @@ def test_a_census_counts_each_label_once_and_a_target_the_same(case: Case, tmp_p
             for strip in strips(scene.area, 7)
         ]
         np.testing.assert_array_equal(sum(parts), whole)
-        assert whole.shape == (len(NAMES),)
+        assert whole.shape == (len(case.task.classes),)
         assert whole.all()
         windows = case.targets.validation_windows(scene.area, 128)
         targets = [case.targets.target(truth.labels, window, everywhere(scene, window)) for window in windows]
@@ -207,7 +224,7 @@ def test_a_census_counts_each_label_once_and_a_target_the_same(case: Case, tmp_p
 
 
 def test_targets_are_alike_but_for_the_length_of_ragged_ones(case: Case, tmp_path: Path) -> None:
-    with opened(tmp_path, case.task) as (scene, truth):
+    with opened(tmp_path, case) as (scene, truth):
         windows = [*cover(scene.area, SIZE, STRIDE, 8), Window(200, 200, SIZE, SIZE)]
         targets = [case.targets.target(truth.labels, window, everywhere(scene, window)) for window in windows]
     assert case.targets.ragged <= set(targets[0])
@@ -223,7 +240,7 @@ def test_targets_are_alike_but_for_the_length_of_ragged_ones(case: Case, tmp_pat
 @pytest.mark.parametrize("symmetry", range(8))
 def test_a_turned_target_holds_the_same_labels_and_turns_back(case: Case, tmp_path: Path, symmetry: int) -> None:
     window = Window(10, 20, SIZE, SIZE)
-    with opened(tmp_path, case.task) as (scene, truth):
+    with opened(tmp_path, case) as (scene, truth):
         target = case.targets.target(truth.labels, window, everywhere(scene, window))
     tensors = {name: torch.tensor(values[None]) for name, values in target.items()}
     turned = case.targets.turn(tensors, symmetry, SIZE)
@@ -233,12 +250,14 @@ def test_a_turned_target_holds_the_same_labels_and_turns_back(case: Case, tmp_pa
     counts = case.targets.class_counts({name: values[0].numpy() for name, values in turned.items()})
     np.testing.assert_array_equal(counts, case.targets.class_counts(target))
     back = [case.targets.turn(turned, inverse, SIZE) for inverse in range(8)]
-    assert any(all(torch.allclose(one[name].float(), tensors[name].float()) for name in one) for one in back)
+    assert any(
+        all(torch.allclose(one[name].float(), tensors[name].float(), equal_nan=True) for name in one) for one in back
+    )
 
 
 def test_who_knows_all_scores_full_marks_on_chips(case: Case, tmp_path: Path) -> None:
     counts = case.scoring.no_counts()
-    with opened(tmp_path, case.task) as (scene, truth):
+    with opened(tmp_path, case) as (scene, truth):
         for window in case.targets.validation_windows(scene.area, SIZE):
             target = case.targets.target(truth.labels, window, everywhere(scene, window))
             outputs = {name: values[None] for name, values in case.outputs(target).items()}
@@ -250,7 +269,7 @@ def test_who_knows_all_scores_full_marks_on_scenes(case: Case, tmp_path: Path) -
     plan = {"window_size": SIZE, "stride": STRIDE, "layers": case.layers_section}
     predict = Predict.model_validate(plan, strict=False)
     match = Eval.model_validate({"match": case.match, "pictures": None}, strict=False).match
-    with opened(tmp_path, case.task) as (scene, truth):
+    with opened(tmp_path, case) as (scene, truth):
         predict_scene(scene, knowing(case, scene), case.task, predict, tmp_path / "out", 3)
         with Prediction(tmp_path / "out", scene.grid, "s") as made:
             counts, other = case.scoring.score(truth, [made, made], match)
@@ -267,6 +286,7 @@ def test_who_knows_all_scores_full_marks_on_scenes(case: Case, tmp_path: Path) -
     assert [m.dtype for m in maps] == [np.uint8] * 2
     if shown is None:
         assert (maps[0] != IGNORE).any()
+        assert max(shown_map[shown_map != IGNORE].max() for shown_map in maps) < len(case.scoring.painted)
     else:
         labels, predicted = shown
         assert labels.right.all()
@@ -278,12 +298,16 @@ def _check_figures(case: Case, counts: Any) -> None:
     summary, overall = counts.summary(), counts.overall()
     assert summary[case.scoring.monitor] == pytest.approx(1)
     assert list(overall)[: len(summary)] == list(summary)
-    assert {"macro_f1", "support"} <= set(summary)  # by the same names for every task
-    assert {"macro_precision", "macro_recall"} <= set(overall)
-    assert all({"precision", "recall", "f1", "support"} <= set(row) for row in counts.per_class())
-    assert [row["f1"] for row in counts.per_class()] == pytest.approx([1] * len(NAMES))
+    assert {"support", case.scoring.monitor} <= set(summary)
+    assert len(counts.per_class()) == len(case.task.classes)
+    assert all("support" in row for row in counts.per_class())
     pairs = counts.confused()
-    assert pairs.shape in {(len(NAMES),) * 2, (len(NAMES) + 1,) * 2}
+    if not case.numbers:  # by the same names for every task that has classes
+        assert "macro_f1" in summary
+        assert {"macro_precision", "macro_recall"} <= set(overall)
+        assert all({"precision", "recall", "f1"} <= set(row) for row in counts.per_class())
+        assert [row["f1"] for row in counts.per_class()] == pytest.approx([1] * len(NAMES))
+        assert pairs.shape in {(len(NAMES),) * 2, (len(NAMES) + 1,) * 2}
     np.testing.assert_array_equal(pairs, np.diag(np.diag(pairs)))
     empty = case.scoring.no_counts()
     assert (empty + empty).summary()[case.scoring.monitor] is None
@@ -302,7 +326,7 @@ def test_layers_can_be_fewer_and_more(case: Case) -> None:
 
 def test_what_it_gives_is_what_its_signature_says(case: Case, tmp_path: Path) -> None:
     window = Window(10, 20, SIZE, SIZE)
-    with opened(tmp_path, case.task) as (scene, truth):
+    with opened(tmp_path, case) as (scene, truth):
         target = case.targets.target(truth.labels, window, everywhere(scene, window))
     outputs = {name: values[None] for name, values in case.outputs(target).items()}
     signature = case.loss.signature()

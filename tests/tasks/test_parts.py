@@ -11,7 +11,7 @@ import pytest
 from quadrat.tasks import Task
 from quadrat.tasks.common import layers, loss, scoring, targets
 from quadrat.tasks.common.parts import layers_of, logit_loss_of, loss_of, scoring_of, targets_of
-from tests.ground import cells, detection, segmentation
+from tests.ground import cells, detection, regression, segmentation
 
 PARTS = ("layers", "loss", "scoring", "targets")
 CONTRACTS = {
@@ -21,7 +21,7 @@ CONTRACTS = {
     "targets": targets.TaskTargets,
 }
 KINDS = [get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(get_args(Task)[0])]
-TASKS = (cells("a", "b"), detection("a"), segmentation("a", "b"))
+TASKS = (cells("a", "b"), detection("a"), regression("a"), segmentation("a", "b"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -41,7 +41,7 @@ If a pixel has no value in a band, give the nodata value, or NaN.
 ## Outputs, float32
 
 {outputs}
-Classes, in the order of their axis:
+{title_of_classes}:
 
 {classes}{qgis}
 ## The other files
@@ -96,6 +96,7 @@ def readme(title: str, card: ModelCard, tile: int, git: Commit | None) -> str:
         quoted=", ".join(f'"{name}"' for name in names),
         first=names[0],
         decide=signature.decide,
+        title_of_classes=signature.classes,
         windows=signature.windows,
         outputs=_table(("output", "axes and meaning"), [(f"`{n}`", text) for n, text in signature.outputs.items()]),
         qgis=QGIS.format(tile=tile) if loss.deepness else "",

@@ -19,6 +19,11 @@ class ClassMapping(Protocol):
         ...
 
     @property
+    def unit(self) -> str:
+        """What is labelled; ``values`` where labels are values, which no class lists."""
+        ...
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The class names, by id."""
         ...

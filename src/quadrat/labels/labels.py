@@ -15,12 +15,13 @@ from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.labels.class_mapping import ClassMapping
+from quadrat.labels.measured import MeasuredPixels
 from quadrat.labels.objects import Envelopes, Objects
 from quadrat.labels.raster import LabelledPixels, RasterLabels
 from quadrat.labels.stac import StacLabels
 from quadrat.labels.vector import LabelledAreas, VectorLabels
 
-Ranked = LabelledAreas | LabelledPixels
+Ranked = LabelledAreas | LabelledPixels | MeasuredPixels
 LabelSource = Annotated[VectorLabels | RasterLabels | StacLabels, Field(discriminator="kind")]
 
 
@@ -46,6 +47,22 @@ class Labels:
             if unsaid.any():
                 ids = np.where(unsaid, other.class_ids(window, all_touched=all_touched), ids)
         return ids
+
+    def values(self, window: Window) -> NDArray[np.float32]:
+        """Return (y, x) values, NaN where there is none; raise LabelError for labels that have classes instead."""
+        measured = [one for one in self.ranked if isinstance(one, MeasuredPixels)]
+        if len(measured) < len(self.ranked):
+            raise LabelError(
+                "labels with classes have no values",
+                self.scene,
+                expected="labels of the kind 'raster' with values: numbers",
+                got="labels of another kind",
+                hint="give the scene labels that are a raster of values (`gdal_rasterize -a` makes one of a field)",
+            )
+        first, *others = (one.values(window) for one in measured)
+        for other in others:
+            first = np.where(np.isnan(first), other, first)
+        return first
 
     def objects(self, window: Window) -> Objects:
         """Return the features of all labels that meet the window; raise LabelError for labels without features."""

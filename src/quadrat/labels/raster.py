@@ -1,21 +1,22 @@
-"""Labels from rasters: class ids or colours, on any grid."""
+"""Labels from rasters: class ids, colours or values, on any grid."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from quadrat.errors import LabelError
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.labels.class_mapping import ClassMapping, class_id, unclaimed
+from quadrat.labels.measured import MeasuredPixels
 from quadrat.runtime.formats.section import Name, Section
 
 if TYPE_CHECKING:
@@ -30,14 +31,17 @@ BYTES = 256
 UNCLAIMED = 254
 """Marks a byte that no class lists, among class ids."""
 
-Values = Literal["ids", "colors"]
+Values = Literal["ids", "colors", "numbers"]
+
+NUMBERS = "numbers"
+"""Says of a raster that its values are no classes."""
 
 WRITTEN = {"ids": re.compile(r"0|-?[1-9][0-9]*"), "colors": re.compile("#[0-9a-fA-F]{6}")}
 """The form of values under ``from``."""
 
 
 class RasterLabels(Section):
-    """A class for each pixel, from the whole numbers or colours of a raster on any grid.
+    """A class or a value for each pixel, from the numbers or colours of a raster on any grid.
 
     Each pixel of the scene takes the nearest value. Pixels hidden by nodata, mask or alpha, or beyond the raster's
     edge, are unlabelled.
@@ -47,21 +51,29 @@ class RasterLabels(Section):
     path: str
     """The file, from the project's root."""
     values: Values
-    """The values that classes list under ``from``: whole numbers (``"4"``), or colours (``"#1f6f3a"``) of the file's
-    bands of red, green and blue (the first three, if it does not name them) or of its colour table."""
+    """What the values are. Classes list under ``from`` whole numbers (``ids``: ``"4"``), or colours (``colors``:
+    ``"#1f6f3a"``) of the file's bands of red, green and blue (the first three, if it does not name them) or of its
+    colour table. The values of ``numbers`` are what the task ``pixel_regression`` learns, times the scale and plus the
+    offset that the file states."""
     band: int = Field(default=1, ge=1)
-    """The band with the whole numbers."""
+    """The band with the numbers."""
     drop: tuple[Name, ...] = ()
     """Values to ignore: their pixels are unlabelled, also with ``background``."""
     background: Name | None = None
     """The class of all pixels without a value in the raster; left out: they are unlabelled."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.values == NUMBERS and (self.drop or self.background is not None):
+            raise ValueError("numbers are no classes: labels of numbers take no 'drop' and no 'background'")
+        return self
 
     def files(self) -> Iterator[str]:
         """Yield the path of the file."""
         yield self.path
 
     @contextmanager
-    def open(self, grid: Grid, class_mapping: ClassMapping, scene: str) -> Iterator["LabelledPixels"]:
+    def open(self, grid: Grid, class_mapping: ClassMapping, scene: str) -> Iterator["LabelledPixels | MeasuredPixels"]:
         """Open the file on the scene's grid, to be read by window.
 
         Raises LabelError for a missing file or class, pixels of another type than ``values``, or labels off the image.
@@ -69,6 +81,11 @@ class RasterLabels(Section):
         """
         from quadrat.labels.raster_values import Pixels
 
+        self._check_task(class_mapping, scene)
+        if self.values == NUMBERS:
+            with ExitStack() as files:
+                yield MeasuredPixels(Pixels(self.path, grid, scene, files), self.band)
+            return
         background = (
             IGNORE
             if self.background is None
@@ -78,6 +95,18 @@ class RasterLabels(Section):
             pixels = Pixels(self.path, grid, scene, files)
             form = pixels.ids(self.band) if self.values == "ids" else pixels.colors()
             yield LabelledPixels(pixels, form, self._key(class_mapping, scene, form.dtype), background)
+
+    def _check_task(self, class_mapping: ClassMapping, scene: str) -> None:
+        """Raise LabelError for numbers where the task has classes, and for classes where it has values."""
+        if (self.values == NUMBERS) != (class_mapping.unit == "values"):
+            raise LabelError(
+                "the labels are of another kind than what the task learns",
+                scene,
+                self.path,
+                expected="values: numbers" if class_mapping.unit == "values" else "values: ids, or colors",
+                got=f"values: {self.values}",
+                hint="correct 'values' of the labels in the catalog, or task.kind in params.yaml",
+            )
 
     def _key(self, class_mapping: ClassMapping, scene: str, dtype: np.dtype[Any]) -> "Key":
         """Return the class id of each value that the type holds, IGNORE if it is dropped."""

@@ -135,6 +135,13 @@ class Pixels:
             raise self._unlike(expected, "convert it with `gdal_translate -ot Byte`, or correct 'band' in the catalog")
         return Format(Stored.of(source, (band,)))
 
+    def numbers(self, band: int) -> tuple[Format, float, float]:
+        """Return the format of any numbers in ``band``, and the scale and offset that the file states for it."""
+        source = self._source
+        if band > source.count or np.dtype(source.dtypes[band - 1]).kind not in "iuf":
+            raise self._unlike(f"numbers in band {band}", "correct 'band' of the labels in the catalog")
+        return Format(Stored.of(source, (band,))), source.scales[band - 1], source.offsets[band - 1]
+
     def colors(self) -> Format:
         """Return the format of colours in the bands that the file calls so, the first three, or the first's table."""
         source = self._source

@@ -41,6 +41,10 @@ MODEL, MAJORITY = "model", "majority"
 """Names of what is compared; the baseline goes by its kind."""
 
 
+WORDS = {"_": " ", "f1": "F1", "iou": "IoU", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
+"""What stands for parts of metrics' names where they are shown."""
+
+
 class Eval(Section):
     """When a prediction is right, and what eval shows beside the metrics."""
 
@@ -88,7 +92,13 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
         outcomes = track(run.executor.map(look, predicted), "eval", len(predicted), "scenes")
         for one in succeeded((scene.id for scene in predicted), outcomes):
             if one.picture and wanted.pictures:
-                draw(one.picture, task.classes, _title(one), wanted.pictures.stretch, folder / f"{one.scene.id}.png")
+                draw(
+                    one.picture,
+                    scoring_of(task).painted,
+                    _title(one),
+                    wanted.pictures.stretch,
+                    folder / f"{one.scene.id}.png",
+                )
             examined.append(replace(one, picture=None))
         reference = "test" if any(one.scene.split == "test" for one in examined) else "validation"
         none = scoring_of(task).no_counts(wanted.match)
@@ -195,7 +205,7 @@ def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
         for p, predicted in enumerate(names)
     ]
     with replaced(path) as part:
-        pd.DataFrame(rows).to_csv(part, index=False)
+        pd.DataFrame(rows, columns=["truth", "predicted", "count"]).to_csv(part, index=False)
 
 
 def _title(one: Examined) -> str:
@@ -225,7 +235,9 @@ def _table(title: str, rows: Mapping[str, Metrics]) -> Table:
 
 
 def _word(name: str) -> str:
-    return name.replace("_", " ").replace("f1", "F1").replace("iou", "IoU")
+    for key, word in WORDS.items():
+        name = name.replace(key, word)
+    return name
 
 
 def _figure(value: float | None) -> str:

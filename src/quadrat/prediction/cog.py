@@ -76,7 +76,7 @@ class RasterWriter:
             steps.push(self._finish)
             self._dataset = steps.enter_context(self._open())
             if self._layer.classes is not None:
-                made = Overviews(self._rows, self._grid.shape, self._layer.nodata, BLOCK, TEMPORARY | PACKED)
+                made = Overviews(self._rows, self._grid.shape, int(self._layer.nodata), BLOCK, TEMPORARY | PACKED)
                 self._overviews = steps.enter_context(made)
             self._steps = steps.pop_all()
         return self
@@ -140,7 +140,7 @@ class RasterWriter:
             dataset.scales = [layer.scale] * len(layer.bands)
         if layer.classes is not None:
             colors = {number: (*c.rgb, 255) for number, c in enumerate(layer.classes)}
-            dataset.write_colormap(1, {**colors, layer.nodata: (0, 0, 0, 0)})
+            dataset.write_colormap(1, {**colors, int(layer.nodata): (0, 0, 0, 0)})
             dataset.update_tags(1, **{f"class_{number}": c.name for number, c in enumerate(layer.classes)})
         return dataset
 
@@ -209,9 +209,10 @@ class _Sum:
         return cls((0,) * bands, (0,) * bands)
 
     @classmethod
-    def of(cls, values: NDArray[Any], nodata: int) -> Self:
+    def of(cls, values: NDArray[Any], nodata: float) -> Self:
         """Sum up ``values`` (band, y, x)."""
-        missing = [int(np.count_nonzero(band == nodata)) for band in values]
+        unknown = np.isnan(nodata)
+        missing = [int(np.count_nonzero(np.isnan(band) if unknown else band == nodata)) for band in values]
         raw = np.ascontiguousarray(values).view(np.uint8)
         few = (raw[:, row : row + 256] for row in range(0, raw.shape[1], 256))  # 256 bytes' sum fits 16 bits
         total = sum(np.add.reduce(rows, axis=1, dtype=np.uint16).sum(-1, dtype=np.int64) for rows in few)

@@ -45,6 +45,7 @@ class Prediction:
         self._folder, self._grid, self._scene = folder, grid, scene
         self._files = ExitStack()
         self._rasters: dict[Path, Stored] = {}
+        self._checked = set[Path]()
         self._vectors: dict[str, tuple[Features, shapely.STRtree]] = {}
 
     def __enter__(self) -> Self:
@@ -61,15 +62,11 @@ class Prediction:
         The file may be of any type of whole numbers; what its nodata or a mask hides has no class. Raises
         PredictionError where the layer is missing, damaged, on another grid, or of other classes than ``names``.
         """
-        path = self._folder / f"{layer}.tif"
-        if path not in self._rasters:
-            self._rasters[path] = self._open(path, names)
-        stored = self._rasters[path]
-        try:
-            values, mask = stored.values(window), stored.mask(window)
-        except RasterioError as cause:
-            problem = "the prediction can't be read: the file is damaged or cut short"
-            raise PredictionError(problem, self._scene, path, window, got=cause, hint=HINT) from cause
+        path, stored = self._raster(layer, "iu")
+        if path not in self._checked:
+            self._check_classes(path, stored, names)
+            self._checked.add(path)
+        values, mask = self._stored(path, stored, window)
         given = stored.given(values)
         said = [some for some in (given, mask) if some is not None]
         wrong = np.logical_and.reduce([(values[0] < 0) | (values[0] >= len(names)), *said])
@@ -87,6 +84,19 @@ class Prediction:
             return np.where(np.logical_and.reduce(said), values[0], IGNORE).astype(np.uint8)
         ids: NDArray[np.uint8] = values[0].astype(np.uint8, copy=False)
         return ids
+
+    def values(self, layer: str, window: Window) -> NDArray[np.float32]:
+        """Return a raster layer's values (y, x), NaN where there is none, of a window that lies within the grid.
+
+        The file may be of any type of numbers; its scale and offset count. Raises PredictionError where the layer is
+        missing, damaged or on another grid.
+        """
+        path, stored = self._raster(layer, "iuf")
+        values, mask = self._stored(path, stored, window)
+        with np.errstate(over="ignore"):  # of nodata values
+            numbers = values[0] * stored.dataset.scales[0] + stored.dataset.offsets[0]
+        known = [some for some in (stored.given(values), mask, np.isfinite(numbers)) if some is not None]
+        return np.where(np.logical_and.reduce(known), numbers, np.nan).astype(np.float32)
 
     def features(self, layer: str, window: Window | None = None) -> Features:
         """Return a vector layer's features, whatever its format, in pixel coordinates of the grid.
@@ -177,8 +187,23 @@ class Prediction:
             )
         return np.asarray(geometry, object)
 
-    def _open(self, path: Path, names: Sequence[str]) -> Stored:
-        """Open a raster of class ids; raise PredictionError where its header says that it isn't one of this scene."""
+    def _raster(self, layer: str, kinds: str) -> tuple[Path, Stored]:
+        """Return a raster layer, opened once: one band whose type is of one of NumPy's ``kinds``."""
+        path = self._folder / f"{layer}.tif"
+        if path not in self._rasters:
+            self._rasters[path] = self._open(path, kinds)
+        return path, self._rasters[path]
+
+    def _stored(self, path: Path, stored: Stored, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return values (band, y, x) of a window, and where a mask shows some (y, x)."""
+        try:
+            return stored.values(window), stored.mask(window)
+        except RasterioError as cause:
+            problem = "the prediction can't be read: the file is damaged or cut short"
+            raise PredictionError(problem, self._scene, path, window, got=cause, hint=HINT) from cause
+
+    def _open(self, path: Path, kinds: str) -> Stored:
+        """Open a raster; raise PredictionError where its header says that it isn't one of this scene."""
         if not path.exists():
             raise self._missing(path)
         try:
@@ -186,22 +211,27 @@ class Prediction:
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no CRS
                 dataset = self._files.enter_context(open_raster(str(path), PredictionError, self._scene))
                 self._check_grid(path, Grid(dataset.crs, dataset.transform, dataset.shape))
-                if dataset.count != 1 or np.dtype(dataset.dtypes[0]).kind not in "iu":
-                    kind, got = "one band of whole numbers", f"{dataset.count} of {', '.join(dataset.dtypes)}"
-                    raise self._unlike(path, "the prediction holds no class ids", expected=kind, got=got)
-                stored = Stored.of(dataset, (1,))
+                if dataset.count != 1 or np.dtype(dataset.dtypes[0]).kind not in kinds:
+                    what, which = ("values", "numbers") if "f" in kinds else ("class ids", "whole numbers")
+                    got = f"{dataset.count} of {', '.join(dataset.dtypes)}"
+                    raise self._unlike(
+                        path, f"the prediction holds no {what}", expected=f"one band of {which}", got=got
+                    )
+                return Stored.of(dataset, (1,))
         except (RasterioError, OSError) as cause:
             raise self._unlike(path, "the prediction can't be opened", got=cause) from cause
+
+    def _check_classes(self, path: Path, stored: Stored, names: Sequence[str]) -> None:
+        """Raise PredictionError where the header of a raster of class ids says that it isn't of these classes."""
         (nodata,) = stored.nodata
         if nodata is not None and nodata in range(len(names)):
             problem = "the prediction's nodata value is a class id"
             hint = "give what has no class another value, such as 255, and declare that as nodata"
             raise self._unlike(path, problem, expected=f"none of {_classes(names)}", got=f"{nodata:g}", hint=hint)
-        tags = dataset.tags(1)
+        tags = stored.dataset.tags(1)
         own = [tags.get(f"class_{number}", name) for number, name in enumerate(names)]
         if own != list(names):
             raise self._unlike(path, "the prediction is of other classes", expected=_listed(names), got=_listed(own))
-        return stored
 
     def _check_grid(self, path: Path, grid: Grid) -> None:
         if grid.shape != self._grid.shape:

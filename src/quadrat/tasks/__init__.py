@@ -8,13 +8,16 @@ from quadrat.tasks.chip_classification.section import CellLayers, ChipClassifica
 from quadrat.tasks.common.classes import Class, Unit
 from quadrat.tasks.common.section import TaskSection
 from quadrat.tasks.object_detection.section import DetectionLayers, DetectionLoss, DetectionMatch, ObjectDetection
+from quadrat.tasks.pixel_regression.section import PixelRegression, RegressionLayers, RegressionLoss
 from quadrat.tasks.semantic_segmentation.section import SegmentationLayers, SegmentationLoss, SemanticSegmentation
 
-Task = Annotated[SemanticSegmentation | ChipClassification | ObjectDetection, Field(discriminator="kind")]
+Task = Annotated[
+    SemanticSegmentation | ChipClassification | ObjectDetection | PixelRegression, Field(discriminator="kind")
+]
 """The section ``task``."""
-Loss = Annotated[SegmentationLoss | ClassificationLoss | DetectionLoss, Field(discriminator="kind")]
+Loss = Annotated[SegmentationLoss | ClassificationLoss | DetectionLoss | RegressionLoss, Field(discriminator="kind")]
 """The section ``train.loss``."""
-Layers = Annotated[SegmentationLayers | CellLayers | DetectionLayers, Field(discriminator="kind")]
+Layers = Annotated[SegmentationLayers | CellLayers | DetectionLayers | RegressionLayers, Field(discriminator="kind")]
 """The section ``predict.layers``."""
 Match: TypeAlias = DetectionMatch | None
 """The section ``eval.match``."""
@@ -26,6 +29,7 @@ __all__ = [
     "Loss",
     "Match",
     "ObjectDetection",
+    "PixelRegression",
     "SemanticSegmentation",
     "Task",
     "TaskSection",

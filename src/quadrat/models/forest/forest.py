@@ -23,7 +23,7 @@ from quadrat.models.common.model import Fitted, Inputs, Model, Outputs, Pixels, 
 from quadrat.models.forest.weights import check_forest
 from quadrat.runtime.progress import Meter
 from quadrat.tasks.common.classes import Unit
-from quadrat.tasks.common.parts import logit_loss_of, scoring_of
+from quadrat.tasks.common.parts import class_loss_of, scoring_of
 from quadrat.tasks.common.section import TaskSection
 
 READ = 1 << 18
@@ -111,7 +111,7 @@ class Forest(Model):
         from joblib import Parallel, delayed
 
         check_forest(weights, self.trees, 2 * len(inputs.bands), len(task.names), self._ballot)
-        side = logit_loss_of(task).pool
+        side = class_loss_of(task).pool
         trees = list(_grown(weights, 2 * len(inputs.bands)))
 
         def fill(scores: NDArray[np.float32], pixels: Pixels, top: int, bottom: int) -> None:
@@ -141,7 +141,7 @@ class Forest(Model):
         """Return the forest as an ONNX graph of operators that runtimes have long had (opset 17, ai.onnx.ml 3)."""
         from quadrat.models.forest.graph import graph
 
-        side = logit_loss_of(task).pool
+        side = class_loss_of(task).pool
         return graph(weights, inputs, self.radius, len(task.names), self.trees * self._ballot, side)
 
     @property
@@ -153,7 +153,7 @@ class Forest(Model):
         self, samples: Samples, task: TaskSection, inputs: Inputs, seed: int
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return the features (pixel, feature) and classes (pixel,) to learn from, in the chips' order."""
-        loss = logit_loss_of(task)
+        loss = class_loss_of(task)
         total = loss.labelled_pixels(samples.class_counts(), _chip_pixels(samples))
         if not total:
             raise ChipError("no training chip has a labelled pixel", hint="label a scene of the split 'train'")

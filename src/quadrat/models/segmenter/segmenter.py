@@ -31,7 +31,7 @@ LARGEST = 4096
 class Segmenter(Neural):
     """A network that says something of every pixel."""
 
-    units: ClassVar[frozenset[Unit]] = frozenset({"px"})
+    units: ClassVar[frozenset[Unit]] = frozenset({"px", "values"})
     hint: ClassVar[str] = "set model.depth to 5, or choose another model.architecture or model.encoder"
 
     kind: Literal["segmenter"]

@@ -15,7 +15,7 @@ NONE = "–"
 UNFIT = re.compile("[^ -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that end lines, or that XML can't hold: GDAL keeps names beside a raster in it."""
 
-Unit = Literal["px", "cells", "boxes"]
+Unit = Literal["px", "cells", "boxes", "values"]
 """What a task labels and counts; the names of columns begin with it."""
 
 

@@ -38,11 +38,6 @@ class LogitLoss(TaskLoss[AnyTask]):
         """How many logits a network gives for each pixel or cell."""
         return len(self.task.classes)
 
-    @property
-    def pool(self) -> int | None:
-        """Side, px, of the square in a window's middle over which scores of single pixels are averaged; None: none."""
-        return None
-
     @abstractmethod
     def loss(
         self, loss: Any, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], class_shares: Sequence[float]
@@ -55,6 +50,15 @@ class LogitLoss(TaskLoss[AnyTask]):
     @abstractmethod
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return a network's outputs by name, from logits."""
+
+
+class ClassLoss(LogitLoss[AnyTask]):
+    """The same of a task of classes, which models of single pixels can learn too."""
+
+    @property
+    def pool(self) -> int | None:
+        """Side, px, of the square in a window's middle over which scores of single pixels are averaged; None: none."""
+        return None
 
     @abstractmethod
     def pixel_classes(self, target: Target, shape: tuple[int, int]) -> NDArray[np.uint8]:

@@ -25,7 +25,10 @@ class Counts(Protocol):
         ...
 
     def summary(self) -> Metrics:
-        """Return the few metrics by which predictions are compared; of all tasks, ``macro_f1`` and ``support``."""
+        """Return the few metrics by which predictions are compared.
+
+        Of all tasks ``support``, and of those with classes ``macro_f1``.
+        """
         ...
 
     def overall(self) -> Metrics:
@@ -37,7 +40,10 @@ class Counts(Protocol):
         ...
 
     def confused(self) -> NDArray[np.int64]:
-        """Return counts (true class, predicted class), with a last row and column of none where there can be such."""
+        """Return counts (true class, predicted class), with a last row and column of none where there can be such.
+
+        (0, 0) where nothing is confused.
+        """
         ...
 
     def always(self, class_id: int) -> Self | None:

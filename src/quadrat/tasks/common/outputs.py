@@ -19,7 +19,8 @@ class RasterLayer:
     name: str
     dtype: str
     bands: tuple[str, ...]
-    nodata: int
+    nodata: float
+    """NaN where values are any numbers."""
     scale: float = 1.0
     classes: tuple[Class, ...] | None = None
     """Set where values are class ids: the colour table and the names."""
@@ -93,6 +94,8 @@ class Signature:
     lengths that are the same wherever the name stands."""
     windows: str = ""
     """What else there is to know of windows, in sentences."""
+    classes: str = "Classes, in the order of their axis"
+    """What the table of the task's classes shows."""
 
     def fits(self, outputs: Mapping[str, NDArray[Any]], pixels: tuple[int, ...]) -> bool:
         """Return whether ``outputs`` have these names and axes, of ``pixels``: a shape (window, band, y, x)."""

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from quadrat.tasks.common.layers import TaskLayers
-from quadrat.tasks.common.loss import LogitLoss, TaskLoss
+from quadrat.tasks.common.loss import ClassLoss, LogitLoss, TaskLoss
 from quadrat.tasks.common.scoring import TaskScoring
 from quadrat.tasks.common.section import TaskSection
 from quadrat.tasks.common.targets import TaskTargets
@@ -31,6 +31,14 @@ def logit_loss_of(task: TaskSection) -> LogitLoss[Any]:
     loss = loss_of(task)
     if not isinstance(loss, LogitLoss):
         raise TypeError(f"networks of the task {task.kind} give no logits")
+    return loss
+
+
+def class_loss_of(task: TaskSection) -> ClassLoss[Any]:
+    """Return the same of a task of classes; raise TypeError where models of single pixels can't learn the task."""
+    loss = loss_of(task)
+    if not isinstance(loss, ClassLoss):
+        raise TypeError(f"pixels have no classes in the task {task.kind}")
     return loss
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.metrics import Counts
 from quadrat.tasks.common.outputs import Features, Outlines
 from quadrat.tasks.common.part import AnyTask, TaskPart
@@ -27,6 +28,10 @@ class Prediction(Protocol):
         """
         ...
 
+    def values(self, layer: str, window: Window) -> NDArray[np.float32]:
+        """Return a raster layer's values (y, x), NaN where there is none, of a window that lies within the grid."""
+        ...
+
     def features(self, layer: str, window: Window | None = None) -> Features:
         """Return all of a vector layer, or what meets the window."""
         ...
@@ -37,6 +42,12 @@ class TaskScoring(TaskPart[AnyTask]):
 
     monitor: ClassVar[str]
     """The metric of ``Counts.summary`` by which weights are chosen; larger is better."""
+
+    @property
+    def painted(self) -> Sequence[Class]:
+        """Return the classes of ``label_map`` and ``predicted_map``, with their colours."""
+        classes: Sequence[Class] = self.task.classes
+        return classes
 
     @abstractmethod
     def no_counts(self, match: Any = None) -> Counts:

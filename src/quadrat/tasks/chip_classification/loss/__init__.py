@@ -10,7 +10,7 @@ from quadrat.geo.grids.cells import middle
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.chip_classification.section import HALF, ChipClassification, ClassificationLoss
-from quadrat.tasks.common.loss import LogitLoss
+from quadrat.tasks.common.loss import ClassLoss
 from quadrat.tasks.common.outputs import Signature
 from quadrat.tasks.common.targets import Target
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Loss(LogitLoss[ChipClassification]):
+class Loss(ClassLoss[ChipClassification]):
     """Cross-entropy, or of several classes at once the binary one of each; outputs are ``scores`` (chip, class)."""
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.class_ids import IGNORE
-from quadrat.tasks.common.loss import LogitLoss
+from quadrat.tasks.common.loss import ClassLoss
 from quadrat.tasks.common.outputs import Signature
 from quadrat.tasks.common.targets import Target
 from quadrat.tasks.semantic_segmentation.section import SegmentationLoss, SemanticSegmentation
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Loss(LogitLoss[SemanticSegmentation]):
+class Loss(ClassLoss[SemanticSegmentation]):
     """Cross-entropy and Dice over labelled pixels; outputs are ``scores`` (chip, class, y, x)."""
 
     deepness: ClassVar[str | None] = "Segmentor"

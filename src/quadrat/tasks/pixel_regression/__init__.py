@@ -1,0 +1,1 @@
+"""Pixel regression: a value for every pixel."""

@@ -1,0 +1,96 @@
+"""Sums of errors, from which metrics follow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.tasks.common.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Sums over pixels that have a label and a prediction; an error is the prediction minus the label."""
+
+    pixels: int = 0
+    error: float = 0.0
+    absolute: float = 0.0
+    squared: float = 0.0
+    truth: float = 0.0
+    """The sum of the labels."""
+    spread: float = 0.0
+    """The sum of the squares of the labels' distances from their mean."""
+    unpredicted: int = 0
+    """Pixels that have a label but no prediction; they are in no metric but the share of their own."""
+
+    def __add__(self, other: "Errors") -> "Errors":
+        """Return both together; the spread after Chan, Golub and LeVeque (1983)."""
+        between = 0.0
+        if self.pixels and other.pixels:
+            apart = other.truth / other.pixels - self.truth / self.pixels
+            between = apart**2 * self.pixels * other.pixels / (self.pixels + other.pixels)
+        return Errors(
+            self.pixels + other.pixels,
+            self.error + other.error,
+            self.absolute + other.absolute,
+            self.squared + other.squared,
+            self.truth + other.truth,
+            self.spread + other.spread + between,
+            self.unpredicted + other.unpredicted,
+        )
+
+    def summary(self) -> Metrics:
+        """Return MAE, RMSE, bias (the mean error), R² (undefined where all labels are the same), and support: px."""
+        return {
+            "mae": self._mean(self.absolute),
+            "rmse": None if not self.pixels else float((self.squared / self.pixels) ** 0.5),
+            "bias": self._mean(self.error),
+            "r2": 1 - self.squared / self.spread if self.spread else None,
+            "support": self.pixels,
+        }
+
+    def overall(self) -> Metrics:
+        """Return ``summary``, and the share of labels without a prediction."""
+        labels = self.pixels + self.unpredicted
+        return {**self.summary(), "unpredicted": self.unpredicted / labels if labels else None}
+
+    def per_class(self) -> list[Metrics]:
+        """Return ``summary``: there is one class."""
+        return [self.summary()]
+
+    def confused(self) -> NDArray[np.int64]:
+        """Return counts (0, 0): values are not confused."""
+        return np.zeros((0, 0), np.int64)
+
+    def always(self, class_id: int) -> None:
+        """Return None: what is always predicted would be a value, which the sums don't tell."""
+
+    def _mean(self, total: float) -> float | None:
+        return total / self.pixels if self.pixels else None
+
+
+def compared(truth: NDArray[np.float32], predictions: Sequence[NDArray[np.float32]]) -> list[Errors]:
+    """Return the errors of each of ``predictions``, all in the same places: those that every one has predicted.
+
+    All are of one shape, NaN where there is no value.
+    """
+    labelled = ~np.isnan(truth)
+    counted = labelled & ~np.logical_or.reduce([np.isnan(predicted) for predicted in predictions])
+    there = truth[counted].astype(np.float64)
+    unpredicted = int(np.count_nonzero(labelled)) - there.size
+    return [_errors(there, predicted[counted] - there, unpredicted) for predicted in predictions]
+
+
+def _errors(truth: NDArray[np.float64], errors: NDArray[np.float64], unpredicted: int) -> Errors:
+    if not truth.size:
+        return Errors(unpredicted=unpredicted)
+    return Errors(
+        truth.size,
+        float(errors.sum()),
+        float(np.abs(errors).sum()),
+        float((errors**2).sum()),
+        float(truth.sum()),
+        float(((truth - truth.mean()) ** 2).sum()),
+        unpredicted,
+    )

@@ -1,0 +1,38 @@
+"""Labels as a value for every pixel."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.targets import Target, TaskTargets
+from quadrat.tasks.pixel_regression.section import PixelRegression
+
+if TYPE_CHECKING:
+    from quadrat.labels.labels import Labels
+
+
+class Targets(TaskTargets[PixelRegression]):
+    """Targets are ``values`` (y, x): float32, NaN where unlabelled or not counted."""
+
+    @property
+    def reach(self) -> float:
+        """A label is of its own pixel."""
+        return 0
+
+    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return how many pixels (1,) of a strip have a value."""
+        return self.class_counts(self.target(labels, window, counted))
+
+    def target(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        """Return ``values`` (y, x): float32, NaN where unlabelled or not ``counted``."""
+        return {"values": np.where(counted, labels.values(window), np.float32(np.nan))}
+
+    def class_counts(self, target: Target) -> NDArray[np.int64]:
+        """Return how many pixels (1,) of a target have a value."""
+        return np.array([np.count_nonzero(~np.isnan(target["values"]))], np.int64)
+
+    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
+        """Return the px of a chip."""
+        return float(size**2)
