@@ -65,6 +65,7 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
     predict = _predict(opened, plan)
     inputs, task = opened.card.inputs, opened.card.task
     found = [one for image in images for one in offered(image, opened.card.bands, reading)]
+    found = [one.brought_to(reading.resolution, inputs, opened.card.gsd) for one in found]
     _check_folders(found, out, task, predict)
     for one in found:
         _check(one, inputs, opened.card.gsd, reading)
@@ -227,6 +228,9 @@ def _check(one: Offered, inputs: Inputs, gsd: float, reading: Reading) -> None:
         here = scene.grid.gsd_of(scene.area)
     noted = [] if reading.unchecked else one.check(inputs)
     if not 1 / GSD_TOLERANCE <= here / gsd <= GSD_TOLERANCE:
-        noted.append(f"{one.id} has pixels of {here:.3g} m, the model learnt from {gsd:.3g} m: it knows sizes in px")
+        noted.append(
+            f"{one.id} has pixels of {here:.3g} m, the model learnt from {gsd:.3g} m: it knows sizes in px; "
+            "--resolution model brings images to its pixels"
+        )
     for line in noted:
         console.print(f"[yellow]warning[/]: {escape(line)}", highlight=False, soft_wrap=True)

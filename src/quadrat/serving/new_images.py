@@ -1,21 +1,23 @@
 """New images for a bundle: finds their bands, and checks and converts their units."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.errors import ImageError, QuadratError
+from quadrat.errors import ImageError, ParamsError, QuadratError
 from quadrat.geo.files.file_errors import grid_of
 from quadrat.geo.files.opening import open_raster
 from quadrat.geo.files.raster_files import TROUBLE, environment, nodata_of
 from quadrat.geo.sources.bands import Band, dates_of
 from quadrat.geo.sources.source import Source
+from quadrat.geo.sources.target_grid import TargetGrid
 from quadrat.models import Inputs
 from quadrat.runtime.formats.yaml import shown
 from quadrat.scenes.aoi import open_aoi
@@ -33,6 +35,9 @@ PLAIN = re.compile(r"[\w .()+-]{1,100}")
 WIDE = 2.0
 """Values within this factor of the training range may come from another season."""
 
+SAME = 1e-3
+"""Relative difference of two ground sample distances that are the same."""
+
 FAR = 10.0
 """Values smaller than the training pixels' by this factor in every band are in another unit."""
 
@@ -49,11 +54,26 @@ class Reading:
     nodata: float | None = None
     unchecked: bool = False
     """Accept values far from the training values."""
+    resolution: float | Literal["model"] | None = None
+    """Side of the pixels that images are brought to, in units of their CRS, or that of the model on the ground."""
 
     @property
     def given(self) -> bool:
         """Whether any option about bands and units is given."""
         return any(value is not None for value in (self.bands, self.scale, self.offset, self.nodata))
+
+
+def side(said: str | None) -> float | Literal["model"] | None:
+    """Return what an option says of ``Reading.resolution``; raise ParamsError for what is neither."""
+    if said is None or said == "model":
+        return said  # type: ignore[return-value]  # narrowed by what it equals
+    try:
+        found = float(said)
+    except ValueError:
+        found = math.nan
+    if not (found > 0 and math.isfinite(found)):
+        raise ParamsError("--resolution takes the side of a pixel in units of the CRS, or 'model'", got=said)
+    return found
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,20 @@ class Offered:
         except QuadratError as error:
             error.scene = error.scene or self.id
             raise
+
+    def brought_to(self, resolution: float | Literal["model"] | None, inputs: Inputs, gsd: float) -> Self:
+        """Return the image in pixels of ``resolution``, which see; the model's are of ``gsd`` m on the ground."""
+        if resolution is None:
+            return self
+        with self.open(inputs) as scene:
+            grid, here = scene.grid, scene.grid.gsd_of(scene.area)
+        if resolution == "model":
+            if math.isclose(here, gsd, rel_tol=SAME):
+                return self
+            resolution = math.sqrt(abs(grid.transform.determinant)) * gsd / here
+        crs = self.image.grid.crs if isinstance(self.image.grid, TargetGrid) else None
+        target = TargetGrid(band=self.image.grid_band, crs=crs, resolution=resolution, resampling="bilinear")
+        return replace(self, image=Image.model_validate({**dict(self.image), "grid": target}))
 
     def check(self, inputs: Inputs) -> list[str]:
         """Raise ImageError if the values of an overview are in another unit than the training values.

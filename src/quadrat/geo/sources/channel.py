@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quadrat.errors import ImageError
+from quadrat.geo.sources.target_grid import TargetGrid
 
 REMOTE = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 """GDAL's prefixes of schemes in paths."""
@@ -54,6 +55,8 @@ class Origin:
     """The band that tells which pixels count, on each date; none where all do that have values."""
     clear: tuple[int, ...]
     """Its values where they count."""
+    target: TargetGrid | None = None
+    """What the image is brought to; None: the grid of the files."""
 
 
 def is_remote(path: str) -> bool:
