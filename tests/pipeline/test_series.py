@@ -51,7 +51,7 @@ MODEL = Segmenter.model_validate(
     {
         "kind": "segmenter",
         "architecture": "unet",
-        "encoder": "resnet10t",
+        "encoder": "test_resnet",
         "pretrained": False,
         "depth": 3,
         "decoder": {"decoder_channels": [32, 16, 16]},
