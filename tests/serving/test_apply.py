@@ -22,8 +22,9 @@ from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
 from quadrat.models import Model
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.parallel import Threads
-from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
+from quadrat.serving.ready import Plan
 from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, NORTH_UP, kept, write_raster
 from tests.stage_calls import predict
@@ -452,6 +453,9 @@ def test_a_runtime_that_isnt_there_is_skipped(
     with pytest.raises(BundleError, match="needs a package") as error:
         run(network, image, out=tmp_path / "out", plan=Plan("torch"))
     assert error.value.expected == "torch"
+    run(network, image, out=tmp_path / "default", plan=Plan())
+    run(network, image, out=tmp_path / "onnx", plan=ONNX)
+    np.testing.assert_array_equal(layer(tmp_path / "default/a"), layer(tmp_path / "onnx/a"))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BundleError, match="no runtime is installed"):
         verify(network / "bundle.zip")

@@ -20,8 +20,9 @@ from quadrat.evaluation.score_tables import read_scores
 from quadrat.params import Params, check_params
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.run import Paths, Run, subset
-from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
+from quadrat.serving.ready import Plan
 from quadrat.tasks.common.metrics import Metrics
 from tests.ground import BANDS, KINDS, NORTH_UP, cells, write_world
 

@@ -136,8 +136,9 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     """Predict new images with a bundle."""
     with report_errors():
         from quadrat.runtime.formats.yaml import settings
-        from quadrat.serving.apply import Plan, apply
+        from quadrat.serving.apply import apply
         from quadrat.serving.new_images import Reading, side
+        from quadrat.serving.ready import Plan
 
         share_endpoint(os.environ)
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))

@@ -56,6 +56,8 @@ class Reading:
     """Accept values far from the training values."""
     resolution: float | Literal["model"] | None = None
     """Side of the pixels that images are brought to, in units of their CRS, or that of the model on the ground."""
+    sized: bool = True
+    """Whether the size of a pixel is known: an array may have no place on the ground."""
 
     @property
     def given(self) -> bool:
@@ -170,7 +172,7 @@ def _by_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
         with _dataset(file) as dataset:
             if dataset.count != 1:
                 raise ImageError("a file of one band holds more", file=file, got=f"{dataset.count} bands")
-            sources.append(_source(path, band.name, 1, dataset, band, reading))
+            sources.append(_source(path, 1, dataset, band, reading))
             sides.append(abs(dataset.transform.determinant))
     return Image(grid=bands[int(np.argmin(sides))].name, sources=tuple(sources))
 
@@ -201,30 +203,47 @@ def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
                     hint="name the file's bands as the model does, in order: --bands B02,B03,…",
                 )
         numbers = [names.index(band.name) + 1 for band in bands]
-        sources = [_source(path, b.name, n, dataset, b, reading) for b, n in zip(bands, numbers, strict=True)]
+        sources = [_source(path, n, dataset, b, reading) for b, n in zip(bands, numbers, strict=True)]
     return Image(grid=bands[0].name, sources=tuple(sources))
 
 
-def _source(path: str, name: str, number: int, dataset: Any, learnt: Band, reading: Reading) -> Source:
-    """Return a source of one band, with its own scale, offset and nodata."""
-    meaning = (dataset.scales[number - 1], dataset.offsets[number - 1])
-    if reading.scale is not None or reading.offset is not None:
-        meaning = (1.0 if reading.scale is None else reading.scale, reading.offset or 0.0)
-    elif meaning == (1, 0):  # GDAL's values for a file without tags
-        meaning = (learnt.scale, learnt.offset)
+@dataclass(frozen=True)
+class Said:
+    """What an image itself says of the values of a band; None where it says nothing."""
+
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | None = None
+    unit: str | None = None
+
+
+def source(path: str, number: int, said: Said, learnt: Band, reading: Reading) -> Source:
+    """Return a source of one band of a file, the band ``learnt`` of the model.
+
+    Scale, offset and nodata are those of ``reading``, else those that the image says, else the model's.
+    """
+    pairs = ((reading.scale, reading.offset), (said.scale, said.offset), (learnt.scale, learnt.offset))
+    factor, summand = next(pair for pair in pairs if pair != (None, None))
+    scale, offset = 1.0 if factor is None else factor, summand or 0.0
     nodata = reading.nodata
-    if nodata is None and nodata_of(dataset)[number - 1] is None and meaning == (learnt.scale, learnt.offset):
+    if nodata is None and said.nodata is None and (scale, offset) == (learnt.scale, learnt.offset):
         nodata = learnt.nodata
     return Source(
         path=path,
-        bands={name: number},
+        bands={learnt.name: number},
         resampling="bilinear",
-        unit=learnt.unit,
-        scale=meaning[0],
-        offset=meaning[1],
+        unit=said.unit or learnt.unit,
+        scale=scale,
+        offset=offset,
         nodata=nodata,
-        ignore_tags=any(said is not None for said in (reading.scale, reading.offset, reading.nodata)),
+        ignore_tags=any(value is not None for value in (reading.scale, reading.offset, reading.nodata)),
     )
+
+
+def _source(path: str, number: int, dataset: Any, learnt: Band, reading: Reading) -> Source:
+    meaning = (dataset.scales[number - 1], dataset.offsets[number - 1])
+    scale, offset = (None, None) if meaning == (1, 0) else meaning  # GDAL's values for a file without tags
+    return source(path, number, Said(scale, offset, nodata_of(dataset)[number - 1]), learnt, reading)
 
 
 @contextmanager
