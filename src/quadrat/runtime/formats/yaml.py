@@ -33,6 +33,9 @@ MOST_FAULTS = 1000
 LONGEST = 500
 """Most characters of a message, and of a key for which similar keys are searched."""
 
+CHOICES = {"union_tag_invalid": "expected_tags", "literal_error": "expected"}
+"""What pydantic tells of valid kinds and values, by the type of a fault."""
+
 PLAIN = re.compile(r"[\w./-](?:[\w./ :@{}-]*[\w./}-])?", re.ASCII)
 """Texts that need no quotes, unless YAML reads them as another type."""
 
@@ -73,7 +76,7 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
         if cause.error_count() > MOST_FAULTS:  # millions would take minutes
             raise error(f"the file has {cause.error_count()} faults", file=path, got=str(cause)[:LONGEST]) from None
         first = cause.errors()[0]
-        hint = renamed(cause.errors()) or _nearest(first, section)
+        hint = renamed(cause.errors()) or _nearest(cause.errors(), section)
         raise error(
             describe(cause, content=content),
             file=path,
@@ -177,15 +180,27 @@ def _message(fault: Any) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
-def _nearest(fault: Any, section: type[BaseModel]) -> str | None:
-    if fault["type"] != "extra_forbidden":
-        return None
-    *parents, wrong = fault["loc"]
-    valid = _keys(section, parents)
-    close = difflib.get_close_matches(str(wrong)[:LONGEST], valid, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"valid keys here: {', '.join(sorted(valid))}" if valid else None
+def _nearest(faults: Sequence[Any], section: type[BaseModel]) -> str | None:
+    """Return the valid key, kind or value that the first misspelt one is most like, as text; else the valid keys.
+
+    After other faults, a key is taken for one that is missing beside it, and for no other.
+    """
+    missing = {fault["loc"] for fault in faults if fault["type"] == "missing"}
+    for number, fault in enumerate(faults[:SHOWN_FAULTS]):
+        if fault["type"] == "extra_forbidden":
+            *parents, wrong = fault["loc"]
+            valid = [key for key in _keys(section, parents) if not number or (*parents, key) in missing]
+        elif fault["type"] in CHOICES:
+            wrong = fault["ctx"].get("tag", fault["input"])
+            valid = re.findall("'([^']+)'", fault["ctx"][CHOICES[fault["type"]]])
+        else:
+            continue
+        close = difflib.get_close_matches(str(wrong)[:LONGEST], valid, n=1, cutoff=0.5)
+        if close:
+            return (f"'{_plain(str(wrong))}': " if number else "") + f"did you mean '{close[0]}'?"
+        if not number and fault["type"] == "extra_forbidden" and valid:
+            return f"valid keys here: {', '.join(sorted(valid))}"
+    return None
 
 
 def _keys(section: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
