@@ -166,6 +166,17 @@ def test_values_are_brought_to_the_unit_of_the_model(
     np.testing.assert_array_equal(labels(predictor, plain), expected)
 
 
+def test_an_array_with_a_place_is_brought_to_the_pixels_of_the_model(
+    predictor: quadrat.Predictor, raw: Any, view: Any, expected: Any
+) -> None:
+    fine = view.rio.reproject(view.rio.crs, resolution=5.0)  # each pixel four times
+    found = predictor.predict(fine, resolution="model")["labels"]
+    assert found.shape == expected.shape
+    assert (found.values == expected).mean() > 0.8  # at edges of fields, values are mixed
+    with pytest.raises(ImageError, match="size of its pixels isn't known"):
+        predictor.predict(raw, resolution="model")
+
+
 def test_another_unit_is_refused(predictor: quadrat.Predictor, view: Any) -> None:
     with pytest.raises(ModelError, match="another unit") as raised:
         predictor.predict(view.assign_coords(unit=("band", ["DN"] * 3)))

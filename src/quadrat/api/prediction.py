@@ -44,6 +44,8 @@ class About(TypedDict, total=False):
     """The raw value that is none."""
     unchecked: bool
     """Accept values far from the training values."""
+    resolution: float | Literal["model"]
+    """Bring the image to pixels of this side, in units of its CRS, or to the model's."""
 
 
 class Predictor:
@@ -101,7 +103,8 @@ class Predictor:
             out: A folder that gets a folder of layers, as ``quadrat apply --out``. None: layers stay in memory.
             **about: What counts whatever the image says: ``bands``, the names of all its bands in order; ``scale`` and
                 ``offset``, by which value × scale + offset is in the model's unit; ``nodata``, the raw value that is
-                none; ``unchecked``, to accept values far from the training values.
+                none; ``unchecked``, to accept values far from the training values; ``resolution``, as of ``quadrat
+                apply``.
 
         Returns:
             Without ``out``, a raster layer is a DataArray: class ids (y, x), uint8, 255 where nothing is predicted; or
@@ -131,6 +134,7 @@ class Predictor:
     def _predicted(
         self, one: Offered, reading: Reading, out: Path | None, temporary: Path
     ) -> "dict[str, Layer] | dict[str, Path]":
+        one = self._ready.resampled(one, reading)
         if out is not None:
             check_folders([one], out, self._ready)
         for line in self._ready.doubts(one, reading):

@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic_core import to_jsonable_python
 
 from quadrat.bundle.loading import OpenBundle, Runtime
-from quadrat.errors import BundleError, ParamsError
+from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.models import Predictor
 from quadrat.prediction.sliding_window import Predict, at_once, predict_scene
 from quadrat.runtime.formats.yaml import check
@@ -57,7 +57,9 @@ class Ready:
         return cls(bundle, plan, _predict(bundle, plan))
 
     def resampled(self, one: Offered, reading: Reading) -> Offered:
-        """Return the image in pixels of the size that ``reading`` asks for."""
+        """Return the image in pixels of the size that ``reading`` asks for; raise ImageError if its own isn't known."""
+        if reading.resolution is not None and not reading.sized:
+            raise ImageError("the size of its pixels isn't known, so it can't be brought to another", one.id)
         card = self.bundle.card
         return one.brought_to(reading.resolution, card.inputs, card.gsd)
 
