@@ -21,10 +21,10 @@ from rasterio.features import rasterize
 from quadrat.errors import ModelError
 from quadrat.geo.grids.tiling import Cut
 from quadrat.geo.grids.windows import cover
-from quadrat.models import Outputs
+from quadrat.models import Outputs, Predictor
 from quadrat.prediction.sliding_window import Predict, _batches, _wanted, at_once, check_bands, predict_scene
 from quadrat.scenes.scene import Scene
-from quadrat.tasks.semantic_segmentation.layers.canvas import SegmentationCanvas
+from quadrat.tasks.common.blended import BlendedCanvas
 from quadrat.tasks.semantic_segmentation.layers.outlines import LEAST_IOU
 from quadrat.tasks.semantic_segmentation.section import Edges, RightAngled, SegmentationLayers
 from tests.ground import NORTH_UP, image, pixel_box, segmentation, smooth, write_areas, write_raster
@@ -51,10 +51,10 @@ def predict(
     return Predict(window_size=size, stride=stride, layers=SegmentationLayers(kind="semantic_segmentation", **layers))
 
 
-def run(path: Path, out: Path, plan: Predict, aoi: Path | None = None) -> Path:
+def run(path: Path, out: Path, plan: Predict, aoi: Path | None = None, model: Predictor = by_value) -> Path:
     scene = Scene("s", "predict", image(path), (), () if aoi is None else (str(aoi),))
     with scene.open(("a",), {}) as opened:
-        predict_scene(opened, by_value, TASK, plan, out, 4)
+        predict_scene(opened, model, TASK, plan, out, 4)
     return out
 
 
@@ -116,7 +116,7 @@ def test_all_threads_end_before_the_image_is_closed_whatever_fails(
     path = write_raster(tmp_path / "image.tif", np.ones((1, 600, 200), np.uint16))
     before = threading.active_count()
     if what == "canvas":
-        monkeypatch.setattr(SegmentationCanvas, "paste", fails)
+        monkeypatch.setattr(BlendedCanvas, "paste", fails)
     failing = fails if what == "model" else by_value
     with (
         pytest.raises(MemoryError, match=what) as held,  # who holds the error holds what was on its way
@@ -260,27 +260,29 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import numpy as np, rasterio
-from tests.prediction.test_sliding_window import predict, run
+from tests.prediction.test_sliding_window import by_value, predict, run
+from tests.prediction.test_on_device import Judge
 from tests.ground import NORTH_UP, UTM
-height, root = int(sys.argv[1]), Path(sys.argv[2])
+height, root, model = int(sys.argv[1]), Path(sys.argv[2]), {"processor": by_value, "device": Judge()}[sys.argv[3]]
 shape = dict(count=1, height=height, width=1024, dtype="uint16", tiled=True, blockxsize=256, blockysize=256)
 about = dict(driver="GTiff", transform=NORTH_UP, crs=UTM, compress="deflate", **shape)
 with rasterio.open(root / "tall.tif", "w", **about) as f:
     for row in range(0, height, 256):
         rows = (np.indices((256, 1024)) // 37).sum(0) % 3 * 300 + 100
         f.write(rows.astype("uint16")[None], window=rasterio.windows.Window(0, row, 1024, 256))
-run(root / "tall.tif", root / "out", predict(256, 128, "areas.parquet", scores=True))
+run(root / "tall.tif", root / "out", predict(256, 128, "areas.parquet", scores=True), model=model)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
 @pytest.mark.slow
-def test_peak_memory_does_not_grow_with_height(tmp_path: Path, root: Path) -> None:
+@pytest.mark.parametrize("way", ["processor", "device"])
+def test_peak_memory_does_not_grow_with_height(tmp_path: Path, root: Path, way: str) -> None:
     peaks = []
     for height in (4096, 16384):
         (tmp_path / str(height)).mkdir()
         paths = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", "GDAL_CACHEMAX": "16"}
-        command = [sys.executable, "-c", MEMORY, str(height), str(tmp_path / str(height))]
+        command = [sys.executable, "-c", MEMORY, str(height), str(tmp_path / str(height)), way]
         found = subprocess.run(command, env=paths, cwd=root, check=True, capture_output=True, text=True)
         peaks.append(int(found.stdout.split()[-1]))
     assert peaks[1] < 1.1 * peaks[0], peaks

@@ -37,7 +37,7 @@ Batch = Annotated[
         envvar="QUADRAT_BATCH",
         min=1,
         help="Windows per batch.",
-        show_default="as many as have 131,072 px; on a GPU as many as fit",
+        show_default="as many as have 131,072 px; on a GPU as many as have 2,097,152 px, and fit",
     ),
 ]
 

@@ -1,11 +1,11 @@
 """From an open scene and a predictor to the scene's layers: streamed, in bounded memory."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from quadrat.geo.grids.tiling import Cut
 from quadrat.geo.grids.windows import Window, cover
 from quadrat.geo.sources.bands import Band, dates_of, undated
 from quadrat.models import Predictor
+from quadrat.models.common.model import DevicePredictor
 from quadrat.runtime.files import replaced
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.memory import Memory
@@ -23,8 +24,12 @@ from quadrat.runtime.parallel import ahead
 from quadrat.runtime.progress import track
 from quadrat.scenes.scene import OpenScene
 from quadrat.tasks import Layers
+from quadrat.tasks.common.blended import PixelDecisions
+from quadrat.tasks.common.outputs import Canvas, Features, Rows
 from quadrat.tasks.common.parts import layers_of
 from quadrat.tasks.common.section import TaskSection
+
+Item = TypeVar("Item")
 
 PIXELS = 2 * 256 * 256
 """Px that go through a model at once without a GPU: more make none faster, and leave the processor's caches."""
@@ -67,23 +72,59 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
     size, stride = predict.window_size, predict.stride
     layers = layers_of(task)
     windows = cover(scene.area, size, stride, layers.margin(size, stride))
-    canvas = layers.canvas(predict.layers, scene.area, size, stride, scene.grid.shape)
     with replaced(folder) as part, ExitStack() as writers:
         part.mkdir()
         writer = {
             layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))
             for layer in layers.written(predict.layers)
         }
-        each = scene.area.size // len(windows)
-        shown = track(_wanted(scene, windows), f"predict {scene.id}", len(windows), "windows", lambda _: each)
-        batches = _batches(shown, lambda window: min(len(windows), batch or _fitting(predictor, window)))
-        # one thread reads, one runs the model, and this one pastes and writes; whatever fails, all end before the files
-        with closing(ahead(_run(ahead(batches, depth=1), predictor))) as pasted:
-            for window, outputs, valid in pasted:
-                for finished in canvas.paste(window, outputs, valid):
-                    writer[finished.layer].write(finished)
-        for finished in canvas.close():
-            writer[finished.layer].write(finished)
+        decisions = layers.decisions(predict.layers, scene.area)
+        if isinstance(predictor, DevicePredictor) and decisions is not None:
+            made = _on_device(scene, predictor, decisions, windows, stride, batch)
+        else:
+            canvas = layers.canvas(predict.layers, scene.area, size, stride, scene.grid.shape)
+            made = _on_processor(scene, predictor, canvas, windows, batch)
+        with closing(made):  # whatever fails, all threads end before the files
+            for finished in made:
+                writer[finished.layer].write(finished)
+
+
+def _on_processor(
+    scene: OpenScene, predictor: Predictor, canvas: Canvas, windows: Sequence[Window], batch: int | None
+) -> Generator[Rows | Features, None, None]:
+    """Give what is finished: one thread reads, one runs the model, and this one pastes."""
+    shown = _shown(scene, windows, _wanted(scene, windows))
+    batches = _batches(shown, lambda window: min(len(windows), batch or _fitting(predictor, window)))
+    with closing(ahead(_run(ahead(batches, depth=1), predictor))) as pasted:
+        for window, outputs, valid in pasted:
+            yield from canvas.paste(window, outputs, valid)
+    yield from canvas.close()
+
+
+def _on_device(
+    scene: OpenScene,
+    predictor: DevicePredictor,
+    decisions: PixelDecisions,
+    windows: Sequence[Window],
+    stride: int,
+    batch: int | None,
+) -> Generator[Rows | Features, None, None]:
+    """Give the same, decided on the model's device: threads read, one sends, one has the device work."""
+    from quadrat.prediction.on_device import Plan, decided
+
+    like = np.zeros((len(scene.raster.bands), *windows[0].shape), scene.raster.dtype)
+    plan = Plan(windows, stride, min(len(windows), batch or _fitting(predictor, like)))
+    shown = _shown(scene, windows, windows)
+    with closing(ahead(decided(scene, predictor, decisions, plan, shown), depth=4)) as rows:
+        for row, some in rows:
+            yield from decisions.finish(row, scene.area.col, some)
+    yield from decisions.close()
+
+
+def _shown(scene: OpenScene, windows: Sequence[Window], items: Iterable[Item]) -> Generator[Item, None, None]:
+    """Give something of each window, and show how many were taken."""
+    each = scene.area.size // len(windows)
+    return track(items, f"predict {scene.id}", len(windows), "windows", lambda _: each)
 
 
 def at_once(size: int) -> int:

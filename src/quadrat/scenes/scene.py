@@ -19,7 +19,7 @@ from quadrat.scenes.aoi import AOI, open_aoi
 from quadrat.scenes.image import Image
 
 if TYPE_CHECKING:
-    from quadrat.geo.reading.open_image import Raster
+    from quadrat.geo.reading.open_image import Raster, Strip
 
 Split = Literal["train", "validation", "test", "predict"]
 
@@ -100,7 +100,9 @@ class OpenScene:
 
     def cut(self, windows: Sequence[Window]) -> Iterator[Cut]:
         """Read ``windows`` (in row order), each pixel once; they may reach beyond the grid."""
-        if not windows:
-            return
-        area = reach(windows, self.grid.shape)
-        yield from cut(self.raster.strips(area, self.raster.strip_height, self.readers), windows, self.grid.shape)
+        if windows:
+            yield from cut(self.strips(windows), windows, self.grid.shape)
+
+    def strips(self, windows: Sequence[Window]) -> "Iterator[Strip]":
+        """Read all that ``windows`` cover or mirror, at least one of them, from top to bottom, each pixel once."""
+        return self.raster.strips(reach(windows, self.grid.shape), self.raster.strip_height, self.readers)

@@ -68,16 +68,30 @@ def cut(strips: Iterable[StripLike], windows: Sequence[Window], shape: tuple[int
     source = iter(strips)
     held: deque[StripLike] = deque()
     mirrored = lru_cache(maxsize=1)(partial(_mirrored, size=shape[0]))  # windows of a row come one after the other
-    needed = np.minimum.accumulate([int(mirrored(w.row, w.bottom).min()) for w in reversed(windows)])[::-1]
-    for window, oldest in zip(windows, needed, strict=True):
-        wanted = mirrored(window.row, window.bottom)
+    for window, (oldest, last) in zip(windows, rows_needed(windows, shape[0]), strict=True):
         while True:
-            while held and held[0].window.bottom <= int(oldest):
+            while held and held[0].window.bottom <= oldest:
                 held.popleft()  # before the next is read
-            if held and held[-1].window.bottom > int(wanted.max()):
+            if held and held[-1].window.bottom > last:
                 break
             held.append(next(source))
-        yield _gather(window, wanted, held, shape)
+        yield _gather(window, mirrored(window.row, window.bottom), held, shape)
+
+
+def rows_needed(windows: Sequence[Window], height: int) -> list[tuple[int, int]]:
+    """Return for each of ``windows`` the first row that it or a later one needs, and the last that it needs itself.
+
+    They are rows of a grid of ``height`` rows, at whose edges windows are mirrored.
+    """
+
+    @lru_cache(maxsize=1)  # windows of a row come one after the other
+    def ends(start: int, stop: int) -> tuple[int, int]:
+        rows = _mirrored(start, stop, height)
+        return int(rows.min()), int(rows.max())
+
+    own = [ends(w.row, w.bottom) for w in windows]
+    oldest = np.minimum.accumulate([first for first, _ in reversed(own)])[::-1].tolist()
+    return [(first, last) for first, (_, last) in zip(oldest, own, strict=True)]
 
 
 def _gather(window: Window, rows: NDArray[np.intp], held: Iterable[StripLike], shape: tuple[int, int]) -> Cut:

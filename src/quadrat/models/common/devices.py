@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from quadrat.runtime.parallel import cores
 
-MOST = 512
-"""Most windows at once on a GPU."""
+PIXELS = 32 * 256 * 256
+"""Most px that go through a model at once on a GPU: while it is busy with some, others are read and written."""
 
-READERS = 8
-"""Most threads that read for a GPU."""
+SCENES = 3
+"""Scenes under way for a GPU: it works on one, while the next is read and the last one's files are finished."""
 
 SHARE = 0.6
 """Share of a GPU's free memory that a batch may take."""
@@ -41,8 +41,12 @@ def as_tensor(pixels: NDArray[Any]) -> Tensor:
 
 
 def on_device(pixels: NDArray[Any]) -> Tensor:
-    """Return raw pixels on the device; on CUDA they go there from pinned memory, and the processor doesn't wait."""
-    held = as_tensor(pixels)
+    """Return raw pixels on the device."""
+    return sent(as_tensor(pixels))
+
+
+def sent(held: Tensor) -> Tensor:
+    """Return a tensor on the device; on CUDA it goes there from pinned memory, and the processor doesn't wait."""
     return held.pin_memory().to(device(), non_blocking=True) if device().type == "cuda" else held.to(device())
 
 
@@ -85,12 +89,17 @@ def windows_at_once(predictor: Callable[[NDArray[Any]], object], window: NDArray
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     if each <= 0:  # it doesn't run there
         return otherwise
-    return int(min(max(SHARE * free / each, 1), MOST))
+    return int(max(min(SHARE * free / each, PIXELS // window[0].size), 1))
 
 
 def readers() -> int:
     """Return how many threads are to read for a model: two, but for a GPU, which leaves all processors to them."""
-    return min(cores(), 2 if device().type == "cpu" else READERS)
+    return min(cores(), 2) if device().type == "cpu" else cores()
+
+
+def scenes_at_once() -> int:
+    """Return how many scenes are to be under way in one process: one, but for a GPU."""
+    return SCENES if device().type == "cuda" else 1
 
 
 def described() -> str:

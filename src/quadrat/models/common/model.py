@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from quadrat.runtime.formats.section import Section
 from quadrat.tasks import Loss
 from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.section import TaskSection
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pixels = NDArray[Any]
 """Raw values as stored, (chip, band, y, x), in the bands' own dtype and unit; of time series all bands of the first
@@ -29,6 +32,18 @@ Pooling = Literal["mean", "max", "attention"]
 
 Predictor = Callable[[Pixels], Outputs]
 """A model ready to predict: raw pixels in, outputs out; the same call for torch, scikit-learn and onnxruntime."""
+
+
+class DevicePredictor(ABC):
+    """A predictor on a device of its own, which pixels may reach, and outputs leave, as tensors of that device."""
+
+    @abstractmethod
+    def __call__(self, pixels: Pixels) -> Outputs:
+        """Return outputs on the processor."""
+
+    @abstractmethod
+    def tensors(self, pixels: "Tensor") -> "dict[str, Tensor]":
+        """Return outputs (float32) of raw pixels (chip, band, y, x), both on the device."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from quadrat.models.common.model import (
     Fitted,
     Inputs,
     Model,
-    Outputs,
-    Pixels,
     Pooling,
     Predictor,
     Recipe,
@@ -224,19 +222,12 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: TaskSection
 
 
 def _by_torch(network: "TrainableModule") -> Predictor:
-    import torch
+    """Return what predicts by torch, on the network's device; on CUDA, outputs may stay there."""
+    from quadrat.models.common.devices import device
+    from quadrat.models.common.torch_predictor import TorchPredictor
 
-    from quadrat.models.common.devices import autocast, compiled, on_device
-
-    network.to(memory_format=torch.channels_last)
-    compiled(network)
-
-    def predictor(pixels: Pixels) -> Outputs:
-        with torch.inference_mode(), autocast():
-            outputs = network(on_device(pixels))
-        return {name: values.float().cpu().numpy() for name, values in outputs.items()}
-
-    return predictor
+    predictor = TorchPredictor(network)
+    return predictor if device().type == "cuda" else predictor.__call__
 
 
 def _dynamic(shape: tuple[int, ...], window: tuple[int, int]) -> dict[int, str]:

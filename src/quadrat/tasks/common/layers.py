@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.blended import PixelDecisions
 from quadrat.tasks.common.outputs import Canvas, RasterLayer, VectorLayer
 from quadrat.tasks.common.part import AnyTask, TaskPart
 
@@ -25,6 +26,10 @@ class TaskLayers(TaskPart[AnyTask]):
 
         ``shape`` is the grid's (height, width).
         """
+
+    def decisions(self, section: Any, area: Window) -> PixelDecisions | None:
+        """Return what decides of every pixel over an ``area`` of a grid; None where windows are not blended."""
+        return None
 
     def margin(self, size: int, stride: int) -> int:
         """Return the px by which windows begin above and left of an area: half of what they overlap."""

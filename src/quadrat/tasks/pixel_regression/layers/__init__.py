@@ -1,16 +1,20 @@
 """Values of overlapping windows as a layer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import nan
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from quadrat.geo.grids.tiling import Blend, Blended
+from quadrat.geo.grids.tiling import Blended
 from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.blended import BlendedCanvas, Decided, PixelDecisions
 from quadrat.tasks.common.layers import TaskLayers
 from quadrat.tasks.common.outputs import RasterLayer, Rows
 from quadrat.tasks.pixel_regression.section import PixelRegression, RegressionLayers
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Layers(TaskLayers[PixelRegression]):
@@ -27,28 +31,29 @@ class Layers(TaskLayers[PixelRegression]):
         size: int,
         stride: int,
         shape: tuple[int, int],
-    ) -> "ValueCanvas":
+    ) -> BlendedCanvas:
         """Return what windows of ``size`` px over ``area`` are pasted on."""
-        return ValueCanvas(Blend(area, 1, size, stride))
+        return BlendedCanvas(self.decisions(section, area), area, size, stride)
+
+    def decisions(self, section: RegressionLayers, area: Window) -> "ValueDecisions":
+        """Return what decides of blended values."""
+        return ValueDecisions()
 
 
-class ValueCanvas:
-    """Blends values."""
+class ValueDecisions(PixelDecisions):
+    """Of each pixel its value, NaN where there is none."""
 
-    def __init__(self, blend: Blend) -> None:
-        """Start empty."""
-        self._blend = blend
+    output: ClassVar[str] = "values"
+    channels = 1
 
-    def paste(
-        self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
-    ) -> Iterator[Rows]:
-        """Take ``values`` (1, y, x) of a window; give the rows that it finishes."""
-        yield from map(_rows, self._blend.paste(window, outputs["values"], valid))
+    def decide(self, rows: Blended) -> Decided:
+        """Return ``values`` (1, y, x)."""
+        return {"values": np.where(rows.covered, rows.values, np.float32(np.nan))}
 
-    def close(self) -> Iterator[Rows]:
-        """Give what is left."""
-        yield from map(_rows, self._blend.close())
+    def decide_tensors(self, values: "Tensor", covered: "Tensor") -> "dict[str, Tensor]":
+        """Return ``values`` (1, y, x)."""
+        return {"values": values.where(covered, nan)}
 
-
-def _rows(rows: Blended) -> Rows:
-    return Rows("values", rows.row, rows.col, np.where(rows.covered, rows.values, np.float32(np.nan)))
+    def finish(self, row: int, col: int, decided: Decided) -> Iterator[Rows]:
+        """Give rows of values."""
+        yield Rows("values", row, col, decided["values"])

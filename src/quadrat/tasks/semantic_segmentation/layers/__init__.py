@@ -2,9 +2,10 @@
 
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.blended import BlendedCanvas
 from quadrat.tasks.common.layers import TaskLayers
 from quadrat.tasks.common.outputs import RasterLayer, VectorLayer
-from quadrat.tasks.semantic_segmentation.layers.canvas import SCORE_STEPS, SegmentationCanvas
+from quadrat.tasks.semantic_segmentation.layers.decisions import SCORE_STEPS, SegmentationDecisions
 from quadrat.tasks.semantic_segmentation.section import SegmentationLayers, SemanticSegmentation
 
 
@@ -24,9 +25,13 @@ class Layers(TaskLayers[SemanticSegmentation]):
 
     def canvas(
         self, section: SegmentationLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
-    ) -> SegmentationCanvas:
+    ) -> BlendedCanvas:
         """Return what windows of ``size`` px over ``area`` are pasted on."""
-        return SegmentationCanvas(self.task, section, area, size, stride)
+        return BlendedCanvas(self.decisions(section, area), area, size, stride)
+
+    def decisions(self, section: SegmentationLayers, area: Window) -> SegmentationDecisions:
+        """Return what decides of blended scores."""
+        return SegmentationDecisions(self.task, section, area)
 
     def plain_stride(self, size: int, stride: int, context: int) -> int:
         """Return the largest stride at which every pixel has its ``context`` within some window."""

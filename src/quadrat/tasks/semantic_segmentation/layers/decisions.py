@@ -1,17 +1,22 @@
-"""The canvas of semantic segmentation."""
+"""Blended scores to labels, and to scores and polygons where asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.class_ids import IGNORE, counting
-from quadrat.geo.grids.tiling import Blend, Blended
+from quadrat.geo.grids.tiling import Blended
 from quadrat.geo.grids.windows import Window
+from quadrat.tasks.common.blended import Decided, PixelDecisions
 from quadrat.tasks.common.outputs import Features, Rows
 from quadrat.tasks.semantic_segmentation.layers.outlines import draw, filled
 from quadrat.tasks.semantic_segmentation.layers.polygoniser import Polygoniser, Polygons
 from quadrat.tasks.semantic_segmentation.section import SegmentationLayers, SemanticSegmentation
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCORE_STEPS = 250
 """Scores are stored as whole numbers from 0 to this many."""
@@ -20,14 +25,13 @@ CACHED = 1 << 16
 """Px whose scores stay in the processor's cache while the largest is looked for."""
 
 
-class SegmentationCanvas:
-    """Blends scores and finishes them to labels, and to scores and polygons where asked."""
+class SegmentationDecisions(PixelDecisions):
+    """Of each pixel the class with the largest score: ``labels``; and ``scores`` and ``polygons`` where asked."""
 
-    def __init__(
-        self, task: SemanticSegmentation, layers: SegmentationLayers, area: Window, size: int, stride: int
-    ) -> None:
+    output: ClassVar[str] = "scores"
+
+    def __init__(self, task: SemanticSegmentation, layers: SegmentationLayers, area: Window) -> None:
         """Start empty."""
-        self._blend = Blend(area, len(task.classes), size, stride)
         self._layers = layers
         self._names = np.array(task.names, object)
         self._polygoniser = Polygoniser(area.col, layers.min_pixels) if layers.polygons else None
@@ -35,30 +39,46 @@ class SegmentationCanvas:
         chosen = np.flatnonzero(np.isin(task.names, layers.polygon_classes or task.names))
         self._drawn[chosen] = chosen
 
-    def paste(
-        self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
-    ) -> Iterator[Rows | Features]:
-        """Take ``scores`` (class, y, x) of a window; give the rows and polygons that it finishes."""
-        for rows in self._blend.paste(window, outputs["scores"], valid):
-            yield from self._finish(rows)
+    @property
+    def channels(self) -> int:
+        """One for each class."""
+        return len(self._names)
 
-    def close(self) -> Iterator[Rows | Features]:
-        """Give what is left."""
-        for rows in self._blend.close():
-            yield from self._finish(rows)
-        if self._polygoniser:
-            yield self._features(self._polygoniser.close())
-
-    def _finish(self, rows: Blended) -> Iterator[Rows | Features]:
-        likeliest, score = _largest(rows.values)
-        labels = counting(likeliest, rows.covered)
-        yield Rows("labels", rows.row, rows.col, labels[None])
+    def decide(self, rows: Blended) -> Decided:
+        """Return ``labels`` (y, x); where asked ``scores`` (class, y, x), in steps, and the ``largest`` (y, x)."""
+        likeliest, largest = _largest(rows.values)
+        decided: dict[str, NDArray[Any]] = {"labels": counting(likeliest, rows.covered), "largest": largest}
         if self._layers.scores:
-            scores = np.where(rows.covered, np.rint(rows.values * SCORE_STEPS), IGNORE).astype(np.uint8)
-            yield Rows("scores", rows.row, rows.col, scores)
+            steps = np.where(rows.covered, np.rint(rows.values * SCORE_STEPS), IGNORE)
+            decided["scores"] = steps.astype(np.uint8)
+        return decided
+
+    def decide_tensors(self, values: "Tensor", covered: "Tensor") -> "dict[str, Tensor]":
+        """Return the same; the ``largest`` only if there are polygons, which alone need it."""
+        import torch
+
+        largest, likeliest = values.max(0)
+        decided = {"labels": torch.where(covered, likeliest, IGNORE).to(torch.uint8)}
+        if self._polygoniser:
+            decided["largest"] = largest
+        if self._layers.scores:
+            decided["scores"] = torch.where(covered, (values * SCORE_STEPS).round(), IGNORE).to(torch.uint8)
+        return decided
+
+    def finish(self, row: int, col: int, decided: Decided) -> Iterator[Rows | Features]:
+        """Give rows of labels and scores, and the polygons that end in them."""
+        labels = decided["labels"]
+        yield Rows("labels", row, col, labels[None])
+        if self._layers.scores:
+            yield Rows("scores", row, col, decided["scores"])
         if self._polygoniser:
             areas = labels if self._layers.polygon_classes is None else self._drawn[labels]
-            yield self._features(self._polygoniser.add(rows.row, areas, score))
+            yield self._features(self._polygoniser.add(row, areas, decided["largest"]))
+
+    def close(self) -> Iterator[Rows | Features]:
+        """Give the polygons that are left."""
+        if self._polygoniser:
+            yield self._features(self._polygoniser.close())
 
     def _features(self, polygons: Polygons) -> Features:
         fields = {
