@@ -45,6 +45,10 @@ class Judge(DevicePredictor):
     def __call__(self, pixels: NDArray[Any]) -> Outputs:
         return {name: values.numpy() for name, values in self.tensors(torch.from_numpy(np.array(pixels))).items()}
 
+    def windows_at_once(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
+        assert (shape[0], dtype) == (1, np.uint16)
+        return 5
+
     def tensors(self, pixels: Tensor) -> dict[str, Tensor]:
         values = pixels[:, 0].float() + pixels[:, -1].float().roll(1, -1)
         place = torch.arange(values.shape[-1], device=values.device) + torch.arange(values.shape[-2])[:, None]
@@ -145,10 +149,12 @@ def test_a_device_decides_the_same(scene: OpenScene, size: int, data: st.DataObj
             np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
-def run(path: Path, out: Path, predictor: Predictor, plan: Predict, aoi: Path | None = None) -> list[bytes]:
+def run(
+    path: Path, out: Path, predictor: Predictor, plan: Predict, aoi: Path | None = None, batch: int | None = 4
+) -> list[bytes]:
     scene = Scene("s", "predict", image(path), (), () if aoi is None else (str(aoi),))
     with scene.open(("a",), {}, 2) as opened:
-        predict_scene(opened, predictor, TASK, plan, out, 4)
+        predict_scene(opened, predictor, TASK, plan, out, batch)
     return [file.read_bytes() for file in sorted(out.iterdir()) if file.suffix != ".parquet"]
 
 
@@ -195,13 +201,14 @@ def test_all_threads_end_whatever_fails(tmp_path: Path, monkeypatch: pytest.Monk
         raise MemoryError(what)
 
     path = write_raster(tmp_path / "image.tif", np.ones((1, 600, 200), np.uint16))
+    model = Judge()
     monkeypatch.setattr(*((Judge, "tensors") if what == "model" else (SegmentationDecisions, "finish")), fails)
     before = threading.active_count()
     with pytest.raises(MemoryError, match=what):
-        run(path, tmp_path / "out", Judge(), predict(8, 8))
+        run(path, tmp_path / "out", model, predict(8, 8))
     assert threading.active_count() == before
-    assert on_device.TURN.acquire(blocking=False)
-    on_device.TURN.release()
+    assert model.turn.acquire(blocking=False)
+    model.turn.release()
 
 
 def test_scenes_take_turns_on_the_device(tmp_path: Path) -> None:
@@ -213,5 +220,7 @@ def test_scenes_take_turns_on_the_device(tmp_path: Path) -> None:
             working.append(threading.get_ident())
             return super().tensors(pixels)
 
-    list(results(Threads(3).map(lambda n: run(path, tmp_path / str(n), Noted(), predict(16, 16)), range(4))))
+    model = Noted()
+
+    list(results(Threads(3).map(lambda n: run(path, tmp_path / str(n), model, predict(16, 16), batch=None), range(4))))
     assert sum(one != next_one for one, next_one in pairwise(working)) <= 3

@@ -15,6 +15,7 @@ from quadrat.runtime.cache.hashes import Hashed
 from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced
+from quadrat.runtime.parallel import Executor, Threads
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin, tags, unknown
 from quadrat.runtime.run import Paths, Run
@@ -81,10 +82,9 @@ def predict(params: PredictParams, paths: Paths, run: Run) -> None:
         files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), cache.hashes, pinned)
         wanted = [_wanted(one, some, models, cache) for one, some in zip(shown, files, strict=True)]
         due = [one for one in wanted if one.stale]
-        if due:
-            _tell_device()
+        executor = _executor(run.executor) if due else run.executor
         work = partial(_predict, predictions=paths.predictions, batch=run.batch)
-        outcomes = track(run.executor.map(work, due), "predict", len(due), "scenes")
+        outcomes = track(executor.map(work, due), "predict", len(due), "scenes")
         for one, written in succeeded((one.scene.id for one in due), outcomes):
             for name in one.models:
                 cache.done(one.unit(name), written[name])
@@ -102,10 +102,12 @@ def _models(params: PredictParams, paths: Paths, origin: Origin) -> dict[str, Lo
     return {name: _loaded(name, folder, params, origin) for name, folder in folders.items()}
 
 
-def _tell_device() -> None:
-    from quadrat.models.common.devices import described
+def _executor(asked: Executor) -> Executor:
+    """Tell the device; return what runs the scenes: one after the other, but for a GPU, unless more are asked for."""
+    from quadrat.models.common.devices import described, scenes_at_once
 
     console.print(f"predict on {described()}", highlight=False, soft_wrap=True)
+    return Threads(scenes_at_once()) if asked.workers == 1 else asked
 
 
 def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> LoadedModel:

@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -28,9 +27,6 @@ from quadrat.tasks.common.blended import Decided, PixelDecisions
 
 WAITING = 1
 """Batches that the device may be behind with before more are given to it."""
-
-TURN = Lock()
-"""Held while the device works on a scene: others are read or written meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ def decided(
     under_way: deque[_Fetched] = deque()
     with closing(ahead(_sent(scene, plan.windows), depth=1)) as strips:
         first = next(strips)  # reading goes on while another scene has its turn
-        with TURN:
+        with predictor.turn:
             for batch in _batches(chain([first], strips), plan, shown, scene.grid.shape):
                 outputs = predictor.tensors(batch.values)[decisions.output]
                 under_way.append(_Fetched.of(blend.paste(batch, outputs)))

@@ -112,8 +112,8 @@ def _on_device(
     """Give the same, decided on the model's device: threads read, one sends, one has the device work."""
     from quadrat.prediction.on_device import Plan, decided
 
-    like = np.zeros((len(scene.raster.bands), *windows[0].shape), scene.raster.dtype)
-    plan = Plan(windows, stride, min(len(windows), batch or _fitting(predictor, like)))
+    shape = len(scene.raster.bands), *windows[0].shape
+    plan = Plan(windows, stride, batch or predictor.windows_at_once(shape, scene.raster.dtype))
     shown = _shown(scene, windows, windows)
     with closing(ahead(decided(scene, predictor, decisions, plan, shown), depth=4)) as rows:
         for row, some in rows:
@@ -216,6 +216,6 @@ def _run(
 
 
 def _fitting(predictor: Predictor, window: NDArray[Any]) -> int:
-    from quadrat.models.common.devices import windows_at_once
-
-    return windows_at_once(predictor, window, at_once(window.shape[-1]))
+    if isinstance(predictor, DevicePredictor):
+        return predictor.windows_at_once(window.shape, window.dtype)
+    return at_once(window.shape[-1])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import xarray
 
 AHEAD_BYTES = 256 * 1024 * 1024
-"""Most bytes of an image that threads read ahead."""
+"""Most bytes of an image that up to four threads read ahead; more of them a quarter of that each."""
 
 TILE_BYTES = 8 * 1024 * 1024
 """Most of an image that is read in one piece where nobody needs whole rows, but for blocks that hold more."""
@@ -180,11 +180,11 @@ class Raster:
     def strips(self, area: Window, height: int, readers: int = 1) -> Iterator[Strip]:
         """Read ``area`` from top to bottom in strips of at most ``height`` rows, aligned to the grid.
 
-        With several ``readers``, threads read ahead, each with files of its own, as far as AHEAD_BYTES allow.
+        With several ``readers``, threads read ahead, each with files of its own, as far as AHEAD_BYTES allows.
         """
         wanted = list(strips(area, height))
         each = max(one.size for one in wanted) * len(self.bands) * self.dtype.itemsize
-        readers = min(readers, len(wanted), AHEAD_BYTES // (2 * each))
+        readers = min(readers, len(wanted), AHEAD_BYTES * max(4, readers) // 4 // (2 * each))
         if readers > 1:
             yield from read_side_by_side(partial(Raster, self._origin), wanted, readers)
         else:

@@ -1,7 +1,6 @@
 """Where networks run, and in which precision."""
 
 import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -13,14 +12,8 @@ from torch import Tensor, nn
 
 from quadrat.runtime.parallel import cores
 
-PIXELS = 32 * 256 * 256
-"""Most px that go through a model at once on a GPU: while it is busy with some, others are read and written."""
-
 SCENES = 3
 """Scenes under way for a GPU: it works on one, while the next is read and the last one's files are finished."""
-
-SHARE = 0.6
-"""Share of a GPU's free memory that a batch may take."""
 
 STORED = (np.uint8, np.int16, np.uint16, np.float32)
 """Types of pixels that are sent to the device as they are."""
@@ -74,22 +67,6 @@ def precision() -> Any:
     if device().type != "cuda":
         return "32-true"
     return "bf16-mixed" if _has_bfloat16() else "16-mixed"
-
-
-def windows_at_once(predictor: Callable[[NDArray[Any]], object], window: NDArray[Any], otherwise: int) -> int:
-    """Return how many windows (band, y, x) like this one fit a GPU, as measured by two; ``otherwise`` without one."""
-    if device().type != "cuda":
-        return otherwise
-    pair = np.stack([window, window])
-    predictor(pair)  # what is set up once doesn't count
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    predictor(pair)
-    each = (torch.cuda.max_memory_allocated() - before) / len(pair)
-    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    if each <= 0:  # it doesn't run there
-        return otherwise
-    return int(max(min(SHARE * free / each, PIXELS // window[0].size), 1))
 
 
 def readers() -> int:

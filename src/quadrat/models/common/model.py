@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -37,6 +38,11 @@ Predictor = Callable[[Pixels], Outputs]
 class DevicePredictor(ABC):
     """A predictor on a device of its own, which pixels may reach, and outputs leave, as tensors of that device."""
 
+    def __init__(self) -> None:
+        """Work for one scene at a time."""
+        self.turn = RLock()
+        """Held while the device works."""
+
     @abstractmethod
     def __call__(self, pixels: Pixels) -> Outputs:
         """Return outputs on the processor."""
@@ -44,6 +50,10 @@ class DevicePredictor(ABC):
     @abstractmethod
     def tensors(self, pixels: "Tensor") -> "dict[str, Tensor]":
         """Return outputs (float32) of raw pixels (chip, band, y, x), both on the device."""
+
+    @abstractmethod
+    def windows_at_once(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
+        """Return how many windows of ``shape`` (band, y, x) are to go through it at once."""
 
 
 @dataclass(frozen=True)
