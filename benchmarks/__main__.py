@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import memory, report
+from benchmarks import device, memory, report
 from benchmarks.job import FailedError, Job, measured, ours, peers
 from benchmarks.others import Others
 from benchmarks.rows import ROWS, Row, quick
@@ -17,6 +17,9 @@ console = Console(stderr=True)
 def main() -> None:
     """Run what the command line asks for."""
     asked = _asked()
+    if asked.device:
+        device.run(asked)
+        return
     rows = [quick(row) if asked.quick else row for row in ROWS if not asked.only or row.name in asked.only]
     side, count, repeats = (1024, 2, 1) if asked.quick else (asked.size, asked.scenes, asked.reps)
     content: dict[str, Any] = {"machine": report.machine(), "side": side, "scenes": count, "repeats": repeats}
@@ -73,6 +76,8 @@ def _asked() -> argparse.Namespace:
     )
     parser.add_argument("--chart", type=Path, help="where the chart goes")
     parser.add_argument("--page", type=Path, help="a page that the tables are put into")
+    parser.add_argument("--device", choices=["cuda", "cpu"], help="measure training and prediction on it instead")
+    parser.add_argument("--seconds", type=float, default=device.SECONDS, help="no row of --device begins later (230)")
     return parser.parse_args()
 
 

@@ -34,6 +34,12 @@ def statistics(ground: Ground) -> tuple[BandStatistics, ...]:
     return tuple(BandStatistics.model_validate({"band": name, **about}) for name in ground.bands)
 
 
+def bands(ground: Ground) -> tuple[Band, ...]:
+    """Return the bands as a catalog tells of them."""
+    about = {"unit": "DN", "scale": 1.0, "offset": 0.0, "nodata": None, "date": None}
+    return tuple(Band.model_validate({"name": name, "dtype": str(ground.dtype), **about}) for name in ground.bands)
+
+
 def model(job: Job) -> Segmenter:
     """Return a network of this project whose body is the one that both sides run."""
     about = {"architecture": "deeplabv3", "encoder": "resnet18", "depth": 5, "decoder": {}, "dropout": 0.0}
@@ -81,11 +87,7 @@ def predictor(job: Job) -> Predictor:
     from quadrat.models.training.neural import build
 
     ground = job.ground
-    dtype = str(ground.dtype)
-    bands = tuple(
-        Band(name=name, dtype=dtype, unit="DN", scale=1.0, offset=0.0, nodata=None, date=None) for name in ground.bands
-    )
-    kind, inputs = model(job), Inputs(bands, statistics(ground))
+    kind, inputs = model(job), Inputs(bands(ground), statistics(ground))
     weights = build(kind, task(ground), inputs, seed=1).state_dict()
     return kind.served({name: values.numpy() for name, values in weights.items()}, task(ground), inputs)
 

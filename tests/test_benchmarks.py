@@ -1,15 +1,20 @@
 """What the comparison of speeds says of what was measured."""
 
+import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import device
+from benchmarks.device_clock import idle_share
 from benchmarks.ground import Ground, make
 from benchmarks.job import FailedError, Job, measured, ours
 from benchmarks.others import Others
 from benchmarks.report import BEGIN, END, compared, draw, page, table
 from benchmarks.rows import ROWS
+from quadrat.models.common.devices import device as kind
 from quadrat.scenes.catalog import read_catalog
 
 ROW = {row.name: row for row in ROWS}
@@ -71,6 +76,64 @@ def test_a_measurement_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert found["amount"] == 512 * 512
     with pytest.raises(FailedError, match="nothing"):
         measured(ours("floors.nothing"), job)
+
+
+def test_a_device_idles_when_nothing_runs_on_it() -> None:
+    assert idle_share([(0, 4), (1, 2), (3, 5), (8, 10)], 14.0) == 0.5
+    assert idle_share([], 14.0) is None
+
+
+ROWS_OF_A_DEVICE: list[dict[str, Any]] = [
+    {"row": "train", "unit": "chips/s", "least": 0.9, "floor": 2000.0, "ours": 1900.0, "idle": 0.04, "peak": 3.21},
+    {"row": "predict", "unit": "Mpix/s", "least": 0.85, "floor": 200.0, "ours": 20.0, "idle": None, "peak": None},
+    {"row": "last", "unit": "images/s", "least": None},
+    {"row": "wrong", "unit": "images/s", "least": None, "failed": "OutOfMemoryError"},
+]
+
+
+def test_a_page_gets_the_table_of_a_device(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text(f"a\n{device.BEGIN}\nold\n{device.END}\nb\n", encoding="utf-8")
+    names = ("date", "device", "processor", "cores", "quadrat", "torch", "torchvision", "CUDA", "cuDNN")
+    for _ in range(2):
+        device.page(file, {"machine": dict.fromkeys(names, "x"), "rows": ROWS_OF_A_DEVICE})
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert [lines[0], lines[1], *lines[-2:]] == ["a", device.BEGIN, device.END, "b"]
+    assert "old" not in lines
+    assert [line for line in lines if line.startswith("| ")][1:] == [
+        "| train | 2,000 chips/s | 1,900 chips/s | 0.95 | ≥ 0.90 | 4 % | 3.2 |",
+        "| predict | 200 Mpix/s | 20 Mpix/s | **0.10** | ≥ 0.85 | – | – |",
+        "| last | not measured | – | – | – | – | – |",
+        "| wrong | failed | – | – | – | – | – |",
+    ]
+
+
+def test_a_device_is_measured_until_the_time_is_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"floor": 1.0}
+    rows = [device.Row(name, "1/s", None, lambda: told) for name in ("a", "b")]
+    rows.insert(1, device.Row("wrong", "1/s", None, lambda: {}["nothing"]))  # type: ignore[arg-type] # it fails
+    monkeypatch.setattr(device, "_rows", lambda _: rows)
+    asked = argparse.Namespace(device=kind().type, seconds=60.0, out=tmp_path / "a.json", page=None)
+    device.run(asked)
+    found = json.loads(asked.out.read_text())["rows"]
+    assert [(row["row"], row.get("floor"), "failed" in row) for row in found] == [
+        ("a", 1.0, False),
+        ("wrong", None, True),
+        ("b", 1.0, False),
+    ]
+    asked.seconds = 0.0
+    device.run(asked)
+    assert all("floor" not in row for row in json.loads(asked.out.read_text())["rows"])
+
+
+@pytest.mark.slow
+def test_all_of_a_device_is_measured_on_small_scenes(tmp_path: Path) -> None:
+    about = {"quick": True, "seconds": 600.0, "work": tmp_path, "out": tmp_path / "a.json", "page": None}
+    device.run(argparse.Namespace(device=kind().type, **about))
+    found = json.loads((tmp_path / "a.json").read_text())["rows"]
+    assert len(found) == 4
+    assert all(row["floor"] > 0 for row in found)
+    assert all(row["ours"] > 0 for row in found[1:])
 
 
 def test_others_never_take_less_than_nothing() -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from quadrat.runtime.parallel import cores
 
-SCENES = 3
-"""Scenes under way for a GPU: it works on one, while the next is read and the last one's files are finished."""
+SCENES = 4
+"""Scenes under way for a GPU: it works on one, while the next is read and files of those before are finished."""
 
 STORED = (np.uint8, np.int16, np.uint16, np.float32)
 """Types of pixels that are sent to the device as they are."""
