@@ -21,6 +21,7 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.reading.open_image import Strip
 from quadrat.models import Outputs
+from quadrat.models.common.devices import on_device as on_the_device
 from quadrat.models.common.model import DevicePredictor, Predictor
 from quadrat.prediction import on_device
 from quadrat.prediction.sliding_window import Predict, predict_scene
@@ -43,7 +44,7 @@ class Judge(DevicePredictor):
     """Says of each pixel what depends on its value, its neighbour's, and its place in the window."""
 
     def __call__(self, pixels: NDArray[Any]) -> Outputs:
-        return {name: values.numpy() for name, values in self.tensors(torch.from_numpy(np.array(pixels))).items()}
+        return {name: values.cpu().numpy() for name, values in self.tensors(on_the_device(pixels)).items()}
 
     def windows_at_once(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
         assert (shape[0], dtype) == (1, np.uint16)
@@ -51,7 +52,8 @@ class Judge(DevicePredictor):
 
     def tensors(self, pixels: Tensor) -> dict[str, Tensor]:
         values = pixels[:, 0].float() + pixels[:, -1].float().roll(1, -1)
-        place = torch.arange(values.shape[-1], device=values.device) + torch.arange(values.shape[-2])[:, None]
+        down, right = (torch.arange(side, device=values.device) for side in values.shape[-2:])
+        place = right + down[:, None]
         scores = torch.stack([(values * k + place * j) % 17 + 1 for k, j in ((3, 1), (5, 0), (7, 2))], 1)
         return {"scores": scores / scores.sum(1, keepdim=True), "values": scores[:, :1] / 16}
 

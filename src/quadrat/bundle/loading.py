@@ -1,10 +1,11 @@
 """Opens a bundle and makes its model ready to predict; ``quadrat.bundle.zip_file`` reads the file."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from quadrat.bundle.onnx_process import Confined
 from quadrat.bundle.zip_file import checked_names, member
 from quadrat.errors import BundleError, QuadratError
 from quadrat.models import Outputs, Predictor
+from quadrat.models.common.model import DevicePredictor, Pixels
 from quadrat.models.common.onnx_graphs import GPU, ROUNDING, apart, threads
 from quadrat.models.model_folder import ModelCard, weights_of
 from quadrat.models.training.neural import WRONG
@@ -21,7 +23,11 @@ from quadrat.runtime.formats.parsing import parsed
 from quadrat.runtime.formats.yaml import check
 from quadrat.runtime.provenance.origin import Parent, file_md5, known
 from quadrat.tasks import Task
+from quadrat.tasks.common.outputs import Signature
 from quadrat.tasks.common.parts import loss_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEXTS = ("model.json", "params.yaml")
 """Members that are read whenever a bundle is opened."""
@@ -113,25 +119,54 @@ class OpenBundle:
 
     def _checked(self, plain: Predictor, file: Path) -> Predictor:
         """Return the model; its failures and wrong outputs raise BundleError."""
-        signature = loss_of(self.card.task).signature()
+        rules = _Rules(loss_of(self.card.task).signature(), file)
+        if isinstance(plain, DevicePredictor):
+            return _CheckedOnDevice(plain, rules)
+        return partial(rules.outputs, plain)
 
-        def predictor(pixels: NDArray[Any]) -> Outputs:
-            try:
-                outputs = plain(pixels)
-            except QuadratError as error:
-                error.file = error.file or file
-                raise
-            except (*WRONG, MemoryError, ArithmeticError) as error:
-                raise _wrong("the model can't be run", file, f"windows {pixels.shape} to go through", error) from error
-            if not signature.fits(outputs, pixels.shape):
-                got = {name: values.shape for name, values in outputs.items()}
-                raise _wrong("the model gives other outputs than its task has", file, dict(signature.axes), got)
-            for name, values in outputs.items():
-                if values.size and not np.isfinite([values.min(), values.max()]).all():
-                    raise _wrong(f"the model's {name} are no numbers", file, "finite values", "NaN, or infinite ones")
-            return outputs
 
-        return predictor
+@dataclass(frozen=True)
+class _Rules:
+    """What a model's outputs must be, on the processor or on a device."""
+
+    signature: Signature
+    file: Path
+
+    def outputs(self, run: Callable[[Any], dict[str, Any]], pixels: Any) -> dict[str, Any]:
+        """Run a model; raise BundleError if it fails, or its outputs are wrong."""
+        try:
+            outputs = run(pixels)
+        except QuadratError as error:
+            error.file = error.file or self.file
+            raise
+        except (*WRONG, MemoryError, ArithmeticError) as error:
+            expected = f"windows {tuple(pixels.shape)} to go through"
+            raise _wrong("the model can't be run", self.file, expected, error) from error
+        if not self.signature.fits(outputs, pixels.shape):
+            got = {name: tuple(values.shape) for name, values in outputs.items()}
+            raise _wrong("the model gives other outputs than its task has", self.file, dict(self.signature.axes), got)
+        for name, values in outputs.items():
+            if 0 not in values.shape and not np.isfinite([float(values.min()), float(values.max())]).all():
+                raise _wrong(f"the model's {name} are no numbers", self.file, "finite values", "NaN, or infinite ones")
+        return outputs
+
+
+class _CheckedOnDevice(DevicePredictor):
+    """A predictor on a device, whose outputs are checked there."""
+
+    def __init__(self, plain: DevicePredictor, rules: _Rules) -> None:
+        super().__init__()
+        self.turn = plain.turn
+        self._plain, self._rules = plain, rules
+
+    def __call__(self, pixels: Pixels) -> Outputs:
+        return self._rules.outputs(self._plain, pixels)
+
+    def tensors(self, pixels: "Tensor") -> "dict[str, Tensor]":
+        return self._rules.outputs(self._plain.tensors, pixels)
+
+    def windows_at_once(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
+        return self._plain.windows_at_once(shape, dtype)
 
 
 def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime) -> Agreement:

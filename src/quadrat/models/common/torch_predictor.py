@@ -1,5 +1,6 @@
 """Networks that predict by torch."""
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class TorchPredictor(DevicePredictor):
         super().__init__()
         self._network = network.to(memory_format=torch.channels_last)
         self._fitting: dict[tuple[Any, ...], int] = {}
+        self._measuring = Lock()
         compiled(self._network)
 
     def __call__(self, pixels: Pixels) -> Outputs:
@@ -40,7 +42,7 @@ class TorchPredictor(DevicePredictor):
 
     def windows_at_once(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
         """Return how many windows of ``shape`` (band, y, x) have PIXELS, and fit a GPU's memory, as measured by two."""
-        with self.turn:
+        with self._measuring:  # scenes that begin together wait for the first one
             if (shape, dtype) not in self._fitting:
                 most = max(1, PIXELS // (shape[1] * shape[2]))
                 self._fitting[shape, dtype] = min(most, self._fit(np.zeros((2, *shape), dtype)) or most)
