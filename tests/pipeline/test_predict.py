@@ -1,4 +1,4 @@
-"""A model that several threads ask for is read once."""
+"""Several scenes may be under way; a model that several threads ask for is read once."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
+from quadrat.models.common import devices
 from quadrat.pipeline import predict as stage
+from quadrat.runtime.parallel import Processes, Threads
+
+
+def test_scenes_are_under_way_together_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stage._executor(Threads(1)) == Threads(devices.scenes_at_once())
+    monkeypatch.setattr(devices, "scenes_at_once", lambda: 4)
+    assert stage._executor(Threads(1)) == Threads(4)
+    assert stage._executor(Processes(2)) == Processes(2)
 
 
 def test_threads_that_ask_at_once_get_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
