@@ -157,7 +157,7 @@ def test_attention_begins_as_the_mean_and_learns() -> None:
     torch.testing.assert_close(attention.eval()(pixels)["scores"], mean.eval()(pixels)["scores"])
     target = {"classes": torch.randint(0, 3, (2, 32, 32), dtype=torch.uint8)}
     loss = Train.model_validate(TRAIN).loss
-    attention.train().loss(attention.normalise(pixels), target, loss, [0.4, 0.3, 0.3]).backward()
+    attention.train().loss(attention.normalise(pixels), target, loss, torch.ones(3)).backward()
     (query,) = (value.grad for name, value in attention.named_parameters() if "score" in name)
     assert query is not None
     assert query.abs().max() > 0

@@ -142,13 +142,13 @@ def test_chips_without_boxes_teach_that_nothing_is_there(architecture: str) -> N
     net = network(architecture)
     pixels = torch.rand(3, 3, 64, 64) * 255
     for shape in ((3, 0, 5), (3, 4, 5)):
-        loss = net.loss(net.normalise(pixels), {"boxes": torch.full(shape, NAN)}, Weights(), ())
+        loss = net.loss(net.normalise(pixels), {"boxes": torch.full(shape, NAN)}, Weights(), torch.ones(2))
         loss.backward()
         assert torch.isfinite(loss)
         assert loss > 0
         assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
     some = torch.tensor([[[8.0, 8, 24, 24, 1], [NAN] * 5], [[NAN] * 5, [NAN] * 5], [[0, 0, 64, 64, IGNORE], [NAN] * 5]])
-    assert torch.isfinite(net.loss(net.normalise(pixels), {"boxes": some}, Weights(), ()))
+    assert torch.isfinite(net.loss(net.normalise(pixels), {"boxes": some}, Weights(), torch.ones(2)))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -21,12 +21,11 @@ from quadrat.models import Inputs, Recipe, Segmenter, Train
 from quadrat.models.common.devices import compiled
 from quadrat.models.common.trainable import Normalised
 from quadrat.models.segmenter.segmenter import Architecture
-from quadrat.models.training.augment import jittered, turned
+from quadrat.models.training.augment import jittered, noise, symmetries, turned
 from quadrat.models.training.batches import Order
 from quadrat.models.training.fitting import Learner
 from quadrat.models.training.neural import build
 from quadrat.tasks.common.parts import targets_of
-from quadrat.tasks.common.symmetries import turn
 from tests.ground import segmentation
 
 TASK = segmentation("a", "b", "c")
@@ -194,26 +193,26 @@ def test_every_architecture_takes_any_bands(architecture: str) -> None:
 
 
 def test_turning_is_one_of_eight_symmetries_alike_for_pixels_and_targets() -> None:
-    pixels = torch.arange(9.0).reshape(1, 1, 3, 3)
-    assert len({tuple(turn(pixels, n).flatten().tolist()) for n in range(8)}) == 8
     chips = torch.rand(64, 2, 5, 5)
-    generator = torch.Generator().manual_seed(0)
-    moved, target = turned(chips, {"classes": chips[:, 0]}, targets_of(TASK).turn, generator)
+    drawn = symmetries(64, torch.Generator().manual_seed(0))
+    assert set(drawn.tolist()) == set(range(8))
+    moved, target = turned(chips, {"classes": chips[:, 0]}, targets_of(TASK).turn, drawn)
     torch.testing.assert_close(moved[:, 0], target["classes"])
-    seen = {next(n for n in range(8) if torch.equal(turn(c, n), m)) for c, m in zip(chips, moved, strict=True)}
-    assert seen == set(range(8))
+    for chip, other, number in zip(chips, moved, drawn.tolist(), strict=True):
+        mirrored = chip.transpose(-1, -2) if number >= 4 else chip
+        np.testing.assert_array_equal(np.rot90(mirrored, number % 4, (-2, -1)), other)
 
 
 def test_jitter_is_one_factor_and_summand_a_band_of_a_chip() -> None:
     chips = torch.rand(6, 3, 4, 4)
-    moved = jittered(chips, 0.1, 0.2, torch.Generator().manual_seed(0))
+    moved = jittered(chips, 0.1, 0.2, noise(6, 3, torch.Generator().manual_seed(0)))
     lines = set()
     for band, other in zip(chips.flatten(0, 1), moved.flatten(0, 1), strict=True):
         line = np.polyfit(band.flatten(), other.flatten(), 1)
         np.testing.assert_allclose(np.polyval(line, band.flatten()), other.flatten(), atol=1e-5)
         lines.add(tuple(line))
     assert len(lines) == 18
-    torch.testing.assert_close(jittered(chips, 0.0, 0.0, torch.Generator()), chips)
+    torch.testing.assert_close(jittered(chips, 0.0, 0.0, noise(6, 3, torch.Generator())), chips)
 
 
 def test_batches_are_shuffled_anew_in_each_epoch_and_hold_each_chip_once() -> None:

@@ -512,7 +512,9 @@ def loss(task: ChipClassification, outputs: Any, classes: Any, **options: float)
         kind="chip_classification", **{"label_smoothing": 0.0, "class_balance": 0.0, **options}
     )
     target = {"classes": torch.tensor(classes, dtype=torch.uint8)}
-    return float(logit_loss_of(task).loss(section, torch.tensor(outputs), target, [0.5, 0.4, 0.1]))
+    meaning = logit_loss_of(task)
+    weights = torch.tensor(meaning.class_weights(section, [0.5, 0.4, 0.1]))
+    return float(meaning.loss(section, torch.tensor(outputs), target, weights))
 
 
 def test_the_loss_is_cross_entropy_of_what_is_known() -> None:
@@ -549,7 +551,7 @@ def test_outputs_become_scores_and_decisions() -> None:
 
 def test_a_cell_does_not_turn_with_its_pixels() -> None:
     target = {"classes": torch.tensor([1, 2], dtype=torch.uint8)}
-    assert targets_of(TASK).turn(target, 5, 32)["classes"].tolist() == [1, 2]
+    assert targets_of(TASK).turn(target, torch.tensor([5, 6]), 32)["classes"].tolist() == [1, 2]
 
 
 def test_pixels_learn_their_cells_class_and_what_is_around_nothing() -> None:

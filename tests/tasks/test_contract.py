@@ -243,13 +243,13 @@ def test_a_turned_target_holds_the_same_labels_and_turns_back(case: Case, tmp_pa
     with opened(tmp_path, case) as (scene, truth):
         target = case.targets.target(truth.labels, window, everywhere(scene, window))
     tensors = {name: torch.tensor(values[None]) for name, values in target.items()}
-    turned = case.targets.turn(tensors, symmetry, SIZE)
+    turned = case.targets.turn(tensors, torch.tensor([symmetry]), SIZE)
     assert {name: (t.shape, t.dtype) for name, t in turned.items()} == {
         n: (t.shape, t.dtype) for n, t in tensors.items()
     }
     counts = case.targets.class_counts({name: values[0].numpy() for name, values in turned.items()})
     np.testing.assert_array_equal(counts, case.targets.class_counts(target))
-    back = [case.targets.turn(turned, inverse, SIZE) for inverse in range(8)]
+    back = [case.targets.turn(turned, torch.tensor([inverse]), SIZE) for inverse in range(8)]
     assert any(
         all(torch.allclose(one[name].float(), tensors[name].float(), equal_nan=True) for name in one) for one in back
     )

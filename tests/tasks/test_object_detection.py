@@ -183,14 +183,14 @@ def test_boxes_turn_as_the_pixels_do(symmetry: int) -> None:
     corner = generator.integers(0, 9, (5, 2))
     boxes = np.column_stack([corner, corner + generator.integers(1, 4, (5, 2)), [0, 1, 255, 0, 1]]).astype(np.float32)
     target = torch.tensor(np.stack([boxes, np.full_like(boxes, np.nan)]))
-    moved = targets_of(TASK).turn({"boxes": target}, symmetry, size)["boxes"]
+    moved = targets_of(TASK).turn({"boxes": target}, torch.full((2,), symmetry), size)["boxes"]
     assert moved[1].isnan().all()
     np.testing.assert_array_equal(moved[0, :, 4], boxes[:, 4])
     for one, other in zip(boxes[:, :4].astype(int), moved[0, :, :4].numpy().astype(int), strict=True):
         painted = torch.zeros(2, size, size)
         for canvas, (left, top, right, bottom) in zip(painted, (one, other), strict=True):
             canvas[top:bottom, left:right] = 1
-        np.testing.assert_array_equal(turned(painted[0], symmetry), painted[1])
+        np.testing.assert_array_equal(turned(painted[:1], torch.tensor([symmetry]))[0], painted[1])
 
 
 # ---- across windows

@@ -61,18 +61,22 @@ class TrainableModule(nn.Module, ABC):
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Return the outputs of raw pixels, by name."""
 
+    def class_weights(self, loss: Any, class_shares: Sequence[float]) -> list[float]:
+        """Return the weights of classes in the loss, whose shares of the training labels are ``class_shares``."""
+        del loss
+        return [1.0] * len(class_shares)
+
     @abstractmethod
-    def loss(
-        self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
-    ) -> Tensor:
+    def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
         """Return the loss of normalised pixels (chip, band, y, x) on targets (chip, …).
 
-        ``loss`` is the task's section of that name; ``class_shares`` are the classes' shares of the training labels.
+        ``loss`` is the task's section of that name; ``class_weights`` (class,) are those that the method of this name
+        tells.
         """
 
     @abstractmethod
     def examined(
-        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
+        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return outputs and loss at once, to validate; the loss is None where it can't be told without learning."""
 
@@ -97,18 +101,20 @@ class Normalised(TrainableModule):
         """Return the task's outputs of raw pixels, by name."""
         return self._loss.activate(self.body(self.prepared(raw)))
 
-    def loss(
-        self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
-    ) -> Tensor:
+    def class_weights(self, loss: Any, class_shares: Sequence[float]) -> list[float]:
+        """Return the task's."""
+        return self._loss.class_weights(loss, class_shares)
+
+    def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
         """Return the task's loss of the body's logits."""
-        return self._loss.loss(loss, self.body(normalised), target, class_shares)
+        return self._loss.loss(loss, self.body(normalised), target, class_weights)
 
     def examined(
-        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
+        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return outputs and loss of the same logits."""
         logits = self.body(self.prepared(raw))
-        return self._loss.activate(logits), self._loss.loss(loss, logits, target, class_shares)
+        return self._loss.activate(logits), self._loss.loss(loss, logits, target, class_weights)
 
     def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
         """Return those of a map of all pixels; nothing where chips are answered as a whole."""

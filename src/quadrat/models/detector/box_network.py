@@ -1,7 +1,7 @@
 """What detectors have in common: outputs, and the loss of them, of one look at the pixels."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -50,18 +50,16 @@ class BoxNetwork(TrainableModule, Generic[Seen]):
         """Return scores and boxes of raw pixels."""
         return self.outputs(self.look(self.prepared(raw)))
 
-    def loss(
-        self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
-    ) -> Tensor:
+    def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
         """Return the losses of classes and of boxes, by the weights that ``loss`` has of these names."""
-        del class_shares  # the focal loss minds what is rare
+        del class_weights  # the focal loss minds what is rare
         return _weighed(self.losses(self.look(normalised, target["boxes"]), target["boxes"]), loss)
 
     def examined(
-        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_shares: Sequence[float]
+        self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return outputs and loss of the same look."""
-        del class_shares
+        del class_weights
         seen = self.look(self.prepared(raw))
         return self.outputs(seen), _weighed(self.losses(seen, target["boxes"]), loss)
 

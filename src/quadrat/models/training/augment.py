@@ -7,31 +7,31 @@ from torch import Generator, Tensor
 
 from quadrat.tasks.common.symmetries import turn
 
-Turn = Callable[[Mapping[str, Tensor], int, int], dict[str, Tensor]]
-"""Turns targets (chip, …), by name, under a symmetry, with chips of so many px: ``TaskTargets.turn``."""
+Turn = Callable[[Mapping[str, Tensor], Tensor, int], dict[str, Tensor]]
+"""Turns targets (chip, …), by name, under symmetries (chip,), with chips of so many px: ``TaskTargets.turn``."""
+
+
+def symmetries(chips: int, generator: Generator) -> Tensor:
+    """Draw one of the eight symmetries of the square for each chip (chip,), on the generator's device."""
+    return torch.randint(8, (chips,), generator=generator, device=generator.device)
+
+
+def noise(chips: int, bands: int, generator: Generator) -> Tensor:
+    """Draw (2, chip, band) from N(0, 1), on the generator's device: what ``jittered`` takes."""
+    return torch.randn(2, chips, bands, generator=generator, device=generator.device)
 
 
 def turned(
-    image: Tensor, target: Mapping[str, Tensor], turn_target: Turn, generator: Generator
+    image: Tensor, target: Mapping[str, Tensor], turn_target: Turn, symmetry: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Turn and mirror each chip by one of the eight symmetries of the square, its target alike.
+    """Turn and mirror each chip by its ``symmetry`` (chip,), its target alike.
 
     ``image`` is (chip, …, y, x); chips must be square.
     """
-    size = image.shape[-1]
-    drawn = torch.randint(8, (len(image),), generator=generator)
-    turned_image = torch.empty_like(image)
-    turned_target = {name: torch.empty_like(values) for name, values in target.items()}
-    for symmetry in range(8):
-        mine = (drawn == symmetry).nonzero()[:, 0]
-        if len(mine):
-            turned_image[mine] = turn(image[mine], symmetry)
-            for name, values in turn_target({n: v[mine] for n, v in target.items()}, symmetry, size).items():
-                turned_target[name][mine] = values
-    return turned_image, turned_target
+    return turn(image, symmetry), turn_target(target, symmetry, image.shape[-1])
 
 
-def jittered(normalised: Tensor, gain: float, offset: float, generator: Generator) -> Tensor:
-    """Return (chip, band, y, x) × (1 + a) + b, a and b drawn for each chip and band from N(0, gain²), N(0, offset²)."""
-    drawn = torch.randn(2, *normalised.shape[:2], 1, 1, generator=generator).to(normalised.device)
-    return normalised * (1 + gain * drawn[0]) + offset * drawn[1]
+def jittered(normalised: Tensor, gain: float, offset: float, noise: Tensor) -> Tensor:
+    """Return (chip, band, y, x) × (1 + a) + b, with a = ``gain`` × ``noise``[0] and b = ``offset`` × ``noise``[1]."""
+    stronger, more = noise[..., None, None]
+    return normalised * (1 + gain * stronger) + offset * more

@@ -3,7 +3,7 @@
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ from torch import Tensor
 from quadrat.models.common.devices import compiled, described, precision
 from quadrat.models.common.model import Fitted, Recipe, Samples
 from quadrat.models.common.trainable import TrainableModule
-from quadrat.models.training.augment import jittered, turned
+from quadrat.models.training.augment import jittered, noise, symmetries, turned
 from quadrat.models.training.batches import Batch, Order, loader
 from quadrat.models.training.checkpoint_files import Whole
 from quadrat.runtime.memory import keep_all
@@ -91,6 +91,9 @@ def fit(
 class Learner(lightning.LightningModule):
     """A step of learning, a look at the validation chips after each epoch, and the schedule."""
 
+    _class_weights: Tensor
+    _generator: torch.Generator
+
     def __init__(
         self, network: TrainableModule, task: TaskSection, recipe: Recipe, class_counts: NDArray[np.int64]
     ) -> None:
@@ -102,7 +105,9 @@ class Learner(lightning.LightningModule):
         self.average = ModelEmaV3(network, stochastic_rounding=False)
         self.history: list[dict[str, float | int | None]] = []
         self._recipe = recipe
-        self._class_shares = (class_counts / max(1, class_counts.sum())).tolist()
+        shares = (class_counts / max(1, class_counts.sum())).tolist()
+        weights = torch.tensor(network.class_weights(recipe.train.loss, shares))
+        self.register_buffer("_class_weights", weights, persistent=False)
         self._losses: list[Tensor] = []
         self._validation_losses: list[Tensor] = []
         self._counts = self._scoring.no_counts()
@@ -110,20 +115,26 @@ class Learner(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch: raw pixels (chip, band, y, x) and targets (chip, …) by name."""
         raw, target = batch
-        augment = self._recipe.train.augment
-        normalised = self.network.normalise(raw)
-        if augment.flip_rotate:
-            normalised, target = turned(normalised, target, self._targets.turn, self._generator)
-        normalised = jittered(normalised, augment.gain, augment.offset, self._generator)
-        normalised = normalised.contiguous(memory_format=torch.channels_last)
-        loss = self.network.loss(normalised, target, self._recipe.train.loss, self._class_shares)
+        chips, bands = raw.shape[:2]
+        turns = symmetries(chips, self._generator) if self._recipe.train.augment.flip_rotate else None
+        loss = self.augmented_loss(raw, target, turns, noise(chips, bands, self._generator))
         self._losses.append(loss.detach())
         return loss
+
+    def augmented_loss(self, raw: Tensor, target: Mapping[str, Tensor], turns: Tensor | None, jitter: Tensor) -> Tensor:
+        """Return the loss of a batch under ``turns`` (chip,) and ``jitter`` (2, chip, band): all that is compiled."""
+        train = self._recipe.train
+        normalised = self.network.normalise(raw)
+        if turns is not None:
+            normalised, target = turned(normalised, target, self._targets.turn, turns)
+        normalised = jittered(normalised, train.augment.gain, train.augment.offset, jitter)
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        return self.network.loss(normalised, target, train.loss, self._class_weights)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count what the batch's chips show, and their loss."""
         raw, target = batch
-        said, loss = self.average.module.examined(raw, target, self._recipe.train.loss, self._class_shares)
+        said, loss = self.average.module.examined(raw, target, self._recipe.train.loss, self._class_weights)
         outputs = {name: values.float().cpu().numpy() for name, values in said.items()}
         truth = {name: values.cpu().numpy() for name, values in target.items()}
         self._counts = self._counts + self._scoring.chip_counts(truth, outputs)
@@ -138,7 +149,7 @@ class Learner(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed all that is drawn in this epoch."""
         seed = int(np.random.SeedSequence([self._recipe.seed, self.current_epoch]).generate_state(1)[0])
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from it; ``fit`` has forked it
         self._losses = []
 

@@ -38,13 +38,22 @@ class LogitLoss(TaskLoss[AnyTask]):
         """How many logits a network gives for each pixel or cell."""
         return len(self.task.classes)
 
+    def class_weights(self, loss: Any, class_shares: Sequence[float]) -> list[float]:
+        """Return the weights (K,) of classes in the loss; ``class_shares`` (K,) are those of the training labels.
+
+        ``loss`` is the section ``train.loss``.
+        """
+        del loss
+        return [1.0] * len(class_shares)
+
     @abstractmethod
     def loss(
-        self, loss: Any, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], class_shares: Sequence[float]
+        self, loss: Any, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"], class_weights: "torch.Tensor"
     ) -> "torch.Tensor":
         """Return the loss (a scalar) of logits (chip, channel, …); ``loss`` is the section ``train.loss``.
 
-        ``class_shares`` (K,) are the classes' shares of the training labels.
+        ``class_weights`` (K,) are those that the method of this name tells. The processor never waits for a value, so
+        that a GPU is not kept waiting: there is no branch on values, and nothing is picked by them.
         """
 
     @abstractmethod

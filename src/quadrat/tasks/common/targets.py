@@ -61,8 +61,13 @@ class TaskTargets(TaskPart[AnyTask]):
         """Return windows of ``size`` px, in row order, in which all that is labelled in ``area`` counts once."""
         return cover(area, size, size, 0)
 
-    def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
-        """Return targets (chip, …) of chips of ``size`` px under a symmetry of the square: pixels turn as the image."""
+    def turn(
+        self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
+    ) -> dict[str, "torch.Tensor"]:
+        """Return targets (chip, …) of chips of ``size`` px under symmetries of the square (chip,), 0 to 7.
+
+        Pixels turn as the image.
+        """
         from quadrat.tasks.common.symmetries import turn
 
         return {name: turn(values, symmetry) for name, values in target.items()}

@@ -26,32 +26,32 @@ class Loss(ClassLoss[ChipClassification]):
         """The cell's side, px."""
         return self.task.cell_size
 
+    def class_weights(self, loss: ClassificationLoss, class_shares: Sequence[float]) -> list[float]:
+        """Return weights whose mean is 1; classes that no training chip has weigh as much as the rarest."""
+        rarest = min((share for share in class_shares if share > 0), default=1.0)
+        weights = [max(share, rarest) ** -loss.class_balance for share in class_shares]
+        return [weight * len(weights) / sum(weights) for weight in weights]
+
     def loss(
         self,
         loss: ClassificationLoss,
         outputs: "torch.Tensor",
         target: Mapping[str, "torch.Tensor"],
-        class_shares: Sequence[float],
+        class_weights: "torch.Tensor",
     ) -> "torch.Tensor":
-        """Return the loss of logits (chip, class) on ``classes``; ``class_shares`` are of the training labels."""
-        import torch
-        from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+        """Return the loss of logits (chip, class) on ``classes``."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
 
-        truth = target["classes"].long()
-        if not (truth != IGNORE).any():
-            return outputs.sum() * 0
-        rarest = min((share for share in class_shares if share > 0), default=1.0)
-        weights = torch.tensor(
-            [max(share, rarest) ** -loss.class_balance for share in class_shares], device=outputs.device
-        )
-        weights = (weights / weights.mean()).to(outputs.dtype)
+        from quadrat.tasks.common.cross_entropy import cross_entropy, one_hot, share
+
+        truth, logits, smoothing = target["classes"], outputs.float(), loss.label_smoothing
         if not self.task.multi_label:
-            smoothing = loss.label_smoothing
-            return cross_entropy(outputs, truth, weights, ignore_index=IGNORE, label_smoothing=smoothing)
-        known = (truth != IGNORE).to(outputs.dtype)
-        wanted = (truth == 1).to(outputs.dtype) * (1 - loss.label_smoothing) + loss.label_smoothing / 2
-        each = binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
-        return (each * known * weights).sum() / known.sum()
+            true = one_hot(truth, len(self.task.classes))
+            return cross_entropy(logits.log_softmax(1), true, class_weights, smoothing)
+        known = truth != IGNORE
+        wanted = (truth == 1) * (1 - smoothing) + smoothing / 2
+        each = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        return share((each * known * class_weights).sum(), known.sum())
 
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return ``scores`` (chip, class) from logits: they sum to 1, or are each class's own."""

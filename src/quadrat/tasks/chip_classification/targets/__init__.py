@@ -61,6 +61,8 @@ class Targets(TaskTargets[ChipClassification]):
         """Return a window around each cell of ``area``."""
         return cover(area, size, self.task.cell_size, margin(size, self.task.cell_size))
 
-    def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
+    def turn(
+        self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
+    ) -> dict[str, "torch.Tensor"]:
         """Return the targets as they are: a cell's class doesn't turn with it."""
         return dict(target)

@@ -52,8 +52,10 @@ class Targets(TaskTargets[ObjectDetection]):
         """Return all boxes of the scene."""
         return float(features[wanted].sum())
 
-    def turn(self, target: Mapping[str, "torch.Tensor"], symmetry: int, size: int) -> dict[str, "torch.Tensor"]:
-        """Return ``boxes`` (chip, box, 5) under a symmetry of the square."""
+    def turn(
+        self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
+    ) -> dict[str, "torch.Tensor"]:
+        """Return ``boxes`` (chip, box, 5) under symmetries of the square (chip,)."""
         import torch
 
         from quadrat.tasks.common.symmetries import turn_boxes

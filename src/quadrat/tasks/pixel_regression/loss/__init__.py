@@ -1,6 +1,6 @@
 """One number for every pixel: its loss, and the value that it becomes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,17 +25,17 @@ class Loss(LogitLoss[PixelRegression]):
         loss: RegressionLoss,
         outputs: "torch.Tensor",
         target: Mapping[str, "torch.Tensor"],
-        class_shares: Sequence[float],
+        class_weights: "torch.Tensor",
     ) -> "torch.Tensor":
         """Return the loss of numbers (chip, 1, y, x), 0 and 1 at the ends of the range, on ``values`` (chip, y, x)."""
+        from torch import where
         from torch.nn.functional import smooth_l1_loss
 
-        counted = ~target["values"].isnan()
-        if not counted.any():
-            return outputs.sum() * 0
         low, high = self.task.range
-        wanted = (target["values"][counted] - low) / (high - low)
-        return smooth_l1_loss(outputs[:, 0][counted].float(), wanted, beta=loss.beta)
+        wanted = (target["values"] - low) / (high - low)
+        counted = ~wanted.isnan()
+        told, wanted = (where(counted, values, 0) for values in (outputs[:, 0].float(), wanted))
+        return smooth_l1_loss(told, wanted, beta=loss.beta, reduction="sum") / counted.sum().clamp(min=1)
 
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return ``values`` (chip, 1, y, x), in the labels' own unit."""
