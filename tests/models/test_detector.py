@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.fcos import FCOSHead
-from torchvision.ops import MultiScaleRoIAlign, nms
+from torchvision.ops import MultiScaleRoIAlign, generalized_box_iou_loss, nms, sigmoid_focal_loss
 
 from quadrat.errors import ModelError
 from quadrat.geo.grids.class_ids import IGNORE
@@ -25,7 +25,7 @@ from quadrat.models import Detector
 from quadrat.models.detector.anchors import anchors, cells, decoded
 from quadrat.models.detector.box_network import BoxNetwork
 from quadrat.models.detector.one_stage import Dense, matched_by_place
-from quadrat.models.detector.targets import BACKGROUND, UNSURE, matched_by_overlap, taught
+from quadrat.models.detector.targets import BACKGROUND, UNSURE, Taught, box_loss, class_loss, matched_by_overlap, taught
 from quadrat.models.detector.two_stage import pooled, proposed
 from quadrat.models.training.neural import build
 from tests.models.boxes import Boxes, Memory, Weights, inputs, overlap, recipe
@@ -174,6 +174,26 @@ def test_ignored_regions_teach_nothing(architecture: str) -> None:
         assert part.boxes.grad is not None
         assert (part.boxes.grad[0][hidden] == 0).all()
         assert (part.boxes.grad != 0).any()
+
+
+@pytest.mark.parametrize("found", [0.0, 0.2, 1.0])
+def test_losses_and_their_gradients_are_as_when_locations_are_gathered(found: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(2, 3, 40, 2, generator=generator) * 50
+    boxes, aims = torch.cat([corner, corner + torch.rand(2, 3, 40, 2, generator=generator) * 30], -1)
+    boxes[0, :5] = boxes[0, :5, [0, 1, 0, 1]]  # no area
+    classes = torch.where(torch.rand(3, 40, generator=generator) < found, 1, BACKGROUND)
+    classes[:, ::7] = UNSURE
+    wanted = Taught(classes, aims)
+    ours, theirs = ((boxes.clone().requires_grad_(), torch.zeros(3, 40, 2, requires_grad=True)) for _ in range(2))
+    (box_loss(ours[0], wanted) + class_loss(ours[1], wanted)).backward()
+    truth = torch.nn.functional.one_hot(classes.clamp(min=0), 2) * wanted.found[..., None]
+    sure, mine, count = classes != UNSURE, wanted.found, max(1, int(wanted.found.sum()))
+    gathered = generalized_box_iou_loss(theirs[0][mine], aims[mine], reduction="sum")
+    gathered = gathered + sigmoid_focal_loss(theirs[1][sure], truth[sure].float(), reduction="sum")
+    (gathered / count).backward()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_an_object_within_an_ignored_region_teaches() -> None:

@@ -101,7 +101,7 @@ class Fcos(BoxNetwork[Dense]):
         """Return classes, boxes and how centred they are, at all locations."""
         del target
         maps = self.pyramid(normalised)
-        starts = anchors(maps, self.pyramid.strides, torch.ones(1, 2))
+        starts = anchors(maps, self.pyramid.strides, normalised.new_ones(1, 2))
         sides, centred = self.sides(maps)
         boxes = reached(sides.float(), starts)
         return Dense(self.classes(maps).float(), boxes, starts, centred.float()[..., 0])
@@ -115,13 +115,10 @@ class Fcos(BoxNetwork[Dense]):
         """Return the focal loss, and that of boxes with that of being centred."""
         assert seen.centred is not None
         wanted = dense_taught(target, seen.starts, matched_by_place(seen.starts))
-        found = wanted.found
-        centred = nn.functional.binary_cross_entropy_with_logits(
-            seen.centred[found],
-            centredness(seen.starts.expand_as(wanted.boxes)[found], wanted.boxes[found]),
-            reduction="sum",
-        )
-        return Losses(class_loss(seen.logits, wanted), box_loss(seen.boxes, wanted) + centred / wanted.count)
+        aim = torch.where(wanted.found, centredness(seen.starts, wanted.boxes), 0)
+        each = nn.functional.binary_cross_entropy_with_logits(seen.centred, aim, reduction="none")
+        centred = torch.where(wanted.found, each, 0).sum() / wanted.count
+        return Losses(class_loss(seen.logits, wanted), box_loss(seen.boxes, wanted) + centred)
 
 
 def reached(sides: Tensor, starts: Tensor) -> Tensor:
@@ -163,9 +160,12 @@ def matched_by_place(starts: Tensor) -> Match:
 
 
 def centredness(starts: Tensor, boxes: Tensor) -> Tensor:
-    """Return (location,), 1 in the middle of a box, 0 at its sides: FCOS's centre-ness of ``starts`` in ``boxes``."""
+    """Return (…, location), 1 in the middle of a box, 0 at its sides: FCOS's centre-ness of ``starts`` in ``boxes``.
+
+    ``starts`` are (location, 4) and ``boxes`` (…, location, 4); elsewhere than in its box, a location has none.
+    """
     sides = _sides(_points(starts)[:, 0], boxes)
-    across, down = sides[:, 0::2], sides[:, 1::2]
+    across, down = sides[..., 0::2], sides[..., 1::2]
     return (across.amin(-1) / across.amax(-1) * down.amin(-1) / down.amax(-1)).sqrt()
 
 
@@ -176,4 +176,4 @@ def _points(starts: Tensor) -> Tensor:
 
 def _sides(points: Tensor, boxes: Tensor) -> Tensor:
     """Return the distances (…, 4) of ``points`` (…, 2) to the boxes' left, top, right and bottom; inside, positive."""
-    return torch.cat([points - boxes[:, :2], boxes[:, 2:] - points], -1)
+    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], -1)

@@ -1,12 +1,13 @@
-"""What locations are taught, and the losses of what they say."""
+"""What locations are taught, and the losses of what they say: sums over masks, so that no device waits for another."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torchvision.models.detection._utils import Matcher
-from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from quadrat.geo.grids.class_ids import IGNORE
 
@@ -17,7 +18,10 @@ UNSURE = Matcher.BETWEEN_THRESHOLDS
 """The class of a location that is taught nothing."""
 
 Match = Callable[[Tensor], Tensor]
-"""Assigns objects (box, 4) to locations: (location,) the object's number, BACKGROUND or UNSURE."""
+"""Assigns objects (box, 4) to locations: (location,) the number of one, BACKGROUND or UNSURE. Rows of NaN are none."""
+
+EPSILON = 1e-7
+"""Px² that areas are taken to be larger by where something is divided by them, as torchvision does."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,9 @@ class Taught:
         return self.classes >= 0
 
     @property
-    def count(self) -> int:
+    def count(self) -> Tensor:
         """How many are to be found, and 1 where none is: what losses are divided by."""
-        return max(1, int(self.found.sum()))
+        return self.found.sum().clamp(min=1)
 
 
 def taught(labels: Tensor, starts: Tensor, match: Match) -> Taught:
@@ -45,17 +49,16 @@ def taught(labels: Tensor, starts: Tensor, match: Match) -> Taught:
 
     Rows of NaN are none. Locations whose middle lies in an ignored region, and which aren't an object's, are UNSURE.
     """
-    boxes, classes = labels[:, :4], labels[:, 4]
-    objects, ignored = boxes[classes < IGNORE], boxes[classes == IGNORE]
+    labels = pad(labels, (0, 0, 0, 1), value=torch.nan)  # so that there is one
+    boxes, classes = labels[:, :4], labels[:, 4:]
+    objects, ignored = (torch.where(these, boxes, torch.nan) for these in (classes < IGNORE, classes == IGNORE))
     middle = ((starts[:, :2] + starts[:, 2:]) / 2)[:, None]
     hidden = ((middle > ignored[:, :2]) & (middle < ignored[:, 2:])).all(-1).any(-1)
-    if not len(objects):
-        none = torch.full_like(starts[:, 0], BACKGROUND, dtype=torch.int64).masked_fill(hidden, UNSURE)
-        return Taught(none, torch.zeros_like(starts))
     matched = match(objects)
     number = matched.clamp(min=0)
     learnt = torch.where(hidden, UNSURE, matched)
-    return Taught(torch.where(matched >= 0, classes[classes < IGNORE].long()[number], learnt), objects[number])
+    ids = classes[:, 0].nan_to_num().long()[number]
+    return Taught(torch.where(matched >= 0, ids, learnt), objects.nan_to_num()[number])
 
 
 def together(chips: list[Taught]) -> Taught:
@@ -68,21 +71,41 @@ def matched_by_overlap(starts: Tensor, least: float, unsure: float, *, each: boo
 
     ``each`` object also has the locations that overlap it most, however little that is.
     """
-    matcher = Matcher(least, unsure, allow_low_quality_matches=each)
-    return lambda objects: matcher(box_iou(objects, starts))
+
+    def match(objects: Tensor) -> Tensor:
+        overlaps = box_iou(objects, starts).nan_to_num(-1)  # (box, location)
+        most, number = overlaps.max(0)
+        found = torch.where(most < unsure, BACKGROUND, torch.where(most < least, UNSURE, number))
+        if not each:
+            return found
+        best = overlaps.amax(1, keepdim=True)
+        return torch.where(((overlaps == best) & (best >= 0)).any(0), number, found)
+
+    return match
 
 
 def class_loss(logits: Tensor, wanted: Taught) -> Tensor:
     """Return the focal loss (Lin et al. 2017) of logits (…, location, class), summed, by object location."""
-    truth = torch.zeros_like(logits)
-    truth[wanted.found] = torch.nn.functional.one_hot(wanted.classes[wanted.found], logits.shape[-1]).to(logits)
-    sure = wanted.classes != UNSURE
-    total: Tensor = sigmoid_focal_loss(logits[sure], truth[sure], reduction="sum")
-    return total / wanted.count
+    truth = wanted.classes[..., None] == torch.arange(logits.shape[-1], device=logits.device)
+    each = sigmoid_focal_loss(logits, truth.to(logits), reduction="none")
+    return torch.where((wanted.classes != UNSURE)[..., None], each, 0).sum() / wanted.count
 
 
 def box_loss(boxes: Tensor, wanted: Taught) -> Tensor:
     """Return the generalised IoU loss (Rezatofighi et al. 2019) of boxes (…, location, 4), the mean of objects'."""
-    found = wanted.found
-    total: Tensor = generalized_box_iou_loss(boxes[found], wanted.boxes[found], reduction="sum")
-    return total / wanted.count
+    told = torch.where(wanted.found[..., None], boxes, wanted.boxes)  # what finds nothing has no gradient
+    return torch.where(wanted.found, 1 - generalised_iou(told, wanted.boxes), 0).sum() / wanted.count
+
+
+def generalised_iou(one: Tensor, other: Tensor) -> Tensor:
+    """Return (…,) the generalised IoU of boxes (…, 4), each with the other of its place."""
+    left, right = torch.maximum(one[..., :2], other[..., :2]), torch.minimum(one[..., 2:], other[..., 2:])
+    hull = torch.maximum(one[..., 2:], other[..., 2:]) - torch.minimum(one[..., :2], other[..., :2])
+    shared = _area((right - left).clamp(min=0))
+    union = _area(one[..., 2:] - one[..., :2]) + _area(other[..., 2:] - other[..., :2]) - shared
+    around = _area(hull)
+    return shared / (union + EPSILON) - (around - union) / (around + EPSILON)
+
+
+def _area(sides: Tensor) -> Tensor:
+    return sides[..., 0] * sides[..., 1]  # the gradient of torch's product asks the processor for zeros
