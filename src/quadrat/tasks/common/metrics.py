@@ -71,6 +71,13 @@ class Confusion:
         """Return the counts of nothing."""
         return cls(np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64))
 
+    @classmethod
+    def tallied(cls, tally: NDArray[np.int64]) -> Self:
+        """Return the counts of ``quadrat.tasks.common.tally.confused``; raise ValueError for ids of no class."""
+        if tally[-1].any():
+            raise ValueError(f"the truth holds class ids that none of {len(tally) - 1} classes has")
+        return cls(tally[:-1], np.zeros(len(tally) - 1, np.int64))
+
     def __add__(self, other: Self) -> Self:
         """Return both counts together."""
         return type(self)(self.matrix + other.matrix, self.unpredicted + other.unpredicted)

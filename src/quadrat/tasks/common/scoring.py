@@ -15,6 +15,8 @@ from quadrat.tasks.common.part import AnyTask, TaskPart
 from quadrat.tasks.common.targets import Target
 
 if TYPE_CHECKING:
+    import torch
+
     from quadrat.tasks.common.truth import Truth
 
 
@@ -56,6 +58,19 @@ class TaskScoring(TaskPart[AnyTask]):
     @abstractmethod
     def chip_counts(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Counts:
         """Count a model's outputs of chips against their targets, both by name and (chip, …)."""
+
+    def tally(
+        self, target: Mapping[str, "torch.Tensor"], outputs: Mapping[str, "torch.Tensor"]
+    ) -> "torch.Tensor | None":
+        """Return what ``chip_counts`` counts as whole numbers, on the tensors' device, that add up over batches.
+
+        None where only arrays are counted.
+        """
+        return None
+
+    def tallied(self, tally: NDArray[np.int64]) -> Counts:
+        """Return the counts of a ``tally``, of one batch or of several added up."""
+        raise NotImplementedError
 
     @abstractmethod
     def score(self, truth: "Truth", predictions: Sequence[Prediction], match: Any = None) -> Sequence[Counts]:

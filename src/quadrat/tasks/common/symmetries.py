@@ -18,7 +18,7 @@ def turn(array: Tensor, symmetry: Tensor) -> Tensor:
 def turn_boxes(boxes: Tensor, symmetry: Tensor, size: int) -> Tensor:
     """Return (chip, box, 4) left, top, right, bottom, in px of a square of ``size`` px, as ``turn`` moves pixels."""
     each = symmetry[:, None, None]
-    boxes = torch.where((each & 4) > 0, boxes.unflatten(-1, (2, 2)).flip(-1).flatten(-2), boxes)
+    boxes = torch.where((each & 4) > 0, boxes.reshape(*boxes.shape[:-1], 2, 2).flip(-1).flatten(-2), boxes)
     left, top, right, bottom = boxes.unbind(-1)
     # a quarter turn counterclockwise: what was right is up
     boxes = torch.where((each & 1) > 0, torch.stack((top, size - right, bottom, size - left), -1), boxes)

@@ -18,6 +18,8 @@ from quadrat.tasks.common.scoring import Prediction, TaskScoring
 from quadrat.tasks.common.targets import Target
 
 if TYPE_CHECKING:
+    import torch
+
     from quadrat.tasks.common.truth import Truth
 
 
@@ -37,6 +39,18 @@ class Scoring(TaskScoring[ChipClassification]):
             return Presence(target["classes"], outputs["scores"])
         predicted = outputs["scores"].argmax(1).astype(np.uint8)
         return confuse(target["classes"], [predicted], len(self.task.classes), IGNORE)[0]
+
+    def tally(
+        self, target: Mapping[str, "torch.Tensor"], outputs: Mapping[str, "torch.Tensor"]
+    ) -> "torch.Tensor | None":
+        """Return the confusion of ``scores`` and ``classes``; None of several classes, whose every score is needed."""
+        from quadrat.tasks.common.tally import confused
+
+        return None if self.task.multi_label else confused(target["classes"], outputs["scores"])
+
+    def tallied(self, tally: NDArray[np.int64]) -> Confusion:
+        """Return the counts of a ``tally``."""
+        return Confusion.tallied(tally)
 
     def score(
         self, truth: "Truth", predictions: Sequence[Prediction], match: None = None

@@ -14,6 +14,8 @@ from quadrat.tasks.common.targets import Target
 from quadrat.tasks.semantic_segmentation.section import SemanticSegmentation
 
 if TYPE_CHECKING:
+    import torch
+
     from quadrat.tasks.common.truth import Truth
 
 
@@ -30,6 +32,16 @@ class Scoring(TaskScoring[SemanticSegmentation]):
         """Count ``scores`` (chip, class, y, x) against ``classes`` (chip, y, x)."""
         predicted = outputs["scores"].argmax(1).astype(np.uint8)
         return confuse(target["classes"], [predicted], len(self.task.classes), IGNORE)[0]
+
+    def tally(self, target: Mapping[str, "torch.Tensor"], outputs: Mapping[str, "torch.Tensor"]) -> "torch.Tensor":
+        """Return the confusion of ``scores`` and ``classes``."""
+        from quadrat.tasks.common.tally import confused
+
+        return confused(target["classes"], outputs["scores"])
+
+    def tallied(self, tally: NDArray[np.int64]) -> Confusion:
+        """Return the counts of a ``tally``."""
+        return Confusion.tallied(tally)
 
     def score(self, truth: "Truth", predictions: Sequence[Prediction], match: None = None) -> list[Confusion]:
         """Count the pixels within the AOI that have a label and, in every one of ``predictions``, a class."""
