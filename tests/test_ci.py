@@ -1,8 +1,10 @@
 """What surrounds a report: where its pictures go, the comment that shows it, and the jobs that call all this."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -180,3 +182,25 @@ def check_scripts(lines: list[str]) -> set[str]:
         assert (ROOT / script).is_file()
         assert script.endswith(".py") or (ROOT / script).stat().st_mode & 0o100
     return named
+
+
+def test_a_warning_of_another_plugin_does_not_end_the_tests_and_one_of_a_test_does(root: Path, tmp_path: Path) -> None:
+    """Machines with a GPU come with plugins of their own."""
+    (tmp_path / "noisy.py").write_text(
+        "import pytest\n\n\ndef pytest_configure(config):\n"
+        "    for kind in ('Deprecation', 'Config', 'AssertRewrite'):\n"
+        "        config.issue_config_time_warning(getattr(pytest, f'Pytest{kind}Warning')('unset'), stacklevel=2)\n"
+    )
+    (tmp_path / "test_one.py").write_text(
+        "import warnings\n\n\ndef test_quiet(): pass\n\n\ndef test_noisy(): warnings.warn('of its own')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-c", root / "pyproject.toml", "--rootdir", tmp_path, "-p", "noisy"]
+    ended = subprocess.run(
+        [*command, "-p", "no:cacheprovider", "--noconftest", tmp_path / "test_one.py"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 failed, 1 passed" in ended.stdout, ended.stdout + ended.stderr
