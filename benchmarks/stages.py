@@ -99,7 +99,7 @@ def train(job: Job) -> dict[str, Any]:
     """Learn: the second of two epochs, without what comes before and after it."""
     from quadrat.chips.store import open_chips
     from quadrat.models import Inputs
-    from quadrat.models.training.fitting import Learner
+    from quadrat.models.training.learner import Learner
 
     training, validation = (
         Some(open_chips(_chips(job), split, task(job.ground).columns, job.ground.bands), most)

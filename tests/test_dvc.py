@@ -61,8 +61,8 @@ def written(entry: dict[str, Any]) -> set[str]:
 PARTS = ("layers", "loss", "scoring", "targets")
 """What a stage takes of a task, by functions of ``quadrat.tasks.common.parts`` that import it by name."""
 
-LEARNS = "quadrat.models.training.fitting"
-"""What train alone runs of the models: it, and methods called ``fit``."""
+LEARNS = {"quadrat.models.training.fitting", "quadrat.models.training.learner"}
+"""What train alone runs of the models: these, and methods called ``fit``."""
 
 
 @cache
@@ -92,7 +92,7 @@ def imported(stage: str) -> set[str]:
 def taken(stage: str, modules: set[str]) -> set[str]:
     """Return the parts that functions in ``modules`` take; what only learns does so for train alone."""
     calls: set[str] = set()
-    for module in modules - {"quadrat.tasks.common.parts"} - (set() if stage == "train" else {LEARNS}):
+    for module in modules - {"quadrat.tasks.common.parts"} - (set() if stage == "train" else LEARNS):
         calls |= called(module, learns=stage == "train")
     return {part for part in PARTS if {f"{part}_of", f"logit_{part}_of"} & calls}
 
@@ -241,14 +241,14 @@ def test_a_change_of_a_file_makes_the_stages_stale_that_it_decides(
 
 
 def test_what_learns_is_imported_to_fit_alone() -> None:
-    for importer in graph().find_modules_that_directly_import(LEARNS):
+    for importer in set().union(*map(graph().find_modules_that_directly_import, LEARNS)) - LEARNS:
         spec = importlib.util.find_spec(importer)
         assert spec
         assert spec.origin
         tree = ast.parse(Path(spec.origin).read_bytes())
         fits = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "fit"]
         inside = {id(node) for fit in fits for node in ast.walk(fit)}
-        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == LEARNS]
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module in LEARNS]
         assert imports
         assert all(id(node) in inside for node in imports), importer
 

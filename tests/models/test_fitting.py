@@ -7,15 +7,14 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.plugins.precision import MixedPrecision
 
+from quadrat.errors import ModelError
 from quadrat.models import Recipe, Segmenter, Train
+from quadrat.models.common.devices import PRECISIONS
 from quadrat.models.segmenter.segmenter import Architecture
 from quadrat.models.training import fitting
-from quadrat.models.training.checkpoint_files import Whole
-from quadrat.models.training.fitting import Learner
+from quadrat.models.training.learner import Learner
 from quadrat.tasks import ChipClassification
 from tests.ground import cells
 from tests.models import boxes, test_classifier, test_dates, test_network
@@ -69,6 +68,12 @@ def dated(checkpoint: Path, kind: str) -> Any:
     return model.fit(training, validation, task, test_dates.inputs(), recipe, checkpoint)
 
 
+def choose(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute in ``precision``; float16's losses are scaled so that no step is left out."""
+    monkeypatch.setenv("QUADRAT_PRECISION", precision)
+    monkeypatch.setattr(torch.amp, "GradScaler", partial(torch.amp.GradScaler, init_scale=512.0))
+
+
 KINDS: dict[str, Fit] = {
     **{name: partial(dense, architecture=name) for name in get_args(Architecture)},
     **{f"unet, {pooling}": partial(dense, architecture="unet", dates=pooling, dated=True) for pooling in POOLINGS},
@@ -80,12 +85,18 @@ KINDS: dict[str, Fit] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_network_learns_in_bfloat16_as_in_float32(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+FLOAT16 = ("unet", "unet, attention", "classifier", "classifier, several", *ARCHITECTURES)
+"""What learns in float16 too; it takes long without a GPU."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"), [*((kind, "bf16") for kind in KINDS), *((kind, "fp16") for kind in FLOAT16)]
+)
+def test_every_network_learns_in_half_precision_as_in_single(
+    kind: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     single = KINDS[kind](tmp_path / "single")
-    monkeypatch.setattr(fitting, "precision", lambda: "bf16-mixed")
+    choose(precision, monkeypatch)
     half = KINDS[kind](tmp_path / "half")
     assert single.weights.keys() == half.weights.keys()
     assert all(values.dtype != np.float16 for values in half.weights.values())
@@ -96,25 +107,6 @@ def test_every_network_learns_in_bfloat16_as_in_float32(
     assert np.isfinite(half.history[0]["validation_loss"])
 
 
-def float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "precision", lambda: "32-true")
-
-
-def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "precision", lambda: "bf16-mixed")
-
-
-def float16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Learn as on a GPU without bfloat16, whose losses are scaled: Lightning itself has that for GPUs alone."""
-    scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=512.0))
-    made = lightning.Trainer
-
-    def trainer(**options: Any) -> lightning.Trainer:
-        return made(**{**options, "precision": None, "plugins": [Whole(), scaled]})
-
-    monkeypatch.setattr(fitting.lightning, "Trainer", trainer)
-
-
 def test_an_epoch_whose_metric_is_undefined_is_not_the_best() -> None:
     history: list[dict[str, float | int | None]] = [
         {"epoch": number, "validation_r2": r2} for number, r2 in enumerate((None, -3.0, -5.0))
@@ -122,13 +114,13 @@ def test_an_epoch_whose_metric_is_undefined_is_not_the_best() -> None:
     assert fitting._best(history, "validation_r2") == {"r2": -3.0, "epoch": 1, "epochs": 3}
 
 
-@pytest.mark.parametrize("precision", [float32, bfloat16, float16])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("clip", [1.0, 1000.0])
 def test_steps_are_by_the_gradient_of_the_loss_clipped_as_torch_clips_it(
-    clip: float, precision: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip: float, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the mean of gradients that AdamW holds after its first step, beside the gradient that autograd gives."""
-    precision(monkeypatch)
+    choose(precision, monkeypatch)
     shown: list[dict[str, torch.Tensor]] = []
     expected: list[dict[str, torch.Tensor]] = []
     step, end = Learner.training_step, Learner.on_train_batch_end
@@ -156,3 +148,33 @@ def test_steps_are_by_the_gradient_of_the_loss_clipped_as_torch_clips_it(
     assert 2 < wanted.norm() < 500  # one of both clips
     wanted *= min(1.0, clip / float(wanted.norm()))
     assert (stepped - wanted).norm() < 0.01 * wanted.norm()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_fit_in_half_precision_goes_on_and_ends_as_if_nothing_had_been(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUADRAT_PRECISION", precision)
+    whole = test_network.fit(tmp_path / "whole")
+
+    begin = Learner.on_train_epoch_start
+
+    def killed(learner: Learner) -> None:
+        if learner.current_epoch == 1:
+            raise ZeroDivisionError
+        begin(learner)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "on_train_epoch_start", killed)
+        with pytest.raises(ZeroDivisionError):
+            test_network.fit(tmp_path / "killed")
+    resumed = test_network.fit(tmp_path / "killed")
+    assert resumed.history == whole.history
+    for name, values in whole.weights.items():
+        np.testing.assert_array_equal(resumed.weights[name], values, err_msg=name)
+
+
+def test_a_precision_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUADRAT_PRECISION", "16")
+    with pytest.raises(ModelError, match=r"no such precision(.|\n)*fp32, bf16, fp16(.|\n)*16"):
+        test_network.fit(tmp_path)

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,12 +20,13 @@ from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Recipe, Segmenter, Train
-from quadrat.models.common.devices import compiled
+from quadrat.models.common.devices import compiled, compiles
 from quadrat.models.common.trainable import Normalised
 from quadrat.models.segmenter.segmenter import Architecture
+from quadrat.models.training import fitting
 from quadrat.models.training.augment import jittered, noise, symmetries, turned
-from quadrat.models.training.batches import Order
-from quadrat.models.training.fitting import Learner
+from quadrat.models.training.batches import Batch, Batches, Order
+from quadrat.models.training.learner import Learner
 from quadrat.models.training.neural import build
 from quadrat.tasks.common.parts import targets_of
 from tests.ground import segmentation
@@ -224,6 +227,66 @@ def test_batches_are_shuffled_anew_in_each_epoch_and_hold_each_chip_once() -> No
     assert not np.array_equal(np.concatenate(first), np.concatenate(second))
     assert np.concatenate(list(Order(10, 3, None, lambda: 0))).tolist() == list(range(10))
     assert len(list(Order(2, 8, 1, lambda: 0))) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_batches_are_the_same_from_any_number_of_threads_and_sent_ahead(threads: int) -> None:
+    chips, order = Memory(23, 0, 16), Order(23, 2, 5, lambda: 3)
+    sent: list[int] = []
+    here = threading.get_ident()
+
+    def send(batch: Batch) -> Callable[[], Batch]:
+        sent.append(threading.get_ident())
+
+        def arrived() -> Batch:
+            assert threading.get_ident() == here
+            return batch
+
+        return arrived
+
+    batches = Batches(chips, order, threads, send)
+    assert len(batches) == 11
+    for _ in range(2):
+        sent.clear()
+        begun = iter(batches)
+        given = [next(begun)]
+        assert len(sent) <= 2 * threads
+        given += begun
+        assert len(given) == len(sent) == 11
+        assert (here in sent) == (threads == 1)
+        for indices, (pixels, target) in zip(order, given, strict=True):
+            np.testing.assert_array_equal(pixels.numpy(), chips.pixels[indices])
+            np.testing.assert_array_equal(target["classes"].numpy(), chips.classes[indices])
+
+
+def test_a_batch_that_can_not_be_read_is_told_where_it_is_wanted() -> None:
+    class Broken(Memory):
+        def read(self, indices: NDArray[np.intp]) -> Any:
+            if 7 in indices:
+                raise OSError("no such chip")
+            return super().read(indices)
+
+    batches = iter(Batches(Broken(20, 0, 16), Order(20, 2, None, lambda: 0), 2, lambda batch: lambda: batch))
+    assert len([next(batches) for _ in range(3)]) == 3
+    with pytest.raises(OSError, match="no such chip"):
+        next(batches)
+
+
+@pytest.mark.parametrize(("asked", "default", "expected"), [(None, True, True), ("0", True, False), ("1", False, True)])
+def test_the_environment_decides_what_is_compiled(
+    asked: str | None, default: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if asked:
+        monkeypatch.setenv("QUADRAT_COMPILE", asked)
+    assert compiles(default=default) is expected
+
+
+def test_a_long_fit_on_a_gpu_alone_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build(NETWORK, TASK, inputs(), seed=0)
+    assert not fitting._pays(network, 10**6)
+    monkeypatch.setattr(fitting, "device", lambda: torch.device("cuda"))
+    assert fitting._pays(network, 10**6)
+    assert not fitting._pays(network, 100)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from quadrat.errors import ModelError
 from quadrat.runtime.parallel import cores
 
 SCENES = 4
 """Scenes under way for a GPU: it works on one, while the next is read and files of those before are finished."""
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""Float32 throughout, or weights of float32 with bfloat16 or float16 where the network is as good with it."""
 
 STORED = (np.uint8, np.int16, np.uint16, np.float32)
 """Types of pixels that are sent to the device as they are."""
@@ -43,9 +47,10 @@ def sent(held: Tensor) -> Tensor:
     return held.pin_memory().to(device(), non_blocking=True) if device().type == "cuda" else held.to(device())
 
 
-def compiles() -> bool:
-    """Return whether torch is to compile networks: where the environment's QUADRAT_COMPILE is set."""
-    return bool(os.environ.get("QUADRAT_COMPILE"))
+def compiles(*, default: bool = False) -> bool:
+    """Return whether torch is to compile networks: the environment's QUADRAT_COMPILE says so, 0 or 1."""
+    asked = os.environ.get("QUADRAT_COMPILE")
+    return asked != "0" if asked else default
 
 
 def compiled(network: nn.Module) -> None:
@@ -57,16 +62,20 @@ def compiled(network: nn.Module) -> None:
 
 def autocast() -> AbstractContextManager[Any]:
     """Return the context of the device's precision: half on CUDA, float32 elsewhere (faster there)."""
-    if device().type != "cuda":
+    if device().type != "cuda" or precision() == "fp32":
         return nullcontext()
-    return torch.autocast("cuda", torch.bfloat16 if _has_bfloat16() else torch.float16)
+    return torch.autocast("cuda", torch.bfloat16 if precision() == "bf16" else torch.float16)
 
 
-def precision() -> Any:
-    """Return the same for Lightning."""
-    if device().type != "cuda":
-        return "32-true"
-    return "bf16-mixed" if _has_bfloat16() else "16-mixed"
+def precision() -> str:
+    """Return what networks compute in, one of PRECISIONS: the environment's QUADRAT_PRECISION, or half on CUDA alone.
+
+    Raises ModelError where the environment names another.
+    """
+    asked = os.environ.get("QUADRAT_PRECISION")
+    if asked and asked not in PRECISIONS:
+        raise ModelError("no such precision", expected=", ".join(PRECISIONS), got=asked, hint="set QUADRAT_PRECISION")
+    return asked or ("fp32" if device().type != "cuda" else "bf16" if _has_bfloat16() else "fp16")
 
 
 def readers() -> int:

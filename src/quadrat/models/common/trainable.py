@@ -24,6 +24,8 @@ class TrainableModule(nn.Module, ABC):
     mean: Tensor
     std: Tensor
     nodata: Tensor
+    one_graph: bool = False
+    """Whether loss and network are one graph: nothing in them depends on values, so that torch can compile all."""
 
     def __init__(self, inputs: Inputs) -> None:
         """Take means and deviations of the training pixels from ``inputs``."""
@@ -96,6 +98,7 @@ class Normalised(TrainableModule):
         super().__init__(inputs)
         self.body = body
         self._loss = logit_loss_of(task)
+        self.one_graph = not inputs.dates  # of dates, those without a value are left out
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Return the task's outputs of raw pixels, by name."""

@@ -34,4 +34,5 @@ def turned(
 def jittered(normalised: Tensor, gain: float, offset: float, noise: Tensor) -> Tensor:
     """Return (chip, band, y, x) × (1 + a) + b, with a = ``gain`` × ``noise``[0] and b = ``offset`` × ``noise``[1]."""
     stronger, more = noise[..., None, None]
-    return normalised * (1 + gain * stronger) + offset * more
+    moved: Tensor = normalised * (1 + gain * stronger) + offset * more
+    return moved

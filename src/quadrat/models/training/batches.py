@@ -6,29 +6,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from quadrat.models.common.devices import as_tensor, device
 from quadrat.models.common.model import Samples
+from quadrat.runtime.parallel import Threads, cores, results
 
 Batch = tuple[Tensor, dict[str, Tensor]]
 """Raw pixels (chip, band, y, x), as they are stored, and targets (chip, …) by name."""
 
+Send = Callable[[Batch], Callable[[], Batch]]
+"""Sends a batch on its way, in any thread; what it returns gives the batch where it is needed, and doesn't wait."""
 
-class Chipped(Dataset[Batch]):
-    """Batches of chips, gathered at once."""
-
-    def __init__(self, samples: Samples) -> None:
-        """Read from ``samples``."""
-        self._samples = samples
-
-    def __getitem__(self, indices: NDArray[np.intp]) -> Batch:
-        """Return the chips at ``indices`` as one batch."""
-        pixels, target = self._samples.read(indices)
-        return as_tensor(pixels), {name: torch.from_numpy(values) for name, values in target.items()}
+THREADS = 4
+"""Most threads that gather batches for a GPU."""
 
 
-class Order(Sampler[NDArray[np.intp]]):
+class Order:
     """Indices of each batch: shuffled anew in each epoch from the seed, or in order where there is none."""
 
     def __init__(self, count: int, batch_size: int, seed: int | None, epoch: Callable[[], int]) -> None:
@@ -49,13 +42,59 @@ class Order(Sampler[NDArray[np.intp]]):
             yield order[batch * self._batch_size : (batch + 1) * self._batch_size]
 
 
-def loader(samples: Samples, order: Order) -> DataLoader[Batch]:
-    """Return what gives the batches of ``order``, one after the other; for CUDA in pinned memory."""
-    # a generator of its own: a loader draws a number when it begins, which must not shift what dropout draws
-    return DataLoader(
-        Chipped(samples),
-        batch_size=None,
-        sampler=order,
-        generator=torch.Generator(),
-        pin_memory=device().type == "cuda",
-    )
+class Batches:
+    """The batches of an order, one after the other; several threads gather them ahead, one does when asked."""
+
+    def __init__(self, samples: Samples, order: Order, threads: int, send: Send) -> None:
+        """Gather chips of ``samples`` by ``threads``, and ``send`` them to where they are needed."""
+        self._samples, self._order, self._threads, self._send = samples, order, Threads(threads), send
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Give the batches of the epoch that begins."""
+        for arrived in results(self._threads.map(self._sent, self._order)):
+            yield arrived()
+
+    def _sent(self, indices: NDArray[np.intp]) -> Callable[[], Batch]:
+        pixels, target = self._samples.read(indices)
+        return self._send((as_tensor(pixels), {name: torch.from_numpy(values) for name, values in target.items()}))
+
+
+class Upload:
+    """Sends batches to the GPU from pinned memory, on a stream of their own: they are copied beside what it computes.
+
+    Torch keeps pinned memory, and gives it out again when the copy is done.
+    """
+
+    def __init__(self) -> None:
+        """Open the stream."""
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types of it
+
+    def __call__(self, batch: Batch) -> Callable[[], Batch]:
+        """Begin to copy ``batch``."""
+        with torch.cuda.stream(self._stream):
+            sent = _each(batch, lambda held: held.pin_memory().to(device(), non_blocking=True))
+            copied = self._stream.record_event()
+
+        def arrived() -> Batch:
+            here = torch.cuda.current_stream()
+            here.wait_event(copied)
+            for tensor in (sent[0], *sent[1].values()):
+                tensor.record_stream(here)  # its memory is free when this stream is done with it
+            return sent
+
+        return arrived
+
+
+def loader(samples: Samples, order: Order) -> Batches:
+    """Return the batches of ``order``; for CUDA they are gathered ahead, and lie there."""
+    if device().type == "cuda":
+        return Batches(samples, order, min(THREADS, cores()), Upload())
+    return Batches(samples, order, 1, lambda batch: lambda: batch)
+
+
+def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    return change(batch[0]), {name: change(values) for name, values in batch[1].items()}

@@ -1,0 +1,168 @@
+"""A step of learning, and a look at the validation chips after each epoch."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from numpy.typing import NDArray
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]  # it is exported
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor
+
+from quadrat.models.common.model import Recipe
+from quadrat.models.common.trainable import TrainableModule
+from quadrat.models.training.augment import jittered, noise, symmetries, turned
+from quadrat.models.training.batches import Batch
+from quadrat.tasks.common.parts import scoring_of, targets_of
+from quadrat.tasks.common.section import TaskSection
+
+UNDEFINED = -1e30
+"""What an undefined metric counts as where the best epoch is looked for: less than any, and finite for Lightning."""
+
+
+class Learner(lightning.LightningModule):
+    """A step of learning, a look at the validation chips after each epoch, and the schedule."""
+
+    _class_weights: Tensor
+    _generator: torch.Generator
+
+    def __init__(
+        self, network: TrainableModule, task: TaskSection, recipe: Recipe, class_counts: NDArray[np.int64]
+    ) -> None:
+        """Learn ``task`` with ``network``; ``class_counts`` (K,) are those of the training chips."""
+        super().__init__()
+        self._targets, self._scoring = targets_of(task), scoring_of(task)
+        self.monitor = f"validation_{self._scoring.monitor}"
+        self.network = network
+        self.average = ModelEmaV3(network, stochastic_rounding=False)
+        self.history: list[dict[str, float | int | None]] = []
+        self._recipe = recipe
+        shares = (class_counts / max(1, class_counts.sum())).tolist()
+        weights = torch.tensor(network.class_weights(recipe.train.loss, shares))
+        self.register_buffer("_class_weights", weights, persistent=False)
+        self._losses: list[Tensor] = []
+        self._validation_losses: list[Tensor] = []
+        self._counts = self._scoring.no_counts()
+        self._tally: Tensor | None = None
+        self._step = self.augmented_loss
+
+    def compile_step(self) -> None:
+        """Let torch compile augmentation, network and loss together; the first steps take minutes then."""
+        self._step = torch.compile(self.augmented_loss)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Return the loss of a batch: raw pixels (chip, band, y, x) and targets (chip, …) by name."""
+        raw, target = batch
+        chips, bands = raw.shape[:2]
+        turns = symmetries(chips, self._generator) if self._recipe.train.augment.flip_rotate else None
+        loss = self._step(raw, target, turns, noise(chips, bands, self._generator))
+        self._losses.append(loss.detach())
+        return loss
+
+    def augmented_loss(self, raw: Tensor, target: Mapping[str, Tensor], turns: Tensor | None, jitter: Tensor) -> Tensor:
+        """Return the loss of a batch under ``turns`` (chip,) and ``jitter`` (2, chip, band): what can be compiled."""
+        train = self._recipe.train
+        normalised = self.network.normalise(raw)
+        if turns is not None:
+            normalised, target = turned(normalised, target, self._targets.turn, turns)
+        normalised = jittered(normalised, train.augment.gain, train.augment.offset, jitter)
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        return self.network.loss(normalised, target, train.loss, self._class_weights)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Count what the batch's chips show, and their loss."""
+        raw, target = batch
+        said, loss = self.average.module.examined(raw, target, self._recipe.train.loss, self._class_weights)
+        tally = self._scoring.tally(target, said)
+        if tally is not None:
+            self._tally = tally if self._tally is None else self._tally + tally
+        else:
+            outputs = {name: values.float().cpu().numpy() for name, values in said.items()}
+            truth = {name: values.cpu().numpy() for name, values in target.items()}
+            self._counts = self._counts + self._scoring.chip_counts(truth, outputs)
+        if loss is not None:
+            self._validation_losses.append(loss)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Move the running mean of the weights on; at first it forgets faster, for it began at random weights."""
+        self.average.decay = min(self._recipe.train.ema_decay, (1 + self.global_step) / (10 + self.global_step))
+        self.average.update(self.network)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed all that is drawn in this epoch."""
+        seed = int(np.random.SeedSequence([self._recipe.seed, self.current_epoch]).generate_state(1)[0])
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        torch.manual_seed(seed)  # dropout draws from it; ``fit`` has forked it
+        self._losses = []
+
+    def on_validation_epoch_start(self) -> None:
+        """Count from nothing."""
+        self._counts, self._tally = self._scoring.no_counts(), None
+        self._validation_losses = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Add the epoch to the history."""
+        counts = self._counts if self._tally is None else self._scoring.tallied(self._tally.cpu().numpy())
+        metrics = counts.summary()
+        self.history.append(
+            {
+                "epoch": self.current_epoch,
+                "lr": self._optimizer_lr(),
+                "train_loss": _mean(self._losses),
+                "validation_loss": _mean(self._validation_losses),
+                **{f"validation_{name}": value for name, value in metrics.items()},
+            }
+        )
+        self.log(self.monitor, worth(self.history[-1][self.monitor]))
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW, its rate rising over the warm-up, then falling along a cosine (Loshchilov & Hutter 2017)."""
+        recipe = self._recipe
+        groups = param_groups_weight_decay(self.network, recipe.train.weight_decay)  # biases and scales aren't decayed
+        optimizer = torch.optim.AdamW(groups, recipe.lr, fused=True)
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup = max(1, round(recipe.train.warmup * steps))
+
+        def share(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        """Clip the norm of all gradients together: Lightning's own way refuses every fused optimiser in half precision.
+
+        Such an optimiser would undo the scaling of float16's losses in its own step, which is too late for clipping.
+        """
+        largest = self._recipe.train.gradient_clip_norm
+        if largest is None:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the history up again."""
+        self.history = list(checkpoint["history"])
+
+    def _optimizer_lr(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def _mean(losses: list[Tensor]) -> float | None:
+    return float(torch.stack(losses).mean()) if losses else None
+
+
+def worth(value: float | None) -> float:
+    """Return a metric as epochs are compared by it."""
+    return UNDEFINED if value is None else float(value)
