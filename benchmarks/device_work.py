@@ -26,7 +26,8 @@ from quadrat.models import Inputs, Recipe, Segmenter, Train
 from quadrat.models.common.devices import autocast, device, on_device, readers, scenes_at_once
 from quadrat.models.common.torch_predictor import TorchPredictor
 from quadrat.models.common.trainable import TrainableModule
-from quadrat.models.training.fitting import Learner, fit
+from quadrat.models.training.fitting import fit
+from quadrat.models.training.learner import Learner
 from quadrat.models.training.neural import build
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.runtime.parallel import Threads, cores, results
