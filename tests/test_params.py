@@ -94,7 +94,7 @@ def test_what_is_wrong_is_named(root: Path, tmp_path: Path, key: str, value: Any
     assert str(path) in str(raised.value)
 
 
-def test_all_faults_are_told_at_once(root: Path, tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(root: Path, tmp_path: Path) -> None:
     path = changed(root / "params.yaml", tmp_path / "a.yaml", "lr", "fast")
     path = changed(path, tmp_path / "b.yaml", "epochs", 0)
     with pytest.raises(ParamsError, match=r"lr(.|\n)*also epochs"):

@@ -365,7 +365,7 @@ def test_the_command_line_takes_all_options(project: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(layer(tmp_path / "out" / "a"), layer(project / "predictions" / "all"))
 
 
-def test_faults_are_told_in_words(tmp_path: Path) -> None:
+def test_errors_are_reported_in_words(tmp_path: Path) -> None:
     (tmp_path / "bundle.zip").write_text("no zip")
     for arguments in (("apply", "bundle.zip", "a.tif", "--out", "out"), ("verify", "bundle.zip")):
         done = quadrat(tmp_path, *arguments)

@@ -158,13 +158,13 @@ def _check_members(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
     if len(names) > len(set(names)):
         raise _wrong("the bundle holds a file twice", path, _listed(sorted(set(names))), _listed(names))
     for entry in entries:
-        fault = _fault(entry)
-        if fault is not None:
-            expected, got = fault
+        error = _error(entry)
+        if error is not None:
+            expected, got = error
             raise _wrong(f"{_shown(entry.filename)} in the bundle is not what was written", path, expected, got)
 
 
-def _fault(entry: zipfile.ZipInfo) -> tuple[str, str] | None:
+def _error(entry: zipfile.ZipInfo) -> tuple[str, str] | None:
     """Return expected and got of a member that is not allowed; None if it is."""
     most = _most(entry.filename)
     kind = entry.external_attr >> 16

@@ -5,7 +5,7 @@ from quadrat.runtime.run import Paths
 
 
 def check_params(paths: Paths) -> None:
-    """Write ``paths.checked``, the same for all parameters: who calls a stage has read all of them and refused faults.
+    """Write ``paths.checked``, with the same content each time: the parameters were checked when they were read.
 
     The first stage that computes depends on it, so that this one runs before all others, and none reruns because of it.
     """

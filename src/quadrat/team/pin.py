@@ -48,18 +48,18 @@ def index(scenes: Path, pins: Path, *, write: bool) -> bool:
 def _there(named: Mapping[str, str]) -> dict[str, Stamp]:
     """Return the stamps of the objects and of their existing companions."""
     beside = {other for address in named for other in companions(address)} - named.keys()
-    found, faults = {}, []
+    found, errors = {}, []
     for address, now in asked([*named, *sorted(beside)]):
         if isinstance(now, Stamp):
             found[address] = now
         elif address in named:
             hint = "check the address in the catalog; it may be misspelt, or the object is deleted"
-            faults.append(now or PinError("there is no such object", file=address, hint=hint))
-            faults[-1].scene = named[address]
-    for fault in faults[1:]:
-        print_error(fault)
-    if faults:
-        raise faults[0]
+            errors.append(now or PinError("there is no such object", file=address, hint=hint))
+            errors[-1].scene = named[address]
+    for error in errors[1:]:
+        print_error(error)
+    if errors:
+        raise errors[0]
     return found
 
 

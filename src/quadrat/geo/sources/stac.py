@@ -88,7 +88,7 @@ class Item:
         """Return the list of texts called ``name`` of an object at ``place``; empty if there is none."""
         found = self._typed(said, name, list, place) or []
         if not all(isinstance(text, str) for text in found):
-            raise self.fault(f"{place}{name}", "a list of texts", found)
+            raise self.field_error(f"{place}{name}", "a list of texts", found)
         return list(found)
 
     def roles(self, key: str) -> list[str]:
@@ -120,10 +120,10 @@ class Item:
         place = f"assets.{key}."
         href = self._typed(self.assets[key], "href", str, place)
         if not href:
-            raise self.fault(f"{place}href", "a path or an address", href)
+            raise self.field_error(f"{place}href", "a path or an address", href)
         return resolved(href, self.path)
 
-    def fault(self, field: str, expected: str, got: object) -> QuadratError:
+    def field_error(self, field: str, expected: str, got: object) -> QuadratError:
         """Return the error of a field that isn't what it should be."""
         return self.error(
             f"the STAC item's field {field} isn't what it should be",
@@ -167,7 +167,7 @@ class Item:
         for name in LISTS:
             for number, band in enumerate(self._typed(said, name, list, place) or []):
                 if band is not None and not isinstance(band, dict):
-                    raise self.fault(f"{place}{name}[{number}]", KINDS[dict], band)
+                    raise self.field_error(f"{place}{name}[{number}]", KINDS[dict], band)
                 found += [{}] * (number >= len(found))
                 found[number] = {**found[number], **{k: v for k, v in (band or {}).items() if v is not None}}
         return list(found)
@@ -177,7 +177,7 @@ class Item:
         value = said.get(name)
         if value is None or isinstance(value, kind):
             return value
-        raise self.fault(f"{place}{name}", KINDS[kind], value)
+        raise self.field_error(f"{place}{name}", KINDS[kind], value)
 
     def _number(self, said: Json, name: str, place: str, *, finite: bool) -> float | None:
         """Return a number, None where nothing is said; JSON has no NaN, so STAC writes "nan", "inf" and "-inf"."""
@@ -189,7 +189,9 @@ class Item:
         except (TypeError, ValueError, OverflowError):
             number = None
         if number is None or (finite and not math.isfinite(number)):
-            raise self.fault(f"{place}{name}", "a number" if finite else 'a number, "nan", "inf" or "-inf"', value)
+            raise self.field_error(
+                f"{place}{name}", "a number" if finite else 'a number, "nan", "inf" or "-inf"', value
+            )
         return value if isinstance(value, int) and int(number) != value else number
 
     def _error(self, problem: str, name: str) -> QuadratError:

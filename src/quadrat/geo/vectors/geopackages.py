@@ -66,12 +66,12 @@ def _check(path: Path) -> None:
                     if length < 0:
                         break
             except (sqlite3.Error, ValueError, MemoryError) as cause:
-                raise _fault(name, "it takes too long" if steps < 0 else cause) from cause
+                raise _error(name, "it takes too long" if steps < 0 else cause) from cause
             if length < 0:
-                raise _fault(name, "it is too long")
+                raise _error(name, "it is too long")
 
 
-def _fault(name: bytes, got: object) -> ValueError:
+def _error(name: bytes, got: object) -> ValueError:
     return ValueError(f"the view or computed column of {name.decode(errors='replace')[:100]} can't be read: {got}")
 
 

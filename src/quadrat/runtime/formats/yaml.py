@@ -24,11 +24,11 @@ S = TypeVar("S", bound=Section)
 LINE = 120
 """Characters (of JSON) up to which lists and small sections stand on one line."""
 
-SHOWN_FAULTS = 20
-"""Further faults of a file that an error lists."""
+SHOWN_ERRORS = 20
+"""Number of further errors of a file that a message lists."""
 
-MOST_FAULTS = 1000
-"""Most faults of a file that are examined."""
+MOST_ERRORS = 1000
+"""Limit for the errors of one file, which take time to list."""
 
 LONGEST = 500
 """Most characters of a message, and of a key for which similar keys are searched."""
@@ -63,15 +63,15 @@ def settings(options: Sequence[str]) -> dict[str, Any]:
 
 
 def check(content: Any, section: type[S], error: type[QuadratError], path: Path) -> S:
-    """Return ``content`` as a ``section``; else raise ``error`` for its first fault, naming all further ones."""
+    """Return ``content`` as a ``section``; else raise ``error`` for its first error, naming all further ones."""
     try:
         # through JSON, where lists stand for tuples, so that types can be strict
         return section.model_validate_json(json.dumps(content, default=str), by_alias=True, by_name=False)
     except (RecursionError, TypeError) as cause:  # a key is not text, or too many levels
         raise error("the file holds values that no section can have", file=path, got=cause) from cause
     except ValidationError as cause:
-        if cause.error_count() > MOST_FAULTS:  # millions would take minutes
-            raise error(f"the file has {cause.error_count()} faults", file=path, got=str(cause)[:LONGEST]) from None
+        if cause.error_count() > MOST_ERRORS:  # millions would take minutes
+            raise error(f"the file has {cause.error_count()} errors", file=path, got=str(cause)[:LONGEST]) from None
         first = cause.errors()[0]
         hint = renamed(cause.errors()) or _nearest(first, section)
         raise error(
@@ -82,15 +82,15 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
         ) from cause
 
 
-def describe(fault: ValidationError, root: str = "", content: Any = None) -> str:
-    """Return the faults of the section ``root`` as text: the first, and the others below it.
+def describe(error: ValidationError, root: str = "", content: Any = None) -> str:
+    """Return the errors of the section ``root`` as text: the first, and the others below it.
 
     With ``content``, keys are named as in the file.
     """
-    first, *others = fault.errors()
-    further = [f"\n  also {_key(root, other['loc'], content)}: {_message(other)}" for other in others[:SHOWN_FAULTS]]
-    if len(others) > SHOWN_FAULTS:
-        further.append(f"\n  and {len(others) - SHOWN_FAULTS} more")
+    first, *others = error.errors()
+    further = [f"\n  also {_key(root, other['loc'], content)}: {_message(other)}" for other in others[:SHOWN_ERRORS]]
+    if len(others) > SHOWN_ERRORS:
+        further.append(f"\n  and {len(others) - SHOWN_ERRORS} more")
     return f"{_key(root, first['loc'], content) or 'the file'}: {_message(first)}" + "".join(further)
 
 
@@ -153,7 +153,7 @@ def _flat(value: Any) -> bool:
 
 
 def _key(root: str, location: Sequence[int | str], content: Any) -> str:
-    """Return the key of a fault: pydantic's location, without the kinds of sections among its parts."""
+    """Return the key of an error: pydantic's location, without the kinds of sections among its parts."""
     parts = [root] if root else []
     for part in location:
         if isinstance(content, dict) and part not in content and content.get("kind") == part:
@@ -170,17 +170,17 @@ def _plain(key: str) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
-def _message(fault: Any) -> str:
-    if fault["type"] == "extra_forbidden":
+def _message(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
         return "there is no such key"
-    text = str(fault["msg"]).removeprefix("Value error, ")
+    text = str(error["msg"]).removeprefix("Value error, ")
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
-def _nearest(fault: Any, section: type[BaseModel]) -> str | None:
-    if fault["type"] != "extra_forbidden":
+def _nearest(error: Any, section: type[BaseModel]) -> str | None:
+    if error["type"] != "extra_forbidden":
         return None
-    *parents, wrong = fault["loc"]
+    *parents, wrong = error["loc"]
     valid = _keys(section, parents)
     close = difflib.get_close_matches(str(wrong)[:LONGEST], valid, n=1, cutoff=0.5)
     if close:

@@ -32,7 +32,7 @@ class TaskTargets(TaskPart[AnyTask]):
         return inf
 
     @abstractmethod
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many labels of each class (K,) a strip holds: over all strips, each label counts once.
 
         ``counted`` (y, x) is True on valid pixels within the AOI.

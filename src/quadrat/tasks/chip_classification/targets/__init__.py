@@ -27,7 +27,7 @@ class Targets(TaskTargets[ChipClassification]):
         """A cell whose middle counts is labelled by all that lies in it."""
         return self.task.cell_size
 
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many cells of each class (K,) a strip holds: of the grid's, those whose centre is counted."""
         cells = clipped(lattice(window, self.task.cell_size), labels.area)
         cells = cells[centred(cells, counted, window)]

@@ -24,7 +24,7 @@ class Targets(TaskTargets[ObjectDetection]):
 
     ragged: ClassVar[frozenset[str]] = frozenset({"boxes"})
 
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many boxes of each class (K,) have their centre in a strip, where it counts."""
         bounds, class_ids = labelled_boxes(self.task, labels, window)
         return self._bincount(class_ids[centred(bounds, window, counted)])

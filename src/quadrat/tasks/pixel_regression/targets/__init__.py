@@ -21,7 +21,7 @@ class Targets(TaskTargets[PixelRegression]):
         """A label is of its own pixel."""
         return 0
 
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many pixels (1,) of a strip have a value."""
         return self.class_counts(self.target(labels, window, counted))
 

@@ -23,7 +23,7 @@ class Targets(TaskTargets[SemanticSegmentation]):
         """A pixel is labelled by what covers its centre, or touches it."""
         return 2 if self.task.all_touched else 0
 
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many pixels of each class (K,) a strip holds."""
         return self.class_counts(self.target(labels, window, counted))
 
