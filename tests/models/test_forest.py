@@ -409,7 +409,7 @@ def test_infinite_values_are_none_here_and_in_onnx() -> None:
 
 def test_an_index_of_other_chips_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Held, "class_counts", lambda *_: np.array([100, 0, 0]))
-    with pytest.raises(ChipError, match="not of these chips"):
+    with pytest.raises(ChipError, match="does not fit the chips"):
         fitted(kind(), chips(), inputs_of("uint16", 0.0, 0.0, 0.0))
 
 

@@ -203,7 +203,7 @@ def test_values_that_are_no_class_ids_are_an_error(
 
 def test_several_bands_are_an_error(tmp_path: Path) -> None:
     write_raster(tmp_path / "labels.tif", np.zeros((3, 60, 80), np.uint8))
-    with pytest.raises(PredictionError, match=r"no class ids(.|\n)*got: 3 of uint8, uint8, uint8"):
+    with pytest.raises(PredictionError, match=r"not class ids(.|\n)*got: 3 of uint8, uint8, uint8"):
         read_ids(tmp_path)
 
 
@@ -225,7 +225,7 @@ def refused(folder: Path, grid: Grid = GRIDS[0]) -> str:
 def test_features_elsewhere_are_an_error(tmp_path: Path) -> None:
     far = pixel_box(1000, 0, 1005, 5)
     write_areas(tmp_path / "found.gpkg", [far, far])
-    assert "elsewhere than its scene" in refused(tmp_path)
+    assert "prediction is not on its scene" in refused(tmp_path)
     write_areas(tmp_path / "found.gpkg", [pixel_box(0, 0, 5, 5)], crs="EPSG:32631")  # coordinates of another zone
     assert "EPSG:32631" in refused(tmp_path)
     write_areas(tmp_path / "found.gpkg", [far, pixel_box(0, 0, 5, 5)])
@@ -236,7 +236,7 @@ def test_features_elsewhere_are_an_error(tmp_path: Path) -> None:
 def test_projected_coordinates_in_geojson_are_an_error(tmp_path: Path) -> None:
     found = geopandas.GeoSeries([pixel_box(0, 0, 5, 5)]).to_json()
     (tmp_path / "found.geojson").write_text(found)  # without a CRS they count as degrees
-    assert "elsewhere than its scene" in refused(tmp_path)
+    assert "prediction is not on its scene" in refused(tmp_path)
     (tmp_path / "found.geojson").unlink()
     write_areas(tmp_path / "found.geojson", [pixel_box(0, 0, 5, 5)])  # which says UTM
     assert "another grid" in refused(tmp_path, GRIDS[3])
@@ -245,7 +245,7 @@ def test_projected_coordinates_in_geojson_are_an_error(tmp_path: Path) -> None:
 def test_features_of_a_crs_that_is_not_on_earth_are_an_error(tmp_path: Path) -> None:
     local = 'LOCAL_CS["site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
     write_areas(tmp_path / "found.gpkg", [pixel_box(0, 0, 5, 5)], crs=local)
-    assert "no way is known" in refused(tmp_path)
+    assert "no transformation is known" in refused(tmp_path)
 
 
 def test_features_without_geometry_are_an_error(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_all_sorts_of_errors_are_reported(web: Served, tmp_path: Path) -> None:
 def test_a_server_that_refuses(web: Served, tmp_path: Path) -> None:
     address = f"{web.url}/secret.tif"
     (tmp_path / "pins.json").write_text(written({address: Stamp(etag="x", size=9)}))
-    with pytest.raises(PinError, match=rf"doesn't say what(.|\n)*file: {address}\n  expected: etag x(.|\n)*got: .*403"):
+    with pytest.raises(PinError, match=rf"doesn't describe(.|\n)*file: {address}\n  expected: etag x(.|\n)*got: .*403"):
         check_pins([Scene("one", "predict", image(address), (), ())], tmp_path / "pins.json")
 
 

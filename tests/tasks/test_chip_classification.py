@@ -567,7 +567,7 @@ def test_pixels_learn_their_cells_class_and_what_is_around_nothing() -> None:
         ({"rule": {"share_of": "cell", "min_share": 0.0, "choose": "largest"}}, "greater than 0"),
         ({"rule": {"share_of": "cell", "min_share": 1.1, "choose": "largest"}}, "less than or equal to 1"),
         ({"rule": {"share_of": "ground", "min_share": 0.5, "choose": "largest"}}, "'polygon' or 'cell'"),
-        ({"classes": [{"name": "a", "color": "#000000", "from": ["a"]}]}, "nothing to be told from"),
+        ({"classes": [{"name": "a", "color": "#000000", "from": ["a"]}]}, "one class has no alternative"),
         ({"classes": classes(["a, b", "b"]), "multi_label": True}, "lists a cell's classes with ', '(.|\n)*: a, b"),
         ({"classes": classes(["Straße", "STRASSE"])}, "differ in more than case(.|\n)*Straße, STRASSE"),
     ],

@@ -482,7 +482,7 @@ def test_predictions_that_are_no_boxes_are_refused(world: World) -> None:
     file = world.predict()
     frame = geopandas.read_parquet(file)
     frame.set_geometry(frame.centroid).to_parquet(file)
-    with pytest.raises(PredictionError, match=r"no boxes(.|\n)*file: .*detections(.|\n)*got: 7 of 7 without an area"):
+    with pytest.raises(PredictionError, match=r"not boxes(.|\n)*file: .*detections(.|\n)*got: 7 of 7 without an area"):
         world.score()
     frame.assign(score=frame["score"] * 100).to_parquet(file)
     with pytest.raises(PredictionError, match=r"wrong scores"):

@@ -168,16 +168,16 @@ def broken(root: Path) -> Path:
 
 
 ERRORS: list[tuple[type[QuadratError], str, str]] = [
-    (AOIError, "e", "leaves no pixel"),
-    (AOIError, "two", "leaves no pixel"),
-    (LabelError, "odd", "no class claims"),
+    (AOIError, "e", "covers no pixel"),
+    (AOIError, "two", "covers no pixel"),
+    (LabelError, "odd", "no class lists"),
     (LabelError, "odd", "no label lies on the image"),
     (LabelError, "nowhere", "must both have a CRS"),
     (AOIError, "nowhere", "must both have a CRS"),
     (ImageError, "two", "fewer bands"),
     (ImageError, "gone, gone2", "can't be opened"),
     (AOIError, "gone", "the file is missing"),
-    (CatalogError, "unit", "mean different things"),
+    (CatalogError, "unit", "have different meanings"),
     (OverlapError, "w and wide", "share ground"),
     (OverlapError, "m and wide", "share ground"),
     (OverlapError, "odd and wide", "share ground"),
@@ -210,7 +210,7 @@ def test_a_vector_file_that_cannot_be_read_hides_no_other_error(
     (tmp_path / "degrees.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     edit(catalog, lambda content: content["labels"]["l"].update(path=str(tmp_path / "degrees.geojson")))
     count, text = told(capsys, catalog)
-    assert [text.count(some) for some in ("no longitudes and latitudes", "can't be read as vector", "is missing")] == [
+    assert [text.count(some) for some in ("not longitudes and latitudes", "can't be read as vector", "is missing")] == [
         1
     ] * 3
     assert count >= 3
@@ -348,7 +348,7 @@ def test_several_aois_and_images_that_fit_only_one_by_one(tmp_path: Path, capsys
     aoi = [str(tmp_path / name) for name in ("away.geojson", "w.geojson", "none.geojson")]
     count, out = told(capsys, write_world(tmp_path, w={"aoi": aoi}))
     assert count == 2
-    assert "leaves no pixel" in out
+    assert "covers no pixel" in out
     assert "none.geojson" in out
     assert [line.split()[-2] for line in out.splitlines() if line.startswith("w ")] == ["?"]
 
@@ -441,7 +441,7 @@ def test_values_of_a_raster_that_no_class_claims(tmp_path: Path, capsys: pytest.
     edit(catalog, lambda content: content["labels"].update(l=labels))
     count, out = told(capsys, catalog, task=legend(wood=["1"], lake=["2"]))
     assert count == 1
-    assert "no class claims\n  scene: w\n" in out
+    assert "no class lists\n  scene: w\n" in out
     assert "got: 7 (13200 px)" in out
 
 
@@ -449,7 +449,7 @@ def test_a_baseline_that_takes_other_bands(tmp_path: Path, capsys: pytest.Captur
     peaks = Peaks(kind="peaks", bands={"B1": 1, "green": 2}, smoothing=1.0, distance=3)
     count, out = told(capsys, write_world(tmp_path), task=detection(*KINDS), baseline=peaks)
     assert count == 1
-    assert "ModelError: bands of the baseline are none of the model's" in out
+    assert "ModelError: the baseline has bands that the model does not take" in out
 
 
 def test_what_a_task_cannot_do_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 ABOUT, INDEX = "chips.json", "index.parquet"
 
 COLUMNS = ("scene", "split", "row", "col", "height", "width", "shard", "slot", "valid")
-"""The columns of the index, but for those that count labels, and the footprint."""
+"""The columns of the index before the label counts and the footprint."""
 
 TOGETHER = 64
-"""How many scenes' rows are put together at once."""
+"""Number of scenes whose rows are concatenated at once."""
 
 SHARD_BYTES = 96 * 1024 * 1024
-"""About how large a file of pixels grows before the next is begun."""
+"""Approximate largest size of a file of pixels; then the next one begins."""
 
 
 class About(Section):
@@ -56,7 +56,7 @@ class About(Section):
 
 
 class SceneChips:
-    """Writes the chips of one scene, in order, whole or not at all. A context manager."""
+    """Writes the chips of one scene in order, all or none. A context manager."""
 
     def __init__(
         self, folder: Path, scene: str, split: str, grid: Grid, about: About, ragged: Collection[str] = ()
@@ -143,7 +143,7 @@ class _Appended:
 
     def __init__(self, path: Path, first: NDArray[Any]) -> None:
         self._path, self._shape, self._dtype, self.count = path, first.shape[1:], first.dtype, 0
-        self._laid_out = np.empty_like(first, order="C")  # else each array takes memory of its own
+        self._laid_out = np.empty_like(first, order="C")  # reused, so that arrays do not each allocate memory
 
     def __enter__(self) -> Self:
         self._file: IO[bytes] = self._path.open("wb")
@@ -152,13 +152,13 @@ class _Appended:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            with suppress(OSError):  # what it still holds may find no room; of the file, nothing is needed
+            with suppress(OSError):  # the buffer may not fit on a full disk; the file is discarded anyway
                 self._file.close()
             return
         with self._file:
             end = self._file.tell()
             self._file.seek(0)
-            self._header()  # numpy pads headers so that a longer first axis needs no more room
+            self._header()  # numpy pads the header, so a larger count fits into it
             assert self._file.tell() + self.count * int(np.prod(self._shape)) * self._dtype.itemsize == end
 
     def extend(self, array: NDArray[Any]) -> None:
@@ -176,9 +176,9 @@ class _Appended:
 
 
 def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
-    """Write the index of the chips of all ``scenes``, last: a store without it is not one.
+    """Write the index of the chips of all ``scenes``; it is written last, because it marks a complete store.
 
-    Returns how many chips there are of each split; raises ChipError where bands mean different things.
+    Returns the number of chips per split; raises ChipError if bands have different meanings.
     """
     import geopandas
 
@@ -189,7 +189,7 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
             raise ChipError("bands differ between scenes", scene, expected=about.bands, got=bands)
     _write_about(folder, about)
     rows, ground, placed = _rows_of([folder / scene for scene in scenes])
-    if placed.any():  # chips without a place on Earth have none among those with one
+    if placed.any():  # chips that are not on Earth get no footprint beside chips that are
         ground[~placed] = None
     index = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(ground, crs=EARTH if placed.any() else None))
     with replaced(folder / INDEX) as part:
@@ -215,8 +215,8 @@ def _rows_of(folders: Sequence[Path]) -> tuple["pd.DataFrame", NDArray[np.object
     ground: list[NDArray[np.object_]] = []
     placed: list[NDArray[np.bool_]] = []
     for folder in folders:
-        table = read_table(folder / INDEX)  # not by geopandas: of each file, to understand its CRS takes 25 ms
-        if len(table) or not frames:  # one without chips has no types
+        table = read_table(folder / INDEX)  # geopandas takes 25 ms per file to parse the CRS
+        if len(table) or not frames:  # an empty table has no column types
             about = json.loads(table.schema.metadata[b"geo"])["columns"]["geometry"]
             frames = [*frames, table.drop_columns(["geometry"]).to_pandas()]
             ground.append(shapely.from_wkb(table["geometry"].to_numpy()))
@@ -277,7 +277,7 @@ class Chips:
 
 
 def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence[str]) -> Chips:
-    """Map the chips of ``split``; raise ChipError where the store is missing or made for other classes or bands."""
+    """Map the chips of ``split``; raise ChipError if the store is missing or was made for other classes or bands."""
     import geopandas
 
     try:
@@ -285,13 +285,17 @@ def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence
         index = geopandas.read_parquet(folder / INDEX)
     except FileNotFoundError as error:
         raise ChipError("there is no complete chip store", file=folder, hint="run the stage 'chip'") from error
-    for what, made, wanted in (
+    for what, made, expected in (
         ("classes", about.classes, tuple(columns)),
         ("bands", names_of(about.bands), tuple(bands)),
     ):
-        if made != wanted:
+        if made != expected:
             raise ChipError(
-                f"the chips were cut for other {what}", file=folder, expected=wanted, got=made, hint="run 'chip' again"
+                f"the chips were cut for other {what}",
+                file=folder,
+                expected=expected,
+                got=made,
+                hint="run 'chip' again",
             )
     index = index[index["split"] == split].reset_index(drop=True)
     if index.empty:

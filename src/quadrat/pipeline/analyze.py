@@ -35,19 +35,19 @@ if TYPE_CHECKING:
     from quadrat.geo.reading.open_image import Strip
 
 PART_ROWS = 2048
-"""Rows of a scene that are counted in one piece: fixed, so that sums don't depend on the number of workers."""
+"""Rows of a scene per unit of work; fixed, so that sums do not depend on the number of workers."""
 
 NO_WARNING = "no warnings"
-"""What stands in the file of warnings where there is none: of an empty file, DVC would warn at each run."""
+"""The content of the file of warnings if there are none, because DVC warns of empty files."""
 
 
 class Analyze(Section):
-    """What is written of the distribution of each band."""
+    """How the distribution of each band is written."""
 
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], ...] = (1, 2, 5, 25, 50, 75, 95, 98, 99)
-    """Percentages of the pixels, whose values ``stats.json`` tells."""
+    """Percentiles in ``stats.json``."""
     histogram_bins: int = Field(default=64, ge=1, le=65_536)
-    """Equal bins from the smallest to the largest value."""
+    """Number of equal bins from the smallest to the largest value."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted in a part."""
+    """The counts of a part."""
 
     part: Part
     counts: SceneCounts
     tallies: Sequence[Tally]
-    """One for each band, of train scenes."""
+    """One per band, for train scenes only."""
     fills: Fills
     """See ``quadrat.preflight.fill_values``."""
 
 
 @dataclass(frozen=True)
 class AnalyzeParams:
-    """What analyze takes of the parameters."""
+    """The sections that analyze takes."""
 
     scenes: Path
     raw: Path
@@ -85,8 +85,8 @@ class AnalyzeParams:
 def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
     """Write statistics (per band over train ∩ AOI ∩ valid), the table of scenes, warnings, metrics and plots.
 
-    Raises what ``scenes.pins``, ``preflight.problems`` and ``preflight.class_counts`` find wrong, before anything is
-    written.
+    Raises the errors that ``scenes.pins``, ``preflight.problems`` and ``preflight.class_counts`` find, before anything
+    is written.
     """
     task, bands = params.task, params.bands
     catalog = read_catalog(params.scenes)
@@ -172,14 +172,14 @@ def _count_strip(strip: "Strip", scene: OpenScene, task: Task, so_far: Counted) 
 
 
 def _tallies(bands: Sequence[Band]) -> list[Tally]:
-    """Return a tally for each band, which all its dates share."""
+    """Return a tally per band, which all its dates share."""
     return [Tally(np.dtype(band.dtype)) for band in bands[: len(names_of(bands))]]
 
 
 def _write_table(
     path: Path, surveys: Sequence[Survey], scene_counts: Sequence[SceneCounts], columns: Sequence[str]
 ) -> None:
-    """Write a row for each scene, with what counts of it on the ground as its geometry (longitude, latitude)."""
+    """Write a row for each scene; its geometry is the area that counts (longitude, latitude)."""
     import geopandas
     import pandas as pd
 
@@ -202,7 +202,7 @@ def _write_table(
 
 
 def _ground(surveys: Sequence[Survey]) -> "geopandas.GeoSeries":
-    """Return what counts of each scene in longitude and latitude; in px, where no scene has a place on Earth."""
+    """Return the area that counts of each scene, in longitude and latitude; in px if no scene is on Earth."""
     import geopandas
 
     if not any(one.grid.on_earth for one in surveys):

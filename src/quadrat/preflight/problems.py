@@ -107,9 +107,9 @@ def _differing_bands(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
         for mine, theirs in differing[:1]:
             names = list(names_of([band for band, _ in differing]))
             yield CatalogError(
-                f"band {names[0]} means different things in different scenes"
+                f"band {names[0]} has different meanings in different scenes"
                 if len(names) == 1
-                else f"bands {', '.join(names)} mean different things in different scenes",
+                else f"bands {', '.join(names)} have different meanings in different scenes",
                 other.scene.id,
                 expected=f"{_meaning(mine)} (scene {first.scene.id})",
                 got=_meaning(theirs),

@@ -59,16 +59,16 @@ def _together(group: Sequence[QuadratError]) -> QuadratError:
 
 
 def _stop(errors: Mapping[str, Exception]) -> NoReturn:
-    errors, others = [], []
+    ours, others = [], []
     for scene, error in errors.items():
         if isinstance(error, QuadratError):
             error.scene = error.scene or scene
-            errors.append(error)
+            ours.append(error)
         else:
             error.add_note(f"scene: {scene}")
             others.append(error)
     if not others:
-        raise_all(errors)
-    for one in (*others[1:], *merged(errors)):
+        raise_all(ours)
+    for one in (*others[1:], *merged(ours)):
         print_error(one)
     raise others[0]

@@ -87,13 +87,13 @@ def _without_picture(
     eval: Eval,  # noqa: A002
 ) -> Iterator[QuadratError]:
     """Yield errors of eval: predicted scenes without the bands of pictures."""
-    wanted = () if eval.pictures is None else eval.pictures.bands
+    pictured = () if eval.pictures is None else eval.pictures.bands
     for finding in findings:
         scene = finding.scene
         if scene.split == "train" or finding.survey is None:
             continue
-        lacking = [band for band in wanted if band not in scene.image.bands]
-        further = [band for band in wanted if band not in bands]
+        lacking = [band for band in pictured if band not in scene.image.bands]
+        further = [band for band in pictured if band not in bands]
         if lacking:
             yield ParamsError(
                 "eval.pictures.bands names bands that the image lacks",
@@ -113,14 +113,14 @@ def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Itera
     """Yield errors of chip: more labels required of a chip than it can hold."""
     if chip.negatives is None:
         return
-    wanted = np.isin(task.names, task.names if chip.target_classes is None else chip.target_classes)
+    selected = np.isin(task.names, task.names if chip.target_classes is None else chip.target_classes)
     seen = [finding.survey.labels for finding in findings if finding.survey and finding.scene.split == "train"]
-    most = max((targets_of(task).most_labels(one.features, wanted, chip.chip_size) for one in seen), default=np.inf)
-    if any(one.hidden[wanted].any() or one.pixels[wanted].any() for one in seen):
-        most = targets_of(task).most_labels(np.full(len(wanted), np.inf), wanted, chip.chip_size)
+    most = max((targets_of(task).most_labels(one.features, selected, chip.chip_size) for one in seen), default=np.inf)
+    if any(one.hidden[selected].any() or one.pixels[selected].any() for one in seen):
+        most = targets_of(task).most_labels(np.full(len(selected), np.inf), selected, chip.chip_size)
     if chip.min_targets > most:
         yield ParamsError(
-            "no chip can hold as many labels as chip.min_targets wants",
+            "no chip can hold as many labels as chip.min_targets requires",
             expected=f"at most {most:.0f} {task.unit}",
             got=chip.min_targets,
             hint="lower chip.min_targets, or set chip.negatives to null to keep chips with fewer",

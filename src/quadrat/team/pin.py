@@ -33,15 +33,15 @@ def index(scenes: Path, pins: Path, *, write: bool) -> bool:
         warn(f"{vague[0]}{more}: the server gives only the size, so other changes go unnoticed", out)
     counts = Counter(sign for sign, _, _ in _differences(old, now))
     kept = len(now) - counts["new"] - counts["changed"]
-    said = ", ".join([*(f"{counts[sign]} {sign}" for sign in ("new", "changed", "dropped")), f"{kept} as pinned"])
+    summary = ", ".join([*(f"{counts[sign]} {sign}" for sign in ("new", "changed", "dropped")), f"{kept} as pinned"])
     if write and now != old:
         with replaced(pins) as part:
             part.write_text(written(now), encoding="utf-8", newline="\n")
     if not now:
-        said += "; all files of the catalog are on this machine"
+        summary += "; all files of the catalog are on this machine"
     elif write and now != old:
-        said += "; commit the file, and run dvc repro"
-    out.print(Text(f"{pins}: {said}", "bold"), soft_wrap=True)
+        summary += "; commit the file, and run dvc repro"
+    out.print(Text(f"{pins}: {summary}", "bold"), soft_wrap=True)
     return now == old
 
 

@@ -1,4 +1,4 @@
-"""What locations are taught, and the losses of what they say."""
+"""Targets of locations, and the losses of their predictions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_los
 from quadrat.geo.grids.class_ids import IGNORE
 
 BACKGROUND = Matcher.BELOW_LOW_THRESHOLD
-"""The class of a location that no object is found from."""
+"""The class of a location without an object."""
 
 UNSURE = Matcher.BETWEEN_THRESHOLDS
-"""The class of a location that is taught nothing."""
+"""The class of a location that is ignored in the loss."""
 
 Match = Callable[[Tensor], Tensor]
-"""Assigns objects (box, 4) to locations: (location,) the object's number, BACKGROUND or UNSURE."""
+"""Assigns objects (box, 4) to locations: returns the object's number, BACKGROUND or UNSURE (location,)."""
 
 
 @dataclass(frozen=True)
 class Taught:
-    """What locations are taught: class ids, BACKGROUND or UNSURE, and boxes, which mean something at class ids only."""
+    """Targets of locations: class ids, BACKGROUND or UNSURE, and boxes, which are valid only at class ids."""
 
     classes: Tensor
     """(…, location), int64."""
@@ -31,19 +31,19 @@ class Taught:
 
     @property
     def found(self) -> Tensor:
-        """(…, location), True where an object is to be found."""
+        """(…, location), True where there is an object."""
         return self.classes >= 0
 
     @property
     def count(self) -> int:
-        """How many are to be found, and 1 where none is: what losses are divided by."""
+        """The number of locations with objects, at least 1, by which losses are divided."""
         return max(1, int(self.found.sum()))
 
 
 def taught(labels: Tensor, starts: Tensor, match: Match) -> Taught:
-    """Return what a chip's ``labels`` (box, 5) teach locations that start from boxes ``starts`` (location, 4).
+    """Return the targets of locations with anchors ``starts`` (location, 4) from a chip's ``labels`` (box, 5).
 
-    Rows of NaN are none. Locations whose middle lies in an ignored region, and which aren't an object's, are UNSURE.
+    Rows of NaN are padding. Locations without an object whose centre is in an ignored region are UNSURE.
     """
     boxes, classes = labels[:, :4], labels[:, 4]
     objects, ignored = boxes[classes < IGNORE], boxes[classes == IGNORE]
@@ -59,30 +59,30 @@ def taught(labels: Tensor, starts: Tensor, match: Match) -> Taught:
 
 
 def together(chips: list[Taught]) -> Taught:
-    """Return what all chips are taught, along a new first axis."""
+    """Return the targets of all chips, stacked along a new first axis."""
     return Taught(torch.stack([chip.classes for chip in chips]), torch.stack([chip.boxes for chip in chips]))
 
 
 def matched_by_overlap(starts: Tensor, least: float, unsure: float, *, each: bool) -> Match:
-    """Return what matches by IoU: objects from ``least`` on, BACKGROUND below ``unsure``, as in Faster R-CNN.
+    """Return matching by IoU: objects from ``least`` on, BACKGROUND below ``unsure``, as in Faster R-CNN.
 
-    ``each`` object also has the locations that overlap it most, however little that is.
+    With ``each``, each object also gets the locations that overlap it most, however little.
     """
     matcher = Matcher(least, unsure, allow_low_quality_matches=each)
     return lambda objects: matcher(box_iou(objects, starts))
 
 
-def class_loss(logits: Tensor, wanted: Taught) -> Tensor:
-    """Return the focal loss (Lin et al. 2017) of logits (…, location, class), summed, by object location."""
+def class_loss(logits: Tensor, targets: Taught) -> Tensor:
+    """Return the focal loss (Lin et al. 2017) of logits (…, location, class), divided by the number of objects."""
     truth = torch.zeros_like(logits)
-    truth[wanted.found] = torch.nn.functional.one_hot(wanted.classes[wanted.found], logits.shape[-1]).to(logits)
-    sure = wanted.classes != UNSURE
+    truth[targets.found] = torch.nn.functional.one_hot(targets.classes[targets.found], logits.shape[-1]).to(logits)
+    sure = targets.classes != UNSURE
     total: Tensor = sigmoid_focal_loss(logits[sure], truth[sure], reduction="sum")
-    return total / wanted.count
+    return total / targets.count
 
 
-def box_loss(boxes: Tensor, wanted: Taught) -> Tensor:
-    """Return the generalised IoU loss (Rezatofighi et al. 2019) of boxes (…, location, 4), the mean of objects'."""
-    found = wanted.found
-    total: Tensor = generalized_box_iou_loss(boxes[found], wanted.boxes[found], reduction="sum")
-    return total / wanted.count
+def box_loss(boxes: Tensor, targets: Taught) -> Tensor:
+    """Return the generalised IoU loss (Rezatofighi et al. 2019) of boxes (…, location, 4), the mean over objects."""
+    found = targets.found
+    total: Tensor = generalized_box_iou_loss(boxes[found], targets.boxes[found], reduction="sum")
+    return total / targets.count

@@ -28,7 +28,7 @@ class Layers(TaskLayers[PixelRegression]):
         stride: int,
         shape: tuple[int, int],
     ) -> "ValueCanvas":
-        """Return what windows of ``size`` px over ``area`` are pasted on."""
+        """Return the canvas for windows of ``size`` px over ``area``."""
         return ValueCanvas(Blend(area, 1, size, stride))
 
 
@@ -42,11 +42,11 @@ class ValueCanvas:
     def paste(
         self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
     ) -> Iterator[Rows]:
-        """Take ``values`` (1, y, x) of a window; give the rows that it finishes."""
+        """Take ``values`` (1, y, x) of a window; give finished rows."""
         yield from map(_rows, self._blend.paste(window, outputs["values"], valid))
 
     def close(self) -> Iterator[Rows]:
-        """Give what is left."""
+        """Give the remaining rows."""
         yield from map(_rows, self._blend.close())
 
 

@@ -17,11 +17,11 @@ SCORE_STEPS = 250
 """Scores are stored as whole numbers from 0 to this many."""
 
 CACHED = 1 << 16
-"""Px whose scores stay in the processor's cache while the largest is looked for."""
+"""Px processed at once, so that their scores stay in the processor's cache."""
 
 
 class SegmentationCanvas:
-    """Blends scores and finishes them to labels, and to scores and polygons where asked."""
+    """Blends scores and turns them into labels, and optionally scores and polygons."""
 
     def __init__(
         self, task: SemanticSegmentation, layers: SegmentationLayers, area: Window, size: int, stride: int
@@ -31,19 +31,19 @@ class SegmentationCanvas:
         self._layers = layers
         self._names = np.array(task.names, object)
         self._polygoniser = Polygoniser(area.col, layers.min_pixels) if layers.polygons else None
-        self._drawn = np.full(IGNORE + 1, IGNORE, np.uint8)  # of each class id, the one that polygons are made of
+        self._drawn = np.full(IGNORE + 1, IGNORE, np.uint8)  # maps each class id to the one for polygons
         chosen = np.flatnonzero(np.isin(task.names, layers.polygon_classes or task.names))
         self._drawn[chosen] = chosen
 
     def paste(
         self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
     ) -> Iterator[Rows | Features]:
-        """Take ``scores`` (class, y, x) of a window; give the rows and polygons that it finishes."""
+        """Take ``scores`` (class, y, x) of a window; give finished rows and polygons."""
         for rows in self._blend.paste(window, outputs["scores"], valid):
             yield from self._finish(rows)
 
     def close(self) -> Iterator[Rows | Features]:
-        """Give what is left."""
+        """Give the remaining rows and polygons."""
         for rows in self._blend.close():
             yield from self._finish(rows)
         if self._polygoniser:
@@ -72,7 +72,7 @@ class SegmentationCanvas:
 
 
 def _largest(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return the first class of the largest of ``scores`` (class, y, x), and that score: a class after the other."""
+    """Return the class with the largest of ``scores`` (class, y, x), the first of equals, and that score."""
     class_ids, largest = np.zeros(scores.shape[1:], np.uint8), scores[0].copy()
     step = max(1, CACHED // largest.shape[1])
     for row in range(0, len(largest), step):
