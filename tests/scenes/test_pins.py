@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from quadrat.errors import PinError
-from quadrat.geo.files.stamps import Stamp, stamp
 from quadrat.geo.sources.source import Source
 from quadrat.labels.vector import VectorLabels
 from quadrat.scenes.pins import check_pins, companions, objects, pin_errors, read_pins, written
 from quadrat.scenes.scene import Scene
+from quadrat.scenes.stamps import Stamp, stamp
 from tests.ground import image, pixel_box, write_areas, write_raster
 from tests.http_server import Served, served
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from quadrat.chips.store import ABOUT, INDEX, About, SceneChips, write_index
+from quadrat.chips.store import ABOUT, INDEX, About, write_index
+from quadrat.chips.writer import SceneChips
 from quadrat.errors import ChipError
 from quadrat.geo.grids.windows import Window, cover, scatter
 from quadrat.labels.labels import Labels

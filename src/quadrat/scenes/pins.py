@@ -13,10 +13,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from quadrat.errors import PinError, QuadratError
-from quadrat.geo.files.stamps import Stamp, stamp
 from quadrat.geo.sources.channel import is_remote
 from quadrat.runtime.progress import track
 from quadrat.scenes.scene import Scene
+from quadrat.scenes.stamps import Stamp, stamp
 
 AT_ONCE = 16
 """Requests at once; independent of the number of processors."""

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from quadrat.errors import PinError
-from quadrat.geo.files.stamps import Stamp
 from quadrat.runtime.files import replaced
 from quadrat.runtime.progress import print_error, warn
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import asked, companions, objects, read_pins, written
+from quadrat.scenes.stamps import Stamp
 
 SIGNS = {"new": "green", "changed": "yellow", "dropped": "yellow"}
 """The states of a pin, and their colours."""

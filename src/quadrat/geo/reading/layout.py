@@ -13,8 +13,9 @@ from shapely.affinity import translate
 from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
+from quadrat.geo.files.band_checks import check_band
 from quadrat.geo.files.opening import open_raster, open_virtual
-from quadrat.geo.files.raster_files import Header, check, environment, keep_shared_blocks
+from quadrat.geo.files.raster_files import Header, environment, keep_shared_blocks
 from quadrat.geo.geometry.extents import nearest
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.reading.mosaic import Mosaic, mosaic
@@ -184,7 +185,7 @@ def layouts(channels: Sequence[Channel], headers: Mapping[str, Header], grid: Gr
     """
     for channel in channels:
         for path, number in channel.pieces:
-            check(channel, number, headers[path])
+            check_band(channel, number, headers[path])
     about = [(_nodata(channel, headers), _dtype(channel, headers)) for channel in channels]
     mosaics = {files: mosaic([headers[path] for path in files]) for files in (c.files for c in channels)}
     groups: dict[Hashable, list[int]] = {}

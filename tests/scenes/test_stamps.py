@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quadrat.errors import PinError
-from quadrat.geo.files.stamps import Stamp, stamp
+from quadrat.scenes.stamps import Stamp, stamp
 from tests.http_server import Served, served
 from tests.stores import Store, running
 
