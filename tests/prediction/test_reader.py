@@ -179,11 +179,11 @@ def test_class_ids_of_any_type_are_read_and_what_is_hidden_has_none(
 @pytest.mark.parametrize(
     ("value", "dtype", "nodata", "said"),
     [
-        (3, "uint8", 255, r"no class ids\n(.|\n)*expected: .*0 to 2 .*or the nodata value 255\n  got: 3\n"),
-        (255, "uint8", None, r"no class ids\n(.|\n)*no nodata value is declared\n  got: 255\n  hint: declare"),
-        (-1, "int16", 255, r"no class ids\n(.|\n)*got: -1\n"),
-        (2**31 - 1, "int32", -1, r"no class ids\n(.|\n)*got: 2147483647\n"),
-        (256, "uint16", None, r"no class ids\n(.|\n)*got: 256\n"),  # 0 in the last eight bits
+        (3, "uint8", 255, r"not class ids\n(.|\n)*expected: .*0 to 2 .*or the nodata value 255\n  got: 3\n"),
+        (255, "uint8", None, r"not class ids\n(.|\n)*no nodata value is declared\n  got: 255\n  hint: declare"),
+        (-1, "int16", 255, r"not class ids\n(.|\n)*got: -1\n"),
+        (2**31 - 1, "int32", -1, r"not class ids\n(.|\n)*got: 2147483647\n"),
+        (256, "uint16", None, r"not class ids\n(.|\n)*got: 256\n"),  # 0 in the last eight bits
         (0, "uint8", 0, r"nodata value is a class id\n(.|\n)*got: 0\n"),
         (0, "float32", None, r"no class ids\n(.|\n)*expected: one band of whole numbers\n  got: 1 of float32\n"),
         (0, "complex64", None, r"no class ids\n(.|\n)*got: 1 of complex64\n"),
@@ -203,7 +203,7 @@ def test_values_that_are_no_class_ids_are_an_error(
 
 def test_several_bands_are_an_error(tmp_path: Path) -> None:
     write_raster(tmp_path / "labels.tif", np.zeros((3, 60, 80), np.uint8))
-    with pytest.raises(PredictionError, match=r"not class ids(.|\n)*got: 3 of uint8, uint8, uint8"):
+    with pytest.raises(PredictionError, match=r"no class ids(.|\n)*got: 3 of uint8, uint8, uint8"):
         read_ids(tmp_path)
 
 

@@ -327,7 +327,7 @@ def test_more_labels_than_a_chip_can_hold(tmp_path: Path, capsys: pytest.Capture
     catalog = write_world(tmp_path)
     count, out = told(capsys, catalog, chip=chip(min_targets=4097, negatives=0))
     assert count == 1
-    assert "wants\n  expected: at most 4096 px\n  got: 4097\n" in out
+    assert "requires\n  expected: at most 4096 px\n  got: 4097\n" in out
     assert told(capsys, catalog, chip=chip(min_targets=4096, negatives=0))[0] == 0
     assert told(capsys, catalog, chip=chip(min_targets=4097))[0] == 0  # all are kept
     boxed, peaks = detection(*KINDS), Peaks(kind="peaks", bands={"B1": 1}, smoothing=1.0, distance=3)
