@@ -117,7 +117,7 @@ WORLD = {
     "chip.chip_size": 32,
     "chip.windows.count": 60,
     "chip.min_targets": 1,
-    "model.encoder": "resnet10t",
+    "model.encoder": "test_resnet",
     "model.depth": 3,
     "model.decoder": {"decoder_channels": [16, 8, 8]},
     "baseline.trees": 4,

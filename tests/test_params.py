@@ -71,7 +71,13 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("predict.layers.outlines", {"kind": "right_angled", "tolerance": 0.5}, r"greater than or equal to 1"),
         ("predict.layers.outlines", {"kind": "simplified"}, r"outlines\.tolerance: Field required"),
         ("eval.match", {"iou": 0.5, "score": 0.5}, r"eval\.match must be null for the task semantic_segmentation"),
-        ("predict.layers.kind", "object_detection", r"predict\.layers\.min_score: Field required"),
+        ("model.kind", "segmnter", r"model: (.|\n)*did you mean 'segmenter'\?"),
+        ("model.architecture", "unetplus", r"architecture: (.|\n)*did you mean 'unetplusplus'\?"),
+        ("train.loss.kind", "object_detection", r"train\.loss is of object_detection, and task\.kind is semantic_seg"),
+        ("predict.layers.kind", "object_detection", r"predict\.layers is of object_detection, and task\.kind is sem"),
+        ("predict.layers", {"min_score": 0.1}, r"predict\.layers is of object_detection, and task\.kind is semantic_s"),
+        ("task.kind", "object_detection", r"train\.loss and predict\.layers are of semantic_segmentation, and task\.k"),
+        ("task.kind", "object_detecton", r"task: (.|\n)*did you mean 'object_detection'\?"),
         ("bands", ["B02", "B02"], r"bands must differ"),
         ("task.classes.1.name", "farm", r"class names must differ: farm"),
         ("task.classes.1.name", "Farm", r"class names must differ in more than case(.|\n)*: farm, Farm"),
@@ -92,6 +98,31 @@ def test_what_is_wrong_is_named(root: Path, tmp_path: Path, key: str, value: Any
     with pytest.raises(ParamsError, match=message) as raised:
         read_params(path)
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "misspelt", "hint"),
+    [
+        ("epochs", "epoch", "'epoch': did you mean 'epochs'?"),
+        ("chip.chip_size", "chip.chip_sise", "'chip_sise': did you mean 'chip_size'?"),
+        ("model.encoder", "model.backbone", None),
+    ],
+)
+def test_a_key_that_is_missing_under_another_name_is_named(
+    root: Path, tmp_path: Path, key: str, misspelt: str, hint: str | None
+) -> None:
+    path = changed(root / "params.yaml", tmp_path / "a.yaml", key, ...)
+    with pytest.raises(ParamsError) as raised:
+        read_params(changed(path, tmp_path / "b.yaml", misspelt, 3))
+    assert raised.value.hint == hint
+
+
+def test_a_section_of_another_task_is_told_in_one_line(root: Path, tmp_path: Path) -> None:
+    for kind in ("object_detection", "chip_classification", "pixel_regression"):
+        with pytest.raises(ParamsError) as raised:
+            read_params(changed(root / "params.yaml", tmp_path / "a.yaml", "task.kind", kind))
+        expected = f"train.loss and predict.layers are of semantic_segmentation, and task.kind is {kind}"
+        assert raised.value.problem == expected
 
 
 def test_all_errors_are_reported_at_once(root: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The typed ``params.yaml``, which holds all that changes a result; and all sections, for Python configuration."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -24,7 +24,16 @@ from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import check, dumped, read
 from quadrat.scenes.catalog import Catalog, SceneEntry
 from quadrat.scenes.image import Clear, Image
-from quadrat.tasks import ChipClassification, Class, ObjectDetection, PixelRegression, SemanticSegmentation, Task
+from quadrat.tasks import (
+    ChipClassification,
+    Class,
+    Layers,
+    Loss,
+    ObjectDetection,
+    PixelRegression,
+    SemanticSegmentation,
+    Task,
+)
 from quadrat.tasks.chip_classification.section import CellLayers, ClassificationLoss, Rule
 from quadrat.tasks.object_detection.section import DetectionLayers, DetectionLoss, DetectionMatch, Suppression
 from quadrat.tasks.pixel_regression.section import RegressionLayers, RegressionLoss
@@ -165,6 +174,7 @@ def read_params(path: Path) -> Params:
 
 def check_params(content: Any, path: Path) -> Params:
     """Return the content of ``params.yaml`` as parameters; raise ParamsError, naming ``path``."""
+    _check_kinds(content, path)
     return check(_with_kinds(content), Params, ParamsError, path)
 
 
@@ -174,6 +184,48 @@ def written(params: Params) -> bytes:
     for section, key in OWN:
         del content[section][key]["kind"]
     return dumped(content)
+
+
+def _check_kinds(content: Any, path: Path) -> None:
+    """Raise ParamsError if the task's own sections are of another task, by their kind or else by their keys.
+
+    What else is wrong with them is not looked at.
+    """
+    others: dict[str, list[str]] = {}
+    kind = None
+    for (section, key), union in zip(OWN, (Loss, Layers), strict=True):
+        keys = {_kind(one): _names(one) for one in get_args(get_args(union)[0])}
+        try:
+            kind, own = content["task"]["kind"], content[section][key]
+            said, given = own.get("kind"), {*own} - {"kind"}
+        except (AttributeError, TypeError, KeyError):
+            return  # the check reports missing keys
+        if kind not in keys:
+            return
+        if said is None and not given <= keys[kind]:
+            said = next((other for other, known in keys.items() if given <= known), None)
+        if said in keys and said != kind:
+            others.setdefault(said, []).append(f"{section}.{key}")
+    if others:
+        found = [
+            f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} of {one}" for one, names in others.items()
+        ]
+        raise ParamsError(
+            f"{', '.join(found)}, and task.kind is {kind}",
+            file=path,
+            hint="change task.kind, or give the section the keys that docs/parameters.md lists for this task",
+        )
+
+
+def _kind(section: type[Section]) -> str:
+    """Return the kind of sections that have one."""
+    (kind,) = get_args(section.model_fields["kind"].annotation)
+    return str(kind)
+
+
+def _names(section: type[Section]) -> set[str]:
+    """Return the names of a section's keys, as files have them."""
+    return {about.alias or name for name, about in section.model_fields.items()}
 
 
 def _with_kinds(content: Any) -> Any:

@@ -52,6 +52,18 @@ def test_a_stage_without_its_inputs_says_which_to_run_first(root: Path, tmp_path
     assert "Traceback" not in done.stderr
 
 
+def test_a_package_that_isnt_installed_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
+    with pytest.raises(SystemExit, match="1"):
+        app(["doctor"])
+    assert capsys.readouterr().err == (
+        "QuadratError: the command needs the package torch, which isn't installed\n"
+        '  hint: run scripts/setup in the project, or pip install ".[project]"\n'
+    )
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
 @pytest.mark.parametrize("raised", [False, True])
 def test_more_files_can_be_open_than_are_allowed_unasked(root: Path, tmp_path: Path, raised: bool) -> None:

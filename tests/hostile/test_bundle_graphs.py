@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from quadrat.bundle.onnx_process import Confined, check_graph
 from quadrat.errors import BundleError, ModelError
-from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
+from quadrat.serving.ready import Plan
 from tests.ground import write_raster
 from tests.hostile.kit import BANDS, KINDS, good, sealed
 

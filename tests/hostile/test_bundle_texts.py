@@ -13,8 +13,9 @@ import pytest
 from quadrat.errors import BundleError, ParamsError, QuadratError
 from quadrat.runtime.formats.parsing import parsed
 from quadrat.runtime.formats.yaml import dumped, load
-from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
+from quadrat.serving.ready import Plan
 from quadrat.team.trace import trace
 from tests.bundle.test_loading import members
 from tests.ground import write_raster

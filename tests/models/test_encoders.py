@@ -86,6 +86,11 @@ def test_a_network_over_a_name_of_timm_keeps_nothing_beside_its_weights() -> Non
     assert Encoder.named("resnet18.a1_in1k").description() == {}
 
 
+def test_a_misspelt_encoder_is_told_with_those_that_are_like_it() -> None:
+    with pytest.raises(ModelError, match=r"Unknown model(.|\n)*did you mean resnet18 or"):
+        check(network("resnt18"))
+
+
 def test_arguments_of_a_folder_are_kept_and_its_path_says_nothing_of_the_network(tmp_path: Path) -> None:
     """The library of networks looks for names in paths: 'dla' shifts the levels that it takes."""
     encoder = Encoder.named(folder(tmp_path / "of-the-dlab", "test_resnet", block_args={"attn_layer": "se"}))

@@ -30,7 +30,7 @@ from quadrat.tasks.common.symmetries import turn
 from tests.ground import segmentation
 
 TASK = segmentation("a", "b", "c")
-SMALL = {"kind": "segmenter", "encoder": "resnet10t", "pretrained": False, "dates": None}
+SMALL = {"kind": "segmenter", "encoder": "test_resnet", "pretrained": False, "dates": None}
 NETWORK = Segmenter.model_validate(
     {**SMALL, "architecture": "unet", "depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}, "dropout": 0.1}
 )

@@ -92,14 +92,14 @@ def test_the_readme_says_where_quadrat_is(forest: Path, tmp_path: Path) -> None:
     git = Commit(commit="0123abcd", dirty=True, changed=("params.yaml",))
     made = packed(forest, FOREST, tmp_path / "known.zip", origin=unknown("bundle").model_copy(update={"git": git}))
     for path, said in (
-        (made, "made this bundle, at commit 0123abcd, with changes that it lacks; no package index"),
-        (None, "bundle; no package index has it.\n"),
+        (made, "made this bundle, at commit 0123abcd, with changes that it lacks; or `pip install"),
+        (None, "made this bundle; or `pip install"),
     ):
         with zipfile.ZipFile(path or packed(forest, FOREST, tmp_path / "unknown.zip")) as file:
             text = file.read("README.md").decode()
-        assert "With quadrat: run `pip install .` in a clone of the project that made this bundle" in text
+        assert 'With quadrat, which no package index has: `pip install "quadrat[predict] @ git+URL"`' in text
         assert said in text
-        assert "pip install quadrat" not in text
+        assert "pip install quadrat" not in text  # somebody else may take the name
 
 
 def test_the_readme_runs_the_model_without_quadrat(unpacked: Path) -> None:

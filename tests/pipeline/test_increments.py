@@ -214,7 +214,7 @@ EVENTS = st.lists(
 
 
 @pytest.mark.parametrize("run", [chipped, predicted])
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(events=EVENTS)
 def test_whatever_happens_all_is_as_if_made_from_nothing(
     run: Callable[..., list[str]], events: list[tuple[str, int, int]], models: list[Path], tmp_path_factory: Any

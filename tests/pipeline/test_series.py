@@ -26,8 +26,9 @@ from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.run import Paths
-from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
+from quadrat.serving.ready import Plan
 from quadrat.team.check import check
 from tests.bundling import FOREST, SECTIONS
 from tests.ground import KINDS, NORTH_UP, REFLECTANCE, kept, pixel_box, segmentation, write_areas, write_raster
@@ -51,7 +52,7 @@ MODEL = Segmenter.model_validate(
     {
         "kind": "segmenter",
         "architecture": "unet",
-        "encoder": "resnet10t",
+        "encoder": "test_resnet",
         "pretrained": False,
         "depth": 3,
         "decoder": {"decoder_channels": [32, 16, 16]},

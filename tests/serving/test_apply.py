@@ -22,8 +22,9 @@ from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
 from quadrat.models import Model
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.parallel import Threads
-from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
+from quadrat.serving.ready import Plan
 from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, NORTH_UP, kept, write_raster
 from tests.stage_calls import predict
@@ -230,6 +231,31 @@ def test_pixel_sizes_are_compared_on_the_ground(
     assert "b has pixels of 6.09 m, the model learnt from 10 m" in capsys.readouterr().err
 
 
+def test_an_image_is_brought_to_the_pixels_of_the_model(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine = NORTH_UP @ Affine.scale(0.4)
+    raw = np.kron(pixels(project), np.ones((1, 2, 2), np.uint16))
+    coarse = np.zeros((3, round(raw.shape[1] * 0.4), round(raw.shape[2] * 0.4)), np.uint16)
+    places = {"src_transform": fine, "dst_transform": NORTH_UP, "src_crs": "EPSG:32633", "dst_crs": "EPSG:32633"}
+    reproject(raw, coarse, **places, resampling=Resampling.bilinear, src_nodata=0, dst_nodata=0)
+    run(project, written(tmp_path / "coarse.tif", coarse), out=tmp_path / "out")
+    run(project, written(tmp_path / "fine.tif", raw, transform=fine), out=tmp_path / "out", resolution="model")
+    assert "warning" not in capsys.readouterr().err
+    assert (layer(tmp_path / "out" / "fine") == layer(tmp_path / "out" / "coarse")).mean() > 0.99
+    run(project, tmp_path / "fine.tif", out=tmp_path / "by-hand", resolution=10.0)
+    assert (
+        layer(tmp_path / "by-hand" / "fine") == layer(tmp_path / "out" / "fine")
+    ).mean() > 0.999  # UTM's m are longer
+
+
+def test_a_resolution_that_is_none_is_told(project: Path, tmp_path: Path) -> None:
+    arguments = [str(project / "bundle.zip"), str(project / "image.tif"), "--out", "out", "--resolution", "-3"]
+    done = quadrat(tmp_path, "apply", *arguments)
+    assert done.returncode == 1
+    assert "--resolution takes the side of a pixel" in done.stderr
+
+
 def test_bands_are_never_guessed(project: Path, tmp_path: Path) -> None:
     bare = written(tmp_path / "bare.tif", pixels(project), (None,) * 3)
     cases = [
@@ -427,6 +453,9 @@ def test_a_runtime_that_isnt_there_is_skipped(
     with pytest.raises(BundleError, match="needs a package") as error:
         run(network, image, out=tmp_path / "out", plan=Plan("torch"))
     assert error.value.expected == "torch"
+    run(network, image, out=tmp_path / "default", plan=Plan())
+    run(network, image, out=tmp_path / "onnx", plan=ONNX)
+    np.testing.assert_array_equal(layer(tmp_path / "default/a"), layer(tmp_path / "onnx/a"))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BundleError, match="no runtime is installed"):
         verify(network / "bundle.zip")

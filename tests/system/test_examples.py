@@ -27,7 +27,7 @@ QUICK = {
     "trees": {
         "chip.chip_size": 128,
         "chip.windows.count": 20,
-        "model.encoder": "resnet10t",
+        "model.encoder": "test_resnet",
         "model.channels": 16,
         "model.depth": 1,
         "epochs": 1,
@@ -36,7 +36,7 @@ QUICK = {
     },
     "landuse-cells": {
         "chip.windows.count": 800,
-        "model.encoder": "resnet10t",
+        "model.encoder": "test_resnet",
         "baseline.trees": 4,
         "epochs": 1,
     },
@@ -46,7 +46,7 @@ QUICK = {
 SPACENET = {
     "chip.chip_size": 64,
     "chip.windows.count": 60,
-    "model.encoder": "resnet10t",
+    "model.encoder": "test_resnet",
     "model.depth": 3,
     "model.decoder": {"decoder_channels": [16, 8, 8]},
     "baseline.trees": 4,

@@ -14,7 +14,7 @@ from tests.project import call, change, clone, commit, digests, ran
 QUICK = {
     "chip.windows.count": 40,
     "epochs": 2,
-    "model.encoder": "resnet10t",
+    "model.encoder": "test_resnet",
     "model.depth": 3,
     "model.decoder": {"decoder_channels": [16, 8, 8]},
     "baseline.trees": 4,

@@ -20,8 +20,9 @@ from quadrat.evaluation.score_tables import read_scores
 from quadrat.params import Params, check_params
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.run import Paths, Run, subset
-from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
+from quadrat.serving.ready import Plan
 from quadrat.tasks.common.metrics import Metrics
 from tests.ground import BANDS, KINDS, NORTH_UP, cells, write_world
 
@@ -51,7 +52,7 @@ def content(catalog: Path, *, multi_label: bool = False, **changes: Any) -> dict
         "bands": list(BANDS),
         "analyze": {"percentiles": [2, 98], "histogram_bins": 8},
         "chip": {"chip_size": 24, "windows": windows, **chosen},
-        "model": {"kind": "classifier", "encoder": "resnet10t", "pretrained": False, "dates": None, "dropout": 0.1},
+        "model": {"kind": "classifier", "encoder": "test_resnet", "pretrained": False, "dates": None, "dropout": 0.1},
         "baseline": None if multi_label else FOREST,
         "lr": 0.005,
         "epochs": 4,

@@ -14,8 +14,9 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.params import Params, check_params
 from quadrat.prediction.reader import Prediction
-from quadrat.serving.apply import Plan, apply, verify
+from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
+from quadrat.serving.ready import Plan
 from quadrat.tasks.common.parts import class_loss_of, scoring_of
 from quadrat.tasks.pixel_regression.scoring.errors import Errors, compared
 from tests.ground import BANDS, NORTH_UP, UTM, regression, smooth, write_raster, write_world

@@ -60,7 +60,7 @@ from tests.http_server import served
 from tests.pipeline.test_analyze import run as analyze
 
 FOREST = Forest(kind="forest", trees=1, radius=1, max_depth=None, min_samples_leaf=1, samples=1)
-SMALL: dict[str, Any] = {"architecture": "unet", "encoder": "resnet10t", "depth": 3, "dropout": 0.0}
+SMALL: dict[str, Any] = {"architecture": "unet", "encoder": "test_resnet", "depth": 3, "dropout": 0.0}
 
 
 def network(**changed: Any) -> Segmenter:

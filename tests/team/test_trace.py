@@ -24,8 +24,9 @@ from quadrat.runtime.parallel import Threads
 from quadrat.runtime.provenance.git_history import differences, mentions
 from quadrat.runtime.provenance.origin import TAG, Commit, Origin, Parent, digest, model_md5, tags, unknown
 from quadrat.runtime.provenance.workspace import origin_of
-from quadrat.serving.apply import Plan, apply
+from quadrat.serving.apply import apply
 from quadrat.serving.new_images import Reading
+from quadrat.serving.ready import Plan
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows, VectorLayer
 from quadrat.team.trace import Trace, lines, trace
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared

@@ -11,11 +11,15 @@ TEXT = """\
 A model of the kind {kind}, trained with quadrat {version}. It takes windows of {takes}, raw values as
 stored, and gives {says}.
 
-With quadrat: run `pip install .` in a clone of the project that made this bundle{commit}; no package index has it.
-Then, in any folder:
+With quadrat, which no package index has: `pip install "quadrat[predict] @ git+URL"`, where URL is the address of the
+git repository of the project that made this bundle{commit}; or `pip install ".[predict]"` in a clone of it. That is
+without the pipeline's own packages; without `[predict]`, it is without torch too, and onnxruntime runs the model. Then,
+in any folder:
 
     quadrat verify bundle.zip
     quadrat apply bundle.zip image.tif --out out
+
+or in Python `quadrat.load("bundle.zip").predict("image.tif")`, which takes arrays, too.
 
 Without quadrat: unpack it (`sha256sum --check SHA256SUMS` checks the files) and `pip install numpy onnxruntime`:
 

@@ -111,6 +111,12 @@ def report_errors() -> Iterator[None]:
             raise
         print_error(error)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        if os.environ.get("QUADRAT_TRACEBACK") or (error.name or "quadrat").partition(".")[0] == "quadrat":
+            raise
+        hint = 'run scripts/setup in the project, or pip install ".[project]"'
+        print_error(QuadratError(f"the command needs the package {error.name}, which isn't installed", hint=hint))
+        sys.exit(1)
     except OSError as error:  # a full disk or a read-only folder: not a bug
         if os.environ.get("QUADRAT_TRACEBACK"):
             raise

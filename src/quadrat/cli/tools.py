@@ -114,6 +114,13 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     unchecked: Annotated[  # noqa: FBT002 a flag
         bool, typer.Option("--unchecked", help="Accept values far from the training values.")
     ] = False,
+    resolution: Annotated[
+        str | None,
+        typer.Option(
+            help="Bring images to pixels of this side, in units of their CRS; 'model': to the model's.",
+            show_default="as the image has",
+        ),
+    ] = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,12 +136,13 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     """Predict new images with a bundle."""
     with report_errors():
         from quadrat.runtime.formats.yaml import settings
-        from quadrat.serving.apply import Plan, apply
-        from quadrat.serving.new_images import Reading
+        from quadrat.serving.apply import apply
+        from quadrat.serving.new_images import Reading, side
+        from quadrat.serving.ready import Plan
 
         share_endpoint(os.environ)
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))
-        reading = Reading(names, scale, offset, nodata, unchecked)
+        reading = Reading(names, scale, offset, nodata, unchecked, side(resolution))
         apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, settings(layer or [])))
 
 

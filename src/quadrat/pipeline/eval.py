@@ -129,7 +129,7 @@ def _examine(
     folders = {MODEL: predictions / scene.id}
     if rival and scene.split in SCORED:
         folders[rival] = folders[MODEL] / "baseline"
-    bands = (scene.image.grid,) if section.pictures is None else section.pictures.bands
+    bands = (scene.image.grid_band,) if section.pictures is None else section.pictures.bands
     try:
         with scene.open(bands, task) as opened, ExitStack() as stack:
             made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}

@@ -91,7 +91,7 @@ class SceneCheck:
                 return self.files.enter_context(self.scene.image.open(bands))
         except QuadratError as error:
             before, whole = len(self.errors), error
-        for band in dict.fromkeys([self.scene.image.grid, *bands]):
+        for band in dict.fromkeys([self.scene.image.grid_band, *bands]):
             for channel in self.attempt(partial(self.scene.image.channels, [band])) or ():
                 for path in channel.files:
                     self.attempt(partial(_read_header, path), path)
@@ -116,7 +116,7 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
     with ExitStack() as files:
         check = SceneCheck(scene, files)
         raster = check.image(bands)
-        placed = raster or check.image([scene.image.grid])  # a grid for labels and AOI, even if bands are missing
+        placed = raster or check.image([scene.image.grid_band])  # a grid for labels and AOI, even if bands are missing
         if placed is None:
             _missing(check)
             return Finding(scene, None, tuple(check.errors))

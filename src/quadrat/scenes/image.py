@@ -9,6 +9,7 @@ from quadrat.errors import ImageError
 from quadrat.geo.sources.channel import Channel, Origin
 from quadrat.geo.sources.dates import PLACE, Date, listed
 from quadrat.geo.sources.source import Source
+from quadrat.geo.sources.target_grid import TargetGrid
 from quadrat.runtime.formats.section import Section
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ class Image(Section):
     With ``dates``, it is a time series: each band on each date.
     """
 
-    grid: str = ""
+    grid: str | TargetGrid = ""
     """The band whose file defines the grid; for a time series, that of the first date. Left out: the first
-    band of the first source."""
+    band of the first source. Or a CRS and a size of pixels that the image is brought to."""
     dates: tuple[str, ...] | Mapping[str, str] | None = None
     """For a time series, its dates in order, e.g. 2014-01-15, which replace ``{date}`` in paths; or dates with the text
     in paths: ``{2014-01-15: "2014015"}``. A source without ``{date}`` is the same on all dates."""
@@ -44,19 +45,34 @@ class Image(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         names = self.bands
-        if not self.grid and names:
-            object.__setattr__(self, "grid", names[0])  # as if it stood there
+        if names:
+            self._complete(names[0])
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"each band comes from one source, but these come from several: {', '.join(twice)}")
-        for key, band in (("grid", self.grid), ("clear.band", self.clear and self.clear.band)):
+        for key, band in (("grid", self.grid_band), ("clear.band", self.clear and self.clear.band)):
             if band is not None and band not in names:
                 what = "the band whose pixels are the image's" if key == "grid" else "the band that tells what counts"
                 raise ValueError(f"{key} names {what}: {band} is none of {[*names]}")
-        if self.clear and self._source(self.clear.band).resampling != "nearest":
+        if self.clear and self._source(self.clear.band).resampling not in {"nearest", None}:
             raise ValueError(f"band {self.clear.band} tells what counts by its values: its resampling is 'nearest'")
         self._check_dates()
         return self
+
+    def _complete(self, first: str) -> None:
+        """Write down what is left out, as if it stood there: the band of the grid, and what it says of sources."""
+        if not isinstance(self.grid, TargetGrid):
+            object.__setattr__(self, "grid", self.grid or first)
+            return
+        target = self.grid.model_copy(update={"band": self.grid.band or first})
+        object.__setattr__(self, "grid", target)
+        said = tuple(s.model_copy(update={"resampling": s.resampling or target.resampling}) for s in self.sources)
+        object.__setattr__(self, "sources", said)
+
+    @property
+    def grid_band(self) -> str:
+        """The band whose file says where the grid lies."""
+        return self.grid.band if isinstance(self.grid, TargetGrid) else self.grid
 
     def _check_dates(self) -> None:
         dated = any(source.dated for source in self.sources)
@@ -108,9 +124,11 @@ class Image(Section):
 
     def origin(self, bands: Sequence[str]) -> Origin:
         """Return what is read of the files for ``bands``."""
-        (grid,) = self._channels([self.grid], self._dates[:1])
+        (grid,) = self._channels([self.grid_band], self._dates[:1])
         telling = self.channels([self.clear.band]) if self.clear else []
-        return Origin(grid, tuple(self.channels(bands)), tuple(telling), self.clear.values if self.clear else ())
+        target = self.grid if isinstance(self.grid, TargetGrid) else None
+        values = self.clear.values if self.clear else ()
+        return Origin(grid, tuple(self.channels(bands)), tuple(telling), values, target)
 
     @property
     def _dates(self) -> tuple[Date, ...]:
@@ -124,7 +142,7 @@ class Image(Section):
         if missing is not None:
             raise ImageError(
                 "the image has no such band",
-                file=self.file_of(self.grid),
+                file=self.file_of(self.grid_band),
                 expected=missing,
                 got=", ".join(self.bands),
                 hint="name a band that the image has under 'bands' in params.yaml, or add a source to the catalog",

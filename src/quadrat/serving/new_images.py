@@ -1,21 +1,23 @@
 """New images for a bundle: finds their bands, and checks and converts their units."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.errors import ImageError, QuadratError
+from quadrat.errors import ImageError, ParamsError, QuadratError
 from quadrat.geo.files.file_errors import grid_of
 from quadrat.geo.files.opening import open_raster
 from quadrat.geo.files.raster_files import TROUBLE, environment, nodata_of
 from quadrat.geo.sources.bands import Band, dates_of
 from quadrat.geo.sources.source import Source
+from quadrat.geo.sources.target_grid import TargetGrid
 from quadrat.models import Inputs
 from quadrat.runtime.formats.yaml import shown
 from quadrat.scenes.aoi import open_aoi
@@ -33,6 +35,9 @@ PLAIN = re.compile(r"[\w .()+-]{1,100}")
 WIDE = 2.0
 """Values within this factor of the training range may come from another season."""
 
+SAME = 1e-3
+"""Relative difference of two ground sample distances that are the same."""
+
 FAR = 10.0
 """Values smaller than the training pixels' by this factor in every band are in another unit."""
 
@@ -49,11 +54,28 @@ class Reading:
     nodata: float | None = None
     unchecked: bool = False
     """Accept values far from the training values."""
+    resolution: float | Literal["model"] | None = None
+    """Side of the pixels that images are brought to, in units of their CRS, or that of the model on the ground."""
+    sized: bool = True
+    """Whether the size of a pixel is known: an array may have no place on the ground."""
 
     @property
     def given(self) -> bool:
         """Whether any option about bands and units is given."""
         return any(value is not None for value in (self.bands, self.scale, self.offset, self.nodata))
+
+
+def side(said: str | None) -> float | Literal["model"] | None:
+    """Return what an option says of ``Reading.resolution``; raise ParamsError for what is neither."""
+    if said is None or said == "model":
+        return said  # type: ignore[return-value]  # narrowed by what it equals
+    try:
+        found = float(said)
+    except ValueError:
+        found = math.nan
+    if not (found > 0 and math.isfinite(found)):
+        raise ParamsError("--resolution takes the side of a pixel in units of the CRS, or 'model'", got=said)
+    return found
 
 
 @dataclass(frozen=True)
@@ -73,6 +95,20 @@ class Offered:
         except QuadratError as error:
             error.scene = error.scene or self.id
             raise
+
+    def brought_to(self, resolution: float | Literal["model"] | None, inputs: Inputs, gsd: float) -> Self:
+        """Return the image in pixels of ``resolution``, which see; the model's are of ``gsd`` m on the ground."""
+        if resolution is None:
+            return self
+        with self.open(inputs) as scene:
+            grid, here = scene.grid, scene.grid.gsd_of(scene.area)
+        if resolution == "model":
+            if math.isclose(here, gsd, rel_tol=SAME):
+                return self
+            resolution = math.sqrt(abs(grid.transform.determinant)) * gsd / here
+        crs = self.image.grid.crs if isinstance(self.image.grid, TargetGrid) else None
+        target = TargetGrid(band=self.image.grid_band, crs=crs, resolution=resolution, resampling="bilinear")
+        return replace(self, image=Image.model_validate({**dict(self.image), "grid": target}))
 
     def check(self, inputs: Inputs) -> list[str]:
         """Raise ImageError if the values of an overview are in another unit than the training values.
@@ -136,7 +172,7 @@ def _by_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
         with _dataset(file) as dataset:
             if dataset.count != 1:
                 raise ImageError("the file of a single band holds several", file=file, got=f"{dataset.count} bands")
-            sources.append(_source(path, band.name, 1, dataset, band, reading))
+            sources.append(_source(path, 1, dataset, band, reading))
             sides.append(abs(dataset.transform.determinant))
     return Image(grid=bands[int(np.argmin(sides))].name, sources=tuple(sources))
 
@@ -167,30 +203,47 @@ def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
                     hint="name the file's bands as the model does, in order: --bands B02,B03,…",
                 )
         numbers = [names.index(band.name) + 1 for band in bands]
-        sources = [_source(path, b.name, n, dataset, b, reading) for b, n in zip(bands, numbers, strict=True)]
+        sources = [_source(path, n, dataset, b, reading) for b, n in zip(bands, numbers, strict=True)]
     return Image(grid=bands[0].name, sources=tuple(sources))
 
 
-def _source(path: str, name: str, number: int, dataset: Any, learnt: Band, reading: Reading) -> Source:
-    """Return a source of one band, with its own scale, offset and nodata."""
-    meaning = (dataset.scales[number - 1], dataset.offsets[number - 1])
-    if reading.scale is not None or reading.offset is not None:
-        meaning = (1.0 if reading.scale is None else reading.scale, reading.offset or 0.0)
-    elif meaning == (1, 0):  # GDAL's values for a file without tags
-        meaning = (learnt.scale, learnt.offset)
+@dataclass(frozen=True)
+class Said:
+    """What an image itself says of the values of a band; None where it says nothing."""
+
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | None = None
+    unit: str | None = None
+
+
+def source(path: str, number: int, said: Said, learnt: Band, reading: Reading) -> Source:
+    """Return a source of one band of a file, the band ``learnt`` of the model.
+
+    Scale, offset and nodata are those of ``reading``, else those that the image says, else the model's.
+    """
+    pairs = ((reading.scale, reading.offset), (said.scale, said.offset), (learnt.scale, learnt.offset))
+    factor, summand = next(pair for pair in pairs if pair != (None, None))
+    scale, offset = 1.0 if factor is None else factor, summand or 0.0
     nodata = reading.nodata
-    if nodata is None and nodata_of(dataset)[number - 1] is None and meaning == (learnt.scale, learnt.offset):
+    if nodata is None and said.nodata is None and (scale, offset) == (learnt.scale, learnt.offset):
         nodata = learnt.nodata
     return Source(
         path=path,
-        bands={name: number},
+        bands={learnt.name: number},
         resampling="bilinear",
-        unit=learnt.unit,
-        scale=meaning[0],
-        offset=meaning[1],
+        unit=said.unit or learnt.unit,
+        scale=scale,
+        offset=offset,
         nodata=nodata,
-        ignore_tags=any(option is not None for option in (reading.scale, reading.offset, reading.nodata)),
+        ignore_tags=any(value is not None for value in (reading.scale, reading.offset, reading.nodata)),
     )
+
+
+def _source(path: str, number: int, dataset: Any, learnt: Band, reading: Reading) -> Source:
+    meaning = (dataset.scales[number - 1], dataset.offsets[number - 1])
+    scale, offset = (None, None) if meaning == (1, 0) else meaning  # GDAL's values for a file without tags
+    return source(path, number, Said(scale, offset, nodata_of(dataset)[number - 1]), learnt, reading)
 
 
 @contextmanager

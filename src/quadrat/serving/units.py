@@ -89,7 +89,7 @@ def _check_dates(image: Image, learnt: int) -> None:
     if given != learnt:
         raise ModelError(
             "the image has another number of dates than what the model learnt from",
-            file=image.file_of(image.grid),
+            file=image.file_of(image.grid_band),
             expected=_dates(learnt),
             got=_dates(given),
             hint="give it as many 'dates' in a catalog" if learnt else "give it no 'dates', but one of them alone",

@@ -66,7 +66,8 @@ class Raster:
         for path in paths:
             with opened(path) as dataset:
                 headers[path] = header(dataset, path)
-        self.grid = mosaic([headers[path] for path in origin.grid.files]).grid
+        own = mosaic([headers[path] for path in origin.grid.files]).grid
+        self.grid = own if origin.target is None else origin.target.around(own, origin.grid.files[0])
         plans, telling = (layouts(some, headers, self.grid) for some in (origin.channels, origin.telling))
         self.bands = self._held = tuple(described(channel, headers) for channel in origin.channels)
         _check_dates(origin.channels, self.bands)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quadrat.errors import ImageError
+from quadrat.geo.sources.target_grid import TargetGrid
 
 REMOTE = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 """GDAL's prefixes of schemes in paths."""
@@ -54,6 +55,8 @@ class Origin:
     """The mask band of each date; empty if all pixels with values count."""
     clear: tuple[int, ...]
     """The mask's values of valid pixels."""
+    target: TargetGrid | None = None
+    """The grid that the image is resampled to; None: the grid of the files."""
 
 
 def is_remote(path: str) -> bool:

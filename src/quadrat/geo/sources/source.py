@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,9 +10,8 @@ from quadrat.errors import ImageError
 from quadrat.geo.sources.channel import Channel, expand
 from quadrat.geo.sources.dates import PLACE, Date
 from quadrat.geo.sources.stac import AssetBand, Item, of_date, read_items, same
+from quadrat.geo.sources.target_grid import ResamplingName
 from quadrat.runtime.formats.section import Section
-
-ResamplingName = Literal["nearest", "bilinear", "cubic", "average"]
 
 
 class Source(Section):
@@ -31,8 +30,8 @@ class Source(Section):
     bands: tuple[str, ...] | Mapping[str, Annotated[int, Field(ge=1)]]
     """Names of the bands: a file each, or the files' bands from the first on; or their numbers by name. With ``stac``:
     keys of assets, or names of bands within assets."""
-    resampling: ResamplingName = "nearest"
-    """The resampling of bands on another grid."""
+    resampling: ResamplingName | None = None
+    """The resampling of bands on another grid; left out: that of the image's ``grid``, or else ``nearest``."""
     unit: str | None = None
     """The unit of ``value × scale + offset``, e.g. reflectance; left out: the unit in the items or files, or DN."""
     scale: float | None = None
@@ -142,7 +141,9 @@ class Source(Section):
         numbers: frozenset[int],
     ) -> Channel:
         alone = self._by_band and not isinstance(self.bands, Mapping)
-        return Channel(band, pieces, *meaning, self.resampling, self.mask, self.ignore_tags, numbers, alone, date.name)
+        return Channel(
+            band, pieces, *meaning, self.resampling or "nearest", self.mask, self.ignore_tags, numbers, alone, date.name
+        )
 
     @property
     def _by_band(self) -> bool:

@@ -1,5 +1,6 @@
 """timm encoders by name: from its registry, a folder (``local-dir:``) or the Hugging Face hub (``hf-hub:``)."""
 
+import difflib
 import json
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -90,6 +91,12 @@ class Encoder:
         return {DESCRIPTION: np.frombuffer(json.dumps(content, sort_keys=True).encode(), np.uint8)}
 
     @property
+    def side(self) -> int | None:
+        """Side of the windows, px, that it takes alone; None if it takes others."""
+        config = self._config()
+        return config.get("input_size", (None,))[-1] if config.get("fixed_input_size") else None
+
+    @property
     def local(self) -> bool:
         """Whether its weights are in a local folder."""
         return self._config().get("source") == "local-dir"
@@ -133,6 +140,16 @@ class Encoder:
             yield from ((any(cached), hf_hub_url(name, file, revision=revision)) for file in files)
         elif url := config.get("url"):
             yield check_cached_file(url, check_hash=False), url if isinstance(url, str) else url[0]
+
+
+def similar(encoder: str) -> list[str]:
+    """Return the timm encoders with names most similar to an unknown name; empty for a known name."""
+    import timm
+
+    name = encoder.partition(".")[0]
+    if ":" in encoder or timm.is_model(name):
+        return []
+    return difflib.get_close_matches(name, timm.list_models(), n=3)
 
 
 def _parsed(values: NDArray[Any]) -> tuple[str, Mapping[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.models.common.encoders import DESCRIPTION, Encoder
+from quadrat.models.common.encoders import DESCRIPTION, Encoder, similar
 from quadrat.models.common.model import (
     Fitted,
     Inputs,
@@ -88,7 +88,9 @@ class Neural(Model):
         """Raise ModelError where ``network`` can't take windows of more than one size, or chips of ``size`` px."""
         from quadrat.models.training import trials
 
-        trials.take(network, self.example[1:], "windows, which bundle and apply need", self.hint)
+        side = Encoder.named(self.encoder).side
+        hint = f"choose another model.encoder: {self.encoder} takes windows of {side} px alone" if side else self.hint
+        trials.take(network, self.example[1:], "windows, which bundle and apply need", hint)
         trials.take(network, (size, size), "chips", f"set another chip.chip_size, or {self.hint}")
 
     def fit(
@@ -177,10 +179,12 @@ def build(
         try:
             return model.assemble(task, inputs, encoder or Encoder.named(model.encoder))
         except WRONG as error:
+            near = similar(model.encoder)
+            hint = "check 'model' in params.yaml, its encoder first; pretrained weights must be fetched"
             raise ModelError(
                 "no network can be built of these parameters",
                 got=f"{type(error).__name__}: {error}"[:1000],
-                hint="check 'model' in params.yaml, its encoder first; pretrained weights must be fetched",
+                hint=f"model.encoder: did you mean {' or '.join(near)}?" if near else hint,
             ) from error
 
 

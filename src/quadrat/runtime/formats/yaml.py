@@ -33,6 +33,9 @@ MOST_ERRORS = 1000
 LONGEST = 500
 """Most characters of a message, and of a key for which similar keys are searched."""
 
+CHOICES = {"union_tag_invalid": "expected_tags", "literal_error": "expected"}
+"""Fields with the valid kinds or values in pydantic's errors, by the type of error."""
+
 PLAIN = re.compile(r"[\w./-](?:[\w./ :@{}-]*[\w./}-])?", re.ASCII)
 """Texts that need no quotes, unless YAML reads them as another type."""
 
@@ -73,7 +76,7 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
         if cause.error_count() > MOST_ERRORS:  # millions would take minutes
             raise error(f"the file has {cause.error_count()} errors", file=path, got=str(cause)[:LONGEST]) from None
         first = cause.errors()[0]
-        hint = renamed(cause.errors()) or _nearest(first, section)
+        hint = renamed(cause.errors()) or _nearest(cause.errors(), section)
         raise error(
             describe(cause, content=content),
             file=path,
@@ -158,13 +161,13 @@ def _key(root: str, location: Sequence[int | str], content: Any) -> str:
     for part in location:
         if isinstance(content, dict) and part not in content and content.get("kind") == part:
             continue
-        parts.append(_plain(str(part)))
+        parts.append(_printable(str(part)))
         held = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
         content = content[part] if held else None
     return ".".join(parts)
 
 
-def _plain(key: str) -> str:
+def _printable(key: str) -> str:
     """Return a key as an error shows it: short, and nothing that a terminal takes for a command."""
     text = key if key.isprintable() else key.encode("unicode_escape").decode()
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
@@ -177,15 +180,27 @@ def _message(error: Any) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
-def _nearest(error: Any, section: type[BaseModel]) -> str | None:
-    if error["type"] != "extra_forbidden":
-        return None
-    *parents, wrong = error["loc"]
-    valid = _keys(section, parents)
-    close = difflib.get_close_matches(str(wrong)[:LONGEST], valid, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"valid keys here: {', '.join(sorted(valid))}" if valid else None
+def _nearest(errors: Sequence[Any], section: type[BaseModel]) -> str | None:
+    """Return the nearest valid key, kind or value of the first misspelt one, as text; else the valid keys.
+
+    After other errors, only keys that are missing beside the misspelt one are considered.
+    """
+    missing = {error["loc"] for error in errors if error["type"] == "missing"}
+    for number, error in enumerate(errors[:SHOWN_ERRORS]):
+        if error["type"] == "extra_forbidden":
+            *parents, wrong = error["loc"]
+            valid = [key for key in _keys(section, parents) if not number or (*parents, key) in missing]
+        elif error["type"] in CHOICES:
+            wrong = error["ctx"].get("tag", error["input"])
+            valid = re.findall("'([^']+)'", error["ctx"][CHOICES[error["type"]]])
+        else:
+            continue
+        close = difflib.get_close_matches(str(wrong)[:LONGEST], valid, n=1, cutoff=0.5)
+        if close:
+            return (f"'{_printable(str(wrong))}': " if number else "") + f"did you mean '{close[0]}'?"
+        if not number and error["type"] == "extra_forbidden" and valid:
+            return f"valid keys here: {', '.join(sorted(valid))}"
+    return None
 
 
 def _keys(section: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
