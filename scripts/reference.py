@@ -30,14 +30,12 @@ PARAMETERS = """\
 
 <!-- Made by scripts/reference.py from the models in src/quadrat. Edit their docstrings, not this page. -->
 
-The keys of `params.yaml`. All keys of the first table stand in the file, since DVC watches them by name; write `{}` for
-a section of which you set nothing. Below them, an optional key may be left out: then it has the value that is given
-here, which mostly means "not used". `quadrat params --full` prints all keys with their values, and so does each bundle.
-An unknown key, a wrong type or a value out of range stops every command with the file, the key and the nearest
-valid key. `kind` of `train.loss` and `predict.layers` is that of `task`. `dvc exp run -S` takes keys by their dotted
-names, as they stand here; a key that the file leaves out takes a `+`: `-S +chip.negatives=1`.
+The keys of `params.yaml`. All keys of the first table must be in the file, because DVC watches them by name; write `{}`
+for a section without settings. Below them, optional keys have the value given here, which mostly means "not used".
+`quadrat params --full` prints all keys. `kind` of `train.loss` and `predict.layers` is that of `task`. `dvc exp run -S`
+takes dotted names; a key that the file leaves out takes a `+`: `-S +chip.negatives=1`.
 
-A change of a key reruns the stages that depend on it, and then those whose inputs have changed by that.
+A change of a key reruns the stages in the last column, and then those whose inputs have changed.
 """
 
 CATALOG = """\
@@ -46,8 +44,7 @@ CATALOG = """\
 <!-- Made by scripts/reference.py from the models in src/quadrat. Edit their docstrings, not this page. -->
 
 The keys of the catalog, the file that `scenes` in `params.yaml` names (`data/scenes.yaml`). [Bring your own
-data](data.md) explains them with examples. Keys that are not marked as optional must be there; unknown keys are
-errors. Paths start at the project's root, wherever the catalog lies.
+data](data.md) explains them with examples. Paths start at the project's root.
 """
 
 
@@ -90,11 +87,14 @@ class _Page:
         for key, child in node["properties"].items():
             name = f"{path}.{key}" if path else key
             for title, section in self._parts(name, child):
+                known = self._shown.get(section["title"])
+                if known == title:
+                    continue
                 yield f"\n{'#' * min(4, 2 + name.count('.'))} {title}\n\n"
-                known = self._shown.setdefault(section["title"], title)
-                if known != title:
+                if known:
                     yield f"The keys of [{known}](#{slug(known)}).\n"
                     continue
+                self._shown[section["title"]] = title
                 yield f"{_prose(section)}\n{self._table(section, {})}"
                 yield from self._below(name, section)
 
@@ -118,10 +118,13 @@ class _Page:
         head = ["key", "type", "meaning", *(["stages"] if readers else [])]
         rows = [head, ["---"] * len(head)]
         for key, child in node["properties"].items():
-            meaning = "Which of the kinds it is." if "const" in child else self._meaning(child)
+            if "const" in child:  # the kind, which is in the heading
+                continue
             required = key in node.get("required", ())
             kind = self._type(child) + ("" if required else f"; optional{_default(child)}")
-            rows.append([f"`{key}`", kind, meaning, *([", ".join(readers[key])] if readers else [])])
+            rows.append([f"`{key}`", kind, self._meaning(child), *([", ".join(readers[key])] if readers else [])])
+        if len(rows) == 2:
+            return ""
         return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
 
     def _meaning(self, node: Mapping[str, Any]) -> str:

@@ -82,10 +82,10 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("task.classes.1.name", "farm", r"class names must differ: farm"),
         ("task.classes.1.name", "Farm", r"class names must differ in more than case(.|\n)*: farm, Farm"),
         ("task.classes", [named("é"), named("e\u0301")], r"class names must differ: é"),
-        ("task.classes.1.name", "a\nb", r"task\.classes\.1\.name: no file of names holds the character '\\n'"),
-        ("task.classes.1.name", "a\ufffeb", r"no file of names holds the character '\\ufffe'"),
-        ("task.classes.1.name", "farm ", r"task\.classes\.1\.name: files lose spaces at the ends of names"),
-        ("task.classes.1.name", " ", r"files lose spaces"),
+        ("task.classes.1.name", "a\nb", r"task\.classes\.1\.name: names of classes can't hold the character '\\n'"),
+        ("task.classes.1.name", "a\ufffeb", r"names of classes can't hold the character '\\ufffe'"),
+        ("task.classes.1.name", "farm ", r"task\.classes\.1\.name: names of classes can't start or end with spaces"),
+        ("task.classes.1.name", " ", r"can't start or end with spaces"),
         ("task.classes.1.name", "", r"task\.classes\.1\.name: String should have at least 1 character"),
         ("task.classes.1.name", "–", r"– stands for no class in the confusion matrix"),
         ("task.classes.1.from", ["1", "2", "1"], r"values under 'from' must differ: 1"),
@@ -125,7 +125,7 @@ def test_a_section_of_another_task_is_told_in_one_line(root: Path, tmp_path: Pat
         assert raised.value.problem == expected
 
 
-def test_all_faults_are_told_at_once(root: Path, tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(root: Path, tmp_path: Path) -> None:
     path = changed(root / "params.yaml", tmp_path / "a.yaml", "lr", "fast")
     path = changed(path, tmp_path / "b.yaml", "epochs", 0)
     with pytest.raises(ParamsError, match=r"lr(.|\n)*also epochs"):

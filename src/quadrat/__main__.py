@@ -12,7 +12,7 @@ _SWITCHED = "QUADRAT_SWITCHED"
 
 def settle() -> None:
     """Set environment variables that libraries read when they are loaded, unless the user has set them."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads that spin long slow down others on their cores
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # spinning threads slow down others on the same core
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads spin as soon as it is loaded
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large arrays use pages of 2 MB
     os.environ.setdefault("GDAL_CACHEMAX", "32")  # MB of blocks; else a share of all memory: see raster_files.py

@@ -100,7 +100,7 @@ OWN = (("train", "loss"), ("predict", "layers"))
 
 
 class Params(Section):
-    """The keys of ``params.yaml``. Each stands there, for DVC watches them by name; what is in them may be left out."""
+    """The keys of ``params.yaml``. All must be there, because DVC watches them by name."""
 
     scenes: Path
     """The catalog."""
@@ -141,7 +141,7 @@ class Params(Section):
         for name, model, union in (("model", self.model, Model), ("baseline", self.baseline, Baseline)):
             if model is not None and not model.serves(self.task):
                 able = " or ".join(serving(self.task, union))
-                hint = f"{able} can" if able else "none can, so it must be null"
+                hint = f"{able} can" if able else "no kind can, so it must be null"
                 raise ValueError(f"{name}.kind {model.kind} can't learn this task, {self.task.kind}: {hint}")
         if self.task.matches != (self.eval.match is not None):
             needed = "say when a detection is right" if self.task.matches else "be null"

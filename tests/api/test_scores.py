@@ -97,7 +97,7 @@ def test_boxes_in_memory_score_against_the_labels(tmp_path: Path) -> None:
     ("predicted", "truth", "task", "error", "message"),
     [
         (ids(1), ids(1)[1:], TASK, PredictionError, "another grid"),
-        (ids(1) + 1, ids(1), TASK, PredictionError, "no class ids"),
+        (ids(1) + 1, ids(1), TASK, PredictionError, "not class ids"),
         (ids(1), np.where(ids(1) == 0, 77, ids(1)), TASK, LabelError, "77"),
         (ids(1).astype(float), ids(1), TASK, PredictionError, "holds no class ids"),
         (ids(1), ids(1), None, ParamsError, "don't say which task"),

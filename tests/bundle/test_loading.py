@@ -44,10 +44,10 @@ def test_a_whole_bundle_is_read(whole: Path) -> None:
 def test_files_that_are_no_bundle(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="the bundle is missing"):
         read_bundle(tmp_path / "none.zip")
-    with pytest.raises(BundleError, match="no bundle"):
+    with pytest.raises(BundleError, match="not a bundle"):
         read_bundle(tmp_path)
     (tmp_path / "text.zip").write_text("not a zip")
-    with pytest.raises(BundleError, match="no bundle"):
+    with pytest.raises(BundleError, match="not a bundle"):
         read_bundle(tmp_path / "text.zip")
     (tmp_path / "short.zip").write_bytes(whole.read_bytes()[:-1000])
     with pytest.raises(BundleError, match="incomplete"):

@@ -6,8 +6,9 @@ import geopandas
 import numpy as np
 import pytest
 
-from quadrat.chips import store
-from quadrat.chips.store import About, SceneChips, open_chips, write_index
+from quadrat.chips import writer
+from quadrat.chips.store import About, open_chips, write_index
+from quadrat.chips.writer import SceneChips
 from quadrat.errors import ChipError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
@@ -39,7 +40,7 @@ def fill(folder: Path, counts: dict[str, int], split: str = "train") -> dict[str
 
 
 def test_chips_come_back_in_any_order_from_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "SHARD_BYTES", 3 * 8 * 8 * 2)
+    monkeypatch.setattr(writer, "SHARD_BYTES", 3 * 8 * 8 * 2)
     held = fill(tmp_path, {"s": 7, "t": 1, "u": 5})
     assert len(list((tmp_path / "s").glob("pixels-*.npy"))) == 3
     chips = open_chips(tmp_path, "train", ("x", "y"), ("a",))
@@ -55,7 +56,7 @@ def test_chips_come_back_in_any_order_from_several_shards(tmp_path: Path, monkey
 
 
 def test_targets_of_any_length_come_back_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "SHARD_BYTES", 2 * 8 * 8 * 2)
+    monkeypatch.setattr(writer, "SHARD_BYTES", 2 * 8 * 8 * 2)
     generator = np.random.default_rng(0)
     held = [generator.random((count, 5), np.float32) for count in (0, 3, 1, 0, 0, 4, 2)]
     with SceneChips(tmp_path, "s", "train", GRID, about("boxes_x"), {"boxes"}) as chips:

@@ -97,7 +97,7 @@ def test_what_is_wrong_is_told(project: Path, change: tuple[str, str], message: 
     assert not list(project.rglob("*.yaml"))
 
 
-def test_a_fault_is_told_with_its_line(project: Path) -> None:
+def test_an_error_names_its_line(project: Path) -> None:
     text = (project / EXAMPLE).read_text(encoding="utf-8").replace("depth=4", "depth=9")
     (project / EXAMPLE).write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError) as raised:
@@ -114,7 +114,7 @@ def test_a_missing_file_is_told_on_the_command_line() -> None:
     assert "ParamsError: the file is missing\n  file: nothing.py" in done.output
 
 
-def test_faults_of_the_users_own_code_are_left_to_python(project: Path) -> None:
+def test_errors_of_the_users_own_code_are_left_to_python(project: Path) -> None:
     (project / EXAMPLE).write_text("def configure():\n    return 1 / 0\n", encoding="utf-8")
     with pytest.raises(ZeroDivisionError):
         configure(Path(EXAMPLE))

@@ -151,7 +151,7 @@ def test_a_constant_of_another_sort_is_refused(dates: str) -> None:
 
 def test_what_to_write_instead_is_told() -> None:
     with pytest.raises(
-        FilterError, match=r"'use.str.startswith\('s'\)' is no field. A filter has comparisons of a field"
+        FilterError, match=r"'use.str.startswith\('s'\)' is not a field. A filter has comparisons of a field"
     ):
         parse("use.str.startswith('s')")
 

@@ -1,4 +1,4 @@
-"""Whatever file a catalog names: an error that names scene and file, and the scene's other faults beside it."""
+"""Whatever file a catalog names: an error that names scene and file, and the scene's other errors beside it."""
 
 import re
 from collections.abc import Callable
@@ -96,7 +96,7 @@ def ground(tmp_path: Path) -> Path:
 
 
 def looked(picture: Image, labels: LabelSource, *aoi: str) -> list[QuadratError]:
-    return list(survey(Scene("s", "train", picture, (labels,), aoi), bands=("a",), task=TASK).faults)
+    return list(survey(Scene("s", "train", picture, (labels,), aoi), bands=("a",), task=TASK).errors)
 
 
 def vectors(path: Path) -> VectorLabels:
@@ -138,8 +138,8 @@ def test_a_file_whose_crs_has_no_place_for_its_pixels_is_an_error_beside_another
         Source(path=str(ground / "good.tif"), bands=("g",), **about),
         Source(path=str(far), bands=("a",), **about),
     )
-    (fault,) = looked(Image(grid="g", sources=sources), vectors(ground / "l.gpkg"))
-    assert (fault.scene, fault.file) == ("s", str(far))
+    (error,) = looked(Image(grid="g", sources=sources), vectors(ground / "l.gpkg"))
+    assert (error.scene, error.file) == ("s", str(far))
 
 
 @pytest.mark.parametrize(

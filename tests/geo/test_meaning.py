@@ -40,7 +40,7 @@ def test_a_file_is_believed_where_the_catalog_says_nothing(tmp_path: Path) -> No
 
 def test_a_catalog_that_says_a_part_of_it_must_not_contradict_the_file(tmp_path: Path) -> None:
     path = said(write_raster(tmp_path / "a.tif", PIXELS), 0.1, -3.0, "kelvin")
-    with pytest.raises(ImageError, match="another scale and offset"):
+    with pytest.raises(ImageError, match="different scale and offset"):
         meaning(path, scale=0.1)
     assert meaning(path, scale=0.1, ignore_tags=True) == ("kelvin", 0.1, 0.0)
     assert meaning(path, scale=0.1, offset=-3.0) == ("kelvin", 0.1, -3.0)

@@ -154,7 +154,7 @@ def test_holes_stay_holes_after_resampling(tmp_path: Path) -> None:
         ({"crs": "EPSG:32632"}, "different CRSs"),
         ({"transform": NORTH_UP @ Affine.scale(2)}, "different size"),
         ({"transform": NORTH_UP @ Affine.rotation(3)}, "different size or direction"),
-        ({"transform": NORTH_UP @ Affine.translation(0.5, 0)}, "between each other"),
+        ({"transform": NORTH_UP @ Affine.translation(0.5, 0)}, "not aligned"),
         ({"nodata": 5}, "different nodata"),
         ({"dtype": "uint16"}, "different data type"),
     ],
@@ -176,7 +176,7 @@ def test_nodata_of_the_catalog_settles_that_of_the_files(tmp_path: Path) -> None
 def test_photos_without_a_place_are_no_mosaic(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_raster(tmp_path / f"{name}.tif", np.ones((1, 4, 4), np.uint8), Affine.identity(), None)
-    with pytest.raises(ImageError, match="need a place each"):
+    with pytest.raises(ImageError, match="need georeferences"):
         image(str(tmp_path / "*.tif")).open(["a"])
 
 

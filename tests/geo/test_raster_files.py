@@ -180,7 +180,7 @@ def test_complex_numbers_and_palettes_are_refused(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "b.tif", np.ones((1, 4, 4), np.uint8))
     with rasterio.open(path, "r+") as file:
         file.write_colormap(1, {0: (0, 0, 0), 1: (255, 0, 0)})
-    with pytest.raises(ImageError, match=r"palette(.|\n)*-expand rgb"):
+    with pytest.raises(ImageError, match=r"colour table(.|\n)*-expand rgb"):
         opened(path)
 
 
@@ -191,9 +191,9 @@ def test_bytes_that_have_signs_by_an_old_tag_are_refused(tmp_path: Path) -> None
     text = (tmp_path / "a.vrt").read_text()
     tag = '<Metadata domain="IMAGE_STRUCTURE"><MDI key="PIXELTYPE">SIGNEDBYTE</MDI></Metadata>'
     (tmp_path / "a.vrt").write_text(re.sub(r"(<VRTRasterBand [^>]*>)", rf"\1{tag}", text))
-    with pytest.raises(ImageError, match=r"bytes have signs(.|\n)*a\.vrt(.|\n)*expected: the data type Int8"):
+    with pytest.raises(ImageError, match=r"bytes as signed(.|\n)*a\.vrt(.|\n)*expected: the data type Int8"):
         opened(tmp_path / "a.vrt")
-    with pytest.raises(LabelError, match=r"bytes have signs(.|\n)*scene: s"), labels(tmp_path / "a.vrt"):
+    with pytest.raises(LabelError, match=r"bytes as signed(.|\n)*scene: s"), labels(tmp_path / "a.vrt"):
         pass
 
 
@@ -209,7 +209,7 @@ def test_tags_that_contradict_the_catalog(tmp_path: Path) -> None:
     with opened(path, scale=1e-4, offset=-0.1):
         pass
     message = (
-        r"another scale and offset(.|\n)*a\.tif(.|\n)*scale 0.0001, offset 0 \((.|\n)*scale 0.0001, offset -0.1 \("
+        r"different scale and offset(.|\n)*a\.tif(.|\n)*scale 0.0001, offset 0 \((.|\n)*scale 0.0001, offset -0.1 \("
     )
     with pytest.raises(ImageError, match=message):
         opened(path, scale=1e-4, offset=0.0)
@@ -240,7 +240,7 @@ def test_nodata_that_contradicts_the_file(
         with opened(path, nodata=mine):
             return
     about = rf"a\.tif(.|\n)*expected: {mine} \(the catalog's\)(.|\n)*got: {said}(.|\n)*ignore_tags"
-    message = f"another nodata value(.|\n)*{about}"
+    message = f"different nodata values(.|\n)*{about}"
     with pytest.raises(ImageError, match=message):
         opened(path, nodata=mine)
     with opened(path, nodata=mine, ignore_tags=True) as raster:

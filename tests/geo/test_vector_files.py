@@ -115,7 +115,7 @@ NAMES = {"absent": {}, "null": {"crs": None}}
 def test_projected_coordinates_without_a_crs_are_told(tmp_path: Path, name: str) -> None:
     path = tmp_path / "l.geojson"
     geojson(path, shapely.geometry.mapping(pixel_box(5, 6, 25, 27)), **NAMES[name])
-    message = r"no longitudes and latitudes(.|\n)*scene: s\n(.|\n)*l\.geojson(.|\n)*330050(.|\n)*ogr2ogr(.|\n)*GeoJSON"
+    message = r"not longitudes and latitudes(.|\n)*scene: s\n(.|\n)*l\.geojson(.|\n)*330050(.|\n)*ogr2ogr(.|\n)*GeoJSON"
     with pytest.raises(LabelError, match=message):
         labels(path)
     with pytest.raises(AOIError, match=message):
@@ -175,7 +175,7 @@ def test_files_that_are_damaged_are_told(tmp_path: Path, name: str) -> None:
 def test_coordinates_that_are_no_numbers_are_counted(tmp_path: Path, x: float) -> None:
     wkb = [shapely.to_wkb(box(0, 0, 1, 1)), struct.pack("<BIIdddd", 1, 2, 2, 0, 0, x, 1)]
     geopandas.GeoDataFrame(geometry=shapely.from_wkb(wkb), crs=UTM).to_parquet(tmp_path / "l.parquet")
-    with pytest.raises(LabelError, match=r"no place's(.|\n)*1 of 2 features, the first is number 2"):
+    with pytest.raises(LabelError, match=r"invalid coordinates(.|\n)*1 of 2 features, the first is number 2"):
         labels(tmp_path / "l.parquet")
 
 

@@ -67,15 +67,15 @@ def test_of_several_labels_the_first_with_a_value_wins(tmp_path: Path) -> None:
 
 def test_numbers_are_no_classes_and_classes_are_no_numbers(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", np.ones((1, 6, 8), np.uint8))
-    with pytest.raises(LabelError, match=r"another kind than what the task learns(.|\n)*ids, or colors"):
+    with pytest.raises(LabelError, match=r"do not fit the task(.|\n)*ids, or colors"):
         labelled(path, segmentation("1", "2"))
     ids = RasterLabels(kind="raster", path=str(path), values="ids")
     with (
-        pytest.raises(LabelError, match=r"another kind than what the task learns(.|\n)*expected: values: numbers"),
+        pytest.raises(LabelError, match=r"do not fit the task(.|\n)*expected: values: numbers"),
         open_labels([ids], GRID, TASK, "s"),
     ):
         pass
-    with pytest.raises(ValidationError, match="numbers are no classes"):
+    with pytest.raises(ValidationError, match="numbers are not classes"):
         labelled(path, background="height")
 
 

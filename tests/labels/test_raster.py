@@ -359,7 +359,7 @@ def test_64_bit_values_are_compared_exactly(
     path = virtual(tmp_path / "l.vrt", tmp_path / "v.tif", band + (mask if masked else ""))
     known = np.select([ids == np.array(nodata, dtype), ids == 3], [255, 0], 1).repeat(step, 0).repeat(step, 1)
     np.testing.assert_array_equal(read(path, key=legend(wood=["3"], lake=[str(beside)])), known)
-    with pytest.raises(LabelError, match=rf"no class claims(.|\n)*got: {beside} \("):
+    with pytest.raises(LabelError, match=rf"no class lists(.|\n)*got: {beside} \("):
         read(path, key=legend(wood=["3"], lake=[str(nodata)]))
 
 
@@ -390,7 +390,7 @@ def test_each_band_has_its_own_mask(tmp_path: Path, step: int) -> None:
 
 def test_classes_whose_values_the_type_cannot_hold_are_an_error(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "l.tif", random_ids(GRID.shape)[None])
-    with pytest.raises(LabelError, match=r"no class claims any value(.|\n)*got: -7, 300"):
+    with pytest.raises(LabelError, match=r"no class lists any value(.|\n)*got: -7, 300"):
         read(path, key=legend(wood=["300"], lake=["-7"]))
 
 
@@ -464,7 +464,7 @@ def test_values_that_no_class_claims_are_counted_in_the_whole_scene(tmp_path: Pa
     path = write_raster(tmp_path / "l.tif", ids[None])
     with labels(path) as opened:
         opened.class_ids(Window(0, 0, 30, 50), all_touched=False)
-        with pytest.raises(LabelError, match=r"no class claims(.|\n)*scene: s(.|\n)*got: 8 \(20 px\), 9 \(1 px\)\n"):
+        with pytest.raises(LabelError, match=r"no class lists(.|\n)*scene: s(.|\n)*got: 8 \(20 px\), 9 \(1 px\)\n"):
             opened.class_ids(Window(39, 0, 1, 5), all_touched=False)
     dropped = read(path, drop=["8", "9"], background="rest")
     np.testing.assert_array_equal(dropped == 255, ids > 7)
@@ -488,7 +488,7 @@ def test_pixels_of_another_type(tmp_path: Path) -> None:
         read(ids, band=2)
     with pytest.raises(LabelError, match=r"red, green and blue as bytes, or a colour table"):
         read(ids, key=COLORS, values="colors")
-    with pytest.raises(LabelError, match=r"no class claims any value(.|\n)*whole numbers such as '4'"):
+    with pytest.raises(LabelError, match=r"no class lists any value(.|\n)*whole numbers such as '4'"):
         read(ids, key=COLORS)
     with pytest.raises(LabelError, match=r"two classes claim #0000FF"):
         read(
@@ -509,7 +509,7 @@ def test_labels_elsewhere_missing_or_damaged(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"no label lies on the image"):
         read(write_raster(tmp_path / "zone.tif", ids, NORTH_UP, "EPSG:32631"))
     local = 'LOCAL_CS["site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
-    with pytest.raises(LabelError, match=r"no way is known(.|\n)*expected: EPSG:32633"):
+    with pytest.raises(LabelError, match=r"no transformation is known(.|\n)*expected: EPSG:32633"):
         read(write_raster(tmp_path / "local.tif", ids, NORTH_UP, local))
     with pytest.raises(LabelError, match=r"can't be opened(.|\n)*none\.tif"):
         read(tmp_path / "none.tif")

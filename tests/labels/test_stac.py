@@ -90,13 +90,13 @@ def test_the_catalog_says_what_it_wants_otherwise(folder: Path) -> None:
     np.testing.assert_array_equal(ids(path, item="one", asset="b", field="use"), plain(folder, "use"))
     everything = ids(path, item="one", asset="b", default="wood", filter="kind == 'lake'", background="lake")
     np.testing.assert_array_equal(everything, np.where(plain(folder) == 1, 0, 1))
-    with pytest.raises(LabelError, match=r"no item is the one(.|\n)*got: other, one(.|\n)*'item'"):
+    with pytest.raises(LabelError, match=r"no such item(.|\n)*got: other, one(.|\n)*'item'"):
         ids(path)
-    with pytest.raises(LabelError, match=r"which asset holds(.|\n)*item one(.|\n)*got: a, b"):
+    with pytest.raises(LabelError, match=r"name the asset(.|\n)*item one(.|\n)*got: a, b"):
         ids(path, item="one")
     with pytest.raises(LabelError, match=r"no such asset(.|\n)*expected: c(.|\n)*got: a, b"):
         ids(path, item="one", asset="c")
-    with pytest.raises(LabelError, match=r"which field has the classes(.|\n)*got: kind, use"):
+    with pytest.raises(LabelError, match=r"name the field(.|\n)*got: kind, use"):
         ids(path, item="one", asset="b")
 
 
@@ -110,9 +110,9 @@ def test_labels_on_the_web(folder: Path) -> None:
 def test_what_an_item_cannot_give(folder: Path) -> None:
     with pytest.raises(LabelError, match=r"are a raster(.|\n)*mask\.tif(.|\n)*kind 'raster'"):
         ids(written(folder / "a.json", labelling(assets={"labels": {"href": "mask.tif"}}, label_type="raster")))
-    with pytest.raises(LabelError, match=r"no assets|which asset(.|\n)*got: image"):
+    with pytest.raises(LabelError, match=r"no assets|name the asset(.|\n)*got: image"):
         ids(written(folder / "b.json", labelling(assets={"image": {"href": "i.tif"}})))
-    with pytest.raises(LabelError, match=r"which field(.|\n)*got: none"):
+    with pytest.raises(LabelError, match=r"name the field(.|\n)*got: none"):
         ids(written(folder / "c.json", labelling(label_properties=None)))
     with pytest.raises(LabelError, match=r"STAC file can't be read(.|\n)*none\.json"):
         ids(str(folder / "none.json"))
@@ -126,7 +126,7 @@ def test_what_an_item_cannot_give(folder: Path) -> None:
         ids(written(folder / "f.json", labelling(assets={"labels": {"href": "labels.geojson", "roles": "labels"}})))
     with pytest.raises(LabelError, match=r"field assets\.labels\.href(.|\n)*got: nothing"):
         ids(written(folder / "g.json", labelling(assets={"labels": {"roles": ["labels"]}})))
-    with pytest.raises(LabelError, match=r"which field(.|\n)*got: none"):
+    with pytest.raises(LabelError, match=r"name the field(.|\n)*got: none"):
         ids(written(folder / "h.json", {**labelling(), "properties": None}))
     with pytest.raises(ValidationError, match="'field' or 'default'"):
         StacLabels(kind="stac", path="a.json", field="a", default="b")

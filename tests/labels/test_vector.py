@@ -87,7 +87,7 @@ def test_any_window_shows_the_part_of_the_whole(tmp_path_factory: pytest.TempPat
 def test_values_that_no_class_claims_are_listed_with_counts(tmp_path: Path) -> None:
     areas = [pixel_box(n, n, n + 3, n + 3) for n in range(4)]
     path = write_areas(tmp_path / "l.gpkg", areas, {"kind": ["wood", "moor", "moor", None]})
-    with pytest.raises(LabelError, match=r"no class claims(.|\n)*moor \(2 features\), null \(1 features\)"):
+    with pytest.raises(LabelError, match=r"no class lists(.|\n)*moor \(2 features\), null \(1 features\)"):
         labels(path)
     dropped = labels(path, drop=("moor", "null"))
     assert sorted(dropped.areas.values) == [0, 255, 255, 255]
@@ -265,7 +265,7 @@ def test_a_local_crs_has_metres_and_no_way_to_earth(tmp_path: Path) -> None:
     site = Grid(local, NORTH_UP, (40, 50))
     found = labels(path, site, width={"unit": "m", "default": 40.0}).class_ids(site.area, all_touched=False)
     assert (found == 1).sum() == 4 * 50
-    with pytest.raises(LabelError, match=r"no way is known(.|\n)*expected: EPSG:32633"):
+    with pytest.raises(LabelError, match=r"no transformation is known(.|\n)*expected: EPSG:32633"):
         labels(path, width={"unit": "m", "default": 40.0})
 
 
@@ -316,7 +316,7 @@ def test_a_filter_leaves_features_out(tmp_path: Path) -> None:
     path = write_areas(tmp_path / "l.gpkg", areas, fields)
     assert len(labels(path, filter="height > 3 and kind != 'moor'").areas.values) == 1
     assert len(labels(path, filter="kind == 'wood' | height == None").areas.values) == 2
-    with pytest.raises(LabelError, match=r"no class claims(.|\n)*moor \(1 features\)"):
+    with pytest.raises(LabelError, match=r"no class lists(.|\n)*moor \(1 features\)"):
         labels(path, filter="height > 3")
     with pytest.raises(LabelError, match=r"no label lies(.|\n)*got: 0 features within nothing"):
         labels(path, filter="height > 30")
@@ -412,7 +412,7 @@ def test_of_many_unknown_values_the_commonest_are_told(tmp_path: Path) -> None:
 def test_labels_on_earth_for_an_image_in_a_local_crs(tmp_path: Path) -> None:
     grid = Grid(CRS.from_wkt('LOCAL_CS["mine",UNIT["metre",1]]'), NORTH_UP, (40, 50))
     path = write_areas(tmp_path / "l.gpkg", [pixel_box(0, 0, 9, 9)], {"kind": ["lake"]})
-    with pytest.raises(LabelError, match="no way is known"):
+    with pytest.raises(LabelError, match="no transformation is known"):
         labels(path, grid)
 
 

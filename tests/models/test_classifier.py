@@ -101,7 +101,7 @@ def test_encoders_of_timm_take_any_bands_and_windows_of_any_size(encoder: str) -
 
 
 @pytest.mark.parametrize(
-    ("encoder", "message"), [("nosuch", "nosuch"), ("vit_tiny_patch16_224", "windows of one size alone")]
+    ("encoder", "message"), [("nosuch", "nosuch"), ("vit_tiny_patch16_224", "windows of one size only")]
 )
 def test_an_encoder_that_can_not_be_taken_is_told(encoder: str, message: str) -> None:
     with pytest.raises(ModelError, match=rf"no network can be built(.|\n)*{message}"):

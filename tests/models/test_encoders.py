@@ -83,7 +83,7 @@ def test_a_network_begins_with_the_weights_of_its_folder(tmp_path: Path) -> None
 
 
 def test_a_network_over_a_name_of_timm_keeps_nothing_beside_its_weights() -> None:
-    assert Encoder.named("resnet18.a1_in1k").held() == {}
+    assert Encoder.named("resnet18.a1_in1k").description() == {}
 
 
 def test_a_misspelt_encoder_is_told_with_those_that_are_like_it() -> None:
@@ -95,7 +95,7 @@ def test_arguments_of_a_folder_are_kept_and_its_path_says_nothing_of_the_network
     """The library of networks looks for names in paths: 'dla' shifts the levels that it takes."""
     encoder = Encoder.named(folder(tmp_path / "of-the-dlab", "test_resnet", block_args={"attn_layer": "se"}))
     assert encoder.name == "test_resnet"
-    again = Encoder.of(encoder.held(), "local-dir:/gone")
+    again = Encoder.of(encoder.description(), "local-dir:/gone")
     assert again.name == encoder.name
     assert again.arguments["block_args"] == {"attn_layer": "se"}
     model = network(f"local-dir:{tmp_path / 'of-the-dlab'}")
@@ -161,7 +161,7 @@ def test_weights_that_nobody_has_are_told_by_check(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     asked = answer(monkeypatch, error)
     with pytest.raises(
-        ModelError, match=rf"weights of the encoder can't be had(.|\n)*{message}(.|\n)*model.pretrained"
+        ModelError, match=rf"weights of the encoder are not available(.|\n)*{message}(.|\n)*model.pretrained"
     ):
         check(network("resnet10t"))
     assert all("resnet10t" in address for address in asked)
@@ -189,7 +189,7 @@ def test_weights_that_were_fetched_before_need_no_network(monkeypatch: pytest.Mo
 
 def test_an_encoder_that_was_never_pretrained_is_told_by_check(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, None)
-    with pytest.raises(ModelError, match="timm knows of none"):
+    with pytest.raises(ModelError, match="timm knows none"):
         check(network("cspresnet50d", depth=5, architecture="fpn", decoder={}))
 
 
@@ -221,10 +221,10 @@ def test_offline_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 )
 def test_what_a_stranger_tells_of_an_encoder_fetches_and_reads_nothing(told: bytes) -> None:
     with pytest.raises(ModelError):
-        Encoder.of({encoders.HELD: np.frombuffer(told, np.uint8)}, "resnet18")
+        Encoder.of({encoders.DESCRIPTION: np.frombuffer(told, np.uint8)}, "resnet18")
 
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/gone"])
 def test_weights_that_tell_of_no_encoder_fetch_and_read_nothing(name: str) -> None:
-    with pytest.raises(ModelError, match="a model that is restored fetches nothing"):
+    with pytest.raises(ModelError, match="not allowed when a model is loaded"):
         Encoder.of({}, name)

@@ -22,8 +22,10 @@ from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models.common.model import Fitted, Inputs, Recipe
+from quadrat.models.forest import features as near
 from quadrat.models.forest import forest as module
-from quadrat.models.forest.forest import Forest, features
+from quadrat.models.forest.features import features
+from quadrat.models.forest.forest import Forest
 from quadrat.tasks import SemanticSegmentation
 from tests.ground import segmentation
 
@@ -162,13 +164,13 @@ def test_nodata_beyond_float32_is_nodata() -> None:
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_features_at_places_are_those_of_the_whole_chip(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CUT", 10)
+    monkeypatch.setattr(near, "CUT", 10)
     inputs = inputs_of(dtype, 0.0, None)
     pixels = scattered(dtype, (3, 2, 11, 7))
     places = np.unravel_index(np.random.default_rng(1).permutation(3 * 11 * 7)[:95], (3, 11, 7))
     chip, y, x = places
     expected = features(pixels, inputs, 3)[chip, :, y, x]
-    np.testing.assert_array_equal(module._features_at(pixels, places, inputs, 3), expected)
+    np.testing.assert_array_equal(near.features_at(pixels, places, inputs, 3), expected)
 
 
 def oracle(model: Forest, held: Held, inputs: Inputs, seed: int) -> tuple[RandomForestClassifier, np.ndarray]:
@@ -310,8 +312,8 @@ def test_nothing_depends_on_processors_or_on_how_much_is_taken_at_once(monkeypat
     scores = model.restore(many.weights, task, inputs)(held.pixels)["scores"]
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     assert joblib.effective_n_jobs(-1) == 1
-    for name in ("READ", "CUT", "BLOCK"):
-        monkeypatch.setattr(module, name, 100)
+    for place, name in ((module, "READ"), (near, "CUT"), (module, "BLOCK")):
+        monkeypatch.setattr(place, name, 100)
     held.most = 0
     one, _ = fitted(model, held, inputs)
     assert held.most == 1
@@ -409,7 +411,7 @@ def test_infinite_values_are_none_here_and_in_onnx() -> None:
 
 def test_an_index_of_other_chips_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Held, "class_counts", lambda *_: np.array([100, 0, 0]))
-    with pytest.raises(ChipError, match="not of these chips"):
+    with pytest.raises(ChipError, match="does not fit the chips"):
         fitted(kind(), chips(), inputs_of("uint16", 0.0, 0.0, 0.0))
 
 

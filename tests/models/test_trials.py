@@ -71,7 +71,7 @@ def test_encoders_of_windows_of_one_size_are_told(size: int) -> None:
 
 
 @pytest.mark.parametrize(("sizes", "key"), [({"chip": 16}, "chip.chip_size"), ({"window": 16}, "predict.window_size")])
-def test_the_size_that_is_at_fault_is_named(sizes: dict[str, int], key: str) -> None:
+def test_the_size_that_is_wrong_is_named(sizes: dict[str, int], key: str) -> None:
     model = test_classifier.CLASSIFIER.model_copy(update={"encoder": "convnext_atto"})
     with pytest.raises(ModelError, match=rf"can't take such(.|\n)*16 × 16 px(.|\n)*set another {key}"):
         check(model, test_classifier.ONE, **sizes)

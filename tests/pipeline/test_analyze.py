@@ -190,7 +190,7 @@ def test_labels_of_every_sort(tmp_path: Path) -> None:
     assert background["wood"] == (ids[:, :110] == 0).sum() - (ids[58:62, :110] == 0).sum()
     paints[2] = 7
     write_raster(tmp_path / "colors.tif", paints[ids].transpose(2, 0, 1), photometric="RGB")
-    with pytest.raises(LabelError, match=rf"no class claims(.|\n)*got: #070707 \({(ids == 2).sum()} px\)"):
+    with pytest.raises(LabelError, match=rf"no class lists(.|\n)*got: #070707 \({(ids == 2).sum()} px\)"):
         run(labelled_anew(catalog, c=colors), tmp_path / "unknown", task=task)
 
 
@@ -207,7 +207,7 @@ def test_a_class_without_a_training_pixel(tmp_path: Path) -> None:
 
 
 def test_a_value_that_the_task_does_not_know(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match=r"no class claims(.|\n)*field"):
+    with pytest.raises(LabelError, match=r"no class lists(.|\n)*field"):
         run(write_world(tmp_path), tmp_path / "out", kinds=("wood", "lake"))
 
 
@@ -261,7 +261,7 @@ def test_the_pixels_of_a_photo_have_no_size_to_differ_by(tmp_path: Path) -> None
 
 
 def test_a_unit_that_differs_between_scenes(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match=r"bands B1, B2, B3 mean different things(.|\n)*radiance"):
+    with pytest.raises(CatalogError, match=r"bands B1, B2, B3 have different meanings(.|\n)*radiance"):
         run(with_second_image(tmp_path, "EPSG:32633", unit="radiance"), tmp_path / "out")
 
 

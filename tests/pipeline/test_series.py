@@ -273,7 +273,7 @@ def test_check_tells_of_dates(
     root, _ = project
     few = changed(root, tmp_path / "few.yaml", y2017={"dates": ["2017-03-01", "2017-06-01"]})
     plain = MODEL.model_copy(update={"dates": None})
-    for catalog, model, faults, text in (
+    for catalog, model, errors, text in (
         (root / "scenes.yaml", MODEL, 0, "3×2 uint16"),
         (root / "scenes.yaml", plain, 1, "time series, and the network doesn't pool over dates"),
         (few, MODEL, 1, "different numbers of dates"),
@@ -281,7 +281,7 @@ def test_check_tells_of_dates(
         about = {**taken(root, "task", "bands"), "scenes": catalog, "raw": root, "aoi": root}
         windows = {"chip": CHIP, "batch_size": 8, "predict": PREDICT}
         params: Any = SimpleNamespace(**about, **windows, model=model, baseline=FOREST, eval=EVAL)
-        assert check(params, Paths(pins=root / "pins.json"), Threads(2)) == faults
+        assert check(params, Paths(pins=root / "pins.json"), Threads(2)) == errors
         captured = capsys.readouterr()
         assert text in captured.out + captured.err
 

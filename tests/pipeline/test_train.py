@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quadrat.chips.store import About, SceneChips, write_index
+from quadrat.chips.store import About, write_index
+from quadrat.chips.writer import SceneChips
 from quadrat.errors import AnalysisError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window

@@ -179,11 +179,11 @@ def test_class_ids_of_any_type_are_read_and_what_is_hidden_has_none(
 @pytest.mark.parametrize(
     ("value", "dtype", "nodata", "said"),
     [
-        (3, "uint8", 255, r"no class ids\n(.|\n)*expected: .*0 to 2 .*or the nodata value 255\n  got: 3\n"),
-        (255, "uint8", None, r"no class ids\n(.|\n)*no nodata value is declared\n  got: 255\n  hint: declare"),
-        (-1, "int16", 255, r"no class ids\n(.|\n)*got: -1\n"),
-        (2**31 - 1, "int32", -1, r"no class ids\n(.|\n)*got: 2147483647\n"),
-        (256, "uint16", None, r"no class ids\n(.|\n)*got: 256\n"),  # 0 in the last eight bits
+        (3, "uint8", 255, r"not class ids\n(.|\n)*expected: .*0 to 2 .*or the nodata value 255\n  got: 3\n"),
+        (255, "uint8", None, r"not class ids\n(.|\n)*no nodata value is declared\n  got: 255\n  hint: declare"),
+        (-1, "int16", 255, r"not class ids\n(.|\n)*got: -1\n"),
+        (2**31 - 1, "int32", -1, r"not class ids\n(.|\n)*got: 2147483647\n"),
+        (256, "uint16", None, r"not class ids\n(.|\n)*got: 256\n"),  # 0 in the last eight bits
         (0, "uint8", 0, r"nodata value is a class id\n(.|\n)*got: 0\n"),
         (0, "float32", None, r"no class ids\n(.|\n)*expected: one band of whole numbers\n  got: 1 of float32\n"),
         (0, "complex64", None, r"no class ids\n(.|\n)*got: 1 of complex64\n"),
@@ -225,7 +225,7 @@ def refused(folder: Path, grid: Grid = GRIDS[0]) -> str:
 def test_features_elsewhere_are_an_error(tmp_path: Path) -> None:
     far = pixel_box(1000, 0, 1005, 5)
     write_areas(tmp_path / "found.gpkg", [far, far])
-    assert "elsewhere than its scene" in refused(tmp_path)
+    assert "prediction is not on its scene" in refused(tmp_path)
     write_areas(tmp_path / "found.gpkg", [pixel_box(0, 0, 5, 5)], crs="EPSG:32631")  # coordinates of another zone
     assert "EPSG:32631" in refused(tmp_path)
     write_areas(tmp_path / "found.gpkg", [far, pixel_box(0, 0, 5, 5)])
@@ -236,7 +236,7 @@ def test_features_elsewhere_are_an_error(tmp_path: Path) -> None:
 def test_projected_coordinates_in_geojson_are_an_error(tmp_path: Path) -> None:
     found = geopandas.GeoSeries([pixel_box(0, 0, 5, 5)]).to_json()
     (tmp_path / "found.geojson").write_text(found)  # without a CRS they count as degrees
-    assert "elsewhere than its scene" in refused(tmp_path)
+    assert "prediction is not on its scene" in refused(tmp_path)
     (tmp_path / "found.geojson").unlink()
     write_areas(tmp_path / "found.geojson", [pixel_box(0, 0, 5, 5)])  # which says UTM
     assert "another grid" in refused(tmp_path, GRIDS[3])
@@ -245,7 +245,7 @@ def test_projected_coordinates_in_geojson_are_an_error(tmp_path: Path) -> None:
 def test_features_of_a_crs_that_is_not_on_earth_are_an_error(tmp_path: Path) -> None:
     local = 'LOCAL_CS["site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
     write_areas(tmp_path / "found.gpkg", [pixel_box(0, 0, 5, 5)], crs=local)
-    assert "no way is known" in refused(tmp_path)
+    assert "no transformation is known" in refused(tmp_path)
 
 
 def test_features_without_geometry_are_an_error(tmp_path: Path) -> None:

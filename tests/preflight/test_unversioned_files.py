@@ -66,12 +66,12 @@ def jpeg2000(path: Path, **profile: Any) -> Path:
 def test_nodata_that_stands_beside_an_image_is_an_error_until_dvc_has_it(project: Path) -> None:
     picture = jpeg2000(RAW / "a.jp2")
     sidecar = beside(picture, nodata=7)
-    (fault,) = found(image(picture))
-    assert isinstance(fault, ImageError)
-    assert (fault.scene, fault.file) == ("s", sidecar)
-    assert "holds nodata" in str(fault.got)
+    (error,) = found(image(picture))
+    assert isinstance(error, ImageError)
+    assert (error.scene, error.file) == ("s", sidecar)
+    assert "holds nodata" in str(error.got)
     line = "!/data/raw/town/*.aux.xml"
-    assert f"append the line {line} to .dvcignore" in str(fault.hint)
+    assert f"append the line {line} to .dvcignore" in str(error.hint)
     with (project / ".dvcignore").open("a") as file:
         file.write(f"{line}\n")
     assert found(image(picture)) == []
@@ -96,8 +96,8 @@ def test_each_thing_that_counts_is_told(words: str, content: str) -> None:
     sidecar = RAW / "photo.png.aux.xml"
     sidecar.write_text(f"<PAMDataset>{content}</PAMDataset>")
     assert words in meaning_beside(sidecar)
-    (fault,) = found(image(RAW / "photo.png"))
-    assert words in str(fault.got)
+    (error,) = found(image(RAW / "photo.png"))
+    assert words in str(error.got)
 
 
 @pytest.mark.usefixtures("project")
@@ -108,7 +108,7 @@ def test_each_thing_that_counts_is_told(words: str, content: str) -> None:
         "<MDI key='STATISTICS_COVARIANCES'>1</MDI><MDI key='LAYER_TYPE'>athematic</MDI>",  # as ArcGIS does
     ],
 )
-def test_statistics_change_nothing_and_are_no_fault(content: str) -> None:
+def test_statistics_change_nothing_and_are_no_error(content: str) -> None:
     sidecar = RAW / "a.tif.aux.xml"
     histogram = "<Histograms><HistItem><HistMin>0</HistMin><HistMax>9</HistMax></HistItem></Histograms>"
     band = f"<PAMRasterBand band='1'>{histogram}<Metadata>{content}</Metadata></PAMRasterBand>"
@@ -124,7 +124,7 @@ def test_what_gdal_writes_beside_an_image_that_others_refer_to_counts() -> None:
     inner = jpeg2000(RAW / "a.jp2")
     rasterio.shutil.copy(inner, RAW / "all.vrt", driver="VRT")
     beside(inner, nodata=7)
-    assert [fault.file for fault in found(image(RAW / "all.vrt"))] == [RAW / "a.jp2.aux.xml"]
+    assert [error.file for error in found(image(RAW / "all.vrt"))] == [RAW / "a.jp2.aux.xml"]
 
 
 def test_labels_and_areas_have_files_beside_them_too(project: Path) -> None:
@@ -133,8 +133,8 @@ def test_labels_and_areas_have_files_beside_them_too(project: Path) -> None:
     with (project / ".dvcignore").open("a") as file:
         file.write("*.prj\n*.txt\n")
     (RAW / "aoi.txt").touch()
-    faults = found(image(RAW / "a.tif"), RasterLabels(kind="raster", path=str(labels), values="ids"), area)
-    assert [(type(one), one.file) for one in faults] == [
+    errors = found(image(RAW / "a.tif"), RasterLabels(kind="raster", path=str(labels), values="ids"), area)
+    assert [(type(one), one.file) for one in errors] == [
         (LabelError, RAW / "l.jp2.aux.xml"),
         (AOIError, RAW / "aoi.prj"),
     ]
@@ -146,9 +146,9 @@ def test_files_that_a_user_lets_dvc_ignore_are_an_error_where_gdal_reads_them(pr
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(RAW / "a.tif", "r+") as file:
         file.write_mask(np.zeros((20, 20), np.bool_))
     (RAW / "a.txt").write_text("notes")
-    (fault,) = found(image(RAW / "a.tif"))
-    assert fault.file == RAW / "a.tif.msk"
-    assert "!/data/raw/town/*.msk" in str(fault.hint)
+    (error,) = found(image(RAW / "a.tif"))
+    assert error.file == RAW / "a.tif.msk"
+    assert "!/data/raw/town/*.msk" in str(error.hint)
 
 
 @pytest.mark.usefixtures("project")
@@ -160,9 +160,9 @@ def test_edits_that_sqlite_has_not_written_yet_are_an_error() -> None:
     assert found(image(RAW / "a.tif"), labels) == []
     (RAW / "l.gpkg-shm").write_text("an index")
     (RAW / "l.gpkg-wal").write_text("an edit")
-    (fault,) = found(image(RAW / "a.tif"), labels)
-    assert fault.file == RAW / "l.gpkg-wal"
-    assert "close what has the file open" in str(fault.hint)
+    (error,) = found(image(RAW / "a.tif"), labels)
+    assert error.file == RAW / "l.gpkg-wal"
+    assert "close what has the file open" in str(error.hint)
 
 
 @pytest.mark.parametrize("has", ["dvc", "git"])
@@ -174,9 +174,9 @@ def test_beside_a_file_that_is_versioned_alone(project: Path, has: str) -> None:
     if has == "dvc":
         (RAW / "a.jp2.dvc").touch()
         (project / RAW / ".gitignore").write_text("/a.jp2\n")
-    (fault,) = found(image(RAW / "a.jp2"))
-    assert fault.file == sidecar
-    assert "`dvc add` it" in str(fault.hint)
+    (error,) = found(image(RAW / "a.jp2"))
+    assert error.file == sidecar
+    assert "`dvc add` it" in str(error.hint)
     if has == "dvc":
         (RAW / "a.jp2.aux.xml.dvc").touch()
     else:
@@ -184,7 +184,7 @@ def test_beside_a_file_that_is_versioned_alone(project: Path, has: str) -> None:
     assert found(image(RAW / "a.jp2")) == []
 
 
-def test_what_nobody_versions_and_what_is_no_project_is_no_fault(project: Path, tmp_path: Path) -> None:
+def test_what_nobody_versions_and_what_is_no_project_is_no_error(project: Path, tmp_path: Path) -> None:
     beside(jpeg2000(RAW / "a.jp2"), nodata=7)
     assert found(image(RAW / "a.jp2"))
     outside = tmp_path.parent / f"{tmp_path.name}-archive"

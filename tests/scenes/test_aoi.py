@@ -66,7 +66,7 @@ def test_a_one_pixel_aoi(tmp_path: Path) -> None:
 )
 def test_an_aoi_that_leaves_nothing(tmp_path: Path, area: Polygon) -> None:
     path = write_areas(tmp_path / "a.gpkg", [area])
-    with pytest.raises(AOIError, match="leaves no pixel"):
+    with pytest.raises(AOIError, match="covers no pixel"):
         opened(path)
 
 
@@ -93,7 +93,7 @@ def test_no_file_is_no_aoi() -> None:
 def test_each_of_several_files_must_leave_something(tmp_path: Path) -> None:
     here = write_areas(tmp_path / "here.gpkg", [pixel_box(5, 6, 25, 27)])
     there = write_areas(tmp_path / "there.gpkg", [pixel_box(500, 6, 525, 27)])
-    with pytest.raises(AOIError, match=r"leaves no pixel(.|\n)*there\.gpkg"):
+    with pytest.raises(AOIError, match=r"covers no pixel(.|\n)*there\.gpkg"):
         opened(here, there)
 
 

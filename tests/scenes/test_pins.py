@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from quadrat.errors import PinError
-from quadrat.geo.files.stamps import Stamp, stamp
 from quadrat.geo.sources.source import Source
 from quadrat.labels.vector import VectorLabels
-from quadrat.scenes.pins import check_pins, companions, objects, pin_faults, read_pins, written
+from quadrat.scenes.pins import check_pins, companions, objects, pin_errors, read_pins, written
 from quadrat.scenes.scene import Scene
+from quadrat.scenes.stamps import Stamp, stamp
 from tests.ground import image, pixel_box, write_areas, write_raster
 from tests.http_server import Served, served
 
@@ -103,11 +103,11 @@ def test_a_part_of_a_shapefile(web: Served, tmp_path: Path) -> None:
         check_pins(scenes(web), file)
 
 
-def test_all_sorts_of_faults_are_told(web: Served, tmp_path: Path) -> None:
+def test_all_sorts_of_errors_are_reported(web: Served, tmp_path: Path) -> None:
     file = pinned(web, tmp_path / "pins.json", a=Stamp(etag="x", size=9), b=None)
     for name in ("l.shp", "l.dbf"):
         (tmp_path / "web" / name).unlink()
-    told = [str(fault) for fault in pin_faults(scenes(web), file)]
+    told = [str(error) for error in pin_errors(scenes(web), file)]
     assert [line.partition("\n")[0] for line in told] == [
         "the object is another than is pinned",
         "the object is gone (and 1 more: `quadrat index --check` lists all)",
@@ -120,7 +120,7 @@ def test_all_sorts_of_faults_are_told(web: Served, tmp_path: Path) -> None:
 def test_a_server_that_refuses(web: Served, tmp_path: Path) -> None:
     address = f"{web.url}/secret.tif"
     (tmp_path / "pins.json").write_text(written({address: Stamp(etag="x", size=9)}))
-    with pytest.raises(PinError, match=rf"doesn't say what(.|\n)*file: {address}\n  expected: etag x(.|\n)*got: .*403"):
+    with pytest.raises(PinError, match=rf"doesn't describe(.|\n)*file: {address}\n  expected: etag x(.|\n)*got: .*403"):
         check_pins([Scene("one", "predict", image(address), (), ())], tmp_path / "pins.json")
 
 

@@ -273,7 +273,7 @@ def test_bands_are_never_guessed(project: Path, tmp_path: Path) -> None:
             run(project, image, out=tmp_path / "out", bands=bands)
         assert error.value.file is not None
     write_raster(tmp_path / "two_B1.tif", pixels(project))
-    with pytest.raises(ImageError, match="a file of one band holds more"):
+    with pytest.raises(ImageError, match="the file of a single band holds several"):
         run(project, tmp_path / "two_{band}.tif", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -391,12 +391,12 @@ def test_the_command_line_takes_all_options(project: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(layer(tmp_path / "out" / "a"), layer(project / "predictions" / "all"))
 
 
-def test_faults_are_told_in_words(tmp_path: Path) -> None:
+def test_errors_are_reported_in_words(tmp_path: Path) -> None:
     (tmp_path / "bundle.zip").write_text("no zip")
     for arguments in (("apply", "bundle.zip", "a.tif", "--out", "out"), ("verify", "bundle.zip")):
         done = quadrat(tmp_path, *arguments)
         assert done.returncode == 1
-        assert "BundleError: the file is no bundle" in done.stderr
+        assert "BundleError: the file is not a bundle" in done.stderr
         assert "Traceback" not in done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"bundle.zip"}
 

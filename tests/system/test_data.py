@@ -147,7 +147,7 @@ def test_imagery_that_stays_in_a_bucket(store: Store, tmp_path: Path) -> None:
     assert "changed s3://imagery/stays/image.tif" in walk("quadrat index", folder)
     said = walk("dvc repro", folder)
     assert ran(said) == ["analyze", "chip", "train", "predict", "eval", "bundle"]
-    assert "cut anew for 1 of 2 scenes" in re.sub(r"\s+", " ", said)  # of train and validation, w and not m
+    assert "cut again for 1 of 2 scenes" in re.sub(r"\s+", " ", said)  # of train and validation, w and not m
     assert mean(folder) == pytest.approx(dark + 100)
     call("git checkout --quiet data/pins.json", folder)  # what was pinned isn't in the bucket any more
     assert "another than is pinned" in failed("quadrat check", folder)

@@ -42,5 +42,5 @@ class Pixels:
         return np.where(inner == NONE, self.background, inner).astype(np.uint8)
 
     def objects(self, window: Window) -> None:
-        """Return None: pixels are no objects."""
+        """Return None, because pixels are not objects."""
         assert window.height

@@ -190,7 +190,7 @@ def test_the_bundles_readme_tells_what_comes_out(project: tuple[Path, Params], t
         ({"task.rule.least_shares": 1}, r"task\.rule\.least_shares(.|\n)*did you mean 'min_share'"),
         (
             {"task.multi_label": True},
-            "baseline.kind forest can't learn this task, chip_classification: none can, so it must be null",
+            "baseline.kind forest can't learn this task, chip_classification: no kind can, so it must be null",
         ),
         ({"train.loss.dice": 1.0}, r"train\.loss\.dice: there is no such key"),
         ({"train.loss.kind": "semantic_segmentation"}, r"train\.loss"),

@@ -149,7 +149,7 @@ def test_a_cell_that_is_known_to_have_no_class_teaches_that() -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 40), st.integers(1, 70), st.integers(1, 70), st.integers(0, 30))
-def test_the_census_counts_each_cell_once_and_by_its_centre(
+def test_label_counts_take_each_cell_once_and_by_its_centre(
     size: int, height: int, rows: int, cols: int, left: int
 ) -> None:
     task = cells("a", "b", "c", cell_size=size)
@@ -157,7 +157,7 @@ def test_the_census_counts_each_cell_once_and_by_its_centre(
     found = np.zeros(3, np.int64)
     for strip in strips(whole((rows, cols)), height):
         counted = np.broadcast_to(np.arange(cols) >= left, strip.shape)
-        found += targets_of(task).census(labels, strip, counted)
+        found += targets_of(task).label_counts(labels, strip, counted)
     expected = np.zeros(3, int)
     for square, kind in zip(labels.ranked[0].geometry, labels.ranked[0].ids, strict=True):
         x, y = (int(v) for v in square.bounds[:2])
@@ -207,15 +207,17 @@ def test_a_cell_that_the_images_edge_cuts_is_the_same_where_it_is_counted_taught
     taught = [targets_of(task).target(labels, w, seen_by(w, shape))["classes"] for w in plan]
     np.testing.assert_array_equal(taught, labelled_cells(task, labels, as_cells(inside)))
     assert len(np.unique(taught)) > 1
-    census = sum(targets_of(task).census(labels, s, np.ones(s.shape, bool)) for s in strips(whole(shape), 10))
-    assert census.tolist() == targets_of(task).class_counts({"classes": np.array(taught)}).tolist()
+    label_counts = sum(
+        targets_of(task).label_counts(labels, s, np.ones(s.shape, bool)) for s in strips(whole(shape), 10)
+    )
+    assert label_counts.tolist() == targets_of(task).class_counts({"classes": np.array(taught)}).tolist()
     right = {
         w: np.where(np.atleast_1d(t) == (1 if several else range(3)), 0.9, 0.0)
         for w, t in zip(plan, taught, strict=True)
     }
     found = joined(pasted(task, whole(shape), window, 16, right))
     (counts,) = scoring_of(task).score(Truth(labels, whole(shape)), [Predicted(found)])
-    assert [one["support"] for one in counts.per_class()] == census.tolist()
+    assert [one["support"] for one in counts.per_class()] == label_counts.tolist()
     assert counts.summary()["accuracy"] == 1
 
 
@@ -567,7 +569,7 @@ def test_pixels_learn_their_cells_class_and_what_is_around_nothing() -> None:
         ({"rule": {"share_of": "cell", "min_share": 0.0, "choose": "largest"}}, "greater than 0"),
         ({"rule": {"share_of": "cell", "min_share": 1.1, "choose": "largest"}}, "less than or equal to 1"),
         ({"rule": {"share_of": "ground", "min_share": 0.5, "choose": "largest"}}, "'polygon' or 'cell'"),
-        ({"classes": [{"name": "a", "color": "#000000", "from": ["a"]}]}, "nothing to be told from"),
+        ({"classes": [{"name": "a", "color": "#000000", "from": ["a"]}]}, "one class has no alternative"),
         ({"classes": classes(["a, b", "b"]), "multi_label": True}, "lists a cell's classes with ', '(.|\n)*: a, b"),
         ({"classes": classes(["Straße", "STRASSE"])}, "differ in more than case(.|\n)*Straße, STRASSE"),
     ],

@@ -205,12 +205,12 @@ def test_sections_of_every_task_are_told_apart_by_kind(case: Case) -> None:
     assert (case.match is not None) == case.task.matches
 
 
-def test_a_census_counts_each_label_once_and_a_target_the_same(case: Case, tmp_path: Path) -> None:
+def test_label_counts_take_each_label_once_and_a_target_the_same(case: Case, tmp_path: Path) -> None:
     with opened(tmp_path, case) as (scene, truth):
         counted = everywhere(scene, scene.area)
-        whole = case.targets.census(truth.labels, scene.area, counted)
+        whole = case.targets.label_counts(truth.labels, scene.area, counted)
         parts = [
-            case.targets.census(truth.labels, strip, counted[strip.slices(scene.area)])
+            case.targets.label_counts(truth.labels, strip, counted[strip.slices(scene.area)])
             for strip in strips(scene.area, 7)
         ]
         np.testing.assert_array_equal(sum(parts), whole)

@@ -145,7 +145,7 @@ def test_without_pixels_no_metric_is_defined() -> None:
 
 @pytest.mark.parametrize(("truth", "predicted", "named"), [(3, 0, "truth"), (0, 7, "prediction")])
 def test_a_class_id_of_no_class_is_refused(truth: int, predicted: int, named: str) -> None:
-    with pytest.raises(ValueError, match=rf"{named} holds .* 3 classes has: \[{max(truth, predicted)}\]"):
+    with pytest.raises(ValueError, match=rf"{named} holds .* 3 classes: \[{max(truth, predicted)}\]"):
         confuse(np.array([[truth]], np.uint8), [np.array([[predicted]], np.uint8)], 3, IGNORE)
 
 

@@ -73,7 +73,7 @@ def test_counts_of_parts_add_up(found: Presence, cut: int) -> None:
 
 
 @given(counts())
-def test_the_confusion_holds_each_cells_faults(found: Presence) -> None:
+def test_the_confusion_holds_each_cells_errors(found: Presence) -> None:
     expected = np.zeros((K + 1, K + 1), int)
     for truth, scores in zip(found.truth, found.scores, strict=True):
         missed = [k for k in range(K) if truth[k] == 1 and scores[k] < 0.5]

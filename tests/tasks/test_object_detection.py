@@ -114,11 +114,13 @@ def test_over_all_strips_each_box_counts_once_where_its_centre_does(seed: int, c
     counted = generator.random(shape) < 0.7
     there = labels(boxes, ids, shape)
     area = Window(3, 5, 30, 40)
-    census = sum(targets_of(TASK).census(there, window, counted[window.slices()]) for window in strips(area, height))
+    label_counts = sum(
+        targets_of(TASK).label_counts(there, window, counted[window.slices()]) for window in strips(area, height)
+    )
     within = np.zeros(shape, bool)
     within[area.slices()] = counted[area.slices()]
     expected = targets_of(TASK).class_counts(targets_of(TASK).target(there, whole(shape), within))
-    np.testing.assert_array_equal(census, expected)
+    np.testing.assert_array_equal(label_counts, expected)
 
 
 def test_boxes_over_the_window_and_over_the_image() -> None:
@@ -155,7 +157,7 @@ def test_three_tenths_of_an_object_count_at_the_images_edge_and_not_at_a_windows
         np.testing.assert_array_equal(cut[:, 4], [at_the_edge, 255, 255])
         counted = np.ones((60, 60), bool)
         counted[:, :1] = False  # an AOI that begins a column from the edge, where the middle of what is left counts
-        assert targets_of(task).census(there, image, counted)[0] == 1 + (at_the_edge == 0)
+        assert targets_of(task).label_counts(there, image, counted)[0] == 1 + (at_the_edge == 0)
     corner = Window(0, 0, 40, 40)  # holds 36 % of the last box, and its centre
     for least, taught in ((0.2, 0), (0.36, 0), (0.37, 255)):
         task = detection("tree", "car", min_inside_fraction=least)
@@ -174,7 +176,7 @@ def test_a_box_counts_by_its_centre_and_goes_with_its_class() -> None:
 
 def test_a_one_pixel_box_and_twins() -> None:
     there = labels(np.array([[3, 4, 4, 5], [3, 4, 4, 5], [0, 0, 2, 2]]), [0, 0, 1], (6, 6))
-    np.testing.assert_array_equal(targets_of(TASK).census(there, whole((6, 6)), np.ones((6, 6), bool)), [2, 1])
+    np.testing.assert_array_equal(targets_of(TASK).label_counts(there, whole((6, 6)), np.ones((6, 6), bool)), [2, 1])
 
 
 @pytest.mark.parametrize("symmetry", range(8))
@@ -400,10 +402,10 @@ def test_only_what_is_centred_in_the_aoi_counts(world: World, tmp_path: Path) ->
     assert counts.summary() == {"map50": 1.0, "map": 1.0, "macro_f1": 1.0, "support": 5}
     assert sorted(truth.class_ids.tolist()) == [0, 0, 0, 1, 1, 255, 255]
     with inside.scene.open(("a",), TASK) as opened:
-        census = targets_of(TASK).census(
+        label_counts = targets_of(TASK).label_counts(
             opened.needed_labels(), opened.area, opened.counted(opened.area, np.ones((60, 100), bool))
         )
-    np.testing.assert_array_equal(census, [3, 2])
+    np.testing.assert_array_equal(label_counts, [3, 2])
     world.predict()  # outside the AOI too
     assert inside.score()[0].overall() == counts.overall()
 
@@ -480,7 +482,7 @@ def test_predictions_that_are_no_boxes_are_refused(world: World) -> None:
     file = world.predict()
     frame = geopandas.read_parquet(file)
     frame.set_geometry(frame.centroid).to_parquet(file)
-    with pytest.raises(PredictionError, match=r"no boxes(.|\n)*file: .*detections(.|\n)*got: 7 of 7 without an area"):
+    with pytest.raises(PredictionError, match=r"not boxes(.|\n)*file: .*detections(.|\n)*got: 7 of 7 without an area"):
         world.score()
     frame.assign(score=frame["score"] * 100).to_parquet(file)
     with pytest.raises(PredictionError, match=r"wrong scores"):

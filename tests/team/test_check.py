@@ -1,4 +1,4 @@
-"""check tells every fault at once, in words, in a table that fits a terminal, and says what analyze would say."""
+"""check reports every error at once, in words, in a table that fits a terminal, and says what analyze would say."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from quadrat.models.peaks.peaks import Peaks
 from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
 from quadrat.preflight.label_survey import PART, PARTS, survey_labels
-from quadrat.preflight.problems import faults
+from quadrat.preflight.problems import find_errors
 from quadrat.preflight.survey import survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Threads
@@ -88,7 +88,7 @@ def told(
     task: Task | None = None,
     **changed: Any,
 ) -> tuple[int, str]:
-    """Return the number of faults, and what is printed."""
+    """Return the number of errors, and what is printed."""
     shown = {"longest_side": 64, "bands": pictures, "stretch": (2, 98)}
     options: dict[str, Any] = {
         "raw": catalog.parent,
@@ -136,7 +136,7 @@ def test_features_that_label_nothing_are_told_by_check_and_analyze(
 
 
 def broken(root: Path) -> Path:
-    """Write a catalog with a dozen faults, of which each would hide others if the first one ended all."""
+    """Write a catalog with a dozen errors, of which each would hide others if the first one ended all."""
     base = write_world(root, e={"aoi": str(root / "away.geojson")})
     write_areas(root / "away.geojson", [pixel_box(900, 0, 950, 50)], to_crs="EPSG:4326")
     write_areas(root / "far.gpkg", [pixel_box(900, 0, 950, 9)], {"kind": ["lake"]})
@@ -167,29 +167,29 @@ def broken(root: Path) -> Path:
     return edit(base, change)
 
 
-FAULTS: list[tuple[type[QuadratError], str, str]] = [
-    (AOIError, "e", "leaves no pixel"),
-    (AOIError, "two", "leaves no pixel"),
-    (LabelError, "odd", "no class claims"),
+ERRORS: list[tuple[type[QuadratError], str, str]] = [
+    (AOIError, "e", "covers no pixel"),
+    (AOIError, "two", "covers no pixel"),
+    (LabelError, "odd", "no class lists"),
     (LabelError, "odd", "no label lies on the image"),
     (LabelError, "nowhere", "must both have a CRS"),
     (AOIError, "nowhere", "must both have a CRS"),
     (ImageError, "two", "fewer bands"),
     (ImageError, "gone, gone2", "can't be opened"),
     (AOIError, "gone", "the file is missing"),
-    (CatalogError, "unit", "mean different things"),
+    (CatalogError, "unit", "have different meanings"),
     (OverlapError, "w and wide", "share ground"),
     (OverlapError, "m and wide", "share ground"),
     (OverlapError, "odd and wide", "share ground"),
 ]
 
 
-def test_every_fault_is_told_in_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_error_is_reported_in_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     count, out = told(capsys, broken(tmp_path))
-    for kind, scene, problem in FAULTS:
+    for kind, scene, problem in ERRORS:
         heads = [part for part in out.split(f"{kind.__name__}: ")[1:] if problem in part.partition("\n")[0]]
         assert any(f"scene: {scene}\n" in head.partition("  hint:")[0] for head in heads), (kind, scene, problem)
-    assert count == out.count("Error: ") == len(FAULTS)
+    assert count == out.count("Error: ") == len(ERRORS)
     rows = {line.split()[0]: line.split() for line in out.splitlines()[1:12]}
     assert {name: row[-1] for name, row in rows.items()} == {
         "w": "1", "m": "1", "e": "1", "all": "–", "odd": "3", "nowhere": "2",
@@ -201,7 +201,7 @@ def test_every_fault_is_told_in_one_run(tmp_path: Path, capsys: pytest.CaptureFi
     assert rows["nowhere"][3:6] == ["–", "1", "px"]
 
 
-def test_a_vector_file_that_cannot_be_read_hides_no_other_fault(
+def test_a_vector_file_that_cannot_be_read_hides_no_other_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     catalog = write_world(tmp_path, e={"aoi": str(tmp_path / "gone.geojson")}, m={"aoi": str(tmp_path / "cut.gpkg")})
@@ -210,7 +210,7 @@ def test_a_vector_file_that_cannot_be_read_hides_no_other_fault(
     (tmp_path / "degrees.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     edit(catalog, lambda content: content["labels"]["l"].update(path=str(tmp_path / "degrees.geojson")))
     count, text = told(capsys, catalog)
-    assert [text.count(some) for some in ("no longitudes and latitudes", "can't be read as vector", "is missing")] == [
+    assert [text.count(some) for some in ("not longitudes and latitudes", "can't be read as vector", "is missing")] == [
         1
     ] * 3
     assert count >= 3
@@ -220,19 +220,19 @@ def test_analyze_stops_at_the_first_and_tells_the_others(tmp_path: Path, capsys:
     with pytest.raises(AOIError, match="scene: e\n"):
         analyze(broken(tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert capsys.readouterr().err.count("Error: ") == len(FAULTS) - 1
+    assert capsys.readouterr().err.count("Error: ") == len(ERRORS) - 1
 
 
 def test_what_is_told_fits_a_terminal_and_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = {n: {"split": "predict", "image": "i"} for n in ("a-scene-with-quite-a-long-name-2019-07-01-ortho", "b")}
     count, out = told(capsys, write_world(tmp_path, **ids))
     assert count == 0
-    tables = out.partition("no faults")[0].splitlines()
+    tables = out.partition("no errors")[0].splitlines()
     assert max(map(len, tables)) <= 80
     assert "\x1b" not in out
     assert "a-scene" in out
     assert "…" not in "".join(tables)
-    assert "no faults, no warnings in 6 scenes" in out
+    assert "no errors, no warnings in 6 scenes" in out
 
 
 def test_all_is_well_where_analyze_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,7 +240,7 @@ def test_all_is_well_where_analyze_says_so(tmp_path: Path, capsys: pytest.Captur
     count, out = told(capsys, catalog, raw=tmp_path / "raw", aoi=tmp_path / "aoi")
     assert count == 0
     assert "image.tif lies outside" in out
-    assert "no faults, 5 warnings in 4 scenes" in out
+    assert "no errors, 5 warnings in 4 scenes" in out
     analyze(catalog, tmp_path / "out")
 
 
@@ -327,7 +327,7 @@ def test_more_labels_than_a_chip_can_hold(tmp_path: Path, capsys: pytest.Capture
     catalog = write_world(tmp_path)
     count, out = told(capsys, catalog, chip=chip(min_targets=4097, negatives=0))
     assert count == 1
-    assert "wants\n  expected: at most 4096 px\n  got: 4097\n" in out
+    assert "requires\n  expected: at most 4096 px\n  got: 4097\n" in out
     assert told(capsys, catalog, chip=chip(min_targets=4096, negatives=0))[0] == 0
     assert told(capsys, catalog, chip=chip(min_targets=4097))[0] == 0  # all are kept
     boxed, peaks = detection(*KINDS), Peaks(kind="peaks", bands={"B1": 1}, smoothing=1.0, distance=3)
@@ -348,19 +348,19 @@ def test_several_aois_and_images_that_fit_only_one_by_one(tmp_path: Path, capsys
     aoi = [str(tmp_path / name) for name in ("away.geojson", "w.geojson", "none.geojson")]
     count, out = told(capsys, write_world(tmp_path, w={"aoi": aoi}))
     assert count == 2
-    assert "leaves no pixel" in out
+    assert "covers no pixel" in out
     assert "none.geojson" in out
     assert [line.split()[-2] for line in out.splitlines() if line.startswith("w ")] == ["?"]
 
 
-def test_faults_that_differ_in_scene_and_file_alone() -> None:
-    def fault(scene: str, file: str, got: str) -> ImageError:
+def test_errors_that_differ_only_in_scene_and_file_are_merged() -> None:
+    def error(scene: str, file: str, got: str) -> ImageError:
         return ImageError("lost", scene, file, got=got, hint="look")
 
-    some = [fault("a", f"{n}.tif", f"{n}.tif: no such file") for n in range(5)]
-    (one,) = merged([*some, fault("b", "0.tif", "0.tif: no such file")])
+    some = [error("a", f"{n}.tif", f"{n}.tif: no such file") for n in range(5)]
+    (one,) = merged([*some, error("b", "0.tif", "0.tif: no such file")])
     assert (one.scene, one.file) == ("a, b", "0.tif, 1.tif, 2.tif, and 2 more")
-    assert len(merged([*some, fault("a", "0.tif", "0.tif: no rights")])) == 2
+    assert len(merged([*some, error("a", "0.tif", "0.tif: no rights")])) == 2
     assert merged([some[0]]) == [some[0]]
 
 
@@ -441,7 +441,7 @@ def test_values_of_a_raster_that_no_class_claims(tmp_path: Path, capsys: pytest.
     edit(catalog, lambda content: content["labels"].update(l=labels))
     count, out = told(capsys, catalog, task=legend(wood=["1"], lake=["2"]))
     assert count == 1
-    assert "no class claims\n  scene: w\n" in out
+    assert "no class lists\n  scene: w\n" in out
     assert "got: 7 (13200 px)" in out
 
 
@@ -449,7 +449,7 @@ def test_a_baseline_that_takes_other_bands(tmp_path: Path, capsys: pytest.Captur
     peaks = Peaks(kind="peaks", bands={"B1": 1, "green": 2}, smoothing=1.0, distance=3)
     count, out = told(capsys, write_world(tmp_path), task=detection(*KINDS), baseline=peaks)
     assert count == 1
-    assert "ModelError: bands of the baseline are none of the model's" in out
+    assert "ModelError: the baseline has bands that the model does not take" in out
 
 
 def test_what_a_task_cannot_do_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -470,22 +470,22 @@ def test_what_a_task_cannot_do_with_labels(tmp_path: Path, capsys: pytest.Captur
     assert "expected: lake" in told(capsys, catalog, task=segmentation("wood", "lake"))[1]
 
 
-def test_a_scene_without_fault_is_surveyed_as_it_is_opened(tmp_path: Path) -> None:
+def test_a_scene_without_errors_is_surveyed_as_it_is_opened(tmp_path: Path) -> None:
     from quadrat.scenes.catalog import read_catalog
 
     task = segmentation(*KINDS)
     for scene in read_catalog(write_world(tmp_path)):
         finding = survey(scene, bands=BANDS, task=task)
-        assert not finding.faults
+        assert not finding.errors
         assert finding.survey is not None
         with scene.open(BANDS, task) as opened:
             assert finding.survey.area == opened.area
             assert finding.survey.grid == opened.grid
             assert finding.survey.bands == opened.raster.bands
-        assert faults([finding], task)  # splits are missing
+        assert find_errors([finding], task)  # splits are missing
 
 
-def test_the_command_ends_with_1_where_there_is_a_fault(
+def test_the_command_ends_with_1_where_there_is_an_error(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
@@ -503,12 +503,12 @@ def test_the_command_ends_with_1_where_there_is_a_fault(
 
     status, printed, told = run()
     assert (status, told) == (0, [])
-    assert "no faults" in printed
+    assert "no errors" in printed
     params["eval"]["pictures"]["bands"] = ["B7"]
     (tmp_path / "labels.gpkg").unlink()
     status, printed, told = run()
     assert (status, told) == (1, [])
-    assert "2 faults" in printed
+    assert "2 errors" in printed
     params["lr"] = "fast"
     status, _, told = run()
     assert status == 1

@@ -137,7 +137,7 @@ class Predictor:
         one = self._ready.resampled(one, reading)
         if out is not None:
             check_folders([one], out, self._ready)
-        for line in self._ready.doubts(one, reading):
+        for line in self._ready.warnings(one, reading):
             warnings.warn(line, stacklevel=3)
         folder = temporary if out is None else out / one.id
         self._ready.write(one, folder)

@@ -84,8 +84,8 @@ class OpenBundle:
     def predictor(self, runtime: Runtime | None, seconds: float | None = None) -> Predictor:
         """Return the model, ready to predict by ``runtime``; None takes the runtime of the stage predict.
 
-        With ``onnx``, a batch may take ``seconds``. Raises BundleError if the runtime is not installed, or the model
-        gives other outputs than its task has, or no numbers; ModelError if the model can't be read.
+        With ``onnx``, a batch may take ``seconds``. Raises BundleError if the runtime is not installed, or the outputs
+        are not those of the task or not finite; ModelError if the model can't be read.
         """
         card = self.card
         held = "model.onnx" if runtime == "onnx" else "model.safetensors"
@@ -140,14 +140,16 @@ class _Rules:
             error.file = error.file or self.file
             raise
         except (*WRONG, MemoryError, ArithmeticError) as error:
-            expected = f"windows {tuple(pixels.shape)} to go through"
+            expected = f"outputs for windows {tuple(pixels.shape)}"
             raise _wrong("the model can't be run", self.file, expected, error) from error
         if not self.signature.fits(outputs, pixels.shape):
             got = {name: tuple(values.shape) for name, values in outputs.items()}
-            raise _wrong("the model gives other outputs than its task has", self.file, dict(self.signature.axes), got)
+            raise _wrong("the model's outputs are not those of its task", self.file, dict(self.signature.axes), got)
         for name, values in outputs.items():
             if 0 not in values.shape and not np.isfinite([float(values.min()), float(values.max())]).all():
-                raise _wrong(f"the model's {name} are no numbers", self.file, "finite values", "NaN, or infinite ones")
+                raise _wrong(
+                    f"the model's {name} are not numbers", self.file, "finite values", "NaN or infinite values"
+                )
         return outputs
 
 
@@ -180,12 +182,14 @@ def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime)
 
 
 def read_bundle(path: Path) -> OpenBundle:
-    """Open the bundle at ``path``; raise BundleError if it is missing, no bundle, incomplete or damaged."""
+    """Open the bundle at ``path``; raise BundleError if it is missing, incomplete, damaged or not a bundle."""
     names = checked_names(path)
     texts = {name: parsed(member(path, name), BundleError, path / name) for name in TEXTS}
     card = check(texts["model.json"], ModelCard, BundleError, path / "model.json")
     if not isinstance(texts["params.yaml"], dict):
-        raise _wrong("the parameters are no sections", path / "params.yaml", "sections", type(texts["params.yaml"]))
+        raise _wrong(
+            "the parameters are not sections of keys", path / "params.yaml", "sections", type(texts["params.yaml"])
+        )
     arrays = {Path(name).stem: _array(path, name) for name in names if name.startswith("sample/")}
     sample = arrays.pop("pixels")
     check_sample(path, card, sample, arrays)
@@ -219,12 +223,12 @@ def check_sample(path: Path, card: ModelCard, sample: NDArray[Any], expected: Ou
     )
     if not fits:
         sides = f"multiples of {model.divisor} px, {least} to {LONGEST_SIDE}"
-        wanted = f"up to {MOST_CHIPS} chips of {len(card.bands)} bands, their sides {sides}"
-        raise _wrong("the sample is none of the model's", path / "sample/pixels.npy", wanted, sample.shape)
+        limits = f"up to {MOST_CHIPS} chips of {len(card.bands)} bands, their sides {sides}"
+        raise _wrong("the sample does not fit the model", path / "sample/pixels.npy", limits, sample.shape)
     signature = loss_of(card.task).signature()
     if not signature.fits(expected, sample.shape) or any(values.dtype != np.float32 for values in expected.values()):
         got = {name: f"{values.dtype} {values.shape}" for name, values in expected.items()}
-        raise _wrong("the sample's outputs are none of the task's", path / "sample", dict(signature.axes), got)
+        raise _wrong("the sample's outputs are not those of the task", path / "sample", dict(signature.axes), got)
 
 
 def _wrong(problem: str, file: Path, expected: object, got: object) -> BundleError:

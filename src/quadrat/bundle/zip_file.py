@@ -122,7 +122,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """
     try:
         if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):
-            raise ValueError("no plain file")  # a pipe or a device may never end
+            raise ValueError("not a plain file")  # a pipe or a device may never end
         with _Sparing(path) as content, zipfile.ZipFile(content) as file:
             _check_members(path, file.infolist())
             content.most = sys.maxsize - 1
@@ -133,7 +133,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         ) from error
     except (OSError, *WRONG) as error:
         raise _wrong(
-            "the file is no bundle, or incomplete", path, "a zip that the stage 'bundle' wrote", str(error)[:1000]
+            "the file is not a bundle, or is incomplete", path, "a zip that the stage 'bundle' wrote", str(error)[:1000]
         ) from error
 
 
@@ -144,8 +144,8 @@ class _Sparing(io.FileIO):
 
     def read(self, size: int | None = -1) -> bytes:
         """Return up to ``size`` bytes, or the rest; raise ValueError if that is more than ``most``."""
-        wanted = self.most + 1 if size is None or size < 0 else size
-        found = super().read(min(wanted, self.most + 1)) or b""
+        limit = self.most + 1 if size is None or size < 0 else size
+        found = super().read(min(limit, self.most + 1)) or b""
         if len(found) > self.most:
             raise ValueError(f"its list of members has more than {self.most} bytes")
         return found
@@ -158,20 +158,20 @@ def _check_members(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
     if len(names) > len(set(names)):
         raise _wrong("the bundle holds a file twice", path, _listed(sorted(set(names))), _listed(names))
     for entry in entries:
-        fault = _fault(entry)
-        if fault is not None:
-            expected, got = fault
+        error = _error(entry)
+        if error is not None:
+            expected, got = error
             raise _wrong(f"{_shown(entry.filename)} in the bundle is not what was written", path, expected, got)
 
 
-def _fault(entry: zipfile.ZipInfo) -> tuple[str, str] | None:
+def _error(entry: zipfile.ZipInfo) -> tuple[str, str] | None:
     """Return expected and got of a member that is not allowed; None if it is."""
     most = _most(entry.filename)
     kind = entry.external_attr >> 16
     if most is None:
-        return f"no such file, by {SUMS} and the format", "a file of an unknown name"
+        return f"no such file, according to {SUMS} and the format", "a file with an unknown name"
     if entry.is_dir() or (kind and stat.S_IFMT(kind) not in {0, stat.S_IFREG}):
-        return "a plain file", f"another kind of file, by its mode {kind:o}"
+        return "a plain file", f"another kind of file (mode {kind:o})"
     if entry.flag_bits & ENCRYPTED:
         return "a file that isn't encrypted", "an encrypted one"
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
@@ -192,7 +192,7 @@ def _check_sums(path: Path, file: zipfile.ZipFile, names: Sequence[str]) -> None
     for name in sorted({*names, *sums} - {SUMS}):
         got = _digest(file, name) if name in names else "no such file"
         if got != sums.get(name):
-            expected = sums.get(name, f"no such file, by {SUMS}")
+            expected = sums.get(name, f"no such file, according to {SUMS}")
             raise _wrong(f"{_shown(name)} in the bundle is not what was written", path, _shown(expected), got)
 
 

@@ -10,39 +10,30 @@ A target of any length (boxes) is stored end to end, with the end of each chip's
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from quadrat.errors import ChipError
-from quadrat.geo.geometry.footprints import EARTH, on_earth
-from quadrat.geo.grids.grid import Grid
-from quadrat.geo.grids.windows import Window
+from quadrat.geo.geometry.footprints import EARTH
 from quadrat.geo.sources.bands import Band, names_of, undated
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 
 if TYPE_CHECKING:
-    import geopandas
     import pandas as pd
 
 ABOUT, INDEX = "chips.json", "index.parquet"
 
 COLUMNS = ("scene", "split", "row", "col", "height", "width", "shard", "slot", "valid")
-"""The columns of the index, but for those that count labels, and the footprint."""
+"""The columns of the index before the label counts and the footprint."""
 
 TOGETHER = 64
-"""How many scenes' rows are put together at once."""
-
-SHARD_BYTES = 96 * 1024 * 1024
-"""About how large a file of pixels grows before the next is begun."""
+"""Number of scenes whose rows are concatenated at once."""
 
 
 class About(Section):
@@ -55,130 +46,10 @@ class About(Section):
     """Height and width, px."""
 
 
-class SceneChips:
-    """Writes the chips of one scene, in order, whole or not at all. A context manager."""
-
-    def __init__(
-        self, folder: Path, scene: str, split: str, grid: Grid, about: About, ragged: Collection[str] = ()
-    ) -> None:
-        """Write ``folder``/``scene``; ``ragged`` names the targets whose first axis may be of any length."""
-        self._place, self._scene, self._split, self._grid = folder / scene, scene, split, grid
-        self._about, self._ragged = about, frozenset(ragged)
-        self._rows: list[tuple[Any, ...]] = []
-        self._shard = -1
-        self._slot = 0
-        self._files: dict[str, _Appended] = {}
-        self._open, self._whole = ExitStack(), ExitStack()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        self._folder = self._whole.enter_context(replaced(self._place))
-        self._folder.mkdir()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Finish the files, the index last; after an error, leave what was there before."""
-        if kind is not None:
-            self._open.__exit__(kind, error, traceback)
-            self._whole.__exit__(kind, error, traceback)
-            return
-        with self._whole:
-            self._open.close()
-            _write_about(self._folder, self._about)
-            self._index().to_parquet(self._folder / INDEX, write_covering_bbox=False)
-
-    def append(
-        self,
-        window: Window,
-        pixels: NDArray[Any],
-        target: Mapping[str, NDArray[Any]],
-        valid: float,
-        class_counts: NDArray[np.int64],
-    ) -> None:
-        """Add a chip: ``pixels`` (band, y, x); ``valid`` is the share of px that count."""
-        arrays = {"pixels": pixels[None]}
-        for name, array in target.items():
-            arrays[name] = array if name in self._ragged else array[None]
-        if self._shard < 0 or (self._slot + 1) * pixels.nbytes > SHARD_BYTES:
-            self._begin()
-        for name in self._ragged & arrays.keys():
-            end = self._files[name].count if name in self._files else 0
-            arrays[f"{name}_ends"] = np.array([end + len(arrays[name])], np.int64)
-        if not self._files:
-            self._open_files(arrays)
-        for name, array in arrays.items():
-            self._files[name].extend(array)
-        place = window.row, window.col, window.height, window.width, self._shard, self._slot
-        row = (self._scene, self._split, *place, valid, *class_counts.tolist())
-        self._rows.append(row)
-        self._slot += 1
-
-    def _index(self) -> "geopandas.GeoDataFrame":
-        """Return a row for each chip, with its footprint in longitude and latitude (in px without a CRS)."""
-        import geopandas
-        import pandas as pd
-
-        frame = pd.DataFrame(self._rows, columns=[*COLUMNS, *self._about.classes])
-        footprints = self._grid.footprints(frame[["row", "col", "height", "width"]].to_numpy(np.int64))
-        if not self._grid.on_earth:
-            return geopandas.GeoDataFrame(frame, geometry=footprints)
-        return geopandas.GeoDataFrame(frame, geometry=on_earth(footprints, self._grid.crs), crs=EARTH)
-
-    def _begin(self) -> None:
-        self._open.close()
-        self._files = {}
-        self._shard, self._slot = self._shard + 1, 0
-
-    def _open_files(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._files = {
-            name: self._open.enter_context(_Appended(self._folder / f"{name}-{self._shard:03}.npy", array))
-            for name, array in arrays.items()
-        }
-
-
-class _Appended:
-    """A ``.npy`` file that grows along its first axis; its header is written anew at the end."""
-
-    def __init__(self, path: Path, first: NDArray[Any]) -> None:
-        self._path, self._shape, self._dtype, self.count = path, first.shape[1:], first.dtype, 0
-        self._laid_out = np.empty_like(first, order="C")  # else each array takes memory of its own
-
-    def __enter__(self) -> Self:
-        self._file: IO[bytes] = self._path.open("wb")
-        self._header()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            with suppress(OSError):  # what it still holds may find no room; of the file, nothing is needed
-                self._file.close()
-            return
-        with self._file:
-            end = self._file.tell()
-            self._file.seek(0)
-            self._header()  # numpy pads headers so that a longer first axis needs no more room
-            assert self._file.tell() + self.count * int(np.prod(self._shape)) * self._dtype.itemsize == end
-
-    def extend(self, array: NDArray[Any]) -> None:
-        assert (array.shape[1:], array.dtype) == (self._shape, self._dtype)
-        if not array.flags.c_contiguous and array.shape == self._laid_out.shape:
-            np.copyto(self._laid_out, array)
-            array = self._laid_out
-        self._file.write(np.ascontiguousarray(array).data)
-        self.count += len(array)
-
-    def _header(self) -> None:
-        shape = (self.count, *self._shape)
-        header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
-        npy.write_array_header_1_0(self._file, header)
-
-
 def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
-    """Write the index of the chips of all ``scenes``, last: a store without it is not one.
+    """Write the index of the chips of all ``scenes``; it is written last, because it marks a complete store.
 
-    Returns how many chips there are of each split; raises ChipError where bands mean different things.
+    Returns the number of chips per split; raises ChipError if bands have different meanings.
     """
     import geopandas
 
@@ -187,9 +58,9 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
         bands = _read_about(folder / scene).bands
         if undated(bands) != undated(about.bands):
             raise ChipError("bands differ between scenes", scene, expected=about.bands, got=bands)
-    _write_about(folder, about)
+    write_about(folder, about)
     rows, ground, placed = _rows_of([folder / scene for scene in scenes])
-    if placed.any():  # chips without a place on Earth have none among those with one
+    if placed.any():  # chips that are not on Earth get no footprint beside chips that are
         ground[~placed] = None
     index = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(ground, crs=EARTH if placed.any() else None))
     with replaced(folder / INDEX) as part:
@@ -197,7 +68,8 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
     return {str(split): int(count) for split, count in index["split"].value_counts().items()}
 
 
-def _write_about(folder: Path, about: About) -> None:
+def write_about(folder: Path, about: About) -> None:
+    """Write ``chips.json``."""
     write_json(folder / ABOUT, about.model_dump(mode="json"))
 
 
@@ -215,8 +87,8 @@ def _rows_of(folders: Sequence[Path]) -> tuple["pd.DataFrame", NDArray[np.object
     ground: list[NDArray[np.object_]] = []
     placed: list[NDArray[np.bool_]] = []
     for folder in folders:
-        table = read_table(folder / INDEX)  # not by geopandas: of each file, to understand its CRS takes 25 ms
-        if len(table) or not frames:  # one without chips has no types
+        table = read_table(folder / INDEX)  # geopandas takes 25 ms per file to parse the CRS
+        if len(table) or not frames:  # an empty table has no column types
             about = json.loads(table.schema.metadata[b"geo"])["columns"]["geometry"]
             frames = [*frames, table.drop_columns(["geometry"]).to_pandas()]
             ground.append(shapely.from_wkb(table["geometry"].to_numpy()))
@@ -277,7 +149,7 @@ class Chips:
 
 
 def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence[str]) -> Chips:
-    """Map the chips of ``split``; raise ChipError where the store is missing or made for other classes or bands."""
+    """Map the chips of ``split``; raise ChipError if the store is missing or was made for other classes or bands."""
     import geopandas
 
     try:
@@ -285,13 +157,17 @@ def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence
         index = geopandas.read_parquet(folder / INDEX)
     except FileNotFoundError as error:
         raise ChipError("there is no complete chip store", file=folder, hint="run the stage 'chip'") from error
-    for what, made, wanted in (
+    for what, made, expected in (
         ("classes", about.classes, tuple(columns)),
         ("bands", names_of(about.bands), tuple(bands)),
     ):
-        if made != wanted:
+        if made != expected:
             raise ChipError(
-                f"the chips were cut for other {what}", file=folder, expected=wanted, got=made, hint="run 'chip' again"
+                f"the chips were cut for other {what}",
+                file=folder,
+                expected=expected,
+                got=made,
+                hint="run 'chip' again",
             )
     index = index[index["split"] == split].reset_index(drop=True)
     if index.empty:

@@ -22,13 +22,13 @@ def configure(file: Path, params_file: Path | None = None) -> tuple[Path, Path]:
     """Write the parameters and catalog that ``configure()`` of the Python file returns; return both paths.
 
     The parameters go to ``params_file`` (None: ``params.yaml`` beside ``file``), the catalog to the path that they
-    name. Raises ParamsError if the file is missing or no Python, or the function is missing, returns something else or
-    makes an invalid section.
+    name. Raises ParamsError if the file is missing or not Python, or if the function is missing, returns another type
+    or makes an invalid section.
     """
     try:
         made, scenes = _composed(file)
     except SyntaxError as error:
-        raise ParamsError("the file is no Python", file=f"{error.filename}:{error.lineno}", got=error.msg) from error
+        raise ParamsError("the file is not Python", file=f"{error.filename}:{error.lineno}", got=error.msg) from error
     except ValidationError as error:
         got = shown(error.errors()[0].get("input"))
         raise ParamsError(describe(error, error.title), file=_line(error, file), got=got) from error

@@ -52,7 +52,7 @@ def run_stage(
 ) -> None:
     """Run a stage under the workspace's lock, with its sections (the fields of ``kind``) of the file ``params``.
 
-    If ``traced``, the stage is told of the run that its outputs name as their origin, for which git and DVC are asked.
+    If ``traced``, the stage gets the origin of its outputs, which takes calls of git and DVC.
     """
     from quadrat.params import read_params
     from quadrat.runtime.process import alone

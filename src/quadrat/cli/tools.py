@@ -40,8 +40,8 @@ def check(
 
     share_endpoint(os.environ)
     with report_errors():
-        faults = look(read_params(params), Paths(), executor_of("threads", workers))
-    if faults:
+        errors = look(read_params(params), Paths(), executor_of("threads", workers))
+    if errors:
         raise typer.Exit(1)
 
 

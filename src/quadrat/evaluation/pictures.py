@@ -70,7 +70,7 @@ class Pictures(Section):
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """The content of a scene's picture, on one lattice of pixels (y, x)."""
+    """The content of a scene's picture: arrays of the same shape (y, x)."""
 
     image: NDArray[np.float64]
     """(band, y, x), raw values of one or three bands, or NaN."""
@@ -173,14 +173,14 @@ def _overlays(picture: Picture, classes: Sequence[Class], panels: Mapping[str, C
             yield [(some, [classes[number].rgb if number < len(classes) else NONE for number in some.class_ids])]
 
 
-def _picked(outlines: Outlines, wanted: NDArray[np.bool_]) -> dict[str, Any]:
-    return {name: getattr(outlines, name)[wanted] for name in ("geometry", "class_ids", "right")}
+def _picked(outlines: Outlines, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    return {name: getattr(outlines, name)[mask] for name in ("geometry", "class_ids", "right")}
 
 
 def _outline(axes: "Axes", drawn: Drawn) -> None:
     from matplotlib.collections import LineCollection
 
-    axes.autoscale(enable=False)  # outlines beyond the edge must not change the view
+    axes.autoscale(enable=False)  # outlines outside the panel must not change the axes
     for outlines, colors in drawn:
         rings, owners = shapely.get_parts(shapely.boundary(outlines.geometry), return_index=True)
         lines = [shapely.get_coordinates(ring) - 0.5 for ring in rings]  # matplotlib counts from pixels' centres

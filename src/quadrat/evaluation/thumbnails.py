@@ -25,7 +25,7 @@ class ThumbnailGrid:
 
     @classmethod
     def of(cls, area: Window, size: int) -> "ThumbnailGrid":
-        """Return the finest lattice with no side longer than ``size``."""
+        """Return the finest grid of blocks with no side longer than ``size``."""
         return cls(area, math.ceil(max(area.shape) / size))
 
     @property
@@ -67,7 +67,7 @@ class ThumbnailGrid:
 def ground_width(grid: Grid, area: Window) -> float | None:
     """Return the width of a pixel at the centre of ``area``, in m on the ellipsoid; None without a place on Earth.
 
-    It is not in the CRS's unit: degrees are no metres, and metres of Web Mercator are not the ground's.
+    The CRS's unit is not used: it may be degrees, and metres of Web Mercator are not metres on the ground.
     """
     if not grid.on_earth:
         return None

@@ -11,7 +11,7 @@ MOST_SHOWN = 40
 
 
 class ClassMapping(Protocol):
-    """The classes and the label values that mean them (a task is one)."""
+    """The classes, and the label values of each (every task has this interface)."""
 
     @property
     def blanks(self) -> bool:
@@ -20,7 +20,7 @@ class ClassMapping(Protocol):
 
     @property
     def unit(self) -> str:
-        """What is labelled; ``values`` where labels are values, which no class lists."""
+        """The unit of labels; ``values`` for labels that are values, not classes."""
         ...
 
     @property
@@ -53,10 +53,10 @@ def unclaimed(counts: Mapping[str, int], unit: str, aliases: Mapping[str, int], 
     frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{value} ({count} {unit})" for value, count in frequent]
     return LabelError(
-        "the labels hold values that no class claims",
+        "the labels hold values that no class lists",
         scene,
         file,
-        expected=", ".join(sorted(aliases)) or "no values at all: no class lists any",
+        expected=", ".join(sorted(aliases)) or "no values, because no class lists any",
         got=", ".join([*shown[:MOST_SHOWN], *([f"and {len(shown) - MOST_SHOWN} more"] * (len(shown) > MOST_SHOWN))]),
         hint="add each to a class's 'from' in params.yaml, or to the labels' 'drop' in the catalog",
     )

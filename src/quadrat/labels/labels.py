@@ -43,9 +43,9 @@ class Labels:
         first, *others = self.ranked
         ids = first.class_ids(window, all_touched=all_touched)
         for other in others:
-            unsaid = ids == IGNORE
-            if unsaid.any():
-                ids = np.where(unsaid, other.class_ids(window, all_touched=all_touched), ids)
+            unlabelled = ids == IGNORE
+            if unlabelled.any():
+                ids = np.where(unlabelled, other.class_ids(window, all_touched=all_touched), ids)
         return ids
 
     def values(self, window: Window) -> NDArray[np.float32]:

@@ -29,21 +29,21 @@ class MeasuredPixels:
         return self._pixels.doubt()
 
     def values(self, window: Window) -> NDArray[np.float32]:
-        """Return (y, x) values, NaN where there is none; the window may reach over the grid's edge."""
+        """Return (y, x) values, NaN where there is none; the window may reach beyond the grid."""
         values = np.full(window.shape, np.nan, np.float32)
         inside = window.intersection(self._pixels.grid.area)
         if inside is None:
             return values
         within = values[inside.slices(window)]
         for part, numbers, labelled in self._pixels.read(inside, self._form):
-            with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite: no value
+            with np.errstate(over="ignore"):  # values too large for float32 become infinite, which means no value
                 found = (numbers * self._scale + self._offset).astype(np.float32)
             np.copyto(within[part], found, where=labelled & np.isfinite(found))
         return values
 
-    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
-        """Return (y, x) 0, the id of what is measured, IGNORE where there is no value."""
+    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (for polygons only)
+        """Return (y, x) 0, the only id, or IGNORE where there is no value."""
         return np.where(np.isnan(self.values(window)), IGNORE, 0).astype(np.uint8)
 
     def objects(self, window: Window) -> None:
-        """Return None: pixels are no objects."""
+        """Return None, because pixels are not objects."""

@@ -11,14 +11,14 @@ from quadrat.geo.geometry.parts import Geometries
 from quadrat.geo.grids.windows import Window
 
 DIGITS = 3
-"""Rounding of boxes, px: smaller differences are lost between CRSs and formats, and would leave slivers."""
+"""Digits to which boxes, px, are rounded; smaller differences come from CRSs and formats, and would make slivers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Objects:
     """Features in pixel coordinates (x = column, y = row), whole, in the file's order, and their class ids.
 
-    ``class_ids`` (object,) are IGNORE if the catalog drops what a feature is.
+    ``class_ids`` (object,) are IGNORE for dropped features.
     """
 
     geometry: Geometries
@@ -42,7 +42,7 @@ class Envelopes:
     """Upright boxes around features, cut at the grid's edge, in the order of the features.
 
     ``bounds`` (object, 4) are left, top, right and bottom in pixel coordinates; ``shares`` (object,) of the whole
-    box's area lie on the grid. ``class_ids`` (object,) are IGNORE if the catalog drops what a feature is.
+    box's area lie on the grid. ``class_ids`` (object,) are IGNORE for dropped features.
     """
 
     bounds: NDArray[np.float64]

@@ -29,12 +29,12 @@ BYTES = 256
 """Number of values of a byte."""
 
 UNCLAIMED = 254
-"""Marks a byte that no class lists, among class ids."""
+"""Marks, among class ids, a byte that no class lists."""
 
 Values = Literal["ids", "colors", "numbers"]
 
 NUMBERS = "numbers"
-"""Says of a raster that its values are no classes."""
+"""The value of ``values`` for rasters without classes."""
 
 WRITTEN = {"ids": re.compile(r"0|-?[1-9][0-9]*"), "colors": re.compile("#[0-9a-fA-F]{6}")}
 """The form of values under ``from``."""
@@ -52,9 +52,8 @@ class RasterLabels(Section):
     """The file, from the project's root."""
     values: Values
     """What the values are. Classes list under ``from`` whole numbers (``ids``: ``"4"``), or colours (``colors``:
-    ``"#1f6f3a"``) of the file's bands of red, green and blue (the first three, if it does not name them) or of its
-    colour table. The values of ``numbers`` are what the task ``pixel_regression`` learns, times the scale and plus the
-    offset that the file states."""
+    ``"#1f6f3a"``) of the file's red, green and blue bands (the first three, if they are not marked) or of its colour
+    table. ``numbers`` are for the task ``pixel_regression``; the file's scale and offset are applied."""
     band: int = Field(default=1, ge=1)
     """The band with the numbers."""
     drop: tuple[Name, ...] = ()
@@ -65,7 +64,7 @@ class RasterLabels(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.values == NUMBERS and (self.drop or self.background is not None):
-            raise ValueError("numbers are no classes: labels of numbers take no 'drop' and no 'background'")
+            raise ValueError("numbers are not classes: labels of numbers take no 'drop' and no 'background'")
         return self
 
     def files(self) -> Iterator[str]:
@@ -76,8 +75,8 @@ class RasterLabels(Section):
     def open(self, grid: Grid, class_mapping: ClassMapping, scene: str) -> Iterator["LabelledPixels | MeasuredPixels"]:
         """Open the file on the scene's grid, to be read by window.
 
-        Raises LabelError for a missing file or class, pixels of another type than ``values``, or labels off the image.
-        Values that no class lists raise when they are read.
+        Raises LabelError for a missing file or class, pixels of another type than ``values``, or labels off the image;
+        for values that no class lists, it is raised when they are read.
         """
         from quadrat.labels.raster_values import Pixels
 
@@ -100,7 +99,7 @@ class RasterLabels(Section):
         """Raise LabelError for numbers where the task has classes, and for classes where it has values."""
         if (self.values == NUMBERS) != (class_mapping.unit == "values"):
             raise LabelError(
-                "the labels are of another kind than what the task learns",
+                "the labels do not fit the task",
                 scene,
                 self.path,
                 expected="values: numbers" if class_mapping.unit == "values" else "values: ids, or colors",
@@ -118,7 +117,7 @@ class RasterLabels(Section):
         ids = {value: number for value, number in ids.items() if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max}
         if not ids:
             raise self._unusable(
-                "no class claims any value of the labels", ", ".join(sorted(class_mapping.aliases)), scene
+                "no class lists any value of the labels", ", ".join(sorted(class_mapping.aliases)), scene
             )
         numbers = np.array(sorted(ids), dtype)
         return Key(self.values, numbers, np.array([ids[n] for n in numbers.tolist()], np.uint8), class_mapping)
@@ -147,7 +146,7 @@ class Key:
     class_mapping: ClassMapping
 
     def find(self, numbers: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Return the class ids of whole numbers (of the same type, any shape), and whether they are known at all."""
+        """Return the class ids of whole numbers (of the same type, any shape), and whether they are known."""
         if numbers.dtype == np.uint8 and numbers.size > BYTES:
             ids, known = self.find(np.arange(BYTES, dtype=np.uint8))
             return ids[numbers], known[numbers]
@@ -175,7 +174,7 @@ class LabelledPixels:
         """Possible problems of the file."""
         return self._pixels.doubt()
 
-    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (pixels touch none)
+    def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (for polygons only)
         """Return (y, x) class ids, IGNORE if there is none; the window may reach beyond the grid.
 
         Raises LabelError for values that no class lists, with their counts in the whole scene.
@@ -190,7 +189,7 @@ class LabelledPixels:
         return ids
 
     def _tabled(self) -> bytes | None:
-        """Return the class id of each byte, UNCLAIMED where no class claims it; None if no byte says it alone."""
+        """Return the class id of each byte, UNCLAIMED if no class lists it; None if a byte does not give a class."""
         meanings = self._pixels.byte_meanings(self._form)
         if meanings is None or (self._key.ids == UNCLAIMED).any() or self.background == UNCLAIMED:
             return None
@@ -219,7 +218,7 @@ class LabelledPixels:
         return ids
 
     def objects(self, window: Window) -> None:
-        """Return None: pixels are no objects."""
+        """Return None, because pixels are not objects."""
 
     def _unclaimed(self) -> LabelError:
         counts = Counter[str]()

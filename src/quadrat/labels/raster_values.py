@@ -29,18 +29,18 @@ from quadrat.geo.sources.channel import is_remote
 from quadrat.geo.vectors.features import bounds, check_crs, crs_name, no_way
 
 PIECE = 2**18
-"""Px that are given at once: what is made of them takes many bytes each."""
+"""Px per piece, because processing takes many bytes per px."""
 
 SIDE = 512
-"""Px of the sides of what is given at once where labels are on another grid."""
+"""Side of a piece, px, if the labels are on another grid."""
 
 MOST = 2**22
-"""Px of a file on another grid that are held at once, however many of them a pixel of the image holds."""
+"""Largest number of px of a file on another grid that are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """Where the values stand: the bands with what hides their pixels, and the colours of a colour table."""
+    """The format of the values: the bands with nodata and masks, and the colours of a colour table."""
 
     stored: Stored
     palette: NDArray[np.int64] | None = None
@@ -48,7 +48,7 @@ class Format:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of the numbers that are read."""
+        """The data type of the values."""
         plain = self.palette is None and len(self.stored.bands) == 1
         return self.stored.dtype if plain else np.dtype(np.int64)
 
@@ -65,28 +65,28 @@ class Pixels:
         except TROUBLE as cause:
             raise self._error("the labels can't be opened", got=cause, hint="check the path in the catalog") from cause
         if has_signed_bytes(self._source):
-            problem = "the labels say in a form that GDAL reads no more that their bytes have signs"
+            problem = "the labels mark their bytes as signed by a tag that GDAL no longer reads"
             raise LabelError(problem, scene, path, **SIGNED)
         own = grid_of(self._source, path, LabelError, scene)
         self._nearest = self._way(own)
         self.doubt = partial(doubtful_place, path, own.crs, grid)
-        """Looks for what may be wrong with the file."""
+        """Looks for possible problems of the file."""
 
     def read(
         self, window: Window, form: Format
     ) -> Iterator[tuple[tuple[slice, slice], NDArray[Any], NDArray[np.bool_]]]:
-        """Give parts of a window within the grid, their values (whole numbers), and where they have one (y, x)."""
+        """Yield pieces of a window within the grid: values (whole numbers), and where they are valid (y, x)."""
         pieces = tiles(window, SIDE, SIDE) if self._nearest else _few_rows(window)
         for piece in pieces:
             values, mask = self._read(piece, form)
             yield piece.slices(window), *_meant(values, mask, form)
 
     def read_bytes(self, window: Window, form: Format, into: bytearray) -> None:
-        """Read the bytes of a window within the grid as they are stored, of what has ``byte_meanings``, row by row."""
+        """Read the stored bytes of a window within the grid, in pieces; only for files with ``byte_meanings``."""
         self._values(window, form, np.frombuffer(into, np.uint8).reshape(1, *window.shape))
 
     def byte_meanings(self, form: Format) -> tuple[NDArray[Any], NDArray[np.bool_]] | None:
-        """Return what ``read`` gives of each byte (256,); None where not one byte alone says what a pixel is."""
+        """Return the value and validity of each byte (256,); None if a pixel is not given by one byte."""
         stored = form.stored
         if self._nearest or stored.masked or len(stored.bands) > 1 or stored.dtype != np.uint8:
             return None
@@ -94,7 +94,7 @@ class Pixels:
         return numbers[0], labelled[0]
 
     def _read(self, window: Window, form: Format) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return stored values (band, y, x), and where a mask shows some (y, x), in a window of the grid."""
+        """Return stored values (band, y, x), and the mask (y, x), in a window of the grid."""
         if self._nearest is None:
             return self._values(window, form), self._mask(window, form)
         rows, cols = self._nearest.pixels(window)
@@ -109,7 +109,7 @@ class Pixels:
         return values, shown
 
     def _values(self, window: Window, form: Format, into: NDArray[np.uint8] | None = None) -> NDArray[Any]:
-        """Return stored values (band, y, x) of a window of the file, in one that is there for them or a new one."""
+        """Return stored values (band, y, x) of a window of the file, in a reused array or a new one."""
         with self._whole():
             return form.stored.values(window, into)
 
@@ -119,7 +119,7 @@ class Pixels:
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
-        """Raise LabelError if the file turns out not to be whole."""
+        """Raise LabelError if the file is damaged."""
         try:
             with environment((self.path,)) if is_remote(self.path) else nullcontext():
                 yield
@@ -143,17 +143,17 @@ class Pixels:
         return Format(Stored.of(source, (band,))), source.scales[band - 1], source.offsets[band - 1]
 
     def colors(self) -> Format:
-        """Return the format of colours in the bands that the file calls so, the first three, or the first's table."""
+        """Return the format of colours: the bands marked as colours, the first three bands, or a colour table."""
         source = self._source
         if source.count >= 3:
-            said = list(source.colorinterp)
-            all_named = all(said.count(color) == 1 for color in COLORS)
-            bands = tuple(said.index(color) + 1 for color in COLORS) if all_named else (1, 2, 3)
+            colors = list(source.colorinterp)
+            all_named = all(colors.count(color) == 1 for color in COLORS)
+            bands = tuple(colors.index(color) + 1 for color in COLORS) if all_named else (1, 2, 3)
             if {source.dtypes[band - 1] for band in bands} == {"uint8"}:
                 return Format(Stored.of(source, bands))
         try:
             table = source.colormap(1)
-        except ValueError:  # there is none
+        except ValueError:  # no colour table
             expected = "red, green and blue as bytes, or a colour table"
             raise self._unlike(expected, "correct 'values' of the labels in the catalog") from None
         palette = np.zeros(np.iinfo(source.dtypes[0]).max + 1, np.int64)
@@ -162,7 +162,7 @@ class Pixels:
         return Format(Stored.of(source, (1,)), palette)
 
     def _way(self, own: Grid) -> Nearest | None:
-        """Return the way to the file's pixels, None where they are the grid's; raise LabelError if they miss it."""
+        """Return the map to the file's pixels, None if both grids are equal; raise LabelError if they don't overlap."""
         check_crs(self.grid, own.crs, self.path, LabelError, self.scene)
         if self._alike(own):
             return None
@@ -200,7 +200,7 @@ class Pixels:
 def _meant(
     values: NDArray[Any], mask: NDArray[np.bool_] | None, form: Format
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return stored ``values`` (band, y, x) as numbers, and where they say something (y, x)."""
+    """Return stored ``values`` (band, y, x) as numbers, and where they are valid (y, x)."""
     numbers, given = _numbers(values, form), form.stored.given(values)
     labelled = np.ones(numbers.shape, np.bool_) if mask is None else mask
     if form.palette is not None:

@@ -48,9 +48,9 @@ class StacLabels(VectorLabels):
 
     @contextmanager
     def open(self, grid: Grid, class_mapping: ClassMapping, scene: str) -> Iterator[LabelledAreas]:
-        """Read the features near the grid, and give what they label; see ``VectorLabels.open``.
+        """Read the features near the grid, and return the labels; see ``VectorLabels.open``.
 
-        Raises LabelError also where the item doesn't say which asset or which field it is, or has rasters.
+        Also raises LabelError if the item does not name the asset or the field, or has rasters.
         """
         with self._found(scene).open(grid, class_mapping, scene) as labels:
             yield labels
@@ -77,7 +77,7 @@ class StacLabels(VectorLabels):
         chosen = [one for one in items if self.item in {None, one.id}]
         if len(chosen) != 1:
             raise LabelError(
-                "no item is the one that labels the image",
+                "the file has no such item, or several items",
                 scene,
                 self.path,
                 expected="one item" if self.item is None else f"one item {self.item}",
@@ -99,10 +99,10 @@ class StacLabels(VectorLabels):
             keys = [key for key in assets if key == self.asset]
         if len(keys) != 1:
             raise LabelError(
-                "the item doesn't say which asset holds the labels" if self.asset is None else "there is no such asset",
+                "the item does not name the asset with the labels" if self.asset is None else "there is no such asset",
                 scene,
                 f"{self.path}, item {item.id}",
-                expected=self.asset or "one asset of the role 'labels', or called so",
+                expected=self.asset or "one asset with the role or the key 'labels'",
                 got=", ".join(keys or assets) or "no assets",
                 hint="name it under 'asset' of the labels in the catalog",
             )
@@ -112,7 +112,7 @@ class StacLabels(VectorLabels):
         names = item.texts(item.properties, "label:properties", "properties.")
         if len(names) != 1:
             raise LabelError(
-                "the item doesn't say which field has the classes",
+                "the item does not name the field with the classes",
                 scene,
                 f"{self.path}, item {item.id}",
                 expected="one field in label:properties",

@@ -76,10 +76,10 @@ class VectorLabels(Section):
 
     @contextmanager
     def open(self, grid: Grid, class_mapping: ClassMapping, scene: str) -> Iterator["LabelledAreas"]:
-        """Read the features near the grid, and give what they label.
+        """Read the features near the grid, and return the labels.
 
-        Raises LabelError for a file, field or class that isn't there, a value that no class claims, lines and points
-        without a width, or labels that miss the image.
+        Raises LabelError for a missing file, field or class, a value that no class lists, lines and points without a
+        width, or labels off the image.
         """
         background = (
             IGNORE
@@ -99,7 +99,7 @@ class VectorLabels(Section):
         drawn = ids[owners[inner]]
         if not (drawn != IGNORE).any() and not ((self.background or class_mapping.blanks) and around(frame, grid)):
             raise self._misplaced(frame, grid, scene)
-        order = np.argsort(drawn != IGNORE, kind="stable")  # what is dropped lies below all others
+        order = np.argsort(drawn != IGNORE, kind="stable")  # dropped features are drawn first
         flat = (ids != IGNORE) & without_area(frame.geometry.to_numpy())
         thin = (ids != IGNORE) & ~shapely.is_empty(whole) & np.isnan(boxed(whole)).any(1)
         yield LabelledAreas(
@@ -120,7 +120,7 @@ class VectorLabels(Section):
         if self.filter is None or frame.empty:
             return frame
         fields = pd.DataFrame(frame.drop(columns=frame.geometry.name))
-        if not self.filter.isascii():  # the file may write its letters in another form
+        if not self.filter.isascii():  # the file may use another Unicode form
             words = fields.select_dtypes(["object", "string"])
             fields[words.columns] = words.map(lambda word: composed(word) if isinstance(word, str) else word)
         try:
@@ -202,13 +202,13 @@ class VectorLabels(Section):
             )
 
     def _idle(self, before: int, after: int) -> tuple[str, ...]:
-        """Return a remark on a filter that leaves nothing."""
+        """Return a warning if a filter leaves nothing."""
         if after or not before:
             return ()
         return (f"{self.path}: none of its {before} features passes the filter {self.filter}: is it as it should be?",)
 
     def _remarks(self, frame: "geopandas.GeoDataFrame", which: NDArray[np.bool_], what: str) -> tuple[str, ...]:
-        """Return a remark on those features that have ``what``, if there are any."""
+        """Return a warning about the features that have ``what``, if there are any."""
         if not which.any():
             return ()
         x, y, *_ = frame.geometry[which].iloc[:1].total_bounds
@@ -241,15 +241,15 @@ class LabelledAreas:
     ) -> None:
         """Draw ``areas``, whose values are class ids, on ``background``; ``objects`` are the same, feature by feature.
 
-        ``remarks`` tell of features that label nothing, ``box_remarks`` of others around which there is no box;
-        ``doubt`` looks for what else may be wrong.
+        ``remarks`` are warnings about features that label nothing, ``box_remarks`` about features without a box;
+        ``doubt`` looks for further problems.
         """
         self.areas, self._objects, self.background = areas, objects, background
         self._remarks, self.box_remarks, self._doubt = remarks, box_remarks, doubt
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What features label nothing, and what else may be wrong with the file."""
+        """Warnings: features that label nothing, and possible problems of the file."""
         return (*self._remarks, *self._doubt())
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:

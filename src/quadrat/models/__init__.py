@@ -14,15 +14,15 @@ from quadrat.models.segmenter.segmenter import Segmenter
 from quadrat.tasks.common.section import TaskSection
 
 Model = Annotated[Classifier | Detector | Forest | Segmenter, Field(discriminator="kind")]
-"""What learns."""
+"""A model that is trained and bundled."""
 Baseline = Annotated[Forest | Peaks, Field(discriminator="kind")]
-"""What it is compared with."""
+"""A model to compare with."""
 Fit = Annotated[Classifier | Detector | Forest | Segmenter | Peaks, Field(discriminator="kind")]
 """Either."""
 
 
 def serving(task: TaskSection, union: Any = Fit) -> list[str]:
-    """Return the kinds that learn a task, of one of the unions above."""
+    """Return the kinds, of one of these unions, that learn a task."""
     kinds: tuple[type[Kind], ...] = get_args(get_args(union)[0])
     return [get_args(kind.model_fields["kind"].annotation)[0] for kind in kinds if kind.serves(task)]
 

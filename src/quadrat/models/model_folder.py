@@ -24,40 +24,40 @@ from quadrat.runtime.provenance.origin import Origin, Parent, model_md5
 from quadrat.tasks import Task
 
 FILES = CARD, WEIGHTS = "model.json", "model.safetensors"
-"""What is in a model folder."""
+"""The files of a model folder."""
 
 MOST_BANDS = 1 << 14
-"""Of all dates together."""
+"""Largest number of bands, of all dates together."""
 
 HEADER = 1 << 23
-"""Most bytes of the list of arrays at the beginning of weights."""
+"""Largest list of arrays at the start of weights, bytes."""
 
 WRONG = (SafetensorError, ValueError, TypeError, LookupError, OverflowError)
-"""What reading weights raises that are damaged, or of types that NumPy doesn't have."""
+"""Errors of reading weights that are damaged, or of types that NumPy lacks."""
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")
-"""Types that a band's values may have."""
+"""Data types that a band may have."""
 
 
 class ModelCard(Section):
-    """``model.json``: what a model is, takes and gives."""
+    """``model.json``: the kind, the inputs and the outputs of a model."""
 
     format: Literal[1]
     task: Task
     model: Fit
     bands: tuple[Band, ...] = Field(min_length=1, max_length=MOST_BANDS)
-    """Of time series all bands of the first date, then all of the next; dates are called as in a training scene."""
+    """In time series: all bands of the first date, then all of the next; dates have the names of a training scene."""
     statistics: tuple[BandStatistics, ...] = Field(min_length=1, max_length=MOST_BANDS)
-    """Of the training pixels, raw values; the model normalises with them."""
+    """Of the training pixels, raw values, for normalisation."""
     size: int = Field(ge=1)
-    """Height and width of the chips that it learnt from, px."""
+    """Height and width of the training chips, px."""
     gsd: float = Field(gt=0)
-    """Ground sample distance of the training scenes, m (their median); 1 where they have no CRS."""
+    """Median ground sample distance of the training scenes, m; 1 if they have no CRS."""
     class_counts: dict[str, int]
     """Labelled training px of each class."""
     versions: dict[str, str]
     origin: Origin | None = None
-    """Null in folders of earlier versions, which told none."""
+    """Null in folders of earlier versions."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -77,19 +77,19 @@ class ModelCard(Section):
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A fitted model, whole."""
+    """A trained model: its card and weights."""
 
     card: ModelCard
     weights: Mapping[str, NDArray[Any]]
 
 
 def parent(folder: Path) -> Parent:
-    """Return what is told of the model folder by what is made with it."""
+    """Return the model as the parent in an output's origin."""
     return Parent(kind="model", md5=model_md5(folder), origin=_card(folder).origin)
 
 
 def content(folder: Path) -> str:
-    """Return what stands for the model in ``folder``, whoever made it: another for other weights, or another card."""
+    """Return a hash of the model in ``folder``, which depends only on its weights and card."""
     card = _card(folder).model_copy(update={"origin": None})
     with (folder / WEIGHTS).open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
@@ -97,7 +97,7 @@ def content(folder: Path) -> str:
 
 
 def write_model(folder: Path, archive: SavedModel) -> None:
-    """Write the model folder at ``folder``, whole or not at all."""
+    """Write the model folder at ``folder``, completely or not at all."""
     with replaced(folder) as part:
         part.mkdir()
         save_file({name: np.ascontiguousarray(a) for name, a in archive.weights.items()}, part / WEIGHTS)
@@ -105,12 +105,12 @@ def write_model(folder: Path, archive: SavedModel) -> None:
 
 
 def read_model(folder: Path) -> SavedModel:
-    """Return the model at ``folder``; raise ModelError where it is missing, damaged or of another format."""
+    """Return the model at ``folder``; raise ModelError if it is missing, damaged or of another format."""
     card = _card(folder)
     path = folder / WEIGHTS
     try:
         if path.exists() and not path.is_file():
-            raise ValueError("no plain file")
+            raise ValueError("not a plain file")
         with path.open("rb") as file:
             _check_header(file.read(8))
         weights = load_file(path)
@@ -133,7 +133,7 @@ def _card(folder: Path) -> ModelCard:
 
 
 def weights_of(content: bytes) -> Mapping[str, NDArray[Any]]:
-    """Return what a file of weights holds; raise ModelError where it is damaged."""
+    """Return the arrays of a file of weights; raise ModelError if it is damaged."""
     try:
         _check_header(content[:8])
         return load_weights(content)
@@ -142,6 +142,6 @@ def weights_of(content: bytes) -> Mapping[str, NDArray[Any]]:
 
 
 def _check_header(begin: bytes) -> None:
-    """Refuse a list of arrays that is larger than any model's; what else it says, the library checks."""
+    """Raise ValueError if the list of arrays is too large; the library checks the rest."""
     if int.from_bytes(begin, "little") > HEADER:
         raise ValueError(f"a list of arrays of more than {HEADER} bytes")

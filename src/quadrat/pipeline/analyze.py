@@ -13,9 +13,9 @@ from quadrat.geo.geometry.footprints import EARTH
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.sources.bands import Band, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics, Statistics, Tally
-from quadrat.preflight.class_counts import Census, count_doubts, count_faults
-from quadrat.preflight.fill_values import Fills, fill_doubts, fills, may_fill
-from quadrat.preflight.problems import doubts, faults
+from quadrat.preflight.class_counts import SceneCounts, count_errors, count_warnings
+from quadrat.preflight.fill_values import Fills, fill_warnings, fills, may_fill
+from quadrat.preflight.problems import find_errors, find_warnings
 from quadrat.preflight.survey import Survey, footprints, survey
 from quadrat.runtime.failures import raise_all, succeeded
 from quadrat.runtime.files import replaced, write_json
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
     from quadrat.geo.reading.open_image import Strip
 
 PART_ROWS = 2048
-"""Rows of a scene that are counted in one piece: fixed, so that sums don't depend on the number of workers."""
+"""Rows of a scene per unit of work; fixed, so that sums do not depend on the number of workers."""
 
 NO_WARNING = "no warnings"
-"""What stands in the file of warnings where there is none: of an empty file, DVC would warn at each run."""
+"""The content of the file of warnings if there are none, because DVC warns of empty files."""
 
 
 class Analyze(Section):
-    """What is written of the distribution of each band."""
+    """How the distribution of each band is written."""
 
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], ...] = (1, 2, 5, 25, 50, 75, 95, 98, 99)
-    """Percentages of the pixels, whose values ``stats.json`` tells."""
+    """Percentiles in ``stats.json``."""
     histogram_bins: int = Field(default=64, ge=1, le=65_536)
-    """Equal bins from the smallest to the largest value."""
+    """Number of equal bins from the smallest to the largest value."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted in a part."""
+    """The counts of a part."""
 
     part: Part
-    census: Census
+    counts: SceneCounts
     tallies: Sequence[Tally]
-    """One for each band, of train scenes."""
+    """One per band, for train scenes only."""
     fills: Fills
     """See ``quadrat.preflight.fill_values``."""
 
 
 @dataclass(frozen=True)
 class AnalyzeParams:
-    """What analyze takes of the parameters."""
+    """The sections that analyze takes."""
 
     scenes: Path
     raw: Path
@@ -85,30 +85,30 @@ class AnalyzeParams:
 def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
     """Write statistics (per band over train ∩ AOI ∩ valid), the table of scenes, warnings, metrics and plots.
 
-    Raises what ``scenes.pins``, ``preflight.problems`` and ``preflight.class_counts`` find wrong, before anything is
-    written.
+    Raises the errors that ``scenes.pins``, ``preflight.problems`` and ``preflight.class_counts`` find, before anything
+    is written.
     """
     task, bands = params.task, params.bands
     catalog = read_catalog(params.scenes)
     check_pins(catalog, paths.pins)
     look = partial(survey, bands=bands, task=task)
     findings = list(track(results(run.executor.map(look, catalog)), "survey", len(catalog), "scenes"))
-    raise_all(faults(findings, task))
+    raise_all(find_errors(findings, task))
     surveys = [finding.survey for finding in findings if finding.survey]
-    censuses, tallies, found = _count(surveys, task, bands, run.executor)
-    raise_all(count_faults(surveys, censuses, task))
-    noted = doubts(findings, (params.raw, params.aoi)) + count_doubts(surveys, censuses, task)
-    noted += [line for one in surveys for line in fill_doubts(one.scene, one.bands, found[one.scene.id])]
+    scene_counts, tallies, found = _count(surveys, task, bands, run.executor)
+    raise_all(count_errors(surveys, scene_counts, task))
+    noted = find_warnings(findings, (params.raw, params.aoi)) + count_warnings(surveys, scene_counts, task)
+    noted += [line for one in surveys for line in fill_warnings(one.scene, one.bands, found[one.scene.id])]
     statistics = tuple(
         tally.statistics(name, params.analyze.percentiles, params.analyze.histogram_bins)
         for name, tally in zip(bands, tallies, strict=True)
     )
     write_json(paths.stats, Statistics(bands=statistics).model_dump())
-    _write_table(paths.table, surveys, censuses, task.columns)
+    _write_table(paths.table, surveys, scene_counts, task.columns)
     with replaced(paths.warnings) as part:
         part.write_text("".join(f"{line}\n" for line in noted or [NO_WARNING]), encoding="utf-8")
-    write_json(paths.analyze_metrics, _metrics(surveys, censuses))
-    _write_class_plot(paths.class_plot, surveys, censuses, task.names)
+    write_json(paths.analyze_metrics, _metrics(surveys, scene_counts))
+    _write_class_plot(paths.class_plot, surveys, scene_counts, task.names)
     _write_band_plot(paths.band_plot, statistics)
     for line in noted:
         warn(line)
@@ -116,21 +116,23 @@ def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
 
 def _count(
     surveys: Sequence[Survey], task: Task, bands: Sequence[str], executor: Executor
-) -> tuple[list[Census], list[Tally], dict[str, Fills]]:
+) -> tuple[list[SceneCounts], list[Tally], dict[str, Fills]]:
     parts = [Part(one, window) for one in surveys for window in strips(one.area, PART_ROWS)]
     none = np.zeros(len(task.classes), np.int64)
     height, width = zip(*(one.grid.shape for one in surveys), strict=True)
-    censuses = {one.scene.id: Census(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)}
+    scene_counts = {
+        one.scene.id: SceneCounts(h * w, 0, 0, none) for one, h, w in zip(surveys, height, width, strict=True)
+    }
     tallies = _tallies(surveys[0].bands)
     found = {one.scene.id: Fills() for one in surveys}
     outcomes = executor.map(partial(_count_part, task=task, bands=bands), parts)
     counted = track(outcomes, "analyze", len(parts), "parts", _pixels)
     for one in succeeded((part.survey.scene.id for part in parts), counted):
-        censuses[one.part.survey.scene.id] += one.census
+        scene_counts[one.part.survey.scene.id] += one.counts
         found[one.part.survey.scene.id] += one.fills
         for tally, more in zip(tallies, one.tallies, strict=False):  # none of held-out scenes
             tally.merge(more)
-    return list(censuses.values()), tallies, found
+    return list(scene_counts.values()), tallies, found
 
 
 def _pixels(outcome: Outcome[Counted]) -> int:
@@ -140,7 +142,7 @@ def _pixels(outcome: Outcome[Counted]) -> int:
 def _count_part(part: Part, *, task: Task, bands: Sequence[str]) -> Counted:
     learnt = part.survey.scene.split == "train"
     tallies = _tallies(part.survey.bands) if learnt else []
-    counted = Counted(part, Census(0, 0, 0, np.zeros(len(task.classes), np.int64)), tallies, Fills())
+    counted = Counted(part, SceneCounts(0, 0, 0, np.zeros(len(task.classes), np.int64)), tallies, Fills())
     with part.survey.scene.open(bands, task) as scene:
         for strip in scene.raster.tiles(part.window):
             counted = _count_strip(strip, scene, task, counted)
@@ -163,19 +165,21 @@ def _count_strip(strip: "Strip", scene: OpenScene, task: Task, so_far: Counted) 
                 for tally in so_far.tallies[number : number + 1]:  # none of held-out scenes
                     tally.add(known)
     none = np.zeros(len(task.classes), np.int64)
-    labels = none if scene.labels is None else targets_of(task).census(scene.labels, strip.window, counted)
+    labels = none if scene.labels is None else targets_of(task).label_counts(scene.labels, strip.window, counted)
     inside = strip.window.size if within is None else int(np.count_nonzero(within))
-    census = Census(0, inside, int(np.count_nonzero(counted)), labels)
-    return replace(so_far, census=so_far.census + census)
+    counts = SceneCounts(0, inside, int(np.count_nonzero(counted)), labels)
+    return replace(so_far, counts=so_far.counts + counts)
 
 
 def _tallies(bands: Sequence[Band]) -> list[Tally]:
-    """Return a tally for each band, which all its dates share."""
+    """Return a tally per band, which all its dates share."""
     return [Tally(np.dtype(band.dtype)) for band in bands[: len(names_of(bands))]]
 
 
-def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], columns: Sequence[str]) -> None:
-    """Write a row for each scene, with what counts of it on the ground as its geometry (longitude, latitude)."""
+def _write_table(
+    path: Path, surveys: Sequence[Survey], scene_counts: Sequence[SceneCounts], columns: Sequence[str]
+) -> None:
+    """Write a row for each scene; its geometry is the area that counts (longitude, latitude)."""
     import geopandas
     import pandas as pd
 
@@ -187,18 +191,18 @@ def _write_table(path: Path, surveys: Sequence[Survey], censuses: Sequence[Censu
             "gsd": one.grid.gsd_of(one.area),
             "height": one.grid.shape[0],
             "width": one.grid.shape[1],
-            "pixels": census.inside,
-            "valid": census.valid / max(1, census.inside),
-            **{name: int(n) for name, n in zip(columns, census.class_counts, strict=True)},
+            "pixels": counts.inside,
+            "valid": counts.valid / max(1, counts.inside),
+            **{name: int(n) for name, n in zip(columns, counts.class_counts, strict=True)},
         }
-        for one, census in zip(surveys, censuses, strict=True)
+        for one, counts in zip(surveys, scene_counts, strict=True)
     ]
     with replaced(path) as part:
         geopandas.GeoDataFrame(pd.DataFrame(rows), geometry=_ground(surveys)).to_parquet(part)
 
 
 def _ground(surveys: Sequence[Survey]) -> "geopandas.GeoSeries":
-    """Return what counts of each scene in longitude and latitude; in px, where no scene has a place on Earth."""
+    """Return the area that counts of each scene, in longitude and latitude; in px if no scene is on Earth."""
     import geopandas
 
     if not any(one.grid.on_earth for one in surveys):
@@ -206,11 +210,11 @@ def _ground(surveys: Sequence[Survey]) -> "geopandas.GeoSeries":
     return geopandas.GeoSeries(footprints(surveys, [one.ground for one in surveys]), crs=EARTH)
 
 
-def _metrics(surveys: Sequence[Survey], censuses: Sequence[Census]) -> dict[str, dict[str, float | int]]:
+def _metrics(surveys: Sequence[Survey], scene_counts: Sequence[SceneCounts]) -> dict[str, dict[str, float | int]]:
     splits = list(dict.fromkeys(one.scene.split for one in surveys))
     found: dict[str, dict[str, float | int]] = {}
     for split in splits:
-        mine = [c for one, c in zip(surveys, censuses, strict=True) if one.scene.split == split]
+        mine = [c for one, c in zip(surveys, scene_counts, strict=True) if one.scene.split == split]
         inside, valid = sum(c.inside for c in mine), sum(c.valid for c in mine)
         found[split] = {
             "scenes": len(mine),
@@ -221,14 +225,16 @@ def _metrics(surveys: Sequence[Survey], censuses: Sequence[Census]) -> dict[str,
     return found
 
 
-def _write_class_plot(path: Path, surveys: Sequence[Survey], censuses: Sequence[Census], names: Sequence[str]) -> None:
+def _write_class_plot(
+    path: Path, surveys: Sequence[Survey], scene_counts: Sequence[SceneCounts], names: Sequence[str]
+) -> None:
     import pandas as pd
 
     rows = [
         {"split": one.scene.split, "scene": one.scene.id, "class": name, "labels": int(count)}
-        for one, census in zip(surveys, censuses, strict=True)
+        for one, counts in zip(surveys, scene_counts, strict=True)
         if one.scene.split != "predict"
-        for name, count in zip(names, census.class_counts, strict=True)
+        for name, count in zip(names, counts.class_counts, strict=True)
     ]
     with replaced(path) as part:
         pd.DataFrame(rows).to_csv(part, index=False)

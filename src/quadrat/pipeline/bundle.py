@@ -1,4 +1,4 @@
-"""bundle: pack the model so that it runs anywhere, with what it was made of and how good it is."""
+"""bundle: pack the model so that it runs anywhere, with its origin and metrics."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -32,15 +32,15 @@ from quadrat.tasks.common.parts import loss_of
 
 
 class Bundle(Section):
-    """What a bundle says of itself."""
+    """How a bundle describes itself."""
 
     title: str = Field(min_length=1)
-    """What the model does, in a line."""
+    """One line that says what the model does."""
 
 
 @dataclass(frozen=True)
 class BundleParams:
-    """What bundle takes of the parameters: all, for a bundle carries the parameters that made it."""
+    """All sections, because a bundle contains the parameters that made it."""
 
     scenes: Path
     raw: Path
@@ -62,7 +62,7 @@ class BundleParams:
 
 
 def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
-    """Write the bundle; raise BundleError where the exported graph says something else than the model."""
+    """Write the bundle; raise BundleError if the exported graph gives other outputs than the model."""
     task = params.task
     parameters = to_jsonable_python({each.name: getattr(params, each.name) for each in fields(params)}, by_alias=True)
     archive = read_model(paths.model_folder)
@@ -76,7 +76,7 @@ def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
     found = agreement(task, expected, params.model.restore(archive.weights, task, card.inputs)(sample), "torch")
     if not found.good:
         raise BundleError(
-            "the model and its ONNX graph say different things of the sample", file=paths.model_folder, got=found
+            "the model and its ONNX graph give different outputs for the sample", file=paths.model_folder, got=found
         )
     members = {
         "model.safetensors": (paths.model_folder / "model.safetensors").read_bytes(),
@@ -95,8 +95,8 @@ def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
     )
 
 
-def _check_current(card: ModelCard, folder: Path, **wanted: Section) -> None:
-    for what, section in wanted.items():
+def _check_current(card: ModelCard, folder: Path, **expected: Section) -> None:
+    for what, section in expected.items():
         if getattr(card, what) != section:
             raise ModelError(
                 f"the model folder is of another {what}",
@@ -108,7 +108,7 @@ def _check_current(card: ModelCard, folder: Path, **wanted: Section) -> None:
 
 
 def _sample(folder: Path, task: Task, bands: Sequence[str]) -> NDArray[Any]:
-    """Return the pixels (1, band, y, x) of the validation chip with most classes; of several, with most labels."""
+    """Return the pixels (1, band, y, x) of the validation chip with most classes, then most labels."""
     chips = open_chips(folder, "validation", task.columns, bands)
     labels = chips.index[task.columns].to_numpy()
     best = np.lexsort((-labels.sum(1), -(labels > 0).sum(1)))[:1]
@@ -116,11 +116,11 @@ def _sample(folder: Path, task: Task, bands: Sequence[str]) -> NDArray[Any]:
 
 
 def _described(graph: bytes, card: ModelCard, parameters: Mapping[str, Any]) -> bytes:
-    """Return the graph with properties that tell what it takes, and those by which Deepness runs it.
+    """Return the graph with properties that describe its inputs, and those that Deepness needs.
 
-    Deepness (0.6 or newer) divides pixels by 255 and then by ``standardization_std``: 1/255 gives it the raw values.
-    It sets scores below ``seg_thresh`` to 0 before it takes the largest: 0 leaves them. The size of its tiles is the
-    graph's own, which must be fixed for that (the bundle's README says how).
+    Deepness (0.6 or newer) divides pixels by 255 and then by ``standardization_std``; with 1/255 it uses raw values.
+    It sets scores below ``seg_thresh`` to 0 before it takes the largest; 0 keeps them. It takes the tile size from the
+    graph, where it must be fixed first (the bundle's README explains it).
     """
     import onnx
 
@@ -134,7 +134,7 @@ def _described(graph: bytes, card: ModelCard, parameters: Mapping[str, Any]) -> 
         properties |= {
             "model_type": deepness,
             "class_names": dict(enumerate(card.task.names)),
-            "resolution": float(f"{100 * card.gsd:.4g}"),  # a projection's own scale would have it resample
+            "resolution": float(f"{100 * card.gsd:.4g}"),  # the projection's scale would make it resample
             "tile_size": window["window_size"],
             "tiles_overlap": round(100 - 100 * window["stride"] / window["window_size"]),
             "standardization_mean": [0.0] * len(card.bands),
@@ -149,13 +149,13 @@ def _described(graph: bytes, card: ModelCard, parameters: Mapping[str, Any]) -> 
 
 
 def _provenance(origin: Origin, paths: Paths) -> dict[str, Any]:
-    """Return the origin of the bundle and of its model, and below ``dvc`` that of all that came before."""
+    """Return the origin of the bundle and its model, and under ``dvc`` the hashes of all earlier stages."""
     told = origin.model_copy(update={"parent": parent(paths.model_folder)})
     return {**told.model_dump(mode="json"), "dvc": _lock(Path("dvc.lock"), paths.bundle_file)}
 
 
 def _lock(path: Path, bundle_file: Path) -> dict[str, Any] | None:
-    """Return the hashes that DVC keeps of what each stage read and wrote; the bundle's own stage is still running."""
+    """Return DVC's hashes of each stage's inputs and outputs; the stage bundle is left out, because it is running."""
     if not path.exists():
         return None
     stages = read(path, BundleError).get("stages", {})

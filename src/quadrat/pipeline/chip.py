@@ -1,4 +1,4 @@
-"""chip: cut the scenes that are learnt from into chips with targets."""
+"""chip: cut train and validation scenes into chips with targets."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from quadrat.chips.store import ABOUT, INDEX, About, SceneChips, write_index
+from quadrat.chips.store import ABOUT, INDEX, About, write_index
+from quadrat.chips.writer import SceneChips
 from quadrat.errors import ChipError
 from quadrat.geo.grids.windows import Window, cover, scatter
 from quadrat.labels.labels import Labels
@@ -31,23 +32,23 @@ from quadrat.tasks.common.parts import part_module, targets_of
 
 
 class Sliding(Section):
-    """Windows ``stride`` px apart that cover all of the area of interest."""
+    """Windows ``stride`` px apart that cover the whole area of interest."""
 
     kind: Literal["sliding"]
     stride: int = Field(ge=1)
     """Px between two windows."""
     padding: int = Field(default=0, ge=0)
-    """Px by which the first windows begin outside the area, and the last end outside it."""
+    """Px by which the first and the last windows extend beyond the area."""
 
 
 class Random(Section):
-    """``count`` windows a scene, drawn uniformly."""
+    """``count`` windows per scene, drawn uniformly."""
 
     kind: Literal["random"]
     count: int = Field(ge=1)
-    """Windows a scene."""
+    """Windows per scene."""
     padding: int = Field(default=0, ge=0)
-    """Px by which windows may reach over the area's edge."""
+    """Px by which windows may extend beyond the area."""
 
 
 class Chip(Section):
@@ -58,13 +59,14 @@ class Chip(Section):
     windows: Annotated[Sliding | Random, Field(discriminator="kind")]
     """Where train scenes are cut."""
     min_valid_fraction: float = Field(default=0, ge=0, le=1)
-    """Least share of a chip's px that are valid and within the AOI."""
+    """Smallest share of a chip's px that are valid and within the AOI."""
     target_classes: tuple[Name, ...] | None = None
     """The classes whose labels make a train chip positive; null for all."""
     min_targets: int = Field(default=0, ge=0)
-    """Fewest labels of the target classes that a positive chip holds: px, cells or boxes, whatever the task counts."""
+    """Smallest number of labels of the target classes in a positive chip, in the task's unit (px, cells or boxes)."""
     negatives: float | None = Field(default=None, ge=0)
-    """Most train chips that are not positive, for each of the scene's that is, drawn at random; null for all."""
+    """Largest number of train chips that are not positive per positive chip of the scene, drawn at random; null for
+    all."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -75,7 +77,7 @@ class Chip(Section):
 
 @dataclass(frozen=True)
 class ChipParams:
-    """What chip takes of the parameters."""
+    """The sections that chip takes."""
 
     scenes: Path
     seed: int
@@ -87,21 +89,21 @@ class ChipParams:
 def chip(params: ChipParams, paths: Paths, run: Run) -> None:
     """Write the chips of all train and validation scenes, and their index.
 
-    Scenes whose chips are there, made of the same files, parameters and code, are left as they are. No chip is cut
-    before analyze has found the scenes sound: ``paths.table`` is there.
+    Scenes whose chips were made of the same files, parameters and code are kept. Needs ``paths.table``, which analyze
+    writes if the scenes have no errors.
     """
     keep_pieces_apart()
     if not paths.table.exists():
         raise ChipError("the scenes are not analysed", file=paths.table, hint="run the stage 'analyze' first")
     scenes = _learnt_from(params.scenes)
     with SceneCache(paths.chips, paths.chip_manifest, paths.hashes, force=run.force) as cache:
-        made_of = _made_of(params, scenes, cache, check_pins([*scenes.values()], paths.pins))
-        stale, index_stale = cache.stale(made_of), cache.stale(_index_of(made_of))
+        inputs = _input_hashes(params, scenes, cache, check_pins([*scenes.values()], paths.pins))
+        stale, index_stale = cache.stale(inputs), cache.stale(_index_of(inputs))
         if not stale and not index_stale:
             cache.remove_others({ABOUT, INDEX})
-            console.print(f"chips: all {len(scenes)} scenes stand as they were cut")
+            console.print(f"chips: all {len(scenes)} scenes are up to date")
             return
-        (paths.chips / INDEX).unlink(missing_ok=True)  # until all are done, this is no store
+        (paths.chips / INDEX).unlink(missing_ok=True)  # the store is incomplete until all scenes are done
         readers = max(1, run.executor.workers // max(1, len(stale)))
         work = partial(_chip_scene, params=params, readers=readers, chips=paths.chips)
         outcomes = run.executor.map(work, (scenes[name] for name in stale))
@@ -113,13 +115,13 @@ def chip(params: ChipParams, paths: Paths, run: Run) -> None:
         _check_cut(paths.chips, scenes, counts)
         cache.done(".", files_of(paths.chips))
     shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
-    console.print(f"chips: {shown}; cut anew for {len(stale)} of {len(scenes)} scenes")
+    console.print(f"chips: {shown}; cut again for {len(stale)} of {len(scenes)} scenes")
 
 
-def _made_of(
+def _input_hashes(
     params: ChipParams, scenes: Mapping[str, Scene], cache: SceneCache, pinned: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return what stands for all that the chips of each scene are made of."""
+    """Return a hash of the inputs of each scene's chips."""
     files = contents((scene.files() for scene in scenes.values()), cache.hashes, pinned)
     given: dict[str, Any] = {"seed": params.seed, "task": params.task, "bands": params.bands, "chip": params.chip}
     return {
@@ -128,13 +130,13 @@ def _made_of(
     }
 
 
-def _index_of(made_of: Mapping[str, str]) -> dict[str, str]:
-    """Return what stands for what the index is made of: the chips of all scenes. Its place is the store itself."""
-    return {".": hashlib.sha256(repr([*made_of.items()]).encode()).hexdigest()}
+def _index_of(inputs: Mapping[str, str]) -> dict[str, str]:
+    """Return a hash of the inputs of the index, which are all scenes' chips; its key is the store itself."""
+    return {".": hashlib.sha256(repr([*inputs.items()]).encode()).hexdigest()}
 
 
 def _check_cut(chips: Path, learnt: Mapping[str, Scene], counts: Mapping[str, int]) -> None:
-    """Raise ChipError where nothing was cut of a split that has scenes; then there is no index, and so no store."""
+    """Raise ChipError if a split with scenes has no chips; then no index is written, and the store is incomplete."""
     for split in dict.fromkeys(scene.split for scene in learnt.values()):
         if not counts.get(split):
             (chips / INDEX).unlink()
@@ -142,13 +144,13 @@ def _check_cut(chips: Path, learnt: Mapping[str, Scene], counts: Mapping[str, in
             raise ChipError(
                 f"no chip of the {split} scenes could be kept",
                 ", ".join(name for name, scene in learnt.items() if scene.split == split),
-                expected="a chip with valid pixels, labels, and as many of them as the section chip wants",
+                expected="a chip with as many valid pixels and labels as the section chip requires",
                 hint=f"lower chip.min_valid_fraction{targets}, or check labels and areas of interest",
             )
 
 
 def _learnt_from(scenes: Path) -> dict[str, Scene]:
-    """Return the catalog's scenes that are learnt from, by id; raise ChipError where there is none."""
+    """Return the catalog's train and validation scenes by id; raise ChipError if there is none."""
     learnt = {scene.id: scene for scene in read_catalog(scenes) if scene.split in ("train", "validation")}
     if not learnt:
         raise ChipError(
@@ -158,7 +160,7 @@ def _learnt_from(scenes: Path) -> dict[str, Scene]:
 
 
 def _chip_scene(scene: Scene, *, params: ChipParams, readers: int, chips: Path) -> tuple[str, int, dict[str, Hashed]]:
-    """Return the scene's id, how many px it has, and the files that were written."""
+    """Return the scene's id, its number of px, and the written files."""
     task, chip = params.task, params.chip
     generator = np.random.default_rng([params.seed, *hashlib.sha256(scene.id.encode()).digest()])
     with scene.open(params.bands, task, readers) as opened:
@@ -172,17 +174,17 @@ def _chip_scene(scene: Scene, *, params: ChipParams, readers: int, chips: Path) 
                 if valid >= chip.min_valid_fraction:
                     target = targets.target(labels, piece.window, counted)
                     class_counts = targets.class_counts(target)
-                    wanted = piece.window in drawn or _positive(class_counts, task, chip)
-                    if wanted and targets.is_useful(target):
+                    kept = piece.window in drawn or _positive(class_counts, task, chip)
+                    if kept and targets.is_useful(target):
                         store.append(piece.window, piece.values, target, valid, class_counts)
-                del piece, counted  # with them goes their strip, before the next is read
+                del piece, counted  # frees the strip before the next is read
         return scene.id, opened.area.size, files_of(chips / scene.id)
 
 
 def _windows(
     scene: OpenScene, labels: Labels, task: Task, chip: Chip, generator: np.random.Generator
 ) -> tuple[list[Window], frozenset[Window]]:
-    """Return where to cut, in row order, and those of the windows whose chips are kept even if not positive."""
+    """Return the windows in row order, and those whose chips are kept even if they are not positive."""
     size = chip.chip_size
     if scene.split == "validation":
         windows = targets_of(task).validation_windows(scene.area, size)
@@ -201,7 +203,7 @@ def _windows(
 def _thinned(
     scene: OpenScene, labels: Labels, windows: Sequence[Window], task: Task, chip: Chip, generator: np.random.Generator
 ) -> tuple[list[Window], frozenset[Window]]:
-    """Return the positive windows, by labels alone, with as many others as are wanted, and these."""
+    """Return the positive windows, judged by labels only, with the chosen number of others, and these others."""
     targets = targets_of(task)
     positive: list[Window] = []
     others: list[Window] = []
@@ -215,6 +217,6 @@ def _thinned(
 
 
 def _positive(class_counts: NDArray[np.int64], task: Task, chip: Chip) -> bool:
-    wanted = task.names if chip.target_classes is None else chip.target_classes
-    found = sum(int(n) for name, n in zip(task.names, class_counts, strict=True) if name in wanted)
+    names = task.names if chip.target_classes is None else chip.target_classes
+    found = sum(int(n) for name, n in zip(task.names, class_counts, strict=True) if name in names)
     return found >= chip.min_targets

@@ -1,4 +1,4 @@
-"""eval: predictions against labels, in figures and in pictures."""
+"""eval: compare predictions with labels, in metrics and pictures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -38,35 +38,35 @@ if TYPE_CHECKING:
 SCORED = ("validation", "test")
 
 MODEL, MAJORITY = "model", "majority"
-"""Names of what is compared; the baseline goes by its kind."""
+"""Names in the comparison; the baseline is named by its kind."""
 
 
 WORDS = {"_": " ", "f1": "F1", "iou": "IoU", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
-"""What stands for parts of metrics' names where they are shown."""
+"""Display names of parts of metrics' names."""
 
 
 class Eval(Section):
-    """When a prediction is right, and what eval shows beside the metrics."""
+    """When a prediction is correct, and which pictures are drawn."""
 
     match: Match = None
-    """When a detection is right; null for tasks that detect nothing."""
+    """When a detection is correct; null for tasks without detections."""
     pictures: Pictures | None = None
     """A picture of each predicted scene; null for none."""
 
 
 @dataclass(frozen=True)
 class Examined:
-    """A scene that was looked at: what was counted for the model and for the baseline, by name, and its picture."""
+    """An evaluated scene: counts of the model and the baseline, by name, and its picture."""
 
     scene: Scene
     counts: Mapping[str, Counts]
-    """Empty for a scene that isn't scored."""
+    """Empty for a scene that is not scored."""
     picture: Picture | None
 
 
 @dataclass(frozen=True)
 class EvalParams:
-    """What eval takes of the parameters."""
+    """The sections that eval takes."""
 
     scenes: Path
     task: Task
@@ -75,33 +75,33 @@ class EvalParams:
 
 
 def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
-    """Write metrics, those of each class and scene, the confusion matrix and a picture of each scene; show the result.
+    """Write metrics in all, per class and per scene, the confusion matrix and pictures; show the result.
 
-    What counts is what a validation or test scene's labels say within its AOI, as its task counts it. ``overall``,
-    ``baseline`` and each class's are of the test scenes together; of the validation scenes where no scene is one.
+    Validation and test scenes are scored where they have labels within the AOI. ``overall``, ``baseline`` and the
+    metrics per class are of all test scenes together; of the validation scenes if there are no test scenes.
     """
-    task, wanted = params.task, params.eval
+    task, section = params.task, params.eval
     frequent = _most_frequent(paths.table, task)
     predicted = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
     check_pins(predicted, paths.pins)
     rival = None if params.baseline is None else params.baseline.kind
-    look = partial(_examine, task=task, rival=rival, wanted=wanted, predictions=paths.predictions)
+    look = partial(_examine, task=task, rival=rival, section=section, predictions=paths.predictions)
     examined = []
     with replaced(paths.pictures) as folder:
         folder.mkdir()
         outcomes = track(run.executor.map(look, predicted), "eval", len(predicted), "scenes")
         for one in succeeded((scene.id for scene in predicted), outcomes):
-            if one.picture and wanted.pictures:
+            if one.picture and section.pictures:
                 draw(
                     one.picture,
                     scoring_of(task).painted,
                     _title(one),
-                    wanted.pictures.stretch,
+                    section.pictures.stretch,
                     folder / f"{one.scene.id}.png",
                 )
             examined.append(replace(one, picture=None))
         reference = "test" if any(one.scene.split == "test" for one in examined) else "validation"
-        none = scoring_of(task).no_counts(wanted.match)
+        none = scoring_of(task).no_counts(section.match)
         compared = _together(examined, reference, none, rival)
         always = compared[MODEL].always(frequent)
         compared |= {} if always is None else {MAJORITY: always}
@@ -120,22 +120,22 @@ def _examine(
     *,
     task: Task,
     rival: str | None,
-    wanted: Eval,
+    section: Eval,
     predictions: Path,
 ) -> Examined:
-    """Count a scene, if it is scored, and collect its picture; a prediction that is missing or misplaced raises."""
+    """Count a scene, if it is scored, and make its picture; raise PredictionError for missing or wrong predictions."""
     from quadrat.prediction.reader import Prediction
 
     folders = {MODEL: predictions / scene.id}
     if rival and scene.split in SCORED:
         folders[rival] = folders[MODEL] / "baseline"
-    bands = (scene.image.grid_band,) if wanted.pictures is None else wanted.pictures.bands
+    bands = (scene.image.grid_band,) if section.pictures is None else section.pictures.bands
     try:
         with scene.open(bands, task) as opened, ExitStack() as stack:
             made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
-            scores = [] if truth is None else scoring_of(task).score(truth, list(made.values()), wanted.match)
-            picture = None if wanted.pictures is None else _picture(opened, truth, made[MODEL], task, wanted)
+            scores = [] if truth is None else scoring_of(task).score(truth, list(made.values()), section.match)
+            picture = None if section.pictures is None else _picture(opened, truth, made[MODEL], task, section)
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise
@@ -147,13 +147,13 @@ def _picture(
     truth: Truth | None,
     prediction: "Prediction",
     task: Task,
-    wanted: Eval,
+    section: Eval,
 ) -> Picture:
-    assert wanted.pictures
-    lattice = ThumbnailGrid.of(scene.area, wanted.pictures.longest_side)
+    assert section.pictures
+    lattice = ThumbnailGrid.of(scene.area, section.pictures.longest_side)
     width = ground_width(scene.grid, scene.area)
     scoring = scoring_of(task)
-    outlines = scoring.outlines(truth, prediction, wanted.match)
+    outlines = scoring.outlines(truth, prediction, section.match)
     return Picture(
         image=lattice.mean(scene.raster),
         inside=lattice.pick(scene.inside),
@@ -173,7 +173,7 @@ def _on_lattice(outlines: Outlines, lattice: ThumbnailGrid) -> Outlines:
 
 
 def _most_frequent(table: Path, task: Task) -> int:
-    """Return the id of the class that most of the training labels have."""
+    """Return the id of the most frequent class of the training labels."""
     rows = read_table(table, ["split", *task.columns])
     return int(rows.loc[rows["split"] == "train", task.columns].sum().to_numpy().argmax())
 
@@ -217,7 +217,7 @@ def _title(one: Examined) -> str:
 
 
 def _tables(task: Task, compared: Mapping[str, Counts], split: str) -> Iterator[Table]:
-    """Give each class's metrics, and the model's beside the baseline's and the majority class's."""
+    """Yield tables: the metrics of each class, and the model beside the baseline and the majority class."""
     names = [f"[{c.color}]■[/] {escape(c.name)}" for c in task.classes]
     unit = f"(support in {task.unit})"
     yield _table(f"{split}: each class {unit}", dict(zip(names, compared[MODEL].per_class(), strict=True)))

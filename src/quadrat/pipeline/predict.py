@@ -1,4 +1,4 @@
-"""predict: layers of every scene that the model did not learn from."""
+"""predict: write layers of all scenes except train scenes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,31 +27,31 @@ from quadrat.tasks import Task
 from quadrat.tasks.common.parts import layers_of, part_module
 
 MODEL, BASELINE = "", "baseline"
-"""The folders, within a scene's, of what the model and the baseline say of it."""
+"""Folders, within a scene's, of the model's and the baseline's layers."""
 
 READING = Lock()
-"""Guards model loading: two threads must not make two of it."""
+"""Guards model loading, so that threads load it once."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A trained model, by its folder and what is in there, and how it is to cover scenes."""
+    """A trained model, its folder, and how it covers scenes."""
 
     folder: Path
     content: str
     plan: Predict
     tags: Mapping[str, str]
-    """What layers tell of the run and of the model: no part of what they are made of."""
+    """Origin of run and model for the layers' metadata; does not affect staleness."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be made of a scene: by the folder within its own, which model's layers."""
+    """The layers to make of a scene: a model for each folder within the scene's."""
 
     scene: Scene
     models: Mapping[str, LoadedModel]
     stale: frozenset[str]
-    """The folders whose layers must be made; those of others stand."""
+    """The folders whose layers must be made; the others are up to date."""
 
     def unit(self, name: str) -> str:
         """Return the path of a folder of layers below that of all predictions."""
@@ -60,7 +60,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class PredictParams:
-    """What predict takes of the parameters."""
+    """The sections that predict takes."""
 
     scenes: Path
     task: Task
@@ -72,11 +72,11 @@ class PredictParams:
 def predict(params: PredictParams, paths: Paths, run: Run) -> None:
     """Write layers of all scenes but those of split train, a folder for each.
 
-    A scene with labels gets the baseline's labels too, in ``baseline`` within its folder. Layers that are there, made
-    of the same image, area of interest, model, parameters and code, are left as they are.
+    A scene with labels also gets the baseline's layers, in its folder ``baseline``. Layers that were made of the same
+    image, area of interest, model, parameters and code are kept.
     """
     shown = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
-    pinned = check_pins([replace(scene, labels=()) for scene in shown], paths.pins)  # of labels nothing depends
+    pinned = check_pins([replace(scene, labels=()) for scene in shown], paths.pins)  # labels do not affect predictions
     with SceneCache(paths.predictions, paths.prediction_manifest, paths.hashes, force=run.force) as cache:
         models = _models(params, paths, run.origin or unknown("predict"))
         files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), cache.hashes, pinned)
@@ -89,7 +89,7 @@ def predict(params: PredictParams, paths: Paths, run: Run) -> None:
             for name in one.models:
                 cache.done(one.unit(name), written[name])
         cache.remove_others()
-    console.print(f"predictions: {len(wanted)} scenes, made anew for {len(due)}")
+    console.print(f"predictions: {len(wanted)} scenes, {len(due)} made again")
 
 
 def _models(params: PredictParams, paths: Paths, origin: Origin) -> dict[str, LoadedModel]:
@@ -123,7 +123,7 @@ def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> L
 
 
 def _plain(predict: Predict, task: Task, context: int) -> Predict:
-    """Return the plan of a model that sees no further than its ``context``: no more overlap than that needs."""
+    """Return the sliding window with only the overlap that the model's ``context`` needs."""
     stride = layers_of(task).plain_stride(predict.window_size, predict.stride, context)
     return predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()})
 
@@ -132,16 +132,14 @@ def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, LoadedM
     mine = {name: model for name, model in models.items() if name == MODEL or scene.labels}
     about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": files}
     parts = [part_module(models[MODEL].plan.layers.kind, part) for part in ("loss", "layers")]
-    made_of = {
-        name: identity(__name__, *parts, **about, model=one.content, plan=one.plan) for name, one in mine.items()
-    }
+    inputs = {name: identity(__name__, *parts, **about, model=one.content, plan=one.plan) for name, one in mine.items()}
     wanted = Wanted(replace(scene, labels=()), mine, frozenset())
-    stale = cache.stale({wanted.unit(name): of for name, of in made_of.items()})
+    stale = cache.stale({wanted.unit(name): of for name, of in inputs.items()})
     return replace(wanted, stale=frozenset(name for name in mine if wanted.unit(name) in stale))
 
 
 def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[Wanted, dict[str, dict[str, Hashed]]]:
-    """Write what is stale of a scene's layers beside what stands, whole or not at all; return the files of each."""
+    """Write the stale layers of a scene, completely or not at all; return the files of each."""
     from quadrat.models.common.devices import readers
 
     scene, before = wanted.scene, predictions / wanted.scene.id
@@ -162,12 +160,12 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[W
 
 
 def _read(folder: Path, content: str) -> tuple[SavedModel, Predictor]:
-    """Return the model; a process that works on many scenes reads it once, also where threads ask for it at once."""
+    """Return the model; a process reads it once for all scenes and threads."""
     with READING:
         return _remembered(folder, content)
 
 
 @lru_cache(maxsize=2)
-def _remembered(folder: Path, content: str) -> tuple[SavedModel, Predictor]:  # noqa: ARG001 what is read, the folder doesn't say
+def _remembered(folder: Path, content: str) -> tuple[SavedModel, Predictor]:  # noqa: ARG001 part of the cache's key
     archive = read_model(folder)
     return archive, archive.card.model.served(archive.weights, archive.card.task, archive.card.inputs)

@@ -1,4 +1,4 @@
-"""train: fit the model, and the baseline that it has to beat, to the chips."""
+"""train: fit the model and the baseline to the chips."""
 
 import hashlib
 import shutil
@@ -24,7 +24,7 @@ from quadrat.tasks.common.metrics import rounded
 
 @dataclass(frozen=True)
 class TrainParams:
-    """What train takes of the parameters."""
+    """The sections that train takes."""
 
     seed: int
     task: Task
@@ -40,7 +40,7 @@ class TrainParams:
 def train(params: TrainParams, paths: Paths, run: Run) -> None:
     """Write the model folder, the baseline's, metrics of the fit on the validation chips, and the curves.
 
-    ``paths.checkpoints`` holds what an interrupted fit of the same chips and parameters goes on from.
+    ``paths.checkpoints`` holds the checkpoint from which an interrupted fit of the same chips and parameters resumes.
     """
     task, chips, splits = params.task, paths.chips, ("train", "validation")
     training, validation = (open_chips(chips, split, task.columns, params.bands) for split in splits)
@@ -48,7 +48,7 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     recipe = Recipe(params.seed, params.lr, params.epochs, params.batch_size, params.train)
     gsd = float(read_table(paths.table, ["split", "gsd"]).query("split == 'train'")["gsd"].median())
     files = [chips / "chips.json", chips / "index.parquet", paths.stats, *sorted(chips.glob("*/*.npy"))]
-    learnt = tuple(Hashes(paths.hashes).of_all(files).values())  # of pixels and targets, the index knows but counts
+    learnt = tuple(Hashes(paths.hashes).of_all(files).values())  # the index has no hash of pixels and targets
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None]) -> Fitted:
@@ -88,12 +88,12 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, orig
 
 
 def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe) -> str:
-    """Return a name for this fit alone: the same only for the same chips, parameters and library versions."""
+    """Return a name of this fit, which depends on chips, parameters and library versions."""
     return hashlib.sha256(repr((learnt, task, model, recipe, versions())).encode()).hexdigest()[:16]
 
 
 def _write_none(folder: Path) -> None:
-    """Leave a folder that says so: DVC wants every output to be there, and warns of those that are empty."""
+    """Write a folder with a note, because DVC requires every output to exist and warns of empty ones."""
     with replaced(folder) as part:
         part.mkdir()
         (part / "none.txt").write_text("no baseline\n", encoding="utf-8")

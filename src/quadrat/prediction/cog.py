@@ -15,7 +15,7 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError  # what copying raises, and rasterio.errors leaves out
+from rasterio._err import CPLE_BaseError  # raised by copying, and not in rasterio.errors
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
@@ -39,23 +39,23 @@ TEMPORARY = {
     "sparse_ok": True,
     "bigtiff": "IF_SAFER",
 }
-"""How files are made whose pixels a COG then takes."""
+"""Options of the temporary files from which a COG is made."""
 
 TROUBLE = (RasterioError, CPLE_BaseError, SystemError)
-"""What rasterio raises of files that can't be written, the last where GDAL gives no reason."""
+"""Errors of rasterio for files that can't be written; the last is raised if GDAL gives no reason."""
 
 PACKED = {"compress": "PACKBITS"}
-"""Class ids come in runs, which packing makes small at a third of what deflating costs."""
+"""Class ids come in runs, for which packbits takes a third of the time of deflate."""
 
 
 class RasterWriter:
-    """Writes a raster layer to ``path``, whole or not at all; a context manager.
+    """Writes a raster layer to ``path``, completely or not at all; a context manager.
 
-    Rows go to a temporary tiled file beside ``path``, overviews of class ids to others; at a good end they become a
-    COG, which is read back and takes its name. Pixels that are never written are nodata. The same pixels give the
-    same bytes, however they are cut into ``Rows``. Any transform is kept, also south-up and rotated ones. Where the
-    layer has classes, they stand in the colour table, in the first band's tags ``class_<id>``, and in
-    ``<path>.aux.xml`` as category names and as a raster attribute table, where QGIS looks for them.
+    Rows go to a temporary tiled file beside ``path``, overviews of class ids to others. Without an error, they become
+    a COG, which is read back and then renamed. Pixels that are never written are nodata. The same pixels give the same
+    bytes, however they are cut into ``Rows``. All transforms are kept, also south-up and rotated ones. Classes are
+    written to the colour table, to the first band's tags ``class_<id>``, and to ``<path>.aux.xml`` as category names
+    and raster attribute table, for QGIS.
     """
 
     def __init__(self, layer: RasterLayer, grid: Grid, path: Path, tags: Mapping[str, str]) -> None:
@@ -63,7 +63,7 @@ class RasterWriter:
         self._layer, self._grid, self._path, self._tags = layer, grid, path, dict(tags)
         self._rows = path.with_name(f".rows-{path.name}")
         self._sum = _Sum.none(len(layer.bands))
-        self._due: tuple[int, int, int] | None = None  # row, col and width of what comes next
+        self._due: tuple[int, int, int] | None = None  # row, col and width of the next rows
         self._overviews: Overviews | None = None
         self._steps = ExitStack()
 
@@ -71,7 +71,7 @@ class RasterWriter:
         """Open the temporary files."""
         with self._errors_named(), ExitStack() as steps:
             self._part = steps.enter_context(replaced(self._path))
-            self._clear()  # GDAL would take overviews that lie there for the raster's own
+            self._clear()  # GDAL would use old overviews there
             steps.callback(self._clear)
             steps.push(self._finish)
             self._dataset = steps.enter_context(self._open())
@@ -84,12 +84,12 @@ class RasterWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the file, or after an exception leave nothing of it."""
+        """Finish the file; after an exception, delete it."""
         with self._errors_named():
             self._steps.__exit__(kind, error, trace)
 
     def write(self, rows: Rows) -> None:
-        """Write ``rows``: the next below those before, and of the same columns."""
+        """Write ``rows``, the next ones from top to bottom, with the same columns."""
         count, height, width = rows.values.shape
         if rows.values.dtype != self._layer.dtype or count != len(self._layer.bands):
             raise ValueError(f"{self._layer} can't hold {count} bands of {rows.values.dtype}")
@@ -106,7 +106,7 @@ class RasterWriter:
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
-        """Raise QuadratError in place of what GDAL and rasterio raise."""
+        """Raise PredictionError or DiskError instead of errors of GDAL and rasterio."""
         try:
             yield
         except TROUBLE as cause:
@@ -150,14 +150,14 @@ class RasterWriter:
         if kind is not None:
             return
         coded = self._layer.classes is not None
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"):  # else overviews beside a file aren't found
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"):  # else GDAL does not find overviews beside a file
             rasterio.shutil.copy(
                 self._rows,
                 self._part,
                 driver="COG",
                 BLOCKSIZE=BLOCK,
                 COMPRESS="DEFLATE",
-                PREDICTOR="NO" if coded else "YES",  # neighbouring class ids have no difference to speak of
+                PREDICTOR="NO" if coded else "YES",  # differences of neighbouring class ids have no meaning
                 **({"OVERVIEWS": "FORCE_USE_EXISTING"} if coded else {"OVERVIEW_RESAMPLING": "AVERAGE"}),
                 BIGTIFF="IF_SAFER",
                 NUM_THREADS=cores(),
@@ -189,7 +189,7 @@ class RasterWriter:
 
     def _failure(self, got: object) -> QuadratError:
         return QuadratError(
-            f"the layer {self._layer.name} could not be written whole",
+            f"the layer {self._layer.name} could not be written completely",
             file=self._path,
             expected=self._sum,
             got=got,
@@ -199,7 +199,7 @@ class RasterWriter:
 
 @dataclass(frozen=True)
 class _Sum:
-    """What tells two rasters apart: each band's pixels that are not nodata, and the sum of their bytes."""
+    """A checksum of a raster: per band, the number of valid pixels and the sum of their bytes."""
 
     pixels: tuple[int, ...]
     bytes: tuple[int, ...]

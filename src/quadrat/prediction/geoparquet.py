@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 ROW_GROUP = 65_536
-"""Features that are encoded at once."""
+"""Features encoded at once."""
 
 
 class GeoParquet:
@@ -32,7 +32,7 @@ class GeoParquet:
 
     @property
     def geometry_type(self) -> str:
-        """The type of all geometries, or Unknown where they differ; without any, Polygon: layers are of areas."""
+        """The type of all geometries, or Unknown if they differ; Polygon if there are none."""
         return "Unknown" if len(self._kinds) > 1 else next(iter(self._kinds), "Polygon")
 
     def add(self, geometry: NDArray[np.object_], fields: Mapping[str, NDArray[Any]]) -> None:
@@ -51,7 +51,7 @@ class GeoParquet:
             self._write(ROW_GROUP)
 
     def close(self) -> None:
-        """Write what is left, and the metadata."""
+        """Write the remaining features and the metadata."""
         if self._waiting.num_rows:
             self._write(self._waiting.num_rows)
         column: dict[str, Any] = {
@@ -67,14 +67,14 @@ class GeoParquet:
         self._writer.close()
 
     def abandon(self) -> None:
-        """Let go of the file, half written as it may be."""
+        """Close the file, even if it is incomplete."""
         if self._writer.is_open:
             with suppress(OSError, pa.ArrowException):
                 self._writer.close()
-            self._writer.is_open = False  # after a failure it would try again when it is collected
+            self._writer.is_open = False  # else it would try again when it is garbage-collected
 
     def _write(self, count: int) -> None:
-        # one chunk each, so that the bytes don't depend on how the features came
+        # one chunk each, so that the bytes do not depend on how the features were added
         self._writer.write_table(self._waiting.slice(0, count).combine_chunks(), row_group_size=ROW_GROUP)
         self._waiting = self._waiting.slice(count)
 

@@ -1,4 +1,4 @@
-"""Overviews of maps of classes: each pixel the class that most of the four below it have."""
+"""Overviews of class maps: each pixel is the most frequent class of the four pixels below it."""
 
 import warnings
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ from rasterio.windows import Window as RasterioWindow
 from quadrat.geo.grids.windows import Window, strips
 
 ROWS = 64
-"""Rows that are halved at once: what is made of them stays in the processor's cache."""
+"""Rows that are halved at once, so that the result stays in the processor's cache."""
 
 
 class Overviews:
-    """Writes overviews of a raster of bytes while its rows come, each of half the size, until one fits a block.
+    """Writes overviews of a raster of bytes while its rows are added, each of half the size, until one fits a block.
 
-    They lie where GDAL looks for them, as ``<path>.ovr``, ``<path>.ovr.ovr`` and so on. GDAL's own way to the mode
-    takes several times as long. Of each, one row of blocks is held. A context manager.
+    They are ``<path>.ovr``, ``<path>.ovr.ovr`` and so on, as GDAL expects. GDAL's own mode resampling takes several
+    times as long. One row of blocks of each is in memory. A context manager.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int], nodata: int, block: int, options: Mapping[str, Any]) -> None:
-        """Write those of the raster at ``path``, of ``shape`` (height, width).
+        """Write overviews of the raster at ``path``, of ``shape`` (height, width).
 
-        They become GeoTIFFs made with ``options``, of blocks of ``block`` × ``block`` px.
+        They are GeoTIFFs with ``options`` and blocks of ``block`` × ``block`` px.
         """
         self._path, self._shape, self._nodata, self._block = path, shape, nodata, block
         self._options = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": nodata, **options}
@@ -40,7 +40,7 @@ class Overviews:
         """Open their files."""
         path, (height, width) = self._path, self._shape
         with ExitStack() as files, warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # an overview has the place of what it is of
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # an overview has the extent of its raster
             while max(height, width) > self._block:
                 path, height, width = path.with_name(f"{path.name}.ovr"), -(-height // 2), -(-width // 2)
                 dataset = files.enter_context(rasterio.open(path, "w", height=height, width=width, **self._options))
@@ -51,7 +51,7 @@ class Overviews:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what is left, but not after an exception, and close the files."""
+        """Write the remaining rows, except after an exception, and close the files."""
         with self._files:
             for number, level in enumerate(self._levels if kind is None else ()):
                 self._pass(number, *level.missing())
@@ -59,11 +59,11 @@ class Overviews:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of overviews."""
         return len(self._levels)
 
     def add(self, row: int, col: int, values: NDArray[np.uint8]) -> None:
-        """Take rows ``values`` (y, x) from ``row`` and ``col`` on: the next below those before, and as wide."""
+        """Add rows ``values`` (y, x) at ``row`` and ``col``, the next ones from top to bottom, all of one width."""
         self._pass(0, row, col, values)
 
     def _pass(self, number: int, row: int, col: int, values: NDArray[np.uint8]) -> None:
@@ -74,17 +74,17 @@ class Overviews:
 
 
 class _Level:
-    """An overview while it is made: what is held of a row of its blocks, and a row that waits for its other half."""
+    """An overview in progress: the buffered rows of a row of blocks, and an input row that waits for its pair."""
 
     def __init__(self, dataset: Any, nodata: int, block: int) -> None:
         self._dataset, self._nodata, self._block = dataset, nodata, block
         self._waiting: NDArray[np.uint8] | None = None
-        self._after = 0, 0, 0  # row, col and width of the row that comes next
+        self._after = 0, 0, 0  # row, col and width of the next row
         self._held = np.empty((block, 0), np.uint8)
-        self._top = self._bottom = self._col = 0  # the rows that are held, and their first column
+        self._top = self._bottom = self._col = 0  # the buffered rows, and their first column
 
     def add(self, row: int, col: int, values: NDArray[np.uint8]) -> tuple[int, int, NDArray[np.uint8]]:
-        """Take rows of what this is half of; return those that come of them, with the first one's row and column."""
+        """Add rows of the larger raster; return the halved rows, with the first one's row and column."""
         self._after = row + len(values), col, values.shape[1]
         if col % 2:
             values = np.pad(values, ((0, 0), (1, 0)), constant_values=self._nodata)
@@ -100,12 +100,12 @@ class _Level:
         return row, col, halves
 
     def missing(self) -> tuple[int, int, NDArray[np.uint8]]:
-        """Return the row, of nodata, that another waits for; no row where none waits."""
+        """Return a row of nodata as the pair of a waiting row; nothing if none waits."""
         row, col, width = self._after
         return row, col, np.full((0 if self._waiting is None else 1, width), self._nodata, np.uint8)
 
     def flush(self) -> None:
-        """Write the rows that are held."""
+        """Write the buffered rows."""
         if self._bottom > self._top:
             first = self._top % self._block
             rows = self._held[first : first + self._bottom - self._top]
@@ -113,7 +113,7 @@ class _Level:
             self._top = self._bottom
 
     def _hold(self, row: int, col: int, values: NDArray[np.uint8]) -> None:
-        """Hold rows until a row of blocks is full: a block that is written in parts is packed again for each."""
+        """Buffer rows until a row of blocks is full, because a block is compressed at each write."""
         if not len(values):
             return
         if self._held.shape[1] != values.shape[1]:
@@ -129,9 +129,9 @@ class _Level:
 
 
 def majority(values: NDArray[np.uint8], nodata: int) -> NDArray[np.uint8]:
-    """Return of each 2 × 2 px of ``values`` (y, x) the value that is there most often, the first of several such.
+    """Return the most frequent value of each 2 × 2 px of ``values`` (y, x); the first of equally frequent ones.
 
-    ``nodata`` counts only where there is nothing else. Of an odd number of rows or columns, the last stand alone.
+    ``nodata`` is returned only if all four are nodata. An odd last row or column has no pair.
     """
     rows = range(0, max(1, len(values)), ROWS)
     return np.concatenate([_majority(values[row : row + ROWS], nodata) for row in rows])
@@ -144,10 +144,10 @@ def _majority(values: NDArray[np.uint8], nodata: int) -> NDArray[np.uint8]:
     a, b, c, d = (np.ascontiguousarray(values[row::2, col::2]) for row in (0, 1) for col in (0, 1))
     some_missing = bool((values == nodata).any())
     found = a.copy()
-    if some_missing:  # where no two are alike, the first that has a value
+    if some_missing:  # if all differ, the first valid one
         for corner in (b, c, d):
             np.copyto(found, corner, where=found == nodata)
-    for corner, after in ((c, (d,)), (b, (c, d)), (a, (b, c, d))):  # of two pairs, the one that begins first is last
+    for corner, after in ((c, (d,)), (b, (c, d)), (a, (b, c, d))):  # of two pairs, the first one is assigned last
         often = corner == after[0]
         for other in after[1:]:
             often |= corner == other

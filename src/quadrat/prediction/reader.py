@@ -1,4 +1,4 @@
-"""What was predicted of a scene, by predict or by others, read on the scene's grid: by window, or by feature."""
+"""Reads predictions of a scene, by predict or other programs, on the scene's grid."""
 
 import warnings
 from collections.abc import Sequence
@@ -31,17 +31,17 @@ from quadrat.tasks.common.outputs import Features
 HINT = "run the stage 'predict' again"
 
 ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
-"""Of vector layers."""
+"""Endings of vector layers."""
 
 MOST_SHOWN = 10
-"""Most values that an error lists."""
+"""Largest number of values in an error."""
 
 
 class Prediction:
     """A scene's folder of layers. A context manager: files open on first use and close at the end."""
 
     def __init__(self, folder: Path, grid: Grid, scene: str) -> None:
-        """Read from ``folder``; what lies on another grid than ``grid`` is refused."""
+        """Read from ``folder``; layers on another grid than ``grid`` are errors."""
         self._folder, self._grid, self._scene = folder, grid, scene
         self._files = ExitStack()
         self._rasters: dict[Path, Stored] = {}
@@ -57,10 +57,10 @@ class Prediction:
         self._files.close()
 
     def class_ids(self, layer: str, window: Window, names: Sequence[str]) -> NDArray[np.uint8]:
-        """Return a raster layer's class ids (y, x), IGNORE where there is none, of a window that lies within the grid.
+        """Return a raster layer's class ids (y, x), IGNORE where there is none, in a window within the grid.
 
-        The file may be of any type of whole numbers; what its nodata or a mask hides has no class. Raises
-        PredictionError where the layer is missing, damaged, on another grid, or of other classes than ``names``.
+        The file may have any integer type; pixels hidden by nodata or a mask have no class. Raises PredictionError if
+        the layer is missing, damaged, on another grid, or of other classes than ``names``.
         """
         path, stored = self._raster(layer, "iu")
         if path not in self._checked:
@@ -68,27 +68,27 @@ class Prediction:
             self._checked.add(path)
         values, mask = self._stored(path, stored, window)
         given = stored.given(values)
-        said = [some for some in (given, mask) if some is not None]
-        wrong = np.logical_and.reduce([(values[0] < 0) | (values[0] >= len(names)), *said])
+        masks = [some for some in (given, mask) if some is not None]
+        wrong = np.logical_and.reduce([(values[0] < 0) | (values[0] >= len(names)), *masks])
         if wrong.any():
             raise PredictionError(
-                "the prediction holds values that are no class ids",
+                "the prediction holds values that are not class ids",
                 self._scene,
                 path,
                 window,
                 expected=_classes(names) + _hole(stored),
                 got=", ".join(map(str, np.unique(values[0][wrong])[:MOST_SHOWN])),
-                hint=f"declare what stands for no class as nodata (gdal_edit.py -a_nodata …), or {HINT}",
+                hint=f"declare the value for no class as nodata (gdal_edit.py -a_nodata …), or {HINT}",
             )
         if stored.nodata != (IGNORE,) or mask is not None:
-            return np.where(np.logical_and.reduce(said), values[0], IGNORE).astype(np.uint8)
+            return np.where(np.logical_and.reduce(masks), values[0], IGNORE).astype(np.uint8)
         ids: NDArray[np.uint8] = values[0].astype(np.uint8, copy=False)
         return ids
 
     def values(self, layer: str, window: Window) -> NDArray[np.float32]:
-        """Return a raster layer's values (y, x), NaN where there is none, of a window that lies within the grid.
+        """Return a raster layer's values (y, x), NaN where there is none, in a window within the grid.
 
-        The file may be of any type of numbers; its scale and offset count. Raises PredictionError where the layer is
+        The file may have any numeric type; its scale and offset are applied. Raises PredictionError if the layer is
         missing, damaged or on another grid.
         """
         path, stored = self._raster(layer, "iuf")
@@ -101,9 +101,9 @@ class Prediction:
     def features(self, layer: str, window: Window | None = None) -> Features:
         """Return a vector layer's features, whatever its format, in pixel coordinates of the grid.
 
-        All of them, or those whose bounds share some area with a window; the file is read once. Raises
-        PredictionError where the layer is missing or damaged, where one of scene and file alone has a CRS, and where
-        features have no geometry, no place in the scene's CRS, or where none of them lies on the scene.
+        Returns all, or those whose bounds overlap a window; the file is read once. Raises PredictionError if the layer
+        is missing or damaged, if only one of scene and file has a CRS, if features have no geometry or are outside the
+        scene's CRS, or if no feature is on the scene.
         """
         if layer not in self._vectors:
             features = self._read(layer)
@@ -157,7 +157,7 @@ class Prediction:
         """Return the geometries in pixel coordinates of the grid."""
         crs = frame.crs
         if self._grid.crs is None and path.suffix == ".geojson" and crs is not None and crs.is_geographic:
-            crs = None  # GeoJSON has no way to say that it has no CRS
+            crs = None  # GeoJSON can't say that it has no CRS
         if (crs is None) != (self._grid.crs is None):
             raise self._elsewhere(path, self._grid.crs, crs)
         lacking = int((frame.geometry.isna() | frame.geometry.is_empty).sum())
@@ -180,7 +180,7 @@ class Prediction:
         if not met:
             raise self._unlike(
                 path,
-                "the prediction lies elsewhere than its scene",
+                "the prediction is not on its scene",
                 expected=f"features within {bounds(self._grid)} ({crs_name(self._grid.crs)})",
                 got=f"features within {extent(frame)} ({crs_name(crs)})",
                 hint="check the file's CRS and that it belongs to this scene",
@@ -195,7 +195,7 @@ class Prediction:
         return path, self._rasters[path]
 
     def _stored(self, path: Path, stored: Stored, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return values (band, y, x) of a window, and where a mask shows some (y, x)."""
+        """Return values (band, y, x) of a window, and the mask (y, x)."""
         try:
             return stored.values(window), stored.mask(window)
         except RasterioError as cause:
@@ -203,7 +203,7 @@ class Prediction:
             raise PredictionError(problem, self._scene, path, window, got=cause, hint=HINT) from cause
 
     def _open(self, path: Path, kinds: str) -> Stored:
-        """Open a raster; raise PredictionError where its header says that it isn't one of this scene."""
+        """Open a raster; raise PredictionError if its header does not fit the scene."""
         if not path.exists():
             raise self._missing(path)
         try:
@@ -222,11 +222,11 @@ class Prediction:
             raise self._unlike(path, "the prediction can't be opened", got=cause) from cause
 
     def _check_classes(self, path: Path, stored: Stored, names: Sequence[str]) -> None:
-        """Raise PredictionError where the header of a raster of class ids says that it isn't of these classes."""
+        """Raise PredictionError if the header of a raster of class ids names other classes."""
         (nodata,) = stored.nodata
         if nodata is not None and nodata in range(len(names)):
             problem = "the prediction's nodata value is a class id"
-            hint = "give what has no class another value, such as 255, and declare that as nodata"
+            hint = "give pixels without a class another value, such as 255, and declare it as nodata"
             raise self._unlike(path, problem, expected=f"none of {_classes(names)}", got=f"{nodata:g}", hint=hint)
         tags = stored.dataset.tags(1)
         own = [tags.get(f"class_{number}", name) for number, name in enumerate(names)]
@@ -247,7 +247,7 @@ class Prediction:
 
     def _elsewhere(self, path: Path, expected: object, got: object) -> PredictionError:
         expected, got = (("no CRS" if crs is None else crs) for crs in (expected, got))
-        return self._unlike(path, "a prediction lies on another grid than its scene", expected=expected, got=got)
+        return self._unlike(path, "a prediction is on another grid than its scene", expected=expected, got=got)
 
     def _unlike(
         self, path: Path, problem: str, *, expected: object = None, got: object = None, hint: str = HINT
@@ -256,9 +256,9 @@ class Prediction:
 
 
 def _turned(geometry: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:
-    """Return geometries, in map coordinates, whose every part is moved by whole turns of the Earth to the grid.
+    """Return geometries in map coordinates, with each part shifted by multiples of 360° to the grid.
 
-    GeoJSON cuts what crosses 180°, and has longitudes of both signs where those of a grid go on beyond 180°.
+    GeoJSON cuts geometries at 180°, and has longitudes of both signs where those of a grid continue beyond 180°.
     """
     turn = 0.0 if grid.crs is None else period(CRS.from_user_input(grid.crs))
     if not turn:

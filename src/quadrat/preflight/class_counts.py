@@ -18,7 +18,7 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Census:
+class SceneCounts:
     """Counts of a scene: px of the image, px within the AOI, valid px of these; and labels by class."""
 
     pixels: int
@@ -26,9 +26,9 @@ class Census:
     valid: int
     class_counts: NDArray[np.int64]
 
-    def __add__(self, other: "Census") -> "Census":
+    def __add__(self, other: "SceneCounts") -> "SceneCounts":
         """Return both counts together."""
-        return Census(
+        return SceneCounts(
             self.pixels + other.pixels,
             self.inside + other.inside,
             self.valid + other.valid,
@@ -36,7 +36,7 @@ class Census:
         )
 
 
-def count_faults(surveys: Sequence[Survey], censuses: Sequence[Census], task: Task) -> list[QuadratError]:
+def count_errors(surveys: Sequence[Survey], scene_counts: Sequence[SceneCounts], task: Task) -> list[QuadratError]:
     """Return errors from the counts of pixels: scenes without data, and classes without training labels."""
     found: list[QuadratError] = [
         ImageError(
@@ -47,17 +47,17 @@ def count_faults(surveys: Sequence[Survey], censuses: Sequence[Census], task: Ta
             + (", on one date at least" if dates_of(one.bands) else ""),
             hint="check 'nodata' in the catalog, and that each band has data there",
         )
-        for one, census in zip(surveys, censuses, strict=True)
-        if not census.valid
+        for one, counts in zip(surveys, scene_counts, strict=True)
+        if not counts.valid
     ]
-    learnt = _by_split(surveys, censuses)["train"]
+    learnt = _by_split(surveys, scene_counts)["train"]
     counts = [f"{name} {int(count)} {task.unit}" for name, count in zip(task.names, learnt, strict=True)]
     return [*found, *_without_class(task, learnt == 0, counts)]
 
 
-def count_doubts(surveys: Sequence[Survey], censuses: Sequence[Census], task: Task) -> list[str]:
+def count_warnings(surveys: Sequence[Survey], scene_counts: Sequence[SceneCounts], task: Task) -> list[str]:
     """Return a warning for each class that a scored split lacks."""
-    by_split = _by_split(surveys, censuses)
+    by_split = _by_split(surveys, scene_counts)
     return list(_unscored({split: counts == 0 for split, counts in by_split.items()}, task))
 
 
@@ -85,10 +85,10 @@ def unscored(findings: Sequence[Finding], task: Task) -> list[str]:
     return list(_unscored({split: one.absent for split, one in seen(findings, task).items()}, task))
 
 
-def _by_split(surveys: Sequence[Survey], censuses: Sequence[Census]) -> dict[Split, NDArray[np.int64]]:
-    none = np.zeros_like(censuses[0].class_counts)
+def _by_split(surveys: Sequence[Survey], scene_counts: Sequence[SceneCounts]) -> dict[Split, NDArray[np.int64]]:
+    none = np.zeros_like(scene_counts[0].class_counts)
     return {
-        split: sum((c.class_counts for s, c in zip(surveys, censuses, strict=True) if s.scene.split == split), none)
+        split: sum((c.class_counts for s, c in zip(surveys, scene_counts, strict=True) if s.scene.split == split), none)
         for split in dict.fromkeys(one.scene.split for one in surveys)
     }
 

@@ -64,7 +64,7 @@ def _suspect(value: float, band: Band) -> bool:
     return value in USUAL or value == bounds.min < 0 or (dtype.itemsize > 2 and value == bounds.max)
 
 
-def fill_doubts(scene: Scene, bands: Sequence[Band], found: Fills) -> Iterator[str]:
+def fill_warnings(scene: Scene, bands: Sequence[Band], found: Fills) -> Iterator[str]:
     """Yield a warning for each value of a file that looks like nodata."""
     groups: dict[tuple[str, float], list[int]] = {}
     for place, value in sorted(found):

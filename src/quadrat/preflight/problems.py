@@ -30,12 +30,12 @@ LEAST_SHARE = 0.01
 """Of a scene's ground, how much is shared where that is less than a px of a coarser scene."""
 
 
-def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
+def find_errors(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
     """Return the errors of analyze that need no pixels: of single scenes, and between scenes."""
     surveys = [finding.survey for finding in findings if finding.survey]
     return [
         *_lacking_splits([finding.scene for finding in findings]),
-        *(fault for finding in findings for fault in finding.faults),
+        *(error for finding in findings for error in finding.errors),
         *_differing_dates(surveys),
         *_differing_bands(surveys),
         *_overlaps(surveys),
@@ -44,7 +44,7 @@ def faults(findings: Sequence[Finding], task: Task) -> list[QuadratError]:
     ]
 
 
-def doubts(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:
+def find_warnings(findings: Sequence[Finding], watched: Sequence[Path]) -> list[str]:
     """Return the warnings of scenes."""
     surveys = [finding.survey for finding in findings if finding.survey]
     remarks = dict.fromkeys(remark for one in surveys for remark in one.remarks)  # an image may serve several scenes
@@ -107,9 +107,9 @@ def _differing_bands(surveys: Sequence[Survey]) -> Iterator[QuadratError]:
         for mine, theirs in differing[:1]:
             names = list(names_of([band for band, _ in differing]))
             yield CatalogError(
-                f"band {names[0]} means different things in different scenes"
+                f"band {names[0]} has different meanings in different scenes"
                 if len(names) == 1
-                else f"bands {', '.join(names)} mean different things in different scenes",
+                else f"bands {', '.join(names)} have different meanings in different scenes",
                 other.scene.id,
                 expected=f"{_meaning(mine)} (scene {first.scene.id})",
                 got=_meaning(theirs),

@@ -40,7 +40,7 @@ class Survey:
     grid: Grid
     area: Window
     bands: tuple[Band, ...]
-    """None if one of them is at fault."""
+    """None if one of them has an error."""
     ground: BaseGeometry
     """The AOI, or the whole image, in map coordinates; empty if the AOI has an error."""
     labels: LabelSurvey
@@ -57,7 +57,7 @@ class Finding:
     scene: Scene
     survey: Survey | None
     """None if the image has no grid."""
-    faults: tuple[QuadratError, ...]
+    errors: tuple[QuadratError, ...]
     """The errors of image, labels and AOI, each checked by itself."""
 
 
@@ -67,7 +67,7 @@ class SceneCheck:
     def __init__(self, scene: Scene, files: ExitStack) -> None:
         """Start; opened files close with ``files``."""
         self.scene, self.files = scene, files
-        self.faults: list[QuadratError] = []
+        self.errors: list[QuadratError] = []
         self.remarks: list[str] = []
 
     def attempt(
@@ -80,8 +80,8 @@ class SceneCheck:
         try:
             with library_errors_as(error, file or self.scene.image.place):
                 return do()
-        except QuadratError as fault:
-            self._keep(fault)
+        except QuadratError as raised:
+            self._keep(raised)
         return None
 
     def image(self, bands: Sequence[str]) -> "Raster | None":
@@ -89,22 +89,22 @@ class SceneCheck:
         try:
             with library_errors_as(ImageError, self.scene.image.place):
                 return self.files.enter_context(self.scene.image.open(bands))
-        except QuadratError as fault:
-            before, whole = len(self.faults), fault
+        except QuadratError as error:
+            before, whole = len(self.errors), error
         for band in dict.fromkeys([self.scene.image.grid_band, *bands]):
             for channel in self.attempt(partial(self.scene.image.channels, [band])) or ():
                 for path in channel.files:
                     self.attempt(partial(_read_header, path), path)
                 self.attempt(partial(self._open_alone, band), channel.files[0])
-        if len(self.faults) == before:  # no single band fails
+        if len(self.errors) == before:  # no single band fails
             self._keep(whole)
         return None
 
-    def _keep(self, fault: QuadratError) -> None:
+    def _keep(self, error: QuadratError) -> None:
         """Keep an error, once."""
-        fault.scene = fault.scene or self.scene.id
-        if str(fault) not in map(str, self.faults):
-            self.faults.append(fault)
+        error.scene = error.scene or self.scene.id
+        if str(error) not in map(str, self.errors):
+            self.errors.append(error)
 
     def _open_alone(self, band: str) -> None:
         with self.scene.image.open([band]):
@@ -119,7 +119,7 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
         placed = raster or check.image([scene.image.grid_band])  # a grid for labels and AOI, even if bands are missing
         if placed is None:
             _missing(check)
-            return Finding(scene, None, tuple(check.faults))
+            return Finding(scene, None, tuple(check.errors))
         check.attempt(lambda: placed.grid.on_earth)  # that its CRS is one
         aoi = check.attempt(lambda: _aoi(check, placed.grid), ", ".join(scene.aoi), AOIError)
         check.remarks += aoi.remarks if aoi else ()
@@ -136,7 +136,7 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
             remarks=(*placed.remarks, *check.remarks),
             files=check.attempt(lambda: tuple(scene.files())) or (),
         )
-        return Finding(scene, found, tuple(check.faults))
+        return Finding(scene, found, tuple(check.errors))
 
 
 def footprints(surveys: Sequence[Survey], ground: Sequence[BaseGeometry]) -> Geometries:
@@ -167,7 +167,7 @@ def _aoi(check: SceneCheck, grid: Grid) -> AOI | None:
 
 def _labels(check: SceneCheck, grid: Grid, task: Task, aoi: AOI | None, area: Window) -> LabelSurvey:
     """Return the survey of the labels; all is hidden if one of them, or the task with them, has an error."""
-    before, scene, targets = len(check.faults), check.scene, targets_of(task)
+    before, scene, targets = len(check.errors), check.scene, targets_of(task)
     if not scene.labels:
         return LabelSurvey.nothing(len(task.classes), hidden=False)
     sources: list[tuple[str, AbstractContextManager[Ranked]]] = [
@@ -182,9 +182,9 @@ def _labels(check: SceneCheck, grid: Grid, task: Task, aoi: AOI | None, area: Wi
         )
         first = Window(area.row, area.col, 1, area.width)
         # an empty mask is enough to raise errors of the task
-        check.attempt(lambda: targets.census(labels, first, np.zeros(first.shape, np.bool_)), named, LabelError)
+        check.attempt(lambda: targets.label_counts(labels, first, np.zeros(first.shape, np.bool_)), named, LabelError)
         check.remarks += labels.remarks
-    whole = len(check.faults) == before
+    whole = len(check.errors) == before
     return seen if whole and seen is not None else LabelSurvey.nothing(len(task.classes), hidden=True)
 
 

@@ -32,7 +32,7 @@ def left_out(scenes: Iterable[Scene], belongings: Belongings) -> Iterator[Quadra
     """Give an error for each file that is read with one of the catalog, and that no clone would have.
 
     That is one that DVC ignores; or one that git ignores and DVC has not, beside one that either has. What changes
-    nothing that is read, such as statistics in ``.aux.xml``, is no fault. Outside of a project of DVC there is none.
+    nothing that is read, such as statistics in ``.aux.xml``, is no error. Outside of a project of DVC there is none.
     """
     read = [one for scene in scenes for one in _read_with(scene, belongings)] if Path(".dvc").is_dir() else []
     if not read:
@@ -41,8 +41,8 @@ def left_out(scenes: Iterable[Scene], belongings: Belongings) -> Iterator[Quadra
     by_git = _ignored_by_git({path for one in read for path in (one.file, one.named) if not _in_dvc(path.parent)})
     for one in read:
         git_alone = one.file in by_git and not _own(one.file) and (_own(one.named) or one.named not in by_git)
-        if (one.file in by_dvc or git_alone) and (holds := _held(one)):
-            yield _fault(one, holds, ".gitignore" if git_alone else ".dvcignore")
+        if (one.file in by_dvc or git_alone) and (holds := _content(one)):
+            yield _error(one, holds, ".gitignore" if git_alone else ".dvcignore")
 
 
 def _read_with(scene: Scene, belongings: Belongings) -> Iterator[_Read]:
@@ -65,8 +65,8 @@ def _ignored_by_dvc(files: Collection[Path]) -> set[Path]:
 def _ignored_by_git(files: Collection[Path]) -> set[Path]:
     """Return the files that git ignores and does not track."""
     asked = "".join(f"{file.as_posix()}\0" for file in files)
-    said = git_output("check-ignore", "--stdin", "-z", stdin=asked) if files else b""
-    return {Path(os.fsdecode(name)) for name in said.split(b"\0") if name}
+    ignored = git_output("check-ignore", "--stdin", "-z", stdin=asked) if files else b""
+    return {Path(os.fsdecode(name)) for name in ignored.split(b"\0") if name}
 
 
 def _own(path: Path) -> bool:
@@ -79,7 +79,7 @@ def _in_dvc(folder: Path) -> bool:
     return any(_own(each) for each in (folder, *folder.parents) if each.name)
 
 
-def _held(one: _Read) -> str:
+def _content(one: _Read) -> str:
     """Return as text what is read from a file; empty if nothing is."""
     name = one.file.name
     if name.endswith(UNREAD):
@@ -91,7 +91,7 @@ def _held(one: _Read) -> str:
     return "a part of what is read" if is_read_with(one.named, one.file) else ""
 
 
-def _fault(one: _Read, holds: str, by: str) -> QuadratError:
+def _error(one: _Read, holds: str, by: str) -> QuadratError:
     name, folder = one.file.name, one.file.parent.as_posix()
     ending = next((end for end in (PAM, *PENDING) if name.endswith(end)), one.file.suffix)
     if name.endswith(PENDING):

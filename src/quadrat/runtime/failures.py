@@ -14,11 +14,11 @@ MOST_FILES = 3
 """Number of files that an error names."""
 
 
-def raise_all(faults: Sequence[QuadratError]) -> None:
+def raise_all(errors: Sequence[QuadratError]) -> None:
     """Print all errors but the first, and raise the first; do nothing without errors."""
-    together = merged(faults)
-    for fault in together[1:]:
-        print_error(fault)
+    together = merged(errors)
+    for error in together[1:]:
+        print_error(error)
     if together:
         raise together[0]
 
@@ -39,19 +39,19 @@ def succeeded(scenes: Iterable[str], outcomes: Iterable[Outcome[Result]]) -> Ite
         _stop(errors)
 
 
-def merged(faults: Sequence[QuadratError]) -> list[QuadratError]:
+def merged(errors: Sequence[QuadratError]) -> list[QuadratError]:
     """Return the errors in order; errors that differ only in scene and file become one."""
     groups: dict[Hashable, list[QuadratError]] = {}
-    for fault in faults:
-        got = str(fault.got).replace(str(fault.file), "…")
-        key = type(fault), fault.problem, str(fault.window), str(fault.expected), got, fault.hint
-        groups.setdefault(key, []).append(fault)
+    for error in errors:
+        got = str(error.got).replace(str(error.file), "…")
+        key = type(error), error.problem, str(error.window), str(error.expected), got, error.hint
+        groups.setdefault(key, []).append(error)
     return [group[0] if len(group) == 1 else _together(group) for group in groups.values()]
 
 
 def _together(group: Sequence[QuadratError]) -> QuadratError:
-    scenes = list(dict.fromkeys(str(fault.scene) for fault in group if fault.scene is not None))
-    files = list(dict.fromkeys(str(fault.file) for fault in group if fault.file is not None))
+    scenes = list(dict.fromkeys(str(error.scene) for error in group if error.scene is not None))
+    files = list(dict.fromkeys(str(error.file) for error in group if error.file is not None))
     more = [f"and {len(files) - MOST_FILES} more"] * (len(files) > MOST_FILES)
     return replace(
         group[0], scene=", ".join(scenes) or None, file=", ".join([*files[:MOST_FILES], *more]) or None
@@ -59,16 +59,16 @@ def _together(group: Sequence[QuadratError]) -> QuadratError:
 
 
 def _stop(errors: Mapping[str, Exception]) -> NoReturn:
-    faults, others = [], []
+    ours, others = [], []
     for scene, error in errors.items():
         if isinstance(error, QuadratError):
             error.scene = error.scene or scene
-            faults.append(error)
+            ours.append(error)
         else:
             error.add_note(f"scene: {scene}")
             others.append(error)
     if not others:
-        raise_all(faults)
-    for one in (*others[1:], *merged(faults)):
+        raise_all(ours)
+    for one in (*others[1:], *merged(ours)):
         print_error(one)
     raise others[0]

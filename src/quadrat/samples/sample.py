@@ -72,8 +72,8 @@ class Sample:
         if not all((folder / name).is_file() for name in self.files):
             return False
         try:
-            said = (folder / "README.md").read_bytes() == self.readme(folder)
-            return said and self.content(folder) == self.digest
+            current = (folder / "README.md").read_bytes() == self.readme(folder)
+            return current and self.content(folder) == self.digest
         except SampleError:
             return False
 

@@ -72,7 +72,7 @@ def _open(path: str, grid: Grid, scene: str, split: str) -> AOI:
         if aoi.mask(aoi.bounds).any():
             return aoi
     raise AOIError(
-        "the area of interest leaves no pixel of the image",
+        "the area of interest covers no pixel of the image",
         scene,
         path,
         expected=f"an area within {bounds(grid)} ({crs_name(grid.crs)})",

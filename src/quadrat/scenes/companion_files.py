@@ -10,10 +10,10 @@ WITHIN = re.compile(r"^(/vsi\w+/|\w+://)+")
 """GDAL's prefix of a file within another, e.g. /vsizip/."""
 
 WHOLE = {".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".gpkg", ".geojson", ".json", ".fgb", ".shp", ".parquet"}
-"""Endings of files that hold all that they tell, but for what lies beside them: GDAL is not asked for more."""
+"""Endings of files without references; only files beside them are searched, without GDAL."""
 
 PAM = ".aux.xml"
-"""Ending of what GDAL, and what is built on it, writes beside a raster: statistics, but also what counts."""
+"""Ending of GDAL's metadata files beside a raster: statistics, but also nodata, CRS and others."""
 
 RPC = "_rpc"
 """Ending of the name, before that of the format, of a file of rational polynomials."""
@@ -22,7 +22,7 @@ COMPANIONS = {".shx", ".dbf", ".prj", ".cpg", ".dat", ".map", ".id", ".mid", ".g
 """Endings of files that vector files are read with."""
 
 REFERS = re.compile(r"<SrcDataSource(?:\s+relativeToVRT=\"([01])\")?[^>]*>([^<]+)</SrcDataSource>")
-"""How a virtual vector file names the files that it is made of."""
+"""Pattern of the file names in a virtual vector file."""
 
 
 class Belongings:
@@ -41,23 +41,23 @@ class Belongings:
 
 
 def meaning_beside(sidecar: Path) -> list[str]:
-    """Return what a raster's ``.aux.xml`` tells of it that the raster doesn't, in words; of statistics nothing.
+    """Return the kinds of metadata that a raster has only through its ``.aux.xml``, without statistics.
 
-    What GDAL says of the raster with and without it is compared.
+    GDAL's metadata of the raster with and without the file are compared.
     """
     from quadrat.geo.files.raster_files import facts
 
     raster = sidecar.with_name(sidecar.name.removesuffix(PAM))
     if not raster.exists():
-        return []  # nobody reads it
+        return []  # there is no such raster
     alone, both = facts(raster.as_posix(), GDAL_PAM_ENABLED="NO"), facts(raster.as_posix(), GDAL_PAM_ENABLED="YES")
     return [name for name in {**alone, **both} if alone.get(name) != both.get(name)]
 
 
 def is_read_with(named: Path, file: Path) -> bool:
-    """Return whether GDAL reads ``file`` with the one that is ``named``, as far as it tells."""
+    """Return whether GDAL lists ``file`` as a part of the file ``named``."""
     parts = _parts(str(named))
-    if not parts:  # vectors: of these it doesn't tell
+    if not parts:  # GDAL does not list them for vectors
         return file.suffix.lower() in COMPANIONS
     return os.path.abspath(file) in map(os.path.abspath, parts)  # noqa: PTH100 (links stay)
 
@@ -74,21 +74,21 @@ def _belonging(path: str, beside: Callable[[Path], Mapping[str, Sequence[str]]])
 
 
 def _at(name: str, beside: Callable[[Path], Mapping[str, Sequence[str]]]) -> tuple[Iterable[Path], bool]:
-    """Return the files that a path means by itself, and whether GDAL may know of others that belong to it."""
+    """Return the files of a path itself, and whether GDAL may list others that belong to it."""
     named = Path(WITHIN.sub("", name).partition("!")[0])
     place = named
     while not place.exists() and place != place.parent:
-        place = place.parent  # of a file within an archive, the archive
+        place = place.parent  # for a file in an archive, the archive
     if place.is_file():
         files = [place.with_name(other) for other in beside(place.parent).get(place.stem, ())]
         return files, place == named and place.suffix.lower() not in WHOLE
     if place == named:
         return [file for file in place.rglob("*") if file.is_file()], False
-    return (), not WITHIN.match(name)  # elsewhere, or part of a file as GDAL calls it: NETCDF:"a.nc":b
+    return (), not WITHIN.match(name)  # remote, or GDAL's name of a part of a file: NETCDF:"a.nc":b
 
 
 def _beside(folder: Path) -> Mapping[str, Sequence[str]]:
-    """Return the files in a folder by all that their names may be without ending."""
+    """Return the files in a folder by their names without one or more endings."""
     found: dict[str, list[str]] = {}
     for entry in os.scandir(folder):
         if entry.is_file() and not entry.name.endswith(".dvc"):
@@ -110,10 +110,10 @@ def _parts(name: str) -> list[str]:
         with environment(()), open_raster(name) as dataset:
             return list(dataset.files)
     except (RasterioError, OSError, ImageError):
-        return _sources(Path(name)) if name.endswith(".vrt") else []  # or who reads it says what is wrong
+        return _sources(Path(name)) if name.endswith(".vrt") else []  # the reader reports the error
 
 
 def _sources(virtual: Path) -> list[str]:
-    """Return the files of which a virtual vector file is made."""
+    """Return the files that a virtual vector file refers to."""
     text = virtual.read_text(encoding="utf-8", errors="replace") if virtual.is_file() else ""
     return [str(virtual.parent / path if relative == "1" else path) for relative, path in REFERS.findall(text)]

@@ -102,8 +102,8 @@ class Image(Section):
     @property
     def place(self) -> str:
         """Its source as in the catalog, for errors."""
-        said = (source.stac or source.path for source in self.sources)
-        return ", ".join(path if isinstance(path, str) else ", ".join(path or ()) for path in said)
+        paths = (source.stac or source.path for source in self.sources)
+        return ", ".join(path if isinstance(path, str) else ", ".join(path or ()) for path in paths)
 
     def file_of(self, band: str) -> str:
         """Return the path of the first file of ``band``, for errors."""
@@ -152,8 +152,8 @@ class Image(Section):
             named.setdefault(source.path, set()).update(map(source.number, source.names))
         found: dict[tuple[str | None, str], Channel] = {}
         for source in self.sources:
-            wanted = [band for band in source.names if band in bands]
-            if wanted:
-                for channel in source.channels(wanted, dates, frozenset(named[source.path])):
+            names = [band for band in source.names if band in bands]
+            if names:
+                for channel in source.channels(names, dates, frozenset(named[source.path])):
                     found[channel.date, channel.name] = channel
         return [found[date.name, band] for date in dates for band in bands]

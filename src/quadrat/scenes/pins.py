@@ -13,10 +13,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from quadrat.errors import PinError, QuadratError
-from quadrat.geo.files.stamps import Stamp, stamp
 from quadrat.geo.sources.channel import is_remote
 from quadrat.runtime.progress import track
 from quadrat.scenes.scene import Scene
+from quadrat.scenes.stamps import Stamp, stamp
 
 AT_ONCE = 16
 """Requests at once; independent of the number of processors."""
@@ -60,25 +60,25 @@ def check_pins(scenes: Sequence[Scene], path: Path) -> dict[str, str]:
     opening them raises the error.
     """
     named = objects(scenes)
-    for fault in _faults(named, path):
-        raise fault
+    for error in _errors(named, path):
+        raise error
     pins = read_pins(path) if named else {}
     return {one: "; ".join(str(pins[part]) for part in (one, *companions(one)) if part in pins) for one in named}
 
 
-def pin_faults(scenes: Sequence[Scene], path: Path) -> Iterator[PinError]:
+def pin_errors(scenes: Sequence[Scene], path: Path) -> Iterator[PinError]:
     """Yield the errors of ``check_pins``, one for each kind: changed, gone, unknown, not pinned."""
-    yield from _faults(objects(scenes), path)
+    yield from _errors(objects(scenes), path)
 
 
-def _faults(named: Mapping[str, str], path: Path) -> Iterator[PinError]:
+def _errors(named: Mapping[str, str], path: Path) -> Iterator[PinError]:
     if not named:
         return
     pins = read_pins(path)
     beside = [other for address in named for other in companions(address) if other in pins]
     pinned = [address for address in (*named, *beside) if address in pins]
     found = list(_differing(pinned, pins))
-    for problem, group in groupby(sorted(found, key=lambda fault: fault.problem), key=lambda fault: fault.problem):
+    for problem, group in groupby(sorted(found, key=lambda error: error.problem), key=lambda error: error.problem):
         yield _together(problem, list(group), named)
     missing = [PinError("", file=address) for address in named if address not in pins]
     if missing:
@@ -142,9 +142,9 @@ def _differing(addresses: Sequence[str], pins: Mapping[str, Stamp]) -> Iterator[
             yield PinError("the object is another than is pinned", file=address, expected=pin, got=now, hint=hint)
 
 
-def _together(problem: str, faults: Sequence[PinError], scenes: Mapping[str, str]) -> PinError:
+def _together(problem: str, errors: Sequence[PinError], scenes: Mapping[str, str]) -> PinError:
     """Return the first error of a kind, with the number of others."""
-    first, more = faults[0], len(faults) - 1
+    first, more = errors[0], len(errors) - 1
     rest = f" (and {more} more: `quadrat index --check` lists all)" if more else ""
     return PinError(
         problem + rest, scenes.get(str(first.file)), first.file, None, first.expected, first.got, first.hint

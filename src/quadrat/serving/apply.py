@@ -34,7 +34,7 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
     found = [ready.resampled(one, reading) for one in found]
     check_folders(found, out, ready)
     for one in found:
-        for line in ready.doubts(one, reading):
+        for line in ready.warnings(one, reading):
             warn(line)
     ready.load()
     for one in found:

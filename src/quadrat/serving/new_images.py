@@ -171,14 +171,14 @@ def _by_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
         file = path.replace("{band}", band.name)
         with _dataset(file) as dataset:
             if dataset.count != 1:
-                raise ImageError("a file of one band holds more", file=file, got=f"{dataset.count} bands")
+                raise ImageError("the file of a single band holds several", file=file, got=f"{dataset.count} bands")
             sources.append(_source(path, 1, dataset, band, reading))
             sides.append(abs(dataset.transform.determinant))
     return Image(grid=bands[int(np.argmin(sides))].name, sources=tuple(sources))
 
 
 def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
-    wanted = ", ".join(band.name for band in bands)
+    expected = ", ".join(band.name for band in bands)
     with _dataset(path) as dataset:
         names = list(reading.bands or dataset.descriptions)
         shown = ", ".join(str(name) for name in names)
@@ -189,7 +189,7 @@ def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
             raise ImageError(
                 "the file doesn't say which band is which",
                 file=path,
-                expected=wanted,
+                expected=expected,
                 got=f"{dataset.count} bands without descriptions",
                 hint="name them all, in order: --bands B02,B03,…",
             )
@@ -198,7 +198,7 @@ def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
                 raise ImageError(
                     f"the file has {'several bands' if band.name in names else 'no band'} {band.name}",
                     file=path,
-                    expected=wanted,
+                    expected=expected,
                     got=shown,
                     hint="name the file's bands as the model does, in order: --bands B02,B03,…",
                 )

@@ -63,7 +63,7 @@ class Ready:
         card = self.bundle.card
         return one.brought_to(reading.resolution, card.inputs, card.gsd)
 
-    def doubts(self, one: Offered, reading: Reading) -> list[str]:
+    def warnings(self, one: Offered, reading: Reading) -> list[str]:
         """Return warnings about an image; raise ImageError or ModelError if its bands or units are not the model's."""
         with one.open(self.bundle.card.inputs) as scene:
             here, learnt = scene.grid.gsd_of(scene.area), self.bundle.card.gsd

@@ -1,4 +1,4 @@
-"""The kinds of task, by their sections, and the one place that lists them; ``common.parts`` gives what they do."""
+"""The list of all kinds of task, by their sections; ``common.parts`` imports what they do."""
 
 from typing import Annotated, TypeAlias
 

@@ -21,14 +21,14 @@ from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
 from quadrat.preflight.class_counts import seen, unscored
 from quadrat.preflight.label_survey import LabelSurvey
-from quadrat.preflight.problems import doubts, faults
+from quadrat.preflight.problems import find_errors, find_warnings
 from quadrat.preflight.survey import Finding, SceneCheck, Survey, survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Executor, results
 from quadrat.runtime.progress import print_error, track, warn
 from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import read_catalog
-from quadrat.scenes.pins import pin_faults
+from quadrat.scenes.pins import pin_errors
 from quadrat.tasks import Task
 from quadrat.tasks.common.parts import targets_of
 
@@ -58,23 +58,23 @@ def check(params: "Params", paths: Paths, executor: Executor) -> int:
     surveyed = partial(survey, bands=params.bands, task=task)
     findings = list(track(results(executor.map(surveyed, catalog)), "check", len(catalog), "scenes"))
     unpictured = _without_picture(findings, params.bands, params.eval)
-    found = merged([*pin_faults(catalog, paths.pins), *faults(findings, task), *unpictured])
+    found = merged([*pin_errors(catalog, paths.pins), *find_errors(findings, task), *unpictured])
     if not found:
         sizes = Sizes(params.chip.chip_size, params.batch_size, params.predict.window_size)
         kinds = [one for one in (params.model, params.baseline) if one is not None]
-        found = [fault for one in kinds for fault in _without_model(findings, task, one, sizes)]
+        found = [error for one in kinds for error in _without_model(findings, task, one, sizes)]
         found += _without_chips(findings, task, params.chip)
-    noted = doubts(findings, (params.raw, params.aoi)) + unscored(findings, task)
+    noted = find_warnings(findings, (params.raw, params.aoi)) + unscored(findings, task)
     out = Console()
     out.print(_scenes(findings, found))
     if any(finding.survey for finding in findings):
         out.print(TITLE, highlight=False)
         out.print(_classes(findings, task), "", sep="\n")
-    for fault in found:
-        print_error(fault, out)
+    for error in found:
+        print_error(error, out)
     for line in noted:
         warn(line, out)
-    counts = ", ".join(_counted(len(some), word) for some, word in ((found, "fault"), (noted, "warning")))
+    counts = ", ".join(_counted(len(some), word) for some, word in ((found, "error"), (noted, "warning")))
     seconds = time.monotonic() - started
     out.print(f"{counts} in {_counted(len(catalog), 'scene')} ({seconds:.1f} s)", style="bold", highlight=False)
     out.print(REST, highlight=False, soft_wrap=True)
@@ -87,13 +87,13 @@ def _without_picture(
     eval: Eval,  # noqa: A002
 ) -> Iterator[QuadratError]:
     """Yield errors of eval: predicted scenes without the bands of pictures."""
-    wanted = () if eval.pictures is None else eval.pictures.bands
+    pictured = () if eval.pictures is None else eval.pictures.bands
     for finding in findings:
         scene = finding.scene
         if scene.split == "train" or finding.survey is None:
             continue
-        lacking = [band for band in wanted if band not in scene.image.bands]
-        further = [band for band in wanted if band not in bands]
+        lacking = [band for band in pictured if band not in scene.image.bands]
+        further = [band for band in pictured if band not in bands]
         if lacking:
             yield ParamsError(
                 "eval.pictures.bands names bands that the image lacks",
@@ -106,21 +106,21 @@ def _without_picture(
             with ExitStack() as files:
                 check = SceneCheck(scene, files)
                 check.image(further)
-            yield from check.faults
+            yield from check.errors
 
 
 def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Iterator[QuadratError]:
     """Yield errors of chip: more labels required of a chip than it can hold."""
     if chip.negatives is None:
         return
-    wanted = np.isin(task.names, task.names if chip.target_classes is None else chip.target_classes)
+    selected = np.isin(task.names, task.names if chip.target_classes is None else chip.target_classes)
     seen = [finding.survey.labels for finding in findings if finding.survey and finding.scene.split == "train"]
-    most = max((targets_of(task).most_labels(one.features, wanted, chip.chip_size) for one in seen), default=np.inf)
-    if any(one.hidden[wanted].any() or one.pixels[wanted].any() for one in seen):
-        most = targets_of(task).most_labels(np.full(len(wanted), np.inf), wanted, chip.chip_size)
+    most = max((targets_of(task).most_labels(one.features, selected, chip.chip_size) for one in seen), default=np.inf)
+    if any(one.hidden[selected].any() or one.pixels[selected].any() for one in seen):
+        most = targets_of(task).most_labels(np.full(len(selected), np.inf), selected, chip.chip_size)
     if chip.min_targets > most:
         yield ParamsError(
-            "no chip can hold as many labels as chip.min_targets wants",
+            "no chip can hold as many labels as chip.min_targets requires",
             expected=f"at most {most:.0f} {task.unit}",
             got=chip.min_targets,
             hint="lower chip.min_targets, or set chip.negatives to null to keep chips with fewer",
@@ -134,13 +134,13 @@ def _without_model(findings: Sequence[Finding], task: Task, model: Kind, sizes: 
     statistics = tuple(BandStatistics.model_validate({"band": name, **some}) for name in names_of(bands))
     try:
         model.check(task, Inputs(bands, statistics), sizes)
-    except QuadratError as fault:
-        yield fault
+    except QuadratError as error:
+        yield error
 
 
 def _scenes(findings: Sequence[Finding], found: Sequence[QuadratError]) -> Table:
-    table = _table("scene", "split", "px", "CRS", "GSD", "bands", "labels", "AOI", "faults")
-    named = [set(re.split(r", | and ", str(fault.scene))) for fault in found]
+    table = _table("scene", "split", "px", "CRS", "GSD", "bands", "labels", "AOI", "errors")
+    named = [set(re.split(r", | and ", str(error.scene))) for error in found]
     for finding in findings:
         scene, one = finding.scene, finding.survey
         faulty = sum(scene.id in names for names in named)

@@ -136,10 +136,10 @@ def _git(folder: Path) -> Finding:
 def _dvc(folder: Path) -> Finding:
     status = _run(folder, sys.executable, "-m", "dvc", "status", "--json")
     if status.returncode:
-        said, hint = _said(status.stderr), "correct what it names; dvc status prints the same"
-        if "RWLock-file" in said:
+        message, hint = _message(status.stderr), "correct what it names; dvc status prints the same"
+        if "RWLock-file" in message:
             hint = "DVC was killed while it wrote this file: if no other dvc runs, delete .dvc/tmp/rwlock"
-        return Finding("dvc", "broken", said, hint)
+        return Finding("dvc", "broken", message, hint)
     stale = json.loads(status.stdout)
     if stale:
         return Finding("dvc", "note", f"out of date: {', '.join(stale)}", "dvc pull for what others have, or dvc repro")
@@ -169,7 +169,7 @@ def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 our own words only
 
 
-def _said(text: str) -> str:
+def _message(text: str) -> str:
     """Return DVC's error message, or its whole output."""
     errors = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.startswith("ERROR: ")]
     return errors[0] if errors else text.strip()

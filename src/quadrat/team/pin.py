@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from quadrat.errors import PinError
-from quadrat.geo.files.stamps import Stamp
 from quadrat.runtime.files import replaced
 from quadrat.runtime.progress import print_error, warn
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import asked, companions, objects, read_pins, written
+from quadrat.scenes.stamps import Stamp
 
 SIGNS = {"new": "green", "changed": "yellow", "dropped": "yellow"}
 """The states of a pin, and their colours."""
@@ -33,33 +33,33 @@ def index(scenes: Path, pins: Path, *, write: bool) -> bool:
         warn(f"{vague[0]}{more}: the server gives only the size, so other changes go unnoticed", out)
     counts = Counter(sign for sign, _, _ in _differences(old, now))
     kept = len(now) - counts["new"] - counts["changed"]
-    said = ", ".join([*(f"{counts[sign]} {sign}" for sign in ("new", "changed", "dropped")), f"{kept} as pinned"])
+    summary = ", ".join([*(f"{counts[sign]} {sign}" for sign in ("new", "changed", "dropped")), f"{kept} as pinned"])
     if write and now != old:
         with replaced(pins) as part:
             part.write_text(written(now), encoding="utf-8", newline="\n")
     if not now:
-        said += "; all files of the catalog are on this machine"
+        summary += "; all files of the catalog are on this machine"
     elif write and now != old:
-        said += "; commit the file, and run dvc repro"
-    out.print(Text(f"{pins}: {said}", "bold"), soft_wrap=True)
+        summary += "; commit the file, and run dvc repro"
+    out.print(Text(f"{pins}: {summary}", "bold"), soft_wrap=True)
     return now == old
 
 
 def _there(named: Mapping[str, str]) -> dict[str, Stamp]:
     """Return the stamps of the objects and of their existing companions."""
     beside = {other for address in named for other in companions(address)} - named.keys()
-    found, faults = {}, []
+    found, errors = {}, []
     for address, now in asked([*named, *sorted(beside)]):
         if isinstance(now, Stamp):
             found[address] = now
         elif address in named:
             hint = "check the address in the catalog; it may be misspelt, or the object is deleted"
-            faults.append(now or PinError("there is no such object", file=address, hint=hint))
-            faults[-1].scene = named[address]
-    for fault in faults[1:]:
-        print_error(fault)
-    if faults:
-        raise faults[0]
+            errors.append(now or PinError("there is no such object", file=address, hint=hint))
+            errors[-1].scene = named[address]
+    for error in errors[1:]:
+        print_error(error)
+    if errors:
+        raise errors[0]
     return found
 
 

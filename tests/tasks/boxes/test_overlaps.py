@@ -70,7 +70,7 @@ def test_scenes_share_ground_where_their_pixels_do(name: str, turned: bool) -> N
     places = PAIRS[name][:: -1 if turned else 1]
     one, other = surveyed("train", places[0]), surveyed("test", places[1])
     expected = shared(one, other)
-    found = [float(str(fault.got).split()[0]) for fault in _overlaps([one, other])]
+    found = [float(str(error.got).split()[0]) for error in _overlaps([one, other])]
     assert found == (pytest.approx([expected], rel=0.01, abs=2) if expected >= 1 else [])
 
 
@@ -80,14 +80,14 @@ def test_scenes_of_one_split_and_other_images_without_a_place_share_nothing() ->
     assert not list(_overlaps([surveyed("train", here), surveyed("train", here)]))
     assert not list(_overlaps([surveyed("train", photo, "a.tif"), surveyed("test", photo, "b.tif")]))
     assert not list(_overlaps([surveyed("train", photo), surveyed("test", here)]))
-    (fault,) = _overlaps([surveyed("train", photo), surveyed("test", photo)])
-    assert isinstance(fault, OverlapError)
+    (error,) = _overlaps([surveyed("train", photo), surveyed("test", photo)])
+    assert isinstance(error, OverlapError)
 
 
 @pytest.mark.parametrize("coarse", [("EPSG:3413", 180, 89.594, 1000), ("EPSG:32633", 15, 52, 1000)])
 def test_a_scene_within_a_pixel_of_a_coarser_one(coarse: Place) -> None:
     fine: Place = ("EPSG:4326", 10.0, 89.95, 1e-3) if coarse[0] == "EPSG:3413" else ("EPSG:32633", 15.01, 51.99, 1)
-    (fault,) = _overlaps([surveyed("train", coarse), surveyed("test", fine)])
-    assert str(fault.got).startswith("100% of test")
-    (fault,) = _overlaps([surveyed("train", fine), surveyed("test", coarse)])
-    assert str(fault.got).startswith("4096 px of train")
+    (error,) = _overlaps([surveyed("train", coarse), surveyed("test", fine)])
+    assert str(error.got).startswith("100% of test")
+    (error,) = _overlaps([surveyed("train", fine), surveyed("test", coarse)])
+    assert str(error.got).startswith("4096 px of train")

@@ -30,10 +30,10 @@ def grid_of(dataset: Any, path: str, error: type[QuadratError] = ImageError, sce
     transform = dataset.transform
     if not math.isfinite(transform.determinant) or transform.determinant == 0 or not math.isfinite(sum(transform)):
         raise error(
-            "the file's transform leads from no place on the ground to a pixel",
+            "the file's transform can't be inverted",
             scene,
             path,
-            expected="finite numbers, and pixels that have a width and a height",
+            expected="finite numbers, and pixels with a width and a height",
             got=", ".join(f"{value:g}" for value in tuple(transform)[:6]),
             hint="write the right one into the file: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM",
         )
@@ -56,7 +56,7 @@ def library_errors_as(error: type[QuadratError], file: object) -> Iterator[None]
         if not of_library(cause):
             raise
         raise error(
-            "the file can't be worked with",
+            "the file can't be processed",
             file=file,
             got=f"{type(cause).__name__}: {cause}",
             hint="check the file with `gdalinfo` or `ogrinfo`, or write it anew with `gdal_translate` or `ogr2ogr`",

@@ -1,4 +1,4 @@
-"""Calls of GDAL's C interface that rasterio lacks, at the library that rasterio reads with."""
+"""Calls of GDAL's C functions that rasterio does not wrap, in the same library that rasterio uses."""
 
 import ctypes
 import os
@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from functools import cache
 
 NOT_FOUND = 8
-"""GDAL's number (VSIE_ObjectNotFound) of what object stores say of a key that isn't there."""
+"""GDAL's error number (VSIE_ObjectNotFound) for a missing key of an object store."""
 
 POINTER, TEXT, TEXTS = ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p)
 
 
 def identified(name: str) -> str | None:
-    """Return the driver that GDAL takes by itself for what it calls ``name``, by its first bytes; None for none."""
+    """Return the driver that GDAL chooses for the file ``name`` from its first bytes; None if there is none."""
     driver = _gdal().GDALIdentifyDriver(name.encode(), None)
     return None if driver is None else str(_gdal().GDALGetDriverShortName(driver).decode())
 
 
 def first_bytes(name: str, count: int) -> bytes | None:
-    """Return the first bytes of a file that GDAL calls ``name``, also one in an archive; None if there is none."""
+    """Return the first bytes of the file ``name`` (a GDAL path, also in an archive); None if it does not exist."""
     with _file(name) as file:
         if file is None:
             return None
@@ -29,7 +29,7 @@ def first_bytes(name: str, count: int) -> bytes | None:
 
 
 def size(name: str) -> int:
-    """Return the bytes of a file that GDAL calls ``name``; 0 where there is none."""
+    """Return the size in bytes of the file ``name`` (a GDAL path); 0 if it does not exist."""
     with _file(name) as file:
         if file is None:
             return 0
@@ -38,14 +38,14 @@ def size(name: str) -> int:
 
 
 def headers(name: str) -> dict[str, str] | str | None:
-    """Return what a server says now of the object that GDAL calls ``name``: headers, their names in small letters.
+    """Return the server's current headers of the object ``name`` (a GDAL path), with lower-case names.
 
-    Of one that isn't there None, and of one of which nothing is told, what went wrong.
+    Returns None for a missing object, and the error as text if the server gives no headers.
     """
     gdal = _gdal()
     gdal.CPLPushErrorHandler(gdal.CPLQuietErrorHandler)
     try:
-        gdal.VSICurlPartialClearCache(name.encode())  # what is read later is no older than what is told now
+        gdal.VSICurlPartialClearCache(name.encode())  # later reads must not come from an older cache
         gdal.VSIErrorReset()
         lines = gdal.VSIGetFileMetadata(name.encode(), b"HEADERS", None)
         number, problem = gdal.VSIGetLastErrorNo(), gdal.VSIGetLastErrorMsg().decode(errors="replace")
@@ -54,8 +54,8 @@ def headers(name: str) -> dict[str, str] | str | None:
     if not lines:
         missing = number == NOT_FOUND or problem.endswith((": 404", ": 410"))
         return None if missing else problem or "no answer"
-    said = (lines[number].decode(errors="replace").partition("=") for number in range(gdal.CSLCount(lines)))
-    found = {header.lower(): value.strip() for header, _, value in said}
+    pairs = (lines[number].decode(errors="replace").partition("=") for number in range(gdal.CSLCount(lines)))
+    found = {header.lower(): value.strip() for header, _, value in pairs}
     gdal.CSLDestroy(lines)
     return found
 
@@ -72,7 +72,7 @@ def _file(name: str) -> Iterator[int | None]:
 
 @cache
 def _gdal() -> ctypes.CDLL:
-    """Return the library, whose calls leave the interpreter to other threads."""
+    """Return the library; its calls release the interpreter lock."""
     import rasterio._base
 
     library = ctypes.CDLL(rasterio._base.__file__)  # noqa: SLF001 (an extension that is linked with it)

@@ -1,6 +1,6 @@
-"""HDF5, and netCDF-4, which is HDF5: files that name others, or hold themselves, as the library itself tells.
+"""Finds links in HDF5 files (netCDF-4 is HDF5): to other files, and cycles of groups.
 
-It is asked in a process of its own, which runs this file alone: what it makes of a damaged file may be its end.
+The HDF5 library looks for them in a separate process that runs only this file, because a damaged file may crash it.
 """
 
 import ctypes
@@ -9,24 +9,24 @@ import sys
 from pathlib import Path
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-"""How it begins, or what lies before it ends: at 0, 512, 1024 and so on."""
+"""The signature, which stands at byte 0, 512, 1024, 2048 and so on."""
 
 SECONDS = 10
-"""Time that looking may take."""
+"""Time limit of the process, s."""
 
 MOST_LINKS = 10_000
-"""Names of groups and datasets in a file: GDAL compares each with the others."""
+"""Largest number of groups and datasets in a file, because GDAL compares each with all others."""
 
 LEAST_BLOCK = 512
 HARD, SOFT = 0, 1
 GROUP, DATASET = 2, 5
 VIRTUAL = 3
 ADDRESS = 8
-"""Numbers of HDF5's interface: kinds of links and of objects, of layouts, and where an object's address is told."""
+"""Constants of HDF5's C interface: kinds of links, objects and layouts, and the offset of an object's address."""
 
 
 def outward(file: Path, library: str) -> str | None:
-    """Return what is wrong with a file, None for nothing; ``library`` is one that HDF5 is linked with."""
+    """Return the problem of a file, or None; ``library`` is a library that HDF5 is linked with."""
     if not _begins(file):
         return None
     try:
@@ -37,9 +37,9 @@ def outward(file: Path, library: str) -> str | None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"what it holds isn't told within {SECONDS} s"
+        return f"its content can't be listed within {SECONDS} s"
     told = found.stdout.decode(errors="replace")
-    return told or (f"it ends the library ({found.returncode})" if found.returncode else None)
+    return told or (f"it crashes the library ({found.returncode})" if found.returncode else None)
 
 
 def _begins(file: Path) -> bool:
@@ -76,7 +76,7 @@ def _told(library: str, file: str) -> str | None:  # noqa: C901 (one walk)
     hdf5.H5Eset_auto2(0, None, None)
     whole = hdf5.H5Fopen(file.encode(), 0, 0)
     if whole < 0:
-        return None  # it is none: GDAL, with the same library, says what is wrong
+        return None  # not HDF5: GDAL, which uses the same library, reports the problem
     groups, wrong, links = set[int](), list[str](), 0
 
     def address(one: int) -> int:
@@ -116,7 +116,7 @@ def _told(library: str, file: str) -> str | None:  # noqa: C901 (one walk)
     root = hdf5.H5Oopen(whole, b"/", 0)
     groups.add(address(root))
     if hdf5.H5Lvisit1(root, 0, 2, visit(look), None) < 0 and not wrong:
-        wrong.append("it can't be looked through")
+        wrong.append("its content can't be listed")
     return wrong[0] if wrong else None
 
 

@@ -1,8 +1,8 @@
 """Opens a user's raster files, and checks them before any pixel is read.
 
-GDAL goes by a file's first bytes, not by its name: a ``.tif`` may be a description of a web service or of a virtual
-raster, which lead to other files and hosts. So only formats with their own pixels are read, and formats that refer to
-other files (VRT, DIMAP) only if the ending says so, after their references were checked.
+GDAL identifies a file by its first bytes, not by its name: a ``.tif`` may describe a web service or a virtual raster
+that refers to other files and hosts. So only formats that hold their own pixels are read. Formats that refer to other
+files (VRT, DIMAP) need their own ending, and their references are checked first.
 """
 
 import os
@@ -33,26 +33,26 @@ FORMATS = (
     *("HFA", "ENVI", "EHdr", "AIG", "AAIGrid", "DTED", "SRTMHGT", "USGSDEM", "RST", "SAGA", "GSAG", "GSBG", "GS7BG"),
     *("netCDF", "HDF5", "HDF5Image", "GRIB", "NITF"),
 )
-"""GDAL's names of the formats that are read: all but those that refer to other files, or to services."""
+"""GDAL's names of the formats that are read; formats that refer to other files or to services are left out."""
 
 SHOWN = "GeoTIFF, JPEG 2000, PNG, JPEG, ERDAS (.img), ENVI, ESRI grids, netCDF, HDF5, GRIB, NITF and such"
 
 PART_FORMATS = {"NETCDF": ("netCDF",), "HDF5": ("HDF5Image",), "GTIFF_DIR": ("GTiff",), "NITF_IM": ("NITF",)}
 
 ARCHIVE = re.compile(r"(/vsi(?:zip|tar|gzip)/|(?:zip|tar|gzip)(?:\+file)?://)+", re.IGNORECASE)
-"""How a path within an archive begins: as GDAL calls it, or rasterio."""
+"""Prefixes of paths in archives, in GDAL's and in rasterio's notation."""
 
 COMPANIONS = (".ovr", ".OVR", ".msk", ".MSK")
-"""Endings of what GDAL takes for overviews and masks of a file, beside it."""
+"""Endings of files beside an image that GDAL reads as its overviews or mask."""
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """The first bytes of a TIFF."""
 
 ERDAS = b"EHFA_HEADER_TAG"
-"""How an ERDAS file begins, and an .aux file beside an image, of which GDAL takes overviews."""
+"""The first bytes of an ERDAS file, also of an .aux file beside an image, from which GDAL reads overviews."""
 
 DEPTH, MOST_SOURCES = 6, 100_000
-"""Most levels of files that refer to others, and most references, counted as often as they are followed."""
+"""Largest depth of references between files, and largest number of references followed (repeats count)."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Opener:
     scene: str | None = None
 
     def open(self, path: str) -> Any:
-        """Return the open file; raise ``error`` for what isn't read, and what rasterio raises for what is damaged."""
+        """Return the open file; raise ``error`` if it is not allowed, and rasterio's errors if it is damaged."""
         place = self._place(path)
         if place.formats in FORMS.values():
             self._judged(path, (), Path(os.path.abspath(path)).parent)  # noqa: PTH100 (links stay)
@@ -91,12 +91,12 @@ class Opener:
             if "not recognized" not in str(cause):
                 raise
             raise self.error(
-                "the file can't be opened: it is in no format that is read, or not what its name says",
+                "the file can't be opened: its format is not supported, or its name has the wrong ending",
                 self.scene,
                 path,
                 expected="a virtual raster or a DIMAP" if place.formats in FORMS.values() else SHOWN,
                 got=cause,
-                hint="check what it is with `gdalinfo`, and make a GeoTIFF of it (gdal_translate IN out.tif); "
+                hint="check it with `gdalinfo`, and convert it to GeoTIFF (gdal_translate IN out.tif); "
                 "a virtual raster is read where its name ends in .vrt",
             ) from cause
         try:
@@ -107,7 +107,7 @@ class Opener:
         return dataset
 
     def _place(self, path: str, *, referred: bool = False) -> Place:
-        """Return what a path means; raise ``error`` if that isn't a regular file, or a place that is read from."""
+        """Return the meaning of a path; raise ``error`` if it is not a regular file or a supported address."""
         if not referred and is_remote(path):
             return Place(gdal_name(path), FORMATS, None, alone=True)
         part = PARTS.fullmatch(path)
@@ -134,18 +134,18 @@ class Opener:
         return Place(_whole(plain), FORMS.get(file.suffix.lower(), FORMATS), file, alone=True)
 
     def _regular(self, path: str, file: Path) -> Path:
-        """Return a file that is there, is no pipe nor device nor folder, and holds a byte; raise ``error`` if not."""
+        """Return the path of a regular file that is not empty; raise ``error`` for anything else."""
         try:
             found = file.stat()
         except ValueError as cause:  # a zero byte in its name
             raise self.error(
-                "no file is called so", self.scene, repr(path), got=cause, hint="check the path"
+                "no file can have this name", self.scene, repr(path), got=cause, hint="check the path"
             ) from cause
         problem = None
         if stat.S_ISDIR(found.st_mode):
-            problem = "a folder is no image"
+            problem = "the path is a folder, not an image"
         elif not stat.S_ISREG(found.st_mode):
-            problem = "this is no file that ends, but a pipe or a device"
+            problem = "the path is a pipe or a device, not a file"
         elif not found.st_size:
             problem = "the file is empty"
         if problem is None:
@@ -153,26 +153,26 @@ class Opener:
         raise self.error(problem, self.scene, path, expected="a regular file with an image", hint="check the path")
 
     def _check(self, dataset: Any, path: str, place: Place) -> None:
-        """Raise ``error`` if what was opened leads elsewhere, or asks for more than a machine can do."""
+        """Raise ``error`` if the open file refers to other files, or is too large to process."""
         known = identified(place.name) if place.file else dataset.driver
         if known not in {dataset.driver, None} and known not in place.formats:
             raise self.error(
-                "the file may be taken for two formats",
+                "the file can be read as two formats",
                 self.scene,
                 path,
                 expected=dataset.driver,
                 got=known,
-                hint="write it anew as a GeoTIFF: gdal_translate -if FORMAT … out.tif",
+                hint="convert it to GeoTIFF: gdal_translate -if FORMAT … out.tif",
             )
         overviews = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
         if overviews is not None:
             raise self.error(
-                "the file names another one with its overviews",
+                "the file refers to another file for its overviews",
                 self.scene,
                 path,
                 got=overviews,
-                hint="make them anew, in the file or beside it (gdaladdo), and take the item OVERVIEW_FILE out of it "
-                "or of its .aux.xml",
+                hint="make overviews again, in the file or beside it (gdaladdo), and remove the item OVERVIEW_FILE "
+                "from it or its .aux.xml",
             )
         if dataset.driver == "HFA":
             self._check_spilled(dataset, path, place)
@@ -182,26 +182,26 @@ class Opener:
             self._check_beside(place.name)
 
     def _check_links(self, path: str, file: Path) -> None:
-        """Raise ``error`` where HDF5, or netCDF, names other files, which the library would read, or holds itself."""
+        """Raise ``error`` if an HDF5 or netCDF file refers to other files, or has a cycle of groups."""
         library = str(rasterio._base.__file__)  # noqa: SLF001 (an extension linked with it)
         wrong = _LINKS.of(file, partial(outward, file, library))
         if wrong is not None:
             raise self.error(
-                "the file names others with its values, or can't be looked through",
+                "the file refers to other files for its values, or its content can't be listed",
                 self.scene,
                 path,
-                expected="HDF5 or netCDF that holds its own values, each group in one other",
+                expected="HDF5 or netCDF that holds its own values, without cycles of groups",
                 got=wrong,
                 hint="make a GeoTIFF of it where it is trusted: gdal_translate IN out.tif",
             )
 
     def _check_spilled(self, dataset: Any, path: str, place: Place) -> None:
-        """Raise ``error`` where an ERDAS file names another one with its pixels or overviews that isn't beside it."""
+        """Raise ``error`` if an ERDAS file refers to a file in another folder for its pixels or overviews."""
         folder = os.path.dirname(os.path.normpath(place.name))  # noqa: PTH120 (it may be an address)
         for other in dataset.files:
             if os.path.dirname(os.path.normpath(other)) != folder:  # noqa: PTH120
                 raise self.error(
-                    "the file names another one with its pixels or overviews that isn't beside it",
+                    "the file refers to a file in another folder for its pixels or overviews",
                     self.scene,
                     path,
                     got=other,
@@ -209,17 +209,17 @@ class Opener:
                 )
 
     def _check_beside(self, name: str) -> None:
-        """Raise ``error`` if what GDAL takes for overviews or masks of a file is no TIFF."""
+        """Raise ``error`` if a file that GDAL would read as overviews or mask is not a TIFF."""
         for beside in (name + ending for ending in COMPANIONS):
             start = first_bytes(beside, 4)
             if start is None:
                 continue
             if not start.startswith(TIFF):
                 raise self.error(
-                    "the file beside an image that is to hold its overviews or its mask is no TIFF",
+                    "the file with the image's overviews or mask is not a TIFF",
                     self.scene,
                     beside,
-                    hint="make it anew (gdaladdo -ro, or gdal_translate -co …), or take it away",
+                    hint="make it again (gdaladdo -ro, or gdal_translate -co …), or delete it",
                 )
             self._opened(beside, Place(beside, ("GTiff",), Path(beside), alone=True)).close()
         for beside in _auxiliary(name):
@@ -227,14 +227,14 @@ class Opener:
                 self._opened(beside, Place(beside, ("HFA",), None, alone=True)).close()
 
     def _judged(self, path: str, chain: tuple[str, ...], root: Path) -> int:
-        """Judge a file that refers to others, and those; return how many references are followed in all.
+        """Check a file that refers to others, and these too; return the number of references followed.
 
-        They lie below ``root`` or the project's root.
+        All of them must lie below ``root`` or the project's root.
         """
         file = os.path.abspath(path)  # noqa: PTH100 (links stay)
         if file in chain or len(chain) >= DEPTH:
             got = "itself" if file in chain else f"{len(chain) + 1} levels"
-            raise self._reference(chain[0], "files that refer to each other don't end", got)
+            raise self._reference(chain[0], "files refer to each other without end", got)
         total, seen = 0, dict[str, int]()
         for name in references(Path(file), self.error, self.scene):
             if name not in seen:
@@ -246,7 +246,7 @@ class Opener:
 
     def _referred(self, name: str, chain: tuple[str, ...], root: Path) -> int:
         if not plainly(name):
-            raise self._reference(chain[-1], "the name of a file that it refers to may be read in two ways", name)
+            raise self._reference(chain[-1], "the name of a file that it refers to is ambiguous", name)
         try:
             place = self._place(name, referred=True)
         except OSError as cause:
@@ -254,11 +254,11 @@ class Opener:
         assert place.file is not None
         own = os.path.abspath(place.file)  # noqa: PTH100 (links stay)
         if not any(Path(own).is_relative_to(folder) for folder in (root, Path.cwd())):
-            raise self._reference(chain[-1], "the file refers to one that lies elsewhere", name)
+            raise self._reference(chain[-1], "the file refers to a file outside the project", name)
         if place.formats in FORMS.values():
             return self._judged(own, chain, root)
         if "/" not in name and any(first_bytes(one, len(ERDAS)) == ERDAS for one in (name, *_auxiliary(name))):
-            raise self._reference(chain[-1], "an ERDAS file that is named without its folder may lead anywhere", name)
+            raise self._reference(chain[-1], "an ERDAS file needs its folder in the path", name)
         _JUDGED.of(place.file, lambda: self._opened(name, place).close(), self, name)
         return 1
 
@@ -274,14 +274,14 @@ class Opener:
 
 
 _JUDGED: FileMemo[None] = FileMemo()
-"""Files that were referred to and judged: a mosaic of many is opened several times."""
+"""References that were checked, because a mosaic of many files is opened several times."""
 
 _LINKS: FileMemo[str | None] = FileMemo()
-"""What is wrong with the links of HDF5 files."""
+"""Problems with the links of HDF5 files."""
 
 
 _with_credentials = ensure_env_with_credentials(DatasetReader)
-"""What ``rasterio.open`` calls, which takes one driver alone."""
+"""The class that ``rasterio.open`` calls; used directly, because it takes a list of drivers."""
 
 
 def _reader(name: str, formats: Sequence[str]) -> Any:
@@ -289,12 +289,12 @@ def _reader(name: str, formats: Sequence[str]) -> Any:
 
 
 def open_raster(path: str, error: type[QuadratError] = ImageError, scene: str | None = None) -> Any:
-    """Open a user's raster; raise ``error`` for what isn't read, and what rasterio raises for what is damaged."""
+    """Open a user's raster; raise ``error`` if it is not allowed, and rasterio's errors if it is damaged."""
     return Opener(error, scene).open(path)
 
 
 def called(path: str) -> str:
-    """Return what GDAL, without rasterio, opens for a path that was judged here."""
+    """Return GDAL's own name of a path that was checked here."""
     if is_remote(path) or PARTS.fullmatch(path):
         return gdal_name(path)
     if ARCHIVE.match(path):
@@ -303,29 +303,29 @@ def called(path: str) -> str:
 
 
 def open_virtual(text: str) -> Any:
-    """Return a virtual raster of files that were judged, of this program's own ``text``."""
+    """Open a virtual raster of checked files; this program wrote its XML ``text``."""
     return _reader(text, ("VRT",))
 
 
 def _whole(path: str) -> str:
-    """Return a path of which GDAL takes no part for a format, nor the names in it (ERDAS') for whole paths."""
+    """Return a path that GDAL can't parse as a format, and that has a folder for the names in an ERDAS file."""
     bare = not os.path.isabs(path) and (":" in path or "/" not in path)  # noqa: PTH117 (an empty one stays so)
     return f"./{path}" if bare else path
 
 
 def _auxiliary(name: str) -> tuple[str, str]:
-    """Return what GDAL calls the files beside one in which it looks for ERDAS' overviews."""
+    """Return GDAL's names of the files beside an image in which it looks for ERDAS overviews."""
     return os.path.splitext(name)[0] + ".aux", name + ".aux"  # noqa: PTH122 (it may be in an archive)
 
 
 def _part(found: re.Match[str]) -> tuple[str, str]:
-    """Return what kind of container it is a part of, and the container's path."""
+    """Return the kind and the path of the container that a path is a part of."""
     kind = found["kind"] or found["numbered"]
     return kind.upper(), found["quoted"] or found["bare"] or found["file"]
 
 
 def _existing(within: Path) -> Path:
-    """Return the archive in which a path leads on."""
+    """Return the archive that a path goes into."""
     while not within.exists() and within != within.parent:
         within = within.parent
     return within

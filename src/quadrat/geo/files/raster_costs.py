@@ -1,4 +1,4 @@
-"""What reading a raster would cost, judged by its header: sizes, blocks, and values against the bytes of the file."""
+"""Estimates the cost of reading a raster from its header: size, blocks, and number of values per byte of the file."""
 
 import math
 from typing import Any
@@ -19,13 +19,13 @@ BLOCKS = 1 << 26
 """Most blocks of a band."""
 
 HELD = 512 << 20
-"""Most bytes of a band that are held to read a row of blocks, or a single one."""
+"""Largest memory per band for a row of blocks or a single block, bytes."""
 
 LEAST_ROWS, MOST_ROWS = 64, 1024
-"""Rows that are read at once, where blocks are lower or higher, px."""
+"""Rows read at once if blocks have another height, px."""
 
 VALUES = 1 << 31
-"""Values, of all bands together, that a file of any size may hold."""
+"""Number of values of all bands that a file of any size may have."""
 
 PER_BYTE = 2000
 """Most values that each byte of a larger one stands for: of one colour, deflate packs 1000, and 16 × 16 px of a block
@@ -42,7 +42,7 @@ def check_size(dataset: Any, path: str, error: type[QuadratError], scene: str | 
         (blocks > BLOCKS, f"at most {BLOCKS} blocks", f"{blocks}", "give it larger blocks"),
         (
             held > HELD,
-            f"rows of blocks, and blocks, of at most {HELD >> 20} MB a band",
+            f"blocks, and rows of blocks, of at most {HELD >> 20} MB per band",
             f"blocks of {dataset.block_shapes[0][1]} × {dataset.block_shapes[0][0]} px, {held >> 20} MB",
             "write it in tiles: gdal_translate -co TILED=YES …",
         ),
@@ -65,7 +65,7 @@ def check_size(dataset: Any, path: str, error: type[QuadratError], scene: str | 
 
 
 def _costs(dataset: Any) -> tuple[int, int, int]:
-    """Return the blocks of a band, the bytes that are held to read one, and the values of all."""
+    """Return the number of blocks per band, the bytes needed to read a row of them, and the values of all bands."""
     height, width = dataset.shape
     rows, cols = dataset.block_shapes[0]
     across = math.ceil(width / cols)

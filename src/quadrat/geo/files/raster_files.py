@@ -1,6 +1,5 @@
 """Raster files: GDAL's settings, headers, and checks that bands can be read."""
 
-import math
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterator, Sequence
@@ -13,7 +12,7 @@ import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError  # what rasterio.errors leaves out
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.env import set_gdal_config  # rasterio.Env would take it back at its end, from all threads
+from rasterio.env import set_gdal_config  # rasterio.Env would reset it for all threads when it ends
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -22,7 +21,7 @@ from quadrat.geo.files.file_errors import grid_of
 from quadrat.geo.files.opening import open_raster
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.sources.bands import storable
-from quadrat.geo.sources.channel import Channel, is_remote
+from quadrat.geo.sources.channel import is_remote
 
 NETWORK = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, and no search for files beside the image
@@ -32,7 +31,7 @@ NETWORK = {
 """Default settings of GDAL for remote files; the environment takes precedence."""
 
 VIRTUAL = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO"}
-"""What virtual rasters don't do, whatever the environment says: run what they hold, and take any file for pixels."""
+"""Settings that the environment can't override: virtual rasters run no code and read no raw files."""
 
 ROW_BLOCKS, SHARED_BLOCKS = 32, 512
 """MB of decoded blocks that GDAL keeps: by default (``quadrat.__main__``), and where strips share them."""
@@ -42,47 +41,44 @@ TROUBLE = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
 
 SIGNED = {
     "expected": "the data type Int8",
-    "hint": 'write it anew (gdal_translate -ot Int8 …, or dataType="Int8" in a VRT)',
+    "hint": 'convert it (gdal_translate -ot Int8 …, or dataType="Int8" in a VRT)',
 }
-"""Of an error about bytes that are said to have signs by a tag."""
+"""Expected and hint of the error for bytes that a tag marks as signed."""
 
 WIDE = ("int64", "uint64")
 """Data types with values that a float can't hold."""
 
 COLORS = ColorInterp.red, ColorInterp.green, ColorInterp.blue
-"""What files call the bands of a colour, in the order of its 24 bits."""
-
-SAME = 1e-6
-"""Relative difference of two factors that are the same but for rounding: files may hold them as float32."""
+"""Names of the colour bands in files, in the order of a colour's 24 bits."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a file without its pixels; what is said per band stands in the bands' order."""
+    """The header of a file; fields with a value per band are in the order of the bands."""
 
     path: str
     grid: Grid
     dtypes: tuple[str, ...]
     nodata: tuple[float | None, ...]
-    """Exact: ints of 64 bits where a float can't hold them."""
+    """Exact: an int if a float can't hold the 64-bit value."""
     meanings: tuple[tuple[float, float], ...]
-    """Scale and offset; (1, 0) where the file says nothing."""
+    """Scale and offset; (1, 0) if the file has none."""
     units: tuple[str | None, ...]
-    """What the file calls the unit of its values; None or empty if it says nothing."""
+    """The unit of the values in the file; None or empty if it has none."""
     colors: tuple[ColorInterp, ...]
     names: tuple[str | None, ...]
-    """What the file calls its bands; None if it doesn't."""
+    """The names of the bands in the file; None if it has none."""
     block: tuple[int, int]
-    """Height and width of what is decoded at once, px."""
+    """Height and width of a block, px."""
     within: tuple[str, ...]
-    """What the rasters within a file are called that holds several, such as pages, and gives the first for all."""
+    """Names of the rasters in a file with several (such as pages), of which GDAL opens the first."""
     masked: tuple[bool, ...]
-    """Whether a mask says which of the band's pixels count (nodata and an alpha band are none)."""
+    """Whether the band has a mask (nodata and an alpha band are not masks)."""
     shared: bool
-    """Whether that is one mask of all bands."""
+    """Whether it is one mask for all bands."""
 
     def called(self, number: int) -> str | None:
-        """Return what the file calls a band: its description, or else the colour it is shown in; None for neither."""
+        """Return the band's description, or else its colour interpretation; None if it has neither."""
         color = self.colors[number - 1]
         return self.names[number - 1] or (color.name if color in COLORS else None)
 
@@ -93,10 +89,9 @@ class Header:
 
 
 def environment(paths: Sequence[str]) -> AbstractContextManager[Any]:
-    """Return GDAL's settings for reading ``paths``; of those for remote ones, the environment's come first.
+    """Return GDAL's settings for reading ``paths``; for remote paths, the environment takes precedence.
 
-    With threads of its own, GDAL's reader of JPEG 2000 says nothing of damage and leaves zeros (seen in 3.10): so it
-    has none.
+    GDAL's JPEG 2000 reader gets no threads of its own: with them, it silently returns zeros for damaged files (3.10).
     """
     settings = {name: value for name, value in NETWORK.items() if name not in os.environ}
     context: AbstractContextManager[Any] = rasterio.Env(
@@ -106,7 +101,7 @@ def environment(paths: Sequence[str]) -> AbstractContextManager[Any]:
 
 
 def keep_shared_blocks() -> None:
-    """Let GDAL keep blocks that strips share, unless the user has set how many it keeps."""
+    """Let GDAL cache blocks that strips share, unless the user has set the size of the cache."""
     if os.environ.get("GDAL_CACHEMAX") == str(ROW_BLOCKS):
         set_gdal_config("GDAL_CACHEMAX", SHARED_BLOCKS << 20)
 
@@ -118,7 +113,7 @@ def opened(path: str) -> Iterator[Any]:
         with environment((path,)):
             dataset = open_raster(path)
     except TROUBLE as error:
-        remote = "check the path, and the credentials and endpoint that the environment gives (AWS_…)"
+        remote = "check the path, and the credentials and endpoint in the environment (AWS_…)"
         local = "check the path in the catalog; `quadrat sample` or `dvc pull` provides data that is missing"
         hint = remote if is_remote(path) else local
         raise ImageError("the image can't be opened", file=path, got=error, hint=hint) from error
@@ -134,12 +129,10 @@ def header(dataset: Any, path: str) -> Header:
             f"the image has {kind}, but no grid on the ground",
             file=path,
             expected="a transform from pixels to the ground, or no place at all (then pixel coordinates count)",
-            hint=f"bring it to a grid: gdalwarp {option} …",
+            hint=f"warp it to a grid: gdalwarp {option} …",
         )
     if has_signed_bytes(dataset):
-        raise ImageError(
-            "the image says in a form that GDAL reads no more that its bytes have signs", **SIGNED, file=path
-        )
+        raise ImageError("the image marks its bytes as signed by a tag that GDAL no longer reads", **SIGNED, file=path)
     flags = dataset.mask_flag_enums
     return Header(
         path,
@@ -158,7 +151,7 @@ def header(dataset: Any, path: str) -> Header:
 
 
 def has_signed_bytes(dataset: Any) -> bool:
-    """Return whether a band is said to hold bytes with a sign by a tag, as before GDAL 3.7: they are read without."""
+    """Return whether a tag marks a band as signed bytes, as before GDAL 3.7; GDAL reads them as unsigned now."""
     return any(
         dtype == "uint8" and dataset.tags(number, ns="IMAGE_STRUCTURE").get("PIXELTYPE") == "SIGNEDBYTE"
         for number, dtype in enumerate(dataset.dtypes, 1)
@@ -166,23 +159,23 @@ def has_signed_bytes(dataset: Any) -> bool:
 
 
 def is_mask(flags: Collection[MaskFlags]) -> bool:
-    """Return whether flags tell of a mask, not of nodata or alpha alone; a band with a mask of its own has none."""
+    """Return whether flags mean a mask, not only nodata or alpha; a band with its own mask has none of these flags."""
     told_otherwise = {MaskFlags.all_valid, MaskFlags.alpha}.intersection(flags)
     return not told_otherwise and (MaskFlags.per_dataset in flags or MaskFlags.nodata not in flags)
 
 
 def nodata_of(dataset: Any) -> tuple[float | None, ...]:
-    """Return the nodata value of each band, exactly; None if there is none, or none that the data type holds."""
-    said = list(dataset.nodatavals)
+    """Return the exact nodata value of each band; None if there is none, or the data type can't hold it."""
+    found = list(dataset.nodatavals)
     wide = [place for place, dtype in enumerate(dataset.dtypes) if dtype in WIDE]
-    if wide:  # rasterio makes floats of them, and none of what a float can't hold
+    if wide:  # rasterio converts them to float, which is not exact
         with MemoryFile(ext=".vrt") as file:
             rasterio.shutil.copy(dataset, file.name, driver="VRT")
             bands = ET.fromstring(bytes(file.getbuffer())).findall("VRTRasterBand")  # noqa: S314 (GDAL wrote it)
         for place in wide:
             text = bands[place].findtext("NoDataValue")
-            said[place] = None if text is None else storable(_number(text), np.dtype(dataset.dtypes[place]))
-    return tuple(said)
+            found[place] = None if text is None else storable(_number(text), np.dtype(dataset.dtypes[place]))
+    return tuple(found)
 
 
 def _number(text: str) -> float:
@@ -193,9 +186,9 @@ def _number(text: str) -> float:
 
 
 def facts(path: str, **settings: str) -> dict[str, str]:
-    """Return what GDAL says of a raster, by what it is, that may change what is read; nothing where it can't open it.
+    """Return the metadata of a raster that may change its pixels, by kind; empty if GDAL can't open it.
 
-    ``settings`` are further ones of GDAL.
+    ``settings`` are further GDAL settings.
     """
     try:
         with environment((path,)), rasterio.Env(**settings), open_raster(path) as dataset:
@@ -223,76 +216,3 @@ def _colors(dataset: Any, number: int) -> Any:
         return dataset.colormap(number)
     except ValueError:  # there are none
         return None
-
-
-def check(channel: Channel, number: int, header: Header) -> None:
-    """Raise ImageError if band ``number`` of a file can't be read as the channel says."""
-    if number > len(header.dtypes):
-        raise ImageError(
-            "the file has fewer bands than the catalog names",
-            file=header.path,
-            expected=f"a band number {number}: {channel.name}",
-            got=f"{len(header.dtypes)} bands",
-        )
-    if channel.alone and len(header.dtypes) - (header.alpha is not None) > 1:
-        raise ImageError(
-            "a file of one band holds more",
-            file=header.path,
-            expected=f"band {channel.name} alone",
-            got=f"{len(header.dtypes)} bands",
-            hint=f"say which it is ('bands: {{{channel.name}: 1}}'), or give the file a source of its own, without "
-            "{band} in its path",
-        )
-    if header.dtypes[number - 1].startswith("complex"):
-        raise ImageError(
-            f"band {channel.name} holds complex numbers, which mean nothing to a model",
-            file=header.path,
-            got=header.dtypes[number - 1],
-            hint="write amplitude and phase, or both parts, as bands of their own",
-        )
-    if header.colors[number - 1] == ColorInterp.palette:
-        raise ImageError(
-            f"band {channel.name} holds numbers of colours in a palette, not values",
-            file=header.path,
-            hint="write the colours as bands (gdal_translate -expand rgb); if the numbers are what is meant, "
-            "take the palette off (gdal_edit.py -colorinterp_1 gray)",
-        )
-    if channel.mask and not (header.masked[number - 1] or header.alpha):
-        raise ImageError("the file has neither mask nor alpha band", file=header.path, hint="leave out 'mask: true'")
-    if not channel.ignore_tags:
-        _check_meaning(channel, header.meanings[number - 1], header.path)
-        _check_nodata(channel, header.dtypes[number - 1], header.nodata[number - 1], header.path)
-
-
-def _check_meaning(channel: Channel, said: tuple[float, float], path: str) -> None:
-    if channel.scale is None or channel.offset is None:
-        return
-    alike = all(
-        math.isclose(one, other, rel_tol=SAME, abs_tol=1e-12)
-        for one, other in zip(said, (channel.scale, channel.offset), strict=True)
-    )
-    silent = said == (1.0, 0.0)  # what GDAL says where a file says nothing
-    if silent or alike:
-        return
-    raise ImageError(
-        f"the file says of band {channel.name} another scale and offset than the catalog",
-        file=path,
-        expected=f"scale {channel.scale:g}, offset {channel.offset:g} (the catalog's)",
-        got=f"scale {said[0]:g}, offset {said[1]:g} (the file's)",
-        hint="correct the catalog; if the file is wrong, say so there with 'ignore_tags: true'",
-    )
-
-
-def _check_nodata(channel: Channel, dtype: str, said: float | None, path: str) -> None:
-    """Raise ImageError if the file says another nodata value than the catalog, and some pixel could be it."""
-    mine, theirs = (storable(value, np.dtype(dtype)) for value in (channel.nodata, said))
-    if channel.nodata is None or theirs is None or mine == theirs or not math.isfinite(theirs):
-        return  # NaN and infinity are no values, whatever is said
-    raise ImageError(
-        f"the file says of band {channel.name} another nodata value than the catalog",
-        file=path,
-        expected=f"{channel.nodata} (the catalog's)" + (f", which no {dtype} is" if mine is None else ""),
-        got=f"{theirs} (the file's)",
-        hint="leave 'nodata' out of the catalog, or correct it; if the file is wrong, say so there with "
-        "'ignore_tags: true'",
-    )

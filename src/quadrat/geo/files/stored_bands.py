@@ -22,11 +22,11 @@ class Stored:
     bands: tuple[int, ...]
     """Their numbers, from 1."""
     nodata: tuple[Number | None, ...]
-    """Of each band. A pixel is without value where all of them have theirs: black may be none, where red 0 is not."""
+    """One per band. A pixel has no value only if all bands are nodata: (0, 0, 0) may be nodata where red 0 is not."""
     masks: tuple[int, ...]
-    """The bands whose masks count; a mask of the whole file is named once."""
+    """The bands whose masks are used; a mask of the whole file is listed once."""
     alpha: int | None
-    """The number of the alpha band; None if there is none, or it is one of the bands itself."""
+    """The number of the alpha band; None if there is none, or it is one of ``bands``."""
 
     @classmethod
     def of(cls, dataset: Any, bands: tuple[int, ...]) -> Self:
@@ -62,7 +62,7 @@ class Stored:
         return bool(self.masks) or self.alpha is not None
 
     def values(self, window: Window, into: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return (band, y, x) of a window within the file, in an array that is there for them or in a new one."""
+        """Return (band, y, x) of a window within the file, in a given array or a new one."""
         found: NDArray[Any] = self.dataset.read(list(self.bands), window=_area(window), out=into)
         return found
 
@@ -78,7 +78,7 @@ class Stored:
         return shown
 
     def given(self, values: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Return where ``values`` (band, …) are not nodata (…); None where they all are values."""
+        """Return where ``values`` (band, …) are not nodata (…); None if no value is nodata."""
         if any(number is None for number in self.nodata):
             return None
         some: NDArray[np.bool_] = values[0] != self.nodata[0]
@@ -88,7 +88,7 @@ class Stored:
 
 
 def _whole(number: Number | None, dtype: str) -> Number | None:
-    """Return the nodata value as an int where the type is one of integers: beside a float, they would be rounded."""
+    """Return the nodata value as an int for integer types: a comparison with a float would round them."""
     return number if number is None or np.dtype(dtype).kind not in "iu" else int(number)
 
 

@@ -1,4 +1,4 @@
-"""Rasters that refer to others: the files that a VRT or a DIMAP names, and which of them are not read."""
+"""Lists the files that a VRT or a DIMAP refers to, and refuses those with unsafe content."""
 
 import os
 import re
@@ -10,17 +10,17 @@ from quadrat.errors import QuadratError
 from quadrat.runtime.formats.parsing import read_bytes
 
 FORMS: dict[str, tuple[str, ...]] = {".vrt": ("VRT",), ".xml": ("DIMAP",), ".dim": ("DIMAP",)}
-"""GDAL's names of formats that refer to other files, by the ending that says so."""
+"""GDAL's names of formats that refer to other files, by their ending."""
 
 PARTS = re.compile(
     r'(?P<kind>NETCDF|HDF5):(?:"(?P<quoted>[^"]+)"|(?P<bare>[^":]+)):.+'
     r"|(?P<numbered>GTIFF_DIR|NITF_IM):(?:off:)?\d+:(?P<file>.+)",
     re.IGNORECASE,
 )
-"""How GDAL calls one of several rasters in a file."""
+"""Pattern of GDAL's name of one of several rasters in a file."""
 
 NAMES = {"sourcefilename", "sourcedataset", "dempath"}
-"""Elements of a VRT that name files; as GDAL takes them, in small letters."""
+"""Elements of a VRT that name files, in lower case, because GDAL ignores case."""
 
 ITEMS = {"x_dataset", "y_dataset", "rpc_dem", "overview_file"}
 """Items of metadata, and options, that name files."""
@@ -33,51 +33,51 @@ KINDS = {
     "vrtpansharpeneddataset",
     "vrtpansharpenedrasterband",
 }
-"""Kinds of datasets and bands in a VRT that take pixels from rasters: others take any bytes, or run what they hold."""
+"""Kinds of datasets and bands in a VRT that read rasters; others read raw bytes or run code."""
 
 REFUSED = {"pixelfunctioncode", "pixelfunctionlanguage", "processingsteps", "group"}
-"""Elements of a VRT that hold programs, or name files in ways of their own."""
+"""Elements of a VRT that hold code, or name files in other ways."""
 
 ATTRIBUTES = {"relativetovrt", "subclass", "href"}
-"""What is an attribute in every file that a program writes; GDAL would take it for an element, too."""
+"""Names that programs write as attributes; GDAL would also accept them as elements."""
 
 LARGEST_KERNEL = 101
-"""Px of a filter's side."""
+"""Largest side of a filter, px."""
 
 MOST_CONTROL_POINTS = 1000
-"""Ground control points of a thin plate spline, whose work grows with their cube."""
+"""Largest number of ground control points of a thin plate spline; its cost grows with their cube."""
 
 MOST_MARKS = 1 << 21
-"""Tags, opening and closing: some ten of each of the most sources that are followed."""
+"""Largest number of opening and closing tags: about ten for each of the allowed sources."""
 
 
 def references(file: Path, error: type[QuadratError], scene: str | None) -> Iterator[str]:
-    """Yield the files that a VRT or a DIMAP names, as GDAL calls them; raise ``error`` if it isn't one to be read."""
+    """Yield GDAL's names of the files in a VRT or a DIMAP; raise ``error`` if it is not allowed."""
     content = read_bytes(file, error)
     try:
         root = _parsed(content.decode("utf-8-sig"))
     except (ET.ParseError, ValueError, RecursionError) as cause:
-        hint = "write it anew (gdalbuildvrt), or give the file the ending of its format"
-        raise error("the file isn't XML as its name says", scene, file, got=cause, hint=hint) from cause
+        hint = "write it again (gdalbuildvrt), or give the file the ending of its format"
+        raise error("the file is not XML, which its name promises", scene, file, got=cause, hint=hint) from cause
     virtual = file.suffix.lower() == ".vrt"
     wrong = _wrong(root, "vrtdataset" if virtual else "dimap_document")
     if wrong is not None:
         raise error(
-            "the file does more than put images together",
+            "the file does more than combine images",
             scene,
             file,
-            expected="a VRT that takes its pixels from rasters, or a DIMAP",
+            expected="a VRT that reads its pixels from rasters, or a DIMAP",
             got=wrong[:100],
-            hint="make a file of it where it is trusted: gdal_translate IN out.tif",
+            hint="convert it, if you trust it: gdal_translate IN out.tif",
         )
     yield from (_of_virtual if virtual else _of_dimap)(root, file.parent)
 
 
 def plainly(name: str) -> bool:
-    """Return whether GDAL takes a name in a VRT for the same path as ``PARTS`` and archives' names are taken here.
+    """Return whether GDAL and this module understand a name in a VRT as the same path.
 
-    It knows no ``!`` and no ``file://``, takes ``c:`` for a drive, addresses for servers and what stands before a
-    colon for a format, even where a file is called so.
+    GDAL knows neither ``!`` nor ``file://``, and reads ``c:`` as a drive and the text before a colon as a format, even
+    if a file has this name.
     """
     part = PARTS.fullmatch(name)
     inner = name if part is None else next(part[key] for key in ("quoted", "bare", "file") if part[key])
@@ -86,7 +86,7 @@ def plainly(name: str) -> bool:
 
 
 def _parsed(text: str) -> ET.Element:
-    """Return XML as GDAL, which knows neither namespaces nor entities, would take it; raise ValueError for others."""
+    """Parse XML as GDAL does, without namespaces and entities; raise ValueError for XML that has these."""
     if text.count("<") > MOST_MARKS:
         raise ValueError(f"more than {MOST_MARKS} tags")
     for unlike in ("<!DOCTYPE", "<!ENTITY", "<![CDATA[", "xmlns"):
@@ -94,14 +94,14 @@ def _parsed(text: str) -> ET.Element:
             raise ValueError(unlike)
     root = ET.fromstring(text, ET.XMLParser(target=ET.TreeBuilder(insert_comments=True, insert_pis=True)))  # noqa: S314
     for part in root.iter():
-        if isinstance(part.tag, str):  # else a comment
+        if isinstance(part.tag, str):  # not a comment
             part.tag = part.tag.lower()
         part.attrib = {name.lower(): value for name, value in part.attrib.items()}
     return root
 
 
 def _wrong(root: ET.Element, expected: str) -> str | None:
-    """Return what stands in the file that isn't read; None for nothing."""
+    """Return the first part of the file that is not allowed; None if there is none."""
     if root.tag != expected:
         return str(root.tag)
     for part in root.iter():
@@ -118,7 +118,7 @@ def _wrong(root: ET.Element, expected: str) -> str | None:
 
 
 def _unclear(part: ET.Element) -> bool:
-    """Return whether an element that names a file may be read in two ways."""
+    """Return whether an element that names a file is ambiguous."""
     return part.text != (part.text or "").strip() or part.get("relativetovrt", "0") not in {"0", "1"}
 
 
@@ -148,7 +148,7 @@ def _of_dimap(root: ET.Element, folder: Path) -> Iterator[str]:
 
 
 def _placed(name: str, folder: Path, *, relative: bool) -> str:
-    """Return what GDAL opens for a name in a file in ``folder``."""
+    """Return the path that GDAL opens for a name in a file in ``folder``."""
     if not relative:
         return name
     part = PARTS.fullmatch(name)

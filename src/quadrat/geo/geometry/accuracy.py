@@ -17,22 +17,22 @@ Doubt = Callable[[], tuple[str, ...]]
 """Looks for possible problems and returns warnings; called only when they are reported, because it is slow."""
 
 BALLPARK = "Ballpark geographic offset"
-"""What PROJ calls a step that takes one datum for the other, for it knows no more of them."""
+"""PROJ's name of a step that treats two datums as equal, because it knows no transformation."""
 
 GEOCENTRIC = 6_378_137.0
-"""Half of the larger axis, m, of ellipsoids whose datums lie about the Earth's centre: they are alike by metres."""
+"""Semi-major axes, m, of ellipsoids with geocentric datums, which differ only by metres."""
 
 ONE = Lock()
-"""Guards Python's filters of warnings, which all threads share."""
+"""Guards Python's warning filters, which all threads share."""
 
 BESIDE = 0.5
-"""Half of the side, in degrees, of the area around an image for which ways are looked up."""
+"""Half the side, degrees, of the area around an image for which transformations are looked up."""
 
 
 def doubtful_place(path: str, crs: Any, grid: Grid) -> tuple[str, ...]:
     """Return a warning if features of ``path`` in ``crs`` may be more than a px off on ``grid``.
 
-    That is so where no transformation between their datums is known, or the grid file of a better one is missing.
+    The reason is an unknown transformation between the datums, or the missing grid file of a better one.
     """
     from pyproj import CRS
     from pyproj.exceptions import ProjError
@@ -45,7 +45,7 @@ def doubtful_place(path: str, crs: Any, grid: Grid) -> tuple[str, ...]:
     height, width = grid.shape
     try:
         off, why = _doubt(system, own, *_rounded(own, *(grid.transform @ (width / 2, height / 2))))
-    except ProjError:  # there is no way, which is told otherwise
+    except ProjError:  # no transformation: reported elsewhere
         return ()
     if off <= grid.gsd:
         return ()
@@ -55,7 +55,7 @@ def doubtful_place(path: str, crs: Any, grid: Grid) -> tuple[str, ...]:
 
 
 def _rounded(own: "CRS", x: float, y: float) -> tuple[float, float]:
-    """Return longitude and latitude of a place to the whole degree: images side by side share what is looked up."""
+    """Return a place's longitude and latitude in whole degrees, so that adjacent images share one look-up."""
     from pyproj import CRS, Transformer
 
     longitude, latitude = Transformer.from_crs(own, CRS.from_epsg(4326), always_xy=True).transform(x, y)
@@ -64,7 +64,7 @@ def _rounded(own: "CRS", x: float, y: float) -> tuple[float, float]:
 
 @lru_cache
 def _doubt(crs: "CRS", own: "CRS", longitude: float, latitude: float) -> tuple[float, str]:
-    """Return how far, in m, places may come to lie off around a place, as far as that could be corrected, and why."""
+    """Return the avoidable error of the transformation around a place, in m, and its reason."""
     from pyproj import CRS, Transformer
     from pyproj.aoi import AreaOfInterest
     from pyproj.transformer import TransformerGroup
@@ -81,9 +81,9 @@ def _doubt(crs: "CRS", own: "CRS", longitude: float, latitude: float) -> tuple[f
         off = 0.0 if all(axis == GEOCENTRIC for axis in axes) else np.inf
         return off, "no transformation of the datum is known. Give the file the CRS of an EPSG code, or convert it"
     south, north = max(latitude - BESIDE, -90), min(latitude + BESIDE, 90)
-    area: Any = AreaOfInterest(longitude - BESIDE, south, longitude + BESIDE, north)  # which its stub calls another
+    area: Any = AreaOfInterest(longitude - BESIDE, south, longitude + BESIDE, north)  # the type stub differs
     with ONE, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Best transformation is not available")  # that is what is asked
+        warnings.filterwarnings("ignore", "Best transformation is not available")  # this is what the code looks for
         missing = TransformerGroup(crs, own, always_xy=True, area_of_interest=area).unavailable_operations
     better = [each for each in missing if 0 <= each.accuracy < used.accuracy]
     if not better:

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from pyproj import CRS, Transformer
 
 MARGIN = math.radians(5)
-"""How far around a grid, at least, geometries are whole: on the globe, as an angle."""
+"""Smallest margin around a grid within which geometries are kept whole, as an angle on the globe."""
 
 RADIUS = 6_378_137.0
-"""Of the Earth, in m: what makes a distance of an angle."""
+"""Radius of the Earth, m, to convert angles to distances."""
 
 SLACK = 0.01
-"""Px of a copy, after a turn around the Earth, that are rounding."""
+"""Overlap, px, of a copy shifted by 360° that is only rounding."""
 
 LATTICE = 33
-"""Points along each side of a grid that tell where it lies in another CRS."""
+"""Number of points per side of a grid that are projected to find its extent in another CRS."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a grid lies in a CRS: ``bounds`` are its own, ``reach`` those of what is looked at around it.
+    """The extent of a grid in a CRS: its ``bounds``, and ``reach``, the bounds with a margin.
 
-    Both are left, bottom, right and top, NaN if the CRS has no place for the grid. After ``period`` in x the CRS
-    repeats itself; 0 where it doesn't.
+    Both are left, bottom, right and top, NaN if the grid is outside the CRS. The CRS repeats itself every ``period``
+    in x; 0 if it does not.
     """
 
     bounds: tuple[float, float, float, float]
@@ -42,10 +42,10 @@ class Surroundings:
     """The x of the grid's middle."""
     period: float
     slack: float
-    """How far, in x, a copy must lie within reach: what is less is rounding, as grids of all longitudes have it."""
+    """Smallest overlap in x of a shifted copy with reach; global grids overlap by less, through rounding."""
 
     def meet(self, parts: Geometries) -> bool:
-        """Return whether the bounds of all ``parts`` together, each where it is nearest, meet the grid's."""
+        """Return whether the bounds of all ``parts``, each shifted to its nearest place, meet the grid's."""
         left, bottom, right, top = shapely.bounds(parts).reshape(-1, 4).T
         middle = (left + right) / 2
         moved = nearest(middle, self.centre, self.period) - middle if self.period else 0
@@ -58,9 +58,9 @@ class Surroundings:
         )
 
     def around(self, parts: Geometries) -> tuple[Geometries, NDArray[np.intp]]:
-        """Return what of single ``parts`` is within reach, at each place where it is, and the number of each, rising.
+        """Return single ``parts`` cut to reach, with all shifted copies, and each one's number in rising order.
 
-        Parts that reach over it are cut, and polygons among them made valid before.
+        Polygons are made valid before they are cut.
         """
         bounds = shapely.bounds(parts).reshape(-1, 4)
         left, right = bounds[:, 0].min(initial=np.inf), bounds[:, 2].max(initial=-np.inf)
@@ -73,7 +73,7 @@ class Surroundings:
     def _within_reach(
         self, parts: Geometries, bounds: NDArray[np.float64], turn: float
     ) -> tuple[Geometries, NDArray[np.intp]]:
-        """Return what of parts is within reach when they are moved by ``turn`` in x, and the number of each."""
+        """Return parts moved by ``turn`` in x and cut to reach, and the number of each."""
         low, high = np.array(self.reach[:2]), np.array(self.reach[2:])
         first, last = bounds[:, :2] + (turn, 0), bounds[:, 2:] + (turn, 0)
         slack = np.array([self.slack, 0]) if turn else 0
@@ -91,7 +91,7 @@ class Surroundings:
         return near, np.flatnonzero(met)[inner]
 
     def _turns(self, left: float, right: float) -> list[float]:
-        """Return by how much in x what lies between ``left`` and ``right`` is moved so that it may be within reach."""
+        """Return the shifts in x that may bring the interval from ``left`` to ``right`` within reach."""
         west, _, east, _ = self.reach
         if not self.period or not np.isfinite([left, right, west, east]).all():
             return [0.0]
@@ -100,7 +100,7 @@ class Surroundings:
 
 
 def surroundings(grid: Grid, crs: Any) -> Surroundings:
-    """Return where a grid lies in a CRS (None: the grid's own); raise ProjError if no way is known."""
+    """Return a grid's extent in a CRS (None: the grid's own); raise ProjError if there is no transformation."""
     from pyproj import CRS
 
     height, width = grid.shape
@@ -132,7 +132,7 @@ def _bounds(points: NDArray[np.float64]) -> tuple[float, float, float, float]:
 
 
 def _reach(bounds: tuple[float, float, float, float], crs: "CRS", turn: float) -> tuple[float, float, float, float]:
-    """Return bounds with a margin: in x and y as wide as they are, and 5° at least; of longitudes, no more than all."""
+    """Return bounds with a margin of their own width and height, at least 5°; longitudes span at most 360°."""
     left, bottom, right, top = bounds
     least = _units(crs, MARGIN)
     sideways, upward = max(right - left, least), max(top - bottom, least)
@@ -155,9 +155,9 @@ def _units(crs: "CRS", angle: float) -> float:
 
 @lru_cache
 def period(crs: "CRS") -> float:
-    """Return after what distance in x a CRS repeats itself, in its own units; 0 where it doesn't.
+    """Return the distance in x after which a CRS repeats itself, in its own units; 0 if it does not.
 
-    It does where longitude alone gives x, and latitude alone y.
+    It does if x depends only on longitude, and y only on latitude.
     """
     if crs.is_geographic:
         return 2 * math.pi / crs.axis_info[0].unit_conversion_factor
@@ -165,7 +165,9 @@ def period(crs: "CRS") -> float:
     if not crs.is_projected or geodetic is None:
         return 0.0
     turn = period(geodetic)
-    steps = np.array([0, 0.01, 0.02, 0.4, 0.41, 0.42])  # of a turn; one of the two triples has no seam in it
+    steps = np.array(
+        [0, 0.01, 0.02, 0.4, 0.41, 0.42]
+    )  # in turns; at least one of the two triples does not cross the seam
     longitudes, latitudes = np.meshgrid(turn * steps, [0, turn / 10])
     x, y = way(geodetic, crs).transform(longitudes, latitudes)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
@@ -178,13 +180,13 @@ def period(crs: "CRS") -> float:
 
 
 def nearest(x: NDArray[np.float64], to: Any, turn: float) -> NDArray[np.float64]:
-    """Return x, moved by whole turns to where it is nearest to ``to``."""
+    """Return x, shifted by whole turns to be nearest to ``to``."""
     moved: NDArray[np.float64] = x - turn * np.round((x - to) / turn)
     return moved
 
 
 def way(crs: "CRS", to: "CRS") -> "Transformer":
-    """Return what takes x and y from one CRS to another; raise ProjError if nothing does."""
+    """Return the transformation of x and y from one CRS to another; raise ProjError if there is none."""
     from pyproj import Transformer
 
     return Transformer.from_crs(crs, to, always_xy=True)

@@ -13,11 +13,11 @@ EARTH = 4326
 """The CRS of footprints."""
 
 PIECES = 32
-"""Of the extent of an area that reaches over 180° or around a pole: how long its edges are at most."""
+"""Longest edge of an area that crosses 180° or contains a pole, as a share of its extent."""
 
 
 def on_earth(areas: Geometries, crs: Any) -> Geometries:
-    """Return the footprints of polygons, or of several each, in a CRS that has a place on Earth."""
+    """Return the footprints of polygons or multipolygons in a CRS that has a place on Earth."""
     from pyproj import CRS
 
     system = CRS.from_user_input(crs)
@@ -34,7 +34,7 @@ def on_earth(areas: Geometries, crs: Any) -> Geometries:
 
 
 def _cut(areas: Geometries, crs: Any) -> Geometries:
-    """Return the footprints of areas that reach over 180° or around a pole."""
+    """Return the footprints of areas that cross 180° or contain a pole."""
     from quadrat.geo.geometry.reprojection import brought
 
     size = shapely.bounds(areas)
@@ -49,7 +49,7 @@ def _cut(areas: Geometries, crs: Any) -> Geometries:
 
 
 def _earth() -> Grid:
-    """Return a grid of all longitudes and latitudes, so fine that of areas nothing is lost to rounding."""
+    """Return a grid of all longitudes and latitudes, fine enough that areas lose nothing to rounding."""
     from affine import Affine
     from rasterio.crs import CRS
 

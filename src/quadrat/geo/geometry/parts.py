@@ -12,9 +12,9 @@ Geometries = NDArray[np.object_]
 
 
 def parts_of(geometry: Geometries, change: Callable[[Geometries], Geometries]) -> tuple[Geometries, NDArray[np.intp]]:
-    """Return the single points, lines and polygons of what ``change`` makes of each part, and the number of each.
+    """Apply ``change`` to each part; return the resulting single points, lines and polygons, and the number of each.
 
-    Of what it makes of a polygon only polygons are taken: a border has no area.
+    A polygon gives only polygons, because a border has no area.
     """
     parts, owners = single(geometry)
     areal = is_polygon(parts)
@@ -42,7 +42,7 @@ def is_polygon(geometry: Geometries) -> NDArray[np.bool_]:
 def valid(geometry: Geometries, numbers: NDArray[np.intp] | None = None) -> Geometries:
     """Return the geometries, with invalid ones made valid.
 
-    Raises TangledError, which gives one of ``numbers`` (left out: the geometry's own), where that would take minutes.
+    Raises TangledError, which names one of ``numbers`` (default: the geometry's own), if that would take minutes.
     """
     numbers = np.arange(len(geometry)) if numbers is None else numbers
     check_jagged(geometry, numbers)
@@ -53,9 +53,9 @@ def valid(geometry: Geometries, numbers: NDArray[np.intp] | None = None) -> Geom
 
 
 def without_area(geometry: Geometries) -> NDArray[np.bool_]:
-    """Return which geometries are polygons, or hold some, of which nothing is left when they are made valid."""
+    """Return which geometries are or hold polygons that become empty when they are made valid."""
     flat = np.asarray((shapely.get_dimensions(geometry) == 2) & (shapely.area(geometry) == 0))
-    some = np.flatnonzero(flat)  # a figure of eight, too, has an area of 0 until it is made valid
+    some = np.flatnonzero(flat)  # a figure of eight also has an area of 0 until it is made valid
     _, owners = parts_of(geometry[some], valid)
     flat[some[owners]] = False
     return flat

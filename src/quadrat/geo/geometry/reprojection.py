@@ -28,9 +28,9 @@ class NoPlaceError(ProjError):
 
 
 def brought(parts: Geometries, crs: Any, grid: Grid) -> tuple[Geometries, NDArray[np.intp]]:
-    """Return what of single ``parts`` lies around a grid, in its map coordinates, and the number of each, rising.
+    """Return single ``parts`` around a grid, in its map coordinates, and the number of each, in rising order.
 
-    Raises ProjError if no way is known from the CRS to the grid's, NoPlaceError where the way has no end.
+    Raises ProjError if there is no transformation to the grid's CRS, NoPlaceError if it has no finite result.
     """
     from pyproj import CRS
 
@@ -49,7 +49,7 @@ def brought(parts: Geometries, crs: Any, grid: Grid) -> tuple[Geometries, NDArra
             quarters, inner = _quartered(near[torn], system)
         again, still = projection.of(quarters)
         if still.any():
-            raise NoPlaceError("it reaches around more than half of the Earth")
+            raise NoPlaceError("it extends around more than half of the Earth")
         moved = np.concatenate([moved[~torn], again])
         owners = np.concatenate([owners[~torn], owners[torn][inner]])
         order = np.argsort(owners, kind="stable")
@@ -63,7 +63,7 @@ def brought(parts: Geometries, crs: Any, grid: Grid) -> tuple[Geometries, NDArra
 
 @dataclass(frozen=True)
 class _Projection:
-    """From a CRS to a grid's: what is around the grid in both, and how long edges may be on the way."""
+    """The transformation from a CRS to a grid's: the grid's extents in both, and the longest edge allowed."""
 
     here: Surroundings
     there: Surroundings
@@ -71,12 +71,12 @@ class _Projection:
     step: float
 
     def of(self, parts: Geometries) -> tuple[Geometries, NDArray[np.bool_]]:
-        """Return single parts at the other end, and which of them are torn there."""
+        """Return the projected single parts, and which of them are torn."""
         dense = shapely.segmentize(parts, self.step)
         before, owners = shapely.get_coordinates(dense, return_index=True)
         x, y = self.transformer.transform(*before.T)
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise NoPlaceError("it has coordinates that are nowhere in the other CRS")
+            raise NoPlaceError("it has coordinates that are outside the other CRS")
         torn = np.zeros(len(parts), np.bool_)
         turn = self.there.period
         if turn and self.here.period:
@@ -90,10 +90,10 @@ class _Projection:
 
 
 def _step(parts: Geometries, here: Surroundings) -> float:
-    """Return how long an edge may be, for one that is straight in one CRS is bent in another.
+    """Return the longest edge allowed, because an edge that is straight in one CRS is bent in another.
 
-    That is 1/128 of the image's extent, or of that of all parts, over which it bends by 1/16,000 of what it would over
-    all of it; but no less than makes 4,096 pieces across all parts.
+    It is 1/128 of the extent of the image or of all parts; an edge of this length bends by 1/16,000 as much as one over
+    the whole extent. At most 4,096 pieces span all parts.
     """
     left, bottom, right, top = here.bounds
     west, south, east, north = shapely.total_bounds(parts)
@@ -104,7 +104,7 @@ def _step(parts: Geometries, here: Surroundings) -> float:
 def _quartered(parts: Geometries, crs: "CRS") -> tuple[Geometries, NDArray[np.intp]]:
     """Return the quarters of parts around the nearest pole, without the pole itself, and the number of each."""
     globe = crs.geodetic_crs
-    assert globe is not None  # else no way leads to longitudes
+    assert globe is not None  # PROJ can transform this CRS to longitudes
     pole = period(globe) / 4
     ends = np.column_stack(way(globe, crs).transform([0, 0], [pole, -pole]))
     poles = shapely.points(ends[np.isfinite(ends).all(1)])

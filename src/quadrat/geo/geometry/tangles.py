@@ -1,6 +1,6 @@
-"""Polygons on which geometry would take minutes and gigabytes: those whose edges cross, or nearly do, all over.
+"""Refuses polygons on which GEOS would take minutes and gigabytes, because very many of their edges cross.
 
-A real coast of millions of vertices is none of these: its edges meet their neighbours, and next to no others.
+A real coast of millions of vertices passes: its edges meet hardly any others than their neighbours.
 """
 
 from collections.abc import Iterator
@@ -12,37 +12,37 @@ from numpy.typing import NDArray
 from shapely.errors import ShapelyError
 
 MOST_NEAR = 2e7
-"""Pairs of edges of a polygon whose bounds may meet: some 4 million are compared in a second."""
+"""Largest number of edge pairs of a polygon whose bounds meet; about 4 million are compared per second."""
 
 MOST_WORK = 5e6
-"""Squares of how often polygons cross themselves, added up: making them valid takes about a microsecond for each."""
+"""Largest sum of the squared numbers of self-crossings; making valid takes about 1 µs per unit."""
 
 SAMPLE = 5000
-"""Edges by which the pairs of a large polygon are estimated."""
+"""Number of sampled edges to estimate the pairs of a large polygon."""
 
 FEW = 2 * MOST_NEAR**0.5
-"""Vertices of a polygon that can't have as many pairs, with some to spare."""
+"""Polygons with at most this many vertices can't reach MOST_NEAR."""
 
 TRIANGLE = 4
-"""Vertices of a polygon that can't cross itself."""
+"""Polygons with at most this many vertices can't cross themselves."""
 
 
 class TangledError(ShapelyError):
-    """A polygon would take too long."""
+    """A polygon would take too long to process."""
 
     def __init__(self, number: int, problem: str) -> None:
-        """Say which it is, counted from 0, and what is wrong with it."""
+        """Take the polygon's number, from 0, and its problem."""
         super().__init__(number, problem)
         self.number, self.problem = number, problem
 
     def __str__(self) -> str:
-        """Return the number of the feature, counted from 1, and what is wrong with it."""
+        """Return the feature's number, from 1, and its problem."""
         return f"feature number {self.number + 1}: {self.problem}"
 
 
 @contextmanager
 def numbered(numbers: NDArray[np.intp]) -> Iterator[None]:
-    """Let a TangledError tell one of ``numbers`` where it would tell its place among them."""
+    """Make a TangledError name an element of ``numbers`` instead of its index."""
     try:
         yield
     except TangledError as error:
@@ -51,13 +51,13 @@ def numbered(numbers: NDArray[np.intp]) -> Iterator[None]:
 
 
 def check_jagged(geometry: NDArray[np.object_], numbers: NDArray[np.intp]) -> None:
-    """Raise TangledError if so many edges of a polygon come near each other that none can say if it is valid."""
+    """Raise TangledError if too many edges of a polygon are close to each other to check whether it is valid."""
     for place in np.flatnonzero(shapely.get_num_coordinates(geometry) > FEW):
         near = _near(_edges(geometry[place]))
         if near > MOST_NEAR:
             count = shapely.get_num_coordinates(geometry[place])
-            told = f"a shape of {count} vertices, of whose edges about {near:.2g} pairs come near each other"
-            raise TangledError(int(numbers[place]), f"{told}; {MOST_NEAR:.0e} can be worked with")
+            told = f"a shape of {count} vertices, with about {near:.2g} pairs of edges close to each other"
+            raise TangledError(int(numbers[place]), f"{told}; {MOST_NEAR:.0e} can be processed")
 
 
 def check_tangled(geometry: NDArray[np.object_], numbers: NDArray[np.intp]) -> None:
@@ -85,7 +85,7 @@ def _edges(geometry: shapely.Geometry) -> NDArray[np.float64]:
 
 
 def _near(edges: NDArray[np.float64]) -> float:
-    """Return how many pairs of edges have bounds that meet, estimated by those of some of them."""
+    """Return the number of edge pairs whose bounds meet, estimated from a sample."""
     count = len(edges)
     some = edges[np.random.default_rng(0).permutation(count)[:SAMPLE]]
     low, high = some.min(1), some.max(1)
@@ -99,12 +99,14 @@ def _near(edges: NDArray[np.float64]) -> float:
 
 
 def _crossed(edges: NDArray[np.float64]) -> int:
-    """Return how often edges meet others than their neighbours, or a number that is more than enough."""
+    """Return how often edges meet others than their neighbours; counting stops above the limit."""
     lines = np.asarray(shapely.linestrings(edges))
     tree, met, most = shapely.STRtree(lines), 0, MOST_WORK**0.5
     for first in range(0, len(lines), 100):
         some = lines[first : first + 100]
-        met += tree.query(some, predicate="intersects").shape[1] - 3 * len(some)  # itself, and one at each end
+        met += tree.query(some, predicate="intersects").shape[1] - 3 * len(
+            some
+        )  # the edge itself, and its two neighbours
         if met > 2 * most:
             break
     return max(0, met // 2)

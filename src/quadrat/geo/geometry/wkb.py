@@ -1,18 +1,18 @@
-"""Geometries in well-known binary (OGC 06-103r4), changed as they stand."""
+"""Changes geometries in well-known binary (OGC 06-103r4) in place."""
 
 import struct
 
 POINT, LINE, POLYGON, TRIANGLE = 1, 2, 3, 17
 COLLECTIONS = {4, 5, 6, 7, 15, 16}
 PLAIN = {15: 6, 16: 6, TRIANGLE: POLYGON}
-"""Polyhedral surfaces and TINs are laid out as multipolygons are, triangles as polygons."""
+"""Polyhedral surfaces and TINs have the layout of multipolygons, triangles that of polygons."""
 
 WITH_Z, WITH_M, WITH_SRID = 0x80000000, 0x40000000, 0x20000000
 """Flags of a type beside ISO's thousands, as PostGIS and older GDAL write them."""
 
 
 def of_polygons(wkb: bytes) -> bytes:
-    """Return a geometry with polygons in place of the patches of surfaces; raise ValueError if it is cut short."""
+    """Return a geometry with the patches of surfaces as polygons; raise ValueError if the bytes end too early."""
     plain = bytearray(wkb)
     try:
         _retype(plain, 0)
@@ -22,7 +22,7 @@ def of_polygons(wkb: bytes) -> bytes:
 
 
 def _retype(wkb: bytearray, start: int) -> int:
-    """Change the types of the geometry that begins at ``start``, and of those in it; return where it ends."""
+    """Change the types of the geometry at ``start`` and of its parts; return where it ends."""
     order = "<" if wkb[start] else ">"
     code: int
     (code,) = struct.unpack_from(f"{order}I", wkb, start + 1)

@@ -32,7 +32,7 @@ def margin(window: int, cell: int) -> int:
 
 
 def middle(window: Window, size: int) -> Window:
-    """Return the square of ``size`` px in the middle of a square window; of two such places, the lower right one."""
+    """Return the square of ``size`` px in the middle of a square window; a half px rounds to the lower right."""
     inset = margin(window.height, size)
     return Window(window.row + inset, window.col + inset, size, size)
 
@@ -77,7 +77,7 @@ def clipped(cells: Cells, window: Window) -> Cells:
 
 
 def centred(cells: Cells, mask: NDArray[np.bool_], origin: Window) -> NDArray[np.bool_]:
-    """Return which cells have an area and their centre on a True pixel of ``mask`` (y, x), of ``origin``."""
+    """Return which cells have an area and their centre on a True pixel of ``mask`` (y, x), which covers ``origin``."""
     cols, rows = (cells[:, :2] + cells[:, 2:]).T // 2 - np.array([[origin.col], [origin.row]])
     solid = (cells[:, 2:] > cells[:, :2]).all(1)
     found: NDArray[np.bool_] = np.logical_and.reduce(
@@ -117,12 +117,14 @@ class Pieces:
         shared = area > 0
         return cls(cells, cell[shared], owner[shared], geometry[shared], area[shared])
 
-    def some(self, wanted: NDArray[np.bool_]) -> "Pieces":
-        """Return the pieces of ``wanted`` (piece,)."""
-        return Pieces(self.cells, self.cell[wanted], self.owner[wanted], self.geometry[wanted], self.area[wanted])
+    def some(self, selected: NDArray[np.bool_]) -> "Pieces":
+        """Return the pieces of ``selected`` (piece,)."""
+        return Pieces(
+            self.cells, self.cell[selected], self.owner[selected], self.geometry[selected], self.area[selected]
+        )
 
     def covered(self, group: NDArray[np.intp], groups: int) -> NDArray[np.float64]:
-        """Return the px² (cell, ``groups``) that the pieces of each group (piece,) cover together."""
+        """Return the area (cell, ``groups``), px², of the union of each group's pieces (piece,)."""
         place = self.cell * groups + group
         count = len(self.cells) * groups
         covered = np.bincount(place, self.area, count).astype(np.float64, copy=False)

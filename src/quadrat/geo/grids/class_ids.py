@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255
-"""The class id of what counts nowhere: unlabelled, unknown, dropped, without data, or outside the AOI."""
+"""The class id of pixels that count nowhere: unlabelled, unknown, dropped, without data, or outside the AOI."""
 
 
 def counting(class_ids: NDArray[np.uint8], counted: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS as RasterioCRS
 
 SHIFT = 1e-3
-"""Largest distance, in px, between corners of grids that are one: rounding, no more."""
+"""Largest distance, px, between corners of grids that count as equal."""
 
 CROSS = np.array([[0, 0], [0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
-"""A pixel's centre, and the middles of its right, left, lower and upper edge, from its centre on (column, row)."""
+"""A pixel's centre, and the middles of its right, left, lower and upper edges: (column, row) from the centre."""
 
 Floats = NDArray[np.float64]
 
@@ -48,16 +48,16 @@ class Grid:
         return self.gsd_of(self.area)
 
     def gsd_of(self, area: Window) -> float:
-        """Return the root of the area on the ground of a pixel at the centre of ``area``, in m; 1 without a CRS.
+        """Return the square root of the ground area of a pixel at the centre of ``area``, in m; 1 without a CRS.
 
-        Where that has no place on Earth, it is a pixel of the CRS's own plane.
+        If the centre is not on Earth, the pixel is measured in the CRS's plane.
         """
         (size,) = self.pixel_areas(np.array([[area.col + area.width / 2, area.row + area.height / 2]]))
         return math.sqrt(size if math.isfinite(size) else abs(np.linalg.det(self.plane)))
 
     @property
     def on_earth(self) -> bool:
-        """Whether its CRS has longitudes and latitudes: not so without one, or in a local one."""
+        """Whether the grid has a CRS with a place on Earth, not a local one."""
         return self.crs is not None and _earth(self.crs) is not None
 
     @property
@@ -80,8 +80,8 @@ class Grid:
     def metres(self, places: Floats) -> Floats:
         """Return (place, 2, 2): metres on the ground to the east and to the north per column and per row.
 
-        They are measured on the ellipsoid at ``places`` (column, row), whatever the CRS is; NaN for a place that is
-        not on Earth. In a local CRS they are those of its plane, and without a CRS px.
+        They are measured on the ellipsoid at ``places`` (column, row) for any CRS; NaN for a place that is not on
+        Earth. In a local CRS they are measured in its plane; without a CRS they are px.
         """
         earth = None if self.crs is None else _earth(self.crs)
         if earth is None:
@@ -89,7 +89,9 @@ class Grid:
         cols, rows = (places + CROSS[:, None]).transpose(2, 0, 1)  # (point of the cross, place)
         a, b, c, d, e, f = tuple(self.transform)[:6]
         longitude, latitude = earth.angles(a * cols + b * rows + c, d * cols + e * rows + f)
-        x, y, z = (axis[1::2] - axis[2::2] for axis in earth.points(longitude, latitude))  # chords: arcs but for 1e-12
+        x, y, z = (
+            axis[1::2] - axis[2::2] for axis in earth.points(longitude, latitude)
+        )  # chords; they equal the arcs to 1e-12
         longitude, latitude = longitude[0], latitude[0]
         east = np.cos(longitude) * y - np.sin(longitude) * x  # (step, place)
         north = np.cos(latitude) * z - np.sin(latitude) * (np.cos(longitude) * x + np.sin(longitude) * y)
@@ -126,9 +128,9 @@ class Earth:
     transform: Callable[[Floats, Floats], tuple[Floats, Floats]]
     """From the CRS to longitude and latitude."""
     unit: float
-    """Radians per unit of these, which are grads in some countries."""
+    """Radians per unit of longitude and latitude, which may be grads."""
     axes: tuple[float, float]
-    """Half of the larger and of the smaller axis, m."""
+    """Semi-major and semi-minor axis, m."""
 
     def angles(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Return longitudes and latitudes of points in radians; NaN where a point is not on Earth."""
@@ -136,7 +138,7 @@ class Earth:
         return longitude, latitude
 
     def points(self, longitude: Floats, latitude: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return where points of the ellipsoid are, in m from its centre."""
+        """Return the geocentric coordinates of points of the ellipsoid, m."""
         major, minor = self.axes
         flat = (minor / major) ** 2
         radius = major / np.sqrt(np.cos(latitude) ** 2 + flat * np.sin(latitude) ** 2)
@@ -146,7 +148,7 @@ class Earth:
 
 @lru_cache
 def _earth(crs: "RasterioCRS") -> Earth | None:
-    """Return the ellipsoid of a CRS; None for a local CRS, or where no way to the ellipsoid is known."""
+    """Return the ellipsoid of a CRS; None for a local CRS, or if there is no transformation to the ellipsoid."""
     from pyproj import CRS, Transformer
     from pyproj.exceptions import ProjError
 

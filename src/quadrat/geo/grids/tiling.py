@@ -1,7 +1,7 @@
 """Cuts windows from strips, and pastes windows into rows; each is the inverse of the other.
 
-Both go from top to bottom and hold only the rows that are needed, so memory is bounded by the window's height times the
-area's width.
+Both go from top to bottom and keep only the rows that are needed, so memory is bounded by the window's height times
+the area's width.
 """
 
 from collections import deque
@@ -42,7 +42,7 @@ class StripLike(Protocol):
 class Cut:
     """A window's pixels: ``values`` (band, y, x); ``valid`` (y, x), False beyond the grid's edge too.
 
-    Not to be written to, for windows may share them; who keeps a window keeps the strip that it is cut from.
+    Windows share memory with the strip that they are cut from: do not write to them, and copy what you keep.
     """
 
     window: Window
@@ -51,7 +51,7 @@ class Cut:
 
 
 def reach(windows: Sequence[Window], shape: tuple[int, int]) -> Window:
-    """Return the area of a grid of ``shape`` that must be read to cut ``windows``: what they cover or mirror."""
+    """Return the area of a grid of ``shape`` that must be read to cut ``windows``: pixels that they cover or mirror."""
     rows = [_mirrored(*ends, shape[0]) for ends in {(w.row, w.bottom) for w in windows}]  # many windows share them
     cols = [_mirrored(*ends, shape[1]) for ends in {(w.col, w.right) for w in windows}]
     top, left = min(int(r.min()) for r in rows), min(int(c.min()) for c in cols)
@@ -63,7 +63,7 @@ def cut(strips: Iterable[StripLike], windows: Sequence[Window], shape: tuple[int
     """Cut ``windows`` (in row order) out of ``strips`` (top to bottom, together all of ``reach``).
 
     Beyond the edge of the grid of ``shape`` (height, width) the values are mirrored about the edge's pixels
-    (1 2 3 | 2 1), so that a convolution meets no wall; ``valid`` is False there.
+    (1 2 3 | 2 1), so that a convolution sees no artificial edge; ``valid`` is False there.
     """
     source = iter(strips)
     held: deque[StripLike] = deque()
@@ -124,7 +124,7 @@ def _gather(window: Window, rows: NDArray[np.intp], held: Iterable[StripLike], s
 
 
 def _mirrored(start: int, stop: int, size: int) -> NDArray[np.intp]:
-    """Return for each of start … stop - 1 the index in 0 … size - 1 that it mirrors."""
+    """Return, for each index from start to stop - 1, the index from 0 to size - 1 that it mirrors."""
     if size == 1:
         return np.zeros(stop - start, np.intp)
     index = np.abs(np.arange(start, stop)) % (2 * size - 2)
@@ -142,7 +142,7 @@ def taper(size: int) -> NDArray[np.float32]:
 class Blended:
     """Finished rows: ``values`` (channel, y, x), the weighted mean of all windows; ``covered`` (y, x).
 
-    They stand until the next rows are asked for.
+    The arrays are valid until the next rows are requested.
     """
 
     row: int
@@ -152,9 +152,9 @@ class Blended:
 
 
 class Blend:
-    """Averages overlapping windows by ``taper`` over ``area`` and gives rows that no later window can reach.
+    """Averages overlapping windows, weighted by ``taper``, over ``area``; gives rows that no later window can reach.
 
-    Where no two windows overlap, nothing is to be averaged, and a pixel's values are those of its window.
+    Without overlap, a pixel has the values of its window.
     """
 
     def __init__(self, area: Window, channels: int, size: int, stride: int) -> None:
@@ -183,7 +183,9 @@ class Blend:
         weights = self._taper[mine]
         if not valid[mine].all():
             weights = weights * valid[mine]
-        for total, output in zip(self._sums, outputs, strict=True):  # one after the other stays in the cache
+        for total, output in zip(
+            self._sums, outputs, strict=True
+        ):  # channel by channel, the data stays in the processor's cache
             total[rows, cols] += output[mine] * weights
         self._weights[rows, cols] += weights
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 STRIP_ROWS = 256
-"""Rows of a scene that are read at once to be scored, or to be drawn."""
+"""Rows of a scene that are read at once for scoring or drawing."""
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -13,8 +13,9 @@ from shapely.affinity import translate
 from shapely.geometry import MultiPoint, box
 
 from quadrat.errors import CatalogError, ImageError
+from quadrat.geo.files.band_checks import check_band
 from quadrat.geo.files.opening import open_raster, open_virtual
-from quadrat.geo.files.raster_files import Header, check, environment, keep_shared_blocks
+from quadrat.geo.files.raster_files import Header, environment, keep_shared_blocks
 from quadrat.geo.geometry.extents import nearest
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.reading.mosaic import Mosaic, mosaic
@@ -34,12 +35,12 @@ class Layout:
     nodata: float | None
 
     def open(self, grid: Grid, files: ExitStack) -> Reader:
-        """Open the files on ``grid``; raise if they miss it."""
+        """Open the files on ``grid``; raise ImageError if they don't overlap it."""
         with environment(self._paths):
             return self._aligned(files) if self.mosaic.grid == grid else self._resampled(grid, files)
 
     def _aligned(self, files: ExitStack) -> Reader:
-        """Open files that are on the grid: a mask tells what is masked, or nodata does."""
+        """Open files that are on the grid; holes are given by a mask or by nodata."""
         headers, masks = self.mosaic.headers, self._masks(several=len(self.mosaic) > 1 and self._fill is None)
         numbers = tuple(channel.pieces[0][1] for channel in self.channels)
         if len(headers) == 1:
@@ -55,7 +56,7 @@ class Layout:
         return Reader(dataset, self._paths, numbers, self.places, mask, block, self._stored, way)
 
     def _resampled(self, grid: Grid, files: ExitStack) -> Reader:
-        """Open files that are brought to the grid: an alpha band, the last, tells all that has no value."""
+        """Open files that are resampled to the grid; an alpha band, the last, gives all holes."""
         self._check_way(grid)
         mosaic = towards(self.mosaic, grid)
         keep_shared_blocks()
@@ -75,11 +76,11 @@ class Layout:
 
     @property
     def _fill(self) -> float | None:
-        """The value that stands where there is none; None if there is no such value."""
+        """The value of pixels without data; None if there is none."""
         return np.nan if self.nodata is None and self._stored.dtype.kind == "f" else self.nodata
 
     def _masks(self, *, several: bool) -> list[str | None] | None:
-        """Return each file's mask band, where one counts or there are ``several`` things that tell holes; else None."""
+        """Return each file's mask band if it is used, or if ``several`` sources give holes; else None."""
         channel = self.channels[0]
         masks = [_mask(h, channel, n) for h, (_, n) in zip(self.mosaic.headers, channel.pieces, strict=True)]
         return masks if any(masks) or several else None
@@ -89,7 +90,7 @@ class Layout:
         return mosaic.virtual(numbers, self._fill, masks, masked=masked)
 
     def _check_way(self, grid: Grid) -> None:
-        """Raise CatalogError or ImageError if no pixel of the files can be brought to the grid."""
+        """Raise CatalogError or ImageError if the files can't be resampled to the grid."""
         source = self.mosaic.grid
         path = self.mosaic.headers[0].path
         if (source.crs is None) != (grid.crs is None):
@@ -102,7 +103,7 @@ class Layout:
                 file=path,
                 expected=f"{grid.shape[1]} × {grid.shape[0]} px",
                 got=f"{source.shape[1]} × {source.shape[0]} px",
-                hint="bring them to one size, or give them a transform and a CRS",
+                hint="resample them to one size, or give them a transform and a CRS",
             )
         _check_reach(source, grid, path)
 
@@ -116,38 +117,40 @@ class Layout:
             width=grid.shape[1],
             resampling=Resampling[self.channels[0].resampling],
             tolerance=TOLERANCE,
-            add_alpha=True,  # not nodata: GDAL moves values that happen to be it, and mixes up the holes of bands
+            add_alpha=True,  # with nodata, GDAL would change values that equal it, and mix the bands' holes
         )
 
 
 def _mask(header: Header, channel: Channel, number: int) -> str | None:
-    """Return the name of the file's mask band in a virtual raster, if it counts."""
+    """Return the name of the file's mask band in a virtual raster, if it is used."""
     if channel.mask is False:
         return None
     if header.masked[number - 1]:
         return f"mask,{number}"
-    named = header.alpha in channel.numbers and not channel.mask  # 4-band files call their infrared alpha, unasked
+    named = (
+        header.alpha in channel.numbers and not channel.mask
+    )  # in 4-band files, the infrared band is often marked as alpha
     return None if header.alpha is None or named else str(header.alpha)
 
 
 def _check_reach(source: Grid, grid: Grid, path: str) -> None:
-    """Raise ImageError if no pixel of ``source`` lies on ``grid``, or none can be told to."""
+    """Raise ImageError if ``source`` and ``grid`` don't overlap, or no transformation is known."""
     if source.crs != grid.crs and not (source.on_earth and grid.on_earth):
         raise ImageError(
-            "no way is known from the file's CRS to the image's",
+            "no transformation is known from the file's CRS to the image's",
             file=path,
             expected=_bounds(grid),
             got=_bounds(source),
             hint="give both a CRS that has a place on Earth, or both the same local one",
         )
-    step = 64 * abs(source.transform.determinant) ** 0.5  # straight in one CRS is bent in another
+    step = 64 * abs(source.transform.determinant) ** 0.5  # lines that are straight in one CRS are bent in another
     outline = np.array(source.footprint(source.area).segmentize(step).exterior.coords)
     points = outline.T if source.crs == grid.crs else np.array(warp_transform(source.crs, grid.crs, *outline.T))
     placed = np.isfinite(points).all(0)
     if placed.any() and _reaches(points[:, placed], outline.T[:, placed], source, grid):
         return
     raise ImageError(
-        "the file misses the image's grid",
+        "the file does not overlap the image's grid",
         file=path,
         expected=f"pixels within {_bounds(grid)}",
         got=f"pixels within {_bounds(source)}",
@@ -156,13 +159,13 @@ def _check_reach(source: Grid, grid: Grid, path: str) -> None:
 
 
 def _reaches(points: Any, before: Any, source: Grid, grid: Grid) -> bool:
-    """Return whether an outline (2, point), and ``before`` in the CRS of ``source``, lies around pixels of ``grid``."""
+    """Return whether an outline (2, point), ``before`` in the CRS of ``source``, encloses pixels of ``grid``."""
     into, frame = ~grid.transform, box(0, 0, grid.shape[1], grid.shape[0])
     linear, first = np.array([[into.a, into.b], [into.d, into.e]]), np.array([[into.c], [into.f]])
     if MultiPoint((linear @ points + first).T).convex_hull.intersects(frame):
         return True
     turn, own = turn_of(grid.crs), turn_of(source.crs)
-    if turn and own:  # both have a seam, maybe not the same one
+    if turn and own:  # both CRSs have a seam, maybe at different longitudes
         x = nearest(points[0], points[0, 0] + (before[0] - before[0, 0]) * turn / own, turn)
         points = np.stack([x, points[1]])
     hull = MultiPoint((linear @ points + first).T).convex_hull
@@ -176,13 +179,13 @@ def _bounds(grid: Grid) -> str:
 
 
 def layouts(channels: Sequence[Channel], headers: Mapping[str, Header], grid: Grid) -> list[Layout]:
-    """Sort channels by what can be read together onto ``grid``; raise ImageError if files can't be read as they say.
+    """Group channels that can be read together onto ``grid``; raise ImageError if files don't fit their channels.
 
-    A band with holes of its own is read alone: a mask can tell those of one band only.
+    A band with its own holes is read alone, because a mask can give the holes of one band only.
     """
     for channel in channels:
         for path, number in channel.pieces:
-            check(channel, number, headers[path])
+            check_band(channel, number, headers[path])
     about = [(_nodata(channel, headers), _dtype(channel, headers)) for channel in channels]
     mosaics = {files: mosaic([headers[path] for path in files]) for files in (c.files for c in channels)}
     groups: dict[Hashable, list[int]] = {}
@@ -204,7 +207,7 @@ def layouts(channels: Sequence[Channel], headers: Mapping[str, Header], grid: Gr
 
 
 def described(channel: Channel, headers: Mapping[str, Header]) -> Band:
-    """Return what the values of a channel mean."""
+    """Return the meaning of a channel's values."""
     nodata = _nodata(channel, headers)
     scale, offset = _meaning(channel, headers)
     return Band(
@@ -221,41 +224,41 @@ def described(channel: Channel, headers: Mapping[str, Header]) -> Band:
 def _meaning(channel: Channel, headers: Mapping[str, Header]) -> tuple[float, float]:
     if channel.scale is not None and channel.offset is not None:
         return channel.scale, channel.offset
-    said = [headers[path].meanings[number - 1] for path, number in channel.pieces]
-    _check_same("scale and offset", channel, said)
-    return said[0]
+    values = [headers[path].meanings[number - 1] for path, number in channel.pieces]
+    _check_same("scale and offset", channel, values)
+    return values[0]
 
 
 def _unit(channel: Channel, headers: Mapping[str, Header]) -> str:
     if channel.unit is not None:
         return channel.unit
-    said = [headers[path].units[number - 1] for path, number in channel.pieces]
-    _check_same("unit", channel, said)
-    return said[0] or "DN"
+    values = [headers[path].units[number - 1] for path, number in channel.pieces]
+    _check_same("unit", channel, values)
+    return values[0] or "DN"
 
 
 def _nodata(channel: Channel, headers: Mapping[str, Header]) -> float | None:
     dtype = np.dtype(_dtype(channel, headers))
     if channel.nodata is not None:
         return storable(channel.nodata, dtype)
-    said = [headers[path].nodata[number - 1] for path, number in channel.pieces]
-    _check_same("nodata", channel, said)
-    return storable(said[0], dtype)
+    values = [headers[path].nodata[number - 1] for path, number in channel.pieces]
+    _check_same("nodata", channel, values)
+    return storable(values[0], dtype)
 
 
 def _dtype(channel: Channel, headers: Mapping[str, Header]) -> str:
-    said = [headers[path].dtypes[number - 1] for path, number in channel.pieces]
-    _check_same("data type", channel, said)
-    return said[0]
+    values = [headers[path].dtypes[number - 1] for path, number in channel.pieces]
+    _check_same("data type", channel, values)
+    return values[0]
 
 
-def _check_same(what: str, channel: Channel, said: Sequence[object]) -> None:
-    for path, one in zip(channel.files, said, strict=True):
-        if repr(one) != repr(said[0]):
+def _check_same(what: str, channel: Channel, values: Sequence[object]) -> None:
+    for path, one in zip(channel.files, values, strict=True):
+        if repr(one) != repr(values[0]):
             raise ImageError(
                 f"the files of a mosaic have different {what} in band {channel.name}",
                 file=path,
-                expected=f"{said[0]} ({channel.files[0]})",
+                expected=f"{values[0]} ({channel.files[0]})",
                 got=one,
                 hint="convert the files to one data type"
                 if what == "data type"

@@ -12,12 +12,12 @@ from quadrat.geo.files.raster_files import Header
 from quadrat.geo.grids.grid import Grid
 
 SHIFT = 0.05
-"""Largest distance, px, of a file's pixels from those of the others that is taken for rounding."""
+"""Largest misalignment of files, px, that counts as rounding."""
 
 Masks = Sequence[str | None]
 
 ALL = "<ScaleOffset>255</ScaleOffset><ScaleRatio>0</ScaleRatio>"
-"""Makes a mask of a band: all of it counts."""
+"""VRT options for a mask where all of a file is valid."""
 
 GDAL_TYPES = {
     "uint8": "Byte",
@@ -37,7 +37,7 @@ GDAL_TYPES = {
 class Mosaic:
     """Files on one grid, which is as large as all of them together.
 
-    ``places`` are the (row, col) on it at which each file stands: one, but where files lie around the Earth.
+    ``places`` are each file's positions (row, col) on it; a file has several only on grids around the Earth.
     """
 
     headers: tuple[Header, ...]
@@ -49,11 +49,10 @@ class Mosaic:
     ) -> str:
         """Return the XML of a virtual raster whose bands have these ``numbers`` in each file.
 
-        The first file that has a value counts: one that isn't ``nodata``, where the file's mask doesn't say otherwise;
-        ``nodata`` stands where there is none. ``masks`` are the files' mask bands (``mask,1``, or an alpha band's
-        number; None: all of the file counts); without ``nodata``, the raster has a mask of them, unless it is None
-        itself. With ``masked``, it has a mask instead of nodata, which is true where the first band has a value: one
-        that is neither ``nodata`` nor masked, NaN or infinite.
+        The first file with a value (not ``nodata`` and not masked) is used; pixels without a value are ``nodata``.
+        ``masks`` are the files' mask bands (``mask,1``, or an alpha band's number; None: all of the file is valid).
+        Without ``nodata``, the raster has a mask made of these, unless ``masks`` is None. With ``masked``, it has a
+        mask instead of nodata, which is True where the first band is neither ``nodata`` nor masked, NaN or infinite.
         """
         transform = ", ".join(repr(float(value)) for value in self.grid.transform.to_gdal())
         crs = "" if self.grid.crs is None else f"<SRS>{escape(self.grid.crs.to_wkt())}</SRS>"
@@ -65,7 +64,7 @@ class Mosaic:
         ]
         hidden = "" if nodata is None else f"<NODATA>{nodata!r}</NODATA>"
         uses = [hidden or ("<UseMaskBand>true</UseMaskBand>" if mask else "") for mask in each_mask]
-        below = [""] if masked and not self.several else uses  # nothing lies below it
+        below = [""] if masked and not self.several else uses  # the lowest file needs no mask
         painted = [
             self._sources([(file, str(own[place])) for file, own in parts], dtype, below)
             for place in range(len(numbers))
@@ -90,7 +89,7 @@ class Mosaic:
 
     @property
     def several(self) -> bool:
-        """Whether more than one file, or one at several places, stands on the grid."""
+        """Whether there is more than one file, or a file at several places."""
         return len(self) > 1 or len(self.places[0]) > 1
 
     def _sources(self, bands: Sequence[tuple[str, str]], dtype: str, uses: Sequence[str]) -> str:
@@ -102,9 +101,9 @@ class Mosaic:
 def _part(
     header: Header, mask: str | None, numbers: Sequence[int], nodata: float | None, dtype: str
 ) -> tuple[str, Sequence[int]]:
-    """Return what GDAL opens for a file, and the numbers of the bands there.
+    """Return the path that GDAL opens for a file, and the numbers of the bands in it.
 
-    GDAL heeds one thing alone that hides a pixel: where there are two, virtual rasters make one of them.
+    GDAL uses only one of nodata, mask and alpha; virtual rasters combine several into one.
     """
     file = called(header.path)
     if mask is None:
@@ -126,7 +125,7 @@ def _part(
 
 
 def _heeded(header: Header, alpha: int) -> bool:
-    """Return whether GDAL itself takes the alpha band for the mask: as it is of bytes, and in place of nodata never."""
+    """Return whether GDAL itself uses the alpha band as mask: only if it has bytes and there is no nodata value."""
     return header.dtypes[alpha - 1] == "uint8" and all(value is None for value in header.nodata)
 
 
@@ -139,7 +138,7 @@ def _band(dtype: str, content: str) -> str:
 
 
 def _source(header: Header, place: tuple[int, int], band: tuple[str, str], use: str, dtype: str) -> str:
-    """Return a band of a file, (what GDAL opens, number), at ``place`` (row, col)."""
+    """Return the XML of a file's band (path, number) at ``place`` (row, col)."""
     height, width = header.grid.shape
     row, col = place
     kind = "ComplexSource" if use else "SimpleSource"
@@ -154,7 +153,7 @@ def _source(header: Header, place: tuple[int, int], band: tuple[str, str], use: 
 
 
 def mosaic(headers: Sequence[Header]) -> Mosaic:
-    """Put files side by side; raise ImageError if they have no place, or not the same CRS and pixels."""
+    """Return the mosaic of files; raise ImageError if they have no georeference, or different CRSs or pixels."""
     first = headers[0]
     offsets = [_offset(first, other) for other in headers]
     top, left = min(row for row, _ in offsets), min(col for _, col in offsets)
@@ -172,7 +171,7 @@ def _offset(first: Header, other: Header) -> tuple[int, int]:
     if first is other:
         return 0, 0
     if first.grid.crs is None and first.grid.transform.is_identity:
-        raise _misfit("the files of a mosaic need a place each, but the first has none", first, other)
+        raise _misfit("the files of a mosaic need georeferences, but the first has none", first, other)
     if first.grid.crs != other.grid.crs:
         raise _misfit("the files of a mosaic are in different CRSs", first, other)
     step = ~first.grid.transform @ other.grid.transform
@@ -181,7 +180,7 @@ def _offset(first: Header, other: Header) -> tuple[int, int]:
         raise _misfit("the files of a mosaic have pixels of different size or direction", first, other)
     row, col = round(step.f), round(step.c)
     if max(abs(step.f - row), abs(step.c - col)) > SHIFT:
-        raise _misfit("the pixels of a mosaic's files lie between each other", first, other)
+        raise _misfit("the pixels of a mosaic's files are not aligned", first, other)
     return row, col
 
 
@@ -191,7 +190,7 @@ def _misfit(problem: str, first: Header, other: Header) -> ImageError:
         file=other.path,
         expected=f"{_place(first.grid)} ({first.path})",
         got=_place(other.grid),
-        hint="bring them to one grid (gdalwarp -t_srs … -tr … -tap), or make them images of their own",
+        hint="warp them to one grid (gdalwarp -t_srs … -tr … -tap), or make them separate images",
     )
 
 

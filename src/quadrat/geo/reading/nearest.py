@@ -15,20 +15,20 @@ from quadrat.geo.grids.windows import Window
 from quadrat.geo.reading.reader import TOLERANCE
 
 STEPS = (32, 8)
-"""Px between places that are worked out; those between them follow, where that is right."""
+"""Px between places that are transformed; places between are interpolated, if that is exact enough."""
 
 TIE = 1e-6
-"""Px by which a place counts as further right and down: so that rounding doesn't choose where it is on an edge."""
+"""Shift of places to the right and down, px, so that rounding does not decide on pixel edges."""
 
 Numbers = NDArray[np.int64]
 Places = NDArray[np.float64]
 
 
 class Nearest:
-    """Tells the pixels of the grid ``own`` that hold the centres of those of ``grid``; both have a CRS, or neither."""
+    """Finds the pixels of the grid ``own`` at the pixel centres of ``grid``; both have a CRS, or neither."""
 
     def __init__(self, grid: Grid, own: Grid) -> None:
-        """Look for the way from one CRS to the other; raise ProjError if there is none."""
+        """Find the transformation from one CRS to the other; raise ProjError if there is none."""
         self.grid, self.own = grid, own
         same = grid.crs is None or own.crs == grid.crs
         self._there = (
@@ -38,15 +38,15 @@ class Nearest:
         )
 
     def pixels(self, window: Window) -> tuple[Numbers, Numbers]:
-        """Return the row and the column (y, x) in ``own`` of each pixel of a window, -1 where it lies beyond."""
+        """Return the row and the column (y, x) in ``own`` of each pixel of a window, -1 outside ``own``."""
         height, width = self.own.shape
-        with np.errstate(invalid="ignore"):  # what has no place isn't finite
+        with np.errstate(invalid="ignore"):  # places outside the CRS are not finite
             cols, rows = (places + TIE for places in self._places(window))
             inside = (cols >= 0) & (cols < width) & (rows >= 0) & (rows < height)
         return np.where(inside, rows, -1).astype(np.int64), np.where(inside, cols, -1).astype(np.int64)
 
     def meets(self) -> bool:
-        """Return whether the grids share ground; True if that can't be told."""
+        """Return whether the grids overlap; True if that is unknown."""
         height, width = self.grid.shape
         outline = shapely.segmentize(shapely.box(0, 0, width, height), max(height, width) / 16)
         x, y = self._on_own(*shapely.get_coordinates(outline).T)
@@ -54,7 +54,7 @@ class Nearest:
             return True
         turn = self._turn
         x = np.unwrap(x, period=turn) if turn else x
-        if turn and abs(x[-1] - x[0]) > turn / 2:  # it goes round a pole
+        if turn and abs(x[-1] - x[0]) > turn / 2:  # around a pole
             return True
         frame = shapely.box(0, 0, self.own.shape[1], self.own.shape[0])
         for turns in (-turn, 0, turn) if turn else (0,):
@@ -77,7 +77,7 @@ class Nearest:
         return self._exact(*np.meshgrid(window.col + x, window.row + y))
 
     def _exact(self, cols: Places, rows: Places) -> tuple[Places, Places]:
-        """Return column and row in ``own`` of places of ``grid``, of any shape; not finite where there are none."""
+        """Return column and row in ``own`` of places of ``grid``, of any shape; not finite outside the CRS."""
         x, y = self._on_own(cols, rows)
         if self._turn:
             west = self.own.footprint(self.own.area).bounds[0] - TIE * math.sqrt(abs(self.own.transform.determinant))
@@ -92,7 +92,7 @@ class Nearest:
 
     @cached_property
     def _turn(self) -> float | None:
-        """What longitudes of ``own`` change by once around; None if it hasn't any."""
+        """The period of the longitudes of ``own``; None if it has no longitudes."""
         crs = None if self.own.crs is None else CRS.from_user_input(self.own.crs)
         if crs is None or not crs.is_geographic:
             return None
@@ -100,7 +100,7 @@ class Nearest:
 
 
 def parts(rows: Numbers, cols: Numbers, most: int) -> Iterator[tuple[tuple[slice, slice], Window]]:
-    """Cut rows and columns (y, x), -1 where there are none, into parts whose pixels lie in windows of ``most`` px."""
+    """Cut rows and columns (y, x), -1 for none, into parts whose pixels lie in windows of ``most`` px."""
     todo = [(slice(0, rows.shape[0]), slice(0, rows.shape[1]))]
     while todo:
         part = todo.pop()
@@ -135,6 +135,6 @@ def _between(values: Places, x: Places, y: Places, at_x: Places, at_y: Places) -
 
 
 def _shares(known: Places, at: Places) -> Places:
-    """Return how much each of the ``known`` places counts at each other one (at, known)."""
+    """Return the interpolation weights (at, known)."""
     shares: Places = np.maximum(0, 1 - np.abs(at[:, None] - known) / (known[1] - known[0]))
     return shares

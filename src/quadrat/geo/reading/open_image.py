@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     import xarray
 
 AHEAD_BYTES = 256 * 1024 * 1024
-"""Most bytes of an image that up to four threads read ahead; more of them a quarter of that each."""
+"""Largest number of bytes of an image that up to four threads read ahead; each further thread adds a quarter."""
 
 TILE_BYTES = 8 * 1024 * 1024
-"""Most of an image that is read in one piece where nobody needs whole rows, but for blocks that hold more."""
+"""Largest size in bytes of a piece of an image, if whole rows are not needed and blocks are not larger."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Raster:
     """An open image. A context manager; not shared between threads."""
 
     def __init__(self, origin: Origin) -> None:
-        """Open the files of ``origin``; raise ImageError if they can't be read as it says."""
+        """Open the files of ``origin``; raise ImageError if they don't fit it."""
         channels = (*origin.channels, *origin.telling)
         paths = dict.fromkeys(path for channel in (origin.grid, *channels) for path in channel.files)
         headers = {}
@@ -97,7 +97,7 @@ class Raster:
         return _remarks(*self._described, self.grid)
 
     def read(self, window: Window, empty: Empty = np.empty) -> Strip:
-        """Return the pixels of a window that lies within the grid; what is hidden is its band's nodata, or NaN.
+        """Return the pixels of a window within the grid; hidden pixels are the band's nodata value, or NaN.
 
         ``empty`` allocates the arrays.
         """
@@ -105,11 +105,11 @@ class Raster:
         return Strip(window, values, seen)
 
     def values(self, window: Window, places: Sequence[int]) -> NDArray[Any]:
-        """Return the values (place, y, x), raw, of the bands at ``places``, of a window that lies within the grid."""
+        """Return the raw values (place, y, x) of the bands at ``places``, in a window within the grid."""
         return self._read(window, places, np.empty)[0]
 
     def reduced(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the whole image in (height, width) px, raw, and where nothing hides it: (band, y, x) each."""
+        """Return the whole image at (height, width) px: raw values and validity, (band, y, x) each."""
         values, shown = np.empty((len(self.bands), *shape), self.dtype), np.ones((len(self.bands), *shape), np.bool_)
         clear = self._clear_mask(None, shape)
         for reader in self._readers:
@@ -122,11 +122,13 @@ class Raster:
         return values, shown
 
     def _read(self, window: Window, places: Sequence[int], empty: Empty) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return values (place, y, x) and, as far as the bands at ``places`` tell, ``Strip.seen``."""
+        """Return values (place, y, x), and ``Strip.seen`` judged by the bands at ``places``."""
         inside = window.intersection(self.grid.area)
         if inside != window:
-            raise ImageError("a read reaches over the image's edge", window=window, expected=self.grid.area)
-        alone = len(self._readers) == 1 and self._readers[0].places == tuple(places)  # what it reads is all, in order
+            raise ImageError("a read crosses the image's edge", window=window, expected=self.grid.area)
+        alone = len(self._readers) == 1 and self._readers[0].places == tuple(
+            places
+        )  # one layout reads all bands, in order
         values = empty((0 if alone else len(places), *window.shape), self.dtype)
         clear_mask = self._clear_mask(window, window.shape)
         seen = empty((self._dates, *window.shape), np.bool_)
@@ -149,7 +151,7 @@ class Raster:
         return values, seen
 
     def _clear_mask(self, window: Window | None, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """Return (date, y, x), True if the band that tells says that a pixel counts; None if there is none."""
+        """Return (date, y, x), True where the mask band marks a pixel as valid; None without a mask band."""
         parts: dict[int, NDArray[np.bool_]] = {}
         for reader in self._telling:
             pixels, unmasked = reader.read(window, shape, np.empty)
@@ -161,16 +163,16 @@ class Raster:
     def _hide(
         self, values: NDArray[Any], hidden: NDArray[np.bool_], place: int, reader: Reader, window: Window
     ) -> None:
-        """Write that there is no value where one is ``hidden``; raise where a series' band has no way to say so."""
+        """Write nodata where values are ``hidden``; raise ImageError if a time series' band has no nodata value."""
         band = self._held[place]
         if band.blank is not None:
             values[hidden] = band.blank
         elif band.date is not None and hidden.any():
             raise ImageError(
-                f"band {band.name} has no value that says where a date has none, though some of its pixels are hidden",
+                f"band {band.name} has hidden pixels on a date, but no nodata value to mark them",
                 file=reader.files[0],
                 window=window,
-                expected="a raw value that stands for none",
+                expected="a nodata value",
                 hint="set 'nodata' of the band's source in the catalog to a value that no pixel has",
             )
 
@@ -191,7 +193,7 @@ class Raster:
             yield from self._in_turn(wanted)
 
     def tiles(self, area: Window) -> Iterator[Strip]:
-        """Read ``area`` in pieces of whole blocks, row after row of them, that hold few bytes however wide it is."""
+        """Read ``area`` in small pieces of whole blocks, in row order."""
         height, width = self.strip_height, math.lcm(*(reader.block[1] for reader in self._readers))
         most = TILE_BYTES // (height * len(self.bands) * self.dtype.itemsize)
         yield from self._in_turn(tiles(area, height, max(1, most // width) * width))
@@ -209,7 +211,7 @@ class Raster:
     def to_xarray(self) -> "xarray.DataArray":
         """Return the image as a lazy array (band, y, x), or (time, band, y, x) of a time series.
 
-        Pixels move when its values are asked for.
+        Pixels are read when its values are accessed.
         """
         from quadrat.geo.reading.xarray_view import to_xarray
 
@@ -217,16 +219,16 @@ class Raster:
 
 
 def _check_dates(channels: Sequence[Channel], bands: Sequence[Band]) -> None:
-    """Raise ImageError if a band means another thing on a later date."""
+    """Raise ImageError if a band has another meaning on a later date."""
     first: dict[str, Band] = {}
     for channel, band, meaning in zip(channels, bands, undated(bands), strict=True):
         if first.setdefault(band.name, meaning) != meaning:
             raise ImageError(
-                f"band {band.name} means different things on different dates",
+                f"band {band.name} has different meanings on different dates",
                 file=channel.files[0],
                 expected=f"{first[band.name]} (date {bands[0].date})",
                 got=f"{meaning} (date {band.date})",
-                hint="convert the files to one data type, scale, offset and nodata, or make them images of their own",
+                hint="convert the files to one data type, scale, offset and nodata, or make them separate images",
             )
 
 
@@ -238,7 +240,7 @@ def _remarks(channels: Sequence[Channel], headers: Mapping[str, Header], grid: G
     return (
         [
             f"{file.path} holds {len(file.within)} images, of which the first is read ({listed(file.within)}): "
-            "name the one that is meant as the path"
+            "name the right one as the path"
             for file in several
         ]
         + [

@@ -16,14 +16,14 @@ class Readable(Protocol[Read_co]):
     """An open image that one thread at a time reads by window."""
 
     def read(self, window: Window, empty: Empty) -> Read_co:
-        """Return what is in the window, in arrays that ``empty`` gives."""
+        """Return the window's content in arrays that ``empty`` allocates."""
         ...
 
 
 def read_side_by_side(
     open_one: Callable[[], AbstractContextManager[Readable[Read_co]]], windows: Sequence[Window], readers: int
 ) -> Iterator[Read_co]:
-    """Give what ``windows`` hold, in their order, at most ``2 * readers`` of them ahead of who takes them."""
+    """Yield the content of ``windows`` in order; read at most ``2 * readers`` of them ahead."""
     with ExitStack() as files:
         free: SimpleQueue[Readable[Read_co]] = SimpleQueue()
         memory = Memory()
@@ -38,5 +38,7 @@ def read_side_by_side(
                 free.put(mine)
 
         outcomes = Threads(readers).map(read, windows)
-        files.callback(cast("Generator[object]", outcomes).close)  # before the files, which others still read
+        files.callback(
+            cast("Generator[object]", outcomes).close
+        )  # before the files, which other threads may still read
         yield from results(outcomes)

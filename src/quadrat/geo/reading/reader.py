@@ -24,7 +24,7 @@ MASK = 0
 
 
 WHOLE = 2**52
-"""Largest whole number that GDAL keeps on the way through floats, where it paints or resamples."""
+"""Largest whole number that GDAL keeps exactly, because it computes mosaics and resampling in floats."""
 
 Way = Literal["plain", "painted", "resampled"]
 """How stored values become those that are read."""
@@ -32,7 +32,7 @@ Way = Literal["plain", "painted", "resampled"]
 
 @dataclass(frozen=True)
 class Stored:
-    """What stands in the files: the data type, and the raw value that is none."""
+    """The data type in the files, and the nodata value."""
 
     dtype: np.dtype[Any]
     nodata: float | None
@@ -40,25 +40,25 @@ class Stored:
 
 @dataclass(frozen=True)
 class Reader:
-    """An open dataset on the image's grid, and the numbers in it of the bands at ``places`` of the image."""
+    """An open dataset on the image's grid, with the numbers of the image's bands at ``places``."""
 
     dataset: Any
     files: tuple[str, ...]
     numbers: tuple[int, ...]
     places: tuple[int, ...]
     mask: int | None
-    """The number of the alpha band, MASK, or None where nothing but values says what is valid."""
+    """The number of the alpha band, MASK, or None if only values show what is valid."""
     block: tuple[int, int]
-    """Height and width, px, of what is decoded at once; as wide as the image where that can't be told."""
+    """Height and width of a block, px; as wide as the image if unknown."""
     stored: Stored
     way: Way = "plain"
 
     def read(
         self, window: Window | None, shape: tuple[int, int], empty: Empty
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return values (band, y, x), and where the mask says that they count (y, x), if there is one.
+        """Return values (band, y, x), and the mask (y, x), True where valid, if there is one.
 
-        None is the whole image; what is read is reduced to ``shape``, px. The values stand in what ``empty`` gives.
+        A window of None is the whole image; it is reduced to ``shape``, px. ``empty`` allocates the array of values.
         """
         try:
             with environment(self.files):
@@ -73,7 +73,7 @@ class Reader:
                 got=error.__cause__ or error,
                 hint="check the network, then try again" if far else "fetch the file again",
             ) from error
-        pixels = pixels.astype(self.stored.dtype, copy=False)  # of 8 bits with a sign, GDAL resamples 16
+        pixels = pixels.astype(self.stored.dtype, copy=False)  # GDAL resamples signed bytes as 16 bits
         if self.way != "plain" and self.stored.dtype.name in WIDE:
             self._check_exact(pixels, shown, window)
         if self.way == "resampled" and self.stored.nodata is not None and shown is not None:
@@ -91,14 +91,14 @@ class Reader:
         self.dataset.read(numbers, window=area, out=pixels)
         if self.mask is None:
             return pixels, None
-        if with_alpha:  # one read decodes what files hold pixel by pixel once
+        if with_alpha:  # one read decodes pixel-interleaved files once
             return pixels[:-1], pixels[-1] != 0
         if self.mask == MASK:
             return pixels, self.dataset.read_masks(numbers[0], window=area, out_shape=shape) != 0
         return pixels, self.dataset.read(self.mask, window=area, out_shape=shape) != 0
 
     def _keep_apart(self, pixels: NDArray[Any], shown: NDArray[np.bool_]) -> None:
-        """Write the next value where resampling made nodata of values, for then they are still some."""
+        """Change values that became nodata by resampling to the next value, because they are valid."""
         nodata = self.stored.dtype.type(self.stored.nodata)
         if self.stored.dtype.kind == "f":
             other = np.nextafter(nodata, self.stored.dtype.type(0 if nodata else 1))
@@ -107,7 +107,7 @@ class Reader:
         pixels[(pixels == nodata) & shown] = other
 
     def _check_exact(self, pixels: NDArray[Any], shown: NDArray[np.bool_] | None, window: Window | None) -> None:
-        """Raise ImageError if a value is too large to have come through floats as it was."""
+        """Raise ImageError if a value is too large to be exact after a conversion to float."""
         wrong = pixels > WHOLE if self.stored.dtype.kind == "u" else (pixels > WHOLE) | (pixels < -WHOLE)
         if shown is not None:
             wrong &= shown
@@ -115,7 +115,7 @@ class Reader:
             wrong &= pixels != int(self.stored.nodata)
         if wrong.any():
             raise ImageError(
-                "so large whole numbers of 64 bits can't be put together, nor brought to another grid, exactly",
+                "such large 64-bit integers can't be mosaicked or resampled exactly",
                 file=self.files[0],
                 window=window,
                 expected=f"at most {WHOLE}, or the image's own grid in one file",

@@ -1,4 +1,4 @@
-"""Moves mosaics by whole turns around the Earth to the side of the grid that they are brought to."""
+"""Shifts mosaics by multiples of 360° to the longitudes of the grid that they are resampled to."""
 
 import math
 import re
@@ -19,7 +19,7 @@ from quadrat.geo.reading.mosaic import Mosaic
 from quadrat.geo.reading.reader import TOLERANCE
 
 KERNEL = 4
-"""Px, of the coarser grid, as far as resampling looks around."""
+"""Margin for resampling, px of the coarser grid."""
 
 MERIDIAN = re.compile(r'PRIMEM\["[^"]*",([^,\]]*)(,AUTHORITY\[[^\]]*\])?\]')
 
@@ -28,17 +28,17 @@ Span = tuple[float, float]
 
 
 def turn_of(crs: CRS | None) -> float:
-    """Return after what distance in x a CRS repeats itself; 0 where it doesn't."""
+    """Return the distance in x after which a CRS repeats itself; 0 if it does not."""
     from pyproj import CRS as System
 
     return 0.0 if crs is None else period(System.from_user_input(crs))
 
 
 def towards(mosaic: Mosaic, grid: Grid) -> Mosaic:
-    """Return the mosaic with its files as many turns to the west or east as the grid, some on both of its sides.
+    """Return the mosaic with its files shifted by multiples of 360° to the grid, some to both sides of it.
 
-    It is the mosaic itself where GDAL finds all its pixels there. Raises ImageError if some would be lost, for a
-    turn is no whole number of pixels, or the CRS can't be turned.
+    Returns the mosaic itself if GDAL already finds all its pixels. Raises ImageError if pixels would be lost, because
+    360° is not a whole number of pixels, or the CRS can't be shifted.
     """
     own = mosaic.grid
     turn = turn_of(own.crs)
@@ -72,9 +72,9 @@ def towards(mosaic: Mosaic, grid: Grid) -> Mosaic:
 
 
 def _extent(own: Grid, grid: Grid, turn: float) -> tuple[float, float, float] | None:
-    """Return where the west, the middle and the east of ``grid`` lie in x of ``own``; None if that is nowhere.
+    """Return x in ``own`` of the west, the middle and the east of ``grid``; None if they are outside its CRS.
 
-    The middle lies between -180° and 180°, but on a grid of longitudes, where it stays where the grid has it.
+    The middle is between -180° and 180°, except on a grid of longitudes, where it keeps its value.
     """
     found, there = surroundings(grid, own.crs), turn_of(grid.crs)
     west, _, east, _ = found.bounds
@@ -87,15 +87,15 @@ def _extent(own: Grid, grid: Grid, turn: float) -> tuple[float, float, float] | 
     moved = turn * round((near - centre) / turn)
     west, centre, east = west + moved, centre + moved, east + moved
     if not there:
-        bend = (east - west) / LATTICE  # its edges are bent between the points that are known
+        bend = (east - west) / LATTICE  # edges are bent between the points
         west, east = west - bend, east + bend
-        if east - west > turn / 2:  # it goes round a pole
+        if east - west > turn / 2:  # around a pole
             west, east = min(west, centre - turn / 2), max(east, centre + turn / 2)
     return west, centre, east
 
 
 def _lenient(grid: Grid) -> bool:
-    """Return whether the grid has longitudes: beyond 180°, PROJ leaves some as they are, and others not."""
+    """Return whether the grid has longitudes, because PROJ wraps only some values beyond 180°."""
     return grid.crs is not None and bool(grid.crs.is_geographic)
 
 
@@ -105,20 +105,20 @@ def _span(grid: Grid) -> Span:
 
 
 def _turns(span: Span, within: Span, turn: float, slack: float) -> range:
-    """Return by how many turns to the east ``span`` lies within, by more than ``slack``."""
+    """Return the shifts to the east, in turns, after which ``span`` overlaps by more than ``slack``."""
     first = math.ceil((within[0] - span[1] + slack) / turn)
     return range(first, math.floor((within[1] - span[0] - slack) / turn) + 1)
 
 
 def _within(span: Span, turn: float, slack: float) -> bool:
-    """Return whether all that a file holds is between -180° and 180°, where PROJ looks for it."""
+    """Return whether all of a file is between -180° and 180°, where PROJ finds it."""
     west, east = span[0] < -turn / 2 - slack, span[1] > turn / 2 + slack
     reaches_west, reaches_east = span[0] <= -turn / 2 + slack, span[1] >= turn / 2 - slack
     return (not west or reaches_east) and (not east or reaches_west)
 
 
 def _turned(own: Grid, grid: Grid, degrees: int, turn: float) -> CRS | None:
-    """Return the CRS with longitudes from ``degrees`` on; None if that is not known to be the same else."""
+    """Return the CRS with its longitudes starting at ``degrees``; None if it would change in other ways."""
     crs: Any = own.crs
     if not crs.is_geographic:
         return None
@@ -142,7 +142,7 @@ def _turned(own: Grid, grid: Grid, degrees: int, turn: float) -> CRS | None:
 
 
 def _placed(mosaic: Mosaic, turns: Sequence[range], steps: tuple[int, int], distances: tuple[float, float]) -> Mosaic:
-    """Return the mosaic with each file at all its ``turns``, of (row, col) px each, and x from another meridian on."""
+    """Return the mosaic with each file at all its shifts ``turns`` ((row, col) px), counted from another meridian."""
     turn, meridian = distances
     first = min(number for numbers in turns for number in numbers)
     places = [
@@ -167,9 +167,9 @@ def _placed(mosaic: Mosaic, turns: Sequence[range], steps: tuple[int, int], dist
 def _torn(mosaic: Mosaic, around: float, *, fixed: bool) -> ImageError:
     crs = "no CRS" if mosaic.grid.crs is None else mosaic.grid.crs.to_string()
     return ImageError(
-        "the image's grid crosses the meridian at which the file's longitudes, or eastings, begin anew",
+        "the image's grid crosses the meridian where the file's longitudes or eastings wrap around",
         file=mosaic.headers[0].path,
         expected="a CRS of longitude and latitude" if fixed else "a whole number of the file's pixels in 360°",
         got=crs if fixed else f"{around:.10g} px",
-        hint="bring the file to the image's grid (gdalwarp -t_srs … -te … -tr …)",
+        hint="warp the file to the image's grid (gdalwarp -t_srs … -te … -tr …)",
     )

@@ -17,7 +17,7 @@ from quadrat.geo.sources.dates import times
 
 
 class Pixels(Protocol):
-    """What is read by window (``quadrat.geo.reading.open_image.Raster`` is one)."""
+    """An image that is read by window, such as ``quadrat.geo.reading.open_image.Raster``."""
 
     @property
     def grid(self) -> Grid:
@@ -35,12 +35,12 @@ class Pixels(Protocol):
         ...
 
     def values(self, window: Window, places: Sequence[int]) -> NDArray[Any]:
-        """Return (place, y, x) of the bands at ``places``, of a window within the grid."""
+        """Return the bands at ``places`` (place, y, x) in a window within the grid."""
         ...
 
 
 def to_xarray(pixels: Pixels) -> xarray.DataArray:
-    """Return an array (band, y, x), or (time, band, y, x) of a time series; pixels move when its values are asked for.
+    """Return an array (band, y, x), or (time, band, y, x) of a time series; pixels are read on access.
 
     Coordinates are pixel centres; each band's unit, scale and offset stand as coordinates along ``band``. Those along
     ``time`` are datetime64 (UTC) where the names of the dates are dates of ISO 8601, else the names.
@@ -69,7 +69,7 @@ def to_xarray(pixels: Pixels) -> xarray.DataArray:
 
 
 class _LazyPixels(BackendArray):
-    """What xarray indexes: reads the smallest window that holds what is asked for."""
+    """The array behind xarray: reads the smallest window that contains the index."""
 
     def __init__(self, pixels: Pixels, leading: tuple[int, ...]) -> None:
         self._pixels = pixels
@@ -78,7 +78,7 @@ class _LazyPixels(BackendArray):
         self.dtype = pixels.dtype
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self  # nothing in it changes, and open files can't be copied
+        return self  # it never changes, and open files can't be copied
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
         outer = indexing.IndexingSupport.OUTER

@@ -20,11 +20,11 @@ class Band(Section):
     offset: float
     nodata: int | float | None
     date: str | None = None
-    """Of a time series, the date on which it was seen; None if the image has no dates."""
+    """The date in a time series; None if the image has no dates."""
 
     @property
     def blank(self) -> float | None:
-        """The raw value that stands where there is none: nodata, or NaN; None where its type has no such value."""
+        """The raw value of pixels without data: nodata, or NaN; None if the type has no such value."""
         return np.nan if self.nodata is None and self.dtype.startswith("float") else self.nodata
 
 
@@ -39,14 +39,14 @@ def dates_of(bands: Sequence[Band]) -> tuple[str, ...]:
 
 
 def undated(bands: Sequence[Band]) -> tuple[Band, ...]:
-    """Return what the bands mean, whatever their dates are called: another year's series means the same."""
+    """Return the bands without dates, to compare series of different years."""
     return tuple(band.model_copy(update={"date": None}) for band in bands)
 
 
 def storable(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
-    """Return ``nodata`` as ``dtype`` holds it; None if no pixel can be it, so that nothing is taken for it.
+    """Return ``nodata`` as a value of ``dtype``; None if the type can't hold it.
 
-    It is an int where a float can't hold it: the largest of 64 bits, which is meant by the float that it rounds to.
+    It is an int if a float can't hold it: the largest 64-bit integer, which is meant by the float that it rounds to.
     """
     if nodata is None:
         return None

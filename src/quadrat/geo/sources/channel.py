@@ -13,29 +13,29 @@ REMOTE = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/h
 
 @dataclass(frozen=True)
 class Channel:
-    """Where a band's pixels are, and what is said that they mean: by the catalog, or by STAC items."""
+    """The files of a band, and the meaning of its values according to the catalog or STAC items."""
 
     name: str
     pieces: tuple[tuple[str, int], ...]
-    """Files that make up the band together, and its number in each, from 1; the first with a value counts."""
+    """Files that form the band, and its number in each, from 1; the first file with a value is used."""
     unit: str | None
-    """None: what the files say, and DN where they say nothing."""
+    """None: the files' unit, or DN if they have none."""
     scale: float | None
-    """None, and ``offset`` too: what the files say, and 1 and 0 where they say nothing."""
+    """None, for ``offset`` too: the files' values, or 1 and 0 if they have none."""
     offset: float | None
     nodata: float | None
-    """The raw value that is none; None: what the files say."""
+    """The raw value for no data; None: the files' value."""
     resampling: str
     mask: bool | None
-    """Whether the files' mask or alpha band counts; None: where they have one."""
+    """Whether the files' mask or alpha band is used; None: if they have one."""
     ignore_tags: bool
-    """Whether scale, offset and nodata may contradict what the files say."""
+    """Whether scale, offset and nodata may contradict the files."""
     numbers: frozenset[int]
-    """The numbers of all bands that are named: an alpha band among them is a band like others."""
+    """The numbers of all named bands; an alpha band among them is an ordinary band."""
     alone: bool
-    """Whether its files are to hold no other band (but alpha)."""
+    """Whether its files must hold no other band except alpha."""
     date: str | None
-    """Of a time series, the date on which they were seen; None if the image has no dates."""
+    """The date in a time series; None if the image has no dates."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -52,11 +52,11 @@ class Origin:
     channels: tuple[Channel, ...]
     """The bands that are read; of a time series all bands of the first date, then all of the next."""
     telling: tuple[Channel, ...]
-    """The band that tells which pixels count, on each date; none where all do that have values."""
+    """The mask band of each date; empty if all pixels with values count."""
     clear: tuple[int, ...]
-    """Its values where they count."""
+    """The mask's values of valid pixels."""
     target: TargetGrid | None = None
-    """What the image is brought to; None: the grid of the files."""
+    """The grid that the image is resampled to; None: the grid of the files."""
 
 
 def is_remote(path: str) -> bool:
@@ -65,13 +65,13 @@ def is_remote(path: str) -> bool:
 
 
 def gdal_name(path: str) -> str:
-    """Return what GDAL calls the file; it finds credentials in the environment, as its own programs do."""
+    """Return GDAL's name of the file; GDAL finds credentials in the environment."""
     scheme, separator, rest = path.partition("://")
     return REMOTE[scheme] + rest if separator and scheme in REMOTE else path
 
 
 def expand(path: str) -> tuple[str, ...]:
-    """Return the files that a local pattern (``*``, ``?``, ``[…]``, ``**``) means, sorted; a path is its own."""
+    """Return the files that match a local pattern (``*``, ``?``, ``[…]``, ``**``), sorted; a plain path stays."""
     if is_remote(path) or not glob.has_magic(path) or Path(path).exists():
         return (path,)
     found = tuple(sorted(glob.glob(path, recursive=True)))  # noqa: PTH207 (a whole path, also an absolute one)

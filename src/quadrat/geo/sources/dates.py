@@ -14,10 +14,10 @@ PLACE = "{date}"
 
 @dataclass(frozen=True)
 class Date:
-    """A date of an image: its name, and the text that stands for it in paths and begins the times of STAC items."""
+    """A date of an image: its name, and its text in paths and at the start of STAC datetimes."""
 
     name: str | None
-    """None is that of an image without dates."""
+    """None for an image without dates."""
     text: str
 
     def path(self, path: str) -> str:
@@ -26,14 +26,14 @@ class Date:
 
 
 def listed(dates: Sequence[str] | Mapping[str, str] | None) -> tuple[Date, ...]:
-    """Return the dates that a catalog names, in its order; the one of an image without dates for None."""
+    """Return the dates of a catalog in order; for None, the single date of an image without dates."""
     if dates is None:
         return (Date(None, ""),)
     return tuple(Date(name, dates[name] if isinstance(dates, Mapping) else name) for name in dates)
 
 
 def times(names: Sequence[str]) -> NDArray[Any]:
-    """Return when the dates are (datetime64, UTC), where each name is a date or time of ISO 8601; else the names."""
+    """Return the dates as datetime64 (UTC) if all names are dates or times in ISO 8601; else the names."""
     try:
         found = [datetime.fromisoformat(name) for name in names]
     except ValueError:

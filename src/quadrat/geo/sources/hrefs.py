@@ -9,19 +9,19 @@ from urllib.parse import quote, unquote, urljoin
 def resolved(href: str, base: str) -> str:
     """Return the path or address that an href in the file or address ``base`` means (RFC 3986).
 
-    What is on this machine may be written as URLs are, or as its name stands: with or without escapes (``%20``), which
-    mean themselves where a file is called so, with ``file://``, and with backslashes.
+    A local file may be written as a URL or as its name: with or without escapes (``%20``, taken literally if a file
+    has that name), with ``file://``, and with backslashes.
     """
     base = _existing(_path(base), "") if base.startswith("file:") else base
     if href.lower().startswith("file:"):
         return _existing(_path(href), "")
-    if href.startswith("/vsi"):  # a name of GDAL's
+    if href.startswith("/vsi"):  # a GDAL path
         return href
     if "://" in href:
         return _web(href) if href.startswith("http") else href
     if base.startswith("http"):
         return _web(urljoin(base, href))
-    if "://" in base:  # a key of a bucket, whose characters mean themselves
+    if "://" in base:  # a bucket's key, whose characters are literal
         scheme, _, place = base.partition("://")
         bucket, _, key = place.partition("/")
         found = posixpath.join("/", posixpath.dirname(key), unquote(href))
@@ -30,7 +30,7 @@ def resolved(href: str, base: str) -> str:
 
 
 def _web(address: str) -> str:
-    """Return an address without its fragment, and with escapes for what an address can't hold, such as blanks."""
+    """Return an address without its fragment, with characters such as blanks escaped."""
     return quote(address.partition("#")[0], safe="%/:?[]@!$&'()*+,;=")
 
 
@@ -44,7 +44,7 @@ def _path(address: str) -> str:
 
 
 def _existing(href: str, folder: str) -> str:
-    """Return the file that is there; where none is, what the href means as part of an address."""
+    """Return the existing file; if there is none, the href unescaped as in an address."""
     meant = unquote(href.partition("#")[0].partition("?")[0])
     readings = [href, unquote(href), meant, href.replace("\\", "/")]
     paths = [Path(os.path.normpath(Path(folder) / reading)) for reading in readings]

@@ -17,35 +17,34 @@ from quadrat.runtime.formats.section import Section
 class Source(Section):
     """Bands from files of the same kind: a file per band (``{band}`` in the path), one file, or assets of STAC.
 
-    Bands on another grid than the image's are brought to it by ``resampling``. NaN and infinity are never values.
+    Bands on another grid are resampled to the image's grid by ``resampling``. NaN and infinity are never values.
     """
 
     path: str | tuple[str, ...] | None = None
     """The file, from the project's root, or an ``s3://`` or ``https://`` address; a list or a pattern like ``*.tif``:
-    files that make up one image, of which the first that has a value counts; ``{band}`` stands for each band's name,
-    ``{date}`` for each of the image's dates."""
+    files that form one image; the first with a value is used. ``{band}`` stands for each band's name, ``{date}`` for
+    each of the image's dates."""
     stac: str | None = None
-    """Instead of ``path``: file or address of a STAC Item, or of an ItemCollection whose items make up one image. Where
-    the image has dates, items count on the date that their datetime begins with, unless ``{date}`` stands here."""
+    """Instead of ``path``: file or address of a STAC Item, or of an ItemCollection whose items form one image. If the
+    image has dates, an item belongs to the date that its datetime begins with, unless this holds ``{date}``."""
     bands: tuple[str, ...] | Mapping[str, Annotated[int, Field(ge=1)]]
     """Names of the bands: a file each, or the files' bands from the first on; or their numbers by name. With ``stac``:
     keys of assets, or names of bands within assets."""
     resampling: ResamplingName | None = None
     """The resampling of bands on another grid; left out: that of the image's ``grid``, or else ``nearest``."""
     unit: str | None = None
-    """The unit of ``value × scale + offset``, e.g. reflectance; left out: what the items or the files say, and for
-    files that say nothing DN."""
+    """The unit of ``value × scale + offset``, e.g. reflectance; left out: the unit in the items or files, or DN."""
     scale: float | None = None
-    """Factor from raw values to the unit; left out, and ``offset`` too: what the items or the files say (else 1)."""
+    """Factor from raw values to the unit; left out together with ``offset``: as in the items or files, or 1."""
     offset: float | None = None
     """Summand, in the unit; left out: 0, or as ``scale``."""
     nodata: int | float | None = None
-    """The raw value that is none; left out or null: what the items or the file say."""
+    """The raw value for no data; left out or null: as in the items or the file."""
     mask: bool | None = None
-    """Whether masked (transparent) pixels are without value; left out or null: where the files have a mask or an alpha
-    band that isn't one of ``bands``."""
+    """Whether masked (transparent) pixels have no value; left out or null: true if the files have a mask, or an alpha
+    band that is not one of ``bands``."""
     ignore_tags: bool = False
-    """Whether scale, offset and nodata may be others than the items or the files say; else that is an error."""
+    """Whether scale, offset and nodata may differ from the items or the files; else a difference is an error."""
 
     @field_validator("scale")
     @classmethod
@@ -79,16 +78,16 @@ class Source(Section):
         return any(PLACE in path for path in (*self._paths, self.stac or ""))
 
     def channels(self, bands: Sequence[str], dates: Sequence[Date], numbers: frozenset[int]) -> Iterator[Channel]:
-        """Give where ``bands`` are on each date, and what their values mean.
+        """Yield the channels of ``bands`` on each date.
 
-        ``numbers`` are those that are named in its files.
+        ``numbers`` are the numbers of all named bands in the files.
         """
         if self.stac:
             for date, items in self._items(self.stac, dates):
                 yield from (self._of_assets(band, date, [item.band(band) for item in items]) for band in bands)
             return
         scale, offset = self.scale, self.offset
-        if (scale, offset) != (None, None):  # one of them says that the catalog decides
+        if (scale, offset) != (None, None):  # the catalog decides, if it gives one of them
             scale, offset = _first(scale, 1.0), _first(offset, 0.0)
         meaning = (self.unit, scale, offset, self.nodata)
         for date in dates:
@@ -106,32 +105,32 @@ class Source(Section):
             yield date, items if date.name is None or self.dated else of_date(items, date.text)
 
     def _of_assets(self, band: str, date: Date, found: Sequence[AssetBand]) -> Channel:
-        said = same(band, found)
+        stated = same(band, found)
         pieces = tuple((each.href, each.number) for each in found)
         for what in () if self.ignore_tags else ("unit", "scale", "offset", "nodata"):
-            mine, theirs = getattr(self, what), getattr(said, what)
+            mine, theirs = getattr(self, what), getattr(stated, what)
             unlike = None not in (mine, theirs) and mine != theirs
-            if unlike and not (what == "nodata" and math.isnan(theirs)):  # NaN is no value, whatever is said
+            if unlike and not (what == "nodata" and math.isnan(theirs)):  # NaN is never a value
                 raise ImageError(
-                    f"the STAC item says of band {band} another {what} than the catalog",
-                    file=f"{self.stac}, item {said.item}",
+                    f"STAC item and catalog have different {what} for band {band}",
+                    file=f"{self.stac}, item {stated.item}",
                     expected=f"{mine} (the catalog's)",
                     got=f"{theirs} (the item's)",
                     hint="correct the catalog; if the item is wrong, say so there with 'ignore_tags: true'",
                 )
-        plain = (said.unit, said.scale, said.offset) != (None, None, None)  # the item says what values mean
-        unit = self.unit or said.unit
-        scale = _first(self.scale, said.scale, 1.0 if plain else None)
-        offset = _first(self.offset, said.offset, 0.0 if plain else None)
+        plain = (stated.unit, stated.scale, stated.offset) != (None, None, None)  # the item defines the values
+        unit = self.unit or stated.unit
+        scale = _first(self.scale, stated.scale, 1.0 if plain else None)
+        offset = _first(self.offset, stated.offset, 0.0 if plain else None)
         if unit is None or not scale or offset is None:
             raise ImageError(
-                f"neither the catalog nor the STAC item says what the values of band {band} mean",
-                file=f"{self.stac}, item {said.item}",
+                f"neither the catalog nor the STAC item defines the values of band {band}",
+                file=f"{self.stac}, item {stated.item}",
                 got=f"unit {unit}, scale {scale}, offset {offset}",
                 hint="set unit, scale and offset of the source in the catalog",
             )
-        meaning = (unit, scale, offset, _first(self.nodata, said.nodata))
-        return self._channel(band, date, pieces, meaning, said.named)
+        meaning = (unit, scale, offset, _first(self.nodata, stated.nodata))
+        return self._channel(band, date, pieces, meaning, stated.named)
 
     def _channel(
         self,

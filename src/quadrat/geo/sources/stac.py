@@ -1,7 +1,6 @@
 """Reads STAC Items and ItemCollections: the assets, and the meaning of their bands.
 
-The JSON is read as it stands: core 1.0 (eo:bands, raster:bands) and 1.1 (bands). What is said of projections is not
-read, for the files say it themselves.
+It reads core 1.0 (eo:bands, raster:bands) and 1.1 (bands). Projections are taken from the files, not from the items.
 """
 
 import json
@@ -20,21 +19,21 @@ from quadrat.runtime.formats.parsing import MOST_BYTES, as_json, read_bytes
 Json = Mapping[str, Any]
 
 KINDS: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text"}
-"""What an error calls the types of JSON."""
+"""Names of JSON types in errors."""
 
 LISTS = "raster:bands", "eo:bands", "bands"
-"""The lists of bands, side by side: what a later one says of a band counts before what an earlier one says."""
+"""The parallel lists of bands; a field in a later list overrides the same field in an earlier one."""
 
 LONGEST = 1000
-"""Characters of what an error shows of a file."""
+"""Largest number of characters of a file in an error."""
 
 SHARED = "unit", "nodata", "raster:scale", "raster:offset"
-"""What the item's properties may say of all its bands."""
+"""Fields of the item's properties that apply to all bands."""
 
 
 @dataclass(frozen=True)
 class AssetBand:
-    """A band of an asset: its file, its number there from 1, and what the item says of it (None: nothing)."""
+    """A band of an asset: its file, its number there from 1, and its fields in the item (None: absent)."""
 
     item: str
     href: str
@@ -43,19 +42,19 @@ class AssetBand:
     scale: float | None
     offset: float | None
     nodata: float | None
-    """An int where a float can't hold it."""
+    """An int if a float can't hold it."""
     named: frozenset[int]
     """The numbers of all bands that the item names in the asset."""
 
     @property
     def meaning(self) -> str:
-        """What the item says of the band, in words."""
+        """The band's fields as text."""
         return f"unit {self.unit}, scale {self.scale}, offset {self.offset}, nodata {self.nodata}"
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item of the file or address ``path``; null in it says nothing. What is wrong with it is an ``error``."""
+    """An item of the file or address ``path``; null means absent. Problems raise ``error``."""
 
     path: str
     content: Json
@@ -68,7 +67,7 @@ class Item:
 
     @cached_property
     def properties(self) -> Json:
-        """What it says of itself."""
+        """The item's properties."""
         return self._typed(self.content, "properties", dict) or {}
 
     @cached_property
@@ -80,15 +79,15 @@ class Item:
 
     @property
     def time(self) -> str:
-        """When it was seen, or the first time if over a while: a text of RFC 3339; empty if it doesn't say."""
+        """Its datetime, or start_datetime, as text (RFC 3339); empty if it has neither."""
         times = (self._typed(self.properties, name, str, "properties.") for name in ("datetime", "start_datetime"))
         return next((str(time) for time in times if time), "")
 
-    def texts(self, said: Json, name: str, place: str) -> list[str]:
+    def texts(self, fields: Json, name: str, place: str) -> list[str]:
         """Return the list of texts called ``name`` of an object at ``place``; empty if there is none."""
-        found = self._typed(said, name, list, place) or []
+        found = self._typed(fields, name, list, place) or []
         if not all(isinstance(text, str) for text in found):
-            raise self.fault(f"{place}{name}", "a list of texts", found)
+            raise self.field_error(f"{place}{name}", "a list of texts", found)
         return list(found)
 
     def roles(self, key: str) -> list[str]:
@@ -98,7 +97,7 @@ class Item:
     def band(self, name: str) -> AssetBand:
         """Return the band called ``name``: an asset's key, or else the name of a band within one asset.
 
-        Of several assets with a band of that name, one whose role is ``data`` counts; else it is an error.
+        If several assets have a band of that name, exactly one must have the role ``data``; else it is an error.
         """
         assets = self.assets
         if name in assets:
@@ -116,17 +115,17 @@ class Item:
         return self._found(*chosen[0])
 
     def file(self, key: str) -> str:
-        """Return the path or address of an asset's file; a relative one counts from the item's own place."""
+        """Return the path or address of an asset's file; a relative one starts at the item's folder."""
         place = f"assets.{key}."
         href = self._typed(self.assets[key], "href", str, place)
         if not href:
-            raise self.fault(f"{place}href", "a path or an address", href)
+            raise self.field_error(f"{place}href", "a path or an address", href)
         return resolved(href, self.path)
 
-    def fault(self, field: str, expected: str, got: object) -> QuadratError:
-        """Return the error of a field that isn't what it should be."""
+    def field_error(self, field: str, expected: str, got: object) -> QuadratError:
+        """Return the error of a field with a wrong value."""
         return self.error(
-            f"the STAC item's field {field} isn't what it should be",
+            f"the STAC item's field {field} is wrong",
             file=f"{self.path}, item {self.id}",
             expected=expected,
             got="nothing" if got is None else json.dumps(got)[:200],
@@ -134,7 +133,7 @@ class Item:
         )
 
     def _found(self, key: str, number: int) -> AssetBand:
-        """Return what is said of a band: by itself, or else by the asset, or else by the item's properties."""
+        """Return a band with its fields: its own, or else the asset's, or else those of the item's properties."""
         asset, bands = self.assets[key], self._bands(key)
         band = bands[number] if bands else {}
         name = band.get("name", key)
@@ -142,7 +141,7 @@ class Item:
         shared = {what: self.properties.get(what) for what in SHARED}
         levels = [band, asset, next(of_item, {}), shared]
         place = f"assets.{key} or properties, of band {name}: "
-        said = {
+        fields = {
             what: next((one[n] for one in levels for n in (f"raster:{what}", what) if one.get(n) is not None), None)
             for what in ("unit", "scale", "offset", "nodata")
         }
@@ -150,38 +149,38 @@ class Item:
             self.id,
             self.file(key),
             number + 1,
-            self._typed(said, "unit", str, place),
-            self._number(said, "scale", place, finite=True),
-            self._number(said, "offset", place, finite=True),
-            self._number(said, "nodata", place, finite=False),
+            self._typed(fields, "unit", str, place),
+            self._number(fields, "scale", place, finite=True),
+            self._number(fields, "offset", place, finite=True),
+            self._number(fields, "nodata", place, finite=False),
             frozenset(range(1, len(bands) + 1)) or frozenset({1}),
         )
 
     def _bands(self, key: str) -> list[Json]:
-        """Return what is said of each band of an asset."""
+        """Return the fields of each band of an asset."""
         return self._listed(self.assets[key], f"assets.{key}.")
 
-    def _listed(self, said: Json, place: str) -> list[Json]:
-        """Return what the lists of an object say of each band."""
+    def _listed(self, fields: Json, place: str) -> list[Json]:
+        """Return the fields of each band from the lists of an object."""
         found: list[dict[str, Any]] = []
         for name in LISTS:
-            for number, band in enumerate(self._typed(said, name, list, place) or []):
+            for number, band in enumerate(self._typed(fields, name, list, place) or []):
                 if band is not None and not isinstance(band, dict):
-                    raise self.fault(f"{place}{name}[{number}]", KINDS[dict], band)
+                    raise self.field_error(f"{place}{name}[{number}]", KINDS[dict], band)
                 found += [{}] * (number >= len(found))
                 found[number] = {**found[number], **{k: v for k, v in (band or {}).items() if v is not None}}
         return list(found)
 
-    def _typed(self, said: Json, name: str, kind: type, place: str = "") -> Any:
-        """Return a field of an object at ``place``, None if there is none; raise where it is of another type."""
-        value = said.get(name)
+    def _typed(self, fields: Json, name: str, kind: type, place: str = "") -> Any:
+        """Return a field of an object at ``place``, None if it is absent; raise ``error`` if it has another type."""
+        value = fields.get(name)
         if value is None or isinstance(value, kind):
             return value
-        raise self.fault(f"{place}{name}", KINDS[kind], value)
+        raise self.field_error(f"{place}{name}", KINDS[kind], value)
 
-    def _number(self, said: Json, name: str, place: str, *, finite: bool) -> float | None:
-        """Return a number, None where nothing is said; JSON has no NaN, so STAC writes "nan", "inf" and "-inf"."""
-        value = said.get(name)
+    def _number(self, fields: Json, name: str, place: str, *, finite: bool) -> float | None:
+        """Return a number, None if absent; JSON has no NaN, so STAC writes "nan", "inf" and "-inf"."""
+        value = fields.get(name)
         if value is None:
             return None
         try:
@@ -189,7 +188,9 @@ class Item:
         except (TypeError, ValueError, OverflowError):
             number = None
         if number is None or (finite and not math.isfinite(number)):
-            raise self.fault(f"{place}{name}", "a number" if finite else 'a number, "nan", "inf" or "-inf"', value)
+            raise self.field_error(
+                f"{place}{name}", "a number" if finite else 'a number, "nan", "inf" or "-inf"', value
+            )
         return value if isinstance(value, int) and int(number) != value else number
 
     def _error(self, problem: str, name: str) -> QuadratError:
@@ -205,15 +206,15 @@ class Item:
 
 
 def same(name: str, bands: Sequence[AssetBand]) -> AssetBand:
-    """Return the first of the items' bands; raise ImageError if another means something else."""
+    """Return the first of the items' bands; raise ImageError if another has a different meaning."""
     for other in bands[1:]:
         if other.meaning != bands[0].meaning:
             raise ImageError(
-                f"band {name} means different things in different items of one image",
+                f"band {name} has different meanings in the items of one image",
                 file=other.href,
                 expected=f"{bands[0].meaning} (item {bands[0].item})",
                 got=f"{other.meaning} (item {other.item})",
-                hint="make them images of their own",
+                hint="make them separate images",
             )
     return bands[0]
 
@@ -224,7 +225,7 @@ def of_date(items: Sequence[Item], date: str) -> list[Item]:
     if found:
         return found
     raise ImageError(
-        "no item is of this date",
+        "no item has this date",
         file=items[0].path,
         expected=f"an item whose datetime begins with {date}",
         got=", ".join(sorted({item.time or "none" for item in items})),
@@ -233,7 +234,7 @@ def of_date(items: Sequence[Item], date: str) -> list[Item]:
 
 
 def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
-    """Return the items of a local file or an address: one of an Item, all of an ItemCollection, in its order.
+    """Return the items of a local file or an address: the Item itself, or all of an ItemCollection, in order.
 
     Raises ``error`` if there are none.
     """
@@ -258,7 +259,7 @@ def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
 def _content(path: str, error: type[QuadratError]) -> bytes:
     if not is_remote(path):
         return read_bytes(Path(path.removeprefix("file://")), error)
-    import fsspec  # take their time
+    import fsspec  # slow
     from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError
 

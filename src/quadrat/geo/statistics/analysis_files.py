@@ -26,7 +26,7 @@ def read_statistics(path: Path) -> tuple[BandStatistics, ...]:
 def read_table(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
     """Return ``columns`` of the table of scenes, a row for each.
 
-    Raises AnalysisError if the file is missing or damaged, or lacks a column: the task had no such class then.
+    Raises AnalysisError if the file is missing or damaged, or lacks a column, because the task had no such class then.
     """
     import pandas as pd
     from pyarrow import ArrowException

@@ -47,11 +47,11 @@ class Tally:
     dtype: np.dtype[Any]
     count: int = 0
     bins: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Of integers of up to 16 bits, how often each value occurs, from the lowest on; no further than needed."""
+    """For integers of up to 16 bits: the counts of all values from the lowest on, up to the largest that occurs."""
     sums: "Sums | None" = None
-    """Of all others; of integers of up to 16 bits, the bins tell all."""
+    """For other types only; for integers of up to 16 bits, the bins are enough."""
     spread: Spread | None = None
-    """Of all others."""
+    """For other types only."""
 
     def add(self, values: NDArray[Any]) -> None:
         """Count ``values`` (any shape), all of them valid."""
@@ -74,10 +74,10 @@ class Tally:
         self.bins = added(self.bins, other.bins)
 
     def statistics(self, band: str, percentages: Sequence[float], histogram_bins: int) -> BandStatistics:
-        """Return the statistics of all that was counted; at least one value must have been."""
+        """Return the statistics of the counted values; there must be at least one."""
         values, counts = self._distribution()
         sums = self.sums or Sums.of_bins(values, counts)
-        values = np.clip(values, sums.low, sums.high)  # the middle of a cell may lie beyond
+        values = np.clip(values, sums.low, sums.high)  # the middle of a cell may be outside the range
         below = np.cumsum(counts)
         ranks = [max(1, math.ceil(p / 100 * self.count)) for p in percentages]
         least = values[np.searchsorted(below, ranks)]
@@ -93,7 +93,7 @@ class Tally:
         )
 
     def _distribution(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return values (n,), rising, and how often each, or one of its cell, occurs."""
+        """Return values or cell middles (n,) in rising order, and the count of each."""
         if self.spread is not None:
             values = self.spread.values()
             return values.astype(np.float64) if values.dtype.kind == "f" else values, self.spread.counts
@@ -119,7 +119,7 @@ class Sums:
             wide = values.astype(np.float64)
             total = float(wide.sum())
             return cls(total, float(np.square(wide - total / values.size).mean()), low, high)
-        above = values.astype(np.uint64) - np.uint64(low % 2**64)  # wraps, and so is right for any sign
+        above = values.astype(np.uint64) - np.uint64(low % 2**64)  # wraps around, which is correct for any sign
         total = (int((above >> np.uint64(32)).sum()) << 32) + int((above & np.uint64(0xFFFFFFFF)).sum())
         spread = above.astype(np.float64) - total / values.size
         return cls(low * values.size + total, float(np.square(spread).mean()), low, high)
@@ -135,7 +135,7 @@ class Sums:
         return cls(total, float((count * squares - total * total) / (count * count)), pairs[0][1], pairs[-1][1])
 
     def joined(self, other: "Sums", count: int, more: int) -> "Sums":
-        """Return the sums of ``count`` values, of which these are, with ``more`` of which ``other`` are."""
+        """Return the joint sums: these sums are of ``count`` values, ``other`` of ``more`` values."""
         if isinstance(self.total, int) and isinstance(other.total, int):  # exact, however large the sums are
             shift = (other.total * count - self.total * more) / (count * more)
         else:
@@ -150,12 +150,12 @@ def _exact(dtype: np.dtype[Any]) -> bool:
 
 
 def _histogram(values: NDArray[Any], counts: NDArray[np.int64], bins: int) -> tuple[int, ...]:
-    """Count ``values`` (n,), rising, in equal bins from the first to the last, both included: the middle one of one."""
+    """Count ``values`` (n,), rising, in equal bins from the first to the last; a single value is in the middle bin."""
     if values.dtype.kind == "f":
         above, span = (
             values / 2 - values[0] / 2,
             values[-1] / 2 - values[0] / 2,
-        )  # halves: a difference may be too large
+        )  # halved, because the difference may overflow
     elif values[0].item() >= -(2**16) and values[-1].item() < 2**16:
         return tuple(np.histogram(values, bins, (values[0], values[-1]), weights=counts)[0].astype(np.int64).tolist())
     else:

@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 PIECE = 1 << 18
-"""Values that are counted at once: with fewer, making and adding up bins takes longer than counting."""
+"""Values counted at once; with fewer, making and adding bins takes longer than counting."""
 
 FEW = 10
-"""Values that are sooner compared with, one by one, than counted."""
+"""Up to this many values, comparing with each is faster than counting."""
 
 
 def histogram(values: NDArray[Any]) -> NDArray[np.int64]:
     """Return how often each value of a type of 8 or 16 bits occurs in ``values`` (any shape), from its lowest on.
 
-    Of 16 bits without a sign, no further than to the largest of ``values``: images mostly use few of their bits.
+    For unsigned 16 bits, the counts end at the largest of ``values``, because images mostly use few of their bits.
     """
     flat = np.ascontiguousarray(values).ravel()
     bins = _bytes(flat.view(np.uint8)) if flat.dtype.itemsize == 1 else _pieces(flat.view(np.uint16))
@@ -33,7 +33,7 @@ def occurrences(values: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
 
 
 def _bytes(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Count bytes two at a time: in maps of classes a byte mostly equals the last, and one bin must not wait for it."""
+    """Count bytes in pairs: in class maps, equal neighbours would make the processor wait for one bin."""
     even = flat.size // 2 * 2
     pairs = added(_pieces(flat[:even].view(np.uint16)), np.zeros(1 << 16, np.int64)).reshape(256, 256)
     bins: NDArray[np.int64] = pairs.sum(0) + pairs.sum(1)
@@ -43,7 +43,7 @@ def _bytes(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def added(bins: NDArray[np.int64], more: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return both counts together, in ``bins`` where these are as many."""
+    """Return the sum of both counts, in ``bins`` if they are long enough."""
     if more.size > bins.size:
         bins = np.concatenate([bins, np.zeros(more.size - bins.size, np.int64)])
     bins[: more.size] += more

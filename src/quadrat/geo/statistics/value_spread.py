@@ -1,9 +1,8 @@
-"""How values of any type spread: counts of cells as fine as some ten thousand of them allow, however large they are.
+"""Counts values of any type in at most CELLS cells, which are as fine as possible.
 
-A value's key is a whole number without a sign that sorts as values do: of floats, the bits of IEEE 754 (turned over
-where they are negative). A cell holds all keys that differ in their last ``shift`` bits only; the shift is the least
-that leaves at most CELLS cells, so it depends on the values alone, and not on their order or grouping. Few values are
-counted exactly.
+A value's key is an unsigned integer that sorts like the values; for floats, it is the IEEE 754 bits (inverted for
+negative values). A cell holds all keys that differ only in their last ``shift`` bits. The shift is the smallest with at
+most CELLS cells, so it depends only on the values, not on their order or grouping. Few values are counted exactly.
 """
 
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 CELLS = 65_536
-"""Most cells that are told apart."""
+"""Largest number of cells."""
 
 DENSE = 1 << 21
-"""Widest range of cells that is counted in an array, and not sorted."""
+"""Widest range of cells that is counted in an array instead of sorted."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How often the values of each cell occur; ``cells`` rise, and none is empty."""
+    """The count of values in each cell; ``cells`` rise, and none is empty."""
 
     dtype: np.dtype[Any]
     shift: int
@@ -41,7 +40,7 @@ class Spread:
         return cls(values.dtype, shift, cells, counts).fitted()
 
     def joined(self, other: "Spread") -> "Spread":
-        """Return both counts together."""
+        """Return the sum of both counts."""
         shift = max(self.shift, other.shift)
         parts = [one.shifted(shift) for one in (self, other)]
         cells = np.concatenate([one.cells for one in parts])
@@ -49,20 +48,20 @@ class Spread:
         return Spread(self.dtype, shift, *_summed(cells, counts)).fitted()
 
     def values(self) -> NDArray[Any]:
-        """Return a value of each cell, rising: of one bit the value itself, else the middle."""
+        """Return a value of each cell, rising: the value itself if the cell has only one, else the middle."""
         half = np.uint64((1 << self.shift) >> 1)
         return _values((self.cells << np.uint64(self.shift)) | half, self.dtype)
 
     def fitted(self) -> "Spread":
-        """Return the same in the finest cells that are not too many."""
+        """Return the same in the finest cells that are at most CELLS."""
         if self.cells.size <= CELLS:
             return self
-        apart = self.cells[1:] ^ self.cells[:-1]  # neighbours are one cell as soon as all bits that differ are left out
+        apart = self.cells[1:] ^ self.cells[:-1]  # neighbours merge once all their different bits are dropped
         fewer = next(bits for bits in range(64) if np.count_nonzero(apart >> np.uint64(bits)) < CELLS)
         return self.shifted(self.shift + fewer)
 
     def shifted(self, shift: int) -> "Spread":
-        """Return the same in cells of ``shift`` bits, no fewer than there are."""
+        """Return the same in cells of ``shift`` bits, at least the current shift."""
         if shift == self.shift:
             return self
         cells = self.cells >> np.uint64(shift - self.shift)

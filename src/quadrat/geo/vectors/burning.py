@@ -12,7 +12,7 @@ from quadrat.geo.grids.windows import Window
 
 @dataclass(frozen=True)
 class Areas:
-    """Polygons in pixel coordinates of a grid (x = column, y = row), in drawing order, and what each is drawn with."""
+    """Polygons in pixel coordinates of a grid (x = column, y = row), in drawing order, with the value of each."""
 
     geometry: Geometries
     values: NDArray[np.uint8]
@@ -30,7 +30,7 @@ class Areas:
         hits = np.sort(tree.query(shapely.box(window.col, window.row, window.right, window.bottom)))
         if not hits.size:
             return np.full(window.shape, fill, np.uint8)
-        # in the window's own pixels, so that each window rounds alike; off by one: GDAL takes identity for no place
+        # in window pixels, so that all windows round alike; shifted by one, because GDAL ignores an identity transform
         moved = shapely.transform(self.geometry[hits], lambda points: points - (window.col - 1, window.row - 1))
         burnt: NDArray[np.uint8] = rasterize(
             zip(moved, self.values[hits].tolist(), strict=True),

@@ -1,4 +1,4 @@
-"""Filters of features: comparisons of fields with constants only, because a filter may come from a stranger."""
+"""Filters features by comparing fields with constants; nothing else is allowed, because a catalog may be untrusted."""
 
 import ast
 import operator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST = 4096
-"""Most characters of a filter; bounds the work."""
+"""Largest number of characters of a filter."""
 
 LARGEST = 2**64 - 1
 """Largest whole number that a field holds."""
@@ -27,7 +27,7 @@ ORDERS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge,
 }
 EXACT = 2**53
-"""The least whole number that floats take for another, too."""
+"""The smallest whole number that floats can't distinguish from a neighbour."""
 
 SWAPPED: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.Eq,
@@ -67,7 +67,7 @@ def parse(text: str) -> ast.expr:
 def matches(tree: ast.expr, fields: "pd.DataFrame") -> Mask:
     """Return for each row whether the filter is true.
 
-    A missing value is unlike every value: ``!=`` and ``not in`` are true of it, other comparisons are not. ``== None``
+    A missing value differs from every value: ``!=`` and ``not in`` are true, other comparisons false. ``== None``
     is true where the value is missing.
     """
     match tree:
@@ -141,14 +141,14 @@ def _is_field(tree: ast.expr) -> bool:
 
 
 def _name(tree: ast.expr) -> str:
-    """Return the name of the field that an expression is; raise FilterError if it is none."""
+    """Return the name of the field; raise FilterError if the expression is not a field."""
     match tree:
         case ast.Name(id=name):
             return name
         case ast.Call(func=ast.Name(id="field"), args=[ast.Constant(value=str(name))], keywords=[]):
             return name
         case _:
-            raise FilterError(f"'{ast.unparse(tree)[:80]}' is no field. A filter has {FORMS}")
+            raise FilterError(f"'{ast.unparse(tree)[:80]}' is not a field. A filter has {FORMS}")
 
 
 def _constant(tree: ast.expr) -> Any:
@@ -160,12 +160,12 @@ def _constant(tree: ast.expr) -> Any:
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
             return value
         case _:
-            raise FilterError(f"'{ast.unparse(tree)[:80]}' is no constant. A filter has {FORMS}")
+            raise FilterError(f"'{ast.unparse(tree)[:80]}' is not a constant. A filter has {FORMS}")
 
 
 def _constants(tree: ast.expr) -> list[Any]:
     if not isinstance(tree, ast.List | ast.Tuple | ast.Set):
-        raise FilterError(f"'{ast.unparse(tree)[:80]}' is no list of constants. A filter has {FORMS}")
+        raise FilterError(f"'{ast.unparse(tree)[:80]}' is not a list of constants. A filter has {FORMS}")
     return [_constant(each) for each in tree.elts]
 
 
@@ -190,19 +190,19 @@ def _ordered(column: "pd.Series[Any]", op: ast.cmpop, value: Any) -> Mask:
         if not isinstance(op, ast.Eq | ast.NotEq):
             raise FilterError(f"{column.name} can be == None or != None, and nothing else")
         return np.asarray(column.isna() if isinstance(op, ast.Eq) else column.notna(), np.bool_)
-    sort, wanted = _sort(column), _sort_of(value)
-    if sort == "a date" and wanted == "text":
+    sort, value_sort = _sort(column), _sort_of(value)
+    if sort == "a date" and value_sort == "text":
         try:
             value = pd.Timestamp(value, tz=getattr(column.dtype, "tz", None))
         except ValueError as cause:
-            raise FilterError(f"'{value}' is no date, and {column.name} holds dates") from cause
-    elif sort != wanted and {sort, wanted} != {"a number", "True or False"}:
-        raise FilterError(f"{column.name} holds {_of(sort)}, and {value!r} is {wanted}")
+            raise FilterError(f"'{value}' is not a date, and {column.name} holds dates") from cause
+    elif sort != value_sort and {sort, value_sort} != {"a number", "True or False"}:
+        raise FilterError(f"{column.name} holds {_of(sort)}, and {value!r} is {value_sort}")
     exact = isinstance(op, ast.Eq | ast.NotEq) and isinstance(value, int)
     if exact and abs(value) >= EXACT and getattr(column.dtype, "kind", "") == "f":
         raise FilterError(
             f"{column.name} is read as floats (integers are, where some are missing), to which {value} is "
-            "not unlike its neighbours"
+            "equal to its neighbours"
         )
     try:
         found = ORDERS[type(op)](column, value)

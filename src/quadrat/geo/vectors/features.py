@@ -35,26 +35,26 @@ UNREADABLE = (
     TypeError,
     ValueError,
 )
-"""What libraries raise of a vector file that is damaged, or that they can't take."""
+"""Errors of libraries for vector files that are damaged or not supported."""
 
 
 NAMED = "write the CRS into the file by its code: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`"
-"""The hint of a file that names an address, which only those of GeoJSON's CRSs do."""
+"""The hint for a file that refers to an address, which only the CRS of a GeoJSON file may do."""
 
 UNTANGLED = "simplify the feature, split it, or delete it; in QGIS: Simplify, Fix geometries"
-"""The hint of a polygon that crosses itself all over."""
+"""The hint for a polygon that crosses itself very often."""
 
 MOST_TURNS = 10
-"""Around the Earth, beyond which x is no place's: each turn between it and the image would be looked at."""
+"""Largest number of turns around the Earth in x, because each turn to the image is searched."""
 
 FARTHEST = 1e100
-"""Coordinates beyond it, in any unit, are no place's; products of those below it are numbers still."""
+"""Largest coordinate in any unit; products of smaller ones do not overflow."""
 
 
 def read_features(path: str, layer: str | None, error: type[QuadratError], scene: str) -> "geopandas.GeoDataFrame":
     """Return the features of a file, in its order; raise ``error`` if it is missing or can't be read.
 
-    Of surfaces of patches (TINs, polyhedral surfaces, triangles), each patch is a polygon.
+    Each patch of a surface (TIN, polyhedral surface, triangle) becomes a polygon.
     """
     import geopandas
     from pyarrow import ArrowException
@@ -66,7 +66,7 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
             layer = _only_layer(path, error, scene)
         frame = _read(path, layer)
     except (*UNREADABLE, ArrowException) as cause:
-        far = "check the address, and the credentials and endpoint that the environment gives (AWS_…)"
+        far = "check the address, and the credentials and endpoint in the environment (AWS_…)"
         hint = NAMED if isinstance(cause, AddressError) else far if is_remote(path) else None
         raise error("the file can't be read as vector data", scene, path, got=cause, hint=hint) from cause
     if not isinstance(frame, geopandas.GeoDataFrame):
@@ -81,11 +81,11 @@ def read_features(path: str, layer: str | None, error: type[QuadratError], scene
 
 
 def _only_layer(path: str, error: type[QuadratError], scene: str) -> str | None:
-    """Return the name of the layer that has geometries, None where none has; raise ``error`` if several have."""
+    """Return the name of the layer with geometries, None if there is none; raise ``error`` if there are several."""
     names = [name for name, kind in layers(path) if kind is not None]
     if len(names) > 1:
         raise error(
-            "the file holds several layers, and nothing says which is meant",
+            "the file holds several layers, and none is named",
             scene,
             path,
             expected="one layer with geometries",
@@ -110,10 +110,10 @@ def check_file(path: str, error: type[QuadratError], scene: str) -> None:
 
 
 def check_format(path: str, error: type[QuadratError], scene: str) -> None:
-    """Raise ``error`` if a file's ending is that of no format that is read, or it is no plain file."""
+    """Raise ``error`` if a file's ending is not of a supported format, or it is not a plain file."""
     if ending(path) is None:
         raise error(
-            "vector files of this ending aren't read",
+            "vector files with this ending are not supported",
             scene,
             path,
             expected=", ".join(sorted({*DRIVERS, PARQUET})),
@@ -123,7 +123,7 @@ def check_format(path: str, error: type[QuadratError], scene: str) -> None:
         check_plain(path)
     except OSError as cause:
         raise error(
-            "this is no file", scene, path, expected="a plain file", got=cause, hint="check the path"
+            "this is not a plain file", scene, path, expected="a plain file", got=cause, hint="check the path"
         ) from cause
 
 
@@ -132,8 +132,8 @@ def on_grid(
 ) -> tuple[Geometries, NDArray[np.intp]]:
     """Return points, lines and polygons in pixel coordinates (x = column, y = row, corners), and the feature of each.
 
-    Collections come in parts, polygons are made valid, and nothing is left of those without an area, nor of what is
-    far from the grid. What reaches far is cut there; longitudes are taken modulo 360°.
+    Collections are split into parts, polygons are made valid, and polygons without an area and geometries far from the
+    grid are dropped. Geometries that extend far are cut; longitudes are taken modulo 360°.
     """
     from pyproj.exceptions import ProjError
 
@@ -148,7 +148,7 @@ def on_grid(
                 parts, near = brought(parts, frame.crs, grid)
         except NoPlaceError as cause:
             raise error(
-                "coordinates that the image's CRS has no place for",
+                "coordinates outside the image's CRS",
                 scene,
                 path,
                 expected=crs_name(grid.crs),
@@ -165,7 +165,7 @@ def on_grid(
 
 
 def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[QuadratError], scene: str) -> None:
-    """Raise ``error`` if features have no geometry, coordinates that are no numbers or huge, or no degrees."""
+    """Raise ``error`` if features have no geometry, or coordinates that are not finite, too large, or not degrees."""
     from quadrat.geo.geometry.extents import period
 
     geometry = frame.geometry.to_numpy()
@@ -177,7 +177,7 @@ def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[Qu
     broken = np.isin(np.arange(len(frame)), owners[~(np.abs(xy) < FARTHEST).all(1) | far])
     for which, problem in (
         (empty, "features without geometry"),
-        (broken, "features with coordinates that are no place's"),
+        (broken, "features with invalid coordinates"),
     ):
         if which.any():
             raise error(
@@ -190,12 +190,12 @@ def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[Qu
     degrees = len(xy) and frame.crs is not None and frame.crs.is_geographic
     if degrees and (np.abs(xy).max(0) > (2 * turn, turn / 4 * (1 + 1e-9))).any():
         raise error(
-            "coordinates that are no longitudes and latitudes, though the file's CRS says so",
+            "coordinates that are not longitudes and latitudes, as the file's CRS says",
             scene,
             path,
             expected=f"longitude and latitude ({crs_name(frame.crs)})",
             got=f"features within {extent(frame)}",
-            hint="say in which CRS they are: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`; or convert them: "
+            hint="give the file the right CRS: `ogr2ogr -a_srs EPSG:… labels.gpkg FILE`; or convert them: "
             "`ogr2ogr -s_srs EPSG:… -t_srs EPSG:4326 labels.geojson FILE`. GeoJSON is in longitude and latitude "
             "unless it has a member `crs` that names another",
         )
@@ -203,12 +203,12 @@ def check_coordinates(frame: "geopandas.GeoDataFrame", path: str, error: type[Qu
 
 @contextmanager
 def workable(path: str, error: type[QuadratError], scene: str) -> Iterator[None]:
-    """Raise ``error`` if a library can't do what is done with the file's geometries."""
+    """Raise ``error`` for errors of libraries that process the file's geometries."""
     try:
         yield
     except ShapelyError as cause:
         raise error(
-            "the file's geometries can't be worked with",
+            "the file's geometries can't be processed",
             scene,
             path,
             got=cause,
@@ -217,7 +217,7 @@ def workable(path: str, error: type[QuadratError], scene: str) -> Iterator[None]
 
 
 def around(frame: "geopandas.GeoDataFrame", grid: Grid) -> bool:
-    """Return whether there are no features, or some on both sides of the grid: then none on it is no mistake."""
+    """Return whether there are no features, or some on both sides of the grid, so that none on it is plausible."""
     from quadrat.geo.geometry.extents import surroundings
 
     return frame.empty or surroundings(grid, frame.crs).meet(frame.geometry.to_numpy())
@@ -247,9 +247,9 @@ def check_crs(grid: Grid, crs: object, path: str, error: type[QuadratError], sce
 
 
 def no_way(grid: Grid, crs: object, path: str, error: type[QuadratError], scene: str) -> QuadratError:
-    """Return the error of a file whose CRS has no way to the grid's, such as one on Earth and one that isn't."""
+    """Return the error of a file whose CRS can't be transformed to the grid's, such as a local one."""
     return error(
-        "no way is known from the file's CRS to the image's",
+        "no transformation is known from the file's CRS to the image's",
         scene,
         path,
         expected=crs_name(grid.crs),
@@ -259,19 +259,19 @@ def no_way(grid: Grid, crs: object, path: str, error: type[QuadratError], scene:
 
 
 def crs_name(crs: object) -> str:
-    """Return what an error calls a CRS."""
+    """Return a CRS's name for errors."""
     from pyproj import CRS
 
     return "no CRS" if crs is None else CRS.from_user_input(crs).to_string()
 
 
 def bounds(grid: Grid) -> str:
-    """Return what an error says of where a grid lies."""
+    """Return a grid's bounds as text for errors."""
     return _rounded(grid.footprint(grid.area).bounds)
 
 
 def extent(frame: "geopandas.GeoDataFrame") -> str:
-    """Return what an error says of where features lie."""
+    """Return the features' bounds as text for errors."""
     return _rounded(frame.total_bounds) if len(frame) else "nothing"
 
 

@@ -1,4 +1,4 @@
-"""GeoPackages: views and computed columns, which are SQL that runs as they are read, and may never end."""
+"""Limits the SQL of views and computed columns in GeoPackages, which runs when they are read and may never end."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from contextlib import closing
 from pathlib import Path
 
 STEPS, STEPS_PER_BYTE = 20_000_000, 20
-"""Steps of SQLite that all views of a file may take together, and more for each byte of it."""
+"""SQLite steps allowed for all views of a file, and more per byte of the file."""
 
 LENGTH, LENGTH_PER_BYTE = 64 << 20, 20
-"""Bytes that all their rows may have together, and more for each byte of the file."""
+"""Bytes allowed for all their rows, and more per byte of the file."""
 
 EVERY = 100_000
-"""Steps after which they are counted."""
+"""Interval, in steps, at which steps are counted."""
 
 ACTIONS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 
@@ -22,21 +22,21 @@ FUNCTIONS = {
     *("date", "datetime", "julianday", "strftime", "time"),
     *("avg", "count", "sum", "total", "dense_rank", "first_value", "lag", "last_value", "lead", "rank", "row_number"),
 }
-"""Functions whose single call ends soon: one of ``printf`` may take a minute, which nothing interrupts."""
+"""Functions that end soon; a call of ``printf`` may take a minute and can't be interrupted."""
 
 MAKING = {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 MAKING |= {sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_REINDEX}
-"""What making a table in an empty database takes."""
+"""Authorizer actions needed to create a table in an empty database."""
 
 PATTERN = 100
-"""Characters of a pattern of ``like`` and ``glob``."""
+"""Largest number of characters of a ``like`` or ``glob`` pattern."""
 
 
 def check_views(path: Path) -> None:
-    """Raise ValueError where a view, or a table with computed columns, has more to say than its file can hold."""
+    """Raise ValueError if a view, or a table with computed columns, exceeds the limits."""
     try:
         _check(path)
-    except sqlite3.Error as cause:  # it is no SQLite, or damaged
+    except sqlite3.Error as cause:  # not SQLite, or damaged
         raise ValueError(f"the file can't be read as SQLite: {cause}") from cause
 
 
@@ -66,12 +66,12 @@ def _check(path: Path) -> None:
                     if length < 0:
                         break
             except (sqlite3.Error, ValueError, MemoryError) as cause:
-                raise _fault(name, "it takes too long" if steps < 0 else cause) from cause
+                raise _error(name, "it takes too long" if steps < 0 else cause) from cause
             if length < 0:
-                raise _fault(name, "it is too long")
+                raise _error(name, "it is too long")
 
 
-def _fault(name: bytes, got: object) -> ValueError:
+def _error(name: bytes, got: object) -> ValueError:
     return ValueError(f"the view or computed column of {name.decode(errors='replace')[:100]} can't be read: {got}")
 
 
@@ -81,7 +81,7 @@ def _allowed(action: int, _: str | None, name: str | None, *__: str | None) -> i
 
 
 def _check_columns(name: bytes, text: bytes | None) -> None:
-    """Raise ValueError where columns of a table are computed by other functions: SQLite asks as it makes one alone."""
+    """Raise ValueError if columns are computed by other functions; SQLite asks when the table is created alone."""
     if text is None:
         return
     with closing(sqlite3.connect(":memory:")) as database:
@@ -98,7 +98,7 @@ def _making(action: int, *about: str | None) -> int:
 
 
 def _computing(database: sqlite3.Connection) -> Iterator[tuple[bytes, bytes | None]]:
-    """Give the names of views, and of tables of which columns are computed, and what makes those."""
+    """Yield the names of views and of tables with computed columns, and the SQL of these tables."""
     listed = database.execute("select name, type, sql from sqlite_master where type in ('table', 'view')").fetchall()
     for name, kind, text in listed:
         if kind == b"view":

@@ -1,4 +1,4 @@
-"""Surfaces of patches, read as the polygons that they are made of."""
+"""Reads surfaces of patches as polygons."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_surfaces(path: str, layer: str | None) -> "geopandas.GeoDataFrame":
-    """Return the features of a file with surfaces, which shapely doesn't know, each patch as a polygon."""
+    """Return the features of a file with surfaces; each patch becomes a polygon, because shapely has no surfaces."""
     import geopandas
     import pyogrio
 

@@ -1,7 +1,7 @@
-"""Vector files: plain files, each opened by the one driver that its ending names, and by no other.
+"""Opens vector files: plain files only, each with the one driver of its ending.
 
-GDAL looks at what a file holds, not at what it is called: a ``.geojson`` may be a virtual layer that names other files,
-or the address of a server. And some drivers ask addresses that a file names, such as that of a CRS.
+GDAL identifies files by their content, not by their name: a ``.geojson`` may be a virtual layer that refers to other
+files or to a server. Some drivers also send requests to addresses in a file, such as that of a CRS.
 """
 
 import ctypes
@@ -35,31 +35,31 @@ DRIVERS = {
     ".json": "GeoJSON",
     ".shp": "ESRI Shapefile",
 }
-"""What GDAL calls the formats of which it may open files, by their endings; GeoParquet is read without it."""
+"""GDAL's names of the allowed formats, by ending; GeoParquet is read without GDAL."""
 
 SINGLE = frozenset(DRIVERS) - {".gpkg"}
-"""Endings of files that hold one layer."""
+"""Endings of formats with one layer per file."""
 
 SHALLOW = 1000
-"""Bytes of a geometry that can't hold many collections in each other."""
+"""Geometries with at most this many bytes can't nest collections deeply."""
 
 COLLECTIONS = {7, 1007, 2007, 3007}
 """Types of collections in well-known binary, without flags."""
 
 DRIVERS_LOCK = RLock()
-"""Guards the drivers of pyogrio's GDAL, which are those of the whole process: reading takes most away meanwhile."""
+"""Guards the drivers of pyogrio's GDAL, which the whole process shares, because reading removes most of them."""
 
 
 _VIEWS: FileMemo[None] = FileMemo()
-"""GeoPackages whose views were run: a file is opened for its layers, and for its features."""
+"""GeoPackages whose views were checked, because a file is opened for its layers and again for its features."""
 
 
 class AddressError(ValueError):
-    """A file names an address, which isn't asked."""
+    """A file refers to an address, which is not requested."""
 
 
 def ending(path: str) -> str | None:
-    """Return the ending by which a file is read; None if it is read by none."""
+    """Return a file's ending; None if no supported format has it."""
     found = _suffix(path)
     return found if found in {*DRIVERS, PARQUET} else None
 
@@ -67,7 +67,7 @@ def ending(path: str) -> str | None:
 def read(path: str, layer: str | None = None, **options: Any) -> "geopandas.GeoDataFrame | pd.DataFrame":
     """Return the features of a file or a layer of it, by ``pyogrio.read_dataframe`` with these options.
 
-    Raises OSError for what is no plain file, and whatever else the libraries raise.
+    Raises OSError if it is not a plain file, and all errors of the libraries.
     """
     import pyogrio
 
@@ -81,7 +81,7 @@ def read(path: str, layer: str | None = None, **options: Any) -> "geopandas.GeoD
 
 
 def layers(path: str) -> list[tuple[str, str | None]]:
-    """Return the names of a file's layers, and what geometries each holds; None for a table."""
+    """Return the names of a file's layers, and each one's geometry type; None for a table."""
     import pyogrio
 
     with opening(path) as name:
@@ -89,7 +89,7 @@ def layers(path: str) -> list[tuple[str, str | None]]:
 
 
 def information(path: str) -> dict[str, Any]:
-    """Return what ``pyogrio.read_info`` tells of a file."""
+    """Return the result of ``pyogrio.read_info`` for a file."""
     import pyogrio
 
     with opening(path) as name:
@@ -98,34 +98,34 @@ def information(path: str) -> dict[str, Any]:
 
 @contextmanager
 def opening(path: str) -> Iterator[str]:
-    """Let GDAL have one driver, that of the file's ending, and no network but for the file itself; give its name.
+    """Leave GDAL one driver, that of the file's ending, and no network except for the file itself; yield its name.
 
-    Raises ValueError if the ending is none of DRIVERS, AddressError where the file names an address.
+    Raises ValueError if the ending is not in DRIVERS, AddressError if the file refers to an address.
     """
     suffix = _suffix(path)
     if suffix not in DRIVERS:
-        raise ValueError(f"files are read by their endings, of which '{suffix}' is none: {', '.join(DRIVERS)}")
+        raise ValueError(f"the ending '{suffix}' is not one of {', '.join(DRIVERS)}")
     check_plain(path)
     if suffix == ".gpkg" and not is_remote(path):
         _VIEWS.of(Path(path), partial(check_views, Path(path)))
-    # a whole path: a name such as "PG:a.gpkg" would be that of a server
+    # an absolute path, because a name such as "PG:a.gpkg" would mean a server
     name = gdal_name(path) if is_remote(path) else os.path.abspath(path)  # noqa: PTH100 (a link stays one)
     with DRIVERS_LOCK, _alone(DRIVERS[suffix]), _offline():
         yield name
 
 
 def check_plain(path: str) -> None:
-    """Raise OSError if a local path, or a file that belongs to it, is no plain file: a pipe may never end."""
+    """Raise OSError if a local path, or a file that belongs to it, is not a plain file; a pipe may never end."""
     if is_remote(path):
         return
     own = Path(path)
     if not stat.S_ISREG(own.stat().st_mode):
-        raise OSError(f"{path} is no plain file")
+        raise OSError(f"{path} is not a plain file")
     if own.suffix.lower() in {".shp", ".csv", ".gpkg"}:
         beside = (one for one in os.scandir(own.parent) if one.name.startswith((f"{own.stem}.", f"{own.name}-")))
         odd = [one.name for one in beside if not one.is_file() and not one.is_dir()]
         if odd:
-            raise OSError(f"{odd[0]}, beside it, is no plain file")
+            raise OSError(f"{odd[0]}, beside it, is not a plain file")
 
 
 def _suffix(path: str) -> str:
@@ -143,7 +143,7 @@ def _parquet(path: str) -> "geopandas.GeoDataFrame":
 
 
 def _check_depth(path: str) -> None:
-    """Raise RecursionError if collections lie in each other so deeply that GEOS, which has no limit, would crash."""
+    """Raise RecursionError if collections are nested so deeply that GEOS, which has no limit, would crash."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -160,7 +160,7 @@ def _check_depth(path: str) -> None:
 
 @contextmanager
 def _alone(driver: str) -> Iterator[None]:
-    """Take all drivers but one, and the one for memory, from GDAL's list meanwhile; what is open stays so."""
+    """Remove all drivers except one and the memory driver from GDAL's list meanwhile; open files stay open."""
     gdal = _gdal()
     drivers = [gdal.GDALGetDriver(number) for number in range(gdal.GDALGetDriverCount())]
     others = [one for one in drivers if gdal.GDALGetDriverShortName(one).decode() not in {driver, "MEM", "Memory"}]
@@ -175,14 +175,14 @@ def _alone(driver: str) -> Iterator[None]:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Answer what GDAL's drivers ask of addresses, in this thread, with nothing; raise AddressError if they do."""
+    """Answer the requests of GDAL's drivers in this thread with nothing; raise AddressError if there were any."""
     gdal = _gdal()
     asked: list[str] = []
 
     def answer(address: bytes, *_: Any) -> int:
         asked.append(address.decode(errors="replace"))
-        reply: int = gdal.VSICalloc(1, _REPLY)  # which GDAL frees
-        ctypes.c_int.from_address(reply).value = 1  # a status that isn't success
+        reply: int = gdal.VSICalloc(1, _REPLY)  # GDAL frees it
+        ctypes.c_int.from_address(reply).value = 1  # a status other than success
         return reply
 
     fetch = _FETCH(answer)
@@ -192,19 +192,19 @@ def _offline() -> Iterator[None]:
     finally:
         gdal.CPLHTTPPopFetchCallback()
     if asked:
-        raise AddressError(f"the file names an address, which isn't asked: {asked[0][:200]}")
+        raise AddressError(f"the file refers to an address, which is not requested: {asked[0][:200]}")
 
 
 _FETCH = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_void_p] * 5)
 """CPLHTTPFetchCallbackFunc of ``cpl_http.h``."""
 
 _REPLY = 1024
-"""Bytes, more than a CPLHTTPResult has."""
+"""Bytes; more than a CPLHTTPResult has."""
 
 
 @cache
 def _gdal() -> ctypes.CDLL:
-    """Return the GDAL that pyogrio reads with."""
+    """Return the GDAL library that pyogrio uses."""
     from pyogrio import _io
 
     library = ctypes.CDLL(_io.__file__)

@@ -1,4 +1,4 @@
-"""Widths of lines and points, in px or in metres on the ground, and the areas that follow."""
+"""Widths of lines and points, in px or in metres on the ground, and the resulting areas."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.runtime.formats.section import Name, Section
 
 ARC = 16
-"""Corners of a quarter of a circle: its area is right to 0.2 %."""
+"""Segments per quarter circle; the area is exact to 0.2 %."""
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -30,13 +30,13 @@ class Width(Section):
 
 
 def widened(geometry: Geometries, widths: NDArray[np.float64], unit: Literal["m", "px"], grid: Grid) -> Geometries:
-    """Return the areas within half a width of lines and points, all in pixel coordinates, where they may meet the grid.
+    """Return the areas within half a width of lines and points, in pixel coordinates; empty if they are off the grid.
 
-    Empty where they can't. Metres, which need a grid with a CRS, are measured at each feature's own place.
+    Metres need a grid with a CRS and are measured at each feature's own place.
     """
     centres = _places(geometry, grid)
     metres = np.broadcast_to(np.eye(2), (len(geometry), 2, 2)) if unit == "px" else _metres(grid, centres)
-    reach = widths / 2 / np.linalg.svd(metres, compute_uv=False)[:, -1]  # px, the longest
+    reach = widths / 2 / np.linalg.svd(metres, compute_uv=False)[:, -1]  # px; the longer of both axes
     left, top, right, bottom = shapely.bounds(geometry).T
     height, width = grid.shape
     near = (right + reach >= 0) & (bottom + reach >= 0) & (left - reach <= width) & (top - reach <= height)
@@ -48,7 +48,7 @@ def widened(geometry: Geometries, widths: NDArray[np.float64], unit: Literal["m"
 
 
 def _places(geometry: Geometries, grid: Grid) -> NDArray[np.float64]:
-    """Return a point (column, row) of the grid for each feature: its middle, or what of the grid is nearest to that."""
+    """Return a point (column, row) of the grid for each feature: the point nearest to its middle."""
     left, top, right, bottom = shapely.bounds(geometry).T
     middle = np.column_stack([(left + right) / 2, (top + bottom) / 2])
     places: NDArray[np.float64] = np.clip(middle, 0, [grid.shape[1], grid.shape[0]])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Classifier(Neural):
-    """A network that says something of a window as a whole."""
+    """A network with one output per window."""
 
     units: ClassVar[frozenset[Unit]] = frozenset({"cells"})
     hint: ClassVar[str] = "choose another model.encoder"
@@ -25,11 +25,11 @@ class Classifier(Neural):
     encoder: str
     """Name of a timm model that takes windows of any size; ``timm.list_models()`` lists them."""
     dropout: float = Field(default=0, ge=0, lt=1)
-    """Share of the pooled features that are left out in training, before the last layer."""
+    """Dropout rate of the pooled features, before the last layer."""
 
     @property
     def example(self) -> tuple[int, int, int]:
-        """Chips, height and width, px, that the export traces: so large that something is left of them."""
+        """Chips, height and width, px, that the export traces; large enough for the deepest encoder."""
         return 2, 64, 96
 
     def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "TrainableModule":
@@ -51,7 +51,7 @@ class Classifier(Neural):
         )
         if body.pretrained_cfg.get("fixed_input_size"):
             raise ValueError(
-                f"{self.encoder} takes windows of one size alone, which its weights depend on: "
+                f"{self.encoder} takes windows of one size only, on which its weights depend: "
                 "choose an encoder that takes any, such as a resnet, convnext or efficientnet"
             )
         if self.dates:

@@ -1,9 +1,9 @@
-"""Pooling over the dates of a time series: one encoder for all dates, and one of what it sees on each.
+"""Pools the dates of a time series: one encoder sees each date, and its maps are combined.
 
-As U-TAE does it (Garnot & Landrieu 2021, "Panoptic segmentation of satellite image time series with convolutional
-temporal attention networks"), the maps of every scale are pooled, and the attention is found at the deepest one and
-enlarged to the others. As L-TAE's (Garnot & Landrieu 2020), its query is learnt, so a date's score is linear in what is
-seen on it. Unlike there, no date knows when it was: any order of the dates gives the same, and years may differ.
+As in U-TAE (Garnot & Landrieu 2021, "Panoptic segmentation of satellite image time series with convolutional temporal
+attention networks"), the maps of every scale are pooled, and the attention is computed at the deepest one and upsampled
+to the others. As in L-TAE (Garnot & Landrieu 2020), its query is learnt, so a date's score is linear in its features.
+Unlike there, dates have no positional encoding: their order does not matter, and years may differ.
 """
 
 from typing import Any, cast
@@ -15,21 +15,21 @@ from torch.nn.functional import avg_pool2d, interpolate
 from quadrat.models.common.model import Pooling
 
 SMALLEST = 1e-6
-"""Less than any weight of a date that has a value: a map's cell with one valid px of 512 × 512 weighs more."""
+"""Less than the weight of any date with a value: one valid px of 512 × 512 in a map's cell weighs more."""
 
 
 class Pooled(nn.Module):
-    """An encoder that sees each date by itself, its maps pooled over the dates that have a value there.
+    """An encoder that sees each date by itself; its maps are pooled over the dates with values.
 
-    What a date weighs in a cell of a map is the share of its px there that have all bands. Where no date has a value,
-    there is 0. In training, the encoder isn't shown a date that has no value in all of a chip.
+    A date's weight in a cell of a map is the share of its px there with all bands. Cells without any value are 0. In
+    training, the encoder skips dates without any value in a chip.
     """
 
     def __init__(self, encoder: nn.Module, channels: int, dates: int, pooling: Pooling) -> None:
         """Take an encoder of a date's bands (chip, band, y, x) that gives one map (chip, channel, y, x), or several.
 
-        Its last map, of ``channels``, is what ``attention`` judges by; it begins as the mean. Maps may be vectors
-        (chip, channel): of whole chips.
+        ``attention`` uses its last map, of ``channels``, and starts as the mean. Maps may be vectors (chip, channel)
+        of whole chips.
         """
         super().__init__()
         self.encoder = encoder
@@ -40,11 +40,11 @@ class Pooled(nn.Module):
 
     @property
     def output_stride(self) -> int:
-        """The encoder's, px."""
+        """The encoder's output stride, px."""
         return int(cast("Any", self.encoder).output_stride)
 
     def forward(self, series: Tensor) -> Any:
-        """Return the encoder's maps of (chip, date × band, y, x), NaN where there is no value, without dates."""
+        """Return the encoder's maps, pooled over dates, of (chip, date × band, y, x) with NaN for no value."""
         chips, channels, height, width = series.shape
         each = series.reshape(chips * self._dates, channels // self._dates, height, width)
         valid = ~torch.isnan(each).any(1, keepdim=True)  # (chip × date, 1, y, x)
@@ -55,9 +55,9 @@ class Pooled(nn.Module):
         return pooled[0] if isinstance(found, Tensor) else pooled
 
     def _seen(self, each: Tensor, valid: Tensor) -> Any:
-        """Return the encoder's maps of all dates; while it learns, of a date without a value they are 0.
+        """Return the encoder's maps of all dates; in training, they are 0 for a date without a value.
 
-        So that what isn't there has no part in the means and deviations of batches.
+        So missing dates do not change the statistics of batch normalisation.
         """
         if not self.training:
             return self.encoder(each)

@@ -1,4 +1,4 @@
-"""Encoders of timm by name: of its registry, of a folder (``local-dir:``) or of the Hugging Face hub (``hf-hub:``)."""
+"""timm encoders by name: from its registry, a folder (``local-dir:``) or the Hugging Face hub (``hf-hub:``)."""
 
 import difflib
 import json
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
 
-HELD = "encoder"
-"""Among a fitted network's weights, the name of what tells of an encoder that timm doesn't know by its name: JSON."""
+DESCRIPTION = "encoder"
+"""The key, among a model's weights, of the JSON description of an encoder that is not in timm's registry."""
 
 OURS = {"drop_rate", "features_only", "in_chans", "num_classes", "out_indices", "output_stride", "pretrained"}
-"""Arguments of timm that the kinds of network set themselves, whatever a folder says."""
+"""timm arguments that the model kinds set themselves, which override a folder's configuration."""
 
 FOREIGN = {
     *OURS,
@@ -29,31 +29,31 @@ FOREIGN = {
     "pretrained_strict",
     "scriptable",
 }
-"""Arguments of timm that no fitted network holds: what the kinds set, and what reads files."""
+"""timm arguments that are not stored with a model: those that the kinds set, and those that read files."""
 
 LONGEST = 2**16
-"""Most bytes that tell of an encoder."""
+"""Largest description of an encoder, bytes."""
 
 ELSEWHERE = {"file", "hf_hub_filename", "hf_hub_id", "label_descriptions", "label_names", "source", "url"}
-"""What a configuration says of where weights come from, and of classes that they knew: no part of a fitted network."""
+"""Keys of a configuration about the source of weights and their classes, which are not stored with a model."""
 
 FILES = "model.safetensors", "pytorch_model.bin"
-"""What timm asks the hub for, where the configuration names no file."""
+"""The files that timm requests from the hub, if the configuration names none."""
 
 PATIENCE = 5.0
-"""Seconds that a server of weights has to answer."""
+"""Timeout of a server of weights, s."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A network of timm: its architecture, and what ``timm.create_model`` takes beside."""
+    """A timm network: its architecture, and further arguments of ``timm.create_model``."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def named(cls, encoder: str) -> Self:
-        """Return the encoder that ``model.encoder`` names; raise what timm raises where its folder or page is none."""
+        """Return the encoder that ``model.encoder`` names; timm's errors are raised for a wrong folder or page."""
         from timm.models import load_model_config_from_hf, parse_model_name
         from timm.models._hub import load_model_config_from_path
 
@@ -68,27 +68,27 @@ class Encoder:
 
     @classmethod
     def of(cls, weights: Mapping[str, NDArray[Any]], encoder: str) -> Self:
-        """Return the encoder of a fitted network, which needs nothing but its ``weights``.
+        """Return the encoder of a trained model from its ``weights`` only.
 
-        Raises ModelError where it would be fetched or read from elsewhere: a fitted network may come from anyone.
+        Raises ModelError if it would be downloaded or read from elsewhere, because a model may be untrusted.
         """
-        name, arguments = _told(weights[HELD]) if HELD in weights else (encoder, {})
+        name, arguments = _parsed(weights[DESCRIPTION]) if DESCRIPTION in weights else (encoder, {})
         if ":" in name:
             raise ModelError(
-                "the model's encoder would be fetched, and a model that is restored fetches nothing",
-                expected="the name of a timm model, without what it is fetched from",
+                "the model's encoder would be downloaded, which is not allowed when a model is loaded",
+                expected="the name of a timm model, without a source",
                 got=name[:200],
-                hint="train the model again: then it holds what it needs",
+                hint="train the model again; then it holds what it needs",
             )
         return cls(name, arguments)
 
-    def held(self) -> dict[str, NDArray[np.uint8]]:
-        """Return what a fitted network keeps of it among its weights; nothing where the name is enough."""
+    def description(self) -> dict[str, NDArray[np.uint8]]:
+        """Return the description to store among a model's weights; empty if the name is enough."""
         if not self.arguments:
             return {}
         config = {key: value for key, value in self.arguments["pretrained_cfg"].items() if key not in ELSEWHERE}
-        told = {"name": self.name, "arguments": {**self.arguments, "pretrained_cfg": config}}
-        return {HELD: np.frombuffer(json.dumps(told, sort_keys=True).encode(), np.uint8)}
+        content = {"name": self.name, "arguments": {**self.arguments, "pretrained_cfg": config}}
+        return {DESCRIPTION: np.frombuffer(json.dumps(content, sort_keys=True).encode(), np.uint8)}
 
     @property
     def side(self) -> int | None:
@@ -98,13 +98,13 @@ class Encoder:
 
     @property
     def local(self) -> bool:
-        """Whether its weights are to lie in a folder."""
+        """Whether its weights are in a local folder."""
         return self._config().get("source") == "local-dir"
 
     def check_weights(self) -> None:
-        """Raise ModelError where pretrained weights lie neither here nor where timm would fetch them."""
+        """Raise ModelError if pretrained weights are neither cached nor available for download."""
         places = list(self._places())
-        found = "timm knows of none" if not places else None
+        found = "timm knows none" if not places else None
         for here, address in places:
             if here:
                 return
@@ -112,10 +112,10 @@ class Encoder:
             if found is None:
                 return
         raise ModelError(
-            "the pretrained weights of the encoder can't be had",
+            "the pretrained weights of the encoder are not available",
             expected=f"weights of {self.name}",
             got=found,
-            hint="fetch them where there is a network, name a folder (local-dir:), or set model.pretrained to false",
+            hint="download them where there is a network, name a folder (local-dir:), or set model.pretrained to false",
         )
 
     def _config(self) -> Mapping[str, Any]:
@@ -128,7 +128,7 @@ class Encoder:
         return {} if known is None else known.to_dict()  # type: ignore[no-untyped-call]  # timm's
 
     def _places(self) -> Iterator[tuple[bool, str]]:
-        """Give where weights may be: whether they have been fetched, and the address."""
+        """Yield possible sources of weights: whether they are cached, and the address."""
         from huggingface_hub import hf_hub_url, try_to_load_from_cache
         from timm.models._hub import check_cached_file, hf_split
 
@@ -143,7 +143,7 @@ class Encoder:
 
 
 def similar(encoder: str) -> list[str]:
-    """Return the encoders of timm whose names are most like one that timm doesn't know; none for one that it knows."""
+    """Return the timm encoders with names most similar to an unknown name; empty for a known name."""
     import timm
 
     name = encoder.partition(".")[0]
@@ -152,19 +152,19 @@ def similar(encoder: str) -> list[str]:
     return difflib.get_close_matches(name, timm.list_models(), n=3)
 
 
-def _told(values: NDArray[Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return name and arguments that a fitted network keeps; raise ModelError where it keeps something else."""
-    told: Any = None
+def _parsed(values: NDArray[Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the encoder's name and arguments from its description; raise ModelError if it is invalid."""
+    content: Any = None
     with suppress(ValueError, RecursionError):
-        told = json.loads(values[:LONGEST].tobytes())
-    match told:
+        content = json.loads(values[:LONGEST].tobytes())
+    match content:
         case {"name": str(name), "arguments": {"pretrained_cfg": dict() as config, **further}, **rest} if (
             not rest and FOREIGN.isdisjoint(further) and ELSEWHERE.isdisjoint(config)
         ):
-            arguments: dict[str, Any] = told["arguments"]
+            arguments: dict[str, Any] = content["arguments"]
             return name, arguments
     raise ModelError(
-        "what the weights tell of the encoder can't be read",
+        "the description of the encoder among the weights can't be read",
         expected="name and arguments of a timm model, as JSON",
         got=values[:200].tobytes().decode(errors="replace"),
         hint="fetch or train the model again",
@@ -172,12 +172,12 @@ def _told(values: NDArray[Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def _unanswered(address: str) -> str | None:
-    """Return why nothing can be fetched from ``address``; None where it can, or where a server asks who wants it."""
+    """Return why ``address`` can't be downloaded; None if it can, or if the server requires a login."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set, and they have not been fetched before"
-    with suppress(ValueError):  # an address of another sort is timm's own matter
+        return "HF_HUB_OFFLINE is set, and they are not cached"
+    with suppress(ValueError):  # timm handles other kinds of address
         request = urllib.request.Request(address, method="HEAD")  # noqa: S310 an address that timm gives
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310

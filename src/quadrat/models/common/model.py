@@ -1,4 +1,4 @@
-"""The contract of everything that learns: parameters that fit, restore and export themselves."""
+"""The interface of all kinds of model: parameters that fit, restore and export a model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +26,10 @@ Pixels = NDArray[Any]
 date, then all of the next."""
 
 Outputs = dict[str, NDArray[np.float32]]
-"""What a model says of chips, by name, each with the chips as its first axis: what ``TaskLoss.signature`` tells."""
+"""A model's outputs by name, with the chips as the first axis; ``TaskLoss.signature`` describes them."""
 
 Pooling = Literal["mean", "max", "attention"]
-"""How a network makes one of what it sees on several dates (``quadrat.models.common.dates``)."""
+"""How a network combines several dates (``quadrat.models.common.dates``)."""
 
 Predictor = Callable[[Pixels], Outputs]
 """A model ready to predict: raw pixels in, outputs out; the same call for torch, scikit-learn and onnxruntime."""
@@ -58,22 +58,22 @@ class DevicePredictor(ABC):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model takes: the bands in order, and each one's statistics over the training pixels (raw values)."""
+    """A model's inputs: the bands in order, and their statistics over the training pixels (raw values)."""
 
     bands: tuple[Band, ...]
-    """Of time series all bands of the first date, then all of the next."""
+    """In time series: all bands of the first date, then all of the next."""
     statistics: tuple[BandStatistics, ...]
-    """Of each band, which all its dates share."""
+    """One per band; all dates of a band share it."""
 
     def __post_init__(self) -> None:
-        """Refuse statistics of other bands."""
+        """Raise ValueError for statistics of other bands."""
         names = [s.band for s in self.statistics]
         if [band.name for band in self.bands] != names * max(1, self.dates):
             raise ValueError("statistics and bands differ in names or order")
 
     @property
     def dates(self) -> int:
-        """How many dates there are; 0 where the images have none."""
+        """The number of dates; 0 if the images have none."""
         return len(dates_of(self.bands))
 
 
@@ -89,47 +89,47 @@ class Samples(Protocol):
         ...
 
     def class_counts(self) -> NDArray[np.int64]:
-        """Return how many labels of each class (K,) the chips hold together."""
+        """Return the number of labels of each class (K,) in all chips."""
         ...
 
 
 class Augment(Section):
-    """What is done to whole batches of training chips, on the device, at random for each chip."""
+    """Random changes of training chips, drawn for each chip."""
 
     flip_rotate: bool = False
-    """Turn and mirror: one of the eight symmetries of the square."""
+    """Rotate and mirror by one of the eight symmetries of the square."""
     gain: float = Field(default=0, ge=0)
-    """Standard deviation of the share by which a chip's band, normalised, is made stronger or weaker."""
+    """Standard deviation of a random factor around 1 for each normalised band of a chip."""
     offset: float = Field(default=0, ge=0)
-    """Standard deviation of what is added to a chip's band, normalised."""
+    """Standard deviation of a random summand for each normalised band of a chip."""
 
 
 class Train(Section):
-    """How a network is trained, whatever the network: the section ``train``."""
+    """How any network is trained: the section ``train``."""
 
     loss: Loss
-    """What training minimises."""
+    """The loss function of training."""
     augment: Augment = Augment()
-    """What training chips undergo at random."""
+    """Random changes of training chips."""
     weight_decay: float = Field(default=0, ge=0)
-    """AdamW's decoupled decay of weights."""
+    """AdamW's decoupled weight decay."""
     warmup: float = Field(default=0, ge=0, le=1)
     """Share of all steps in which the learning rate rises to ``lr``; then it falls to 0 along a cosine."""
     gradient_clip_norm: float | None = Field(default=None, gt=0)
-    """Largest norm of the gradient; null for any."""
+    """Largest norm of the gradient; null for no limit."""
     ema_decay: float = Field(default=0, ge=0, lt=1)
-    """Share of itself that the running mean of the weights keeps at each step; it is what is validated and stored."""
+    """Decay per step of the exponential moving average of the weights, which is validated and stored; 0 for none."""
     patience: int | None = Field(default=None, ge=1)
     """Epochs without a better validation metric after which training ends; null for all ``epochs``."""
 
 
 Epoch = Mapping[str, float | int | None]
-"""A row of the curves: what was measured of an epoch, by name."""
+"""A row of the curves: the metrics of an epoch, by name."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What learning gives: weights by name, metrics of the fit, and a row for each epoch of the curves."""
+    """The result of training: weights by name, metrics of the fit, and a row of the curves per epoch."""
 
     weights: Mapping[str, NDArray[Any]]
     metrics: Mapping[str, float | int | None]
@@ -137,12 +137,12 @@ class Fitted:
 
 
 def unwatched(_: Fitted) -> None:
-    """Take no note."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The sections that say how long and how fast a model learns, and who is told after each epoch."""
+    """The sections that control training, and a callback after each epoch."""
 
     seed: int
     lr: float
@@ -150,12 +150,12 @@ class Recipe:
     batch_size: int
     train: Train
     watch: Callable[[Fitted], None] = field(default=unwatched, repr=False, compare=False)
-    """Is told what a model that learns by epochs has learnt so far, but for its weights; changes no result."""
+    """Called after each epoch with the metrics and history so far, without weights; changes no result."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What goes through a model at once."""
+    """Sizes of a model's batches and windows."""
 
     chip: int
     """Height and width of a chip, px."""
@@ -166,26 +166,26 @@ class Sizes:
 
 
 class Kind(Section, ABC):
-    """The parameters of a kind of what learns; the subclasses are the kinds.
+    """The parameters of a kind of model; the subclasses are the kinds.
 
-    ``weights`` is all that a fitted model knows beyond its parameters, the task and the inputs: arrays by name,
-    as they are stored in ``model.safetensors``. Raw pixels go in at every door; normalising is the model's part.
+    ``weights`` is everything that a trained model has beside its parameters, the task and the inputs: arrays by name,
+    as stored in ``model.safetensors``. All methods take raw pixels; the model normalises them.
     """
 
     units: ClassVar[frozenset[Unit]]
-    """What it learns to label: the tasks that it serves."""
+    """The kinds of task that it can learn."""
 
     kind: str
 
     @classmethod
     def serves(cls, task: TaskSection) -> bool:
-        """Return whether it learns such a task."""
+        """Return whether it can learn this task."""
         return task.unit in cls.units
 
     @property
     @abstractmethod
     def context(self) -> int:
-        """How many px around a pixel its features reach, where that is few and known; else 0."""
+        """Radius of its receptive field, px, if it is known and small; else 0."""
 
     @property
     def divisor(self) -> int:
@@ -193,9 +193,9 @@ class Kind(Section, ABC):
         return 1
 
     def check(self, task: TaskSection, inputs: Inputs, sizes: Sizes) -> None:
-        """Raise ModelError where no such model can be set up, or takes such chips and windows.
+        """Raise ModelError if this model can't be built, or can't take such chips and windows.
 
-        Nothing is learnt, and no weights are fetched.
+        Nothing is trained, and no weights are downloaded.
         """
 
     @abstractmethod
@@ -212,19 +212,20 @@ class Kind(Section, ABC):
 
     @abstractmethod
     def restore(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
-        """Return the fitted model, ready to predict by the library that it was fitted with."""
+        """Return the trained model, ready to predict with the library that trained it."""
 
     def served(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
-        """Return the fitted model, ready to predict many windows: the same but for rounding, if sooner."""
+        """Return the trained model in its fastest form for many windows; outputs may differ by rounding."""
         return self.restore(weights, task, inputs)
 
 
 class Model(Kind):
-    """A kind that can be bundled: one that exports itself. What can't serves as a baseline alone."""
+    """A kind that exports itself and so can be bundled; other kinds are baselines only."""
 
     @abstractmethod
     def onnx(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> bytes:
-        """Return the fitted model as a serialised ONNX graph.
+        """Return the trained model as a serialised ONNX graph.
 
-        Input ``pixels``: float32 (chip, band, y, x), raw values, all but ``band`` dynamic. Outputs: as ``Outputs``.
+        Input ``pixels``: float32 (chip, band, y, x), raw values, all axes except ``band`` dynamic. Outputs: as
+        ``Outputs``.
         """

@@ -1,4 +1,4 @@
-"""Networks as ONNX graphs: how they become one, and how onnxruntime runs it."""
+"""Exports networks as ONNX graphs, and runs them with onnxruntime."""
 
 import io
 import os
@@ -23,13 +23,13 @@ CPU = "CPUExecutionProvider"
 GPU = "CUDAExecutionProvider"
 
 ROUNDING = 1e-3
-"""Largest difference of two runtimes' outputs that is rounding of float32."""
+"""Largest difference between two runtimes' outputs that counts as rounding of float32."""
 
 OPSET = 17
-"""The version of ONNX's operators: one that runtimes have long had."""
+"""The version of ONNX's operators; old enough for most runtimes."""
 
 EXPORTING = Lock()
-"""Held while torch exports: what it knows of that is one for all threads."""
+"""Guards torch's export, whose state all threads share."""
 
 Axes = Mapping[str, Mapping[int, str]]
 """The names of those axes of inputs and outputs that may be of any length."""
@@ -38,7 +38,7 @@ Axes = Mapping[str, Mapping[int, str]]
 def export(network: "TrainableModule", example: "Tensor", axes: Axes) -> bytes:
     """Return the network as a serialised graph: input ``pixels``, of the example's type, outputs by name.
 
-    Raises ModelError where ONNX has not all that the network does.
+    Raises ModelError if ONNX lacks an operation of the network.
     """
     import torch
 
@@ -46,10 +46,10 @@ def export(network: "TrainableModule", example: "Tensor", axes: Axes) -> bytes:
 
     written = io.BytesIO()
     with EXPORTING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter is what follows any size of window
+        warnings.simplefilter("ignore")  # only the tracing exporter supports any size of window
         try:
             torch.onnx.export(
-                Listed(network).eval(),  # else the exporter leaves the network training
+                Listed(network).eval(),  # else the exporter leaves the network in training mode
                 (example,),
                 written,  # type: ignore[arg-type]  # its stubs lack what it takes
                 input_names=["pixels"],
@@ -58,25 +58,27 @@ def export(network: "TrainableModule", example: "Tensor", axes: Axes) -> bytes:
                 opset_version=OPSET,
                 dynamo=False,
             )
-        except RuntimeError as error:  # the exporter's own errors are such, too
+        except RuntimeError as error:  # the exporter's errors are RuntimeErrors too
             hint = "choose another 'model' in params.yaml"
             raise ModelError("the network can't be exported to ONNX", got=error, hint=hint) from error
     return written.getvalue()
 
 
 def threads() -> int:
-    """Return how many threads run a graph: one a core, or as the environment tells torch."""
+    """Return the number of threads for a graph: one per core, or OMP_NUM_THREADS."""
     told = os.environ.get("OMP_NUM_THREADS", "")  # an executor's processes share the cores
     return int(told) if told.isdecimal() and int(told) else cores()
 
 
 def runner(graph: bytes, providers: Sequence[str] = (GPU, CPU)) -> Predictor:
-    """Return a serialised graph, ready to predict by the first of onnxruntime's ``providers`` that is there."""
+    """Return a serialised graph, ready to predict with the first available of onnxruntime's ``providers``."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it starves who reads and writes beside
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # spinning threads slow down reading and writing
     known = [name for name in providers if name in onnxruntime.get_available_providers()]
     session = onnxruntime.InferenceSession(graph, options, providers=known)
     names = [output.name for output in session.get_outputs()]
@@ -91,10 +93,10 @@ def runner(graph: bytes, providers: Sequence[str] = (GPU, CPU)) -> Predictor:
 
 
 def swift(network: "TrainableModule", plain: Predictor) -> Predictor:
-    """Return a network of the processor, run by onnxruntime: the outputs of ``plain`` (torch) but for rounding, sooner.
+    """Return a network that onnxruntime runs on the processor, faster than ``plain`` (torch), equal up to rounding.
 
-    For each type and size of windows, a graph is made when the first of them come, and is held against torch on them;
-    where that can't be, or the two differ, torch runs the network.
+    The first windows of each type and size are run by both; if the export fails or the outputs differ, torch runs the
+    network.
     """
     known: dict[tuple[Any, ...], Predictor] = {}
     making = Lock()
@@ -110,7 +112,7 @@ def swift(network: "TrainableModule", plain: Predictor) -> Predictor:
 
 
 def apart(expected: Outputs, outputs: Outputs) -> float:
-    """Return the largest difference of outputs, as a share of values beyond 1; infinite for other names or shapes."""
+    """Return the largest difference of outputs, relative for values beyond 1; infinite if names or shapes differ."""
     shapes = [{name: values.shape for name, values in some.items()} for some in (expected, outputs)]
     if shapes[0] != shapes[1]:
         return float("inf")
@@ -123,26 +125,26 @@ def _apart(expected: NDArray[np.float32], values: NDArray[np.float32]) -> float:
 
 
 def _same(network: "TrainableModule", plain: Predictor, pixels: Pixels) -> Predictor | None:
-    """Return what runs the network's graph for windows like ``pixels``; None where it gives others than torch."""
+    """Return the network's graph for windows like ``pixels``; None if its outputs differ from torch's."""
     from onnxruntime.capi import onnxruntime_pybind11_state as told
 
     cannot = ModelError, told.Fail, told.InvalidArgument, told.InvalidGraph, told.NotImplemented, told.RuntimeException
     try:
         found = runner(_traced(network, pixels), [CPU])
         alike = all(apart(plain(some), found(some)) <= ROUNDING for some in (pixels[:1], pixels[:3]))
-    except cannot:  # some networks do what ONNX has no way to say
+    except cannot:  # some networks can't be expressed in ONNX
         return None
     return found if alike else None
 
 
 def _traced(network: "TrainableModule", pixels: Pixels) -> bytes:
-    """Return the graph that takes any number of windows like ``pixels``, as they are stored."""
+    """Return the graph for any number of windows like ``pixels``, in their stored type."""
     import torch
 
     from quadrat.models.common.devices import as_tensor
 
     example = as_tensor(np.stack([pixels[0], pixels[0]]))
-    unnamed = example.dtype == torch.uint16  # the exporter doesn't know it, onnxruntime does
+    unnamed = example.dtype == torch.uint16  # onnxruntime supports it, the exporter does not
     with torch.inference_mode():
         names = [*network(example)]
     axes = {name: {0: "chip"} for name in ("pixels", *names)}

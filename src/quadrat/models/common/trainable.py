@@ -1,4 +1,4 @@
-"""What networks are, whatever their task: a module behind a normaliser, so that raw values go in wherever it runs."""
+"""The base of all networks: a module behind a normaliser, so that it takes raw values everywhere."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from quadrat.tasks.common.parts import logit_loss_of
 from quadrat.tasks.common.section import TaskSection
 
 CLIP = 5.0
-"""Normalised values further from the mean than this, in standard deviations, are taken for this: clouds and glints."""
+"""Normalised values are clipped to this many standard deviations, because of clouds and glints."""
 
 
 class TrainableModule(nn.Module, ABC):
-    """What is fitted, restored and exported. Normalises: (raw - mean) / std by band, clipped; 0 without a value.
+    """A network that is trained, restored and exported. It normalises: (raw - mean) / std by band, clipped.
 
-    In time series NaN stands where there is no value, for ``quadrat.models.common.dates`` to know.
+    Pixels without a value become 0; in time series NaN, for ``quadrat.models.common.dates``.
     """
 
     mean: Tensor
@@ -31,11 +31,13 @@ class TrainableModule(nn.Module, ABC):
         """Take means and deviations of the training pixels from ``inputs``."""
         super().__init__()
         self.images_per_chip = max(1, inputs.dates)
-        """How many images go through it for each chip: one for each date."""
+        """Number of images per chip, which is one per date."""
         self.channels = len(inputs.bands)
-        """Bands of a chip, on all dates."""
-        deviations = [s.std or 1.0 for s in inputs.statistics]  # a constant band says nothing: all 0
-        self._keep("mean", [s.mean for s in inputs.statistics] * self.images_per_chip)  # all dates of a band alike
+        """Bands of a chip, of all dates."""
+        deviations = [s.std or 1.0 for s in inputs.statistics]  # a constant band becomes 0
+        self._keep(
+            "mean", [s.mean for s in inputs.statistics] * self.images_per_chip
+        )  # the same for all dates of a band
         self._keep("std", deviations * self.images_per_chip)
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
         self._blank = float("nan") if inputs.dates else 0.0
@@ -44,8 +46,8 @@ class TrainableModule(nn.Module, ABC):
     def normalise(self, raw: Tensor) -> Tensor:
         """Return (chip, band, y, x), float32, in standard deviations from the mean, from -CLIP to CLIP.
 
-        ``raw`` may be of the type in which pixels are stored. Whole numbers are finite: where no band has a nodata
-        value, they are all valid, and what takes longest on a processor is left out.
+        ``raw`` may have the stored type. Integers without a nodata value are all valid, so the slow check for missing
+        values is skipped.
         """
         values = raw.float()
         if self._whole and not raw.is_floating_point():
@@ -56,7 +58,7 @@ class TrainableModule(nn.Module, ABC):
         return torch.where(valid, ((values - self.mean) / self.std).clamp(-CLIP, CLIP), self._blank)
 
     def prepared(self, raw: Tensor) -> Tensor:
-        """Return the same as convolutions like it: its bands side by side."""
+        """Return the same with its bands contiguous per pixel (channels last), which convolutions prefer."""
         return self.normalise(raw).contiguous(memory_format=torch.channels_last)
 
     @abstractmethod
@@ -80,18 +82,18 @@ class TrainableModule(nn.Module, ABC):
     def examined(
         self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return outputs and loss at once, to validate; the loss is None where it can't be told without learning."""
+        """Return outputs and loss for validation; the loss is None if it is defined only in training."""
 
     @abstractmethod
     def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
-        """Return height and width of what is said of places in ``raw`` (chip, band, y, x), by the px between two."""
+        """Return height and width of the output maps of ``raw`` (chip, band, y, x), by their stride, px."""
 
     def _keep(self, name: str, values: list[float]) -> None:
         self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
 
 
 class Normalised(TrainableModule):
-    """A network that gives logits, behind its normaliser; its task knows their loss, and what they mean."""
+    """A network that gives logits, behind its normaliser; the task defines their loss and outputs."""
 
     def __init__(self, body: nn.Module, inputs: Inputs, task: TaskSection) -> None:
         """Put ``body`` behind the normaliser of ``inputs``."""
@@ -120,13 +122,13 @@ class Normalised(TrainableModule):
         return self._loss.activate(logits), self._loss.loss(loss, logits, target, class_weights)
 
     def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
-        """Return those of a map of all pixels; nothing where chips are answered as a whole."""
+        """Return those of a map of all pixels; empty for one output per chip."""
         logits = self.body(self.prepared(raw))
         return {1: (logits.shape[2], logits.shape[3])} if logits.ndim == 4 else {}
 
 
 class Listed(nn.Module):
-    """A network for export: its outputs in the order of their names, without the names."""
+    """A network for export: returns the outputs as a tuple, in the order of their names."""
 
     def __init__(self, network: nn.Module) -> None:
         """Take the network."""

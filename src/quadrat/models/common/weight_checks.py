@@ -1,4 +1,4 @@
-"""What a file claims of a network, held against the weights that come with it, before it costs memory or time."""
+"""Checks a network that a file describes against its weights, before it takes memory or time."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,32 +16,32 @@ from quadrat.errors import ModelError
 from quadrat.models.common.trainable import TrainableModule
 
 SPARE = 1 << 28
-"""Values that may be made to build a network beside its weights: encoders are built whole and then shortened."""
+"""Number of values, beside the weights, that building a network may allocate; encoders are built whole, then cut."""
 
 TIMES = 4
-"""How often its weights may be made meanwhile."""
+"""How many copies of its weights building may allocate."""
 
 WIDEST = 1024
-"""Most values of a px that a network may make at once, beside SMALL: of real ones, 256 is much."""
+"""Largest number of values per px of one tensor, beside SMALL; real networks rarely exceed 256."""
 
 SMALL = 1 << 24
-"""Values of what doesn't grow with the window."""
+"""Allowance, in values, for tensors that do not grow with the window."""
 
 
 class OverBudgetError(RuntimeError):
-    """More is to be made than there is room for."""
+    """Building needs more values than the budget."""
 
 
 class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's, as below
-    """Lets tensors be made, but on the device ``meta``, up to so many values together."""
+    """Limits the total number of values of new tensors; those on the device ``meta`` are free."""
 
     def __init__(self, values: int) -> None:
-        """Have ``values`` to spend."""
+        """Start with a budget of ``values``."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._left = values
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Take what ``func`` is asked to make from the budget, before it does."""
+        """Subtract the values that ``func`` will allocate from the budget, before it runs."""
         del types
         given = kwargs or {}
         names = [argument.name for argument in func._schema.arguments]  # noqa: SLF001 (the only way to know them)
@@ -55,12 +55,12 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's, as
 
 
 class Growth(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the most values of what is made larger than all that it is made of."""
+    """Records the largest tensor that is larger than the tensors it was computed from."""
 
     most = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run ``func`` and look at what it makes."""
+        """Run ``func`` and record the size of its results."""
         del types
         made = func(*args, **(kwargs or {}))
         before = max((leaf.numel() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)), default=0)
@@ -71,30 +71,30 @@ class Growth(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def budget(weights: Mapping[str, NDArray[Any]]) -> Budget:
-    """Return what a network with such ``weights`` may be built with."""
+    """Return the budget to build a network with these ``weights``."""
     return Budget(SPARE + TIMES * sum(values.size for values in weights.values()))
 
 
 def check_weights(network: TrainableModule, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Raise ModelError where ``weights`` differ from the network's in names, shapes or kinds, or hold no numbers.
+    """Raise ModelError if ``weights`` differ from the network's in names, shapes or types, or are not finite.
 
-    What isn't finite in the network itself (a nodata value of NaN) may be so.
+    Values that are not finite in the network itself (a nodata value of NaN) are allowed.
     """
     built = network.state_dict()
-    wanted = {name: (tuple(tensor.shape) or (1,), tensor.numpy().dtype.kind) for name, tensor in built.items()}
-    given = {name: (values.shape or (1,), values.dtype.kind) for name, values in weights.items()}  # as they are stored
-    wrong = [name for name in sorted({*wanted, *given}) if wanted.get(name) != given.get(name)]
+    expected = {name: (tuple(tensor.shape) or (1,), tensor.numpy().dtype.kind) for name, tensor in built.items()}
+    given = {name: (values.shape or (1,), values.dtype.kind) for name, values in weights.items()}  # as stored
+    wrong = [name for name in sorted({*expected, *given}) if expected.get(name) != given.get(name)]
     if wrong:
         raise ModelError(
             f"the weights are not those of the network: {len(wrong)} arrays differ",
-            expected=f"{wrong[0][:200]} {wanted.get(wrong[0], 'is no weight of it')}",
+            expected=f"{wrong[0][:200]} {expected.get(wrong[0], 'is no weight of it')}",
             got=given.get(wrong[0], "no such array"),
             hint="fetch or train the model again",
         )
     for name, values in weights.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all() and bool(torch.isfinite(built[name]).all()):
             raise ModelError(
-                f"weights of the network are no numbers: {name}",
+                f"weights of the network are not finite: {name}",
                 expected="finite values",
                 got=f"{int((~np.isfinite(values)).sum())} of {values.size} are NaN or infinite",
                 hint="fetch or train the model again",
@@ -102,21 +102,23 @@ def check_weights(network: TrainableModule, weights: Mapping[str, NDArray[Any]])
 
 
 def check_room(network: TrainableModule, window: Sequence[int]) -> None:
-    """Raise ModelError where a ``window`` (chip, band, y, x) becomes far more values than any network makes of one.
+    """Raise ModelError if a network makes far more values of a ``window`` (chip, band, y, x) than is plausible.
 
-    Nothing is computed: torch follows the shapes alone, as far as they don't depend on values.
+    Nothing is computed; torch only follows the shapes, as far as they do not depend on values.
     """
     state = {name: tensor.to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())}
     example = torch.empty(*window, device="meta")
     growth = Growth()  # type: ignore[no-untyped-call]
-    unknown = suppress(NotImplementedError, RuntimeError)  # what shapes alone don't tell, and all that comes from there
+    unknown = suppress(
+        NotImplementedError, RuntimeError
+    )  # shapes that depend on values, and errors that follow from them
     with unknown, torch.inference_mode(), growth:
         torch.func.functional_call(network, state, (example,))
     pixels = window[0] * window[2] * window[3]
     if growth.most > SMALL + WIDEST * pixels:
         raise ModelError(
-            "the network makes far more of a window than any does",
-            expected=f"{WIDEST} values of a px at most",
+            "the network makes implausibly many values of a window",
+            expected=f"at most {WIDEST} values per px",
             got=f"{growth.most // pixels}",
             hint="check 'model' in params.yaml",
         )

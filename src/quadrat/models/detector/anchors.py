@@ -1,4 +1,4 @@
-"""Boxes that predictions start from, and boxes that they become: px of the window, left, top, right, bottom."""
+"""Anchors, and decoding of predicted boxes: left, top, right, bottom in px of the window."""
 
 import math
 from collections.abc import Sequence
@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 LARGEST = math.log(1000 / 16)
-"""Most by which a prediction makes an anchor's side larger, as a logarithm: torchvision's bound."""
+"""Largest growth of an anchor's side, as a logarithm; torchvision's limit."""
 
 
 def cells(scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    """Return (anchor, 2) width and height, in strides: of each ratio, height over width, each scale, √(w h)."""
+    """Return (anchor, 2), width and height in strides, for each ratio (height / width) and each scale (√(w h))."""
     return torch.tensor([(scale / math.sqrt(ratio), scale * math.sqrt(ratio)) for ratio in ratios for scale in scales])
 
 
 def anchors(maps: Sequence[Tensor], strides: Sequence[int], cells: Tensor) -> Tensor:
-    """Return (location, 4), in the order of heads' outputs: level, row, column, ``cells`` (anchor, 2) in strides.
+    """Return anchors (location, 4), ordered like the heads' outputs by level, row, column and ``cells`` (anchor, 2).
 
-    They are centred on the middle of each cell of the maps, and follow the maps' size in a traced graph.
+    Each is centred on a cell of the maps; ``cells`` are in strides. In a traced graph, they follow the maps' size.
     """
     found = []
     for features, stride in zip(maps, strides, strict=True):

@@ -1,4 +1,4 @@
-"""What detectors have in common: outputs, and the loss of them, of one look at the pixels."""
+"""The base of all detectors: outputs and loss from one forward pass."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.detector.pyramid import Pyramid
 
 Seen = TypeVar("Seen")
-"""What a look at pixels finds, before it is output or compared."""
+"""The raw result of a forward pass."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """How wrong classes are, and boxes."""
+    """The losses of classes and of boxes."""
 
     classification: Tensor
     boxes: Tensor
@@ -26,17 +26,17 @@ class Losses:
 class BoxNetwork(TrainableModule, Generic[Seen]):
     """A detector: scores (chip, location, class) from 0 to 1 and boxes (chip, location, 4) in px of the window.
 
-    Targets are ``boxes`` (chip, box, 5): left, top, right, bottom, class id; rows of NaN are none.
+    Targets are ``boxes`` (chip, box, 5): left, top, right, bottom, class id; rows of NaN are padding.
     """
 
     def __init__(self, pyramid: Pyramid, inputs: Inputs) -> None:
-        """Look at pixels through ``pyramid``."""
+        """Take features from ``pyramid``."""
         super().__init__(inputs)
         self.pyramid = pyramid
 
     @abstractmethod
     def look(self, normalised: Tensor, target: Tensor | None = None) -> Seen:
-        """Return what is found in pixels (chip, band, y, x); with a ``target``, what is to be learnt from too."""
+        """Run the network on normalised pixels (chip, band, y, x); training may also need the ``target``."""
 
     @abstractmethod
     def outputs(self, seen: Seen) -> dict[str, Tensor]:
@@ -44,21 +44,21 @@ class BoxNetwork(TrainableModule, Generic[Seen]):
 
     @abstractmethod
     def losses(self, seen: Seen, target: Tensor) -> Losses:
-        """Return the losses of what was seen where the target should be."""
+        """Return the losses of a raw result against the target."""
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Return scores and boxes of raw pixels."""
         return self.outputs(self.look(self.prepared(raw)))
 
     def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
-        """Return the losses of classes and of boxes, by the weights that ``loss`` has of these names."""
-        del class_weights  # the focal loss minds what is rare
+        """Return the loss: those of classes and boxes, weighted by the keys of ``loss``."""
+        del class_weights  # the focal loss already handles rare classes
         return _weighed(self.losses(self.look(normalised, target["boxes"]), target["boxes"]), loss)
 
     def examined(
         self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return outputs and loss of the same look."""
+        """Return outputs and loss of one forward pass."""
         del class_weights
         seen = self.look(self.prepared(raw))
         return self.outputs(seen), _weighed(self.losses(seen, target["boxes"]), loss)

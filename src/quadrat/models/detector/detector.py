@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 Positive = Annotated[float, Field(gt=0)]
 
 ANCHORS = 32
-"""Most sizes of anchors, and most shapes."""
+"""Largest number of anchor sizes, and of shapes."""
 
 
 class Fcos(Section):
-    """FCOS: each location says the distances to its object's four sides. No anchors to choose."""
+    """FCOS: each location predicts the distances to its object's four sides. It has no anchors."""
 
     kind: Literal["fcos"]
 
@@ -34,13 +34,13 @@ class Fcos(Section):
 
 
 class RetinaNet(Section):
-    """RetinaNet: each location changes boxes of a few sizes and shapes, the anchors."""
+    """RetinaNet: each location adjusts boxes of a few sizes and shapes, the anchors."""
 
     kind: Literal["retinanet"]
     scales: tuple[Positive, ...] = Field(min_length=1, max_length=ANCHORS)
     """Sizes of anchors, √(width × height), in strides."""
     ratios: tuple[Positive, ...] = Field(min_length=1, max_length=ANCHORS)
-    """Shapes of anchors, height over width; there is one of each size and shape."""
+    """Shapes of anchors, height / width; each size is combined with each shape."""
 
     def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "TrainableModule":
         """Return the network."""
@@ -50,7 +50,7 @@ class RetinaNet(Section):
 
 
 class FasterRcnn(Section):
-    """Faster R-CNN: anchors propose, and a second network looks closer at the best proposals."""
+    """Faster R-CNN: anchors give proposals, and a second network classifies the best ones."""
 
     kind: Literal["faster_rcnn"]
     scales: tuple[Positive, ...] = Field(min_length=1, max_length=ANCHORS)
@@ -58,7 +58,7 @@ class FasterRcnn(Section):
     ratios: tuple[Positive, ...] = Field(min_length=1, max_length=ANCHORS)
     """As RetinaNet's."""
     proposals: int = Field(ge=1, le=2000)
-    """How many proposals of a window are looked at: more than it can hold objects."""
+    """Number of proposals per window; more than a window can hold objects."""
 
     def assemble(self, pyramid: "Pyramid", inputs: Inputs, classes: int, depth: int) -> "TrainableModule":
         """Return the network."""
@@ -80,12 +80,12 @@ class Detector(Neural):
     encoder: str
     """Name of a timm model; ``timm.list_models()`` lists them."""
     strides: tuple[int, ...] = Field(min_length=1, max_length=8)
-    """Px between the locations of each level, each twice the one before. The finest decides what can be told apart
-    and what it costs; the encoder must have it (most have 4), and what is coarser than its last is added."""
+    """Px between locations at each level, each twice the one before. The finest limits which neighbours can be
+    separated, and sets the cost. The encoder must have it (most have 4); coarser levels than its last are added."""
     channels: int = Field(ge=16, multiple_of=16)
     """Channels of the feature pyramid and of the heads."""
     depth: int = Field(ge=1, le=4)
-    """Convolutions of a head before its last."""
+    """Number of convolutions of a head before its last."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,4 +1,4 @@
-"""Detectors that say at each location of a pyramid what is there: FCOS and RetinaNet."""
+"""One-stage detectors, which predict a class and a box at each location: FCOS and RetinaNet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,28 +24,28 @@ from quadrat.models.detector.targets import (
 )
 
 RADIUS = 1.5
-"""How far from an object's middle its locations are, in strides (FCOS's centre sampling)."""
+"""Largest distance of an object's locations from its middle, in strides (FCOS's centre sampling)."""
 
 REACH = 8
-"""A level of FCOS has the objects whose farthest side is 4 to 8 strides from a location."""
+"""A level of FCOS takes objects whose farthest side is 4 to 8 strides from a location."""
 
 
 @dataclass(frozen=True)
 class Dense:
-    """What is seen at each location."""
+    """The raw predictions at each location."""
 
     logits: Tensor
     """(chip, location, class)."""
     boxes: Tensor
     """(chip, location, 4), px of the window."""
     starts: Tensor
-    """(location, 4), the boxes that these started from."""
+    """(location, 4), the anchors."""
     centred: Tensor | None = None
-    """(chip, location), the logit of how near to its box's middle a location is; FCOS alone says it."""
+    """(chip, location), the centre-ness logit; FCOS only."""
 
 
 class RetinaNet(BoxNetwork[Dense]):
-    """RetinaNet (Lin et al. 2017), its heads normalised in groups, its boxes taught by generalised IoU."""
+    """RetinaNet (Lin et al. 2017), with group normalisation in the heads, and the generalised IoU loss for boxes."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class RetinaNet(BoxNetwork[Dense]):
         scales: Sequence[float],
         ratios: Sequence[float],
     ) -> None:
-        """Start from anchors of ``scales``, in strides, and ``ratios``; heads have ``depth`` convolutions, to 4."""
+        """Use anchors of ``scales``, in strides, and ``ratios``; heads have ``depth`` convolutions, at most 4."""
         super().__init__(pyramid, inputs)
         self.register_buffer("cells", cells(scales, ratios), persistent=False)
         self.head = RetinaNetHead(pyramid.channels, len(self.cells), classes, grouped)
@@ -69,24 +69,24 @@ class RetinaNet(BoxNetwork[Dense]):
         """Return classes and boxes of all anchors."""
         del target
         maps = self.pyramid(normalised)
-        said = self.head(maps)
+        heads = self.head(maps)
         starts = anchors(maps, self.pyramid.strides, self.cells)
-        return Dense(said["cls_logits"].float(), decoded(said["bbox_regression"].float(), starts), starts)
+        return Dense(heads["cls_logits"].float(), decoded(heads["bbox_regression"].float(), starts), starts)
 
     def outputs(self, seen: Dense) -> dict[str, Tensor]:
         """Return each class's probability, and the boxes."""
         return {"scores": seen.logits.sigmoid(), "boxes": seen.boxes}
 
     def losses(self, seen: Dense, target: Tensor) -> Losses:
-        """Return the focal loss and that of boxes; anchors are objects' from an IoU of 0.5 on, background below 0.4."""
-        wanted = dense_taught(target, seen.starts, matched_by_overlap(seen.starts, 0.5, 0.4, each=True))
-        return Losses(class_loss(seen.logits, wanted), box_loss(seen.boxes, wanted))
+        """Return the focal loss and the box loss; anchors match objects from an IoU of 0.5, background is below 0.4."""
+        targets = dense_taught(target, seen.starts, matched_by_overlap(seen.starts, 0.5, 0.4, each=True))
+        return Losses(class_loss(seen.logits, targets), box_loss(seen.boxes, targets))
 
 
 class Fcos(BoxNetwork[Dense]):
-    """FCOS (Tian et al. 2019), with centre sampling and without anchors, as torchvision has it.
+    """FCOS (Tian et al. 2019), with centre sampling and without anchors, as in torchvision.
 
-    A score is the square root of a class's probability times that of being centred.
+    A score is the square root of a class's probability times the centre-ness.
     """
 
     def __init__(self, pyramid: Pyramid, inputs: Inputs, classes: int, depth: int) -> None:
@@ -94,11 +94,11 @@ class Fcos(BoxNetwork[Dense]):
         super().__init__(pyramid, inputs)
         self.classes = FCOSClassificationHead(pyramid.channels, 1, classes, depth, norm_layer=grouped)
         self.sides = FCOSRegressionHead(pyramid.channels, 1, depth, grouped)
-        # sides of 4 strides to begin with: ReLU passes no gradient to those that begin at 0
+        # start at 4 strides, because ReLU passes no gradient at 0
         nn.init.constant_(self.sides.bbox_reg.bias, REACH / 2)
 
     def look(self, normalised: Tensor, target: Tensor | None = None) -> Dense:
-        """Return classes, boxes and how centred they are, at all locations."""
+        """Return classes, boxes and centre-ness at all locations."""
         del target
         maps = self.pyramid(normalised)
         starts = anchors(maps, self.pyramid.strides, normalised.new_ones(1, 2))
@@ -112,7 +112,7 @@ class Fcos(BoxNetwork[Dense]):
         return {"scores": (seen.logits.sigmoid() * seen.centred.sigmoid()[..., None]).sqrt(), "boxes": seen.boxes}
 
     def losses(self, seen: Dense, target: Tensor) -> Losses:
-        """Return the focal loss, and that of boxes with that of being centred."""
+        """Return the focal loss, and the sum of the losses of boxes and centre-ness."""
         assert seen.centred is not None
         wanted = dense_taught(target, seen.starts, matched_by_place(seen.starts))
         aim = torch.where(wanted.found, centredness(seen.starts, wanted.boxes), 0)
@@ -132,15 +132,15 @@ def reached(sides: Tensor, starts: Tensor) -> Tensor:
 
 
 def dense_taught(target: Tensor, starts: Tensor, match: Match) -> Taught:
-    """Return what the labels (chip, box, 5) teach locations that are the same for all chips."""
+    """Return the targets of the locations ``starts``, which all chips share, from labels (chip, box, 5)."""
     return together([taught(labels, starts, match) for labels in target])
 
 
 def matched_by_place(starts: Tensor) -> Match:
-    """Return what matches as FCOS does; ``starts`` (location, 4) are squares as large as the locations' strides.
+    """Return FCOS's matching; ``starts`` (location, 4) are squares as large as the locations' strides.
 
-    A location is an object's if it lies in it, near its middle, and the object's size is that of its level. Of several
-    objects it is the smallest's.
+    A location matches an object that contains it, if it is near the object's middle and the object's size fits its
+    level; of several objects, the smallest.
     """
     stride = starts[:, None, 2] - starts[:, None, 0]
     least = torch.where(stride == stride.min(), 0, stride * REACH / 2)
@@ -170,7 +170,7 @@ def centredness(starts: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _points(starts: Tensor) -> Tensor:
-    """Return the middles (location, 1, 2)."""
+    """Return the centres (location, 1, 2)."""
     return ((starts[:, :2] + starts[:, 2:]) / 2)[:, None]
 
 

@@ -1,4 +1,4 @@
-"""Features at several strides: an encoder of timm below a feature pyramid (Lin et al. 2017) of torchvision."""
+"""Features at several strides: a timm encoder with torchvision's feature pyramid (Lin et al. 2017)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from quadrat.models.common.encoders import Encoder
 
 GROUP = 16
-"""Channels that are normalised together (Wu & He 2018): batches of large chips are small."""
+"""Channels per group of group normalisation (Wu & He 2018), because batches of large chips are small."""
 
 
 def grouped(channels: int) -> nn.GroupNorm:
@@ -20,10 +20,10 @@ def grouped(channels: int) -> nn.GroupNorm:
 
 
 class Pyramid(nn.Module):
-    """Maps of one number of channels, the finest first; those coarser than the encoder's are convolved of its last."""
+    """Maps with the same number of channels, the finest first; levels coarser than the encoder's are convolved."""
 
-    def __init__(self, encoder: Encoder, pretrained: bool, bands: int, strides: Sequence[int], channels: int) -> None:  # noqa: FBT001 timm's own word
-        """Take the stages of ``encoder`` that have ``strides``; raise ValueError where it lacks the finest."""
+    def __init__(self, encoder: Encoder, pretrained: bool, bands: int, strides: Sequence[int], channels: int) -> None:  # noqa: FBT001 timm's argument
+        """Use the stages of ``encoder`` with these ``strides``; raise ValueError if it lacks the finest."""
         super().__init__()
         has = _stages(timm.create_model(encoder.name, features_only=True, **encoder.arguments)).reduction()
         stages = [number for number, stride in enumerate(has) if stride in strides]
@@ -64,7 +64,7 @@ class Coarser(ExtraFPNBlock):  # type: ignore[misc]  # torchvision has no types
     def forward(
         self, results: list[Tensor], x: list[Tensor], names: list[str]
     ) -> tuple[list[Tensor], list[str]]:  # torchvision's signature
-        """Return the pyramid's maps with those that are added, and all their names."""
+        """Return the pyramid's maps with the added ones, and all their names."""
         del x
         maps = list(results)
         for halve in self.halve:
@@ -73,6 +73,6 @@ class Coarser(ExtraFPNBlock):  # type: ignore[misc]  # torchvision has no types
 
 
 def _stages(encoder: nn.Module) -> FeatureInfo:
-    """Return what timm knows of the maps that an encoder gives."""
+    """Return timm's description of an encoder's maps."""
     assert isinstance(encoder.feature_info, FeatureInfo)
     return encoder.feature_info

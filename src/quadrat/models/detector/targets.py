@@ -1,4 +1,4 @@
-"""What locations are taught, and the losses of what they say: sums over masks, so that no device waits for another."""
+"""Targets of locations, and the losses of their predictions: sums over masks, which need no synchronisation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,21 +12,22 @@ from torchvision.ops import box_iou, sigmoid_focal_loss
 from quadrat.geo.grids.class_ids import IGNORE
 
 BACKGROUND = Matcher.BELOW_LOW_THRESHOLD
-"""The class of a location that no object is found from."""
+"""The class of a location without an object."""
 
 UNSURE = Matcher.BETWEEN_THRESHOLDS
-"""The class of a location that is taught nothing."""
+"""The class of a location that is ignored in the loss."""
 
 Match = Callable[[Tensor], Tensor]
-"""Assigns objects (box, 4) to locations: (location,) the number of one, BACKGROUND or UNSURE. Rows of NaN are none."""
+"""Assigns objects (box, 4; rows of NaN are none) to locations: returns (location,) the object's number, BACKGROUND or
+UNSURE."""
 
 EPSILON = 1e-7
-"""Px² that areas are taken to be larger by where something is divided by them, as torchvision does."""
+"""Px² added to areas before a division by them, as torchvision does."""
 
 
 @dataclass(frozen=True)
 class Taught:
-    """What locations are taught: class ids, BACKGROUND or UNSURE, and boxes, which mean something at class ids only."""
+    """Targets of locations: class ids, BACKGROUND or UNSURE, and boxes, which are valid only at class ids."""
 
     classes: Tensor
     """(…, location), int64."""
@@ -35,19 +36,19 @@ class Taught:
 
     @property
     def found(self) -> Tensor:
-        """(…, location), True where an object is to be found."""
+        """(…, location), True where there is an object."""
         return self.classes >= 0
 
     @property
     def count(self) -> Tensor:
-        """How many are to be found, and 1 where none is: what losses are divided by."""
+        """The number of locations with objects, at least 1, by which losses are divided."""
         return self.found.sum().clamp(min=1)
 
 
 def taught(labels: Tensor, starts: Tensor, match: Match) -> Taught:
-    """Return what a chip's ``labels`` (box, 5) teach locations that start from boxes ``starts`` (location, 4).
+    """Return the targets of locations with anchors ``starts`` (location, 4) from a chip's ``labels`` (box, 5).
 
-    Rows of NaN are none. Locations whose middle lies in an ignored region, and which aren't an object's, are UNSURE.
+    Rows of NaN are padding. Locations without an object whose centre is in an ignored region are UNSURE.
     """
     labels = pad(labels, (0, 0, 0, 1), value=torch.nan)  # so that there is one
     boxes, classes = labels[:, :4], labels[:, 4:]
@@ -62,14 +63,14 @@ def taught(labels: Tensor, starts: Tensor, match: Match) -> Taught:
 
 
 def together(chips: list[Taught]) -> Taught:
-    """Return what all chips are taught, along a new first axis."""
+    """Return the targets of all chips, stacked along a new first axis."""
     return Taught(torch.stack([chip.classes for chip in chips]), torch.stack([chip.boxes for chip in chips]))
 
 
 def matched_by_overlap(starts: Tensor, least: float, unsure: float, *, each: bool) -> Match:
-    """Return what matches by IoU: objects from ``least`` on, BACKGROUND below ``unsure``, as in Faster R-CNN.
+    """Return matching by IoU: objects from ``least`` on, BACKGROUND below ``unsure``, as in Faster R-CNN.
 
-    ``each`` object also has the locations that overlap it most, however little that is.
+    With ``each``, each object also gets the locations that overlap it most, however little.
     """
 
     def match(objects: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Faster R-CNN (Ren et al. 2015): proposals first, then a closer look at each, a fixed number of them a window."""
+"""Faster R-CNN (Ren et al. 2015): a fixed number of proposals per window, which a second stage classifies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,38 +28,39 @@ from quadrat.models.detector.targets import (
 )
 
 CANDIDATES = 4
-"""How many of the best anchors suppression chooses from, for each proposal."""
+"""Number of best anchors per proposal that go into suppression."""
 
 ALIKE = 0.7
-"""Of two proposals that overlap by more than this IoU, the better is kept."""
+"""IoU above which the worse of two proposals is dropped."""
 
 POOLED = 7
-"""Rows and columns of features of a proposal."""
+"""Rows and columns of a proposal's pooled features."""
 
 CANONICAL = 14
-"""Proposals are looked at in the level where their size is this to twice this many strides (Lin et al. 2017)."""
+"""Features are pooled from the level where a proposal has this to twice this many strides (Lin et al. 2017)."""
 
 PRIOR = 4.6
-"""Minus the logit of an object to begin with: a probability of 0.01, as the focal loss wants it."""
+"""Minus the initial logit of an object: a probability of 0.01, as the focal loss needs it."""
 
 
 @dataclass(frozen=True)
 class Closer:
-    """What is seen of proposals, and what was seen of anchors before."""
+    """The raw predictions of the second stage, and those of the first."""
 
     first: Dense
     logits: Tensor
-    """(chip, proposal, class + 1), the last that of none."""
+    """(chip, proposal, class + 1); the last class is background."""
     boxes: Tensor
     """(chip, proposal, 4), px of the window."""
     proposals: Tensor
-    """(chip, proposal, 4), all 0 where there is none."""
+    """(chip, proposal, 4); all 0 is padding."""
 
 
 class FasterRcnn(BoxNetwork[Closer]):
-    """Faster R-CNN on a pyramid; one box a proposal, whatever its class.
+    """Faster R-CNN on a pyramid, with one box per proposal for all classes.
 
-    The first stage is taught by the focal loss, and both stages' boxes by generalised IoU: nothing is drawn at random.
+    The first stage uses the focal loss, and both stages the generalised IoU loss for boxes, so there is no random
+    sampling.
     """
 
     cells: Tensor
@@ -74,7 +75,7 @@ class FasterRcnn(BoxNetwork[Closer]):
         ratios: Sequence[float],
         proposals: int,
     ) -> None:
-        """Look closer at so many ``proposals`` of each window; ``depth`` convolutions propose."""
+        """Take ``proposals`` per window; the first stage has ``depth`` convolutions."""
         super().__init__(pyramid, inputs)
         self.register_buffer("cells", cells(scales, ratios), persistent=False)
         self._proposals = proposals
@@ -88,7 +89,7 @@ class FasterRcnn(BoxNetwork[Closer]):
         nn.init.normal_(self.regressor.weight, std=0.001)
 
     def look(self, normalised: Tensor, target: Tensor | None = None) -> Closer:
-        """Return what is seen of anchors and of proposals; the objects of a ``target`` are proposals too."""
+        """Return the predictions of both stages; the objects of a ``target`` are added to the proposals."""
         maps = self.pyramid(normalised)
         logits, codes = self.proposer(maps)
         logits, codes = concat_box_prediction_layers(logits, codes)
@@ -104,17 +105,17 @@ class FasterRcnn(BoxNetwork[Closer]):
                 proposals = torch.cat([proposals, objects], 1)
         features = self.features(pooled(maps, self.pyramid.strides, proposals))
         each = proposals.shape[:2]
-        said = self.classifier(features).float().reshape(*each, -1)
+        logits = self.classifier(features).float().reshape(*each, -1)
         codes = self.regressor(features).float().reshape(*each, 4)
-        return Closer(first, said, decoded(codes, proposals, (0.1, 0.2)), proposals)
+        return Closer(first, logits, decoded(codes, proposals, (0.1, 0.2)), proposals)
 
     def outputs(self, seen: Closer) -> dict[str, Tensor]:
-        """Return the classes' probabilities, 0 where there is no proposal, and the boxes."""
+        """Return the classes' probabilities, 0 for padding, and the boxes."""
         scores = seen.logits.softmax(-1)[..., :-1] * _real(seen.proposals)[..., None]
         return {"scores": scores, "boxes": seen.boxes}
 
     def losses(self, seen: Closer, target: Tensor) -> Losses:
-        """Return both stages' losses together; in the second, cross-entropy of all proposals that teach."""
+        """Return the summed losses of both stages; the second uses cross-entropy, without ignored proposals."""
         first = dense_taught(
             _of_one_class(target), seen.first.starts, matched_by_overlap(seen.first.starts, 0.7, 0.3, each=True)
         )
@@ -132,10 +133,10 @@ class FasterRcnn(BoxNetwork[Closer]):
 
 
 def proposed(seen: Dense, height: int, width: int, count: int) -> Tensor:
-    """Return (chip, ``count``, 4): the best boxes that are unlike each other, in the order of their anchors.
+    """Return the best boxes (chip, ``count``, 4) after suppression, in the order of their anchors.
 
-    Where there are fewer, boxes of all 0 fill up. All is done for all chips at once, so that a graph can be traced for
-    any number of them; the order is that of anchors, so that a tie of scores moves nothing between runtimes.
+    Boxes of all 0 are padding. All chips are processed at once, so that a traced graph takes any number of them. The
+    order is that of anchors, so that a tie of scores has the same result in all runtimes.
     """
     chips, many = seen.boxes.shape[0], CANDIDATES * count
     edges = torch.stack([torch.as_tensor(n, device=seen.boxes.device) for n in (width, height, width, height)])
@@ -153,7 +154,7 @@ def proposed(seen: Dense, height: int, width: int, count: int) -> Tensor:
 
 
 def pooled(maps: Sequence[Tensor], strides: Sequence[int], boxes: Tensor) -> Tensor:
-    """Return features (chip × box, channel, POOLED, POOLED) of boxes (chip, box, 4), each of the level of its size."""
+    """Return features (chip × box, channel, POOLED, POOLED) of boxes (chip, box, 4), by each box's level."""
     chips, count = boxes.shape[:2]
     chip = torch.arange(chips, device=boxes.device)[:, None].expand(-1, count).reshape(-1, 1)
     rois = torch.cat([chip.to(boxes), boxes.reshape(-1, 4)], 1)
@@ -167,17 +168,17 @@ def pooled(maps: Sequence[Tensor], strides: Sequence[int], boxes: Tensor) -> Ten
     return torch.cat(parts)[torch.cat(places).argsort()]
 
 
-def proposal_loss(logits: Tensor, wanted: Taught) -> Tensor:
-    """Return the mean cross-entropy of logits (…, proposal, class + 1) over the proposals that teach."""
+def proposal_loss(logits: Tensor, targets: Taught) -> Tensor:
+    """Return the mean cross-entropy of logits (…, proposal, class + 1) over the proposals that are not ignored."""
     none = logits.shape[-1] - 1
-    classes = wanted.classes.masked_fill(wanted.classes == BACKGROUND, none)
+    classes = targets.classes.masked_fill(targets.classes == BACKGROUND, none)
     total = functional.cross_entropy(logits.flatten(0, -2), classes.flatten(), ignore_index=UNSURE, reduction="sum")
     mean: Tensor = total / (classes != UNSURE).sum().clamp(min=1)
     return mean
 
 
 def _of_one_class(target: Tensor) -> Tensor:
-    """Return labels (…, 5) whose objects all have the class 0."""
+    """Return labels (…, 5) with class 0 for all objects."""
     classes = target[..., 4:]
     return torch.cat([target[..., :4], classes.masked_fill(classes < IGNORE, 0)], -1)
 

@@ -1,8 +1,8 @@
 """The baseline: a random forest (Breiman 2001) on each pixel's bands and their local means.
 
-It says the same of a pixel, to the bit, here and as ONNX, whatever the number of threads: a local mean is one division
-of sums that are added up in one stated order, thresholds are float32, and a leaf's probabilities are whole votes, of
-which float32 holds the sum over all trees exactly. Of a cell it says the mean over its pixels, which is rounded.
+Its scores of pixels are bit-identical here and as ONNX, for any number of threads: local means are sums in a fixed
+order with one division, thresholds are float32, and leaves hold whole votes, whose sum float32 holds exactly. The score
+of a cell is the mean over its pixels, which is rounded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import Field
 
 from quadrat.errors import ChipError
 from quadrat.geo.grids.cells import middle
 from quadrat.geo.grids.windows import Window
-from quadrat.geo.sources.bands import is_valid
 from quadrat.models.common.model import Fitted, Inputs, Model, Outputs, Pixels, Predictor, Recipe, Samples
+from quadrat.models.forest.features import features, features_at
 from quadrat.models.forest.weights import check_forest
 from quadrat.runtime.progress import Meter
 from quadrat.tasks.common.classes import Unit
@@ -27,17 +26,14 @@ from quadrat.tasks.common.parts import class_loss_of, scoring_of
 from quadrat.tasks.common.section import TaskSection
 
 READ = 1 << 18
-"""Px of chips that are read at once."""
-
-CUT = 1 << 12
-"""Neighbourhoods that are cut out at once."""
+"""Px of chips read at once."""
 
 BLOCK = 1 << 16
-"""Px that go through the trees at once: a tree stays in the processor's cache for as many."""
+"""Px that go through the trees at once, so that a tree stays in the processor's cache."""
 
 
 class Forest(Model):
-    """A random forest on single pixels, its classes balanced: each pixel's raw bands, then each band's local mean.
+    """A random forest on single pixels with balanced classes. Features: the raw bands, then each band's local mean.
 
     Weights: ``roots`` (tree + 1), each tree's first node, and the end; for each node ``left`` and ``right``, its
     children by their number in the tree (-1 at a leaf), ``feature``, which it splits on (at a leaf -1 - its row of
@@ -49,19 +45,19 @@ class Forest(Model):
 
     kind: Literal["forest"]
     trees: int = Field(ge=1, le=1024)
-    """How many trees vote."""
+    """Number of trees."""
     radius: int = Field(ge=1, le=64)
-    """Local means are over (2 radius + 1)² px. Chips hold no more than themselves: their edges have fewer."""
+    """Local means are over (2 radius + 1)² px, fewer at the edges of chips."""
     max_depth: int | None = Field(default=None, ge=1)
-    """Most splits above a leaf; null for no limit."""
+    """Largest number of splits above a leaf; null for no limit."""
     min_samples_leaf: int = Field(default=1, ge=1)
-    """Fewest training pixels of a leaf."""
+    """Smallest number of training pixels in a leaf."""
     samples: int = Field(ge=1)
-    """Training pixels are at most so many, drawn from all labelled pixels of the chips."""
+    """Largest number of training pixels, drawn from all labelled pixels of the chips."""
 
     @classmethod
     def serves(cls, task: TaskSection) -> bool:
-        """Return whether it learns such a task: its trees vote for one class each."""
+        """Return whether it can learn this task; each tree votes for one class."""
         return super().serves(task) and task.exclusive
 
     @property
@@ -78,9 +74,9 @@ class Forest(Model):
         recipe: Recipe,
         checkpoint: Path,
     ) -> Fitted:
-        """Learn from pixels drawn without replacement; too quick to keep a ``checkpoint``.
+        """Fit to pixels drawn without replacement; keeps no ``checkpoint``, because it is fast.
 
-        Raises ChipError where no training pixel is labelled, or a sum of values is infinite.
+        Raises ChipError if no training pixel is labelled, or a sum of values is infinite.
         """
         from sklearn.ensemble import RandomForestClassifier
 
@@ -106,7 +102,7 @@ class Forest(Model):
     def restore(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
         """Return the forest, ready to predict with all processors, in blocks of pixels.
 
-        Raises ModelError where ``weights`` are no such forest's.
+        Raises ModelError if ``weights`` do not fit.
         """
         from joblib import Parallel, delayed
 
@@ -146,7 +142,7 @@ class Forest(Model):
 
     @property
     def _ballot(self) -> int:
-        """How many votes each tree has: a power of 2, so many that all trees' together are at most 2²⁴."""
+        """Number of votes per tree: the largest power of 2 with at most 2²⁴ votes in all."""
         return 1 << 24 - (self.trees - 1).bit_length()
 
     def _drawn(
@@ -166,67 +162,18 @@ class Forest(Model):
             first, last = np.searchsorted(ranks, (seen, seen + labelled.size))
             drawn = labelled[ranks[first:last] - seen]
             seen += labelled.size
-            tables.append(_features_at(pixels, np.unravel_index(drawn, truth.shape), inputs, self.radius))
+            tables.append(features_at(pixels, np.unravel_index(drawn, truth.shape), inputs, self.radius))
             classes.append(truth.ravel()[drawn])
         if seen != total:
-            raise ChipError("the chips' index is not of these chips", expected=total, got=seen, hint="run 'chip' again")
+            raise ChipError(
+                "the chips' index does not fit the chips", expected=total, got=seen, hint="run 'chip' again"
+            )
         table = np.concatenate(tables)
         if not np.isfinite(table).all():
             raise ChipError(
                 "sums of training pixels are infinite", hint="give their bands a nodata value, or another scale"
             )
         return table, np.concatenate(classes)
-
-
-def features(pixels: NDArray[Any], inputs: Inputs, radius: int) -> NDArray[np.float32]:
-    """Return the raw bands, then their local means, (…, 2 band, y, x), of pixels (…, band, y, x).
-
-    A local mean is that of the valid values among the (2 radius + 1)² px around, as far as ``pixels`` reaches, and 0
-    where there is none. A raw value that is not valid is 0 too.
-    """
-    return _features(*_padded(pixels, inputs, radius), radius)
-
-
-def _features_at(
-    pixels: Pixels, places: tuple[NDArray[np.intp], ...], inputs: Inputs, radius: int
-) -> NDArray[np.float32]:
-    """Return the features (pixel, feature) at ``places`` (chip, y, x) alone, equal to those of whole chips."""
-    square = (2 * radius + 1, 2 * radius + 1)
-    values, valid = _padded(pixels, inputs, radius)
-    values, valid = sliding_window_view(values, square, (-2, -1)), sliding_window_view(valid, square, (-2, -1))
-    table = np.empty((len(places[0]), 2 * len(inputs.bands)), np.float32)
-    for first in range(0, len(table), CUT):
-        chip, y, x = (axis[first : first + CUT] for axis in places)
-        near = _features(values[chip, :, y, x], valid[chip, :, y, x], radius)  # (pixel, feature, 1, 1)
-        table[first : first + CUT] = near[..., 0, 0]
-    return table
-
-
-def _padded(pixels: NDArray[Any], inputs: Inputs, radius: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return values, 0 where not valid, and validity, both with ``radius`` px around them that are not valid."""
-    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite: no value
-        values = pixels.astype(np.float32)
-        valid = np.stack([is_valid(values[..., n, :, :], band) for n, band in enumerate(inputs.bands)], -3)
-    np.copyto(values, 0, where=~valid)
-    margin = [(0, 0)] * (pixels.ndim - 2) + [(radius, radius)] * 2
-    return np.pad(values, margin), np.pad(valid, margin)
-
-
-def _features(values: NDArray[np.float32], valid: NDArray[np.bool_], radius: int) -> NDArray[np.float32]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        means = _sum(values, radius) / np.maximum(_sum(valid.astype(np.float32), radius), 1)
-    return np.concatenate([values[..., radius:-radius, radius:-radius], means], -3)
-
-
-def _sum(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
-    """Return the sums over (2 radius + 1)² px: from left to right, then from top to bottom, as ONNX does it."""
-    for axis in (values.ndim - 1, values.ndim - 2):
-        size = values.shape[axis] - 2 * radius
-        shifted = [values[(slice(None),) * axis + (slice(k, k + size),)] for k in range(2 * radius + 1)]
-        values = shifted[0].copy()
-        for more in shifted[1:]:
-            values += more
-    return values
 
 
 def _pooled(scores: NDArray[np.float32], side: int) -> NDArray[np.float32]:
@@ -241,7 +188,7 @@ def _chip_pixels(samples: Samples) -> int:
 
 
 def _read(samples: Samples, label: str) -> Iterator[tuple[Pixels, dict[str, NDArray[Any]]]]:
-    """Give all chips in order, some at once: pixels (chip, band, y, x) and targets (chip, …) by name."""
+    """Yield all chips in order, in batches: pixels (chip, band, y, x) and targets (chip, …) by name."""
     indices = np.arange(len(samples))
     some = max(1, READ // _chip_pixels(samples))
     with Meter(label, len(samples), "chips") as meter:
@@ -274,7 +221,7 @@ def _weights(forest: Any, classes: int, ballot: int) -> dict[str, NDArray[Any]]:
 
 
 def _grown(weights: Mapping[str, NDArray[Any]], count: int) -> Iterator[tuple[Any, NDArray[np.intp]]]:
-    """Give each tree as scikit-learn's own, which is fastest to walk, and the row of ``votes`` of each node."""
+    """Yield each tree as scikit-learn's, which is the fastest, and the row of ``votes`` of each node."""
     from sklearn.tree._tree import NODE_DTYPE, Tree
 
     for first, last in pairwise(weights["roots"]):

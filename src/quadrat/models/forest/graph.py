@@ -22,9 +22,9 @@ def graph(
 ) -> bytes:
     """Return the serialised graph: ``pixels`` (chip, band, y, x) to ``scores`` (chip, class, y, x).
 
-    With ``pool``, their means (chip, class) over the square of so many px in the middle. ``votes`` is what all trees
-    cast together. Each tree is a node of its own: runtimes walk one tree for all pixels
-    several times faster than all trees for each pixel, and whole votes add up to the same in any order.
+    With ``pool``, the means (chip, class) over the square of so many px in the middle. ``votes`` is the number of votes
+    of all trees. Each tree is a separate node, because runtimes evaluate one tree for all pixels several times faster
+    than all trees for each pixel; the sum of whole votes does not depend on the order.
     """
     bands = len(inputs.bands)
     build = _Builder()
@@ -47,7 +47,7 @@ def graph(
 
 
 def _features(build: "_Builder", inputs: Inputs, radius: int) -> str:
-    with np.errstate(over="ignore"):  # a nodata value that float32 can't hold is infinite there
+    with np.errstate(over="ignore"):  # a nodata value too large for float32 is infinite there
         values = [np.nan if band.nodata is None else band.nodata for band in inputs.bands]  # NaN equals nothing
         nodata = np.array(values, np.float64).astype(np.float32)
     missing = build("Equal", "pixels", build.constant(nodata.reshape(1, -1, 1, 1)))
@@ -92,7 +92,7 @@ def _tree(weights: Mapping[str, NDArray[Any]], nodes: slice) -> dict[str, Any]:
 
 
 class _Builder:
-    """Adds nodes and constants to a graph, and names what they give."""
+    """Adds nodes and constants to a graph, and names their outputs."""
 
     def __init__(self) -> None:
         self._nodes: list[NodeProto] = []
@@ -113,10 +113,9 @@ class _Builder:
         return self.constant(np.array(values, np.int64))
 
     def sum(self, parts: Iterator[str]) -> str:
-        """Add up ``parts`` in their order, each made one step ahead.
+        """Add up ``parts`` in order, each computed one step ahead.
 
-        A runtime that goes through the graph depth first, operands that were made last first, so has few of them in
-        memory at a time; were each made just before it is added, all of them.
+        So a runtime that evaluates the graph depth first, last operands first, has few of them in memory at a time.
         """
         total, part = next(parts), next(parts, None)
         while part:

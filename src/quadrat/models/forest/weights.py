@@ -1,4 +1,4 @@
-"""What a forest's arrays say, held against what walks them: trees are followed without a look at where they lead."""
+"""Checks a forest's arrays, because evaluation follows the trees without bounds checks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from quadrat.errors import ModelError
 
 DEEPEST = 4096
-"""Splits above a leaf; each costs time for every pixel."""
+"""Largest number of splits above a leaf; each takes time for every pixel."""
 
 FORMS: Mapping[str, tuple[str, int]] = {
     "roots": ("int64", 1),
@@ -23,10 +23,10 @@ FORMS: Mapping[str, tuple[str, int]] = {
 
 
 def check_forest(weights: Mapping[str, NDArray[Any]], trees: int, features: int, classes: int, ballot: int) -> None:
-    """Raise ModelError where arrays (see ``Forest``) are not those of so many ``trees``.
+    """Raise ModelError if arrays (see ``Forest``) are not a forest of so many ``trees``.
 
-    Each node but a root is the child of exactly one before it in its tree, so that no walk is endless; splits are on
-    one of ``features``; each leaf has votes, ``ballot`` in all, for ``classes``.
+    Each node except a root is the child of exactly one earlier node of its tree, so that evaluation ends; splits use
+    one of ``features``; each leaf has ``ballot`` votes in all for ``classes``.
     """
     forms = {name: (str(values.dtype), values.ndim) for name, values in weights.items()}
     if forms != FORMS:
@@ -47,7 +47,7 @@ def check_forest(weights: Mapping[str, NDArray[Any]], trees: int, features: int,
 def _check_nodes(
     weights: Mapping[str, NDArray[Any]], number: NDArray[np.int64], size: NDArray[np.int64], features: int
 ) -> None:
-    """Check nodes whose ``number`` (node,) is theirs in a tree of ``size`` (node,) nodes."""
+    """Check nodes, given each one's ``number`` (node,) in its tree, and the tree's ``size`` (node,)."""
     left, right, feature = weights["left"], weights["right"], weights["feature"]
     leaf = left == -1
     for name, child in (("left", left), ("right", right)):
@@ -63,7 +63,7 @@ def _check_nodes(
 
 
 def _check_depth(weights: Mapping[str, NDArray[Any]], first: NDArray[np.int64]) -> None:
-    """Check that each node is reached once, and after few splits; each tree's ``first`` node (node,) is its root."""
+    """Check that each node is reached once, after few splits; the ``first`` node (node,) of its tree is the root."""
     left, right = weights["left"], weights["right"]
     inner = np.flatnonzero(left >= 0)
     children = np.concatenate([left[inner] + first[inner], right[inner] + first[inner]])
@@ -85,7 +85,7 @@ def _check_votes(votes: NDArray[np.int32], classes: int, ballot: int) -> None:
 
 def _wrong(what: str, expected: object, got: object) -> ModelError:
     return ModelError(
-        f"the forest can't be walked: {what} are not what was written",
+        f"the forest can't be evaluated: {what} are invalid",
         expected=expected,
         got=got,
         hint="fetch or train the model again",

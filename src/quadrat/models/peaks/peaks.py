@@ -18,44 +18,44 @@ from quadrat.tasks.common.parts import scoring_of
 from quadrat.tasks.common.section import TaskSection
 
 REACH = 4.0
-"""How far the smoothing looks, in its standard deviations."""
+"""Radius of the smoothing kernel, in standard deviations."""
 
 RIGHT = 0.5
-"""IoU from which on a box on a peak is right."""
+"""IoU from which a box on a peak is correct."""
 
 KNOTS = 101
-"""Heights that the scores from 0 to 1 are interpolated between."""
+"""Number of heights between which scores from 0 to 1 are interpolated."""
 
 AT_ONCE = 1 << 20
-"""Px of chips that are read at once."""
+"""Px of chips read at once."""
 
 
 class Peaks(Kind):
     """A box of the mean size, of the most frequent class, on each local maximum of a sum of normalised bands.
 
-    A score tells a peak's rank among the training chips' peaks: 0.5 is the height from which on F1 was best there.
-    Weights: ``class_id`` (1,); ``sides`` (2,), mean width and height of its boxes, px; ``heights`` (KNOTS,), those of
-    the scores from 0 to 1.
+    A score is a peak's rank among the training chips' peaks: 0.5 is the height with the best F1 there.
+    Weights: ``class_id`` (1,); ``sides`` (2,), mean width and height of its boxes, px; ``heights`` (KNOTS,) for scores
+    from 0 to 1.
     """
 
     units: ClassVar[frozenset[Unit]] = frozenset({"boxes"})
 
     kind: Literal["peaks"]
     bands: Mapping[str, float] = Field(min_length=1)
-    """Weights of the bands, by name, each normalised to mean 0 and deviation 1: ``{green: 2, red: -1, blue: -1}`` is
-    greenness, and weights of 1 are brightness."""
+    """Weights of the bands, by name, after normalisation to mean 0 and deviation 1: ``{green: 2, red: -1, blue: -1}``
+    is greenness; weights of 1 are brightness."""
     smoothing: float = Field(gt=0)
-    """Standard deviation of the Gaussian by which the sum is smoothed, px."""
+    """Standard deviation of the Gaussian smoothing, px."""
     distance: int = Field(ge=1)
-    """A peak is the highest of all px that are this near in x and in y, px."""
+    """A peak is the highest of all px within this distance in x and y, px."""
 
     @property
     def context(self) -> int:
-        """The px that a peak is compared with, and those that the smoothing looks at."""
+        """Radius of the neighbourhood, px: that of the peak plus that of the smoothing."""
         return self.distance + math.ceil(REACH * self.smoothing)
 
     def check(self, task: TaskSection, inputs: Inputs, sizes: Sizes) -> None:
-        """Raise ModelError for a band that the model doesn't take."""
+        """Raise ModelError for a band that the model does not take."""
         del task, sizes
         self._weights(inputs)
 
@@ -68,9 +68,9 @@ class Peaks(Kind):
         recipe: Recipe,
         checkpoint: Path,
     ) -> Fitted:
-        """Measure boxes, and rank peaks; nothing is drawn at random, and too quick to keep a ``checkpoint``.
+        """Measure boxes and rank peaks, without randomness; keeps no ``checkpoint``, because it is fast.
 
-        Raises ChipError where no training chip holds a box of a class.
+        Raises ChipError if no training chip holds a box of a class.
         """
         del recipe, checkpoint
         class_id = int(training.class_counts().argmax())
@@ -90,7 +90,7 @@ class Peaks(Kind):
         return Fitted(weights, measured, [])
 
     def restore(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
-        """Return what finds peaks: a location for each square of ``distance`` + 1 px, with a score of 0 without one."""
+        """Return the predictor: one location per square of ``distance`` + 1 px, with a score of 0 without a peak."""
         scale = np.linspace(0, 1, KNOTS)
 
         def predictor(pixels: Pixels) -> Outputs:
@@ -106,7 +106,7 @@ class Peaks(Kind):
     def _ranked(
         self, samples: Samples, class_id: int, sides: NDArray[np.float32], inputs: Inputs
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the heights (peak,) of all chips' peaks that count, and on which of them a box is right."""
+        """Return the heights (peak,) of all chips' valid peaks, and for which of them a box is correct."""
         from quadrat.tasks.object_detection.targets.detections import Detections
         from quadrat.tasks.object_detection.targets.matching import Seen, matched
 
@@ -124,10 +124,10 @@ class Peaks(Kind):
         return np.concatenate(heights), np.concatenate(right)
 
     def _peaks(self, pixels: NDArray[Any], inputs: Inputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return heights (location,), -inf without a peak, and places (location, 2), x and y of pixels' middles.
+        """Return heights (location,), -inf without a peak, and places (location, 2), x and y of pixel centres.
 
-        No two peaks are within ``distance``, so that a square of one px more has one at most; of equal heights, the
-        first.
+        Peaks are more than ``distance`` apart, so a square of one px more has at most one; of equal heights, the first
+        is taken.
         """
         from scipy.ndimage import maximum_filter
 
@@ -148,7 +148,7 @@ class Peaks(Kind):
     def _surface(self, pixels: NDArray[Any], inputs: Inputs) -> NDArray[np.float32]:
         """Return the smoothed sum (y, x) of pixels (band, y, x); -inf where a band has no value.
 
-        Of time series, the sum's mean over the dates on which it can be told.
+        For time series, it is the mean over the dates with values.
         """
         from scipy.ndimage import gaussian_filter
 
@@ -177,7 +177,7 @@ class Peaks(Kind):
         unknown = sorted({*self.bands} - {band.name for band in inputs.bands})
         if unknown:
             raise ModelError(
-                "bands of the baseline are none of the model's",
+                "the baseline has bands that the model does not take",
                 expected=", ".join(names_of(inputs.bands)),
                 got=", ".join(unknown),
                 hint="name others in 'baseline.bands' in params.yaml, or add these to 'bands'",
@@ -186,7 +186,7 @@ class Peaks(Kind):
 
 
 def _read(samples: Samples, label: str) -> Iterator[tuple[Pixels, dict[str, NDArray[Any]]]]:
-    """Give all chips in order, some at once: pixels (chip, band, y, x) and targets (chip, …) by name."""
+    """Yield all chips in order, in batches: pixels (chip, band, y, x) and targets (chip, …) by name."""
     size = samples.read(np.arange(1))[0][0, 0].size if len(samples) else 1
     some = max(1, AT_ONCE // size)
     with Meter(label, len(samples), "chips") as meter:
@@ -210,9 +210,9 @@ def _mean_sides(samples: Samples, class_id: int) -> NDArray[np.float32]:
 
 
 def _knots(heights: NDArray[np.float32], right: NDArray[np.bool_], objects: int) -> NDArray[np.float32]:
-    """Return the heights (KNOTS,) of scores from 0 to 1, in equal shares of peaks on either side of where F1 is best.
+    """Return the heights (KNOTS,) of scores from 0 to 1: equal shares of peaks on either side of the best F1.
 
-    ``right`` (peak,) says which of the peaks of ``heights`` find one of the ``objects``.
+    ``right`` (peak,) tells which of the peaks of ``heights`` find one of the ``objects``.
     """
     if not len(heights):
         raise ChipError("no training chip has a valid pixel", hint="check nodata in the catalog")

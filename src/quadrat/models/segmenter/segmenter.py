@@ -1,4 +1,4 @@
-"""Networks for dense outputs: a decoder of segmentation-models-pytorch over an encoder of timm."""
+"""Networks with an output per pixel: a timm encoder with a decoder of segmentation-models-pytorch."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -22,14 +22,14 @@ Architecture = Literal[
 
 
 OWN = ("encoder_name", "encoder_depth", "encoder_weights", "in_channels", "classes", "activation", "aux_params")
-"""Arguments of such classes that the network sets itself, or that would change what it gives."""
+"""Arguments of these classes that the network sets itself, or that would change its outputs."""
 
 LARGEST = 4096
-"""Most that an argument may be: of channels, of strides, of how much is enlarged."""
+"""Largest value of an argument, such as channels, strides or scales."""
 
 
 class Segmenter(Neural):
-    """A network that says something of every pixel."""
+    """A network with an output per pixel."""
 
     units: ClassVar[frozenset[Unit]] = frozenset({"px", "values"})
     hint: ClassVar[str] = "set model.depth to 5, or choose another model.architecture or model.encoder"
@@ -40,11 +40,11 @@ class Segmenter(Neural):
     encoder: str
     """Name of a timm model; ``timm.list_models()`` lists them."""
     depth: int = Field(ge=3, le=5)
-    """How many times the encoder halves the resolution."""
+    """Number of times that the encoder halves the resolution."""
     decoder: Mapping[str, JsonValue] = {}
     """Further arguments of the architecture's class in segmentation-models-pytorch, e.g. ``decoder_channels``."""
     dropout: float = Field(default=0, ge=0, lt=1)
-    """Share of the decoder's channels that are left out in training, before the last layer."""
+    """Dropout rate of the decoder's channels, before the last layer."""
 
     @property
     def divisor(self) -> int:
@@ -76,7 +76,7 @@ class Segmenter(Neural):
 
 
 def _check_decoder(architecture: Any, decoder: Mapping[str, JsonValue]) -> None:
-    """Raise ValueError for arguments that are not the architecture's own: others go on to timm, which reads files."""
+    """Raise ValueError for arguments that the architecture lacks, because they would go to timm, which reads files."""
     known = inspect.signature(architecture.__init__).parameters.values()
     able = sorted({each.name for each in known if each.kind is each.POSITIONAL_OR_KEYWORD} - {"self", *OWN})
     wrong = sorted(decoder.keys() - able)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.errors import ModelError
-from quadrat.models.common.encoders import HELD, Encoder, similar
+from quadrat.models.common.encoders import DESCRIPTION, Encoder, similar
 from quadrat.models.common.model import (
     Fitted,
     Inputs,
@@ -117,7 +117,7 @@ class Neural(Model):
                 raise
             batch = min(recipe.batch_size, len(training))
             raise too_small(f"batches of {batch}, of {len(training)} train chips") from error
-        return replace(fitted, weights={**fitted.weights, **encoder.held()})
+        return replace(fitted, weights={**fitted.weights, **encoder.description()})
 
     def restore(self, weights: Mapping[str, NDArray[Any]], task: TaskSection, inputs: Inputs) -> Predictor:
         """Return the network with ``weights`` on the best device there is."""
@@ -211,7 +211,7 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: TaskSection
 
     untrained = model.model_copy(update={"pretrained": False})  # its weights are in ``weights``
     encoder = Encoder.of(weights, model.encoder)
-    arrays = {name: values for name, values in weights.items() if name != HELD}
+    arrays = {name: values for name, values in weights.items() if name != DESCRIPTION}
     with budget(arrays):
         network = build(untrained, task, inputs, seed=0, encoder=encoder)
     check_weights(network, arrays)

@@ -1,1 +1,1 @@
-"""Remembered hashes and manifests, by which a stage redoes only the scenes that changed."""
+"""Cached hashes and manifests, with which a stage redoes only changed scenes."""

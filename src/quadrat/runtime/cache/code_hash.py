@@ -1,4 +1,4 @@
-"""The source code that decides what a module makes: its own, and that of what it imports of this package."""
+"""Hashes the source code that decides a module's results: its own, and that of its imports from this package."""
 
 import hashlib
 import re
@@ -14,23 +14,23 @@ FROM = re.compile(
 """An import from a module of this package: the module, and the names."""
 
 IMPORT = re.compile(rf"import[ \t]+((?:\\\n|[^\n;])*\b{PACKAGE.name}\.(?:\\\n|[^\n;])*)")
-"""An import of modules, of which one at least is of this package: their names."""
+"""An import of modules, at least one of this package: their names."""
 
 FREE = ("runtime", "cluster", "serving", "team", "cli", "errors")
-"""Folders and modules that decide no result: no stage lists them in ``dvc.yaml``, and no hash knows them."""
+"""Folders and modules that decide no result; they are in no stage's ``deps`` in ``dvc.yaml``, and in no hash."""
 
 TASKS, SHARED = "tasks", "common"
-"""The folder that holds one for each kind of task, and the one there that is of them all."""
+"""The folder with a subfolder for each kind of task, and the subfolder that all kinds share."""
 
 WORD = re.compile(r"[\w.]+")
 
 
 @cache
 def code_hash(module: str, *parts: str) -> str:
-    """Return what stands for the code of ``module``, e.g. ``quadrat.pipeline.chip``: another for any change of it.
+    """Return a hash of the code of ``module``, e.g. ``quadrat.pipeline.chip``.
 
-    ``parts`` are modules that it imports by name, e.g. ``quadrat.tasks.semantic_segmentation.targets``. No code counts
-    of kinds of task that none of them is of. Of a kind of model that isn't used, a change counts too.
+    ``parts`` are modules that it imports by name, e.g. ``quadrat.tasks.semantic_segmentation.targets``. Kinds of task
+    without a module in ``parts`` are left out; kinds of model that are not used are included.
     """
     digest = hashlib.sha256()
     for file in closure(module, *parts):
@@ -40,9 +40,9 @@ def code_hash(module: str, *parts: str) -> str:
 
 
 def closure(module: str, *parts: str) -> list[Path]:
-    """Return the files of these modules and of all that they import of this package, wherever in the code.
+    """Return the files of these modules and of all their imports from this package, also inside functions.
 
-    None is FREE, or of a kind of task of which there is none of ``parts``.
+    Leaves out FREE, and kinds of task without a module in ``parts``.
     """
     waiting, seen = [module, *parts], {module, *parts}
     kinds = {SHARED, *map(_kind, parts)}
@@ -59,15 +59,15 @@ def closure(module: str, *parts: str) -> list[Path]:
 
 
 def _kind(module: str) -> str | None:
-    """Return the kind of task that a module is of, or SHARED; None of one that is of no task."""
+    """Return the kind of task of a module, or SHARED; None if it is not part of a task."""
     within = module.split(".")[1:3]
     return within[1] if len(within) == 2 and within[0] == TASKS else None
 
 
 def _imported(source: str) -> Iterator[str]:
-    """Give the modules that a source imports, with the packages that hold them; names that are none may be among them.
+    """Yield the modules that a source imports, and their packages; some names may not be modules.
 
-    Python's own parser finds the same in ten times as long, which a stage that finds nothing to do would wait for.
+    Python's parser finds the same, but takes ten times as long, which would delay stages with nothing to do.
     """
     whole = [f"{module}.{name}" for module, names in FROM.findall(source) for name in WORD.findall(names)]
     whole += [name for names in IMPORT.findall(source) for name in WORD.findall(names)]

@@ -1,4 +1,4 @@
-"""What was found out about files, remembered in this process for as long as they stand as they stood."""
+"""Caches results about files in this process until the files change."""
 
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -9,18 +9,18 @@ from quadrat.runtime.cache.hashes import stamp_of
 Found = TypeVar("Found")
 
 MOST = 100_000
-"""Files after which all is forgotten."""
+"""Number of files after which the cache is emptied."""
 
 
 class FileMemo(Generic[Found]):
-    """Remembers one thing of each file. Nothing is remembered of a look that raises."""
+    """Caches one result per file; errors are not cached."""
 
     def __init__(self) -> None:
-        """Know nothing."""
+        """Start with an empty cache."""
         self._known: dict[Hashable, Found] = {}
 
     def of(self, file: Path, find: Callable[[], Found], *about: Hashable) -> Found:
-        """Return what ``find`` found of a file that stands as it does, also ``about`` the same; call it if unknown."""
+        """Return the cached result of ``find`` for an unchanged file and equal ``about``; else call it."""
         key = (str(file.absolute()), stamp_of(file), *about)
         try:
             return self._known[key]

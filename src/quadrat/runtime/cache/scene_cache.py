@@ -1,9 +1,8 @@
-"""What a stage has made of what, scene by scene: so that it makes anew only what changed.
+"""Records the inputs and outputs of each scene of a stage, so that only changed scenes are redone.
 
-data/manifests/<stage>.json   {"<scene>": {"of": hash of all that it is made of, "files": {name: hash of its content}}}
+data/manifests/<stage>.json   {"<scene>": {"of": hash of all inputs, "files": {name: hash of its content}}}
 
-Files are known by their content: what a manifest says of a folder that was changed, half fetched or taken from
-elsewhere is never believed.
+Output files are compared by content, so a folder that was changed, partly fetched or copied is noticed.
 """
 
 import hashlib
@@ -23,44 +22,44 @@ from quadrat.runtime.files import remove, write_json
 from quadrat.runtime.provenance.origin import installed
 
 LEFT_BEHIND = (".aux.xml", ".qmd", "-journal", "-shm", "-wal")
-"""How files end that GDAL, QGIS and SQLite leave beside those that they open; ``.dvcignore`` names them too."""
+"""Endings of files that GDAL, QGIS and SQLite leave beside files that they open; also in ``.dvcignore``."""
 
 EVERY = 1.0
-"""Seconds between two times that a manifest is written: what a killed stage has made since is made again."""
+"""Seconds between writes of a manifest; a killed stage repeats what it made since the last one."""
 
 
-def identity(stage: str, *parts: str, **made_of: Any) -> str:
-    """Return what stands for a thing made by module ``stage``: another for other code, libraries or ``made_of``.
+def identity(stage: str, *parts: str, **inputs: Any) -> str:
+    """Return a hash of the code of module ``stage``, the versions of libraries, and ``inputs``.
 
     ``parts`` are modules that it imports by name.
     """
     from rasterio import __gdal_version__
 
     versions = {"GDAL": __gdal_version__, **installed()}
-    content = {"code": code_hash(stage, *parts), "versions": versions, **to_jsonable_python(made_of, by_alias=True)}
+    content = {"code": code_hash(stage, *parts), "versions": versions, **to_jsonable_python(inputs, by_alias=True)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def files_of(folder: Path) -> dict[str, Hashed]:
-    """Return the files of a folder that was just made, by name: for who has made it to call, beside others."""
+    """Return the files of a new folder by name, with their hashes; workers call it in parallel."""
     return {name: read(folder / name) for name in _names(folder)}
 
 
 class SceneCache:
-    """What a stage made before, and so which of its scenes it must redo. A context manager around its work.
+    """Finds the scenes that a stage must redo. A context manager around its work.
 
-    ``folder`` holds a subfolder for each scene, or several (units, by their path below it). Whatever way the work
-    ends, what was done is remembered: an interrupted or failed stage redoes only the rest.
+    ``folder`` holds one or several subfolders (units) per scene, named by their path below it. Finished units are
+    recorded even after an error: an interrupted or failed stage redoes only the rest.
     """
 
     def __init__(self, folder: Path, manifest: Path, hashes: Path, *, force: bool = False) -> None:
-        """Read ``manifest`` and the remembered ``hashes``; with ``force``, redo everything."""
+        """Read ``manifest`` and the cached ``hashes``; with ``force``, redo everything."""
         self.hashes = Hashes(hashes)
         self._path, self._folder, self._force = manifest, folder, force
-        self._made_of: dict[str, str] = {}
+        self._inputs: dict[str, str] = {}
         self._written, self._changed = 0.0, False
         self._entries: dict[str, dict[str, Any]] = {}
-        with suppress(OSError, ValueError, TypeError):  # missing or damaged: nothing is known
+        with suppress(OSError, ValueError, TypeError):  # missing or damaged: start empty
             self._entries = dict(json.loads(manifest.read_text(encoding="utf-8")))
 
     def __enter__(self) -> Self:
@@ -74,37 +73,37 @@ class SceneCache:
             self._save()
             return
         for save in (self.hashes.save, self._save):
-            with suppress(OSError, DiskError):  # the disk may be full, and that is reported already
+            with suppress(OSError, DiskError):  # the disk may be full, which is already reported
                 save()
 
-    def stale(self, made_of: Mapping[str, str]) -> list[str]:
-        """Return the units that must be redone: those that are not whole, or not made of just what is given here."""
-        self._made_of |= made_of
-        return [name for name, of in made_of.items() if self._force or not self._stands(name, of)]
+    def stale(self, inputs: Mapping[str, str]) -> list[str]:
+        """Return the units that must be redone: incomplete ones, and those with other ``inputs`` (hash by unit)."""
+        self._inputs |= inputs
+        return [name for name, of in inputs.items() if self._force or not self._current(name, of)]
 
     def done(self, name: str, files: Mapping[str, Hashed]) -> None:
-        """Note that a unit, which ``stale`` was asked about, is made: ``files`` is what ``files_of`` says of it."""
+        """Record a finished unit of ``stale``; ``files`` is the result of ``files_of``."""
         for file, found in files.items():
             self.hashes.remember(self._folder / name / file, found)
         files_now = {file: found for file, (_, found) in files.items()}
-        self._entries[name], self._changed = {"of": self._made_of[name], "files": files_now}, True
+        self._entries[name], self._changed = {"of": self._inputs[name], "files": files_now}, True
         if time.monotonic() - self._written > EVERY:
             self._save()
 
     def remove_others(self, files: Collection[str] = ()) -> None:
-        """Forget and remove all units but those that ``stale`` was asked about, and all files but ``files``."""
-        kept = {name: entry for name, entry in self._entries.items() if name in self._made_of}
+        """Remove all units except those passed to ``stale``, and all files except ``files``."""
+        kept = {name: entry for name, entry in self._entries.items() if name in self._inputs}
         self._changed |= kept != self._entries
         self._entries = kept
-        places = {self._folder / name for name in self._made_of}
-        wanted = {*places, *(self._folder / name for name in files)}
+        places = {self._folder / name for name in self._inputs}
+        known = {*places, *(self._folder / name for name in files)}
         for folder in (self._folder, *places):
             for path in list(folder.iterdir()) if folder.is_dir() else ():
-                if path not in wanted and (folder == self._folder or path.is_dir()):
+                if path not in known and (folder == self._folder or path.is_dir()):
                     remove(path)
 
-    def _stands(self, name: str, of: str) -> bool:
-        """Return whether a unit is whole, and made of just that."""
+    def _current(self, name: str, of: str) -> bool:
+        """Return whether a unit is complete and made of these inputs."""
         entry = self._entries.get(name)
         if not isinstance(entry, dict) or entry.get("of") != of:
             return False

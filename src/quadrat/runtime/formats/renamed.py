@@ -26,14 +26,14 @@ KINDS = {"network": "segmenter"}
 """New names of kinds by their old names."""
 
 
-def renamed(faults: Sequence[Any]) -> str | None:
-    """Return the new names of old keys and kinds among pydantic's ``faults``, as text; None if there are none."""
+def renamed(errors: Sequence[Any]) -> str | None:
+    """Return the new names of old keys and kinds among pydantic's ``errors``, as text; None if there are none."""
     found = [
-        f"'{fault['loc'][-1]}' is called '{KEYS[fault['loc'][-1]]}' now"
-        for fault in faults
-        if fault["type"] == "extra_forbidden" and _old(fault["loc"], KEYS)
+        f"'{error['loc'][-1]}' is called '{KEYS[error['loc'][-1]]}' now"
+        for error in errors
+        if error["type"] == "extra_forbidden" and _old(error["loc"], KEYS)
     ]
-    tags = [str(fault["ctx"]["tag"]) for fault in faults if fault["type"] == "union_tag_invalid"]
+    tags = [str(error["ctx"]["tag"]) for error in errors if error["type"] == "union_tag_invalid"]
     found += [f"the kind '{tag}' is called '{KINDS[tag]}' now" for tag in tags if _old((tag,), KINDS)]
     return "; ".join(found) or None
 

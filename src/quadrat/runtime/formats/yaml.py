@@ -24,17 +24,17 @@ S = TypeVar("S", bound=Section)
 LINE = 120
 """Characters (of JSON) up to which lists and small sections stand on one line."""
 
-SHOWN_FAULTS = 20
-"""Further faults of a file that an error lists."""
+SHOWN_ERRORS = 20
+"""Number of further errors of a file that a message lists."""
 
-MOST_FAULTS = 1000
-"""Most faults of a file that are examined."""
+MOST_ERRORS = 1000
+"""Limit for the errors of one file, which take time to list."""
 
 LONGEST = 500
 """Most characters of a message, and of a key for which similar keys are searched."""
 
 CHOICES = {"union_tag_invalid": "expected_tags", "literal_error": "expected"}
-"""What pydantic tells of valid kinds and values, by the type of a fault."""
+"""Fields with the valid kinds or values in pydantic's errors, by the type of error."""
 
 PLAIN = re.compile(r"[\w./-](?:[\w./ :@{}-]*[\w./}-])?", re.ASCII)
 """Texts that need no quotes, unless YAML reads them as another type."""
@@ -66,15 +66,15 @@ def settings(options: Sequence[str]) -> dict[str, Any]:
 
 
 def check(content: Any, section: type[S], error: type[QuadratError], path: Path) -> S:
-    """Return ``content`` as a ``section``; else raise ``error`` for its first fault, naming all further ones."""
+    """Return ``content`` as a ``section``; else raise ``error`` for its first error, naming all further ones."""
     try:
         # through JSON, where lists stand for tuples, so that types can be strict
         return section.model_validate_json(json.dumps(content, default=str), by_alias=True, by_name=False)
     except (RecursionError, TypeError) as cause:  # a key is not text, or too many levels
         raise error("the file holds values that no section can have", file=path, got=cause) from cause
     except ValidationError as cause:
-        if cause.error_count() > MOST_FAULTS:  # millions would take minutes
-            raise error(f"the file has {cause.error_count()} faults", file=path, got=str(cause)[:LONGEST]) from None
+        if cause.error_count() > MOST_ERRORS:  # millions would take minutes
+            raise error(f"the file has {cause.error_count()} errors", file=path, got=str(cause)[:LONGEST]) from None
         first = cause.errors()[0]
         hint = renamed(cause.errors()) or _nearest(cause.errors(), section)
         raise error(
@@ -85,15 +85,15 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
         ) from cause
 
 
-def describe(fault: ValidationError, root: str = "", content: Any = None) -> str:
-    """Return the faults of the section ``root`` as text: the first, and the others below it.
+def describe(error: ValidationError, root: str = "", content: Any = None) -> str:
+    """Return the errors of the section ``root`` as text: the first, and the others below it.
 
     With ``content``, keys are named as in the file.
     """
-    first, *others = fault.errors()
-    further = [f"\n  also {_key(root, other['loc'], content)}: {_message(other)}" for other in others[:SHOWN_FAULTS]]
-    if len(others) > SHOWN_FAULTS:
-        further.append(f"\n  and {len(others) - SHOWN_FAULTS} more")
+    first, *others = error.errors()
+    further = [f"\n  also {_key(root, other['loc'], content)}: {_message(other)}" for other in others[:SHOWN_ERRORS]]
+    if len(others) > SHOWN_ERRORS:
+        further.append(f"\n  and {len(others) - SHOWN_ERRORS} more")
     return f"{_key(root, first['loc'], content) or 'the file'}: {_message(first)}" + "".join(further)
 
 
@@ -156,49 +156,49 @@ def _flat(value: Any) -> bool:
 
 
 def _key(root: str, location: Sequence[int | str], content: Any) -> str:
-    """Return the key of a fault: pydantic's location, without the kinds of sections among its parts."""
+    """Return the key of an error: pydantic's location, without the kinds of sections among its parts."""
     parts = [root] if root else []
     for part in location:
         if isinstance(content, dict) and part not in content and content.get("kind") == part:
             continue
-        parts.append(_plain(str(part)))
+        parts.append(_printable(str(part)))
         held = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
         content = content[part] if held else None
     return ".".join(parts)
 
 
-def _plain(key: str) -> str:
+def _printable(key: str) -> str:
     """Return a key as an error shows it: short, and nothing that a terminal takes for a command."""
     text = key if key.isprintable() else key.encode("unicode_escape").decode()
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
-def _message(fault: Any) -> str:
-    if fault["type"] == "extra_forbidden":
+def _message(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
         return "there is no such key"
-    text = str(fault["msg"]).removeprefix("Value error, ")
+    text = str(error["msg"]).removeprefix("Value error, ")
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
-def _nearest(faults: Sequence[Any], section: type[BaseModel]) -> str | None:
-    """Return the valid key, kind or value that the first misspelt one is most like, as text; else the valid keys.
+def _nearest(errors: Sequence[Any], section: type[BaseModel]) -> str | None:
+    """Return the nearest valid key, kind or value of the first misspelt one, as text; else the valid keys.
 
-    After other faults, a key is taken for one that is missing beside it, and for no other.
+    After other errors, only keys that are missing beside the misspelt one are considered.
     """
-    missing = {fault["loc"] for fault in faults if fault["type"] == "missing"}
-    for number, fault in enumerate(faults[:SHOWN_FAULTS]):
-        if fault["type"] == "extra_forbidden":
-            *parents, wrong = fault["loc"]
+    missing = {error["loc"] for error in errors if error["type"] == "missing"}
+    for number, error in enumerate(errors[:SHOWN_ERRORS]):
+        if error["type"] == "extra_forbidden":
+            *parents, wrong = error["loc"]
             valid = [key for key in _keys(section, parents) if not number or (*parents, key) in missing]
-        elif fault["type"] in CHOICES:
-            wrong = fault["ctx"].get("tag", fault["input"])
-            valid = re.findall("'([^']+)'", fault["ctx"][CHOICES[fault["type"]]])
+        elif error["type"] in CHOICES:
+            wrong = error["ctx"].get("tag", error["input"])
+            valid = re.findall("'([^']+)'", error["ctx"][CHOICES[error["type"]]])
         else:
             continue
         close = difflib.get_close_matches(str(wrong)[:LONGEST], valid, n=1, cutoff=0.5)
         if close:
-            return (f"'{_plain(str(wrong))}': " if number else "") + f"did you mean '{close[0]}'?"
-        if not number and fault["type"] == "extra_forbidden" and valid:
+            return (f"'{_printable(str(wrong))}': " if number else "") + f"did you mean '{close[0]}'?"
+        if not number and error["type"] == "extra_forbidden" and valid:
             return f"valid keys here: {', '.join(sorted(valid))}"
     return None
 

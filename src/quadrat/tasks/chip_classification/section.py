@@ -1,4 +1,4 @@
-"""The sections of chip classification: a class for every cell, or for each class whether the cell has it."""
+"""The sections of chip classification: one class, or any number of classes, for every cell."""
 
 from typing import ClassVar, Literal, Self
 
@@ -9,63 +9,62 @@ from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.section import LayersSection, TaskSection
 
 HALF = 0.5
-"""The least score by which one of several classes is predicted to be there."""
+"""The score from which a class is predicted as present, if a cell may have several."""
 
 LISTED = ", "
-"""What stands between the names of a cell's classes."""
+"""The separator of the names of a cell's classes."""
 
 
 class Rule(Section):
-    """When labels give a cell a class: what of it lies on the image.
+    """How labels give a class to a cell. Only the part of a cell on the image counts.
 
-    Polygons: a class claims the cell by enough of its polygons' area. What none claims is of the labels' class
-    ``background``, or unknown where they name none, and where dropped features claim it.
+    Polygons: a cell has a class if the class's polygons cover enough (``min_share``). A cell without a class has the
+    labels' class ``background``; it is unknown if they name none, or if dropped features cover enough.
 
-    Rasters: a cell is of the class that most of its labelled pixels have (of equals, the first), if at least
-    ``min_share`` of its pixels are labelled. Where a cell may have several classes, each class claims it that at
-    least ``min_share`` of its pixels have.
+    Rasters: a cell has the most frequent class of its labelled pixels (of equals, the first), if at least ``min_share``
+    of its pixels are labelled. With ``multi_label``, it has each class of at least ``min_share`` of its pixels.
     """
 
     share_of: Literal["polygon", "cell"]
-    """A polygon claims the cell in which enough of its own area lies (things: what is in the cell?), or a class claims
-    the cell of which its polygons together cover enough (cover: what is the cell?)."""
+    """``polygon``: enough of a polygon's own area is in the cell (what is in the cell?). ``cell``: the class's polygons
+    together cover enough of the cell (what is the cell?)."""
     min_share: float = Field(gt=0, le=1)
-    """How much is enough, of the polygon's or of the cell's area."""
+    """The share that is enough, of the polygon's or the cell's area."""
     choose: Literal["largest", "lowest_id"]
-    """Of several classes that claim a cell: the one that covers most of it (of equals, the first), or the first."""
+    """If several classes fit: the one that covers most of the cell (of equals, the first), or the first."""
 
 
 class ChipClassification(TaskSection):
-    """A class for every cell, or several, from polygons or from rasters of classes.
+    """One class or several for every cell, from polygons or rasters of classes.
 
-    A cell that the image's edge cuts is what of it lies on the image, in all that is counted, taught and scored.
+    Of a cell at the image's edge, only the part on the image is counted, learnt and scored.
     """
 
     unit: ClassVar[Unit] = "cells"
 
     kind: Literal["chip_classification"]
     cell_size: int = Field(ge=1)
-    """Height and width, px, of the square in a window's middle that is classified; what lies around is context."""
+    """Height and width, px, of the square in a window's middle that is classified; the rest is context."""
     rule: Rule
-    """When labels give a cell their class."""
+    """How labels give a class to a cell."""
     multi_label: bool = False
     """Whether a cell may have several classes at once, or none."""
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
         if len(self.classes) < 2 and not self.multi_label:
-            raise ValueError("a cell of one class has nothing to be told from: name another, or set multi_label")
+            raise ValueError("one class has no alternative: name another, or set multi_label")
         listed = [name for name in self.names if LISTED in name]
         if listed and self.multi_label:
             raise ValueError(
                 f"the field 'class' lists a cell's classes with '{LISTED}' between them: "
-                f"write names without it, where these have it: {'; '.join(listed)}"
+                f"remove it from these names: {'; '.join(listed)}"
             )
         return self
 
     @property
     def exclusive(self) -> bool:
-        """Whether a cell has one class alone."""
+        """Whether a cell has exactly one class."""
         return not self.multi_label
 
     def labelled_size(self, window_size: int) -> int:
@@ -78,9 +77,9 @@ class ClassificationLoss(Section):
 
     kind: Literal["chip_classification"]
     label_smoothing: float = Field(default=0, ge=0, lt=1)
-    """Share of a cell's truth that is spread over all classes (for several at once: over yes and no)."""
+    """Share of a cell's truth that is spread over all classes (with ``multi_label``: over yes and no)."""
     class_balance: float = Field(default=0, ge=0, le=1)
-    """Each class is weighted by its share of the training labels to the power of minus this: 0 is no weights."""
+    """Classes are weighted by their share of the training labels to the power of minus this; 0 for no weights."""
 
 
 class CellLayers(LayersSection):
@@ -88,4 +87,4 @@ class CellLayers(LayersSection):
 
     kind: Literal["chip_classification"]
     cells: Literal["cells.parquet", "cells.gpkg", "cells.fgb", "cells.geojson"] = "cells.parquet"
-    """The vector file of the cells, whose ending is its format."""
+    """The vector file of the cells; its ending gives the format."""

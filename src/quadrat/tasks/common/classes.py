@@ -1,4 +1,4 @@
-"""Classes: what a task tells apart."""
+"""Classes of a task."""
 
 import re
 from collections import defaultdict
@@ -10,13 +10,13 @@ from pydantic import Field, field_validator
 from quadrat.runtime.formats.section import Name, Section, composed
 
 NONE = "–"
-"""What stands for no class among the names of classes."""
+"""The name for no class in the confusion matrix."""
 
 UNFIT = re.compile("[^ -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that end lines, or that XML can't hold: GDAL keeps names beside a raster in it."""
+"""Characters that end lines, or are not allowed in XML, in which GDAL stores names."""
 
 Unit = Literal["px", "cells", "boxes", "values"]
-"""What a task labels and counts; the names of columns begin with it."""
+"""The unit of labels and counts; it begins the names of columns."""
 
 
 class Class(Section):
@@ -28,16 +28,16 @@ class Class(Section):
     """Its colour in layers and pictures, as hexadecimal red, green, blue."""
     aliases: tuple[Name, ...] = Field(alias="from", default_factory=lambda known: (known["name"],))
     """Values of the labels that mean this class: of their field, or a raster's numbers or colours; left out: its name.
-    Empty where only ``default`` or ``background`` of labels name it."""
+    Empty if only ``default`` or ``background`` of labels name it."""
 
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
         unfit = UNFIT.search(name)
         if unfit:
-            raise ValueError(f"no file of names holds the character {unfit[0]!a}: take it out of the name")
+            raise ValueError(f"names of classes can't hold the character {unfit[0]!a}: remove it")
         if name != name.strip():
-            raise ValueError("files lose spaces at the ends of names: take them off the name")
+            raise ValueError("names of classes can't start or end with spaces: remove them")
         if name == NONE:
             raise ValueError(f"{NONE} stands for no class in the confusion matrix: choose another name")
         return name
@@ -50,7 +50,7 @@ class Class(Section):
 
 
 def alike(names: Sequence[str]) -> list[str]:
-    """Return those of different names that differ by case alone: columns of GeoPackage and files of Windows don't."""
+    """Return names that differ only in case, which columns of GeoPackage and files on Windows do not distinguish."""
     groups = defaultdict(list)
     for name in dict.fromkeys(names):
         groups[composed(name.casefold())].append(name)

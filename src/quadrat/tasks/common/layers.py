@@ -1,4 +1,4 @@
-"""The part ``layers`` of a task: what predict makes of a model's outputs and writes."""
+"""The part ``layers`` of a task: turns a model's outputs into the layers that predict writes."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from quadrat.tasks.common.part import AnyTask, TaskPart
 
 
 class TaskLayers(TaskPart[AnyTask]):
-    """Names the layers of a scene, and makes them: for predict and apply.
+    """Lists the layers of a scene, and makes them, for predict and apply.
 
     ``section`` is the task's own section ``predict.layers``.
     """
 
     @abstractmethod
     def written(self, section: Any) -> Sequence[RasterLayer | VectorLayer]:
-        """Return what is written of a scene."""
+        """Return the layers of a scene."""
 
     @abstractmethod
     def canvas(self, section: Any, area: Window, size: int, stride: int, shape: tuple[int, int]) -> Canvas:
-        """Return what takes windows of ``size`` px, ``stride`` px apart, over an ``area`` of a grid.
+        """Return the canvas for windows of ``size`` px, ``stride`` px apart, over an ``area`` of a grid.
 
         ``shape`` is the grid's (height, width).
         """
@@ -32,9 +32,9 @@ class TaskLayers(TaskPart[AnyTask]):
         return None
 
     def margin(self, size: int, stride: int) -> int:
-        """Return the px by which windows begin above and left of an area: half of what they overlap."""
+        """Return the px by which windows begin above and left of an area: half of their overlap."""
         return (size - stride) // 2
 
     def plain_stride(self, size: int, stride: int, context: int) -> int:
-        """Return the stride at which a model that sees ``context`` px (0: not known) loses nothing."""
+        """Return the largest stride with full context for a model with a radius of ``context`` px (0: unknown)."""
         return stride

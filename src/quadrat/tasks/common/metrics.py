@@ -1,7 +1,7 @@
-"""Count, then compute: what was predicted for what is there, and the metrics that follow from the counts alone.
+"""Counts of predictions against labels, and the metrics computed from counts.
 
-Counts of windows, scenes and splits add up; metrics don't. A ratio of nothing to nothing is undefined: None, never
-0, and no part of a mean. Definitions as in scikit-learn with ``zero_division=nan``; IoU after Jaccard (1912).
+Counts of windows, scenes and splits can be added; metrics can't. A ratio 0 / 0 is undefined: it is None, never 0, and
+left out of means. Definitions as in scikit-learn with ``zero_division=nan``; IoU after Jaccard (1912).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,21 @@ Metrics = dict[str, float | int | None]
 
 
 class Counts(Protocol):
-    """What scoring counts, whatever the task: adds up, and gives metrics (``Confusion`` is one)."""
+    """Counts of any task, which can be added and give metrics, such as ``Confusion``."""
 
     def __add__(self, other: Self) -> Self:
         """Return both counts together."""
         ...
 
     def summary(self) -> Metrics:
-        """Return the few metrics by which predictions are compared.
+        """Return the few metrics for comparing predictions.
 
-        Of all tasks ``support``, and of those with classes ``macro_f1``.
+        All tasks have ``support``, and those with classes ``macro_f1``.
         """
         ...
 
     def overall(self) -> Metrics:
-        """Return all metrics that aren't a single class's; begins as ``summary`` does."""
+        """Return all metrics over the classes; those of ``summary`` come first."""
         ...
 
     def per_class(self) -> list[Metrics]:
@@ -40,14 +40,14 @@ class Counts(Protocol):
         ...
 
     def confused(self) -> NDArray[np.int64]:
-        """Return counts (true class, predicted class), with a last row and column of none where there can be such.
+        """Return counts (true class, predicted class); some tasks have a last row and column for none.
 
-        (0, 0) where nothing is confused.
+        Of shape (0, 0) for tasks without classes.
         """
         ...
 
     def always(self, class_id: int) -> Self | None:
-        """Return what would have been counted, had ``class_id`` been predicted everywhere; None if that can't be."""
+        """Return the counts if ``class_id`` were predicted everywhere; None if that has no meaning."""
         ...
 
 
@@ -58,17 +58,17 @@ class Confusion:
     matrix: NDArray[np.int64]
     """(true class, predicted class)."""
     unpredicted: NDArray[np.int64]
-    """(true class,), of those that have a label but no prediction; they are in no metric but the share of their own."""
+    """(true class,), those with a label but no prediction; only their share is a metric."""
 
     def __post_init__(self) -> None:
-        """Refuse counts whose shapes don't fit."""
+        """Raise ValueError for shapes that do not match."""
         classes = len(self.unpredicted)
         if self.matrix.shape != (classes, classes):
             raise ValueError(f"matrix {self.matrix.shape} and unpredicted {self.unpredicted.shape} differ in classes")
 
     @classmethod
     def none(cls, classes: int) -> Self:
-        """Return the counts of nothing."""
+        """Return empty counts."""
         return cls(np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64))
 
     @classmethod
@@ -92,7 +92,7 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        """The share whose class was found: pooled over all classes, so micro F1 too. NaN where undefined."""
+        """The share with the correct class, which equals micro F1. NaN if undefined."""
         return float(ratio(self._found.sum(), self.matrix.sum()))
 
     @property
@@ -116,7 +116,7 @@ class Confusion:
         return ratio(self._found, self.matrix.sum(0) + self.matrix.sum(1) - self._found)
 
     def summary(self) -> Metrics:
-        """Return accuracy, macro F1 (the mean over the classes for which it is defined), and support: what counts."""
+        """Return accuracy, macro F1 (the mean over the classes for which it is defined), and support: the count."""
         return {"accuracy": known(self.accuracy), "macro_f1": macro(self.f1), "support": int(self.matrix.sum())}
 
     def overall(self) -> Metrics:
@@ -131,7 +131,7 @@ class Confusion:
         }
 
     def per_class(self) -> list[Metrics]:
-        """Return precision, recall, F1, IoU and support (what is labelled and was predicted) of each class."""
+        """Return precision, recall, F1, IoU and support (the number labelled and predicted) of each class."""
         columns = zip(self.precision, self.recall, self.f1, self.iou, self.matrix.sum(1), strict=True)
         return [
             {"precision": known(p), "recall": known(r), "f1": known(f), "iou": known(i), "support": int(support)}
@@ -143,7 +143,7 @@ class Confusion:
         return self.matrix
 
     def always(self, class_id: int) -> Self:
-        """Return what would have been counted, had ``class_id`` been predicted in all the same places."""
+        """Return the counts if ``class_id`` were predicted in all the same places."""
         matrix = np.zeros_like(self.matrix)
         matrix[:, class_id] = self.matrix.sum(1)
         return type(self)(matrix, self.unpredicted)
@@ -159,7 +159,7 @@ def confuse(
     classes: int,
     ignore: int,
 ) -> list[Confusion]:
-    """Count each of ``predictions`` against ``truth``, all in the same places: those that every one has predicted.
+    """Count each of ``predictions`` against ``truth``, where all of them have a prediction.
 
     All are class ids of one shape, ``ignore`` where there is none. Raises ValueError for other ids from ``classes`` on.
     """
@@ -170,7 +170,7 @@ def confuse(
 
 
 def rounded(metrics: Mapping[str, float | int | None]) -> Metrics:
-    """Return ``metrics`` as they are written: more digits than mean anything make differences hard to read."""
+    """Return ``metrics`` rounded to significant digits, as they are written."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in metrics.items()}
 
 
@@ -179,12 +179,12 @@ def _confuse(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: in
     for what, seen in (("truth", bins.any(1)), ("prediction", bins.any(0))):
         wrong = [int(value) for value in np.flatnonzero(seen) if classes <= value != ignore]
         if wrong:
-            raise ValueError(f"the {what} holds class ids that none of {classes} classes has: {wrong}")
+            raise ValueError(f"the {what} holds class ids outside the {classes} classes: {wrong}")
     return Confusion(bins[:classes, :classes].copy(), bins[:classes, ignore].copy())
 
 
 def _pairs(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int) -> NDArray[np.int64]:
-    """Return how often each pair of bytes occurs, (256, 256): one look at each pixel; what counts is picked later."""
+    """Return how often each pair of bytes occurs, (256, 256), in one pass."""
     few = 16
     if classes < few and ignore % few == few - 1 and all(_known(each, classes, ignore) for each in (truth, predicted)):
         bins = np.zeros((256, 256), np.int64)
@@ -205,11 +205,11 @@ def ratio(part: NDArray[Any], of: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def known(value: float | NDArray[np.float64]) -> float | None:
-    """Return a metric as it is told: None where it is undefined."""
+    """Return a metric as written: None if it is undefined."""
     return None if np.isnan(value) else float(value)
 
 
 def macro(values: NDArray[np.float64]) -> float | None:
-    """Return the mean of what is defined."""
+    """Return the mean of the defined values."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else None

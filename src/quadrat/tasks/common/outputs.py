@@ -1,4 +1,4 @@
-"""What a task gives: layers and their pieces, what pictures draw, and what a bundle says of its outputs."""
+"""Outputs of a task: layers and their pieces, outlines for pictures, and the description for a bundle."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ class RasterLayer:
     dtype: str
     bands: tuple[str, ...]
     nodata: float
-    """NaN where values are any numbers."""
+    """NaN for layers of floats."""
     scale: float = 1.0
     classes: tuple[Class, ...] | None = None
-    """Set where values are class ids: the colour table and the names."""
+    """The classes, for the colour table and the names, if values are class ids."""
 
 
 @dataclass(frozen=True)
 class VectorLayer:
-    """A vector file that predict writes for a scene; ``file`` is its name, whose ending is its format."""
+    """A vector file that predict writes for a scene; the ending of its name ``file`` gives the format."""
 
     name: str
     file: str
@@ -52,11 +52,11 @@ class Features:
     geometry: NDArray[np.object_]
     fields: Mapping[str, NDArray[Any]]
     file: object = None
-    """Where they were read from."""
+    """The file that they were read from."""
 
 
 class Canvas(Protocol):
-    """Takes outputs of windows in row order and gives what is finished; see ``geo.grids.tiling`` for the blending."""
+    """Takes outputs of windows in row order and gives finished pieces; see ``geo.grids.tiling`` for the blending."""
 
     def paste(
         self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
@@ -65,13 +65,13 @@ class Canvas(Protocol):
         ...
 
     def close(self) -> Iterator[Rows | Features]:
-        """Give what is left."""
+        """Give the remaining pieces."""
         ...
 
 
 @dataclass(frozen=True)
 class Outlines:
-    """What a picture draws over the image: objects, and whether each is right (found, by the other side)."""
+    """Objects that a picture draws over the image, and whether each is correct (matched by the other side)."""
 
     geometry: Geometries
     """In pixel coordinates of the scene's grid: x = column, y = row, corners."""
@@ -81,24 +81,24 @@ class Outlines:
 
 @dataclass(frozen=True)
 class Signature:
-    """What comes out of a task's models, for the README of a bundle."""
+    """Describes the outputs of a task's models, for the README of a bundle."""
 
     says: str
     """The end of the sentence "It takes windows of … bands, raw values as stored, and gives …"."""
     outputs: Mapping[str, str]
-    """Each output's axes and meaning, by name; the first is what the example looks at."""
+    """Each output's axes and meaning, by name; the example uses the first."""
     decide: str
-    """A line of Python that makes a decision of the outputs, which are variables of their names."""
+    """Lines of Python that compute the decision from the outputs, which are variables with their names."""
     axes: Mapping[str, tuple[int | str, ...]]
-    """Each output's axes by its name, the window's first: lengths, or names (``window``, ``y``, ``x``, or others) of
-    lengths that are the same wherever the name stands."""
+    """Each output's axes by its name, the window's first: lengths, or names (``window``, ``y``, ``x``, or others);
+    equal names mean equal lengths."""
     windows: str = ""
-    """What else there is to know of windows, in sentences."""
+    """Further sentences about windows."""
     classes: str = "Classes, in the order of their axis"
-    """What the table of the task's classes shows."""
+    """The title of the table of classes."""
 
     def fits(self, outputs: Mapping[str, NDArray[Any]], pixels: tuple[int, ...]) -> bool:
-        """Return whether ``outputs`` have these names and axes, of ``pixels``: a shape (window, band, y, x)."""
+        """Return whether ``outputs`` have these names and axes for pixels of shape ``pixels`` (window, band, y, x)."""
         if outputs.keys() != self.axes.keys():
             return False
         lengths = {"window": pixels[0], "y": pixels[2], "x": pixels[3]}

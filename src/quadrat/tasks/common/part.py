@@ -1,4 +1,4 @@
-"""What the parts of a task have in common: each works by the parameters of its task."""
+"""The base of a task's parts, which holds the parameters of the task."""
 
 from abc import ABC
 from typing import Generic, TypeVar
@@ -12,5 +12,5 @@ class TaskPart(ABC, Generic[AnyTask]):
     """A part of a task."""
 
     def __init__(self, task: AnyTask) -> None:
-        """Work by the parameters of ``task``."""
+        """Use the parameters of ``task``."""
         self.task = task

@@ -1,7 +1,7 @@
-"""The parts of a task, each taken alone: a stage imports none that it doesn't ask for.
+"""Imports the parts of a task one by one, so that a stage imports only those that it needs.
 
-A task is a folder of the name of its kind: ``section.py`` with its parameters, and a package for each part, whose class
-bears the part's name. What a stage asks for, ``dvc.yaml`` lists.
+A task is a folder named by its kind: ``section.py`` with its parameters, and a package for each part with a class of
+the part's name. ``dvc.yaml`` lists the parts that a stage uses.
 """
 
 from importlib import import_module
@@ -15,19 +15,19 @@ from quadrat.tasks.common.targets import TaskTargets
 
 
 def targets_of(task: TaskSection) -> TaskTargets[Any]:
-    """Return what makes arrays of labels."""
+    """Return the part that makes target arrays from labels."""
     targets: TaskTargets[Any] = _part(task, "targets")
     return targets
 
 
 def loss_of(task: TaskSection) -> TaskLoss[Any]:
-    """Return what says what a network's outputs mean."""
+    """Return the part that defines a network's outputs and loss."""
     loss: TaskLoss[Any] = _part(task, "loss")
     return loss
 
 
 def logit_loss_of(task: TaskSection) -> LogitLoss[Any]:
-    """Return the same of a task whose networks give logits; raise TypeError where they give anything else."""
+    """Return the same for a task whose networks give logits; raise TypeError for other tasks."""
     loss = loss_of(task)
     if not isinstance(loss, LogitLoss):
         raise TypeError(f"networks of the task {task.kind} give no logits")
@@ -35,7 +35,7 @@ def logit_loss_of(task: TaskSection) -> LogitLoss[Any]:
 
 
 def class_loss_of(task: TaskSection) -> ClassLoss[Any]:
-    """Return the same of a task of classes; raise TypeError where models of single pixels can't learn the task."""
+    """Return the same for a task with classes; raise TypeError if models of single pixels can't learn it."""
     loss = loss_of(task)
     if not isinstance(loss, ClassLoss):
         raise TypeError(f"pixels have no classes in the task {task.kind}")
@@ -43,13 +43,13 @@ def class_loss_of(task: TaskSection) -> ClassLoss[Any]:
 
 
 def layers_of(task: TaskSection) -> TaskLayers[Any]:
-    """Return what makes layers of a network's outputs."""
+    """Return the part that makes layers from a network's outputs."""
     layers: TaskLayers[Any] = _part(task, "layers")
     return layers
 
 
 def scoring_of(task: TaskSection) -> TaskScoring[Any]:
-    """Return what counts predictions against labels."""
+    """Return the part that scores predictions against labels."""
     scoring: TaskScoring[Any] = _part(task, "scoring")
     return scoring
 

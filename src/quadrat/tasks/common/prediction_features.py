@@ -1,4 +1,4 @@
-"""What features of a prediction say: checked, since anyone may have made them."""
+"""Reads and checks the fields of predicted features, which other programs may have made."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -12,35 +12,35 @@ from quadrat.tasks.common.outputs import Features
 HINT = "run the stage 'predict' again, or correct the file"
 
 MOST_TOLD = 10
-"""Most values that an error lists."""
+"""Largest number of values in an error."""
 
 ROUNDING = 1e-6
-"""By which a score may lie beyond 0 and 1."""
+"""Tolerance of scores below 0 and above 1."""
 
 
 def class_ids(features: Features, names: Sequence[str]) -> NDArray[np.uint8]:
     """Return the class id of each feature (n,), by the field ``class``, ``class_id``, or both, which must agree.
 
-    Raises PredictionError where there is neither, or they name other classes than ``names``.
+    Raises PredictionError if there is neither, or they name other classes than ``names``.
     """
-    said = [read(features, names) for field, read in FIELDS.items() if field in features.fields]
-    if not said:
+    ids = [read(features, names) for field, read in FIELDS.items() if field in features.fields]
+    if not ids:
         raise unlike(features, "the predictions have no class", "a field class, or class_id", features.fields)
-    if len(said) > 1 and (said[0] != said[1]).any():
-        first = int(np.argmax(said[0] != said[1]))
-        got = f"class {names[said[0][first]]}, class_id {said[1][first]}"
+    if len(ids) > 1 and (ids[0] != ids[1]).any():
+        first = int(np.argmax(ids[0] != ids[1]))
+        got = f"class {names[ids[0][first]]}, class_id {ids[1][first]}"
         expected = ", ".join(f"{number}: {name}" for number, name in enumerate(names))
         raise unlike(features, "the predictions' fields class and class_id disagree", expected, [got])
-    return said[0]
+    return ids[0]
 
 
 def scores(features: Features, field: str) -> NDArray[np.float32]:
-    """Return the scores (n,) in a field; raise PredictionError where there are none, or others than from 0 to 1."""
+    """Return the scores (n,) in a field; raise PredictionError if it is missing, or scores are not from 0 to 1."""
     values = _values(features, field)
     if not values.size:
         return np.empty(0, np.float32)
     if values.dtype.kind not in "fiu":
-        raise unlike(features, f"the field {field} of the predictions holds no numbers", "0 to 1", [values.dtype])
+        raise unlike(features, f"the field {field} of the predictions does not hold numbers", "0 to 1", [values.dtype])
     wrong = ~((values >= -ROUNDING) & (values <= 1 + ROUNDING))  # NaN, too
     if wrong.any():
         raise unlike(features, f"the predictions have wrong scores in the field {field}", "0 to 1", values[wrong])
@@ -48,7 +48,7 @@ def scores(features: Features, field: str) -> NDArray[np.float32]:
 
 
 def unlike(features: Features, problem: str, expected: str, got: Collection[Any]) -> PredictionError:
-    """Return the error of features that aren't what is ``expected``, with the first few that they are."""
+    """Return the error for features that differ from ``expected``, with the first few values."""
     some = [*map(str, got)]
     more = [f"and {len(some) - MOST_TOLD} more"] if len(some) > MOST_TOLD else []
     return PredictionError(
@@ -79,7 +79,7 @@ def _by_number(features: Features, names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 FIELDS = {"class": _by_name, "class_id": _by_number}
-"""The fields that tell the class, and how each is read."""
+"""The fields with the class, and how each is read."""
 
 
 def _values(features: Features, field: str) -> NDArray[Any]:

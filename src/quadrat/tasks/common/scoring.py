@@ -1,4 +1,4 @@
-"""The part ``scoring`` of a task: predictions against labels, as counts from which metrics follow."""
+"""The part ``scoring`` of a task: counts predictions against labels."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 
 class Prediction(Protocol):
-    """What was predicted of a scene, layer by layer (``quadrat.prediction.reader.Prediction`` is one)."""
+    """The predicted layers of a scene, such as ``quadrat.prediction.reader.Prediction``."""
 
     def class_ids(self, layer: str, window: Window, names: Sequence[str]) -> NDArray[np.uint8]:
-        """Return a raster layer's class ids (y, x), IGNORE where there is none, of a window that lies within the grid.
+        """Return a raster layer's class ids (y, x), IGNORE where there is none, in a window within the grid.
 
-        Raises PredictionError for what is of other classes than ``names``.
+        Raises PredictionError for other classes than ``names``.
         """
         ...
 
     def values(self, layer: str, window: Window) -> NDArray[np.float32]:
-        """Return a raster layer's values (y, x), NaN where there is none, of a window that lies within the grid."""
+        """Return a raster layer's values (y, x), NaN where there is none, in a window within the grid."""
         ...
 
     def features(self, layer: str, window: Window | None = None) -> Features:
-        """Return all of a vector layer, or what meets the window."""
+        """Return a vector layer's features, or those that meet the window."""
         ...
 
 
 class TaskScoring(TaskPart[AnyTask]):
-    """Counts what is right: of chips for train, of scenes for eval. ``match`` is the section ``eval.match``."""
+    """Scores chips for train, and scenes for eval. ``match`` is the section ``eval.match``."""
 
     monitor: ClassVar[str]
     """The metric of ``Counts.summary`` by which weights are chosen; larger is better."""
@@ -53,7 +53,7 @@ class TaskScoring(TaskPart[AnyTask]):
 
     @abstractmethod
     def no_counts(self, match: Any = None) -> Counts:
-        """Return counts of nothing, to add to."""
+        """Return empty counts."""
 
     @abstractmethod
     def chip_counts(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Counts:
@@ -74,21 +74,21 @@ class TaskScoring(TaskPart[AnyTask]):
 
     @abstractmethod
     def score(self, truth: "Truth", predictions: Sequence[Prediction], match: Any = None) -> Sequence[Counts]:
-        """Count each prediction of a scene against the truth, all on what every one of them has predicted.
+        """Count each prediction of a scene against the truth, where all of them have a prediction.
 
-        Raises PredictionError for a prediction that isn't of this task.
+        Raises PredictionError for predictions of another task.
         """
 
     @abstractmethod
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
-        """Return what a picture paints of the labels: class ids (y, x), IGNORE where there is none."""
+        """Return the labels for a picture: class ids (y, x), IGNORE where there is none."""
 
     @abstractmethod
     def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
-        """Return what a picture paints of a prediction: class ids (y, x), IGNORE where there is none."""
+        """Return the prediction for a picture: class ids (y, x), IGNORE where there is none."""
 
     def outlines(
         self, truth: "Truth | None", prediction: Prediction, match: Any = None
     ) -> tuple[Outlines, Outlines] | None:
-        """Return what a picture draws of labels and of the prediction; None where it paints maps instead."""
+        """Return the outlines of labels and prediction for a picture; None if it shows maps instead."""
         return None

@@ -1,4 +1,4 @@
-"""The sections of ``params.yaml`` that each kind of task has: its classes and parameters, and nothing that computes."""
+"""The sections of ``params.yaml`` that each kind of task has: classes and parameters, without computation."""
 
 from abc import ABC
 from collections import Counter
@@ -13,14 +13,14 @@ from quadrat.tasks.common.classes import Class, Unit, alike
 
 
 class TaskSection(Section, ABC):
-    """What is learnt: the section ``task``. The parts of the task's folder do the work (``common.parts``)."""
+    """The section ``task``; the parts in the task's folder do the work (``common.parts``)."""
 
     unit: ClassVar[Unit]
-    """What it labels and counts. A model serves tasks by it."""
+    """The unit of labels and counts; models support tasks by unit."""
     blanks: ClassVar[bool] = False
-    """Whether a place without any label says something: that nothing is there."""
+    """Whether a place without a label means that nothing is there."""
     matches: ClassVar[bool] = False
-    """Whether the section ``eval.match`` says when it is right."""
+    """Whether it needs the section ``eval.match``."""
 
     kind: str
     classes: tuple[Class, ...] = Field(min_length=1, max_length=IGNORE)
@@ -37,7 +37,7 @@ class TaskSection(Section, ABC):
         same = alike(names)
         if same:
             raise ValueError(
-                f"class names must differ in more than case, for columns of GeoPackage do: {', '.join(same)}"
+                f"class names must differ in more than case, as columns of GeoPackage do: {', '.join(same)}"
             )
         return self
 
@@ -58,25 +58,25 @@ class TaskSection(Section, ABC):
 
     @property
     def exclusive(self) -> bool:
-        """Whether what has one class has no other."""
+        """Whether classes exclude each other."""
         return True
 
     def labelled_size(self, window_size: int) -> int:
-        """Return the side, px, of what is labelled and predicted in the middle of a window: by default all of it."""
+        """Return the side, px, of the labelled and predicted square in a window's middle: by default its own."""
         return window_size
 
 
 class LayersSection(Section):
-    """What predict writes, of a task: the section ``predict.layers``."""
+    """The layers that predict writes: the section ``predict.layers``."""
 
     kind: str
 
     def plain(self) -> Self:
-        """Return the least of them that eval can score."""
+        """Return the section with only the layers that eval needs."""
         return self
 
     def full(self) -> Self:
-        """Return all of them that there can be."""
+        """Return the section with all layers."""
         return self
 
     def named(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The part ``targets`` of a task: what labels say, as arrays."""
+"""The part ``targets`` of a task: labels as arrays."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from quadrat.labels.labels import Labels
 
 Target = Mapping[str, NDArray[Any]]
-"""What is known of a chip, by name; of several chips, each array with the chips as its first axis."""
+"""A chip's target arrays by name; for several chips, the first axis is the chip."""
 
 
 class TaskTargets(TaskPart[AnyTask]):
-    """Makes targets of labels, counts their labels, and turns them: for analyze, chip and train."""
+    """Makes targets from labels, counts labels, and rotates targets, for analyze, chip and train."""
 
     ragged: ClassVar[frozenset[str]] = frozenset()
-    """Names of targets whose first axis is of any length; in a batch, they are filled up with NaN."""
+    """Names of targets whose first axis has any length; in a batch, they are padded with NaN."""
 
     @property
     def reach(self) -> float:
-        """Px around what counts within which a feature may label some of it; infinite where that isn't known."""
+        """Distance, px, from which a feature may still label pixels that count; infinite if unknown."""
         return inf
 
     @abstractmethod
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return how many labels of each class (K,) a strip holds: over all strips, each label counts once.
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the number of labels of each class (K,) in a strip; over all strips, each label counts once.
 
         ``counted`` (y, x) is True on valid pixels within the AOI.
         """
@@ -44,21 +44,21 @@ class TaskTargets(TaskPart[AnyTask]):
 
     @abstractmethod
     def class_counts(self, target: Target) -> NDArray[np.int64]:
-        """Return how many labels of each class (K,) a target holds."""
+        """Return the number of labels of each class (K,) in a target."""
 
     @abstractmethod
-    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
-        """Return how many labels of the ``wanted`` classes (K,) a chip of ``size`` px holds at most.
+    def most_labels(self, features: NDArray[Any], selected: NDArray[np.bool_], size: int) -> float:
+        """Return the largest possible number of labels of the ``selected`` classes (K,) in a chip of ``size`` px.
 
-        ``features`` (K,) are those of its scene, by class; infinite where that isn't known.
+        ``features`` (K,) are the numbers of features in its scene; infinite if unknown.
         """
 
     def is_useful(self, target: Target) -> bool:
-        """Return whether a chip with such a target is worth learning from."""
+        """Return whether a chip with this target is useful for training."""
         return self.task.blanks or bool(self.class_counts(target).any())
 
     def validation_windows(self, area: Window, size: int) -> list[Window]:
-        """Return windows of ``size`` px, in row order, in which all that is labelled in ``area`` counts once."""
+        """Return windows of ``size`` px, in row order, in which each label of ``area`` counts once."""
         return cover(area, size, size, 0)
 
     def turn(

@@ -1,4 +1,4 @@
-"""What is there, in a scene that was predicted."""
+"""The labels of a predicted scene."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Truth:
     labels: "Labels"
 
     def windows(self) -> Iterator[Window]:
-        """Give full-width windows, top to bottom, that together hold all that counts."""
+        """Yield full-width windows, top to bottom, that together contain everything that counts."""
         return strips(self.scene.area, STRIP_ROWS)
 
     def inside(self, window: Window) -> NDArray[np.bool_]:
@@ -30,5 +30,5 @@ class Truth:
         return self.scene.inside(window)
 
     def counted(self, window: Window) -> NDArray[np.bool_]:
-        """Return (y, x), True within the AOI where the bands that are opened have a value."""
+        """Return (y, x), True within the AOI where the open bands have a value."""
         return self.scene.counted(window, self.scene.raster.read(window).valid)

@@ -15,7 +15,7 @@ FILES = re.compile(rf"{LAYER}\.(parquet|gpkg|fgb|geojson)")
 """Names of vector files; ``quadrat.prediction.vector_file`` writes these formats."""
 
 LIKELY = 0.5
-"""Score from which on a model is said to have decided that an object is there."""
+"""Score from which a model's output counts as an object."""
 
 Measure = Literal["iou", "smaller"]
 """Intersection over union (Jaccard 1912), or over the smaller of both."""
@@ -24,8 +24,8 @@ Measure = Literal["iou", "smaller"]
 class ObjectDetection(TaskSection):
     """A box and a class for every object: labels are the upright boxes around features.
 
-    A box counts where its centre does: where that pixel is valid and within the AOI. Boxes are those of the grid:
-    what of them lies beyond the image's edge is cut off, and the centre is that of what is left.
+    A box counts if its centre is on a valid pixel within the AOI. Boxes are cut at the image's edge; the centre is that
+    of the rest.
     """
 
     unit: ClassVar[Unit] = "boxes"
@@ -36,44 +36,45 @@ class ObjectDetection(TaskSection):
     classes: tuple[Class, ...] = Field(min_length=1, max_length=IGNORE)
     """The classes, in the order of their ids, from 0."""
     min_inside_fraction: float = Field(gt=0, le=1)
-    """Least share of an object's box on the image, and of what is left there inside a window that teaches it. With less
-    it is ignored: neither an object nor background. A window must hold the box's centre, too, so that of a box which
-    one of its sides cuts, it has half: a share below 0.5 lets in more at the image's edge and in a window's corners."""
+    """Smallest share of an object's box on the image, and of the rest inside a training window; a box with less is
+    ignored, neither object nor background. A window must also contain the box's centre, so a share below 0.5 matters
+    only at the image's edge and in a window's corners."""
     partial: Literal["clip", "drop"]
-    """What a window teaches of a box that it cuts, and has ``min_inside_fraction`` of: the part inside, or nothing."""
+    """What a window learns from a box that its edge cuts, if ``min_inside_fraction`` is inside: the part inside, or
+    nothing."""
 
 
 class DetectionLoss(Section):
-    """The weights of what a detector's loss adds up."""
+    """Weights of the terms of a detector's loss."""
 
     kind: Literal["object_detection"]
     classification: float = Field(default=1, ge=0)
-    """Weight of what is lost by wrong classes and scores."""
+    """Weight of the loss of classes and scores."""
     boxes: float = Field(default=1, ge=0)
-    """Weight of what is lost by boxes in the wrong place."""
+    """Weight of the loss of boxes."""
 
 
 class Suppression(Section):
-    """When two boxes of one class are taken for one object, so that the one with the higher score stays alone."""
+    """When two boxes of one class are one object, so that only the one with the higher score is kept."""
 
     measure: Measure
-    """What they share: over their union (``iou``), or over the smaller of both (``smaller``)."""
+    """Their intersection over their union (``iou``), or over the smaller box (``smaller``)."""
     overlap: float = Field(ge=0, lt=1)
-    """They are one object where that is more than this."""
+    """Overlap above which they are one object."""
 
 
 class DetectionLayers(LayersSection):
-    """What predict writes: the detections."""
+    """The layer that predict writes: the detections."""
 
     kind: Literal["object_detection"]
     detections: str = "detections.parquet"
-    """Name of the vector file of the detections: ``detections``, with an ending that is its format."""
+    """Name of the vector file: ``detections`` with the ending of a format."""
     min_score: float = Field(ge=0, le=1)
-    """Least score of what is written. Average precision wants this low: eval.match.score chooses among them."""
+    """Smallest score of written detections. Keep it low for average precision; eval.match.score selects among them."""
     max_detections: int = Field(ge=1)
-    """Most detections of a window, the best, that are held against each other."""
+    """Largest number of detections per window, the best, that go into suppression."""
     nms: Suppression
-    """Which detections are taken for one object, within windows and across them."""
+    """Which detections are one object, within and across windows."""
 
     @field_validator("detections")
     @classmethod
@@ -84,9 +85,9 @@ class DetectionLayers(LayersSection):
 
 
 class DetectionMatch(Section):
-    """When a detection is right: the section ``eval.match``. Average precision goes by COCO's rules instead."""
+    """When a detection is correct: the section ``eval.match``. Average precision uses COCO's rules instead."""
 
     iou: float = Field(gt=0, le=1)
-    """Least intersection over union with a box of its class that no better detection has found."""
+    """Smallest intersection over union with a box of its class that no better detection has found."""
     score: float = Field(ge=0, le=1)
-    """Least score of what is taken for a detection."""
+    """Smallest score of a detection."""

@@ -16,10 +16,10 @@ class PixelRegression(TaskSection):
 
     kind: Literal["pixel_regression"]
     classes: tuple[Class, ...] = Field(min_length=1, max_length=1)
-    """What is measured: its name, and the colour of its largest values in pictures."""
+    """One class: the name of the measured quantity, and the colour of its largest values in pictures."""
     range: tuple[float, float]
-    """A low and a high value, which the network gives as 0 and 1, and where the colours of pictures begin and end.
-    Labels and predictions may lie beyond."""
+    """A low and a high value, which the network represents as 0 and 1, and which bound the colours of pictures. Labels
+    and predictions may be outside."""
 
     @field_validator("range")
     @classmethod
@@ -38,6 +38,6 @@ class RegressionLoss(Section):
 
 
 class RegressionLayers(LayersSection):
-    """What predict writes: ``values.tif``."""
+    """The layer that predict writes: ``values.tif``."""
 
     kind: Literal["pixel_regression"]

@@ -34,39 +34,39 @@ class SegmentationLoss(Section):
 
     kind: Literal["semantic_segmentation"]
     dice: float = Field(default=0, ge=0)
-    """Weight of the Dice loss; 0 is cross-entropy alone."""
+    """Weight of the Dice loss; 0 for cross-entropy only."""
     label_smoothing: float = Field(default=0, ge=0, lt=1)
     """Share of a pixel's truth that cross-entropy spreads over all classes."""
     class_balance: float = Field(default=0, ge=0, le=1)
-    """Each class is weighted by its share of the training pixels to the power of minus this: 0 is no weights."""
+    """Classes are weighted by their share of the training pixels to the power of minus this; 0 for no weights."""
 
 
 class Edges(Section):
-    """Along pixel edges: polygons burn back to the raster, and neighbours share their borders."""
+    """Along pixel edges: polygons rasterise to the same labels, and neighbours share their borders."""
 
     kind: Literal["edges"]
 
 
 class Simplified(Section):
-    """With fewer corners; small polygons keep more of them than the tolerance would leave.
+    """With fewer corners; small polygons keep more corners than the tolerance requires.
 
-    Each polygon is simplified by itself: neighbours may overlap, or leave a gap.
+    Each polygon is simplified by itself, so neighbours may overlap or leave a gap.
     """
 
     kind: Literal["simplified"]
     tolerance: float = Field(ge=LEAST_TOLERANCE)
-    """Furthest that a corner which is left out may lie from the outline, px; near a ring's first one, twice that."""
+    """Largest distance of a removed corner from the outline, px; near a ring's first corner, twice that."""
 
 
 class RightAngled(Section):
-    """With right angles alone, as most buildings have; a polygon that they don't fit is simplified.
+    """With right angles only, for buildings; a polygon that they do not fit is simplified.
 
-    Each is drawn by itself: neighbours may overlap, or leave a gap.
+    Each polygon is drawn by itself, so neighbours may overlap or leave a gap.
     """
 
     kind: Literal["right_angled"]
     tolerance: float = Field(ge=1)
-    """Furthest that the outline may lie from pixel edges, px; shorter walls are left out."""
+    """Largest distance of the outline from pixel edges, px; shorter walls are left out."""
 
 
 Outline = Annotated[Edges | Simplified | RightAngled, Field(discriminator="kind")]
@@ -74,19 +74,19 @@ Outline = Annotated[Edges | Simplified | RightAngled, Field(discriminator="kind"
 
 
 class SegmentationLayers(LayersSection):
-    """What predict writes beside ``labels.tif``."""
+    """The layers that predict writes beside ``labels.tif``."""
 
     kind: Literal["semantic_segmentation"]
     scores: bool = False
-    """Write ``scores.tif``: each class's probability, a band each."""
+    """Write ``scores.tif``: a band with the probability of each class."""
     polygons: str | None = None
-    """Name of the vector file of the predicted areas, whose ending is its format; null for none."""
+    """Name of the vector file of the predicted areas, with the ending of a format; null for none."""
     min_pixels: int = Field(default=1, ge=1)
     """Smallest area, in px, that becomes a polygon."""
     polygon_classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     """Classes whose areas become polygons; null for all."""
     max_hole_pixels: int = Field(default=0, ge=0)
-    """Largest hole of a polygon, in px, that is filled; 0 fills none. The raster stays as it is."""
+    """Largest hole of a polygon that is filled, px; 0 fills none. The raster does not change."""
     outlines: Outline = Edges(kind="edges")
     """How the outlines of polygons are drawn."""
 
@@ -98,11 +98,11 @@ class SegmentationLayers(LayersSection):
         return polygons
 
     def plain(self) -> Self:
-        """Return the labels alone."""
+        """Return the section with labels only."""
         return self.model_copy(update={"scores": False, "polygons": None})
 
     def full(self) -> Self:
-        """Return the same, and the scores."""
+        """Return the section with scores too."""
         return self.model_copy(update={"scores": True})
 
     def named(self) -> tuple[str, ...]:

@@ -16,9 +16,9 @@ class Layers(TaskLayers[ChipClassification]):
         return [VectorLayer("cells", section.cells)]
 
     def canvas(self, section: CellLayers, area: Window, size: int, stride: int, shape: tuple[int, int]) -> CellCanvas:
-        """Return what windows over ``area`` of a grid of ``shape`` are pasted on."""
+        """Return the canvas for windows over ``area`` of a grid of ``shape``."""
         return CellCanvas(self.task, area, whole(shape))
 
     def margin(self, size: int, stride: int) -> int:
-        """Return the px of context above and left of a cell: the first begins at the area's corner."""
+        """Return the px of context above and left of a cell, so that the first cell starts at the area's corner."""
         return margin(size, self.task.cell_size)

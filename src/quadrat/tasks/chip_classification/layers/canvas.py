@@ -13,10 +13,10 @@ from quadrat.tasks.common.outputs import Features
 
 
 class CellCanvas:
-    """Gathers the cells of a row of windows, and gives what of them lies on the grid as features."""
+    """Collects the cells of a row of windows, and gives their parts on the grid as features."""
 
     def __init__(self, task: ChipClassification, area: Window, grid: Window) -> None:
-        """Start empty; ``area`` of the ``grid`` is what counts."""
+        """Start empty; only ``area`` of the ``grid`` counts."""
         self._task, self._area, self._grid = task, area, grid
         self._names = np.array(task.names, object)
         self._row: int | None = None
@@ -28,7 +28,7 @@ class CellCanvas:
     ) -> Iterator[Features]:
         """Take ``scores`` (class,) of a window; give the row of cells above.
 
-        A cell without a valid pixel in the area is none.
+        Cells without a valid pixel in the area are dropped.
         """
         if window.row != self._row:
             if self._cells:
@@ -41,7 +41,7 @@ class CellCanvas:
             self._scores.append(outputs["scores"])
 
     def close(self) -> Iterator[Features]:
-        """Give what is left, if only the fields' names."""
+        """Give the remaining cells; if there are none, empty fields."""
         yield self._features()
 
     def _features(self) -> Features:
@@ -50,8 +50,8 @@ class CellCanvas:
         self._cells, self._scores = [], []
         own: dict[str, NDArray[Any]] = {f"score_{name}": s for name, s in zip(self._names, scores.T, strict=True)}
         if self._task.multi_label:
-            said = [LISTED.join(self._names[there]) for there in scores >= HALF]
-            return Features("cells", boxes(cells), {"class": np.array(said, object), **own})
+            listed = [LISTED.join(self._names[there]) for there in scores >= HALF]
+            return Features("cells", boxes(cells), {"class": np.array(listed, object), **own})
         ids = scores.argmax(1).astype(np.uint8)
         fields = {"class": self._names[ids], "class_id": ids, "score": scores.max(1, initial=0)}
         return Features("cells", boxes(cells), {**fields, **own})

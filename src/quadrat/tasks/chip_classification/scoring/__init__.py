@@ -1,4 +1,4 @@
-"""Predicted cells against what labels say of them."""
+"""Scores predicted cells against labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Scoring(TaskScoring[ChipClassification]):
-    """Counts cells by true and predicted class, or for each class by whether it is there."""
+    """Counts cells by true and predicted class, or per class by presence."""
 
     monitor: ClassVar[str] = "macro_f1"
 
@@ -55,7 +55,7 @@ class Scoring(TaskScoring[ChipClassification]):
     def score(
         self, truth: "Truth", predictions: Sequence[Prediction], match: None = None
     ) -> list[Confusion] | list[Presence]:
-        """Count the cells that are labelled and whose centre lies within the AOI, on those of every prediction."""
+        """Count labelled cells that have their centre within the AOI and are in every prediction."""
         found = [_near(truth, *read_cells(self.task, prediction)) for prediction in predictions]
         cells, places = np.unique(np.concatenate([own for own, _ in found]), axis=0, return_inverse=True)
         ends = np.cumsum([len(own) for own, _ in found])[:-1]
@@ -73,7 +73,7 @@ class Scoring(TaskScoring[ChipClassification]):
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return the labels' class id at each pixel of a predicted cell (y, x).
 
-        Of several classes, the predicted one if it is there, or the first.
+        If a cell has several classes: the predicted one if it is among them, else the first.
         """
         cells, values = read_cells(self.task, prediction, window)
         ids = labelled_cells(self.task, truth.labels, cells)
@@ -85,13 +85,13 @@ class Scoring(TaskScoring[ChipClassification]):
         return painted(cells, ids, window, IGNORE)
 
     def predicted_map(self, prediction: Prediction, window: Window) -> NDArray[np.uint8]:
-        """Return the predicted class id at each pixel of a cell (y, x); of several, that of the largest score."""
+        """Return the predicted class id at each pixel of a cell (y, x); of several, the one with the largest score."""
         cells, values = read_cells(self.task, prediction, window)
         return painted(cells, _largest(values) if self.task.multi_label else values, window, IGNORE)
 
 
 def _near(truth: "Truth", cells: Cells, values: NDArray[Any]) -> tuple[Cells, NDArray[Any]]:
-    """Return the cells whose centre lies where any can count, with their values (cell, …)."""
+    """Return the cells with their centre on a pixel that counts, with their values (cell, …)."""
     windows = list(truth.windows())
     cols, rows = (cells[:, :2] + cells[:, 2:]).T // 2
     near = (rows >= windows[0].row) & (rows < windows[-1].bottom)
@@ -116,5 +116,5 @@ def _spread(places: NDArray[np.intp], values: NDArray[Any], count: int) -> NDArr
 
 
 def _largest(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return for each cell the class with the largest score (cell,), IGNORE where none is there."""
+    """Return for each cell the class with the largest score (cell,), IGNORE if no class is present."""
     return np.where((scores >= HALF).any(1), scores.argmax(1), IGNORE).astype(np.uint8)

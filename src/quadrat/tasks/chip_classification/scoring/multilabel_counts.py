@@ -1,4 +1,4 @@
-"""Counts where several classes may be there at once, or none: each class is a question of its own.
+"""Counts for cells with any number of classes; each class is scored by itself.
 
 Definitions as in scikit-learn with ``zero_division=nan``; average precision is the area under the steps of the curve of
 precision over recall (Manning et al. 2008), without interpolation.
@@ -17,27 +17,27 @@ from quadrat.tasks.common.metrics import Metrics, known, macro, ratio
 
 @dataclass(frozen=True, eq=False)
 class Presence:
-    """What is there in each cell, and the scores of what was predicted."""
+    """The true classes of each cell, and the predicted scores."""
 
     truth: NDArray[np.uint8]
-    """(cell, class): 1 there, 0 not there, IGNORE."""
+    """(cell, class): 1 present, 0 absent, or IGNORE."""
     scores: NDArray[np.float32]
     """(cell, class), from 0 to 1."""
     unpredicted: int = 0
-    """Cells of which something is known, but nothing predicted; they are in no metric but the share of their own."""
+    """Number of labelled cells without a prediction; only their share is a metric."""
 
     def __post_init__(self) -> None:
-        """Refuse shapes that don't fit."""
+        """Raise ValueError for shapes that do not match."""
         if self.truth.shape != self.scores.shape or self.truth.ndim != 2:
             raise ValueError(f"truth {self.truth.shape} and scores {self.scores.shape} differ in cells or classes")
 
     @classmethod
     def none(cls, classes: int) -> Self:
-        """Return the counts of nothing."""
+        """Return empty counts."""
         return cls(np.zeros((0, classes), np.uint8), np.zeros((0, classes), np.float32))
 
     def __add__(self, other: Self) -> Self:
-        """Return both together: average precision needs every score."""
+        """Return both together; all scores are kept for average precision."""
         return type(self)(
             np.concatenate([self.truth, other.truth]),
             np.concatenate([self.scores, other.scores]),
@@ -46,7 +46,7 @@ class Presence:
 
     @property
     def accuracy(self) -> float:
-        """The share of cells in which every class of which it is known is right. NaN where undefined."""
+        """The share of cells in which all known classes are correct. NaN if undefined."""
         asked = (self.truth != IGNORE).any(1)
         wrong = ((self.truth != IGNORE) & (self.predicted != (self.truth == 1))).any(1)
         return float(ratio((asked & ~wrong).sum(), asked.sum()))
@@ -54,8 +54,8 @@ class Presence:
     @property
     def predicted(self) -> NDArray[np.bool_]:
         """(cell, class), True where the score is HALF or more."""
-        said: NDArray[np.bool_] = self.scores >= HALF
-        return said
+        predicted: NDArray[np.bool_] = self.scores >= HALF
+        return predicted
 
     @property
     def precision(self) -> NDArray[np.float64]:
@@ -69,12 +69,12 @@ class Presence:
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """(class,) 2 TP / (2 TP + FP + FN), NaN where undefined: for classes neither there nor predicted."""
+        """(class,) 2 TP / (2 TP + FP + FN), NaN where undefined: for classes neither present nor predicted."""
         return ratio(2 * self._found, self._found + self._invented.sum(0) + (self.truth == 1).sum(0))
 
     @property
     def average_precision(self) -> NDArray[np.float64]:
-        """(class,), over all scores; NaN for classes that are nowhere there."""
+        """(class,), over all scores; NaN for classes that are never present."""
         from sklearn.metrics import average_precision_score
 
         found = np.full(self.truth.shape[1], np.nan)
@@ -117,11 +117,10 @@ class Presence:
         ]
 
     def confused(self) -> NDArray[np.int64]:
-        """Return counts (true class, predicted class), with a last row and column of none.
+        """Return counts (true class, predicted class), with a last row and column for none.
 
-        On the diagonal, cells in which a class was found. A cell counts for each pair of a class that it has and
-        that was missed, and one that it hasn't and that was predicted; where it has only the one or the other, with
-        none.
+        The diagonal counts cells in which a class was found. Other entries count each pair of a missed class and a
+        wrongly predicted class of a cell; if a cell has only one of both, it is paired with none.
         """
         missed = (self.truth == 1) & ~self.predicted
         missed, invented = (np.column_stack([some, ~some.any(1)]) for some in (missed, self._invented))
@@ -130,7 +129,7 @@ class Presence:
         return pairs
 
     def always(self, class_id: int) -> Self:
-        """Return what would have been counted, had ``class_id``, and no other, been predicted in all the cells."""
+        """Return the counts if only ``class_id`` were predicted in all cells."""
         scores = np.zeros_like(self.scores)
         scores[:, class_id] = 1
         return type(self)(self.truth, scores, self.unpredicted)

@@ -1,4 +1,4 @@
-"""The cells of a prediction: checked, since anyone may have made them."""
+"""Reads and checks the cells of a prediction, which other programs may have made."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from quadrat.tasks.common.outputs import Features
 from quadrat.tasks.common.scoring import Prediction
 
 OFF = 0.05
-"""Largest distance, in px, between a cell's edge and a pixel's: rounding of what was written."""
+"""Largest distance, px, between the edges of a cell and a pixel that counts as rounding."""
 
 
 def read_cells(
@@ -31,7 +31,7 @@ def read_cells(
 
 
 def _cells(features: Features, cell_size: int) -> Cells:
-    """Return features as cells; raise PredictionError where they are none, or not of ``cell_size``."""
+    """Return features as cells; raise PredictionError if they are not cells of ``cell_size`` px."""
     edges = shapely.bounds(features.geometry)
     cells = np.rint(edges).astype(np.int64)
     (width, height), (right, bottom) = (cells[:, 2:] - cells[:, :2]).T, cells[:, 2:].T
@@ -42,7 +42,7 @@ def _cells(features: Features, cell_size: int) -> Cells:
     )
     large = np.maximum(width, height) > cell_size
     wrong = np.flatnonzero((beside > OFF) | slanted | small | large | (np.minimum(width, height) < 1))
-    size = f"squares of {cell_size} px along pixels' edges, cut at the lower and right edge alone"
+    size = f"squares of {cell_size} px along pixels' edges, cut only at the lower and right edge"
     if wrong.size:
         found = [f"({', '.join(f'{edge:.7g}' for edge in edges[number])})" for number in wrong[:1]]
         got = [f"{wrong.size} others of {len(cells)}, the first from column, row to column, row {found[0]}"]

@@ -1,4 +1,4 @@
-"""Labels as a class for a chip's middle cell, or as what is there of each class."""
+"""Targets of chip classification: the class of a chip's middle cell, or the presence of each class."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,11 @@ class Targets(TaskTargets[ChipClassification]):
 
     @property
     def reach(self) -> float:
-        """A cell whose middle counts is labelled by all that lies in it."""
+        """A cell with a centre that counts is labelled by everything in it."""
         return self.task.cell_size
 
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return how many cells of each class (K,) a strip holds: of the grid's, those whose centre is counted."""
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the number of cells of each class (K,) in a strip: the grid's cells whose centre is counted."""
         cells = clipped(lattice(window, self.task.cell_size), labels.area)
         cells = cells[centred(cells, counted, window)]
         return self.class_counts({"classes": labelled_cells(self.task, labels, cells)})
@@ -36,25 +36,25 @@ class Targets(TaskTargets[ChipClassification]):
     def target(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """Return ``classes``: the middle cell's class id (), IGNORE where unlabelled or its centre is not ``counted``.
 
-        With ``multi_label``, (K,): 1 for each class that it has, 0 for the others, IGNORE where that isn't known.
+        With ``multi_label``, (K,): 1 for each class that it has, 0 for the others, IGNORE if unknown.
         """
         cells = clipped(as_cells([middle(window, self.task.cell_size)]), labels.area)
         truth = labelled_cells(self.task, labels, cells[centred(cells, counted, window)])
         return {"classes": truth[0] if len(truth) else np.full(truth.shape[1:], IGNORE, np.uint8)}
 
     def class_counts(self, target: Target) -> NDArray[np.int64]:
-        """Return how many cells of each class (K,) targets hold."""
+        """Return the number of cells of each class (K,) in targets."""
         classes, count = target["classes"], len(self.task.classes)
         held = np.atleast_2d(classes == 1) if self.task.multi_label else classes.reshape(-1, 1) == range(count)
         counts: NDArray[np.int64] = held.sum(0, dtype=np.int64)
         return counts
 
-    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
-        """Return 1 for the cell in a chip's middle, or as many as the classes that it may have."""
-        return float(np.count_nonzero(wanted)) if self.task.multi_label else 1.0
+    def most_labels(self, features: NDArray[Any], selected: NDArray[np.bool_], size: int) -> float:
+        """Return 1 for the cell in a chip's middle, or the number of classes that it may have."""
+        return float(np.count_nonzero(selected)) if self.task.multi_label else 1.0
 
     def is_useful(self, target: Target) -> bool:
-        """Return whether anything is known of the cell: with several classes, also that it has none of them."""
+        """Return whether anything is known about the cell; with ``multi_label``, also that it has no class."""
         return bool((target["classes"] != IGNORE).any())
 
     def validation_windows(self, area: Window, size: int) -> list[Window]:
@@ -64,5 +64,5 @@ class Targets(TaskTargets[ChipClassification]):
     def turn(
         self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
     ) -> dict[str, "torch.Tensor"]:
-        """Return the targets as they are: a cell's class doesn't turn with it."""
+        """Return the targets unchanged, because classes do not depend on rotation."""
         return dict(target)

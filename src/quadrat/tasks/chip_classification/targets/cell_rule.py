@@ -1,4 +1,4 @@
-"""What labels say of cells: the rule by which a class claims a cell, for polygons and for rasters."""
+"""The rule that gives classes to cells, for polygons and rasters."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from quadrat.labels.objects import Objects
 
 NOT_THERE, THERE = 0, 1
-"""Of a class in a cell; IGNORE where that isn't known."""
+"""Values for the presence of a class in a cell, beside IGNORE for unknown."""
 
 
 def labelled_cells(task: ChipClassification, labels: "Labels", cells: Cells) -> NDArray[np.uint8]:
-    """Return the labels' class ids (cell,), or with ``multi_label`` which classes are there (cell, class)."""
+    """Return the labels' class ids (cell,), or with ``multi_label`` the presence of each class (cell, class)."""
     rule = CellRule(task.rule, len(task.classes))
     return rule.presence(labels.ranked, cells) if task.multi_label else rule.class_ids(labels.ranked, cells)
 
@@ -29,28 +29,28 @@ class CellRule:
     """Applies the section ``task.rule`` to cells, for each of a scene's labels in order of priority."""
 
     def __init__(self, rule: Rule, classes: int) -> None:
-        """Work by ``rule``, for so many classes."""
+        """Use ``rule``, for so many classes."""
         self._rule, self._classes = rule, classes
 
     def class_ids(self, parts: Sequence["Ranked"], cells: Cells) -> NDArray[np.uint8]:
-        """Return the class id of each cell (cell,), of the first of ``parts`` that has one; IGNORE where none has."""
+        """Return the class id of each cell (cell,) from the first of ``parts`` that gives one; else IGNORE."""
         ids = np.full(len(cells), IGNORE, np.uint8)
         for some in bands(cells):
             for part in parts:
-                unsaid = some[ids[some] == IGNORE]
-                if unsaid.size:
-                    ids[unsaid] = self._one(part, cells[unsaid])
+                missing = some[ids[some] == IGNORE]
+                if missing.size:
+                    ids[missing] = self._one(part, cells[missing])
         return ids
 
     def presence(self, parts: Sequence["Ranked"], cells: Cells) -> NDArray[np.uint8]:
-        """Return for each cell and class (cell, class): 1 where any of ``parts`` says that it is there, else 0.
+        """Return for each cell and class (cell, class): 1 if any of ``parts`` has the class there, else 0.
 
-        IGNORE where unlabelled or dropped ground could hold it. A class ``background`` is there where no other is.
+        IGNORE if unlabelled or dropped ground could hold it. The class ``background`` is present if no other is.
         """
         there = np.full((len(cells), self._classes), IGNORE, np.uint8)
         for some in bands(cells):
-            said = [self._several(part, cells[some]) for part in parts]
-            together = np.stack(said)
+            given = [self._several(part, cells[some]) for part in parts]
+            together = np.stack(given)
             known = np.where((together == NOT_THERE).any(0), np.uint8(NOT_THERE), np.uint8(IGNORE))
             there[some] = np.where((together == THERE).any(0), np.uint8(THERE), known)
             empty = some[(there[some] == NOT_THERE).all(1)]
@@ -88,7 +88,7 @@ class CellRule:
         return np.where(claimed, THERE, np.where(possible, IGNORE, NOT_THERE)).astype(np.uint8)
 
     def _claims(self, pieces: Pieces, objects: "Objects") -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the px² (cell, class + 1) that each class covers, the last what is dropped, and what claims."""
+        """Return the px² (cell, class + 1) per class, the last for dropped features, and which are enough."""
         group = np.minimum(objects.class_ids, self._classes).astype(np.intp)
         if self._rule.share_of == "polygon":
             whole = shapely.area(objects.geometry)
@@ -99,11 +99,11 @@ class CellRule:
         return areas, areas >= self._least(pieces.cells)[:, None]
 
     def _unlabelled(self, pieces: Pieces, objects: "Objects", background: int) -> NDArray[np.float64]:
-        """Return the px² of each cell of which the objects say nothing: of no class, or dropped."""
+        """Return the unlabelled px² of each cell: without a class, or dropped."""
         dropped = (objects.class_ids == IGNORE)[pieces.owner]
         known = pieces.some(~dropped)
-        labelled, said = (some.covered(np.zeros(len(some.cell), np.intp), 1)[:, 0] for some in (known, pieces))
-        return (sizes(pieces.cells).astype(np.float64) if background == IGNORE else said) - labelled
+        labelled, covered = (some.covered(np.zeros(len(some.cell), np.intp), 1)[:, 0] for some in (known, pieces))
+        return (sizes(pieces.cells).astype(np.float64) if background == IGNORE else covered) - labelled
 
     def _least(self, cells: Cells) -> NDArray[np.float64]:
         least: NDArray[np.float64] = self._share * sizes(cells).astype(np.float64)

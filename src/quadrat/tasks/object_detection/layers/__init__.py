@@ -18,5 +18,5 @@ class Layers(TaskLayers[ObjectDetection]):
     def canvas(
         self, section: DetectionLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
     ) -> DetectionCanvas:
-        """Return what takes detections of windows over ``area`` of a grid of ``shape``."""
+        """Return the canvas for windows over ``area`` of a grid of ``shape``."""
         return DetectionCanvas(self.task, section, Cores(area, size, stride, self.margin(size, stride)), shape)

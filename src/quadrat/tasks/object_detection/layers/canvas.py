@@ -16,7 +16,7 @@ from quadrat.tasks.object_detection.targets.suppression import StreamingNMS
 
 
 class DetectionCanvas:
-    """Takes each window's own detections, suppresses what is double, and gives what no later window can change."""
+    """Takes each window's detections, suppresses duplicates, and gives those that no later window can change."""
 
     def __init__(self, task: ObjectDetection, layers: DetectionLayers, cores: Cores, shape: tuple[int, int]) -> None:
         """Start empty."""
@@ -28,11 +28,11 @@ class DetectionCanvas:
     def paste(
         self, window: Window, outputs: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
     ) -> Iterator[Features]:
-        """Take ``scores`` (location, class) and ``boxes`` (location, 4) of a window; give what it settles.
+        """Take ``scores`` (location, class) and ``boxes`` (location, 4) of a window; give finished detections.
 
-        Boxes are cut off at the window's edge and the grid's. What has its centre where nothing is valid is dropped.
+        Boxes are cut at the edges of window and grid. Boxes with their centre on an invalid pixel are dropped.
         """
-        if window.row > self._row:  # all that comes lies below
+        if window.row > self._row:  # all later windows are below
             self._row = window.row
             yield self._features(self._nms.settle(window.row))
         inside = window.intersection(self._grid)
@@ -44,7 +44,7 @@ class DetectionCanvas:
         self._nms.add(Detections(boxes, found.class_ids, found.scores).picked(mine))
 
     def close(self) -> Iterator[Features]:
-        """Give what is left."""
+        """Give the remaining detections."""
         yield self._features(self._nms.close())
 
     def _features(self, detections: Detections) -> Features:

@@ -1,4 +1,4 @@
-"""Cores: which of several overlapping windows a detection is taken from."""
+"""Cores, which decide from which of several overlapping windows a detection is taken."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from quadrat.tasks.object_detection.targets.overlaps import Boxes
 class Cores:
     """Windows of ``size`` px, ``stride`` px apart, that begin ``margin`` px above and left of ``area``.
 
-    A window's core is what is left of it without ``margin`` px above and left, and without the rest of its overlap
-    below and right; at the area's edges it has no end. The cores lie side by side.
+    A window's core is the window without ``margin`` px above and left, and without the rest of its overlap below and
+    right; at the area's edges it is unbounded. The cores adjoin without overlap.
     """
 
     area: Window
@@ -23,12 +23,12 @@ class Cores:
     margin: int
 
     def owned(self, window: Window, boxes: Boxes) -> NDArray[np.bool_]:
-        """Return which boxes (box, 4), in px of the grid, are the window's: whose middle half its core touches.
+        """Return which boxes (box, 4), in px of the grid, belong to the window: their middle half meets its core.
 
-        A centre alone would not do: two windows that see one object in slightly different places may each put its
-        centre into the other's core, and it would be lost. Where all boxes of an object overlap by half or more, their
-        middle halves share a point (upright boxes of which every two meet do), and the window in whose core that
-        point lies takes its own. What is taken twice is left to suppression.
+        A test of the centre would not be enough: two windows may each predict an object's centre in the other's core,
+        and the object would be lost. If all boxes of an object overlap by half or more, their middle halves share a
+        point (pairwise overlapping upright boxes do), and the window whose core holds that point keeps its box.
+        Duplicates are left to suppression.
         """
         top, bottom = self._core(window.row, self.area.row, self.area.bottom)
         left, right = self._core(window.col, self.area.col, self.area.right)

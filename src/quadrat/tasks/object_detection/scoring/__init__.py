@@ -1,4 +1,4 @@
-"""Detections against the labels' boxes."""
+"""Scores detections against the labels' boxes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,10 +40,10 @@ VALIDATING = DetectionLayers(
     max_detections=1000,
     nms=Suppression(measure="iou", overlap=0.5),
 )
-"""How the detections of validation chips are made while a model learns, whatever predict does."""
+"""How detections of validation chips are made in training, independent of the section predict."""
 
 RIGHT = DetectionMatch(iou=0.5, score=LIKELY)
-"""When they are right, whatever eval says."""
+"""When these detections are correct, independent of the section eval."""
 
 
 class Scoring(TaskScoring[ObjectDetection]):
@@ -71,9 +71,9 @@ class Scoring(TaskScoring[ObjectDetection]):
     def score(
         self, truth: "Truth", predictions: Sequence[Prediction], match: DetectionMatch | None = None
     ) -> list[BoxCounts]:
-        """Match each prediction's detections with the labels' boxes, both where their centres count.
+        """Match each prediction's detections with the labels' boxes; both count by their centres.
 
-        Boxes that meet the AOI and don't count are ignored, and so are detections that lie on them.
+        Boxes that meet the AOI but do not count are ignored, and so are detections on them.
         """
         return [replace(self.no_counts(match), images=(seen,)) for seen in self._seen(truth, predictions)]
 
@@ -88,9 +88,9 @@ class Scoring(TaskScoring[ObjectDetection]):
     def outlines(
         self, truth: "Truth | None", prediction: Prediction, match: DetectionMatch | None = None
     ) -> tuple[Outlines, Outlines]:
-        """Return the labels' boxes and those detections that ``match.score`` lets pass.
+        """Return the labels' boxes, and the detections with at least ``match.score``.
 
-        Labels are right that are found or ignored, detections that find one or are absorbed by one that is ignored.
+        Labels are correct if they are found or ignored; detections, if they find a box or are on an ignored one.
         """
         rule = match or RIGHT
         if truth is None:
@@ -135,6 +135,6 @@ class Scoring(TaskScoring[ObjectDetection]):
         flat = int((~solid(boxes)).sum())
         if flat:
             got = [f"{flat} of {len(boxes)} without an area"]
-            raise prediction_features.unlike(features, "detections are no boxes", "polygons", got)
+            raise prediction_features.unlike(features, "detections are not boxes", "polygons", got)
         class_ids = prediction_features.class_ids(features, self.task.names)
         return Detections(boxes, class_ids, prediction_features.scores(features, "score"))

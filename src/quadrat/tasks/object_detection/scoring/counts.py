@@ -1,4 +1,4 @@
-"""Counts of detections: what was there and what was found, and the metrics that follow."""
+"""Counts of detections against boxes, and the metrics computed from them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +15,10 @@ from quadrat.tasks.object_detection.targets.matching import Seen, matched
 
 @dataclass(frozen=True, eq=False)
 class BoxCounts:
-    """Images with their boxes and detections: they can't be added up to less, for precision goes by all scores.
+    """Boxes and detections by image; all are kept, because average precision needs all scores.
 
-    ``iou`` and ``score`` are those from which on a detection is right, and is one at all, in precision, recall and F1.
-    Average precision (``map``, ``map50``) goes by all detections, whatever their score.
+    For precision, recall and F1, a detection needs at least ``score``, and is correct from ``iou`` on. Average
+    precision (``map``, ``map50``) uses all detections, with any score.
     """
 
     images: tuple[Seen, ...]
@@ -29,15 +29,15 @@ class BoxCounts:
     def __add__(self, other: Self) -> Self:
         """Return both counts together."""
         if (self.classes, self.iou, self.score) != (other.classes, other.iou, other.score):
-            raise ValueError(f"counts by other rules don't add up: {self} and {other}")
+            raise ValueError(f"counts with different rules can't be added: {self} and {other}")
         return type(self)(self.images + other.images, self.classes, self.iou, self.score)
 
     def __repr__(self) -> str:
-        """Return how much was counted, and how."""
+        """Return the number of images and the rules, not all boxes."""
         return f"BoxCounts({len(self.images)} images, {self.classes} classes, iou={self.iou}, score={self.score})"
 
     def summary(self) -> Metrics:
-        """Return mAP at an IoU of 0.5, over those of 0.5 to 0.95, macro F1, and support: the boxes that count."""
+        """Return mAP at an IoU of 0.5, mAP over 0.5 to 0.95, macro F1, and support: the number of boxes that count."""
         ap = self._precisions
         return {
             "map50": _mean(ap[:, 0].tolist()),
@@ -63,11 +63,11 @@ class BoxCounts:
         ]
 
     def confused(self) -> NDArray[np.int64]:
-        """Return counts (true class, predicted class); the last row is what isn't there, the last column the missed."""
+        """Return counts (true class, predicted class); the last row: false detections, last column: missed."""
         return self._confusion
 
     def always(self, class_id: int) -> None:
-        """Return None: there is no class of everywhere."""
+        """Return None, because boxes can't be predicted everywhere."""
 
     @cached_property
     def _precisions(self) -> NDArray[np.float64]:
@@ -80,7 +80,7 @@ class BoxCounts:
 
     @property
     def _matched(self) -> list[Metrics]:
-        """Each class's precision, recall, F1 and support, by the diagonal and the sums of ``confused``."""
+        """Each class's precision, recall, F1 and support, from the diagonal and the sums of ``confused``."""
         return Confusion(self._confusion, np.zeros(self.classes + 1, np.int64)).per_class()[:-1]
 
 
@@ -88,16 +88,16 @@ NAMES = ("precision", "recall", "f1", "support")
 
 
 def _mean(values: "list[float | int | None]") -> float | None:
-    """Return the mean of what is defined."""
+    """Return the mean of the defined values."""
     known = [value for value in values if value is not None and not np.isnan(value)]
     return float(np.mean(known)) if known else None
 
 
 def confusion(seen: Seen, classes: int, iou: float) -> NDArray[np.int64]:
-    """Return counts (true class, predicted class), the last row and column for none: false, and missed.
+    """Return counts (true class, predicted class), with a last row for false and a last column for missed.
 
-    Detections are matched within their class first: no better box of another class takes their match. What is left
-    of both sides is matched whatever its class, and is confused.
+    Detections are first matched within their class, so that no box of another class takes their match. The rest is
+    matched across classes, which gives the confusions.
     """
     first = matched(seen, iou)
     false, missed = (first.truth < 0) & ~first.absorbed, seen.counted.copy()
@@ -107,7 +107,7 @@ def confusion(seen: Seen, classes: int, iou: float) -> NDArray[np.int64]:
     of = first.truth.copy()
     of[np.flatnonzero(false)] = np.append(np.flatnonzero(missed), -1)[second.truth]
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
-    truth = np.append(seen.class_ids, classes)[of]  # -1 is none
+    truth = np.append(seen.class_ids, classes)[of]  # -1 means none
     np.add.at(matrix, (truth[~first.absorbed], seen.found.class_ids[~first.absorbed]), 1)
     lost = seen.counted.copy()
     lost[of[of >= 0]] = False

@@ -1,4 +1,4 @@
-"""Average precision as COCO defines it (Lin et al. 2014), by faster-coco-eval, in images of any number of boxes."""
+"""COCO's average precision (Lin et al. 2014) by faster-coco-eval, for images with any number of boxes."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,21 +11,21 @@ from quadrat.tasks.object_detection.targets.matching import Seen, candidates, wi
 from quadrat.tasks.object_detection.targets.overlaps import Boxes
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-"""IoU from which on a detection is right."""
+"""IoUs from which a detection is correct."""
 
 GROUP = 64
-"""About how many boxes are held against each other."""
+"""Approximate number of boxes in a group."""
 
 SLACK = 1e-6
-"""By how much the overlaps of this module and of the library may differ: rounding, no more."""
+"""Largest rounding difference between the overlaps of this module and of the library."""
 
 
 def average_precision(images: Sequence[Seen], classes: int) -> NDArray[np.float64]:
     """Return the average precision (class, threshold) for each of THRESHOLDS; NaN for a class without truth.
 
-    COCO's cap of 100 detections per image is lifted. What an ignored box absorbs is neither right nor wrong. Of equal
-    scores, as in COCO's own programs, those of an earlier image count first, and in an image the earlier: whoever wants
-    a result that no order changes ranks the detections (``Detections.ranked``).
+    There is no limit of 100 detections per image. Detections on ignored boxes are neither correct nor wrong. Equal
+    scores are ordered by image and place in it, as in COCO's programs; for a result that does not depend on the input
+    order, rank the detections first (``Detections.ranked``).
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
@@ -39,7 +39,7 @@ def average_precision(images: Sequence[Seen], classes: int) -> NDArray[np.float6
         COCO({**about, "annotations": truth}), COCO({**about, "annotations": found}), "bbox", print_function=_silent
     )
     most = max(Counter(row["image_id"] for row in found).values(), default=1)
-    evaluation.params.maxDets = [most]  # of any image: the library sets memory aside for as many in each
+    evaluation.params.maxDets = [most]  # of any image, because the library allocates this many for each
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, np.inf]], ["all"]
     evaluation.evaluate()
     evaluation.accumulate()
@@ -49,7 +49,7 @@ def average_precision(images: Sequence[Seen], classes: int) -> NDArray[np.float6
 
 
 def _ranks(images: Sequence[Seen]) -> list[NDArray[np.float64]]:
-    """Return the place of each image's detections (detection,) among those of all images, the largest for the best."""
+    """Return the rank of each image's detections (detection,) among all images; the best has the largest."""
     scores = np.concatenate([np.empty(0, np.float32), *(seen.found.scores for seen in images)])
     ranks = np.empty(len(scores))
     ranks[np.argsort(-scores, kind="stable")] = np.arange(len(scores), 0, -1)
@@ -64,12 +64,12 @@ def _add(
     truth: list[dict[str, Any]],
     found: list[dict[str, Any]],
 ) -> int:
-    """Add an image's boxes as COCO's annotations of groups, from number ``first`` on; return how many groups.
+    """Add an image's boxes as COCO annotations of groups, from number ``first`` on; return the number of groups.
 
-    The library holds all boxes of an image against all others, which for a whole scene would fill any memory. So
-    boxes that overlap enough to matter are put in one group, and groups go by as images: the result is the same.
-    Where scores tie, it counts image by image, so ``ranks``, of which no two are equal, stand in their place.
-    An ignored box stands in the group of each detection that lies in it, for every class.
+    The library compares all boxes of an image with each other, which takes too much memory for a scene. So boxes that
+    overlap enough to match form a group, and each group is passed as an image, with the same result. The library breaks
+    ties of scores by image, so distinct ``ranks`` replace the scores. An ignored box is in the group of each detection
+    on it, for every class.
     """
     groups = _groups(seen) + first
     of_truth, of_found = groups[: len(seen.truth)], groups[len(seen.truth) :]
@@ -85,7 +85,7 @@ def _add(
 
 
 def _groups(seen: Seen) -> NDArray[np.intp]:
-    """Return the group of each box of the truth, then of each detection, from 0: those that can match are in one."""
+    """Return the group, from 0, of each box of the truth, then of each detection; possible matches share a group."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -107,4 +107,4 @@ def _rows(start: int, images: NDArray[Any], class_ids: NDArray[Any], boxes: Boxe
 
 
 def _silent(*_: object) -> None:
-    """Say nothing."""
+    """Print nothing."""

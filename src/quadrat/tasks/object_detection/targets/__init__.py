@@ -24,15 +24,15 @@ class Targets(TaskTargets[ObjectDetection]):
 
     ragged: ClassVar[frozenset[str]] = frozenset({"boxes"})
 
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return how many boxes of each class (K,) have their centre in a strip, where it counts."""
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the number of boxes of each class (K,) with their centre on a counted pixel of a strip."""
         bounds, class_ids = labelled_boxes(self.task, labels, window)
         return self._bincount(class_ids[centred(bounds, window, counted)])
 
     def target(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        """Return ``boxes`` (box, 5): left, top, right, bottom in px of the window, none beyond it, and the class id.
+        """Return ``boxes`` (box, 5): left, top, right, bottom in px of the window, cut at its edge, and the class id.
 
-        That is IGNORE for a box whose centre doesn't count, that the catalog drops, or of which too much is cut off.
+        The id is IGNORE if the box's centre does not count, the catalog drops it, or too much of it is cut off.
         """
         bounds, class_ids = labelled_boxes(self.task, labels, window)
         inside = clipped(bounds, window)
@@ -42,15 +42,15 @@ class Targets(TaskTargets[ObjectDetection]):
         )
         boxes = np.column_stack([inside - [window.col, window.row] * 2, np.where(taught, class_ids, IGNORE)])
         boxes = boxes.astype(np.float32)
-        return {"boxes": boxes[solid(boxes[:, :4])]}  # what is left of a box may be less than rounding
+        return {"boxes": boxes[solid(boxes[:, :4])]}  # the rest of a box may be empty after rounding
 
     def class_counts(self, target: Target) -> NDArray[np.int64]:
-        """Return how many boxes of each class (K,) a target holds."""
+        """Return the number of boxes of each class (K,) in a target."""
         return self._bincount(target["boxes"][:, 4].astype(np.uint8))
 
-    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
+    def most_labels(self, features: NDArray[Any], selected: NDArray[np.bool_], size: int) -> float:
         """Return all boxes of the scene."""
-        return float(features[wanted].sum())
+        return float(features[selected].sum())
 
     def turn(
         self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int

@@ -1,4 +1,4 @@
-"""Decoding: what a detector's outputs detect in a window."""
+"""Decodes a detector's outputs to the detections of a window."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +7,10 @@ from quadrat.tasks.object_detection.targets.detections import Detections
 
 
 def decoded(scores: NDArray[np.float32], boxes: NDArray[np.float32], least: float, most: int) -> Detections:
-    """Return what is detected, the best first: at each location the class with the best score, if that is ``least``.
+    """Return detections, the best first: at each location, the class with the best score of at least ``least``.
 
-    ``scores`` are (location, class), ``boxes`` (location, 4) in px of the window. No more than ``most`` are taken;
-    equal scores count by location.
+    ``scores`` are (location, class), ``boxes`` (location, 4) in px of the window. At most ``most`` are returned; equal
+    scores are ordered by location.
     """
     best = scores.max(1)
     likely = np.flatnonzero(best >= least)

@@ -19,7 +19,7 @@ class Detections:
     scores: NDArray[np.float32]
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of detections."""
         return len(self.scores)
 
     @classmethod
@@ -29,7 +29,7 @@ class Detections:
 
     @classmethod
     def joined(cls, some: Sequence["Detections"]) -> "Detections":
-        """Return all of them, one after the other."""
+        """Return the concatenation of several."""
         some = [cls.none(), *some]
         return cls(
             np.concatenate([one.boxes for one in some]),
@@ -38,10 +38,10 @@ class Detections:
         )
 
     def picked(self, which: NDArray[Any]) -> "Detections":
-        """Return those of a mask, or at indices."""
+        """Return those selected by a mask or by indices."""
         return Detections(self.boxes[which], self.class_ids[which], self.scores[which])
 
     def ranked(self) -> "Detections":
-        """Return them by falling score; equal scores by place and class, so that no order is left to chance."""
+        """Return them by falling score, then by place and class, so that the order is unique."""
         left, top, right, bottom = self.boxes.T
         return self.picked(np.lexsort((self.class_ids, right, bottom, left, top, -self.scores)))

@@ -1,4 +1,4 @@
-"""The boxes of labels, as a task takes them."""
+"""The boxes of labels, by the rules of the task."""
 
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 
 
 def labelled_boxes(task: ObjectDetection, labels: "Labels", window: Window) -> tuple[Boxes, NDArray[np.uint8]]:
-    """Return the boxes that meet a window, and their class ids: IGNORE where the image shows too little of them."""
+    """Return the boxes that meet a window, and their class ids: IGNORE if too little of the box is on the image."""
     found = labels.envelopes(window)
     return found.bounds, np.where(found.shares >= task.min_inside_fraction, found.class_ids, np.uint8(IGNORE))

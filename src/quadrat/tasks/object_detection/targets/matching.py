@@ -1,4 +1,4 @@
-"""Matching: which detection found which box of the truth."""
+"""Matches detections with boxes of the truth."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What is in an image, and what was found there.
+    """The boxes and the detections of an image.
 
     ``truth`` (box, 4) in px, with ``class_ids`` (box,): IGNORE for boxes that count nowhere. All have an area.
     """
@@ -26,19 +26,19 @@ class Seen:
 
     @property
     def counted(self) -> NDArray[np.bool_]:
-        """(box,) True where a box of the truth counts."""
+        """(box,) True for boxes of the truth that count."""
         return np.not_equal(self.class_ids, IGNORE)
 
     def above(self, score: float) -> "Seen":
-        """Return the same, with detections of at least ``score`` alone."""
+        """Return the same with only the detections of at least ``score``."""
         return replace(self, found=self.found.picked(self.found.scores >= score))
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What each detection (detection,) found: ``truth``, the number of a box, or -1.
+    """The matches of detections (detection,): ``truth`` is the number of a box, or -1.
 
-    ``absorbed`` are those of the others that lie on an ignored box, and count nowhere either.
+    ``absorbed`` marks unmatched detections on an ignored box, which do not count.
     """
 
     truth: NDArray[np.intp]
@@ -46,10 +46,10 @@ class Matches:
 
 
 def matched(seen: Seen, iou: float) -> Matches:
-    """Match by class, as COCO does: by falling score, each with the free box that it overlaps most, by ``iou`` or more.
+    """Match within classes, as COCO does: by falling score, each with the free box of largest IoU, at least ``iou``.
 
-    A box is found once. An ignored one absorbs any number of detections of any class that found nothing, and of which
-    a share of ``iou`` or more lies within it.
+    A box is found once. An ignored box absorbs any number of unmatched detections, of any class, with at least a share
+    of ``iou`` of their area in it.
     """
     found, truth, overlap = candidates(seen, iou)
     rank = np.empty(len(seen.found), np.intp)
@@ -66,7 +66,7 @@ def matched(seen: Seen, iou: float) -> Matches:
 
 
 def candidates(seen: Seen, iou: float) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.floating]]:
-    """Return all pairs of a detection and a counted box of its class that overlap by ``iou`` or more, and how much."""
+    """Return all pairs of a detection and a counted box of its class with an IoU of at least ``iou``, and the IoU."""
     counted = np.flatnonzero(seen.counted)
     nothing = np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0)
     kept = []
@@ -80,7 +80,7 @@ def candidates(seen: Seen, iou: float) -> tuple[NDArray[np.intp], NDArray[np.int
 
 
 def within_ignored(seen: Seen, share: float) -> Pairs:
-    """Return all pairs of a detection and an ignored box in which a ``share`` of its area or more lies."""
+    """Return all pairs of a detection and an ignored box that holds at least a ``share`` of its area."""
     ignored = np.flatnonzero(~seen.counted)
     kept = []
     for found, place in Index(seen.truth[ignored]).meeting(seen.found.boxes):

@@ -1,4 +1,4 @@
-"""How much upright boxes overlap, and which of many do.
+"""Computes overlaps of upright boxes, and finds overlapping pairs.
 
 Boxes are (box, 4): left, top, right, bottom in px (x = column, y = row, corners).
 """
@@ -16,7 +16,7 @@ from quadrat.tasks.object_detection.section import Measure
 Boxes = NDArray[np.floating[Any]]
 
 PIECE = 256
-"""Boxes that are looked up at once: each may meet all others."""
+"""Boxes per query, because each may meet all others."""
 
 
 def outlined(boxes: Boxes) -> NDArray[np.object_]:
@@ -37,13 +37,13 @@ def centres(boxes: Boxes) -> Boxes:
 
 
 def clipped(boxes: Boxes, window: Window) -> Boxes:
-    """Return what of each box lies within the window; without an area where nothing does."""
+    """Return the boxes cut to the window; without an area if they are outside."""
     low, high = [window.col, window.row] * 2, [window.right, window.bottom] * 2
     return np.clip(boxes, low, high)
 
 
 def centred(boxes: Boxes, window: Window, counted: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """Return which boxes have their centre on a pixel of the window, and on one that is ``counted`` (y, x)."""
+    """Return which boxes have their centre on a ``counted`` (y, x) pixel of the window."""
     cols, rows = np.floor(centres(boxes)).T - np.array([[window.col], [window.row]])
     hit: NDArray[np.bool_] = np.logical_and.reduce([cols >= 0, rows >= 0, cols < window.width, rows < window.height])
     if counted is not None:
@@ -52,7 +52,7 @@ def centred(boxes: Boxes, window: Window, counted: NDArray[np.bool_] | None = No
 
 
 def solid(boxes: Boxes) -> NDArray[np.bool_]:
-    """Return which boxes have an area: none of which a side isn't finite."""
+    """Return which boxes have an area and finite sides."""
     return np.logical_and(np.isfinite(boxes).all(1), (boxes[:, 2:] > boxes[:, :2]).all(1))
 
 
@@ -64,21 +64,21 @@ def shared(one: Boxes, other: Boxes) -> NDArray[np.floating[Any]]:
 
 
 def overlaps(one: Boxes, other: Boxes, measure: Measure) -> NDArray[np.floating[Any]]:
-    """Return how much each pair of boxes (box, 4), of some area, overlap: (box,) from 0 to 1."""
+    """Return the overlap, from 0 to 1, of each pair (box,) of boxes (box, 4) with an area."""
     both, mine, theirs = shared(one, other), areas(one), areas(other)
     share: NDArray[np.floating[Any]] = both / (mine + theirs - both if measure == "iou" else np.minimum(mine, theirs))
     return share
 
 
 class Index:
-    """Boxes that are found by place: an STR-tree (Leutenegger et al. 1997)."""
+    """A spatial index of boxes: an STR-tree (Leutenegger et al. 1997)."""
 
     def __init__(self, boxes: Boxes) -> None:
         """Index ``boxes`` (box, 4)."""
         self._tree = shapely.STRtree(outlined(boxes))
 
     def meeting(self, boxes: Boxes) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Give the numbers of pairs, one of ``boxes`` and one of the index each, that meet, if only in a corner."""
+        """Yield the numbers of all pairs of ``boxes`` and indexed boxes that meet, also only in a corner."""
         for start in range(0, len(boxes), PIECE):
             one, other = self._tree.query(outlined(boxes[start : start + PIECE]))
             yield one + start, other

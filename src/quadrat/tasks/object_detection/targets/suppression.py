@@ -1,6 +1,6 @@
-"""Greedy suppression: of boxes that overlap, the best one stays.
+"""Greedy non-maximum suppression: of boxes that overlap, the best one is kept.
 
-The rule is that of Felzenszwalb et al. (2010): by falling score, a box stays unless it overlaps one that has stayed.
+As in Felzenszwalb et al. (2010): by falling score, a box is kept unless it overlaps a box that was kept.
 Boxes of different classes never suppress each other.
 """
 
@@ -12,21 +12,21 @@ from quadrat.tasks.object_detection.targets.detections import Detections
 from quadrat.tasks.object_detection.targets.overlaps import Boxes, Index, overlaps
 
 BLOCK = 1024
-"""Boxes that are settled among themselves before those that stay are held against all others."""
+"""Boxes per block; a block is decided first by itself, then against all others."""
 
 
 def suppressed(detections: Detections, rule: Suppression) -> Detections:
-    """Return what stays, by falling score."""
+    """Return the kept detections, by falling score."""
     nms = StreamingNMS(rule)
     nms.add(detections)
     return nms.close().ranked()
 
 
 class StreamingNMS:
-    """Suppresses detections that come from top to bottom, and gives what stays as soon as that is sure.
+    """Suppresses detections that are added from top to bottom, and gives kept ones as soon as they are certain.
 
-    The result is that of all of them at once. What is held is what reaches below the row that all later detections
-    lie below, and what overlaps that, or overlaps what overlaps it, by rising scores.
+    The result is the same as for all detections at once. It holds detections that may overlap later ones, and chains of
+    overlapping detections, by rising scores, that depend on these.
     """
 
     def __init__(self, rule: Suppression) -> None:
@@ -35,15 +35,15 @@ class StreamingNMS:
         self._held: list[Detections] = []
 
     def __len__(self) -> int:
-        """Return how many detections are held."""
+        """Return the number of pending detections."""
         return sum(map(len, self._held))
 
     def add(self, detections: Detections) -> None:
-        """Take detections, all of them with an area."""
+        """Add detections, which must have an area."""
         self._held.append(detections)
 
     def settle(self, row: float) -> Detections:
-        """Give what stays whatever comes, if all that comes lies below ``row``."""
+        """Give the detections that are certainly kept if all later ones are below ``row``."""
         held = Detections.joined(self._held).ranked()
         kept, unsure = np.zeros((2, len(held)), np.bool_)
         for class_id in np.unique(held.class_ids):
@@ -54,20 +54,20 @@ class StreamingNMS:
         return held.picked(kept)
 
     def close(self) -> Detections:
-        """Give what is left of what stays."""
+        """Give the remaining kept detections."""
         return self.settle(np.inf)
 
 
 def _settled(
     ranked: Boxes, waiting: NDArray[np.bool_], rule: Suppression
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which of the boxes (box, 4), the best first, stay for sure, and of which that can't be told yet.
+    """Return which of the boxes (box, 4), the best first, are certainly kept, and which are undecided.
 
-    Of ``waiting`` boxes it can't be told, for better ones may come, unless they go by what is there.
+    ``waiting`` boxes are undecided, because better ones may follow, unless a present box suppresses them.
     """
     index = Index(ranked)
     kept, unsure, gone, shaken = np.zeros((4, len(ranked)), np.bool_)
-    shaken |= waiting  # what may go by what is not settled yet
+    shaken |= waiting  # boxes that undecided boxes may suppress
     start = 0
     while (block := start + np.flatnonzero(~gone[start:])[:BLOCK]).size:
         start = int(block[-1]) + 1
@@ -81,7 +81,7 @@ def _settled(
 
 
 def _among(ranked: Boxes, shaken: NDArray[np.bool_], rule: Suppression) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Do the same for a block alone; ``shaken`` are those that may go by what isn't settled yet."""
+    """Do the same for one block; undecided boxes may suppress the ``shaken`` ones."""
     kept, unsure, gone = np.zeros((3, len(ranked)), np.bool_)
     pairs = np.concatenate([np.stack(pair) for pair in Index(ranked).meeting(ranked)], axis=1)
     pairs = pairs[:, pairs[0] < pairs[1]]

@@ -32,7 +32,7 @@ class Layers(TaskLayers[PixelRegression]):
         stride: int,
         shape: tuple[int, int],
     ) -> BlendedCanvas:
-        """Return what windows of ``size`` px over ``area`` are pasted on."""
+        """Return the canvas for windows of ``size`` px over ``area``."""
         return BlendedCanvas(self.decisions(section, area), area, size, stride)
 
     def decisions(self, section: RegressionLayers, area: Window) -> "ValueDecisions":

@@ -1,4 +1,4 @@
-"""Predicted values of pixels against the labels'."""
+"""Scores predicted values of pixels against labels."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from quadrat.tasks.common.truth import Truth
 
 STEPS = 8
-"""Of the range, each with a colour in pictures, where a prediction is right if it is in the label's own."""
+"""Number of steps of the range, each with a colour in pictures; a prediction in the label's step is correct."""
 
 PALEST = 0.15
 """Share of the colour in the lowest step; the rest is white."""
@@ -32,7 +32,7 @@ class Scoring(TaskScoring[PixelRegression]):
 
     @property
     def painted(self) -> tuple[Class, ...]:
-        """Return the steps of the range, paler where values are lower; the first and the last hold all beyond."""
+        """Return the steps of the range, paler for lower values; the first and the last include all values beyond."""
         (measured,), edges = self.task.classes, np.linspace(*self.task.range, STEPS + 1)
         shares = np.linspace(PALEST, 1, STEPS)
         colors = np.rint(255 - np.outer(shares, 255 - np.array(measured.rgb))).astype(np.uint8)
@@ -42,7 +42,7 @@ class Scoring(TaskScoring[PixelRegression]):
         )
 
     def no_counts(self, match: None = None) -> Errors:
-        """Return the errors of no pixel."""
+        """Return empty sums."""
         return Errors()
 
     def chip_counts(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Errors:
@@ -50,7 +50,7 @@ class Scoring(TaskScoring[PixelRegression]):
         return compared(target["values"], [outputs["values"][:, 0]])[0]
 
     def score(self, truth: "Truth", predictions: Sequence[Prediction], match: None = None) -> list[Errors]:
-        """Sum up the errors within the AOI where there is a label and, in every one of ``predictions``, a value."""
+        """Sum up the errors within the AOI where there are a label and a value in each of ``predictions``."""
         sums = [self.no_counts() for _ in predictions]
         for window in truth.windows():
             labelled = np.where(truth.inside(window), truth.labels.values(window), np.float32(np.nan))

@@ -1,4 +1,4 @@
-"""Sums of errors, from which metrics follow."""
+"""Sums of errors, and the metrics computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Errors:
     truth: float = 0.0
     """The sum of the labels."""
     spread: float = 0.0
-    """The sum of the squares of the labels' distances from their mean."""
+    """The sum of the labels' squared differences from their mean."""
     unpredicted: int = 0
-    """Pixels that have a label but no prediction; they are in no metric but the share of their own."""
+    """Number of pixels with a label but no prediction; only their share is a metric."""
 
     def __add__(self, other: "Errors") -> "Errors":
         """Return both together; the spread after Chan, Golub and LeVeque (1983)."""
@@ -41,7 +41,7 @@ class Errors:
         )
 
     def summary(self) -> Metrics:
-        """Return MAE, RMSE, bias (the mean error), R² (undefined where all labels are the same), and support: px."""
+        """Return MAE, RMSE, bias (the mean error), R² (undefined if all labels are equal), and support: px."""
         return {
             "mae": self._mean(self.absolute),
             "rmse": None if not self.pixels else float((self.squared / self.pixels) ** 0.5),
@@ -56,22 +56,22 @@ class Errors:
         return {**self.summary(), "unpredicted": self.unpredicted / labels if labels else None}
 
     def per_class(self) -> list[Metrics]:
-        """Return ``summary``: there is one class."""
+        """Return ``summary``, because there is one class."""
         return [self.summary()]
 
     def confused(self) -> NDArray[np.int64]:
-        """Return counts (0, 0): values are not confused."""
+        """Return counts of shape (0, 0), because there are no classes."""
         return np.zeros((0, 0), np.int64)
 
     def always(self, class_id: int) -> None:
-        """Return None: what is always predicted would be a value, which the sums don't tell."""
+        """Return None, because a constant value has no class id."""
 
     def _mean(self, total: float) -> float | None:
         return total / self.pixels if self.pixels else None
 
 
 def compared(truth: NDArray[np.float32], predictions: Sequence[NDArray[np.float32]]) -> list[Errors]:
-    """Return the errors of each of ``predictions``, all in the same places: those that every one has predicted.
+    """Return the errors of each of ``predictions``, where all of them have a value.
 
     All are of one shape, NaN where there is no value.
     """

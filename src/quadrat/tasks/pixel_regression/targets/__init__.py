@@ -1,4 +1,4 @@
-"""Labels as a value for every pixel."""
+"""Targets of pixel regression: a value for every pixel."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,11 @@ class Targets(TaskTargets[PixelRegression]):
 
     @property
     def reach(self) -> float:
-        """A label is of its own pixel."""
+        """A label belongs to its own pixel only."""
         return 0
 
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return how many pixels (1,) of a strip have a value."""
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the number of pixels (1,) of a strip with a value."""
         return self.class_counts(self.target(labels, window, counted))
 
     def target(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
@@ -30,9 +30,9 @@ class Targets(TaskTargets[PixelRegression]):
         return {"values": np.where(counted, labels.values(window), np.float32(np.nan))}
 
     def class_counts(self, target: Target) -> NDArray[np.int64]:
-        """Return how many pixels (1,) of a target have a value."""
+        """Return the number of pixels (1,) of a target with a value."""
         return np.array([np.count_nonzero(~np.isnan(target["values"]))], np.int64)
 
-    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
-        """Return the px of a chip."""
+    def most_labels(self, features: NDArray[Any], selected: NDArray[np.bool_], size: int) -> float:
+        """Return the number of px of a chip."""
         return float(size**2)

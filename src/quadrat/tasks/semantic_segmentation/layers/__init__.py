@@ -1,4 +1,4 @@
-"""Scores of overlapping windows as layers: labels, and scores and polygons where asked."""
+"""Scores of overlapping windows as layers: labels, and optionally scores and polygons."""
 
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
@@ -26,7 +26,7 @@ class Layers(TaskLayers[SemanticSegmentation]):
     def canvas(
         self, section: SegmentationLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
     ) -> BlendedCanvas:
-        """Return what windows of ``size`` px over ``area`` are pasted on."""
+        """Return the canvas for windows of ``size`` px over ``area``."""
         return BlendedCanvas(self.decisions(section, area), area, size, stride)
 
     def decisions(self, section: SegmentationLayers, area: Window) -> SegmentationDecisions:

@@ -22,7 +22,7 @@ SCORE_STEPS = 250
 """Scores are stored as whole numbers from 0 to this many."""
 
 CACHED = 1 << 16
-"""Px whose scores stay in the processor's cache while the largest is looked for."""
+"""Px processed at once, so that their scores stay in the processor's cache."""
 
 
 class SegmentationDecisions(PixelDecisions):
@@ -35,7 +35,7 @@ class SegmentationDecisions(PixelDecisions):
         self._layers = layers
         self._names = np.array(task.names, object)
         self._polygoniser = Polygoniser(area.col, layers.min_pixels) if layers.polygons else None
-        self._drawn = np.full(IGNORE + 1, IGNORE, np.uint8)  # of each class id, the one that polygons are made of
+        self._drawn = np.full(IGNORE + 1, IGNORE, np.uint8)  # maps each class id to the one for polygons
         chosen = np.flatnonzero(np.isin(task.names, layers.polygon_classes or task.names))
         self._drawn[chosen] = chosen
 
@@ -92,7 +92,7 @@ class SegmentationDecisions(PixelDecisions):
 
 
 def _largest(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return the first class of the largest of ``scores`` (class, y, x), and that score: a class after the other."""
+    """Return the class with the largest of ``scores`` (class, y, x), the first of equals, and that score."""
     class_ids, largest = np.zeros(scores.shape[1:], np.uint8), scores[0].copy()
     step = max(1, CACHED // largest.shape[1])
     for row in range(0, len(largest), step):

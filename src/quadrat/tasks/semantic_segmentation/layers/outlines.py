@@ -1,4 +1,4 @@
-"""How the outlines of polygons are drawn: along pixel edges, simplified, or with right angles."""
+"""Draws the outlines of polygons: along pixel edges, simplified, or with right angles."""
 
 import numpy as np
 import shapely
@@ -8,17 +8,17 @@ from quadrat.tasks.semantic_segmentation.layers.right_angles import right_angled
 from quadrat.tasks.semantic_segmentation.section import LEAST_TOLERANCE, Outline, RightAngled, Simplified
 
 LEAST_IOU = 0.8
-"""Least intersection over union of what is drawn with the polygon along pixel edges, else it is drawn otherwise."""
+"""Smallest IoU of an outline with the polygon along pixel edges; below it, the outline is drawn in another way."""
 
 MOST_CORNERS = 2**16
-"""A polygon of more corners stays along pixel edges: the time to simplify it grows with their square."""
+"""A polygon with more corners stays along pixel edges, because the time to simplify grows with their square."""
 
 AT_ONCE = 2**18
-"""Corners of polygons whose right angles are sought at once: more would not be faster, and takes more memory."""
+"""Corners of polygons that are drawn with right angles at once; more take more memory and are not faster."""
 
 
 def draw(outline: Outline, edges: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Return polygons along pixel edges (n,), drawn as ``outline`` says."""
+    """Return polygons along pixel edges (n,), drawn by ``outline``."""
     if isinstance(outline, RightAngled):
         return _right_angled(edges, outline.tolerance)
     return _simplified(edges, outline.tolerance) if isinstance(outline, Simplified) else edges
@@ -27,8 +27,8 @@ def draw(outline: Outline, edges: NDArray[np.object_]) -> NDArray[np.object_]:
 def _simplified(edges: NDArray[np.object_], tolerance: float) -> NDArray[np.object_]:
     """Return polygons along pixel edges (n,) with fewer corners (Douglas and Peucker 1973).
 
-    One that would become quite another (``LEAST_IOU``) is drawn with half the tolerance, and half of that. One
-    with too many corners (``MOST_CORNERS``) stays as it is.
+    A polygon that would change too much (``LEAST_IOU``) is simplified with half the tolerance, then half of that. One
+    with too many corners (``MOST_CORNERS``) is unchanged.
     """
     drawn, left = edges.copy(), np.flatnonzero(_drawable(edges))
     while left.size and tolerance >= LEAST_TOLERANCE:
@@ -40,7 +40,7 @@ def _simplified(edges: NDArray[np.object_], tolerance: float) -> NDArray[np.obje
 
 
 def _right_angled(edges: NDArray[np.object_], tolerance: float) -> NDArray[np.object_]:
-    """Return polygons along pixel edges (n,) with right angles, simplified where these don't fit."""
+    """Return polygons along pixel edges (n,) with right angles; simplified if right angles do not fit."""
     drawn, tried = np.full(len(edges), None, np.object_), np.flatnonzero(_drawable(edges))
     size = np.cumsum(shapely.get_num_coordinates(edges[tried]))
     for part in np.split(tried, np.searchsorted(size, np.arange(AT_ONCE, size.max(initial=0), AT_ONCE))):
@@ -59,7 +59,7 @@ def filled(edges: NDArray[np.object_], largest: int) -> NDArray[np.object_]:
         return edges
     _, path, (bounds, shells) = shapely.to_ragged_array(edges[holed])
     counts, owner = np.diff(bounds), np.repeat(np.arange(holed.size), np.diff(shells))
-    x, y = (path - np.repeat(path[bounds[:-1]], counts, axis=0)).T  # rings begin and end at 0, so no two are mixed
+    x, y = (path - np.repeat(path[bounds[:-1]], counts, axis=0)).T  # rings begin and end at 0, so they are not mixed
     stays = np.abs(np.add.reduceat(x[:-1] * y[1:] - x[1:] * y[:-1], bounds[:-1])) > 2 * largest
     stays[shells[:-1]] = True
     bounds, shells = np.append(0, np.cumsum(counts[stays])), np.append(0, np.cumsum(np.bincount(owner[stays])))
@@ -71,12 +71,12 @@ def filled(edges: NDArray[np.object_], largest: int) -> NDArray[np.object_]:
 
 
 def _drawable(edges: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Return which polygons (n,) aren't too large to be drawn otherwise."""
+    """Return which polygons (n,) are small enough to be simplified."""
     return np.asarray(shapely.get_num_coordinates(edges) <= MOST_CORNERS)
 
 
 def _alike(drawn: NDArray[np.object_], edges: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Return which (n,) are valid polygons that cover about the same."""
+    """Return which (n,) are valid polygons that cover about the same area."""
     alike = np.asarray(shapely.get_type_id(drawn) == shapely.GeometryType.POLYGON) & shapely.is_valid(drawn)
     one, other = drawn[alike], edges[alike]
     shared = shapely.area(shapely.intersection(one, other))

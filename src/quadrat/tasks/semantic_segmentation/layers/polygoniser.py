@@ -1,8 +1,8 @@
-"""Label rasters to polygons: strip by strip, exactly, and the same whatever the height of the strips.
+"""Converts label rasters to polygons strip by strip; the result does not depend on the height of the strips.
 
-A strip gives runs of equal pixels and, where the edges between four pixels bend, corners. Runs that touch are
-united into components, also across the seam to the strip above. Of a component that reaches the strip's last row
-only sums and corners are kept; when it ends, its corners are linked to rings (see ``rings``).
+A strip gives runs of equal pixels, and corners where edges between pixels bend. Runs that touch are joined into
+components, also across the seam to the strip above. For a component that reaches the strip's last row, only sums and
+corners are kept; when it ends, its corners are linked to rings (see ``rings``).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from quadrat.tasks.semantic_segmentation.layers.runs import GRAIN, Runs
 Integers = NDArray[np.int64]
 
 AT_ONCE = 2**22
-"""Pixels that are worked on at once: more would not be faster, and takes more memory."""
+"""Pixels processed at once; more take more memory and are not faster."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Polygons:
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """Return the polygons of all parts, one after the other."""
+        """Return the concatenated polygons of all parts."""
         return cls(
             np.concatenate([np.zeros(0, np.object_), *(part.geometry for part in parts)]),
             np.concatenate([np.zeros(0, np.uint8), *(part.class_id for part in parts)]),
@@ -50,12 +50,12 @@ class Polygons:
 
 
 class Polygoniser:
-    """Takes a label raster's rows from top to bottom and gives the polygons that are finished.
+    """Takes a label raster's rows from top to bottom and gives finished polygons.
 
     A polygon is a 4-connected component of one class; pixels of class ``ignore`` make none. Components of fewer
-    than ``min_pixels`` px are dropped. Polygons come in the order of their last pixels, row by row, so what
-    comes out, put together, doesn't depend on the strips. Memory: some 30 bytes per pixel of a strip (of the first
-    4 Mpx of it), and 8 per corner of the components that are open.
+    than ``min_pixels`` px are dropped. Polygons are ordered by their last pixels, row by row, so the order does not
+    depend on the strips. Memory: about 30 bytes per pixel of a strip (at most 4 Mpx), and 8 per corner of open
+    components.
     """
 
     def __init__(self, col: int = 0, min_pixels: int = 1, ignore: int = 255) -> None:
@@ -64,13 +64,13 @@ class Polygoniser:
         self._row = 0
         self._above: NDArray[np.uint8] | None = None
         self._open = _Tally.empty(0)
-        self._touching = np.zeros(0, np.int64)  # the open component of each run of the last row
-        self._corners: list[list[Integers]] = []  # of each open component, packed
+        self._touching = np.zeros(0, np.int64)  # the open component of each run in the last row
+        self._corners: list[list[Integers]] = []  # packed, for each open component
 
     def add(self, row: int, labels: NDArray[np.uint8], scores: NDArray[np.float32]) -> Polygons:
-        """Take ``labels`` (y, x) and ``scores`` (y, x; 0 to 1) from ``row`` on; return what is finished.
+        """Take ``labels`` (y, x) and ``scores`` (y, x; 0 to 1) from ``row`` on; return finished polygons.
 
-        Rows that are left out count as ``ignore``. A ValueError for strips that differ in width or go back, and for
+        Skipped rows count as ``ignore``. Raises ValueError for strips of different width or not in order, and for
         scores of labelled pixels that are not finite.
         """
         height, width = labels.shape
@@ -87,7 +87,7 @@ class Polygoniser:
         return Polygons.joined(parts)
 
     def close(self) -> Polygons:
-        """Return what is left, as if a row of ``ignore`` followed."""
+        """Return the remaining polygons, as if a row of ``ignore`` followed."""
         if self._above is None:
             return Polygons.joined([])
         edge = np.full((1, self._above.size), self._ignore, np.uint8)
@@ -102,10 +102,10 @@ class Polygoniser:
         goes = tally.pixels >= self._min_pixels
         goes[stays] = False
         last = np.zeros(goes.size, np.int64)
-        last[runs] = block.starts  # of equal indices the last one counts
+        last[runs] = block.starts  # for equal indices, the last one is used
         gone = np.flatnonzero(goes)
         gone = gone[np.argsort(last[gone])]
-        place = np.full(goes.size, -1)  # first those that are finished, then those that stay open; -1: dropped
+        place = np.full(goes.size, -1)  # first the finished, then the open components; -1: dropped
         place[gone], place[stays] = np.arange(gone.size), gone.size + np.arange(stays.size)
         corners, run = block.corners(self._row, self._col)
         owner, corners = self._sorted_out(place[runs[run]], corners, place[held], gone.size, stays.size)
@@ -116,7 +116,7 @@ class Polygoniser:
         return Polygons(geometry, done.class_id, score, done.pixels)
 
     def _united(self, block: Runs, scores: NDArray[np.float32]) -> "tuple[_Tally, Integers]":
-        """Return all components, and the number of the one that each run, and then each open one, belongs to."""
+        """Return all components, and the number of the component of each run and of each open component."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
@@ -138,7 +138,7 @@ class Polygoniser:
     def _sorted_out(
         self, owner: Integers, corners: Integers, held: Integers, gone: int, stay: int
     ) -> tuple[Integers, Integers]:
-        """Return the corners of the ``gone`` finished components, and whose they are; keep those of open ones.
+        """Return the corners of the ``gone`` finished components and their owners; keep those of open components.
 
         ``owner`` are the places of the strip's ``corners``, ``held`` those of the components that were open before.
         """
@@ -157,7 +157,7 @@ class Polygoniser:
         order = np.argsort(owner, kind="stable")
         places, starts = np.unique(owner[order], return_index=True)
         for place, piece in zip(places.tolist(), np.split(corners[order], starts[1:]), strict=False):
-            kept[place].append(piece.copy())  # a view would hold the whole strip's
+            kept[place].append(piece.copy())  # a view would keep the whole strip's array
         self._corners = kept
         return np.concatenate(owners), np.concatenate(finished)
 

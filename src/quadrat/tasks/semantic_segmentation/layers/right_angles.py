@@ -1,9 +1,9 @@
-"""Outlines whose angles are all right: buildings, as they are built.
+"""Draws outlines with right angles only, for buildings.
 
-A polygon along pixel edges is cut into walls, at the corners that its simplified outline has. Each wall runs along one
-of two directions at right angles, and these two, with a line for each wall, are fitted to all pixel edges at once, by
-least squares: what a slanting wall's steps are about is nearer to the building's than the steps are. Walls that are
-too short to be more than noise are left out, and the corners are where walls meet.
+A polygon along pixel edges is cut into walls at the corners of its simplified outline. Each wall has one of two
+perpendicular directions. These directions, and a line for each wall, are fitted to all pixel edges by least squares, so
+a slanting wall runs through the middle of its steps. Very short walls are noise and are left out; the corners are the
+intersections of the walls.
 """
 
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ Floats = NDArray[np.float64]
 Offsets = NDArray[np.integer[Any]]
 
 STEP = 1.0
-"""Least tolerance with which corners are sought, px: below it, steps of slanting walls would be corners."""
+"""Smallest tolerance of the simplification, px; below it, steps of slanting walls would be corners."""
 
 
 def right_angled(edges: NDArray[np.object_], tolerance: float) -> NDArray[np.object_]:
-    """Return ``edges`` (n,), polygons along pixel edges, with right angles alone; None where that makes no polygon.
+    """Return ``edges`` (n,), polygons along pixel edges, with right angles only; None if no polygon results.
 
-    Walls shorter than ``tolerance`` px are left out. What comes out may be invalid, or far from what went in. It is
-    the same whatever other polygons there are.
+    Walls shorter than ``tolerance`` px are left out. The result may be invalid, or very different from the input. Each
+    polygon's result does not depend on the others.
     """
     walls = _Walls.between_corners(edges, max(STEP, tolerance / 2))
     while (short := walls.shortest(tolerance)).any():
@@ -38,7 +38,7 @@ def right_angled(edges: NDArray[np.object_], tolerance: float) -> NDArray[np.obj
 
 @dataclass(frozen=True)
 class _Cycle:
-    """Items (n,) that follow each other around rings: ``ring`` of each, in rising order."""
+    """Items (n,) in order around rings; ``ring`` of each, in rising order."""
 
     ring: Integers
 
@@ -58,12 +58,14 @@ class _Cycle:
         return preceding
 
     def groups(self, starts: NDArray[np.bool_]) -> Integers:
-        """Return the group of each item, numbered in order, where ``starts`` begin one; -1 in a ring that has none."""
+        """Return the group of each item, numbered in order; ``starts`` begin groups; -1 in a ring without a start."""
         group = np.cumsum(starts) - 1
         counts = np.bincount(self.ring[starts], minlength=self.ring.max(initial=-1) + 1)
         lasts = (np.cumsum(counts) - 1)[self.ring]
         counts = counts[self.ring]
-        group = np.where(group <= lasts - counts, lasts, group)  # before the ring's first start: its last group
+        group = np.where(
+            group <= lasts - counts, lasts, group
+        )  # items before the ring's first start belong to its last group
         return np.where(counts > 0, group, -1)
 
 
@@ -89,9 +91,9 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Walls:
-    """Walls (n,): which pixel edges each is made of. Where it lies follows from these.
+    """Walls (n,), each a set of pixel edges, from which its position is computed.
 
-    Each polygon has a frame of its own: turned by its angle about its origin.
+    Each polygon has its own frame, rotated by its angle about its origin.
     """
 
     origin: Floats
@@ -99,24 +101,24 @@ class _Walls:
     owner: Integers
     """(ring,) the polygon of each ring, the shell first."""
     steps: _Steps
-    """In coordinates from their polygon's origin."""
+    """In coordinates relative to their polygon's origin."""
     wall: Integers
     """(step,) the wall of each pixel edge."""
     ring: Integers
-    """(n,) of each wall; walls follow each other."""
+    """(n,) the ring of each wall; walls are in order."""
     upright: NDArray[np.bool_]
-    """(n,) whether a wall runs along the frame's second axis; every other one does."""
+    """(n,) whether a wall runs along the frame's second axis; they alternate."""
 
     @classmethod
     def between_corners(cls, edges: NDArray[np.object_], tolerance: float) -> Self:
-        """Part pixel edges where simplifying with ``tolerance`` leaves a corner, and the direction changes."""
+        """Split pixel edges at corners that remain after simplifying with ``tolerance``, if the direction changes."""
         _, path, (bounds, shells) = shapely.to_ragged_array(edges)
         owner = np.repeat(np.arange(len(edges)), np.diff(shells))
         closing = np.zeros(len(path), np.bool_)
         closing[bounds[1:] - 1] = True
         corner = _corners(path, bounds, shells, tolerance)[~closing]
         ring = np.repeat(np.arange(owner.size), np.diff(bounds) - 1)
-        corner |= (np.bincount(ring[corner], minlength=owner.size) < 4)[ring]  # too small to be simplified
+        corner |= (np.bincount(ring[corner], minlength=owner.size) < 4)[ring]  # too small to simplify
         origin = path[bounds[shells[:-1]]]
         start = path[~closing] - origin[owner[ring]]
         around, chords = _Cycle(ring), _Cycle(ring[corner])
@@ -129,7 +131,7 @@ class _Walls:
 
     @cached_property
     def around(self) -> _Cycle:
-        """The walls' order."""
+        """The order of the walls."""
         return _Cycle(self.ring)
 
     @cached_property
@@ -143,7 +145,7 @@ class _Walls:
         steps, number, count = self.steps, self.wall, self.ring.size
         length = _sums(number, steps.length, count)
         x, y = (_sums(number, steps.length * steps.middle[:, axis], count) / length for axis in (0, 1))
-        # about the middle of each wall: no large numbers are subtracted
+        # relative to the middle of each wall, to avoid cancellation
         off = steps.middle - np.stack([x, y], axis=1)[number]
         along = steps.stop - steps.start
         scatter = [
@@ -159,12 +161,12 @@ class _Walls:
     def shortest(self, tolerance: float) -> NDArray[np.bool_]:
         """Return which walls (n,) are below ``tolerance`` and shorter than their three neighbours on either side.
 
-        Between two of them there are three walls at least, so they can be left out at once, and each ring keeps four.
+        Any two of them have at least three walls between, so all can be removed at once, and each ring keeps four.
         """
         before, after = self.around.preceding, self.around.following
         _, offset = self.lines
         length = np.abs(offset[after] - offset[before])
-        length[self.counts[self.ring] <= 4] = np.inf  # nothing can be left out of a rectangle
+        length[self.counts[self.ring] <= 4] = np.inf  # a rectangle needs all its walls
         found, number = length < tolerance, np.arange(length.size)
         for _ in range(3):
             for other in (before, after):
@@ -173,7 +175,7 @@ class _Walls:
         return found
 
     def without(self, left_out: NDArray[np.bool_]) -> Self:
-        """Leave out walls, and make each one with the two beside it."""
+        """Remove walls, and merge each with its two neighbours."""
         into = np.arange(self.ring.size)
         into[left_out] = into[self.around.following[left_out]] = self.around.preceding[left_out]
         stays = into == np.arange(into.size)
@@ -181,7 +183,7 @@ class _Walls:
         return replace(self, wall=wall, ring=self.ring[stays], upright=self.upright[stays])
 
     def parted_anew(self) -> Self:
-        """Give each pixel edge to the nearest of its wall and the two beside it: corners needn't be pixels' then."""
+        """Assign each pixel edge to the nearest of its wall and the two neighbours."""
         angle, offset = self.lines
         cosine, sine = np.cos(angle)[self.steps.polygon], np.sin(angle)[self.steps.polygon]
         x, y = self.steps.middle.T
@@ -194,7 +196,7 @@ class _Walls:
         return replace(self, wall=np.where(empty[self.wall], self.wall, wall))
 
     def polygons(self) -> NDArray[np.object_]:
-        """Return the polygons; None where one of the rings has no four walls."""
+        """Return the polygons; None if a ring has fewer than four walls."""
         whole = np.ones(len(self.origin), np.bool_)
         whole[self.owner[self.counts < 4]] = False
         found = np.full(whole.size, None, np.object_)
@@ -212,7 +214,7 @@ class _Walls:
 
 
 def _corners(path: Floats, bounds: Offsets, shells: Offsets, tolerance: float) -> NDArray[np.bool_]:
-    """Return which points (n,) of ``path`` are left when polygons are simplified; their heights carry their numbers."""
+    """Return which points (n,) of ``path`` remain when polygons are simplified; z coordinates carry their numbers."""
     numbered = np.column_stack([path, np.arange(len(path))])
     polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, numbered, (bounds, shells))
     left = shapely.get_coordinates(shapely.simplify(polygons, tolerance), include_z=True)[:, 2].astype(np.int64)
@@ -223,7 +225,7 @@ def _corners(path: Floats, bounds: Offsets, shells: Offsets, tolerance: float) -
 
 
 def _upright(chord: Floats, polygon: Integers) -> NDArray[np.bool_]:
-    """Return which chords (n, 2) run across the main direction of their ``polygon`` (n,).
+    """Return which chords (n, 2) are perpendicular to the main direction of their ``polygon`` (n,).
 
     It is the mean of the chords' directions, taken modulo 90° and weighted by squared length.
     """
@@ -235,5 +237,5 @@ def _upright(chord: Floats, polygon: Integers) -> NDArray[np.bool_]:
 
 
 def _sums(group: Integers, values: Floats, count: int) -> Floats:
-    """Return sums (``count``,) of ``values`` (n,) by ``group`` (n,), in order, so always the same to the last bit."""
+    """Return sums (``count``,) of ``values`` (n,) by ``group`` (n,), in order, so bit-identical."""
     return np.bincount(group, values, count).astype(np.float64, copy=False)

@@ -1,8 +1,8 @@
-"""Corners to polygons, without a walk from pixel to pixel.
+"""Links corners to polygons without tracing pixels.
 
-In a rectilinear polygon, the corners that follow each other in a row (in a column) are pairwise the ends of an
-edge (O'Rourke 1988, "Uniqueness of orthogonal connect-the-dots"). So sorting the corners gives all edges, edges
-and corners give a permutation, and its cycles are the rings.
+In a rectilinear polygon, consecutive corners in a row (or column) are pairwise the ends of an edge (O'Rourke 1988,
+"Uniqueness of orthogonal connect-the-dots"). So sorting the corners gives all edges; edges and corners form a
+permutation, whose cycles are the rings.
 """
 
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ _KIND_BITS, _COL_BITS = 3, 29
 
 
 def pack(row: Integers, col: Integers) -> Integers:
-    """Return corners as one number each, without their kind: to be or-ed to it."""
+    """Return each corner's place as one number, to be combined with its kind by bitwise or."""
     return (row << (_COL_BITS + _KIND_BITS)) | (col << _KIND_BITS)
 
 
@@ -33,7 +33,7 @@ def polygons(owner: Integers, corners: Integers, count: int) -> NDArray[np.objec
     """Return ``count`` polygons, (x, y) = (column, row), from all ``corners`` of polygons 0 to ``count`` - 1.
 
     ``owner`` (n,) tells the polygon of each of the packed ``corners`` (n,), in any order. Each polygon is a
-    4-connected component; where it meets itself at a corner, rings touch but none touches itself.
+    4-connected component; if it meets itself at a corner, rings touch each other, but none touches itself.
     """
     row, col = corners >> (_COL_BITS + _KIND_BITS), (corners >> _KIND_BITS) & ((1 << _COL_BITS) - 1)
     top, left = int(row.min()), int(col.min())
@@ -53,7 +53,7 @@ def polygons(owner: Integers, corners: Integers, count: int) -> NDArray[np.objec
     order, starts, firsts = _rings(following)
     path = np.stack([tails[order], heads[order]], axis=1).ravel()
     rings = np.append(2 * starts + np.arange(starts.size), path.size + starts.size)
-    # the first ring of a polygon holds its uppermost corner, so it is the shell
+    # a polygon's first ring has its uppermost corner, so it is the shell
     shells = np.searchsorted(place[2 * firsts] >> (row_bits + col_bits), np.arange(count + 1))
     return assembled(np.stack([x[path] + left, y[path] + top], axis=1), rings, shells)
 
@@ -63,7 +63,7 @@ def _edges(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
     """Return the first and the last corner of each horizontal edge, and the horizontal edge that follows it.
 
-    Corners are sorted by polygon, row and column; two of one polygon at one place, by kind: the left one first.
+    Corners are sorted by polygon, row and column; two corners at one place by kind, the left one first.
     """
     narrow = x.astype(np.uint16) if x.max() < 1 << 16 else x  # numpy sorts 16 bits by radix
     by_column = np.argsort(narrow, kind="stable").astype(np.int32)
@@ -87,7 +87,7 @@ def _rings(following: NDArray[np.int32]) -> tuple[NDArray[np.int32], Integers, N
     edges = np.arange(following.size, dtype=np.int32)
     count, ring = connected_components(_graph(following), directed=True, connection="weak")
     firsts = np.empty(count, np.int32)
-    firsts[ring[::-1]] = edges[::-1]  # of equal indices the last one counts
+    firsts[ring[::-1]] = edges[::-1]  # for equal indices, the last one is used
     firsts.sort()
     # One chain of all rings, so that one search visits them in order: each ring's last edge leads to the next ring.
     previous = np.empty_like(following)
@@ -108,7 +108,7 @@ def _graph(following: NDArray[np.int32]) -> "csr_array":
 
 
 def assembled(path: Integers | NDArray[np.float64], rings: Integers, shells: Integers) -> NDArray[np.object_]:
-    """Return polygons of the rings that lie one after the other in ``path`` (n, 2), shells first, closing each."""
+    """Return polygons from the consecutive rings in ``path`` (n, 2), shells first; rings are closed here."""
     coordinates = np.empty((rings[-1], 2), np.float64)
     closing = np.zeros(len(coordinates), np.bool_)
     closing[rings[1:] - 1] = True

@@ -1,4 +1,4 @@
-"""What a strip of a label raster is made of: runs of equal pixels, which touch, and corners, where edges bend."""
+"""Finds the runs of equal pixels in a strip of a label raster, which of them touch, and the corners of edges."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,23 +11,23 @@ from quadrat.tasks.semantic_segmentation.layers.rings import DOWN, LEAVES_VERTIC
 Integers = NDArray[np.int64]
 
 GRAIN = 2**24
-"""Scores are added up as integers, in units of 1 / GRAIN: then no order of adding can change a digit."""
+"""Scores are added as integers, in units of 1 / GRAIN, so that sums do not depend on the order."""
 
 
 @dataclass(frozen=True)
 class Runs:
     """A strip below the row above it, flat: a pixel of ``ignore`` precedes each row and follows the last one.
 
-    So every pixel has neighbours at -1, +1 and ± ``stride``, and no run of a class reaches over a row's end.
+    So every pixel has neighbours at -1, +1 and ± ``stride``, and no run crosses the end of a row.
     """
 
     flat: NDArray[np.uint8]
     stride: int
     ignore: int
     breaks: NDArray[np.bool_]
-    """Where a pixel differs from the one on its left."""
+    """True where a pixel differs from the one on its left."""
     starts: Integers
-    """First pixels of the runs of classes, and ``stops`` behind their last ones, in ``flat``."""
+    """First pixels of the runs in ``flat``; ``stops`` are one after the last."""
     stops: Integers
 
     @classmethod
@@ -64,7 +64,7 @@ class Runs:
         return np.searchsorted(self.starts, pixel, side="right") - 1
 
     def contacts(self) -> tuple[Integers, Integers]:
-        """Return all pairs of runs of one class that touch, each once: found where the later one of the two starts."""
+        """Return all pairs of touching runs of one class, each once, found where the later run starts."""
         lower = np.arange(self.carried, self.starts.size)
         over = self.starts[lower] - self.stride
         starts_below = self.flat[over] == self.class_id[lower]
@@ -81,7 +81,7 @@ class Runs:
         starts, stops = self.starts[self.carried :], self.stops[self.carried :]
         if not starts.size:
             return np.zeros(0, np.int64)
-        values = np.zeros(scores.size + 1, np.float32)  # one more, so that the last run may stop behind the last pixel
+        values = np.zeros(scores.size + 1, np.float32)  # one more, for the stop of the last run
         np.rint(np.multiply(scores.ravel(), GRAIN, out=values[:-1], dtype=np.float32), out=values[:-1])
         pixel = starts - self.stride - starts // self.stride  # without the row above and the columns of ``ignore``
         bounds = np.stack([pixel, pixel + stops - starts], axis=1).ravel()
@@ -93,8 +93,8 @@ class Runs:
     def corners(self, row: int, col: int) -> tuple[Integers, Integers]:
         """Return the packed corners on the upper edge of each row of the strip, and the run that each is part of.
 
-        ``row`` and ``col`` are those of the strip's first pixel on the grid. Where edges meet, a pixel that lies
-        between two of them has a corner; where these two are all, so have the other three pixels, as one.
+        ``row`` and ``col`` are those of the strip's first pixel on the grid. A pixel between two edges that meet has a
+        corner there; if there are only these two edges, the other three pixels together have one too.
         """
         stride, size = self.stride, self.flat.size
         differs = np.zeros(size, np.bool_)  # from the pixel above

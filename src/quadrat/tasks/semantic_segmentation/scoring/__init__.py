@@ -1,4 +1,4 @@
-"""Predicted class ids of pixels against the labels'."""
+"""Scores predicted class ids of pixels against labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -44,7 +44,7 @@ class Scoring(TaskScoring[SemanticSegmentation]):
         return Confusion.tallied(tally)
 
     def score(self, truth: "Truth", predictions: Sequence[Prediction], match: None = None) -> list[Confusion]:
-        """Count the pixels within the AOI that have a label and, in every one of ``predictions``, a class."""
+        """Count the pixels within the AOI that have a label and a class in each of ``predictions``."""
         counts = [self.no_counts() for _ in predictions]
         for window in truth.windows():
             classes = counting(self._labelled(truth, window), truth.inside(window))

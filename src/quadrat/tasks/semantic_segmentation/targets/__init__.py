@@ -1,4 +1,4 @@
-"""Labels as a class id for every pixel."""
+"""Targets of semantic segmentation: a class id for every pixel."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,11 @@ class Targets(TaskTargets[SemanticSegmentation]):
 
     @property
     def reach(self) -> float:
-        """A pixel is labelled by what covers its centre, or touches it."""
+        """A pixel is labelled by areas that cover its centre, or touch it."""
         return 2 if self.task.all_touched else 0
 
-    def census(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return how many pixels of each class (K,) a strip holds."""
+    def label_counts(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the number of pixels of each class (K,) in a strip."""
         return self.class_counts(self.target(labels, window, counted))
 
     def target(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
@@ -32,11 +32,11 @@ class Targets(TaskTargets[SemanticSegmentation]):
         return {"classes": counting(labels.class_ids(window, all_touched=self.task.all_touched), counted)}
 
     def class_counts(self, target: Target) -> NDArray[np.int64]:
-        """Return how many pixels of each class (K,) a target holds."""
+        """Return the number of pixels of each class (K,) in a target."""
         return occurrences(target["classes"], len(self.task.classes))
 
-    def most_labels(self, features: NDArray[Any], wanted: NDArray[np.bool_], size: int) -> float:
-        """Return the px of a chip."""
+    def most_labels(self, features: NDArray[Any], selected: NDArray[np.bool_], size: int) -> float:
+        """Return the number of px of a chip."""
         return float(size**2)
 
     def is_useful(self, target: Target) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quadrat.errors import PinError
-from quadrat.geo.files.stamps import Stamp, stamp
+from quadrat.scenes.stamps import Stamp, stamp
 from tests.http_server import Served, served
 from tests.stores import Store, running
 
@@ -48,7 +48,7 @@ def test_a_stamp_holds_only_what_the_server_says(web: Served) -> None:
 
 def test_nothing_there_is_none_and_a_refusal_is_an_error(web: Served, capfd: pytest.CaptureFixture[str]) -> None:
     assert stamp(f"{web.url}/none.tif") is None
-    with pytest.raises(PinError, match=rf"doesn't say what(.|\n)*file: {web.url}/secret.tif\n  got: .*403(.|\n)*AWS_"):
+    with pytest.raises(PinError, match=rf"doesn't describe(.|\n)*file: {web.url}/secret.tif\n  got: .*403(.|\n)*AWS_"):
         stamp(f"{web.url}/secret.tif")
     assert capfd.readouterr().err == ""
 
@@ -57,7 +57,7 @@ def test_a_server_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
     with served(tmp_path) as web:
         pass
-    with pytest.raises(PinError, match=r"doesn't say what(.|\n)*got: .*connect"):
+    with pytest.raises(PinError, match=r"doesn't describe(.|\n)*got: .*connect"):
         stamp(f"{web.url}/a.tif")
 
 
@@ -73,5 +73,5 @@ def test_objects_in_a_bucket(store: Store, tmp_path: Path, monkeypatch: pytest.M
     assert stamp(store.put(tmp_path / "a.tif", "tiles/a b.tif")) != Stamp(etag=said["ETag"].strip('"'), size=300_000)
     assert stamp("s3://imagery/tiles/none.tif") is None
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(PinError, match=r"doesn't say what(.|\n)*file: s3://imagery/tiles/a b\.tif\n  got: .*signature"):
+    with pytest.raises(PinError, match=r"doesn't describe(.|\n)*file: s3://imagery/tiles/a b\.tif\n  got: .*signature"):
         stamp(address)

@@ -1,7 +1,6 @@
-"""Stamps: what a server says of an object (ETag, size, date); ``scenes.pins`` compares them.
+"""Stamps: a server's description of an object (ETag, size, date); ``scenes.pins`` compares them.
 
-GDAL itself asks, so with the credentials, endpoint, headers and proxy that it will read with, of S3, Google, Azure and
-the web alike.
+GDAL makes the request, with the same credentials, endpoint, headers and proxy as for reading.
 """
 
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ class Stamp(Section):
     """Bytes."""
 
     def __str__(self) -> str:
-        """Return what is known, in one line."""
+        """Return the stamp as one line."""
         known = f"etag {self.etag}" if self.etag else f"modified {self.modified}" if self.modified else None
         return ", ".join(filter(None, [known, f"{self.size} bytes"]))
 
@@ -33,30 +32,30 @@ class Stamp(Section):
 def stamp(address: str) -> Stamp | None:
     """Return the current stamp of the object at ``address``; None if it is missing.
 
-    Costs one request. Raises PinError if the server doesn't say: it isn't reached, or refuses.
+    Takes one request. Raises PinError if the server can't be reached or refuses.
     """
     from quadrat.geo.files.raster_files import environment
 
     with environment((address,)):
-        said = headers(gdal_name(address))
-    if said is None:
+        reply = headers(gdal_name(address))
+    if reply is None:
         return None
-    if isinstance(said, str):
+    if isinstance(reply, str):
         raise PinError(
-            "the server doesn't say what the object is",
+            "the server doesn't describe the object",
             file=address,
-            got=said,
-            hint="check the address, the network, and the credentials and endpoint that the environment gives (AWS_…)",
+            got=reply,
+            hint="check the address, the network, and the credentials and endpoint in the environment (AWS_…)",
         )
-    size = _size(said)
+    size = _size(reply)
     if size is None:
-        got = ", ".join(f"{name}: {value}" for name, value in said.items())
+        got = ", ".join(f"{name}: {value}" for name, value in reply.items())
         raise PinError("the server doesn't say how large the object is", file=address, got=got)
-    etag = said.get("etag", "").replace('"', "") or None
-    return Stamp(etag=etag, modified=None if etag else said.get("last-modified"), size=size)
+    etag = reply.get("etag", "").replace('"', "") or None
+    return Stamp(etag=etag, modified=None if etag else reply.get("last-modified"), size=size)
 
 
-def _size(said: Mapping[str, str]) -> int | None:
-    """Return the whole object's size: of an answer with a part of it, what stands behind the range."""
-    whole = said.get("content-range", "").rpartition("/")[2] or said.get("content-length", "")
+def _size(reply: Mapping[str, str]) -> int | None:
+    """Return the size of the whole object; in a partial response, it stands after the range."""
+    whole = reply.get("content-range", "").rpartition("/")[2] or reply.get("content-length", "")
     return int(whole) if whole.isdigit() else None
