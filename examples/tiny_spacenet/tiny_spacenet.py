@@ -55,7 +55,7 @@ def catalog() -> Catalog:
 
 def image(path: str) -> Image:
     """Return an image whose values are the numbers in the file."""
-    source = Source(path=path, bands=BANDS, resampling="nearest", unit="DN", scale=1.0, offset=0.0)
+    source = Source(path=path, bands=BANDS, unit="DN", scale=1.0, offset=0.0)
     return Image(grid="red", sources=(source,))
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from quadrat.errors import ParamsError
 from quadrat.evaluation.pictures import Pictures
 from quadrat.geo.sources.source import Source
+from quadrat.geo.sources.target_grid import TargetGrid
 from quadrat.geo.vectors.widths import Width
 from quadrat.labels.raster import RasterLabels
 from quadrat.labels.stac import StacLabels
@@ -90,6 +91,7 @@ __all__ = [
     "Source",
     "StacLabels",
     "Suppression",
+    "TargetGrid",
     "Train",
     "VectorLabels",
     "Width",

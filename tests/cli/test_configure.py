@@ -75,7 +75,7 @@ def _sections(annotation: Any) -> Iterator[type]:
     ("change", "message"),
     [
         ((CONFIGURE, "def compose()"), r"no such function\n.*\n  expected: def configure(.|\n)*got: .*compose"),
-        ((CONFIGURE, "def configure("), r"no Python\n  file: .*\.py:\d+"),
+        ((CONFIGURE, "def configure("), r"is not Python\n  file: .*\.py:\d+"),
         ((RETURN, "return parameters()"), r"something else(.|\n)*got: Params$"),
         ((RETURN, "return catalog(), parameters()"), r"something else(.|\n)*got: Catalog, Params"),
         (

@@ -254,7 +254,7 @@ def test_a_prediction_of_other_classes_is_an_error(tmp_path: Path) -> None:
     ids = predicted(1)
     ids[50, 170] = 3
     write_raster(tmp_path / "predictions/e/labels.tif", ids[None], nodata=255)
-    with pytest.raises(PredictionError, match=r"no class ids\n  scene: e\n  file: .*e/labels\.tif\n(.|\n)*got: 3\n"):
+    with pytest.raises(PredictionError, match=r"not class ids\n  scene: e\n  file: .*e/labels\.tif\n(.|\n)*got: 3\n"):
         run(tmp_path, catalog)
 
 
@@ -289,7 +289,7 @@ def test_a_prediction_that_holds_no_class_ids_is_an_error_that_names_it(tmp_path
     with pytest.raises(PredictionError, match=rf"no class ids\n  scene: {folder[:3].strip('/b')}\n  file: {path}\n"):
         run(tmp_path, catalog, pictures=PICTURES)
     write_raster(path, np.full((1, *SHAPE), 2**30, np.int32))
-    with pytest.raises(PredictionError, match=rf"no class ids\n(.|\n)*file: {path}\n(.|\n)*got: 1073741824\n"):
+    with pytest.raises(PredictionError, match=rf"not class ids\n(.|\n)*file: {path}\n(.|\n)*got: 1073741824\n"):
         run(tmp_path, catalog, pictures=PICTURES)
 
 
