@@ -270,7 +270,7 @@ with rasterio.open(root / "tall.tif", "w", **about) as f:
     for row in range(0, height, 256):
         rows = (np.indices((256, 1024)) // 37).sum(0) % 3 * 300 + 100
         f.write(rows.astype("uint16")[None], window=rasterio.windows.Window(0, row, 1024, 256))
-run(root / "tall.tif", root / "out", predict(256, 128, "areas.parquet", scores=True), model=model)
+run(root / "tall.tif", root / "out", predict(256, 224, "areas.parquet", scores=True), model=model)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
