@@ -166,6 +166,22 @@ def test_values_are_brought_to_the_unit_of_the_model(
     np.testing.assert_array_equal(labels(predictor, plain), expected)
 
 
+def test_an_array_may_have_its_bytes_in_another_order(predictor: quadrat.Predictor, raw: Any, expected: Any) -> None:
+    for kind in (">u2", ">i4", ">f4", ">f8"):
+        np.testing.assert_array_equal(labels(predictor, raw.astype(kind)), expected, err_msg=kind)
+
+
+def test_masked_values_are_refused_and_an_empty_mask_is_none(
+    predictor: quadrat.Predictor, raw: Any, expected: Any
+) -> None:
+    image = np.ma.masked_array(raw, np.zeros(raw.shape, bool))
+    np.testing.assert_array_equal(labels(predictor, image), expected)
+    image[:, :10] = np.ma.masked
+    with pytest.raises(ImageError, match="has masked values"):
+        predictor.predict(image)
+    assert (labels(predictor, image.filled(0))[:10] == 255).all()
+
+
 def test_an_array_with_a_place_is_brought_to_the_pixels_of_the_model(
     predictor: quadrat.Predictor, raw: Any, view: Any, expected: Any
 ) -> None:

@@ -35,7 +35,15 @@ def checked(image: NDArray[Any] | xarray.DataArray, axes: tuple[str, ...], what:
         if {*map(str, image.dims)} != {*axes}:
             raise ImageError(f"{what} has other axes", expected=", ".join(axes), got=", ".join(map(str, image.dims)))
         image = image.transpose(*axes).to_numpy()
+    if np.ma.is_masked(image):
+        raise ImageError(
+            f"{what} has masked values, which would count",
+            expected="an array without a mask",
+            got=f"{np.ma.count_masked(image)} masked values",
+            hint="fill them with a value that means none: array.filled(nodata)",
+        )
     values: NDArray[Any] = np.asarray(image)
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # files of other machines have another order
     if values.ndim != len(axes) or not values.size:
         raise ImageError(f"{what} has another shape", expected=f"({', '.join(axes)})", got=values.shape)
     if values.dtype.name not in KINDS:
