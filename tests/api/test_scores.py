@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 import sklearn.metrics
+import xarray
 
 import quadrat
 from quadrat.api.scenes import Scene
@@ -75,6 +76,36 @@ def test_values_score_by_their_errors() -> None:
     assert found["support"] == 29 * 20
     assert found["mae"] == pytest.approx(2, abs=1e-5)
     assert found["bias"] == pytest.approx(2, abs=1e-5)
+
+
+def placed(values: Any, **attributes: Any) -> xarray.DataArray:
+    return xarray.DataArray(values, dims=("y", "x"), attrs=attributes)
+
+
+def test_the_nodata_value_of_a_dataarray_is_no_label() -> None:
+    """As rioxarray opens rasters: with the value of missing pixels in place, which it names."""
+    heights = np.random.default_rng(0).uniform(0, 40, (30, 20)).astype(np.float32)
+    holes = np.where(np.arange(20) < 5, np.float32(-9999), heights)
+    task = regression("height")
+    expected = quadrat.evaluate(heights + 1, np.where(holes == -9999, np.nan, heights), task)
+    assert expected.overall["support"] == 30 * 15
+    assert quadrat.evaluate(heights + 1, placed(holes, _FillValue=-9999.0), task).counts == expected.counts
+    unpredicted = quadrat.evaluate(placed(holes, _FillValue=-9999.0), heights, task).overall
+    assert (unpredicted["mae"], unpredicted["unpredicted"]) == (0, 0.25)
+
+    truth, predicted = ids(1) % 255, ids(3)
+    without = quadrat.evaluate(predicted, np.where(truth == 0, 255, truth), TASK)
+    for kind, none in ((np.uint8, 0), (np.int8, -1), (np.int16, -1), (np.uint16, 65535)):
+        stored = np.where(truth == 0, none, truth).astype(kind)
+        assert quadrat.evaluate(predicted, placed(stored, _FillValue=none), TASK).counts == without.counts
+    with pytest.raises(PredictionError, match="nodata value is a class id"):
+        quadrat.evaluate(placed(predicted, _FillValue=0), truth, TASK)
+
+
+def test_raw_values_of_another_scale_are_refused() -> None:
+    values = np.ones((3, 4))
+    with pytest.raises(ImageError, match=r"raw values(.|\n)*scale_factor 0.1"):
+        quadrat.evaluate(values, placed(values * 10, scale_factor=0.1), regression("height"))
 
 
 def test_boxes_in_memory_score_against_the_labels(tmp_path: Path) -> None:

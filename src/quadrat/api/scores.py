@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from quadrat.api.arrays import checked, grid_of, unplaced, write
 from quadrat.api.scenes import Scene
-from quadrat.errors import ParamsError, PredictionError, QuadratError
+from quadrat.errors import ImageError, ParamsError, PredictionError, QuadratError
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.sources.source import Source
@@ -77,7 +77,8 @@ def evaluate(
     Args:
         predictions: A folder of layers (``data/predictions/<scene>``), what ``Predictor.predict`` returns, or an array
             (y, x) of class ids (255: none) or values. An array without coordinates lies on the grid of the labels.
-        labels: A scene with labels, or an array (y, x) of class ids (255: unlabelled) or values (NaN: unlabelled).
+        labels: A scene with labels, or an array (y, x) of class ids (255: unlabelled) or values (NaN: unlabelled). The
+            nodata value that a DataArray says means the same.
         task: The task, as an object or as ``params.yaml`` has it. None: that of the scene.
         match: When a detection is right; only for object detection, where None is an IoU of 0.5 and a score of 0.5.
 
@@ -186,10 +187,44 @@ def _write_raster(path: Path, layer: Array, task: TaskSection, grid: Grid) -> No
 def _plane(values: Array, task: TaskSection, what: str) -> NDArray[Any]:
     """Return an array (y, x) of class ids or of values as it is written."""
     plain = checked(values, ("y", "x"), what)
+    missing = _missing(values, plain)
     if task.unit == "values":
-        return plain.astype(np.float32)
+        _check_unit(values, what)
+        return np.where(missing, np.float32(np.nan), plain.astype(np.float32))
+    if what == PREDICTION and (plain[missing] < len(task.classes)).any() and plain[missing].min() >= 0:
+        raise PredictionError(
+            "the prediction's nodata value is a class id",
+            file=what,
+            expected=f"none of 0 to {len(task.classes) - 1}",
+            got=plain[missing][0],
+            hint="remove the attribute _FillValue that it has of another array",
+        )
+    if missing.any() and plain.dtype.kind in "iu":
+        plain = np.where(missing, IGNORE, plain.astype(np.int64))
     whole = plain.dtype.kind in "iu" and plain.min() >= 0 and plain.max() <= IGNORE
     return plain.astype(np.uint8) if whole else plain
+
+
+def _missing(values: Array, plain: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where (y, x) a DataArray has the value that it says is none."""
+    import rioxarray  # noqa: F401 (gives xarray its .rio)
+
+    nodata = values.rio.nodata if isinstance(values, xarray.DataArray) else None
+    found: NDArray[np.bool_] = np.zeros(plain.shape, np.bool_) if nodata is None else plain == nodata
+    return found
+
+
+def _check_unit(values: Array, what: str) -> None:
+    """Raise ImageError for a DataArray that says of its values that they are to be scaled first."""
+    about = values.attrs if isinstance(values, xarray.DataArray) else {}
+    scale, offset = about.get("scale_factor", 1), about.get("add_offset", 0)
+    if (scale, offset) != (1, 0):
+        raise ImageError(
+            f"{what} holds raw values, and not those that are measured",
+            expected="values in the unit of the task",
+            got=f"scale_factor {scale}, add_offset {offset}",
+            hint="open it with mask_and_scale=True; or remove the attributes, if the values are in the unit",
+        )
 
 
 def _nodata(values: NDArray[Any]) -> float:
