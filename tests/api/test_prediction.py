@@ -155,7 +155,8 @@ def test_values_are_brought_to_the_unit_of_the_model(
     predictor: quadrat.Predictor, raw: Any, view: Any, expected: Any, tmp_path: Path
 ) -> None:
     reflectance = raw * np.float32(0.0001)
-    np.testing.assert_array_equal(labels(predictor, reflectance, scale=1.0), expected)
+    for one in (1.0, 1, np.float32(1)):
+        np.testing.assert_array_equal(labels(predictor, reflectance, scale=one), expected)
     one = {name: ("band", np.full(3, value)) for name, value in (("scale", 1.0), ("offset", 0.0))}
     np.testing.assert_array_equal(labels(predictor, view.copy(data=reflectance).assign_coords(one)), expected)
     shifted = tagged(tmp_path / "a.tif", raw + 1000, scales=[0.0001] * 3, offsets=[-0.1] * 3)
@@ -222,6 +223,9 @@ def test_a_grid_that_isnt_one_is_refused(predictor: quadrat.Predictor, view: Any
 def test_what_is_misspelt_is_refused(predictor: quadrat.Predictor, raw: Any) -> None:
     with pytest.raises(TypeError, match="unchekced"):
         predictor.predict(raw, unchekced=True)
+    for wrong in ({"scale": 0}, {"scale": float("nan")}, {"offset": "1"}, {"nodata": "0"}, {"resolution": -3}):
+        with pytest.raises(ParamsError, match=f"{next(iter(wrong))} of an image"):
+            predictor.predict(raw, **wrong)
     with pytest.raises(ParamsError, match="did you mean 'scores'"):
         quadrat.load("models/bundle.zip", layers={"scroes": True})
     with pytest.raises(BundleError):

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
+import numpy as np
 import xarray
 from numpy.typing import NDArray
 
@@ -114,10 +115,14 @@ class Predictor:
         Raises:
             ImageError: The image can't be read, lacks a band, or has values in another unit.
             ModelError: A band's unit is another than the model's.
+            ParamsError: A scale is 0, a resolution isn't above 0, or such a value is no number.
 
         """
         names = about.get("bands")
-        given: dict[str, Any] = {**about, "bands": None if names is None else tuple(names)}
+        given: dict[str, Any] = {
+            **{name: value.item() if isinstance(value, np.generic) else value for name, value in about.items()},
+            "bands": None if names is None else (names,) if isinstance(names, str) else tuple(names),
+        }
         reading = Reading(**given)
         with TemporaryDirectory(prefix="quadrat-") as temporary, unplaced():
             if isinstance(image, str | Path):

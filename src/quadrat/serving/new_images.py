@@ -59,6 +59,20 @@ class Reading:
     sized: bool = True
     """Whether the size of a pixel is known: an array may have no place on the ground."""
 
+    def __post_init__(self) -> None:
+        """Raise ParamsError for a number that can't be."""
+        for name, expected, fits in (
+            ("scale", "a number other than 0", lambda v: math.isfinite(v) and v != 0),
+            ("offset", "a number", math.isfinite),
+            ("nodata", "a number", None),
+            ("resolution", "the side of a pixel in units of the CRS, or 'model'", lambda v: 0 < v < math.inf),
+        ):
+            value = getattr(self, name)
+            if value is None or (name, value) == ("resolution", "model"):
+                continue
+            if not isinstance(value, int | float) or (fits and not fits(value)):
+                raise ParamsError(f"{name} of an image can't be this", expected=expected, got=value)
+
     @property
     def given(self) -> bool:
         """Whether any option about bands and units is given."""
