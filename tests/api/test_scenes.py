@@ -108,3 +108,16 @@ def test_a_file_for_each_band_is_one_scene(tmp_path: Path) -> None:
 def test_what_isnt_there_is_named(source: str, options: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         quadrat.open_scene(source, **options)
+
+
+def test_pixels_can_be_read_as_long_as_the_scene_is_not_closed() -> None:
+    """Also where nothing but the array holds the scene."""
+    array, labels = quadrat.open_scene("east").to_xarray(), quadrat.open_scene("east").labels.to_xarray()  # type: ignore[union-attr]
+    with quadrat.open_scene("east") as scene:
+        late, late_labels = scene.to_xarray(), scene.labels
+        assert late_labels is not None
+        np.testing.assert_array_equal(array, scene.to_xarray())
+        np.testing.assert_array_equal(labels, late_labels.to_xarray())
+    for closed in (late, late_labels.to_xarray):
+        with pytest.raises(ImageError, match="the scene is closed"):
+            np.asarray(closed() if callable(closed) else closed)

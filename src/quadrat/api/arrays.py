@@ -39,7 +39,6 @@ def checked(image: NDArray[Any] | xarray.DataArray, axes: tuple[str, ...], what:
         raise ImageError(
             f"{what} has masked values, which would count",
             expected="an array without a mask",
-            got=f"{np.ma.count_masked(image)} masked values",
             hint="fill them with a value that means none: array.filled(nodata)",
         )
     values: NDArray[Any] = np.asarray(image)

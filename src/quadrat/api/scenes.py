@@ -31,7 +31,7 @@ class Scene:
 
     def __init__(self, scene: parts.Scene, bands: Sequence[str], task: TaskSection | None) -> None:
         """Open ``bands`` of ``scene``, and its labels for ``task`` (None: a scene without labels)."""
-        self._files = ExitStack()
+        self._files, self._closed = ExitStack(), False
         self.opened = self._files.enter_context(scene.open(bands, task or _NoClasses()))
         """The scene as the stages see it."""
         self.task = task
@@ -47,6 +47,7 @@ class Scene:
 
     def close(self) -> None:
         """Close all files: what hasn't been read can't be read any more."""
+        self._closed = True
         self._files.close()
 
     def __repr__(self) -> str:
@@ -80,7 +81,9 @@ class Scene:
         Unit, scale, offset and nodata (NaN: none) of each band are coordinates along ``band``: value × scale + offset
         is in the unit.
         """
-        array = self.opened.raster.to_xarray()
+        from quadrat.geo.reading.xarray_view import to_xarray
+
+        array = to_xarray(_ImagePixels(self))
         nodata = [np.nan if band.nodata is None else band.nodata for band in self.bands[: array.sizes["band"]]]
         return array.assign_coords(nodata=("band", nodata))
 
@@ -89,16 +92,50 @@ class Scene:
         """The labels; None if the scene has none."""
         if self.opened.labels is None or self.task is None:
             return None
-        return SceneLabels(self.opened, self.opened.labels, self.task)
+        return SceneLabels(self, self.opened.labels, self.task)
+
+    def check_open(self) -> None:
+        """Raise ImageError if the scene is closed."""
+        if self._closed:
+            problem = "the scene is closed, and these pixels haven't been read"
+            raise ImageError(problem, self.id, hint="read them before, e.g. with .load()")
+
+
+@dataclass(frozen=True)
+class _ImagePixels:
+    """The pixels of a scene, which stays open as long as they may be read."""
+
+    scene: Scene
+
+    @property
+    def grid(self) -> Grid:
+        return self.scene.grid
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        return self.scene.bands
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.scene.opened.raster.dtype
+
+    def values(self, window: Window, places: Sequence[int]) -> NDArray[Any]:
+        self.scene.check_open()
+        return self.scene.opened.raster.values(window, places)
 
 
 @dataclass(frozen=True)
 class SceneLabels:
     """The labels of an open scene, as its task takes them."""
 
-    opened: parts.OpenScene
+    scene: Scene
     labels: Labels
     task: TaskSection
+
+    @property
+    def opened(self) -> parts.OpenScene:
+        """The scene as the stages see it."""
+        return self.scene.opened
 
     def to_xarray(self) -> "xarray.DataArray":
         """Return what the task learns of each pixel (y, x), read when it is asked for: class ids (uint8) or values.
@@ -125,6 +162,7 @@ class SceneLabels:
         import shapely
 
         grid = self.opened.grid
+        self.scene.check_open()
         objects = self.labels.objects(grid.area)
         kept = objects.class_ids < len(self.task.names)
         a, b, c, d, e, f = tuple(grid.transform)[:6]
@@ -135,6 +173,7 @@ class SceneLabels:
 
     def _target(self, window: Window) -> NDArray[Any]:
         """Return what the task learns of the pixels of a window (y, x)."""
+        self.scene.check_open()
         if self.task.unit in {"px", "values"}:
             target = targets_of(self.task).target(self.labels, window, self.opened.inside(window))
             (values,) = target.values()
