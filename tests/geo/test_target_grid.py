@@ -111,6 +111,15 @@ def test_without_a_resolution_the_image_keeps_its_detail(tmp_path: Path) -> None
         assert raster.grid.transform.a > 15
 
 
+@pytest.mark.parametrize("angle", [30, 45, 100])
+def test_an_image_that_is_turned_keeps_its_detail(tmp_path: Path, angle: float) -> None:
+    turned = NORTH_UP @ Affine.rotation(angle)
+    written(tmp_path / "a.tif", transform=turned)
+    for crs, tolerance in ((UTM, 0.01), ("EPSG:3857", 0.05), ("EPSG:4326", 0.3)):
+        with target(tmp_path / "a.tif", crs=crs).open(["a"]) as raster:
+            assert raster.grid.gsd == pytest.approx(10, rel=tolerance)
+
+
 @given(data=st.data())
 def test_windows_do_not_change_pixels(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("windows")

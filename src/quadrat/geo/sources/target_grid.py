@@ -132,5 +132,9 @@ def _kept(own: "Grid", crs: Any) -> float:
     from rasterio.warp import calculate_default_transform
 
     height, width = own.shape
-    transform, _, _ = calculate_default_transform(own.crs, crs, width, height, *own.footprint(own.area).bounds)
+    left, bottom, right, top = own.footprint(own.area).bounds
+    if not own.transform.is_rectilinear:  # what is turned lies within more pixels of its size
+        side = math.sqrt(abs(own.transform.determinant))
+        height, width = (max(1, round(reach / side)) for reach in (top - bottom, right - left))
+    transform, _, _ = calculate_default_transform(own.crs, crs, width, height, left, bottom, right, top)
     return float(transform.a)
