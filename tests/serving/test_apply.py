@@ -249,6 +249,20 @@ def test_an_image_is_brought_to_the_pixels_of_the_model(
     ).mean() > 0.999  # UTM's m are longer
 
 
+def test_what_has_no_crs_is_not_brought_to_the_pixels_of_the_model(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its pixels are 1 px long, as were those of the model's images without a CRS, whatever they show."""
+    photo = written(tmp_path / "photo.tif", pixels(project), transform=Affine.identity(), crs=None)
+    with pytest.raises(ImageError, match="the size of its pixels isn't known"):
+        run(project, photo, out=tmp_path / "out", resolution="model")
+    run(project, photo, out=tmp_path / "out", resolution=2.0)
+    assert layer(tmp_path / "out" / "photo").shape[1:] == tuple(side // 2 for side in pixels(project).shape[1:])
+    assert (
+        "photo has no CRS, so the size of its pixels isn't known, the model learnt from 10 m" in capsys.readouterr().err
+    )
+
+
 def test_a_resolution_that_is_none_is_told(project: Path, tmp_path: Path) -> None:
     arguments = [str(project / "bundle.zip"), str(project / "image.tif"), "--out", "out", "--resolution", "-3"]
     done = quadrat(tmp_path, "apply", *arguments)

@@ -117,6 +117,14 @@ class Offered:
         with self.open(inputs) as scene:
             grid, here = scene.grid, scene.grid.gsd_of(scene.area)
         if resolution == "model":
+            if grid.crs is None:
+                raise ImageError(
+                    "the size of its pixels isn't known, so it can't be brought to the model's",
+                    self.id,
+                    self.image.place,
+                    expected="an image with a CRS",
+                    hint="say the side of a pixel in px of the image: --resolution 2",
+                )
             if math.isclose(here, gsd, rel_tol=SAME):
                 return self
             resolution = math.sqrt(abs(grid.transform.determinant)) * gsd / here

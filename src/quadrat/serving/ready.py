@@ -67,12 +67,16 @@ class Ready:
         """Return warnings about an image; raise ImageError or ModelError if its bands or units are not the model's."""
         with one.open(self.bundle.card.inputs) as scene:
             here, learnt = scene.grid.gsd_of(scene.area), self.bundle.card.gsd
+            known = scene.grid.crs is not None
         noted = [] if reading.unchecked else one.check(self.bundle.card.inputs)
         if reading.sized and not 1 / GSD_TOLERANCE <= here / learnt <= GSD_TOLERANCE:
-            noted.append(
-                f"{one.id} has pixels of {here:.3g} m, the model learnt from {learnt:.3g} m: it knows sizes in px; "
+            size = f"has pixels of {here:.3g} m" if known else "has no CRS, so the size of its pixels isn't known"
+            way = (
                 "--resolution model brings images to its pixels"
+                if known
+                else "--resolution SIDE brings images to others"
             )
+            noted.append(f"{one.id} {size}, the model learnt from {learnt:.3g} m: it knows sizes in px; {way}")
         return noted
 
     def write(self, one: Offered, folder: Path) -> None:
