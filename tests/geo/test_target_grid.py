@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.warp import Resampling, reproject
 from rasterio.warp import transform as warp
 
-from quadrat.errors import ImageError
+from quadrat.errors import ImageError, LabelError
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.reading.open_image import Raster
 from quadrat.labels.labels import open_labels
@@ -163,6 +163,27 @@ def test_a_photo_without_a_place_is_made_coarser(tmp_path: Path) -> None:
     with target(tmp_path / "a.tif", resolution=2).open(["a"]) as raster:
         assert (raster.grid.shape, raster.grid.transform) == ((45, 35), Affine.scale(2))
         np.testing.assert_allclose(whole(raster).values[0], pixels[0].reshape(45, 2, 35, 2).mean((1, 3)), atol=0.5001)
+
+
+def test_raster_labels_of_a_photo_are_made_coarser_with_it(tmp_path: Path) -> None:
+    written(tmp_path / "a.tif", transform=Affine.identity(), crs=None)
+    ids = np.random.default_rng(1).integers(0, 2, (1, *SHAPE)).astype(np.uint8)
+    write_raster(tmp_path / "l.tif", ids, Affine.identity(), None)
+    write_raster(tmp_path / "other.tif", ids[:, 4:], Affine.identity(), None)
+    mapping = legend(rest=["0", "rest"], thing=["1", "thing"])
+    with target(tmp_path / "a.tif", resolution=4).open(["a"]) as raster:
+        grid = raster.grid
+    centres = np.minimum(np.arange(grid.shape[0]) * 4 + 2, 89), np.minimum(np.arange(grid.shape[1]) * 4 + 2, 69)
+    with open_labels(
+        (RasterLabels(kind="raster", path=str(tmp_path / "l.tif"), values="ids"),), grid, mapping, "s"
+    ) as labels:
+        assert labels is not None
+        found = labels.class_ids(grid.area, all_touched=False)
+    inside = (np.arange(grid.shape[0]) * 4 + 2 < 90)[:, None] & (np.arange(grid.shape[1]) * 4 + 2 < 70)
+    np.testing.assert_array_equal(found, np.where(inside, ids[0][np.ix_(*centres)], 255))
+    other = RasterLabels(kind="raster", path=str(tmp_path / "other.tif"), values="ids")
+    with pytest.raises(LabelError, match="the image's own pixels"), open_labels((other,), grid, mapping, "s"):
+        pass
 
 
 def test_a_source_keeps_the_resampling_that_it_says(tmp_path: Path) -> None:

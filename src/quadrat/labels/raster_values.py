@@ -166,7 +166,7 @@ class Pixels:
         check_crs(self.grid, own.crs, self.path, LabelError, self.scene)
         if self._alike(own):
             return None
-        if own.crs is None:
+        if own.crs is None and not self._resized(own):
             raise self._error(
                 "labels without a CRS must have the image's own pixels",
                 expected=f"{self.grid.shape[1]} × {self.grid.shape[0]} px",
@@ -188,6 +188,12 @@ class Pixels:
 
     def _alike(self, own: Grid) -> bool:
         return (own.crs, own.shape) == (self.grid.crs, self.grid.shape) and own.shift(self.grid) <= SHIFT
+
+    def _resized(self, own: Grid) -> bool:
+        """Return whether the scene is the file in pixels of another size, as ``grid`` in the catalog makes it."""
+        size = abs(self.grid.transform.determinant) ** 0.5
+        bounds = (np.array(grid.footprint(grid.area).bounds) for grid in (own, self.grid))
+        return own.transform != self.grid.transform and bool((np.abs(np.subtract(*bounds)) < size).all())
 
     def _unlike(self, expected: str, hint: str) -> LabelError:
         got = ", ".join(self._source.dtypes)
