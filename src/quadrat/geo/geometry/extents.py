@@ -165,9 +165,8 @@ def period(crs: "CRS") -> float:
     if not crs.is_projected or geodetic is None:
         return 0.0
     turn = period(geodetic)
-    steps = np.array(
-        [0, 0.01, 0.02, 0.4, 0.41, 0.42]
-    )  # in turns; at least one of the two triples does not cross the seam
+    # in turns; at least one of the two triples does not cross the seam
+    steps = np.array([0, 0.01, 0.02, 0.4, 0.41, 0.42])
     longitudes, latitudes = np.meshgrid(turn * steps, [0, turn / 10])
     x, y = way(geodetic, crs).transform(longitudes, latitudes)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):

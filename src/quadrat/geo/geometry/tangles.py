@@ -104,9 +104,8 @@ def _crossed(edges: NDArray[np.float64]) -> int:
     tree, met, most = shapely.STRtree(lines), 0, MOST_WORK**0.5
     for first in range(0, len(lines), 100):
         some = lines[first : first + 100]
-        met += tree.query(some, predicate="intersects").shape[1] - 3 * len(
-            some
-        )  # the edge itself, and its two neighbours
+        # the edge itself, and its two neighbours
+        met += tree.query(some, predicate="intersects").shape[1] - 3 * len(some)
         if met > 2 * most:
             break
     return max(0, met // 2)

@@ -89,9 +89,8 @@ class Grid:
         cols, rows = (places + CROSS[:, None]).transpose(2, 0, 1)  # (point of the cross, place)
         a, b, c, d, e, f = tuple(self.transform)[:6]
         longitude, latitude = earth.angles(a * cols + b * rows + c, d * cols + e * rows + f)
-        x, y, z = (
-            axis[1::2] - axis[2::2] for axis in earth.points(longitude, latitude)
-        )  # chords; they equal the arcs to 1e-12
+        # chords; they equal the arcs to 1e-12
+        x, y, z = (axis[1::2] - axis[2::2] for axis in earth.points(longitude, latitude))
         longitude, latitude = longitude[0], latitude[0]
         east = np.cos(longitude) * y - np.sin(longitude) * x  # (step, place)
         north = np.cos(latitude) * z - np.sin(latitude) * (np.cos(longitude) * x + np.sin(longitude) * y)

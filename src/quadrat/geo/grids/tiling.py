@@ -183,9 +183,8 @@ class Blend:
         weights = self._taper[mine]
         if not valid[mine].all():
             weights = weights * valid[mine]
-        for total, output in zip(
-            self._sums, outputs, strict=True
-        ):  # channel by channel, the data stays in the processor's cache
+        # channel by channel, the data stays in the processor's cache
+        for total, output in zip(self._sums, outputs, strict=True):
             total[rows, cols] += output[mine] * weights
         self._weights[rows, cols] += weights
 

@@ -127,9 +127,8 @@ def _mask(header: Header, channel: Channel, number: int) -> str | None:
         return None
     if header.masked[number - 1]:
         return f"mask,{number}"
-    named = (
-        header.alpha in channel.numbers and not channel.mask
-    )  # in 4-band files, the infrared band is often marked as alpha
+    # in 4-band files, the infrared band is often marked as alpha
+    named = header.alpha in channel.numbers and not channel.mask
     return None if header.alpha is None or named else str(header.alpha)
 
 

@@ -126,9 +126,8 @@ class Raster:
         inside = window.intersection(self.grid.area)
         if inside != window:
             raise ImageError("a read crosses the image's edge", window=window, expected=self.grid.area)
-        alone = len(self._readers) == 1 and self._readers[0].places == tuple(
-            places
-        )  # one layout reads all bands, in order
+        # one layout reads all bands, in order
+        alone = len(self._readers) == 1 and self._readers[0].places == tuple(places)
         values = empty((0 if alone else len(places), *window.shape), self.dtype)
         clear_mask = self._clear_mask(window, window.shape)
         seen = empty((self._dates, *window.shape), np.bool_)

@@ -38,7 +38,6 @@ def read_side_by_side(
                 free.put(mine)
 
         outcomes = Threads(readers).map(read, windows)
-        files.callback(
-            cast("Generator[object]", outcomes).close
-        )  # before the files, which other threads may still read
+        # before the files, which other threads may still read
+        files.callback(cast("Generator[object]", outcomes).close)
         yield from results(outcomes)

@@ -152,10 +152,8 @@ def _exact(dtype: np.dtype[Any]) -> bool:
 def _histogram(values: NDArray[Any], counts: NDArray[np.int64], bins: int) -> tuple[int, ...]:
     """Count ``values`` (n,), rising, in equal bins from the first to the last; a single value is in the middle bin."""
     if values.dtype.kind == "f":
-        above, span = (
-            values / 2 - values[0] / 2,
-            values[-1] / 2 - values[0] / 2,
-        )  # halved, because the difference may overflow
+        # halved, because the difference may overflow
+        above, span = values / 2 - values[0] / 2, values[-1] / 2 - values[0] / 2
     elif values[0].item() >= -(2**16) and values[-1].item() < 2**16:
         return tuple(np.histogram(values, bins, (values[0], values[-1]), weights=counts)[0].astype(np.int64).tolist())
     else:

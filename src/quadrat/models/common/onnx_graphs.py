@@ -76,9 +76,8 @@ def runner(graph: bytes, providers: Sequence[str] = (GPU, CPU)) -> Predictor:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # spinning threads slow down reading and writing
+    # spinning threads slow down reading and writing
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     known = [name for name in providers if name in onnxruntime.get_available_providers()]
     session = onnxruntime.InferenceSession(graph, options, providers=known)
     names = [output.name for output in session.get_outputs()]

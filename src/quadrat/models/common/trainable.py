@@ -35,9 +35,8 @@ class TrainableModule(nn.Module, ABC):
         self.channels = len(inputs.bands)
         """Bands of a chip, of all dates."""
         deviations = [s.std or 1.0 for s in inputs.statistics]  # a constant band becomes 0
-        self._keep(
-            "mean", [s.mean for s in inputs.statistics] * self.images_per_chip
-        )  # the same for all dates of a band
+        # the same for all dates of a band
+        self._keep("mean", [s.mean for s in inputs.statistics] * self.images_per_chip)
         self._keep("std", deviations * self.images_per_chip)
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
         self._blank = float("nan") if inputs.dates else 0.0

@@ -109,9 +109,8 @@ def check_room(network: TrainableModule, window: Sequence[int]) -> None:
     state = {name: tensor.to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())}
     example = torch.empty(*window, device="meta")
     growth = Growth()  # type: ignore[no-untyped-call]
-    unknown = suppress(
-        NotImplementedError, RuntimeError
-    )  # shapes that depend on values, and errors that follow from them
+    # shapes that depend on values, and errors that follow from them
+    unknown = suppress(NotImplementedError, RuntimeError)
     with unknown, torch.inference_mode(), growth:
         torch.func.functional_call(network, state, (example,))
     pixels = window[0] * window[2] * window[3]

@@ -63,9 +63,8 @@ class _Cycle:
         counts = np.bincount(self.ring[starts], minlength=self.ring.max(initial=-1) + 1)
         lasts = (np.cumsum(counts) - 1)[self.ring]
         counts = counts[self.ring]
-        group = np.where(
-            group <= lasts - counts, lasts, group
-        )  # items before the ring's first start belong to its last group
+        # items before the ring's first start belong to its last group
+        group = np.where(group <= lasts - counts, lasts, group)
         return np.where(counts > 0, group, -1)
 
 
