@@ -352,7 +352,7 @@ def test_a_raster_that_lost_pixels_is_an_error(tmp_path: Path, monkeypatch: pyte
         copy(source, target, **options)
 
     monkeypatch.setattr(rasterio.shutil, "copy", lossy)
-    with pytest.raises(QuadratError, match=r"could not be written (completely|whole)") as caught:
+    with pytest.raises(QuadratError, match="could not be written completely") as caught:
         write_rows(LABELS, grid_of("projected", (100, 100)), tmp_path / "labels.tif", some_labels((100, 100))[None])
     assert caught.value.file == tmp_path / "labels.tif"
     assert not list(tmp_path.iterdir())
@@ -366,7 +366,7 @@ def test_a_raster_that_lost_an_overview_is_an_error(tmp_path: Path, monkeypatch:
         copy(source, target, **options)
 
     monkeypatch.setattr(rasterio.shutil, "copy", lossy)
-    with pytest.raises(QuadratError, match=r"could not be written (completely|whole)"):
+    with pytest.raises(QuadratError, match="could not be written completely"):
         write_rows(LABELS, grid_of("projected", (600, 1100)), tmp_path / "labels.tif", some_labels((600, 1100))[None])
     assert not list(tmp_path.iterdir())
 
@@ -385,7 +385,7 @@ def test_whatever_gdal_says_the_error_names_the_layer(
 
     monkeypatch.setattr(*((rasterio.shutil, "copy") if place == "copy" else (rasterio, "open")), failing)
     labels = some_labels((600, 1100))
-    with pytest.raises(QuadratError, match=r"could not be written (completely|whole)") as caught:
+    with pytest.raises(QuadratError, match="could not be written completely") as caught:
         write_rows(LABELS, grid_of("projected", labels.shape), tmp_path / "labels.tif", labels[None])
     assert (caught.value.file, caught.value.__cause__) == (tmp_path / "labels.tif", error)
     assert not list(tmp_path.iterdir())
@@ -673,7 +673,7 @@ def full_disk() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        with pytest.raises(QuadratError, match=r"could not be written (completely|whole)"):
+        with pytest.raises(QuadratError, match="could not be written completely"):
             yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

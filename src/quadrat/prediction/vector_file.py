@@ -162,7 +162,7 @@ class VectorWriter:
             yield
         except (OSError, pa.ArrowException, DataSourceError, DataLayerError) as error:
             raise QuadratError(
-                f"the layer {self._layer.name} could not be written whole",
+                f"the layer {self._layer.name} could not be written completely",
                 file=self._path,
                 got=error,
                 hint="check that the disk has room, and run again",
