@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from quadrat.models.common.devices import PRECISIONS
-from quadrat.models.training.batches import Batches, Order, Upload
+from quadrat.models.training.batches import Batches, Order, uploading
 from tests.models import test_fitting, test_network, test_steps
 
 pytestmark = [
@@ -74,7 +74,7 @@ def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_been(
 def test_batches_arrive_as_they_are_read() -> None:
     chips, order = test_network.Memory(64, 0, 64), Order(64, 8, 1, lambda: 0)
     for _ in range(3):
-        for indices, (pixels, target) in zip(order, Batches(chips, order, 4, Upload()), strict=True):
+        for indices, (pixels, target) in zip(order, Batches(chips, order, 4, uploading()), strict=True):
             assert pixels.is_cuda
             np.testing.assert_array_equal(pixels.cpu().numpy(), chips.pixels[indices])
             np.testing.assert_array_equal(target["classes"].cpu().numpy(), chips.classes[indices])

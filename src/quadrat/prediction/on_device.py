@@ -6,9 +6,10 @@ strips go through pinned memory, which torch uses again, on a stream of their ow
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from quadrat.geo.grids.tiling import rows_needed, taper
 from quadrat.geo.grids.windows import Window
-from quadrat.models.common.devices import device, on_device, sent
+from quadrat.models.common.devices import Upload, as_tensor, device, on_device, sent
 from quadrat.models.common.model import DevicePredictor
 from quadrat.runtime.parallel import ahead
 from quadrat.scenes.scene import OpenScene
@@ -69,17 +70,6 @@ class _Strip:
     valid: Tensor
     counted: NDArray[np.bool_]
     """``valid`` on the processor."""
-    sent: torch.cuda.Event | None
-    """When they are there."""
-
-    def arrived(self) -> Self:
-        """Have what is done next wait for them."""
-        if self.sent is not None:
-            stream = torch.cuda.current_stream()
-            stream.wait_event(self.sent)
-            for tensor in (self.values, self.valid):
-                tensor.record_stream(stream)
-        return self
 
     def counts_in(self, window: Window) -> bool:
         """Return whether any pixel of ``window`` counts."""
@@ -87,14 +77,18 @@ class _Strip:
         return inside is not None and bool(self.counted[inside.slices(self.window)].any())
 
 
-def _sent(scene: OpenScene, windows: Sequence[Window]) -> Iterator[_Strip]:
-    """Give the strips that are needed, on their way to the device."""
-    stream = torch.cuda.Stream() if device().type == "cuda" else None  # type: ignore[no-untyped-call] # its stubs lack it
+def _sent(scene: OpenScene, windows: Sequence[Window]) -> Iterator[Callable[[], _Strip]]:
+    """Send the strips that are needed; give, for each, what returns it on the device."""
+    upload = Upload()
     for strip in scene.strips(windows):
         counted = scene.counted(strip.window, strip.valid)
-        with torch.cuda.stream(stream):
-            values, valid = on_device(strip.values), sent(torch.from_numpy(counted))
-        yield _Strip(strip.window, values, valid, counted, stream.record_event() if stream else None)
+        arrived = upload(as_tensor(strip.values), torch.from_numpy(counted))
+        yield partial(_strip, strip.window, counted, arrived)
+
+
+def _strip(window: Window, counted: NDArray[np.bool_], arrived: Callable[[], tuple[Tensor, ...]]) -> _Strip:
+    values, valid = arrived()
+    return _Strip(window, values, valid, counted)
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,9 @@ class _Batch:
     valid: Tensor
 
 
-def _batches(strips: Iterator[_Strip], plan: Plan, shown: Iterable[Window], shape: tuple[int, int]) -> Iterator[_Batch]:
+def _batches(
+    strips: Iterator[Callable[[], _Strip]], plan: Plan, shown: Iterable[Window], shape: tuple[int, int]
+) -> Iterator[_Batch]:
     """Cut what counts out of ``strips``, as ``geo.grids.tiling.cut`` does, before the next is taken."""
     held: deque[_Strip] = deque()
     parts: list[_Batch] = []
@@ -119,7 +115,7 @@ def _batches(strips: Iterator[_Strip], plan: Plan, shown: Iterable[Window], shap
                 waiting = []
             while held and held[0].window.bottom <= oldest:
                 held.popleft()
-            held.append(next(strips).arrived())
+            held.append(next(strips)())
         if any(strip.counts_in(window) for strip in held):
             waiting.append(window)
             count += 1

@@ -1,6 +1,7 @@
 """Where networks run, and in which precision."""
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -45,6 +46,34 @@ def on_device(pixels: NDArray[Any]) -> Tensor:
 def sent(held: Tensor) -> Tensor:
     """Return a tensor on the device; on CUDA it goes there from pinned memory, and the processor doesn't wait."""
     return held.pin_memory().to(device(), non_blocking=True) if device().type == "cuda" else held.to(device())
+
+
+class Upload:
+    """Sends tensors to the device; on CUDA on a stream of their own, so that they are copied beside what it computes.
+
+    Torch keeps pinned memory, and gives it out again when the copy is done.
+    """
+
+    def __init__(self) -> None:
+        """Open the stream."""
+        self._stream = torch.cuda.Stream() if device().type == "cuda" else None  # type: ignore[no-untyped-call] # its stubs lack it
+
+    def __call__(self, *held: Tensor) -> Callable[[], tuple[Tensor, ...]]:
+        """Begin to copy ``held``; the function that is returned gives the copies, and lets only the device wait."""
+        with torch.cuda.stream(self._stream):
+            there = tuple(map(sent, held))
+        if self._stream is None:
+            return lambda: there
+        copied = self._stream.record_event()
+
+        def arrived() -> tuple[Tensor, ...]:
+            here = torch.cuda.current_stream()
+            here.wait_event(copied)
+            for tensor in there:
+                tensor.record_stream(here)  # its memory is free when this stream is done with it
+            return there
+
+        return arrived
 
 
 def compiles(*, default: bool = False) -> bool:

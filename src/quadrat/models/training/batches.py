@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quadrat.models.common.devices import as_tensor, device
+from quadrat.models.common.devices import Upload, as_tensor, device
 from quadrat.models.common.model import Samples
 from quadrat.runtime.parallel import Threads, cores, results
 
@@ -63,38 +63,25 @@ class Batches:
         return self._send((as_tensor(pixels), {name: torch.from_numpy(values) for name, values in target.items()}))
 
 
-class Upload:
-    """Sends batches to the GPU from pinned memory, on a stream of their own: they are copied beside what it computes.
+def uploading() -> Send:
+    """Return what sends batches to the device."""
+    upload = Upload()
 
-    Torch keeps pinned memory, and gives it out again when the copy is done.
-    """
+    def send(batch: Batch) -> Callable[[], Batch]:
+        pixels, target = batch
+        arrived = upload(pixels, *target.values())
 
-    def __init__(self) -> None:
-        """Open the stream."""
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types of it
+        def take() -> Batch:
+            copied, *others = arrived()
+            return copied, dict(zip(target, others, strict=True))
 
-    def __call__(self, batch: Batch) -> Callable[[], Batch]:
-        """Begin to copy ``batch``."""
-        with torch.cuda.stream(self._stream):
-            sent = _each(batch, lambda held: held.pin_memory().to(device(), non_blocking=True))
-            copied = self._stream.record_event()
+        return take
 
-        def arrived() -> Batch:
-            here = torch.cuda.current_stream()
-            here.wait_event(copied)
-            for tensor in (sent[0], *sent[1].values()):
-                tensor.record_stream(here)  # its memory is free when this stream is done with it
-            return sent
-
-        return arrived
+    return send
 
 
 def loader(samples: Samples, order: Order) -> Batches:
     """Return the batches of ``order``; for CUDA they are gathered ahead, and lie there."""
     if device().type == "cuda":
-        return Batches(samples, order, min(THREADS, cores()), Upload())
+        return Batches(samples, order, min(THREADS, cores()), uploading())
     return Batches(samples, order, 1, lambda batch: lambda: batch)
-
-
-def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    return change(batch[0]), {name: change(values) for name, values in batch[1].items()}
