@@ -48,6 +48,13 @@ def test_layers_in_memory_and_in_files_score_the_same(tmp_path: Path) -> None:
         assert found[0].summary()["support"] == 4800
 
 
+def test_scores_of_different_tasks_are_not_added() -> None:
+    one, other = (quadrat.evaluate(ids(3), ids(1), task) for task in (TASK, segmentation("tree", "pond", "crop")))
+    assert (one + one).overall["support"] == 2 * one.overall["support"]
+    with pytest.raises(ParamsError, match="different tasks can't be added"):
+        one + other
+
+
 def test_arrays_score_as_scikit_learn_scores_them() -> None:
     truth, predicted = ids(1), ids(3)
     scores = quadrat.evaluate(predicted, truth, TASK)

@@ -49,7 +49,9 @@ class Scores:
     counts: Counts
 
     def __add__(self, other: Self) -> Self:
-        """Return the scores of both together."""
+        """Return the scores of both together; raise ParamsError if they are of different tasks."""
+        if self.task != other.task:
+            raise ParamsError("scores of different tasks can't be added", expected=self.task, got=other.task)
         return type(self)(self.task, self.counts + other.counts)
 
     @property
