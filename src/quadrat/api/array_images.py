@@ -13,10 +13,13 @@ from quadrat.api.arrays import checked, grid_of, write
 from quadrat.errors import ImageError
 from quadrat.geo.sources.bands import Band, dates_of
 from quadrat.scenes.image import Image
+from quadrat.serving.band_names import Holder, places
 from quadrat.serving.new_images import Offered, Reading, Said, source
 
 ARRAY = "the array"
 """What errors call an array."""
+
+HOLDER = Holder(ARRAY, "bands", "name all bands of the array, in order: bands=['B02', 'B03', …]")
 
 
 def held(
@@ -30,8 +33,7 @@ def held(
             hint="describe the image in a catalog, with its 'dates'",
         )
     values = checked(image, ("band", "y", "x"), ARRAY)
-    names = _names(image, len(values), learnt, reading)
-    numbers = [names.index(band.name) for band in learnt]
+    numbers = places(_names(image, len(values), learnt, reading), len(values), learnt, HOLDER)
     grid = grid_of(image, values.shape[1:], ARRAY)
     write(path, values[numbers], grid, None)
     sources = []
@@ -44,24 +46,15 @@ def held(
     return Offered("array", Image(grid=learnt[0].name, sources=tuple(sources))), reading
 
 
-def _names(image: NDArray[Any] | xarray.DataArray, count: int, learnt: Sequence[Band], reading: Reading) -> list[str]:
-    """Return the names of an array's bands; raise ImageError if they aren't known, or lack one of the model's."""
-    wanted = [band.name for band in learnt]
-    names = _own_names(image) if reading.bands is None else list(reading.bands)
-    if names is None and count == len(wanted) and not isinstance(image, xarray.DataArray):
-        return wanted
-    hint = "name all bands of the array, in order: bands=['B02', 'B03', …]"
-    if names is None:
-        problem = "the array doesn't say which band is which"
-        raise ImageError(problem, expected=", ".join(wanted), got=f"{count} bands", hint=hint)
-    if len(names) != count:
-        problem = "bands must name each band of the array"
-        raise ImageError(problem, expected=f"{count} names", got=", ".join(names))
-    for name in wanted:
-        if names.count(name) != 1:
-            problem = f"the array has {'several bands' if name in names else 'no band'} {name}"
-            raise ImageError(problem, expected=", ".join(wanted), got=", ".join(names), hint=hint)
-    return names
+def _names(
+    image: NDArray[Any] | xarray.DataArray, count: int, learnt: Sequence[Band], reading: Reading
+) -> Sequence[str | None]:
+    """Return the names of an array's bands; a plain array with as many as the model's has them in the model's order."""
+    if reading.bands is not None:
+        return reading.bands
+    if not isinstance(image, xarray.DataArray) and count == len(learnt):
+        return [band.name for band in learnt]
+    return _own_names(image) or [None] * count
 
 
 def _own_names(image: NDArray[Any] | xarray.DataArray) -> list[str] | None:

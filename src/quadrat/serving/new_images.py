@@ -24,6 +24,7 @@ from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import OpenScene
+from quadrat.serving.band_names import Holder, places
 from quadrat.serving.units import InUnits
 
 OVERVIEW = 512
@@ -200,31 +201,10 @@ def _by_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
 
 
 def _in_one_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
-    expected = ", ".join(band.name for band in bands)
     with _dataset(path) as dataset:
-        names = list(reading.bands or dataset.descriptions)
-        shown = ", ".join(str(name) for name in names)
-        if len(names) != dataset.count:
-            expected = f"{dataset.count} names"
-            raise ImageError("--bands must name each band of the file", file=path, expected=expected, got=shown)
-        if not any(names):
-            raise ImageError(
-                "the file doesn't say which band is which",
-                file=path,
-                expected=expected,
-                got=f"{dataset.count} bands without descriptions",
-                hint="name them all, in order: --bands B02,B03,…",
-            )
-        for band in bands:
-            if names.count(band.name) != 1:
-                raise ImageError(
-                    f"the file has {'several bands' if band.name in names else 'no band'} {band.name}",
-                    file=path,
-                    expected=expected,
-                    got=shown,
-                    hint="name the file's bands as the model does, in order: --bands B02,B03,…",
-                )
-        numbers = [names.index(band.name) + 1 for band in bands]
+        named = list(reading.bands or dataset.descriptions)
+        hint = "name the file's bands as the model does, in order: --bands B02,B03,…"
+        numbers = [n + 1 for n in places(named, dataset.count, bands, Holder("the file", "--bands", hint, path))]
         sources = [_source(path, n, dataset, b, reading) for b, n in zip(bands, numbers, strict=True)]
     return Image(grid=bands[0].name, sources=tuple(sources))
 
