@@ -16,6 +16,7 @@ from quadrat.labels.vector import VectorLabels
 from quadrat.models import Baseline, Classifier, Detector, Forest, Model, Peaks, Segmenter, Train, serving
 from quadrat.models.common.model import Augment
 from quadrat.models.detector.detector import FasterRcnn, Fcos, RetinaNet
+from quadrat.models.start.section import BundleStart, FileStart, NoStart, TimmStart
 from quadrat.pipeline.analyze import Analyze
 from quadrat.pipeline.bundle import Bundle
 from quadrat.pipeline.chip import Chip, Random, Sliding
@@ -50,6 +51,7 @@ __all__ = [
     "Analyze",
     "Augment",
     "Bundle",
+    "BundleStart",
     "Catalog",
     "CellLayers",
     "Chip",
@@ -66,8 +68,10 @@ __all__ = [
     "Eval",
     "FasterRcnn",
     "Fcos",
+    "FileStart",
     "Forest",
     "Image",
+    "NoStart",
     "ObjectDetection",
     "Params",
     "Peaks",
@@ -92,10 +96,14 @@ __all__ = [
     "StacLabels",
     "Suppression",
     "TargetGrid",
+    "TimmStart",
     "Train",
     "VectorLabels",
     "Width",
 ]
+
+WEIGHTS = Path("data/weights")
+"""The folder of weights to start from."""
 
 OWN = (("train", "loss"), ("predict", "layers"))
 """Sections whose keys depend on the task."""
@@ -156,6 +164,7 @@ class Params(Section):
             if unknown:
                 raise ValueError(f"{name} names no class of the task: {', '.join(unknown)}")
         self._check_windows()
+        self._check_start()
         return self
 
     def _check_windows(self) -> None:
@@ -167,6 +176,11 @@ class Params(Section):
         widest = self.task.labelled_size(self.predict.window_size)
         if self.predict.stride > widest:
             raise ValueError(f"predict.stride {self.predict.stride} leaves gaps: {widest} px at most for this task")
+
+    def _check_start(self) -> None:
+        for path in self.model.files:
+            if path.is_absolute() or ".." in path.parts or WEIGHTS not in path.parents:
+                raise ValueError(f"model.start.path must lie in {WEIGHTS}, which DVC watches: {path}")
 
 
 def read_params(path: Path) -> Params:

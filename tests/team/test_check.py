@@ -66,7 +66,7 @@ SMALL: dict[str, Any] = {"architecture": "unet", "encoder": "test_resnet", "dept
 def network(**changed: Any) -> Segmenter:
     content = {
         "kind": "segmenter",
-        "pretrained": True,
+        "start": {"kind": "timm", "bands": ["red", "green", "blue"]},
         "dates": None,
         "decoder": {"decoder_channels": [8, 8, 8]},
         **SMALL,

@@ -1,4 +1,4 @@
-"""Opens a bundle and makes its model ready to predict; ``quadrat.bundle.zip_file`` reads the file."""
+"""Opens a bundle and makes its model ready to predict; ``quadrat.models.common.bundle_zip`` reads the file."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.bundle.onnx_process import Confined
-from quadrat.bundle.zip_file import checked_names, member
 from quadrat.errors import BundleError, QuadratError
 from quadrat.models import Outputs, Predictor
+from quadrat.models.common.bundle_zip import checked_names, member
 from quadrat.models.common.model import DevicePredictor, Pixels
 from quadrat.models.common.onnx_graphs import GPU, ROUNDING, apart, threads
 from quadrat.models.model_folder import ModelCard, weights_of

@@ -59,6 +59,15 @@ class ModelCard(Section):
     origin: Origin | None = None
     """Null in folders of earlier versions."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, content: Any) -> Any:
+        """Take cards that say ``pretrained``, which was the one way to start: it says nothing of the trained model."""
+        match content:
+            case {"model": {"pretrained": bool(), **model}}:
+                return {**content, "model": model}
+        return content
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         Inputs(self.bands, self.statistics)
