@@ -22,7 +22,7 @@ from quadrat.models.common.model import (
     Samples,
     Sizes,
 )
-from quadrat.models.start.section import Freeze, NoStart, Start
+from quadrat.models.start.section import BundleStart, FileStart, Freeze, NoStart, Start
 from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Neural(Model):
     @property
     def files(self) -> tuple[Path, ...]:
         """The weights to start from, if they are a file."""
-        return () if self.start.kind == "none" or self.start.kind == "timm" else (self.start.path,)
+        return (self.start.path,) if isinstance(self.start, FileStart | BundleStart) else ()
 
     def own_inputs(self, inputs: Inputs) -> Inputs:
         """Return ``inputs`` with the means and deviations that the weights to start from learnt with."""

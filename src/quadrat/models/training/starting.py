@@ -1,6 +1,5 @@
 """Gives a network the weights that ``model.start`` names, and freezes what ``model.freeze`` names of them."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -49,7 +48,7 @@ def start(model: "Neural", network: TrainableModule, task: TaskSection, inputs: 
 
 
 def _freeze(network: TrainableModule, begun: Begun, *, norms: bool) -> None:
-    """Mark what the encoder has as it was given, all of it or its layers of normalisation alone, as not to be trained."""
+    """Mark as not to be trained what the encoder has as it was given: all, or its layers of normalisation alone."""
     modules = [(path, one) for path, one in network.named_modules() if f"{path}.".startswith(network.encoder_path)]
     if norms:
         modules = [(path, one) for path, one in modules if isinstance(one, NORMS)]
@@ -71,7 +70,7 @@ def _freeze(network: TrainableModule, begun: Begun, *, norms: bool) -> None:
 
 
 def _with_another_band(inputs: Inputs) -> Inputs:
-    dates: Sequence[str | None] = list(dict.fromkeys(band.date for band in inputs.bands))
+    dates = list(dict.fromkeys(band.date for band in inputs.bands))
     count = len(inputs.statistics)
     bands = [
         band
