@@ -15,7 +15,7 @@ from quadrat.models.start.section import Part
 from quadrat.runtime.progress import console
 
 OWN = {"mean", "std", "nodata"}
-"""Buffers of a network that are not learnt."""
+"""Buffers of a network that are not learnt. Neither are those of no dimension, which count batches."""
 
 HEAD = ("segmentation_head.1.", "segmentation_head.")
 """Our segmenters' last layer has dropout before it, and so another name than those of segmentation-models-pytorch."""
@@ -62,7 +62,7 @@ def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> B
 
     Raises ModelError if none fits, if bands are unknown, or if a weight is not finite.
     """
-    own = {name: value for name, value in network.state_dict().items() if name not in OWN}
+    own = {name: value for name, value in network.state_dict().items() if name not in OWN and value.ndim}
     inside = [name for name in own if name.startswith(network.encoder_path) and name not in names.by_class]
     rest = [name for name in own if name not in {*inside}]
     found = paired(dict(zip(inside, unshared(inside), strict=True)), given.tensors, given.prefix)
@@ -80,7 +80,7 @@ def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> B
         state[name] = weight.to(own[name].dtype)
         same = weight.shape == given.tensors[theirs].shape and torch.equal(weight, given.tensors[theirs])
         (begun.taken if same else begun.adapted).add(name)
-    if not any(own[name].ndim for name in state):
+    if not state:
         raise ModelError(
             "no weight of the network is among those to start from",
             file=given.source,

@@ -1,6 +1,7 @@
 """Reads weights to start from: arrays by name, and the bands and classes that they know."""
 
 import pickle
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models.common.bundle_zip import checked_names, member
 from quadrat.models.common.encoders import DESCRIPTION, Encoder
 from quadrat.models.common.model import Inputs
+from quadrat.models.start.matching import paired
 from quadrat.models.start.section import BundleStart, FileStart, TimmStart
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "weights")
@@ -54,7 +56,8 @@ def read_given(start: TimmStart | FileStart | BundleStart, encoder: Encoder) -> 
     if isinstance(start, BundleStart):
         return _of_bundle(start)
     if isinstance(start, FileStart):
-        return Given(str(start.path), _of_file(start.path), start.bands, start.classes, start.prefix)
+        tensors = _in_names_of_timm(_of_file(start.path), encoder)
+        return Given(str(start.path), tensors, start.bands, start.classes, start.prefix)
     return Given(f"timm's weights of {encoder.name}", _of_timm(encoder), start.bands)
 
 
@@ -180,6 +183,27 @@ def _of_file(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise _unreadable(path, expected, f"{type(content).__name__} of {_some(found)}")
     return tensors
+
+
+def _in_names_of_timm(tensors: dict[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
+    """Return arrays with the names that timm gives them, if they are of those who published the encoder.
+
+    timm converts what many publishers (DINOv3, ConvNeXt, Swin, …) call the weights of an encoder.
+    """
+    import timm
+
+    with torch.random.fork_rng():
+        body: Any = timm.create_model(encoder.name, num_classes=0, **encoder.arguments)
+    wanted = {name: name for name in body.state_dict()}
+    convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
+    known = len(paired(wanted, tensors))
+    if convert is None or known > len(wanted) / 2:
+        return tensors
+    try:
+        converted = {str(name): value for name, value in convert(dict(tensors), body).items()}
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # they are others still
+        return tensors
+    return converted if len(paired(wanted, converted)) > known else tensors
 
 
 def _of_timm(encoder: Encoder) -> dict[str, Tensor]:

@@ -36,7 +36,10 @@ class TimmStart(Section):
 
 
 class FileStart(Section):
-    """A file of weights by name (a state dict): ``.safetensors``, or ``.pt``, ``.pth`` or ``.bin`` without code."""
+    """A file of weights by name (a state dict): ``.safetensors``, or ``.pt``, ``.pth`` or ``.bin`` without code.
+
+    The names are timm's, those of segmentation-models-pytorch, or those that timm converts.
+    """
 
     kind: Literal["file"]
     path: Path
