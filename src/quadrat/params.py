@@ -24,6 +24,7 @@ from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import check, dumped, read
+from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import Catalog, SceneEntry
 from quadrat.scenes.image import Clear, Image
 from quadrat.tasks import (
@@ -102,9 +103,6 @@ __all__ = [
     "Width",
 ]
 
-WEIGHTS = Path("data/weights")
-"""The folder of weights to start from."""
-
 OWN = (("train", "loss"), ("predict", "layers"))
 """Sections whose keys depend on the task."""
 
@@ -179,8 +177,8 @@ class Params(Section):
 
     def _check_start(self) -> None:
         for path in self.model.files:
-            if path.is_absolute() or ".." in path.parts or WEIGHTS not in path.parents:
-                raise ValueError(f"model.start.path must lie in {WEIGHTS}, which DVC watches: {path}")
+            if ".." in path.parts or Paths.weights not in path.parents:
+                raise ValueError(f"model.start.path must lie in {Paths.weights}, which DVC watches: {path}")
 
 
 def read_params(path: Path) -> Params:
