@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import segmentation_models_pytorch as smp
 import timm
 import torch
 from numpy.typing import NDArray
@@ -121,6 +123,26 @@ def test_published_weights_of_the_field_are_found(
             torch.testing.assert_close(state[f"body.{key}"], value, rtol=0, atol=0, msg=key)
 
 
+@pytest.mark.parametrize("ending", ["pth", "onnx"])
+def test_names_of_efficientnet_pytorch_are_known(ending: str, tmp_path: Path) -> None:
+    """As segmentation-models-pytorch has them, whose decoder takes the stem's map where timm's takes the next."""
+    theirs = smp.Unet("efficientnet-b0", encoder_weights=None, classes=3, decoder_channels=(8, 8, 8, 8, 8))
+    state = {f"model.{name}": value for name, value in theirs.state_dict().items() if value.ndim}
+    if ending == "pth":
+        torch.save(state, tmp_path / "weights.pth")
+    else:
+        tensors = [onnx.numpy_helper.from_array(value.numpy(), name) for name, value in state.items()]
+        onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "x", [], [], tensors)), tmp_path / "weights.onnx")
+    plain = {"encoder": "tf_efficientnet_b0", "depth": 5, "decoder": {"decoder_channels": [8, 8, 8, 8, 8]}}
+    network: Any
+    network, begun = started(model(of_file(tmp_path / f"weights.{ending}", classes=["a", "b", "c"]), **plain))
+    assert [counts["new"] for counts in begun.counts.values()] == [0, 1]
+    pixels = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        expected = theirs.encoder.eval()(pixels)[-1]
+        torch.testing.assert_close(network.body.encoder.eval()(pixels)[-1], expected, rtol=1e-4, atol=1e-4)
+
+
 def as_published(name: str) -> str:
     """Return what the authors of ConvNeXt call a weight of timm's."""
     for timms, theirs in (
@@ -140,6 +162,7 @@ def as_published(name: str) -> str:
 DAMAGED: dict[str, bytes] = {
     "cut.safetensors": b"\x10\0\0\0\0\0\0\0{",
     "noise.pt": b"noise",
+    "noise.onnx": b"noise",
     "code.pt": b"cposix\nsystem\n(S'touch owned'\ntR.",
     "empty.pth": b"",
 }

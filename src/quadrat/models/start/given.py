@@ -1,7 +1,6 @@
 """Reads weights to start from: arrays by name, and the bands and classes that they know."""
 
 import pickle
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models.common.bundle_zip import checked_names, member
 from quadrat.models.common.encoders import DESCRIPTION, Encoder
 from quadrat.models.common.model import Inputs
-from quadrat.models.start.matching import paired
+from quadrat.models.start.renaming import in_names_of_timm
 from quadrat.models.start.section import BundleStart, FileStart, TimmStart
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "weights")
@@ -56,7 +55,7 @@ def read_given(start: TimmStart | FileStart | BundleStart, encoder: Encoder) -> 
     if isinstance(start, BundleStart):
         return _of_bundle(start)
     if isinstance(start, FileStart):
-        tensors = _in_names_of_timm(_of_file(start.path), encoder)
+        tensors = in_names_of_timm(_of_file(start.path), encoder)
         return Given(str(start.path), tensors, start.bands, start.classes, start.prefix)
     return Given(f"timm's weights of {encoder.name}", _of_timm(encoder), start.bands)
 
@@ -169,10 +168,12 @@ def _of_file(path: Path) -> dict[str, Tensor]:
     """Return the arrays of a file, by name; no code in it is run."""
     if not path.is_file():
         raise _missing(path)
-    expected = "weights by name: .safetensors, or .pt, .pth or .bin that torch reads with weights_only"
+    expected = "weights by name: .safetensors, .onnx, or .pt, .pth or .bin that torch reads with weights_only"
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if path.suffix == ".onnx":
+            return _of_graph(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except WRONG as error:
         raise _unreadable(path, expected, error) from error
@@ -185,25 +186,18 @@ def _of_file(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _in_names_of_timm(tensors: dict[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
-    """Return arrays with the names that timm gives them, if they are of those who published the encoder.
+def _of_graph(path: Path) -> dict[str, Tensor]:
+    """Return the weights of an ONNX graph, if it has all of them in itself."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    timm converts what many publishers (DINOv3, ConvNeXt, Swin, …) call the weights of an encoder.
-    """
-    import timm
-
-    with torch.random.fork_rng():
-        body: Any = timm.create_model(encoder.name, num_classes=0, **encoder.arguments)
-    wanted = {name: name for name in body.state_dict()}
-    convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
-    known = len(paired(wanted, tensors))
-    if convert is None or known > len(wanted) / 2:
-        return tensors
     try:
-        converted = {str(name): value for name, value in convert(dict(tensors), body).items()}
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # they are others still
-        return tensors
-    return converted if len(paired(wanted, converted)) > known else tensors
+        graph = onnx.load(path, load_external_data=False).graph
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    if any(onnx.external_data_helper.uses_external_data(one) for one in graph.initializer):
+        raise ValueError("its weights lie in other files")
+    return {one.name: torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in graph.initializer}
 
 
 def _of_timm(encoder: Encoder) -> dict[str, Tensor]:
