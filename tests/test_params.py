@@ -55,6 +55,12 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("epochs", True, r"epochs: Input should be a valid integer"),
         ("lr", -1.0, r"lr: Input should be greater than 0"),
         ("lr", ..., r"lr: Field required"),
+        ("train.loss.class_weights", {"moor": 2.0}, r"train\.loss(.|\n)*class_weights and class_balance both"),
+        (
+            "train.loss",
+            {"kind": "semantic_segmentation", "class_weights": {"moor": 2.0}},
+            r"class_weights names no class(.|\n)*moor",
+        ),
         ("model.pretrained", True, r"pretrained: there is no such key(.|\n)*'start'"),
         ("model.start", {"kind": "tim"}, r"start: (.|\n)*did you mean 'timm'\?"),
         ("model.start", {"kind": "timm"}, r"start\.bands: Field required"),

@@ -157,6 +157,7 @@ class Params(Section):
         for name, named in (
             ("chip.target_classes", self.chip.target_classes or ()),
             ("predict.layers", self.predict.layers.named()),
+            ("train.loss.class_weights", getattr(self.train.loss, "class_weights", None) or ()),
         ):
             unknown = sorted(set(named) - set(self.task.names))
             if unknown:

@@ -153,3 +153,11 @@ def test_where_nothing_is_labelled_there_is_no_loss_and_no_gradient(name: str) -
 def test_labels_of_a_class_that_weighs_nothing_alone_are_no_loss() -> None:
     task, section, outputs, _, _ = of_pixels(0.1, 0.5, 0.0)
     assert torch.isfinite(told(task, section, outputs, {"classes": torch.full((3, 8, 9), 3, dtype=torch.uint8)}))
+
+
+@pytest.mark.parametrize("kind", ["semantic_segmentation", "chip_classification"])
+def test_weights_that_are_given_by_name_are_taken_as_they_are(kind: str) -> None:
+    task: Any = segmentation(*"abcd") if kind == "semantic_segmentation" else cells(*"abcd")
+    section = {"class_weights": {"b": 3.0, "d": 0.0}}
+    given = TypeAdapter(Loss).validate_python({"kind": kind, **section})
+    assert logit_loss_of(task).class_weights(given, SHARES) == [1.0, 3.0, 1.0, 0.0]

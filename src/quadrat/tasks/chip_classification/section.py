@@ -1,6 +1,6 @@
 """The sections of chip classification: one class, or any number of classes, for every cell."""
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -80,6 +80,14 @@ class ClassificationLoss(Section):
     """Share of a cell's truth that is spread over all classes (with ``multi_label``: over yes and no)."""
     class_balance: float = Field(default=0, ge=0, le=1)
     """Classes are weighted by their share of the training labels to the power of minus this; 0 for no weights."""
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    """Weights of classes by name, in place of the balance; classes that are not named weigh 1."""
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.class_weights is not None and self.class_balance:
+            raise ValueError("class_weights and class_balance both weigh the classes: set class_balance to 0")
+        return self
 
 
 class CellLayers(LayersSection):

@@ -69,6 +69,16 @@ class ClassLoss(LogitLoss[AnyTask]):
         """Side, px, of the square in a window's middle over which scores of single pixels are averaged; None: none."""
         return None
 
+    def class_weights(self, loss: Any, class_shares: Sequence[float]) -> list[float]:
+        """Return the weights that ``loss`` gives by name, 1 of classes that it doesn't name; else the balanced ones."""
+        if loss.class_weights is not None:
+            return [loss.class_weights.get(name, 1.0) for name in self.task.names]
+        return self.balanced(loss, class_shares)
+
+    @abstractmethod
+    def balanced(self, loss: Any, class_shares: Sequence[float]) -> list[float]:
+        """Return the weights (K,) of classes that follow from their shares (K,) of the training labels."""
+
     @abstractmethod
     def pixel_classes(self, target: Target, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """Return what a model of single pixels learns from chips of ``shape``: class ids (chip, y, x), or IGNORE."""

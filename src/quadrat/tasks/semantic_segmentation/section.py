@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.runtime.formats.section import Name, Section
@@ -39,6 +39,14 @@ class SegmentationLoss(Section):
     """Share of a pixel's truth that cross-entropy spreads over all classes."""
     class_balance: float = Field(default=0, ge=0, le=1)
     """Classes are weighted by their share of the training pixels to the power of minus this; 0 for no weights."""
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    """Weights of classes by name, in place of the balance; classes that are not named weigh 1."""
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.class_weights is not None and self.class_balance:
+            raise ValueError("class_weights and class_balance both weigh the classes: set class_balance to 0")
+        return self
 
 
 class Edges(Section):

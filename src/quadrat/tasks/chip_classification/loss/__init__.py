@@ -26,7 +26,7 @@ class Loss(ClassLoss[ChipClassification]):
         """The cell's side, px."""
         return self.task.cell_size
 
-    def class_weights(self, loss: ClassificationLoss, class_shares: Sequence[float]) -> list[float]:
+    def balanced(self, loss: ClassificationLoss, class_shares: Sequence[float]) -> list[float]:
         """Return weights whose mean is 1; classes that no training chip has weigh as much as the rarest."""
         rarest = min((share for share in class_shares if share > 0), default=1.0)
         weights = [max(share, rarest) ** -loss.class_balance for share in class_shares]

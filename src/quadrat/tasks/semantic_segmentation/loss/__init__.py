@@ -20,7 +20,7 @@ class Loss(ClassLoss[SemanticSegmentation]):
 
     deepness: ClassVar[str | None] = "Segmentor"
 
-    def class_weights(self, loss: SegmentationLoss, class_shares: Sequence[float]) -> list[float]:
+    def balanced(self, loss: SegmentationLoss, class_shares: Sequence[float]) -> list[float]:
         """Return weights whose mean is 1; 0 of classes that no training pixel has."""
         weights = [share**-loss.class_balance if share > 0 else 0.0 for share in class_shares]
         mean = sum(weights) / max(1, sum(weight > 0 for weight in weights))
