@@ -129,7 +129,7 @@ def workers(folder: Path) -> list[str]:
 
 
 def test_a_training_is_seen_while_it_runs(project: Path) -> None:
-    change(project, NETWORK)
+    change(project, {**NETWORK, "baseline": None})
     endless = ["dvc", "exp", "run", "-S", "epochs=100000", "-S", "train.patience=100000", "train"]
     with subprocess.Popen(endless, cwd=project, env=environment(), start_new_session=True) as dvc:
         try:

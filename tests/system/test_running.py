@@ -15,7 +15,7 @@ from quadrat.runtime.run import Paths
 from tests.project import HOLDING, NETWORK, call, change, environment, held, learnt, started, until
 
 TRAIN = ["python", "-m", "quadrat", "train"]
-ENDLESS = {**NETWORK, "epochs": 100_000, "train.patience": 100_000}
+ENDLESS = {**NETWORK, "baseline": None, "epochs": 100_000, "train.patience": 100_000}
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_stage_of_no_dvc_outlives_what_started_it(endless: Path) -> None:
 
 
 def test_a_training_that_is_stopped_again_and_again_ends_as_if_nothing_had_been(project: Path) -> None:
-    change(project, {**NETWORK, "epochs": 60, "train.patience": 60})
+    change(project, {**NETWORK, "baseline": None, "epochs": 60, "train.patience": 60})
     model = project / "models/model"
     assert quadrat("train", project).returncode == 0
     weights = (model / "model.safetensors").read_bytes()
