@@ -105,7 +105,7 @@ def test_the_page_tells_parameters_and_metrics(request_: Request) -> None:
     assert page.startswith(f"{MARK}\n## this change (`")
     assert " against main (`" in page
     assert "stale" not in page
-    assert table(page, "parameter") == [["model.max_depth", "6", "1"]]
+    assert table(page, "parameter") == [["model.max\\_depth", "6", "1"]]
     old, new = (committed(request_.folder, rev, "metrics/eval.json") for rev in ("origin/main", "HEAD"))
     told = {row[0].replace("\\", ""): row[1:] for row in table(page, "metric")}
     for name in ("accuracy", "macro_f1"):
@@ -177,7 +177,7 @@ def test_a_fork_is_told_what_it_has_not_run(fork: Path) -> None:
     assert "stage 'train' is not as dvc.lock says:\n  params.yaml: model.max_depth: expected 1, got 2" in done.printed
     page = (fork / "report/report.md").read_text()
     assert "**`dvc.lock` is stale** (params, train, bundle)" in page
-    assert table(page, "parameter") == [["model.max_depth", "6", "2"]]
+    assert table(page, "parameter") == [["model.max\\_depth", "6", "2"]]
 
 
 def test_a_pipeline_that_fails_fails_the_job_but_reports(fork: Path, store: Store) -> None:
