@@ -20,8 +20,6 @@ HEAVY = {
 }
 """What reads, learns and writes."""
 
-FOREST = {"kind": "forest", "trees": 4, "radius": 1, "max_depth": 6, "min_samples_leaf": 4, "samples": 300}
-
 IDLE = ("chip", "predict")
 """Stages that leave what stands as it is."""
 
@@ -48,8 +46,7 @@ def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data/raw").mkdir(parents=True)
     with contextlib.chdir(folder):
         write_world(Path("data/raw/world"))
-    own = {key: value for key, value in WORLD.items() if not key.startswith(("model.", "baseline."))}
-    change(folder, {**own, "model": FOREST, "baseline": None})
+    change(folder, {**WORLD, "baseline": None})
     with contextlib.chdir(folder):
         for stage in ("analyze", "chip", "train", "predict"):
             assert CliRunner().invoke(app, [stage]).exit_code == 0
