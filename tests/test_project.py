@@ -31,7 +31,7 @@ def project(built: Path) -> Iterator[Path]:
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project: Path) -> None:
-    change(project, {**NETWORK, "baseline": None, "epochs": 30, "train.patience": 30})
+    change(project, {**NETWORK, "baseline": None, "epochs": 12, "train.patience": 12})
     weights = project / "models/model/model.safetensors"
     shutil.rmtree(project / "models/model")
     with started(TRAIN, project) as process:
@@ -41,14 +41,14 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project: Path)
     assert not weights.exists()
     call("quadrat train", project)
     resumed = weights.read_bytes()
-    shutil.rmtree(project / "models/.checkpoints")
+    shutil.rmtree(project / "models/model")
     call("quadrat train", project)
     assert weights.read_bytes() == resumed
 
 
 def test_an_experiment_runs_what_has_changed_and_nothing_else(project: Path) -> None:
     output = call("dvc exp run --name other -S eval.pictures.longest_side=96 eval", project)
-    assert ran(output) == ["params", "eval"]
+    assert ran(output) == ["eval"]
     (_, row) = json.loads(call("dvc exp show --json", project))
     (experiment,) = row["experiments"]
     parameters = experiment["revs"][0]["data"]["params"]["params.yaml"]["data"]
