@@ -43,7 +43,7 @@ def bands(ground: Ground) -> tuple[Band, ...]:
 def model(job: Job) -> Segmenter:
     """Return a network of this project whose body is the one that both sides run."""
     about = {"architecture": "deeplabv3", "encoder": "resnet18", "depth": 5, "decoder": {}, "dropout": 0.0}
-    return _Shared.model_validate({"kind": "segmenter", "pretrained": False, "dates": None, **about}).told(job)
+    return _Shared.model_validate({"kind": "segmenter", "dates": None, **about}).told(job)
 
 
 class _Shared(Segmenter):

@@ -155,8 +155,8 @@ def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
             taken.make_context(name, rest)
             assert name == "show" or words[1] in read(ROOT / "dvc.yaml")["artifacts"]
         case "cp":
-            assert (copy / words[0]).is_file()
-            assert words[1:] == ["."]
+            assert (copy / words[0]).is_file() or words[0] in {o for stage in pipeline().values() for o in outs(stage)}
+            assert (copy / words[1]).parent.is_dir()
         case "git":
             assert words[0] == "checkout"
             assert all(name == "HEAD" or (copy / name).exists() for name in words[1:])
@@ -172,7 +172,7 @@ def _check_dvc(arguments: Any) -> None:
     for setting in getattr(arguments, "set_param", None) or []:
         key, _, values = setting.partition("=")
         *parents, last = key.split(".")
-        for value in values.split(","):
+        for value in [values] if values.startswith("{") else values.split(","):
             section = changed
             for parent in parents:
                 section = section[parent]

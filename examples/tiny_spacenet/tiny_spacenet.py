@@ -93,7 +93,6 @@ def parameters() -> Params:
             kind="segmenter",
             architecture="unet",
             encoder="resnet18",
-            pretrained=False,
             depth=4,
             decoder={"decoder_channels": [128, 64, 32, 32]},
             dropout=0.1,

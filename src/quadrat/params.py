@@ -16,6 +16,7 @@ from quadrat.labels.vector import VectorLabels
 from quadrat.models import Baseline, Classifier, Detector, Forest, Model, Peaks, Segmenter, Train, serving
 from quadrat.models.common.model import Augment
 from quadrat.models.detector.detector import FasterRcnn, Fcos, RetinaNet
+from quadrat.models.start.section import BundleStart, FileStart, NoStart, TimmStart
 from quadrat.pipeline.analyze import Analyze
 from quadrat.pipeline.bundle import Bundle
 from quadrat.pipeline.chip import Chip, Random, Sliding
@@ -23,6 +24,7 @@ from quadrat.pipeline.eval import Eval
 from quadrat.prediction.sliding_window import Predict
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import check, dumped, read
+from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import Catalog, SceneEntry
 from quadrat.scenes.image import Clear, Image
 from quadrat.tasks import (
@@ -50,6 +52,7 @@ __all__ = [
     "Analyze",
     "Augment",
     "Bundle",
+    "BundleStart",
     "Catalog",
     "CellLayers",
     "Chip",
@@ -66,8 +69,10 @@ __all__ = [
     "Eval",
     "FasterRcnn",
     "Fcos",
+    "FileStart",
     "Forest",
     "Image",
+    "NoStart",
     "ObjectDetection",
     "Params",
     "Peaks",
@@ -92,6 +97,7 @@ __all__ = [
     "StacLabels",
     "Suppression",
     "TargetGrid",
+    "TimmStart",
     "Train",
     "VectorLabels",
     "Width",
@@ -156,6 +162,7 @@ class Params(Section):
             if unknown:
                 raise ValueError(f"{name} names no class of the task: {', '.join(unknown)}")
         self._check_windows()
+        self._check_start()
         return self
 
     def _check_windows(self) -> None:
@@ -167,6 +174,11 @@ class Params(Section):
         widest = self.task.labelled_size(self.predict.window_size)
         if self.predict.stride > widest:
             raise ValueError(f"predict.stride {self.predict.stride} leaves gaps: {widest} px at most for this task")
+
+    def _check_start(self) -> None:
+        for path in self.model.files:
+            if ".." in path.parts or Paths.weights not in path.parents:
+                raise ValueError(f"model.start.path must lie in {Paths.weights}, which DVC watches: {path}")
 
 
 def read_params(path: Path) -> Params:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from quadrat.bundle.loading import Agreement, agreement, read_bundle
-from quadrat.bundle.zip_file import MEMBERS, write_bundle
 from quadrat.errors import BundleError
+from quadrat.models.common.bundle_zip import MEMBERS, write_bundle
 from tests.bundling import FOREST, TASK, packed, prepared
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from quadrat.bundle.zip_file import SUMS
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Classifier, Detector, Forest, Inputs, Segmenter
+from quadrat.models.common.bundle_zip import SUMS
 from quadrat.models.common.onnx_graphs import CPU, runner
 from quadrat.models.model_folder import ModelCard
 from quadrat.models.training.neural import build
@@ -37,7 +37,7 @@ INPUTS = Inputs(
 )
 
 ANCHORS: dict[str, Any] = {"scales": (2.0, 4.0), "ratios": (1.0,)}
-PLAIN: dict[str, Any] = {"encoder": "test_resnet", "pretrained": False, "dates": None}
+PLAIN: dict[str, Any] = {"encoder": "test_resnet", "dates": None}
 TASKS = {"forest": segmentation("a", "b"), "segmenter": segmentation("a", "b"), "classifier": cells("a", "b")}
 MODELS: dict[str, Any] = {
     "forest": Forest(kind="forest", trees=2, radius=1, max_depth=None, min_samples_leaf=1, samples=10),

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from quadrat.bundle.loading import read_bundle
-from quadrat.bundle.zip_file import MEMBERS, SUMS
 from quadrat.errors import BundleError
+from quadrat.models.common.bundle_zip import MEMBERS, SUMS
 from quadrat.serving.apply import verify
 from tests.hostile.kit import KINDS, good, sealed
 

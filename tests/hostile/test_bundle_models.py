@@ -213,10 +213,11 @@ def test_a_network_that_the_weights_are_not_of_is_one_error(tmp_path: Path, clai
     refused(sealed(tmp_path / "bundle.zip", claimed(*claim)), "model.")
 
 
+TIMM = {"kind": "timm", "bands": ["red", "green", "blue"]}
+
+
 def test_weights_are_not_fetched_where_they_are_there(tmp_path: Path) -> None:
-    path = sealed(
-        tmp_path / "bundle.zip", claimed("classifier", {"pretrained": True, "encoder": "test_resnet.r160_in1k"})
-    )
+    path = sealed(tmp_path / "bundle.zip", claimed("classifier", {"start": TIMM, "encoder": "test_resnet.r160_in1k"}))
     opened = read_bundle(path)
     found = opened.predictor("torch")(opened.sample)
     np.testing.assert_allclose(found["scores"], opened.expected["scores"], atol=1e-5)

@@ -33,6 +33,7 @@ class Training:
     loss: Weights = Weights()
     augment: Augment = field(default_factory=lambda: Augment(flip_rotate=True, gain=0.0, offset=0.0))
     weight_decay: float = 0.01
+    encoder_lr: float = 1.0
     warmup: float = 0.1
     gradient_clip_norm: float = 1.0
     ema_decay: float = 0.9
@@ -59,8 +60,13 @@ class Boxes:
     kind = "boxes_in_tests"
     unit = "boxes"
     monitor = "map50"
-    classes = ("bright", "dark")
-    names = classes
+    names = ("bright", "dark")
+
+    def __init__(self, classes: tuple[Any, ...] = names) -> None:
+        self.classes = classes
+
+    def model_copy(self, update: Mapping[str, Any]) -> "Boxes":
+        return Boxes(**update)
 
     def turn(self, target: Mapping[str, torch.Tensor], symmetry: int, size: int) -> dict[str, torch.Tensor]:
         boxes = target["boxes"]

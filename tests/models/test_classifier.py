@@ -19,7 +19,7 @@ from tests.models.test_network import TRAIN as SEGMENTATION
 from tests.models.test_network import inputs
 
 ONE, SEVERAL = cells("a", "b", "c"), cells("a", "b", "c", multi_label=True)
-CLASSIFIER = Classifier(kind="classifier", encoder="test_resnet", pretrained=False, dates=None, dropout=0.1)
+CLASSIFIER = Classifier(kind="classifier", encoder="test_resnet", dates=None, dropout=0.1)
 FOREST = Forest(kind="forest", trees=6, radius=1, max_depth=None, min_samples_leaf=2, samples=3000)
 LOSS = {"kind": "chip_classification", "label_smoothing": 0.05, "class_balance": 0.5}
 TRAIN = Train.model_validate({**SEGMENTATION, "loss": LOSS}, strict=False)

@@ -40,7 +40,7 @@ NAN = float("nan")
 
 
 def detector(architecture: str = "fcos", **changed: Any) -> Detector:
-    parameters = {"encoder": "test_resnet", "pretrained": False, "dates": None}
+    parameters = {"encoder": "test_resnet", "dates": None}
     parameters |= {"strides": [4, 8], "channels": 32, "depth": 1}
     given = {"kind": "detector", "architecture": ARCHITECTURES[architecture], **parameters} | changed
     return Detector.model_validate(given, strict=False)  # JSON's arrays are tuples here

@@ -3,6 +3,7 @@
 import json
 import shutil
 import urllib.request
+from collections.abc import Sequence
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import torch
 from timm.models import save_for_hf
 
 from quadrat.errors import ModelError
-from quadrat.models import Recipe, Segmenter, Sizes, Train
+from quadrat.models import Classifier, Recipe, Segmenter, Sizes, Train
 from quadrat.models.common import encoders
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.training.neural import build
+from quadrat.models.training.starting import start
 from tests.models import boxes, test_classifier, test_network
 from tests.models.test_detector import detector
 
@@ -34,24 +36,35 @@ def folder(place: Path, name: str = "test_resnet", **arguments: Any) -> str:
     return f"local-dir:{place}"
 
 
+def given(bands: Sequence[str]) -> dict[str, Any]:
+    """Return a start from timm's weights."""
+    return {"kind": "timm", "bands": [*bands]}
+
+
 def network(encoder: str, **changed: Any) -> Segmenter:
     small = {"architecture": "unet", "depth": 3, "decoder": {"decoder_channels": [8, 8, 8]}, "dropout": 0.0}
-    return Segmenter.model_validate({**test_network.SMALL, **small, "pretrained": True, "encoder": encoder, **changed})
+    own = {**test_network.SMALL, **small, "start": given("xyz"), "encoder": encoder, **changed}
+    return Segmenter.model_validate(own, strict=False)
 
 
 def fits(encoder: str) -> dict[str, tuple[Any, Any, Any, Any]]:
     """Return a model of each kind over ``encoder``, its task, its inputs and its chips."""
-    own = {"encoder": encoder, "pretrained": True}
     seen = test_network.inputs()
+    classifier = {"kind": "classifier", "encoder": encoder, "start": given("xyz")}
     return {
         "network": (network(encoder), test_network.TASK, seen, test_network.Memory),
         "classifier": (
-            test_classifier.CLASSIFIER.model_copy(update=own),
+            Classifier.model_validate(classifier, strict=False),
             test_classifier.ONE,
             seen,
             test_classifier.Memory,
         ),
-        "detector": (detector(**own), boxes.Boxes(), boxes.inputs(), boxes.Memory),
+        "detector": (
+            detector(encoder=encoder, start=given(["b0", "b1", "b2"])),
+            boxes.Boxes(),
+            boxes.inputs(),
+            boxes.Memory,
+        ),
     }
 
 
@@ -76,6 +89,7 @@ def test_what_learnt_over_a_folder_needs_it_no_more(kind: str, tmp_path: Path) -
 def test_a_network_begins_with_the_weights_of_its_folder(tmp_path: Path) -> None:
     encoder = folder(tmp_path / "mine")
     built: Any = build(network(encoder), test_network.TASK, test_network.inputs(), 0)
+    start(network(encoder), built, test_network.TASK, test_network.inputs())
     with torch.random.fork_rng():
         torch.manual_seed(7)
         theirs = timm.create_model("test_resnet", num_classes=0)
@@ -100,8 +114,7 @@ def test_arguments_of_a_folder_are_kept_and_its_path_says_nothing_of_the_network
     assert again.arguments["block_args"] == {"attn_layer": "se"}
     model = network(f"local-dir:{tmp_path / 'of-the-dlab'}")
     made = build(model, test_network.TASK, test_network.inputs(), 0)
-    over = model.model_copy(update={"pretrained": False})
-    restored = build(over, test_network.TASK, test_network.inputs(), 0, again)
+    restored = build(model, test_network.TASK, test_network.inputs(), 0, again)
     assert {n: v.shape for n, v in made.state_dict().items()} == {n: v.shape for n, v in restored.state_dict().items()}
     assert any(".se." in name for name in made.state_dict())
 
@@ -115,7 +128,7 @@ def test_a_folder_without_weights_or_with_others_is_told_by_check(tmp_path: Path
     check(network(encoder))
     about = json.loads((tmp_path / "mine" / "config.json").read_text())
     (tmp_path / "mine" / "config.json").write_text(json.dumps({**about, "architecture": "test_convnext"}))
-    with pytest.raises(ModelError, match="no network can be built"):
+    with pytest.raises(ModelError, match="timm can't give the weights"):
         check(network(encoder))
     (tmp_path / "mine" / "config.json").write_text(json.dumps(about))
     for file in (tmp_path / "mine").glob("*.safetensors"):
@@ -161,7 +174,7 @@ def test_weights_that_nobody_has_are_told_by_check(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     asked = answer(monkeypatch, error)
     with pytest.raises(
-        ModelError, match=rf"weights of the encoder are not available(.|\n)*{message}(.|\n)*model.pretrained"
+        ModelError, match=rf"weights of the encoder are not available(.|\n)*{message}(.|\n)*model.start"
     ):
         check(network("resnet10t"))
     assert all("resnet10t" in address for address in asked)
@@ -176,7 +189,7 @@ def test_weights_that_a_server_has_are_not_fetched_by_check(
     check(network("resnet10t"))
     assert len(asked) == 1
     assert not any(tmp_path.iterdir())
-    check(network("resnet10t", pretrained=False))
+    check(network("resnet10t", start={"kind": "none"}))
     assert len(asked) == 1
 
 

@@ -32,7 +32,7 @@ from quadrat.tasks.common.parts import targets_of
 from tests.ground import segmentation
 
 TASK = segmentation("a", "b", "c")
-SMALL = {"kind": "segmenter", "encoder": "test_resnet", "pretrained": False, "dates": None}
+SMALL = {"kind": "segmenter", "encoder": "test_resnet", "dates": None}
 NETWORK = Segmenter.model_validate(
     {**SMALL, "architecture": "unet", "depth": 3, "decoder": {"decoder_channels": [16, 8, 8]}, "dropout": 0.1}
 )

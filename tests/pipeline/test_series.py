@@ -53,7 +53,6 @@ MODEL = Segmenter.model_validate(
         "kind": "segmenter",
         "architecture": "unet",
         "encoder": "test_resnet",
-        "pretrained": False,
         "depth": 3,
         "decoder": {"decoder_channels": [32, 16, 16]},
         "dropout": 0.0,

@@ -36,6 +36,9 @@ class Halting:
     def __init__(self) -> None:
         self.checkpoints: list[Path] = []
 
+    def own_inputs(self, inputs: Any) -> Any:
+        return inputs
+
     def __repr__(self) -> str:
         return "Halting()"
 
@@ -64,6 +67,7 @@ def checkpoint(folder: Path) -> Path:
     model: Any = Halting()
     names = {"model_folder": "model", "baseline_folder": "baseline", "train_metrics": "t.json", "curves": "c.csv"}
     files = {"stats": "stats.json", "table": "table.parquet", "chips": "chips", "checkpoints": "checkpoints"}
+    files["weights"] = "weights"
     about: dict[str, Any] = {"seed": 1, "lr": 0.1, "epochs": 1, "batch_size": 1, "train": None}
     paths = {name: folder / file for name, file in {**names, **files}.items()}
     with pytest.raises(KilledError):
@@ -93,5 +97,8 @@ def test_a_fit_goes_on_after_one_of_the_same_chips_alone(tmp_path: Path) -> None
         cut(tmp_path / name, left, value)
     first, again, moved, repainted = (checkpoint(tmp_path / n) for n in ("first", "again", "moved", "repainted"))
     assert again == first
+    (tmp_path / "first/weights").mkdir()
+    (tmp_path / "first/weights/model.safetensors").write_bytes(b"others to start from")
+    assert checkpoint(tmp_path / "first") != first
     assert moved != first  # the index counts boxes, and doesn't know where they are
     assert repainted != first  # statistics don't know the pixels of validation

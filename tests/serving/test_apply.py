@@ -17,9 +17,9 @@ import rasterio
 from affine import Affine
 from rasterio.warp import Resampling, reproject
 
-from quadrat.bundle.zip_file import write_bundle
 from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
 from quadrat.models import Model
+from quadrat.models.common.bundle_zip import write_bundle
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.parallel import Threads
 from quadrat.serving.apply import apply, verify

@@ -52,7 +52,7 @@ def content(catalog: Path, *, multi_label: bool = False, **changes: Any) -> dict
         "bands": list(BANDS),
         "analyze": {"percentiles": [2, 98], "histogram_bins": 8},
         "chip": {"chip_size": 24, "windows": windows, **chosen},
-        "model": {"kind": "classifier", "encoder": "test_resnet", "pretrained": False, "dates": None, "dropout": 0.1},
+        "model": {"kind": "classifier", "encoder": "test_resnet", "dates": None, "dropout": 0.1},
         "baseline": None if multi_label else FOREST,
         "lr": 0.005,
         "epochs": 4,

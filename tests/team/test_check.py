@@ -63,10 +63,13 @@ FOREST = Forest(kind="forest", trees=1, radius=1, max_depth=None, min_samples_le
 SMALL: dict[str, Any] = {"architecture": "unet", "encoder": "test_resnet", "depth": 3, "dropout": 0.0}
 
 
+NONE = {"kind": "none"}
+
+
 def network(**changed: Any) -> Segmenter:
     content = {
         "kind": "segmenter",
-        "pretrained": True,
+        "start": {"kind": "timm", "bands": ["red", "green", "blue"]},
         "dates": None,
         "decoder": {"decoder_channels": [8, 8, 8]},
         **SMALL,
@@ -312,12 +315,12 @@ def test_a_network_that_cannot_be_built(
 
 def test_a_network_that_cannot_take_its_windows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     catalog = write_world(tmp_path)
-    fpn = network(pretrained=False, architecture="fpn", depth=4, decoder={})
+    fpn = network(start=NONE, architecture="fpn", depth=4, decoder={})
     count, out = told(capsys, catalog, model=fpn)
     assert count == 1
     assert "output is of another size than its windows" in out
     assert "set model.depth to 5" in out
-    deep = network(pretrained=False, architecture="deeplabv3", decoder={})
+    deep = network(start=NONE, architecture="deeplabv3", decoder={})
     assert told(capsys, catalog, model=deep)[0] == 0
     assert "batches of 1, of chips of 64 px" in told(capsys, catalog, model=deep, batch_size=1)[1]
 

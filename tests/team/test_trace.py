@@ -15,9 +15,9 @@ import shapely
 from affine import Affine
 
 from quadrat.bundle.loading import read_bundle
-from quadrat.bundle.zip_file import write_bundle
 from quadrat.errors import DiskError, OriginError
 from quadrat.geo.grids.grid import Grid
+from quadrat.models.common.bundle_zip import write_bundle
 from quadrat.models.model_folder import read_model
 from quadrat.prediction.writers import writer_for
 from quadrat.runtime.parallel import Threads

@@ -1,4 +1,4 @@
-"""Opens a bundle and makes its model ready to predict; ``quadrat.bundle.zip_file`` reads the file."""
+"""Opens a bundle and makes its model ready to predict; ``quadrat.models.common.bundle_zip`` reads the file."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,16 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.bundle.onnx_process import Confined
-from quadrat.bundle.zip_file import checked_names, member
 from quadrat.errors import BundleError, QuadratError
 from quadrat.models import Outputs, Predictor
+from quadrat.models.common.bundle_zip import checked_names, member
 from quadrat.models.common.model import DevicePredictor, Pixels
 from quadrat.models.common.onnx_graphs import GPU, ROUNDING, apart, threads
-from quadrat.models.model_folder import ModelCard, weights_of
+from quadrat.models.model_folder import ModelCard, card_of, weights_of
 from quadrat.models.training.neural import WRONG
 from quadrat.runtime.formats.npy import of_npy
 from quadrat.runtime.formats.parsing import parsed
-from quadrat.runtime.formats.yaml import check
 from quadrat.runtime.provenance.origin import Parent, file_md5, known
 from quadrat.tasks import Task
 from quadrat.tasks.common.outputs import Signature
@@ -185,7 +184,7 @@ def read_bundle(path: Path) -> OpenBundle:
     """Open the bundle at ``path``; raise BundleError if it is missing, incomplete, damaged or not a bundle."""
     names = checked_names(path)
     texts = {name: parsed(member(path, name), BundleError, path / name) for name in TEXTS}
-    card = check(texts["model.json"], ModelCard, BundleError, path / "model.json")
+    card = card_of(texts["model.json"], BundleError, path / "model.json")
     if not isinstance(texts["params.yaml"], dict):
         raise _wrong(
             "the parameters are not sections of keys", path / "params.yaml", "sections", type(texts["params.yaml"])

@@ -13,13 +13,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_weights
 from safetensors.numpy import load_file, save_file
 
-from quadrat.errors import ModelError
+from quadrat.errors import ModelError, QuadratError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Fit, Inputs
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
-from quadrat.runtime.formats.yaml import load
+from quadrat.runtime.formats.yaml import check, read
 from quadrat.runtime.provenance.origin import Origin, Parent, model_md5
 from quadrat.tasks import Task
 
@@ -124,9 +124,20 @@ def read_model(folder: Path) -> SavedModel:
     return SavedModel(card, weights)
 
 
+def card_of(content: Any, error: type[QuadratError], path: Path) -> ModelCard:
+    """Return a card as a ModelCard; else raise ``error``, naming ``path``.
+
+    Cards of earlier versions say ``pretrained``, which was the one way to start: nothing of the trained model.
+    """
+    match content:
+        case {"model": {"pretrained": bool(), **model}}:
+            content = {**content, "model": model}
+    return check(content, ModelCard, error, path)
+
+
 def _card(folder: Path) -> ModelCard:
     try:
-        return load(folder / CARD, ModelCard, ModelError)
+        return card_of(read(folder / CARD, ModelError), ModelError, folder / CARD)
     except ModelError as error:
         error.hint = error.hint or "run the stage 'train', or fetch the folder again"
         raise

@@ -13,12 +13,12 @@ from pydantic_core import to_jsonable_python
 
 from quadrat.bundle.loading import agreement, check_sample
 from quadrat.bundle.readme import readme
-from quadrat.bundle.zip_file import write_bundle
 from quadrat.chips.store import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Model, Train
+from quadrat.models.common.bundle_zip import write_bundle
 from quadrat.models.common.onnx_graphs import CPU, runner
 from quadrat.models.model_folder import ModelCard, parent, read_model
 from quadrat.runtime.formats.npy import as_npy

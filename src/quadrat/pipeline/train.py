@@ -48,13 +48,15 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     recipe = Recipe(params.seed, params.lr, params.epochs, params.batch_size, params.train)
     gsd = float(read_table(paths.table, ["split", "gsd"]).query("split == 'train'")["gsd"].median())
     files = [chips / "chips.json", chips / "index.parquet", paths.stats, *sorted(chips.glob("*/*.npy"))]
+    files += sorted(file for file in paths.weights.rglob("*") if file.is_file())
     learnt = tuple(Hashes(paths.hashes).of_all(files).values())  # the index has no hash of pixels and targets
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None]) -> Fitted:
+        own = kind.own_inputs(inputs)
         checkpoint = paths.checkpoints / _identity(learnt, task, kind, recipe)
-        fitted = kind.fit(training, validation, task, inputs, replace(recipe, watch=watch), checkpoint)
-        write_model(to, SavedModel(_card(task, kind, inputs, training, gsd, run.origin), fitted.weights))
+        fitted = kind.fit(training, validation, task, own, replace(recipe, watch=watch), checkpoint)
+        write_model(to, SavedModel(_card(task, kind, own, training, gsd, run.origin), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
         return fitted
@@ -88,7 +90,7 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, orig
 
 
 def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe) -> str:
-    """Return a name of this fit, which depends on chips, parameters and library versions."""
+    """Return a name of this fit, which depends on chips, weights to start from, parameters and library versions."""
     return hashlib.sha256(repr((learnt, task, model, recipe, versions())).encode()).hexdigest()[:16]
 
 

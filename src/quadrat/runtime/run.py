@@ -24,6 +24,7 @@ class Paths:
     band_plot: Path = Path("metrics/plots/bands.csv")
     chips: Path = Path("data/chips")
     chip_manifest: Path = Path("data/manifests/chip.json")
+    weights: Path = Path("data/weights")
     model_folder: Path = Path("models/model")
     baseline_folder: Path = Path("models/baseline")
     train_metrics: Path = Path("metrics/train.json")

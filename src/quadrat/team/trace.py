@@ -14,10 +14,10 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rich.console import Console
 from rich.text import Text
 
-from quadrat.bundle.zip_file import member
 from quadrat.errors import BundleError, OriginError
 from quadrat.geo.files.opening import open_raster
 from quadrat.geo.vectors.vector_files import check_plain, information
+from quadrat.models.common.bundle_zip import member
 from quadrat.runtime.formats.parsing import parsed, read_bytes
 from quadrat.runtime.provenance.git_history import Mention, differences, mentions
 from quadrat.runtime.provenance.origin import TAG, Origin, file_md5, known, model_md5

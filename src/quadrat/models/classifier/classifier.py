@@ -43,7 +43,6 @@ class Classifier(Neural):
         channels = logit_loss_of(task).channels
         body: Any = timm.create_model(
             encoder.name,
-            pretrained=self.pretrained,
             in_chans=len(inputs.statistics),
             num_classes=0 if self.dates else channels,
             drop_rate=self.dropout,
@@ -54,8 +53,11 @@ class Classifier(Neural):
                 f"{self.encoder} takes windows of one size only, on which its weights depend: "
                 "choose an encoder that takes any, such as a resnet, convnext or efficientnet"
             )
+        inner = body
         if self.dates:
             width: int = body.head_hidden_size
             pooled = Pooled(body, width, inputs.dates, self.dates)
             body = nn.Sequential(pooled, nn.Dropout(self.dropout), nn.Linear(width, channels))
-        return Normalised(body, inputs, task)
+        network = Normalised(body, inputs, task)
+        network.set_encoder(inner)
+        return network

@@ -115,7 +115,7 @@ class Encoder:
             "the pretrained weights of the encoder are not available",
             expected=f"weights of {self.name}",
             got=found,
-            hint="download them where there is a network, name a folder (local-dir:), or set model.pretrained to false",
+            hint="fetch them where there is a network, name a folder (local-dir:), or set model.start to {kind: none}",
         )
 
     def _config(self) -> Mapping[str, Any]:

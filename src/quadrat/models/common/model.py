@@ -113,6 +113,8 @@ class Train(Section):
     """Random changes of training chips."""
     weight_decay: float = Field(default=0, ge=0)
     """AdamW's decoupled weight decay."""
+    encoder_lr: float = Field(default=1, gt=0)
+    """The encoder's learning rate, as a factor of ``lr``."""
     warmup: float = Field(default=0, ge=0, le=1)
     """Share of all steps in which the learning rate rises to ``lr``; then it falls to 0 along a cosine."""
     gradient_clip_norm: float | None = Field(default=None, gt=0)
@@ -191,6 +193,15 @@ class Kind(Section, ABC):
     def divisor(self) -> int:
         """The sides of windows must be multiples of this, px."""
         return 1
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files, beside the chips, on which the fit depends."""
+        return ()
+
+    def own_inputs(self, inputs: Inputs) -> Inputs:
+        """Return ``inputs``, of the training pixels, with the statistics that this model normalises by."""
+        return inputs
 
     def check(self, task: TaskSection, inputs: Inputs, sizes: Sizes) -> None:
         """Raise ModelError if this model can't be built, or can't take such chips and windows.

@@ -24,6 +24,12 @@ class TrainableModule(nn.Module, ABC):
     mean: Tensor
     std: Tensor
     nodata: Tensor
+    encoder_path: str = ""
+    """What the names of the encoder's weights begin with."""
+    frozen: frozenset[str] = frozenset()
+    """Names of the weights that are not trained."""
+    still: tuple[str, ...] = ()
+    """Names of the modules that always work as in prediction, such as layers of normalisation that are frozen."""
     one_graph: bool = False
     """Whether loss and network are one graph: nothing in them depends on values, so that torch can compile all."""
 
@@ -41,6 +47,10 @@ class TrainableModule(nn.Module, ABC):
         self._keep("nodata", [float("nan") if b.nodata is None else b.nodata for b in inputs.bands])
         self._blank = float("nan") if inputs.dates else 0.0
         self._whole = all(band.nodata is None for band in inputs.bands)
+
+    def set_encoder(self, encoder: nn.Module) -> None:
+        """Note which of its modules is the encoder."""
+        self.encoder_path = next(f"{path}." for path, module in self.named_modules() if module is encoder)
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Return (chip, band, y, x), float32, in standard deviations from the mean, from -CLIP to CLIP.

@@ -104,7 +104,10 @@ class Detector(Neural):
         from quadrat.models.common.dates import Pooled
         from quadrat.models.detector.pyramid import Pyramid
 
-        pyramid = Pyramid(encoder, self.pretrained, len(inputs.statistics), self.strides, self.channels)
+        pyramid = Pyramid(encoder, len(inputs.statistics), self.strides, self.channels)
+        inner = pyramid.encoder
         if self.dates:
             pyramid.encoder = Pooled(pyramid.encoder, pyramid.last, inputs.dates, self.dates)
-        return self.architecture.assemble(pyramid, inputs, len(task.classes), self.depth)
+        network = self.architecture.assemble(pyramid, inputs, len(task.classes), self.depth)
+        network.set_encoder(inner)
+        return network

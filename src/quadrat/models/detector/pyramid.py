@@ -22,7 +22,7 @@ def grouped(channels: int) -> nn.GroupNorm:
 class Pyramid(nn.Module):
     """Maps with the same number of channels, the finest first; levels coarser than the encoder's are convolved."""
 
-    def __init__(self, encoder: Encoder, pretrained: bool, bands: int, strides: Sequence[int], channels: int) -> None:  # noqa: FBT001 timm's argument
+    def __init__(self, encoder: Encoder, bands: int, strides: Sequence[int], channels: int) -> None:
         """Use the stages of ``encoder`` with these ``strides``; raise ValueError if it lacks the finest."""
         super().__init__()
         has = _stages(timm.create_model(encoder.name, features_only=True, **encoder.arguments)).reduction()
@@ -36,7 +36,6 @@ class Pyramid(nn.Module):
             features_only=True,
             out_indices=stages,
             in_chans=bands,
-            pretrained=pretrained,
             **encoder.arguments,
         )
         coarser = Coarser(channels, len(strides) - len(taken))

@@ -63,16 +63,19 @@ class Segmenter(Neural):
         body = smp.create_model(
             self.architecture,
             encoder_name=f"tu-{encoder.name}",
-            encoder_weights=True if self.pretrained else None,
+            encoder_weights=None,
             encoder_depth=self.depth,
             in_channels=len(inputs.statistics),
             classes=logit_loss_of(task).channels,
             **{**encoder.arguments, **self.decoder},
         )
+        inner = body.encoder
         if self.dates:
             body.encoder = Pooled(body.encoder, body.encoder.out_channels[-1], inputs.dates, self.dates)
         body.segmentation_head = torch.nn.Sequential(torch.nn.Dropout2d(self.dropout), body.segmentation_head)
-        return Normalised(body, inputs, task)
+        network = Normalised(body, inputs, task)
+        network.set_encoder(inner)
+        return network
 
 
 def _check_decoder(architecture: Any, decoder: Mapping[str, JsonValue]) -> None:

@@ -1,7 +1,7 @@
 """A step of learning, and a look at the validation chips after each epoch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Learner(lightning.LightningModule):
         self._targets, self._scoring = targets_of(task), scoring_of(task)
         self.monitor = f"validation_{self._scoring.monitor}"
         self.network = network
+        for name, weight in network.named_parameters():
+            weight.requires_grad_(name not in network.frozen)
         self.average = ModelEmaV3(network, stochastic_rounding=False)
         self.history: list[dict[str, float | int | None]] = []
         self._recipe = recipe
@@ -92,7 +94,9 @@ class Learner(lightning.LightningModule):
         self.average.update(self.network)
 
     def on_train_epoch_start(self) -> None:
-        """Seed all that is drawn in this epoch."""
+        """Seed all that is drawn in this epoch, and keep still what is frozen: Lightning has let all learn."""
+        for path in self.network.still:
+            self.network.get_submodule(path).eval()
         seed = int(np.random.SeedSequence([self._recipe.seed, self.current_epoch]).generate_state(1)[0])
         self._generator = torch.Generator(self.device).manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from it; ``fit`` has forked it
@@ -122,6 +126,8 @@ class Learner(lightning.LightningModule):
         """Return AdamW, its rate rising over the warm-up, then falling along a cosine (Loshchilov & Hutter 2017)."""
         recipe = self._recipe
         groups = param_groups_weight_decay(self.network, recipe.train.weight_decay)  # biases and scales aren't decayed
+        if recipe.train.encoder_lr != 1:
+            groups = self._apart(groups)
         optimizer = torch.optim.AdamW(groups, recipe.lr, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = max(1, round(recipe.train.warmup * steps))
@@ -154,6 +160,18 @@ class Learner(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the history up again."""
         self.history = list(checkpoint["history"])
+
+    def _apart(self, groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return groups of weights, those of the encoder after the others, with its own learning rate."""
+        path = self.network.encoder_path
+        inside = {id(weight) for name, weight in self.network.named_parameters() if name.startswith(path)}
+        own = {"lr": self._recipe.lr * self._recipe.train.encoder_lr}
+        return [
+            {**group, **rate, "params": some}
+            for within, rate in ((False, {}), (True, own))
+            for group in groups
+            if (some := [weight for weight in group["params"] if (id(weight) in inside) is within])
+        ]
 
     def _optimizer_lr(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])

@@ -4,10 +4,11 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from quadrat.errors import ModelError
 from quadrat.models.common.encoders import DESCRIPTION, Encoder, similar
@@ -21,6 +22,7 @@ from quadrat.models.common.model import (
     Samples,
     Sizes,
 )
+from quadrat.models.start.section import BundleStart, FileStart, Freeze, NoStart, Start
 from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ SINGLE = "more than 1 value per channel"
 
 
 class Neural(Model):
-    """A network trained from scratch, or from an encoder's pretrained weights."""
+    """A network, trained from random weights or from given ones."""
 
     hint: ClassVar[str]
     """What to change where it can't take its windows."""
@@ -42,16 +44,38 @@ class Neural(Model):
     if TYPE_CHECKING:  # each kind of network has it, in its own place among the keys
         encoder: str
 
-    pretrained: bool = False
-    """Begin with timm's weights of the encoder (fetched by timm), its first layer adapted to the number of bands."""
+    start: Start = NoStart(kind="none")
+    """The weights before training."""
+    freeze: Freeze = "none"
+    """What is not trained of the weights that were taken as they are: none of them, the encoder, or the layers of
+    normalisation in it. These keep their means and variances, too."""
     dates: Pooling | None = None
     """Of time series, how what the encoder sees on each date becomes one: the mean over the dates that have a value,
     the largest, or a mean whose weights are learnt (attention); null for images without dates."""
+
+    @model_validator(mode="after")
+    def _check_freeze(self) -> Self:
+        if self.freeze != "none" and self.start.kind == "none":
+            raise ValueError(f"freeze {self.freeze} would leave random weights untrained: start is {{kind: none}}")
+        return self
 
     @property
     def context(self) -> int:
         """Not known: the receptive field is larger than a chip."""
         return 0
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The weights to start from, if they are a file."""
+        return (self.start.path,) if isinstance(self.start, FileStart | BundleStart) else ()
+
+    def own_inputs(self, inputs: Inputs) -> Inputs:
+        """Return ``inputs`` with the means and deviations that the weights to start from learnt with."""
+        if self.start.kind == "none":
+            return inputs
+        from quadrat.models.start.given import inherited
+
+        return inherited(self.start, inputs)
 
     @abstractmethod
     def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "TrainableModule":
@@ -69,18 +93,19 @@ class Neural(Model):
         """
         from quadrat.models.training import trials
 
-        network = build(self.model_copy(update={"pretrained": False}), task, inputs, seed=0)
+        network = build(self, task, inputs, seed=0)
         self._try(network, sizes.chip)
         window = (sizes.window, sizes.window)
         trials.take(network, window, "windows", f"set another predict.window_size, or {self.hint}")
         if not inputs.dates:  # what is normalised depends on the dates that are there
             trials.learn(network, sizes.batch, sizes.chip)
-        if self.pretrained:
-            encoder = Encoder.named(self.encoder)
-            if encoder.local:
-                build(self, task, inputs, seed=0)
-            else:
-                encoder.check_weights()
+        encoder = Encoder.named(self.encoder)
+        if self.start.kind == "timm" and not encoder.local:
+            encoder.check_weights()
+        elif self.start.kind != "none":
+            from quadrat.models.training.starting import start
+
+            start(self, network, task, self.own_inputs(inputs))
 
     def _try(self, network: "TrainableModule", size: int) -> None:
         """Raise ModelError where ``network`` can't take windows of more than one size, or chips of ``size`` px."""
@@ -110,6 +135,10 @@ class Neural(Model):
         pixels, _ = training.read(np.arange(1))
         network, encoder = build(self, task, inputs, recipe.seed), Encoder.named(self.encoder)
         self._try(network, pixels.shape[-1])
+        if self.start.kind != "none":
+            from quadrat.models.training.starting import start
+
+            start(self, network, task, inputs).show()
         try:
             fitted = fit(network, training, validation, task, recipe, checkpoint)
         except ValueError as error:
@@ -178,7 +207,7 @@ def build(
             return model.assemble(task, inputs, encoder or Encoder.named(model.encoder))
         except WRONG as error:
             near = similar(model.encoder)
-            hint = "check 'model' in params.yaml, its encoder first; pretrained weights must be fetched"
+            hint = "check 'model' in params.yaml, its encoder first"
             raise ModelError(
                 "no network can be built of these parameters",
                 got=f"{type(error).__name__}: {error}"[:1000],
@@ -209,11 +238,10 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: TaskSection
 
     from quadrat.models.common.weight_checks import budget, check_room, check_weights
 
-    untrained = model.model_copy(update={"pretrained": False})  # its weights are in ``weights``
     encoder = Encoder.of(weights, model.encoder)
     arrays = {name: values for name, values in weights.items() if name != DESCRIPTION}
     with budget(arrays):
-        network = build(untrained, task, inputs, seed=0, encoder=encoder)
+        network = build(model, task, inputs, seed=0, encoder=encoder)
     check_weights(network, arrays)
     chips, height, width = model.example
     check_room(network.eval(), (chips, len(inputs.bands), height, width))

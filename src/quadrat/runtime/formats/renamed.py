@@ -17,6 +17,7 @@ KEYS = {
     "least_valid": "min_valid_fraction",
     "most": "max_detections",
     "outside": "background",
+    "pretrained": "start",
     "suppress": "nms",
     "turns": "flip_rotate",
 }

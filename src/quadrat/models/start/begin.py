@@ -1,0 +1,163 @@
+"""Gives a network the weights that it starts from, and says in a table which those are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from quadrat.errors import ModelError
+from quadrat.models.common.trainable import TrainableModule
+from quadrat.models.start.given import Given
+from quadrat.models.start.matching import over_bands, over_classes, paired, unshared
+from quadrat.models.start.section import Part
+from quadrat.runtime.progress import console
+
+OWN = {"mean", "std", "nodata"}
+"""Buffers of a network that are not learnt. Neither are those of no dimension, which count batches."""
+
+HEAD = ("segmentation_head.1.", "segmentation_head.")
+"""Our segmenters' last layer has dropout before it, and so another name than those of segmentation-models-pytorch."""
+
+ENCODER, REST = "encoder", "decoder and heads"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Bands and classes of a network, and which of its weights depend on their number."""
+
+    bands: Sequence[str]
+    classes: Sequence[str]
+    by_band: frozenset[str]
+    """Weights with an entry for each band in their second dimension."""
+    by_class: frozenset[str]
+    """Weights whose shape depends on the number of classes."""
+
+
+@dataclass
+class Begun:
+    """What was taken of the weights given, as counts of weights, and which of the network's have them as they are."""
+
+    source: str
+    taken: set[str] = field(default_factory=set)
+    adapted: set[str] = field(default_factory=set)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of each part of the network: taken, adapted and left at random."""
+    notes: list[str] = field(default_factory=list)
+
+    def show(self) -> None:
+        """Print it."""
+        table = Table("weights of", "taken", "adapted", "new", box=None, padding=(0, 1, 0, 0))
+        for part, counts in self.counts.items():
+            table.add_row(part, *(str(counts[what]) for what in ("taken", "adapted", "new")))
+        console.print(f"start from {self.source}", markup=False, highlight=False, soft_wrap=True)
+        console.print(table)
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> Begun:
+    """Give ``network`` the weights ``given``, as far as they fit.
+
+    Raises ModelError if none fits, if bands are unknown, or if a weight is not finite.
+    """
+    own = {name: value for name, value in network.state_dict().items() if name not in OWN and value.ndim}
+    inside = [name for name in own if name.startswith(network.encoder_path) and name not in names.by_class]
+    rest = [name for name in own if name not in {*inside}]
+    found = paired(dict(zip(inside, unshared(inside), strict=True)), given.tensors, given.prefix)
+    if part == "network":
+        further = {_called(name): name for name in given.tensors if name not in {*found.values()}}
+        pairs = paired({name: _called(name) for name in rest}, further)
+        found |= {name: further[theirs] for name, theirs in pairs.items()}
+    begun = Begun(given.source)
+    state: dict[str, Tensor] = {}
+    for name, theirs in found.items():
+        weight = _adapted(name, own[name], given.tensors[theirs].detach(), given, names)
+        if weight is None:
+            continue
+        _check_finite(weight, theirs, given.source)
+        state[name] = weight.to(own[name].dtype)
+        same = weight.shape == given.tensors[theirs].shape and torch.equal(weight, given.tensors[theirs])
+        (begun.taken if same else begun.adapted).add(name)
+    if not state:
+        raise ModelError(
+            "no weight of the network is among those to start from",
+            file=given.source,
+            expected=f"names such as {', '.join(sorted(inside)[:3])}",
+            got=", ".join(sorted(given.tensors)[:3]) or "nothing",
+            hint="check model.encoder and model.start; model.start.prefix says what the names begin with",
+        )
+    network.load_state_dict(state, strict=False)
+    for where, some in ((ENCODER, inside), (REST, rest)):
+        begun.counts[where] = {
+            "taken": sum(name in begun.taken for name in some),
+            "adapted": sum(name in begun.adapted for name in some),
+            "new": sum(name not in state for name in some),
+        }
+    begun.notes += _notes(given, names, frozenset(state))
+    return begun
+
+
+def _called(name: str) -> str:
+    """Return what segmentation-models-pytorch or timm calls a weight behind the encoder."""
+    return name.removeprefix("body.").replace(*HEAD)
+
+
+def _adapted(name: str, own: Tensor, weight: Tensor, given: Given, names: Names) -> Tensor | None:
+    """Return ``weight`` as the network's; None where it is of another shape, or of classes without names."""
+    if name in names.by_band and weight.ndim == own.ndim and weight.ndim > 1:
+        _check_bands(weight.shape[1], given)
+        if list(given.bands) != list(names.bands):
+            weight = over_bands(weight.float(), given.bands, names.bands)
+    elif name in names.by_class:
+        if given.classes is None:
+            return None
+        if list(given.classes) != list(names.classes):
+            rows = len(weight) == len(given.classes) and len(own) == len(names.classes)
+            known = {*given.classes} & {*names.classes}
+            if not (rows and known and weight.shape[1:] == own.shape[1:]):
+                return None
+            weight = over_classes(own, weight, given.classes, names.classes)
+    return weight if weight.shape == own.shape else None
+
+
+def _check_bands(count: int, given: Given) -> None:
+    if len(given.bands) != count:
+        raise ModelError(
+            "model.start.bands does not name as many bands as the weights know",
+            file=given.source,
+            expected=f"the names of {count} bands",
+            got=", ".join(given.bands),
+            hint="name what this project calls them, in the order of the weights: for most, red, green, blue",
+        )
+
+
+def _check_finite(weight: Tensor, name: str, source: str) -> None:
+    if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+        raise ModelError(
+            f"weights to start from are not finite: {name}",
+            file=source,
+            expected="finite values",
+            got=f"{int((~torch.isfinite(weight)).sum())} of {weight.numel()} are NaN or infinite",
+            hint="fetch the file again",
+        )
+
+
+def _notes(given: Given, names: Names, had: frozenset[str]) -> list[str]:
+    """Return a line on bands and one on classes, where weights of them were taken."""
+    found = []
+    if had & names.by_band:
+        found.append(_line("bands", names.bands, given.bands, "the mean of the others", "not here"))
+    if had & names.by_class and given.classes is not None:
+        found.append(_line("classes", names.classes, given.classes, "new", "not here"))
+    return found
+
+
+def _line(what: str, mine: Sequence[str], theirs: Sequence[str], new: str, gone: str) -> str:
+    both: Mapping[str, list[str]] = {
+        "by name": [name for name in mine if name in theirs],
+        new: [name for name in mine if name not in theirs],
+        gone: [name for name in theirs if name not in mine],
+    }
+    return f"{what}: " + "; ".join(f"{how}: {', '.join(some)}" for how, some in both.items() if some)

@@ -1,0 +1,254 @@
+"""Reads weights to start from: arrays by name, and the bands and classes that they know."""
+
+import pickle
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file
+from torch import Tensor
+
+from quadrat.errors import ModelError
+from quadrat.geo.sources.bands import Band, names_of
+from quadrat.geo.statistics.band_statistics import BandStatistics
+from quadrat.models.common.bundle_zip import checked_names, member
+from quadrat.models.common.encoders import DESCRIPTION, Encoder
+from quadrat.models.common.model import Inputs
+from quadrat.models.start.matching import paired
+from quadrat.models.start.section import BundleStart, FileStart, TimmStart
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "weights")
+"""Keys under which checkpoints hold their weights."""
+
+OWN = {"mean", "std", "nodata", DESCRIPTION}
+"""Arrays of a model of quadrat that are not learnt."""
+
+WRONG = (OSError, SafetensorError, pickle.UnpicklingError, BadZipFile, RuntimeError, ValueError, KeyError, EOFError)
+"""Errors of reading a file of weights that is damaged, or holds more than weights."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Weights to start from."""
+
+    source: str
+    """What an error or a table calls them."""
+    tensors: Mapping[str, Tensor]
+    bands: tuple[str, ...]
+    """What this project calls the bands of their first layer, in order."""
+    classes: tuple[str, ...] | None = None
+    """The classes of their last layer, in order; None if unknown."""
+    prefix: str | None = None
+    """What the names of the encoder's weights begin with; None to find it."""
+
+
+def read_given(start: TimmStart | FileStart | BundleStart, encoder: Encoder) -> Given:
+    """Read the weights that ``start`` names; raise ModelError where they can't be read.
+
+    ``encoder`` is that of the network, whose weights timm gives.
+    """
+    if isinstance(start, BundleStart):
+        return _of_bundle(start)
+    if isinstance(start, FileStart):
+        tensors = _in_names_of_timm(_of_file(start.path), encoder)
+        return Given(str(start.path), tensors, start.bands, start.classes, start.prefix)
+    return Given(f"timm's weights of {encoder.name}", _of_timm(encoder), start.bands)
+
+
+def inherited(start: TimmStart | FileStart | BundleStart, inputs: Inputs) -> Inputs:
+    """Return ``inputs`` with the means and deviations that the weights learnt with, of the bands that they know.
+
+    Raises ModelError where a band's values mean something else here, for then they are no such means.
+    """
+    if not isinstance(start, BundleStart):
+        kept = _listed(start)
+    elif start.normaliser == "new":
+        kept = {}
+    else:
+        card, _ = _model_of(start.path)
+        called = _called(start, card)
+        _check_values(start.path, [band.model_copy(update={"name": called[band.name]}) for band in card.bands], inputs)
+        kept = {called[one.band]: (one.mean, one.std) for one in card.statistics}
+    return Inputs(inputs.bands, tuple(_replaced(one, kept.get(one.band)) for one in inputs.statistics))
+
+
+def _check_values(path: Path, bands: Sequence[Band], inputs: Inputs) -> None:
+    mine = {band.name: band for band in inputs.bands}
+    for theirs in bands:
+        own = mine.get(theirs.name, theirs)
+        expected, got = ((one.dtype, one.unit, one.scale, one.offset) for one in (theirs, own))
+        if expected != got:
+            raise ModelError(
+                f"the weights to start from learnt with other values of the band {theirs.name}",
+                file=path,
+                expected="dtype {}, unit {}, scale {:g}, offset {:g}".format(*expected),
+                got="dtype {}, unit {}, scale {:g}, offset {:g}".format(*got),
+                hint="set model.start.normaliser to new, or give the images the unit of the weights",
+            )
+
+
+def _replaced(own: BandStatistics, kept: tuple[float, float] | None) -> BandStatistics:
+    return own if kept is None else own.model_copy(update={"mean": kept[0], "std": kept[1]})
+
+
+def _listed(start: TimmStart | FileStart) -> dict[str, tuple[float, float]]:
+    """Return the mean and deviation of each band that a section lists."""
+    if start.mean is None and start.std is None:
+        return {}
+    lengths = {0 if values is None else len(values) for values in (start.bands, start.mean, start.std)}
+    if len(lengths) > 1:
+        raise ModelError(
+            "model.start: bands, mean and std differ in length",
+            expected="a mean and a std for each of the bands",
+            got=f"bands {start.bands}, mean {start.mean}, std {start.std}",
+            hint="give all three, in the order of the weights' bands, or neither mean nor std",
+        )
+    return dict(zip(start.bands, zip(start.mean or (), start.std or (), strict=True), strict=True))
+
+
+class _Named(BaseModel):
+    name: str
+
+
+class _Task(BaseModel):
+    classes: tuple[_Named, ...]
+
+
+class _Card(BaseModel):
+    """What is taken of a model's card; its task and kind may be any."""
+
+    task: _Task
+    bands: tuple[Band, ...]
+    statistics: tuple[BandStatistics, ...]
+
+
+def _of_bundle(start: BundleStart) -> Given:
+    card, content = _model_of(start.path)
+    tensors = {name: tensor for name, tensor in content.items() if name not in OWN}
+    bands = tuple(_called(start, card).values())
+    return Given(str(start.path), tensors, bands, tuple(one.name for one in card.task.classes))
+
+
+def _model_of(path: Path) -> tuple[_Card, dict[str, Tensor]]:
+    """Return the card and the arrays of a bundle or a model folder."""
+    if path.is_dir():
+        about, content = (_bytes(path / name) for name in ("model.json", "model.safetensors"))
+    elif not path.exists():
+        raise _missing(path)
+    else:
+        checked_names(path)
+        about, content = member(path, "model.json"), member(path, "model.safetensors")
+    try:
+        return _Card.model_validate_json(about), load(content)
+    except (ValidationError, *WRONG) as error:
+        raise _unreadable(path, "a bundle or a model folder of quadrat", error) from error
+
+
+def _called(start: BundleStart, card: _Card) -> dict[str, str]:
+    """Return what this project calls each band of a model, in the model's order."""
+    names = names_of(card.bands)
+    bands = start.bands or names
+    if len(bands) != len(names):
+        raise ModelError(
+            "model.start.bands does not name as many bands as the model has",
+            file=start.path,
+            expected=f"{len(names)} bands, for {', '.join(names)}",
+            got=", ".join(bands),
+            hint="name each of them in the model's order, or set it to null",
+        )
+    return dict(zip(names, bands, strict=True))
+
+
+def _of_file(path: Path) -> dict[str, Tensor]:
+    """Return the arrays of a file, by name; no code in it is run."""
+    if not path.is_file():
+        raise _missing(path)
+    expected = "weights by name: .safetensors, or .pt, .pth or .bin that torch reads with weights_only"
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except WRONG as error:
+        raise _unreadable(path, expected, error) from error
+    while isinstance(content, Mapping) and (inner := [content[key] for key in WRAPPERS if key in content]):
+        content = inner[0]
+    found = content if isinstance(content, Mapping) else {}
+    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise _unreadable(path, expected, f"{type(content).__name__} of {_some(found)}")
+    return tensors
+
+
+def _in_names_of_timm(tensors: dict[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
+    """Return arrays with the names that timm gives them, if they are of those who published the encoder.
+
+    timm converts what many publishers (DINOv3, ConvNeXt, Swin, …) call the weights of an encoder.
+    """
+    import timm
+
+    with torch.random.fork_rng():
+        body: Any = timm.create_model(encoder.name, num_classes=0, **encoder.arguments)
+    wanted = {name: name for name in body.state_dict()}
+    convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
+    known = len(paired(wanted, tensors))
+    if convert is None or known > len(wanted) / 2:
+        return tensors
+    try:
+        converted = {str(name): value for name, value in convert(dict(tensors), body).items()}
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # they are others still
+        return tensors
+    return converted if len(paired(wanted, converted)) > known else tensors
+
+
+def _of_timm(encoder: Encoder) -> dict[str, Tensor]:
+    """Return timm's weights of ``encoder``, as timm names them."""
+    import timm
+
+    try:
+        with torch.random.fork_rng():
+            body: Any = timm.create_model(encoder.name, pretrained=True, **encoder.arguments)
+    except (AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            "timm can't give the weights of the encoder",
+            expected=f"weights of {encoder.name}",
+            got=f"{type(error).__name__}: {error}"[:1000],
+            hint="fetch them where there is a network, name a folder (local-dir:), or set model.start to {kind: none}",
+        ) from error
+    return dict(body.state_dict())
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except OSError as error:
+        raise _unreadable(path, "a plain file", error) from error
+
+
+def _missing(path: Path) -> ModelError:
+    return ModelError(
+        "the weights to start from are missing",
+        file=path,
+        hint="check model.start.path; 'dvc pull data/weights' fetches what is tracked there",
+    )
+
+
+def _unreadable(path: Path, expected: str, got: object) -> ModelError:
+    return ModelError(
+        "the weights to start from can't be read",
+        file=path,
+        expected=expected,
+        got=str(got)[:1000],
+        hint="fetch it again",
+    )
+
+
+def _some(names: Mapping[Any, Any] | Sequence[Any]) -> str:
+    return ", ".join(str(name) for name in [*names][:5]) or "nothing"
