@@ -20,7 +20,7 @@ IDS = {"w": "west", "m": "middle", "e": "east", "all": "tile"}
 FOREST = {"kind": "forest", "trees": 5, "radius": 1, "max_depth": 6, "min_samples_leaf": 4, "samples": 2000}
 
 CHANGES = {
-    **{key: value for key, value in WORLD.items() if not key.startswith(("model.", "baseline."))},
+    **WORLD,
     "scenes": "data/scenes.yaml",
     "raw": "data",
     "aoi": "data",

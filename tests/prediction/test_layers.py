@@ -683,7 +683,7 @@ def full_disk() -> Iterator[None]:
 @pytest.mark.parametrize("trouble", [interrupted, full_disk])
 @pytest.mark.parametrize(
     ("file", "side"),
-    [("labels.tif", 256), ("labels.tif", 1100), *((f"polygons{ending}", 256) for ending in ENDINGS)],  # with overviews
+    [("labels.tif", 256), ("labels.tif", 1100), *((f"polygons{ending}", 96) for ending in ENDINGS)],  # with overviews
 )
 def test_trouble_leaves_nothing_half(file: str, side: int, trouble: Any, before: bool, tmp_path: Path) -> None:
     grid, noise = grid_of("projected", (side, side)), np.random.default_rng(0).integers(0, 3, (side, side), np.uint8)

@@ -58,6 +58,15 @@ class Judge(DevicePredictor):
         return {"scores": scores / scores.sum(1, keepdim=True), "values": scores[:, :1] / 16}
 
 
+class ByValue(Judge):
+    """Says of each pixel what its value alone says."""
+
+    def tensors(self, pixels: Tensor) -> dict[str, Tensor]:
+        values = pixels[:, 0].float()
+        scores = torch.stack([values < 300, (values >= 300) & (values < 600), values >= 600], 1).float()
+        return {"scores": 0.8 * scores + 0.1}
+
+
 @dataclass(frozen=True)
 class Held:
     """An image in memory."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import call, small_run
+from tests.project import small_run
 from tests.stores import Store, running
 
 
@@ -17,18 +17,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1800))
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
-    """Return a copy of the small project in which the pipeline has run, and is committed."""
-    return small_run(tmp_path_factory.mktemp("small"), shared)
-
-
 @pytest.fixture
-def restored(project: Path) -> Iterator[Path]:
-    """Return the project, and set back afterwards what a test changes."""
-    yield project
-    call("git checkout --quiet --force master", project)
-    call("dvc checkout --quiet --force", project)
+def project(tmp_path: Path, shared: Path) -> Path:
+    """Return a copy of the small project in which the pipeline has run, and is committed: a test's own."""
+    return small_run(tmp_path / "project", shared)
 
 
 @pytest.fixture(scope="session")

@@ -121,32 +121,34 @@ def elsewhere(folder: Path, store: Store) -> Path:
 
 
 def test_imagery_that_stays_in_a_bucket(store: Store, tmp_path: Path) -> None:
-    walk = Walk("Imagery that stays in a bucket")
+    walk = Walk("Imagery that stays in a bucket", dvc_repro="dvc repro eval")  # what follows reads no imagery
     folder = elsewhere(small(tmp_path / "one"), store)
     said = failed("dvc repro", folder)
     assert "PinError: the object is not pinned" in said
     assert "(and 5 more: `quadrat index --check` lists all)" in said
     assert "6 new, 0 changed, 0 dropped" in walk("quadrat index", folder)
-    assert ran(walk("dvc repro", folder)) == ["analyze", "chip", "train", "predict", "eval", "bundle"]
+    assert ran(walk("dvc repro", folder)) == ["analyze", "chip", "train", "predict", "eval"]
     assert (folder / "data/analysis/warnings.txt").read_text() == "no warnings\n"
     commit(folder)
-    assert ran(call("dvc repro", folder)) == []
+    assert ran(call("dvc repro eval", folder)) == []
     dark = mean(folder)
     assert "0 new, 0 changed, 0 dropped, 6 as pinned" in walk("quadrat index --check", folder)
 
     store.put(brighter(tmp_path / "image.tif"), "stays/image.tif")
-    assert ran(call("dvc repro", folder)) == []  # nothing runs, so nothing is asked
+    assert ran(call("dvc repro eval", folder)) == []  # nothing runs, so nothing is asked
     assert "1 changed" in failed("quadrat index --check", folder)
     assert "the object is another than is pinned" in failed("quadrat check", folder)
     for stage in ("analyze", "chip", "predict", "eval"):
         said = failed(f"quadrat {stage}", folder)
         assert "PinError: the object is another than is pinned\n  scene: " in said
         assert "  file: s3://imagery/stays/image.tif\n  expected: etag " in said
-    assert call("dvc status", folder).strip() == "Data and pipelines are up to date."  # and nothing is written
+    assert (
+        call("dvc status --with-deps eval", folder).strip() == "Data and pipelines are up to date."
+    )  # and nothing is written
 
     assert "changed s3://imagery/stays/image.tif" in walk("quadrat index", folder)
     said = walk("dvc repro", folder)
-    assert ran(said) == ["analyze", "chip", "train", "predict", "eval", "bundle"]
+    assert ran(said) == ["analyze", "chip", "train", "predict", "eval"]
     assert "cut again for 1 of 2 scenes" in re.sub(r"\s+", " ", said)  # of train and validation, w and not m
     assert mean(folder) == pytest.approx(dark + 100)
     call("git checkout --quiet data/pins.json", folder)  # what was pinned isn't in the bucket any more

@@ -32,12 +32,12 @@ QUICK = {
         "model.depth": 1,
         "epochs": 1,
         "predict.window_size": 512,
-        "predict.stride": 448,
+        "predict.stride": 512,
     },
     "landuse-cells": {
-        "chip.windows.count": 800,
+        "chip.windows.count": 100,
         "model.encoder": "test_resnet",
-        "baseline.trees": 4,
+        "baseline.trees": 2,
         "epochs": 1,
     },
 }

@@ -12,14 +12,15 @@ import rasterio
 from tests.project import call, change, clone, commit, digests, ran
 
 QUICK = {
-    "chip.windows.count": 40,
-    "epochs": 2,
+    "chip.windows.count": 24,
+    "epochs": 1,
     "model.encoder": "test_resnet",
     "model.depth": 3,
     "model.decoder": {"decoder_channels": [16, 8, 8]},
-    "baseline.trees": 4,
+    "baseline.trees": 2,
+    "baseline.radius": 1,
     "baseline.samples": 3000,
-    "predict.stride": 96,
+    "predict.stride": 128,
     "eval.pictures.longest_side": 256,
 }
 STAGES = ["analyze", "chip", "train", "predict", "eval", "bundle"]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
+from quadrat.evaluation.score_tables import read_scores
 from quadrat.team.remote import Access, set_remote
 from quadrat.team.report import MARK
 from tests.project import call, change, commit, environment, ran, small_run
@@ -50,7 +51,7 @@ def secrets(store: Store) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory, store: Store, shared: Path) -> Path:
-    """Return the team's repository: ``main`` has run and is pushed; ``faster`` asks for another learning rate."""
+    """Return the team's repository: ``main`` has run and is pushed; ``faster`` asks for shallower trees."""
     folder = small_run(tmp_path_factory.mktemp("member"), shared)
     set_remote(folder, "s3://dvc/ci", Access(store.endpoint, store.key, store.secret))
     commit(folder)
@@ -60,7 +61,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory, store: Store, shared: Path)
     call(f"git remote add origin {bare}", folder)
     call("git push --quiet origin HEAD:main", folder)
     call("git checkout --quiet -b faster", folder)
-    change(folder, {"lr": 0.01})
+    change(folder, {"model.max_depth": 1})
     commit(folder)
     call("git push --quiet origin faster", folder)
     return bare
@@ -105,14 +106,17 @@ def test_the_page_tells_parameters_and_metrics(request_: Request) -> None:
     assert page.startswith(f"{MARK}\n## this change (`")
     assert " against main (`" in page
     assert "stale" not in page
-    assert table(page, "parameter") == [["lr", "0.002", "0.01"]]
+    assert table(page, "parameter") == [["model.max\\_depth", "6", "1"]]
     old, new = (committed(request_.folder, rev, "metrics/eval.json") for rev in ("origin/main", "HEAD"))
     told = {row[0].replace("\\", ""): row[1:] for row in table(page, "metric")}
     for name in ("accuracy", "macro_f1"):
         one, other = old["overall"][name], new["overall"][name]
         assert told[f"eval: overall.{name}"] == [str(one), str(other), f"{other - one:+.4g}"]
     assert not any(name.startswith("analyze: ") for name in told)
-    assert [row[0] for row in table(page, "class")] == ["wood", "lake", "field"]
+    file = "metrics/plots/class_scores.csv"
+    old, new = (read_scores(call(f"git show {rev}:{file}", request_.folder)) for rev in ("origin/main", "HEAD"))
+    worse = [name for name in ("wood", "lake", "field") if new[name]["f1"] != old[name]["f1"]]
+    assert [row[0] for row in table(page, "class")] == worse != []
 
 
 def test_the_page_tells_who_is_taken_for_whom(request_: Request) -> None:
@@ -170,14 +174,14 @@ def test_a_fork_compares_what_is_committed(fork: Path, request_: Request) -> Non
 
 
 def test_a_fork_is_told_what_it_has_not_run(fork: Path) -> None:
-    change(fork, {"lr": 0.02})
+    change(fork, {"model.max_depth": 2})
     commit(fork)
     done = run("scripts/experiment compare origin/main", fork)
     assert done.status == 1
-    assert "stage 'train' is not as dvc.lock says:\n  params.yaml: lr: expected 0.01, got 0.02" in done.printed
+    assert "stage 'train' is not as dvc.lock says:\n  params.yaml: model.max_depth: expected 1, got 2" in done.printed
     page = (fork / "report/report.md").read_text()
     assert "**`dvc.lock` is stale** (params, train, bundle)" in page
-    assert table(page, "parameter") == [["lr", "0.002", "0.02"]]
+    assert table(page, "parameter") == [["model.max\\_depth", "6", "2"]]
 
 
 def test_a_pipeline_that_fails_fails_the_job_but_reports(fork: Path, store: Store) -> None:

@@ -1,12 +1,10 @@
 """None but one stage runs in a workspace, none outlives DVC, and one that was stopped goes on where it was."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,23 +12,18 @@ import pytest
 
 from quadrat.runtime.process import alone
 from quadrat.runtime.run import Paths
-from tests.project import call, change, environment, learns, started, until
+from tests.project import HOLDING, NETWORK, call, change, environment, held, learnt, started, until
 
 TRAIN = ["python", "-m", "quadrat", "train"]
-ENDLESS = {"epochs": 100_000, "train.patience": 100_000}
+ENDLESS = {**NETWORK, "baseline": None, "epochs": 100_000, "train.patience": 100_000}
 
 
 @pytest.fixture
-def endless(restored: Path) -> Iterator[Path]:
+def endless(project: Path) -> Path:
     """Return the project, with a training that goes on until it is ended."""
-    change(restored, ENDLESS)
-    (restored / Paths.lock).unlink(missing_ok=True)
-    yield restored
-    shutil.rmtree(restored / "models/.checkpoints", ignore_errors=True)
-
-
-def held(folder: Path) -> bool:
-    return (folder / Paths.lock).exists() and "process" in (folder / Paths.lock).read_text()
+    change(project, ENDLESS)
+    (project / Paths.lock).unlink(missing_ok=True)
+    return project
 
 
 def holder(folder: Path) -> psutil.Process:
@@ -45,26 +38,20 @@ def quadrat(stage: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=paths, capture_output=True, text=True, check=False)
 
 
-HOLDING = "import time; from pathlib import Path; from quadrat.runtime.process import alone\n"
-HOLDING += "with alone('train', Path('models/.lock')): time.sleep(1000)"
-
-
-def test_a_second_stage_stops_at_once_and_the_first_goes_on(endless: Path) -> None:
-    with started([sys.executable, "-c", HOLDING], endless) as first:
-        until(lambda: held(endless))
+def test_a_second_stage_stops_at_once_and_the_first_goes_on(project: Path) -> None:
+    with started([sys.executable, "-c", HOLDING], project) as first:
+        until(lambda: held(project))
         for stage in ("train", "chip"):
-            second = quadrat(stage, endless)
+            second = quadrat(stage, project)
             assert second.returncode == 1
             assert second.stderr.startswith("BusyError: another stage runs in this workspace\n  file: models/.lock\n")
             assert f"stage train, process {first.pid} on " in second.stderr
             assert "hint: wait for it" in second.stderr
-        assert call("git status --porcelain --untracked-files -- models", endless) == ""
-        output = call("dvc exp run --temp -S epochs=1 train", endless)  # another workspace, another lock
-        assert "Ran experiment" in output
+        assert call("git status --porcelain --untracked-files -- models", project) == ""
         assert first.poll() is None
         first.kill()
         first.wait()
-        assert quadrat("chip", endless).returncode == 0
+        assert quadrat("chip", project).returncode == 0
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])  # which may stand between, or let the stage take its place
@@ -93,31 +80,36 @@ def test_a_stage_of_no_dvc_outlives_what_started_it(endless: Path) -> None:
         assert holder(endless).is_running()
 
 
-def test_ctrl_c_ends_dvc_and_its_stage(endless: Path) -> None:
-    with started(["dvc", "repro", "--single-item", "train"], endless) as dvc:
-        until(lambda: learns(endless))
-        stage = holder(endless)
-        os.killpg(dvc.pid, signal.SIGINT)  # as a terminal does
+def test_a_training_that_is_stopped_again_and_again_ends_as_if_nothing_had_been(project: Path) -> None:
+    change(project, {**NETWORK, "baseline": None, "epochs": 60, "train.patience": 60})
+    model = project / "models/model"
+    assert quadrat("train", project).returncode == 0
+    weights = (model / "model.safetensors").read_bytes()
+    stop_by_ctrl_c(project)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        kept = learnt(project)
+        with started(TRAIN, project) as process:
+            until(lambda kept=kept: learnt(project) > kept)
+            process.send_signal(number)
+            printed, _ = process.communicate(timeout=60)
+        assert process.returncode == -number  # a shell says 128 + the number
+        assert "Traceback" not in printed
+        assert ("stopped by SIGTERM" in printed) == (number == signal.SIGTERM)
+        assert not model.exists()
+    again = quadrat("train", project)
+    assert again.returncode == 0, again.stderr
+    assert (model / "model.safetensors").read_bytes() == weights
+
+
+def stop_by_ctrl_c(folder: Path) -> None:
+    """Let DVC train anew, and end it, and its stage, as a terminal does."""
+    with started(["dvc", "repro", "--force", "--single-item", "train"], folder) as dvc:
+        until(lambda: learnt(folder))
+        stage = holder(folder)
+        os.killpg(dvc.pid, signal.SIGINT)
         printed, _ = dvc.communicate(timeout=60)
     assert not stage.is_running()
     assert dvc.returncode not in {0, -signal.SIGKILL}
     assert "stopped by SIGINT; written files are complete" in printed
     assert "Traceback" not in printed
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_training_that_was_stopped_ends_as_if_nothing_had_been(restored: Path, number: signal.Signals) -> None:
-    weights = (restored / "models/model/model.safetensors").read_bytes()
-    shutil.rmtree(restored / "models/model")
-    with started(TRAIN, restored) as process:
-        until(lambda: learns(restored))
-        process.send_signal(number)
-        printed, _ = process.communicate(timeout=60)
-    assert process.returncode == -number  # a shell says 128 + the number
-    assert "Traceback" not in printed
-    assert f"stopped by {number.name}" in printed
-    assert not (restored / "models/model").exists()
-    assert learns(restored)
-    again = quadrat("train", restored)
-    assert again.returncode == 0, again.stderr
-    assert (restored / "models/model/model.safetensors").read_bytes() == weights
+    assert not (folder / "models/model").exists()

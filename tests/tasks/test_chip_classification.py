@@ -34,6 +34,7 @@ from quadrat.tasks.common.metrics import Confusion
 from quadrat.tasks.common.outputs import Features
 from quadrat.tasks.common.parts import layers_of, logit_loss_of, loss_of, scoring_of, targets_of
 from tests.ground import NORTH_UP, UTM, cells, classes, image, write_raster
+from tests.pairs import pairs
 from tests.tasks.labelling import NONE, Areas, Pixels
 
 FORMATS = ("parquet", "gpkg", "fgb", "geojson")
@@ -305,13 +306,14 @@ def test_names_that_are_not_refused_come_back_from_every_format(tmp_path: Path, 
     np.testing.assert_array_equal(np.stack([fields[f"score_{name}"] for name in names])[:, order], scores)
 
 
-@pytest.mark.parametrize("ending", FORMATS)
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize(("size", "stride"), [(7, 7), (9, 4), (16, 16), (1, 1)])
-@pytest.mark.parametrize("task", [TASK, SEVERAL], ids=["one", "several"])
+@pytest.mark.parametrize(
+    ("ending", "grid", "plan", "multi_label"),
+    pairs(FORMATS, [*GRIDS], [(7, 7), (9, 4), (16, 16), (1, 1)], [False, True]),
+)
 def test_edges_and_classes_are_exact_after_they_were_written(
-    tmp_path: Path, ending: str, grid: str, size: int, stride: int, task: ChipClassification
+    tmp_path: Path, ending: str, grid: str, plan: tuple[int, int], multi_label: bool
 ) -> None:
+    (size, stride), task = plan, SEVERAL if multi_label else TASK
     place = GRIDS[grid] if size > 1 else Grid(GRIDS[grid].crs, GRIDS[grid].transform, (9, 13))
     task = task.model_copy(update={"cell_size": size})
     layers = CellLayers.model_validate({"kind": "chip_classification", "cells": f"cells.{ending}"})
