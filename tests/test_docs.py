@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import typer
 from dvc.cli import parse_args
+from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 from gto.cli import app as gto
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
@@ -138,7 +139,7 @@ def test_commands_run(copy: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", sorted({command for _, command in COMMANDS} - {*CHEAP, *OWN}))
-def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
+def test_costly_commands_have_what_they_name(copy: Path, command: str, tmp_path: Path) -> None:
     program, *words = shlex.split(command)
     match program:
         case "make":
@@ -149,7 +150,7 @@ def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
             taken.make_context(name, rest)
         case "dvc":
             arguments = parse_args(words)
-            _check_dvc(arguments)
+            _check_dvc(arguments, tmp_path)
         case "gto":
             name, taken, rest = gto.resolve_command(gto.make_context("gto", list(words)), list(words))
             taken.make_context(name, rest)
@@ -165,20 +166,14 @@ def test_costly_commands_have_what_they_name(copy: Path, command: str) -> None:
             assert ".venv" in (ROOT / "scripts/setup").read_text(encoding="utf-8")
 
 
-def _check_dvc(arguments: Any) -> None:
+def _check_dvc(arguments: Any, folder: Path) -> None:
     if arguments.cmd == "repro":
         assert set(arguments.targets) <= set(pipeline())
-    changed = read(ROOT / "params.yaml")
-    for setting in getattr(arguments, "set_param", None) or []:
-        key, _, values = setting.partition("=")
-        *parents, last = key.split(".")
-        for value in [values] if values.startswith("{") else values.split(","):
-            section = changed
-            for parent in parents:
-                section = section[parent]
-            assert last in section, f"params.yaml has no {key}"
-            section[last] = YAML(typ="safe", pure=True).load(value)
-            check_params(changed, Path("params.yaml"))
+    settings = getattr(arguments, "set_param", None) or []
+    for choice in get_hydra_sweeps({"params.yaml": settings}):
+        shutil.copy(ROOT / "params.yaml", folder)
+        apply_overrides(folder / "params.yaml", choice["params.yaml"])
+        check_params(read(folder / "params.yaml"), Path("params.yaml"))
 
 
 @pytest.mark.parametrize(
