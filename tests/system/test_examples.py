@@ -16,7 +16,7 @@ from quadrat.runtime.formats.yaml import load
 from quadrat.scenes.catalog import Catalog
 from tests.ground import pixel_box, write_areas, write_raster
 from tests.http_server import Served, served
-from tests.project import ROOT, call, change, clone
+from tests.project import ROOT, call, change, clone, ran
 
 pytestmark = pytest.mark.slow
 
@@ -34,12 +34,7 @@ QUICK = {
         "predict.window_size": 512,
         "predict.stride": 512,
     },
-    "landuse-cells": {
-        "chip.windows.count": 100,
-        "model.encoder": "test_resnet",
-        "baseline.trees": 2,
-        "epochs": 1,
-    },
+    "landuse-cells": {"chip.windows.count": 100},
 }
 """What makes an example quick, and its model bad."""
 
@@ -106,20 +101,18 @@ def test_the_example_of_trees_runs_and_finds_crowns_in_each_scene(tmp_path: Path
 
 
 def test_the_example_of_cells_has_the_counts_of_its_readme(tmp_path: Path, landuse: Path) -> None:
-    folder = run("landuse-cells", tmp_path, landuse)
-    assert {path.parent.name for path in folder.glob("data/predictions/*/cells.parquet")} == {"middle", "east", "tile"}
+    folder = run("landuse-cells", tmp_path, landuse, "chip")  # tests/tasks has the stages after it
     counts = pd.read_csv(folder / "metrics/plots/classes.csv").pivot_table("labels", "scene", "class", sort=False)
     for name, *shown in rows("landuse-cells", "labelled cells"):
         assert [int(cell) for cell in shown] == counts.loc[name.partition(",")[0]].tolist()
 
 
-def run(example: str, tmp_path: Path, sample: Path) -> Path:
-    """Run an example as its README says, but quick, and return its project."""
+def run(example: str, tmp_path: Path, sample: Path, stage: str = "bundle") -> Path:
+    """Run an example as its README says, but quick, up to ``stage``, and return its project."""
     folder = clone(tmp_path / "project", sample)
     call(f"cp examples/{example}/params.yaml .", folder)
     change(folder, QUICK[example])
-    call("dvc repro", folder)
-    assert (folder / "models/bundle.zip").is_file()
+    assert ran(call(f"dvc repro {stage}", folder))[-1] == stage
     return folder
 
 
