@@ -12,11 +12,16 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import timm
+import torch
 from rasterio.features import rasterize
 from ruamel.yaml import YAML
+from sklearn.datasets import load_sample_images
 
 from quadrat import samples
 from quadrat.errors import SampleError
+from quadrat.models.common.encoders import Encoder
+from quadrat.models.start.renaming import in_names_of_timm
 from quadrat.samples import SAMPLES, fetch
 from quadrat.samples.sample import Copy, Sample
 from tests.project import call
@@ -314,3 +319,18 @@ def test_the_aois_are_as_rfc_7946_wants_them(root: Path) -> None:
         assert (ring[0] == ring[-1]).all()
         x, y = (ring - ring[0]).T
         assert (x[:-1] * y[1:] - x[1:] * y[:-1]).sum() > 0, "the outer ring runs anticlockwise"
+
+
+def test_the_weights_of_lite0_know_photographs_of_scikit_learn(tmp_path: Path) -> None:
+    """A palace and a daisy: 698 and 985 of ImageNet's thousand classes."""
+    folder = fetch("lite0", tmp_path)
+    assert folder == tmp_path / "data/weights/lite0"
+    (file,) = folder.glob("*.pth")
+    encoder = Encoder.named("tf_efficientnet_lite0")
+    weights = in_names_of_timm(torch.load(file, weights_only=True), encoder)
+    network = timm.create_model(encoder.name)
+    network.load_state_dict({name.replace("_fc", "classifier"): value for name, value in weights.items()})
+    photographs = np.stack(load_sample_images().images)[:, ::2, 100:527:2]  # of 427 px by 640, whose middle is taken
+    pixels = torch.from_numpy(photographs).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.inference_mode():
+        assert network.eval()(pixels).argmax(1).tolist() == [698, 985]

@@ -66,7 +66,7 @@ def index(
 
 @app.command()
 def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.")]) -> None:
-    """Fetch sample data into data/raw."""
+    """Fetch sample data into data/raw, or sample weights into data/weights."""
     from quadrat.samples import fetch, keep
 
     with report_errors():

