@@ -124,7 +124,7 @@ def _split(kind: str, maps: Sequence[LabelMap], legend: Legend) -> tuple[Sizes, 
     groups, count = images_apart(maps), len(legend.classes)
     if len(groups) >= HELD_OUT:
         sizes = sizes_of(kind, maps, divided=False)
-        everywhere = kind == "object_detection" or BACKGROUND in legend.keys.values()
+        everywhere = kind == "object_detection" or "background" in legend.keys
         return sizes, whole_images(maps, groups, count, sizes.chip if everywhere else None)
     if len(groups) < len(maps):
         raise ImageError(

@@ -24,8 +24,6 @@ class Found:
     name: str
     values: tuple[str, ...]
     """Values of the labels that mean it; none if the catalog names the class."""
-    count: int
-    """Number of features or px."""
     color: str
 
     @property
@@ -68,7 +66,7 @@ class Legend:
         """Return the legend of one class with another one for all ground without it."""
         (one,) = self.classes
         note = f"one class alone: all ground without {one.name} is {BACKGROUND}, so each {one.name} must be labelled"
-        classes = (one, Found(BACKGROUND, (), 0, DARK))
+        classes = (one, Found(BACKGROUND, (), DARK))
         return replace(self, classes=classes, keys={**self.keys, "background": BACKGROUND}, notes=(*self.notes, note))
 
 
@@ -95,7 +93,6 @@ def classes_of(
         Found(
             name=_named(names.get(values[0], values[0])),
             values=tuple(values),
-            count=sum(counts[value] for value in values),
             color=colors.get(values[0], color(place)),
         )
         for place, values in enumerate(groups.values())

@@ -74,7 +74,7 @@ def map_of(look: Look, label: Given, legend: Legend, task: Task) -> LabelMap:
             cols, rows = np.clip(centres.astype(int), 0, np.array(coarse.shape)[::-1] - 1).T
             ids[rows, cols] = objects.class_ids
     ids[~look.valid] = IGNORE
-    if BACKGROUND in legend.keys.values():
+    if "background" in legend.keys:
         ids[ids == legend.names.index(BACKGROUND)] = IGNORE
     elif not (ids != IGNORE).any() and not task.blanks:
         hint = "check that both belong together"

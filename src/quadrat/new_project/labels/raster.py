@@ -90,7 +90,7 @@ def _measured(files: Sequence[Given]) -> Legend:
     low, high = float(f"{np.nanmin(ranges):.3g}"), float(f"{np.nanmax(ranges):.3g}")
     if not low < high:
         raise LabelError("the labels do not hold different values", file=files[0].file, got=low, hint="check the file")
-    quantity = Found(files[0].id.lower(), (), 0, color(1))
+    quantity = Found(files[0].id.lower(), (), color(1))
     note = f"the range of values is {low:g} to {high:g}, the 1st and 99th percentile"
     return Legend((quantity,), {"kind": "raster", "values": "numbers"}, (note,), (low, high))
 

@@ -58,7 +58,7 @@ def vector_legend(files: Sequence[Given], task: str, field: str | None, layer: s
     width, notes = _width(frames, task)
     keys = {"kind": "vector", **({"layer": layer} if layer else {}), **width}
     if named is None:
-        one = Found(files[0].id.lower(), (), len(frame), color(1))
+        one = Found(files[0].id.lower(), (), color(1))
         note = f"no field has several values that could be classes: all features are {one.name}"
         return Legend((one,), {**keys, "default": one.name}, (note, *notes))
     found = Counter(map(text, frame[named]))
