@@ -228,6 +228,13 @@ def test_a_fourth_band_of_many_values_is_a_band_although_the_file_calls_it_alpha
     assert found.params["eval"]["pictures"]["bands"] == ["red", "green", "blue"]
 
 
+def test_a_damaged_image_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "image.tif", 4)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(ImageError, match=f"file: {path}"):
+        planned(path, write_labels(tmp_path / "uses.gpkg"))
+
+
 def test_labels_that_are_no_raster_are_an_error_of_labels(tmp_path: Path) -> None:
     (tmp_path / "labels.tif").write_text("none")
     with pytest.raises(LabelError, match="not recognized as being in a supported file format"):

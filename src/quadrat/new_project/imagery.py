@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from quadrat.errors import ImageError
+from quadrat.geo.files.file_errors import library_errors_as
 from quadrat.geo.files.raster_files import Header, header, opened
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.sources.bands import is_valid
@@ -67,7 +68,7 @@ def looks_at(images: Sequence[Given]) -> list[Look]:
     """
     headers = []
     for one in images:
-        with opened(str(one.file)) as dataset:
+        with library_errors_as(ImageError, one.file), opened(str(one.file)) as dataset:
             headers.append(_header(dataset, str(one.file)))
     if _is_one(headers):
         order = sorted(range(len(images)), key=lambda n: _side(headers[n]))  # the finest first: its grid is the image's
@@ -117,7 +118,7 @@ def _looked(name: str, files: Sequence[Given], headers: Sequence[Header]) -> Loo
     here = [{"path": str(one.file), **about} for one, about in zip(files, said, strict=True)]
     there = [{"path": one.path, **about} for one, about in zip(files, said, strict=True)]
     image = Image.model_validate({"sources": here}, strict=False)
-    with image.open(image.bands) as raster:
+    with library_errors_as(ImageError, image.place), image.open(image.bands) as raster:
         step = -(-max(raster.grid.shape) // COARSE)
         height, width = raster.grid.shape
         values, shown = raster.reduced((-(-height // step), -(-width // step)))
