@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import rasterio
 import shapely
+from rasterio.enums import ColorInterp
 from rasterio.shutil import copy
 
 from quadrat.cli import app
@@ -73,6 +75,17 @@ def test_nothing_is_written_if_quadrat_check_finds_errors(tmp_path: Path, monkey
     with pytest.raises(ProjectError, match="quadrat check finds errors"):
         project.init(tmp_path / "town", Request((str(image),), (str(labels),)), force=False)
     assert [file.name for file in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.usefixtures("alone")
+def test_names_of_a_file_cannot_add_keys_to_the_catalog(tmp_path: Path) -> None:
+    image, labels = write_image(tmp_path / "image.tif"), write_labels(tmp_path / "uses.gpkg")
+    with rasterio.open(image, "r+") as file:
+        file.colorinterp = [ColorInterp.undefined] * 3
+        file.set_band_description(1, "a\nscenes: []")
+    call(tmp_path / "town", "--images", image, "--labels", labels)
+    assert "\nscenes: []" not in (tmp_path / "town/data/scenes.yaml").read_text()
+    assert len(read_catalog(tmp_path / "town/data/scenes.yaml")) == 3
 
 
 def test_files_beside_an_image_are_copied_with_it(tmp_path: Path) -> None:

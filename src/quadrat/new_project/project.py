@@ -133,7 +133,9 @@ def _fill(root: Path, made: Plan) -> None:
     gap = f"# Areas of an image are {made.gap} apart, the side of a chip.\n" if made.gap else ""
     texts = {
         "params.yaml": PARAMS + dumped(made.params).decode(),
-        "data/scenes.yaml": gap + "".join(f"# {note}\n" for note in made.notes) + dumped(made.catalog).decode(),
+        "data/scenes.yaml": gap
+        + "".join(f"# {' '.join(note.split())}\n" for note in made.notes)
+        + dumped(made.catalog).decode(),
         "data/pins.json": "{}\n",
         ".dvc/config": CONFIG,
         "data/weights/.gitignore": "# Weights to start from (model.start): DVC lists here those that it tracks\n",

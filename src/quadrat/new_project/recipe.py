@@ -113,17 +113,8 @@ def task_of(kind: str, legend: Legend, cell: int) -> dict[str, Any]:
 def params_of(name: str, task: dict[str, Any], areas: Sequence[Area], sizes: Sizes, labels: int) -> dict[str, Any]:
     """Return the content of ``params.yaml``; ``labels`` are all labels for training, in the task's unit."""
     kind, look = task["kind"], areas[0].labels.look
-    ground = [area.place.size for area in areas if area.split == "train"]
-    share = (
-        1.0
-        if kind == "object_detection"
-        else min(1.0, labels * (sizes.cell**2 if _in_cells(kind) else 1) / sum(ground))
-    )
-    total = int(np.clip(COVER * share * sum(ground) / sizes.chip**2, FEWEST, max(FEWEST, MOST / sizes.chip**2)))
-    epochs = int(np.clip(BUDGET / (total * sizes.chip**2), *EPOCHS))
-    batch = int(np.clip(2 ** int(np.log2(total / 8)), 4, 16 if sizes.chip <= 64 else 8))
-    in_pixels = kind in {"semantic_segmentation", "pixel_regression"}
     shown = ", ".join(one["name"] for one in task["classes"][:4]) + (", …" if len(task["classes"]) > 4 else "")
+    detection = kind == "object_detection"
     return {
         "scenes": "data/scenes.yaml",
         "raw": f"data/raw/{name}",
@@ -132,16 +123,40 @@ def params_of(name: str, task: dict[str, Any], areas: Sequence[Area], sizes: Siz
         "task": task,
         "bands": [*look.bands],
         "analyze": {},
+        **_learning(kind, areas, sizes, labels),
+        "predict": {
+            "window_size": sizes.window,
+            "stride": sizes.stride,
+            **({"layers": DETECTIONS} if detection else {}),
+        },
+        "eval": {
+            **({"match": {"iou": 0.5, "score": 0.4}} if detection else {}),
+            "pictures": {"bands": look.pictured},
+        },
+        "bundle": {"title": f"{TITLES[kind]} of {shown} from {len(look.bands)} bands: {name}"},
+    }
+
+
+def _learning(kind: str, areas: Sequence[Area], sizes: Sizes, labels: int) -> dict[str, Any]:
+    """Return the sections of chips, model and training, for about as many chips as cover the labels COVER times."""
+    ground = [area.place.size for area in areas if area.split == "train"]
+    labelled = {"object_detection": sum(ground), "chip_classification": labels * sizes.cell**2}.get(kind, labels)
+    share = min(1.0, labelled / sum(ground))
+    total = int(np.clip(COVER * share * sum(ground) / sizes.chip**2, FEWEST, max(FEWEST, MOST / sizes.chip**2)))
+    drawn = total / max(0.25, share)  # windows without labels are left out
+    epochs = int(np.clip(BUDGET / (total * sizes.chip**2), *EPOCHS))
+    batch = int(np.clip(2 ** int(np.log2(total / 8)), 4, 16 if sizes.chip <= 64 else 8))
+    in_pixels = kind in {"semantic_segmentation", "pixel_regression"}
+    return {
         "chip": {
             "chip_size": sizes.chip,
-            # windows without labels are left out
-            "windows": {"kind": "random", "count": -(-round(total / max(0.25, share)) // len(ground))},
+            "windows": {"kind": "random", "count": -(-round(drawn) // len(ground))},
             "min_valid_fraction": 0.5,
             "min_targets": max(1, int(share * sizes.chip**2 / 4)) if in_pixels else 1,
             "negatives": 0.1 if kind == "object_detection" else 0,
         },
         "model": _model(kind, sizes),
-        "baseline": _baseline(kind, sizes, look.bands),
+        "baseline": _baseline(kind, sizes, areas[0].labels.look.bands),
         "lr": 0.002,
         "epochs": epochs,
         "batch_size": batch,
@@ -153,25 +168,11 @@ def params_of(name: str, task: dict[str, Any], areas: Sequence[Area], sizes: Siz
             "gradient_clip_norm": 5.0 if kind == "object_detection" else 1.0,
             "ema_decay": 0.99 if epochs * total // batch > 500 else 0.9,
         },
-        "predict": {
-            "window_size": sizes.window,
-            "stride": sizes.stride,
-            **({"layers": DETECTIONS} if kind == "object_detection" else {}),
-        },
-        "eval": {
-            **({"match": {"iou": 0.5, "score": 0.4}} if kind == "object_detection" else {}),
-            "pictures": {"bands": look.pictured},
-        },
-        "bundle": {"title": f"{TITLES[kind]} of {shown} from {len(look.bands)} bands: {name}"},
     }
 
 
-def _in_cells(kind: str) -> bool:
-    return kind == "chip_classification"
-
-
 def _model(kind: str, sizes: Sizes) -> dict[str, Any]:
-    if _in_cells(kind):
+    if kind == "chip_classification":
         return {"kind": "classifier", "encoder": "resnet18", "dropout": 0.1}
     if kind == "object_detection":
         stride = 4 if sizes.object < 12 else 8 if sizes.object < 48 else 16
