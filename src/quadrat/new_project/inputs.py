@@ -104,7 +104,9 @@ def _given(files: Sequence[Path], folder: str, error: type[QuadratError]) -> lis
     for file in dict.fromkeys(Path(os.path.abspath(file)) for file in files):  # noqa: PTH100 (links stay)
         if SPECIAL.search(str(file)):
             got = " ".join(SPECIAL.findall(str(file)))
-            raise error("the path has characters that have a meaning in the catalog", file=file, got=got, hint="rename")
+            raise error(
+                "the path has characters that have a meaning in the catalog", file=file, got=got, hint="rename it"
+            )
         if file.suffix.lower() in REFERRING:
             hint = "make one file of it: gdal_translate FILE image.tif"
             raise error("the file refers to other files, and a copy would not find them", file=file, hint=hint)
