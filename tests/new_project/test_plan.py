@@ -192,6 +192,21 @@ def test_labels_of_each_image_are_found_by_name(tmp_path: Path) -> None:
     ]
 
 
+def test_labels_of_other_names_are_found_by_the_ground_that_they_cover(tmp_path: Path) -> None:
+    for n, name in enumerate(("west", "middle", "east")):
+        tile = NORTH_UP @ Affine.translation(2 * SHAPE[1] * n, 0)
+        write_image(tmp_path / f"images/t{n}.tif", transform=tile)
+        write_areas(tmp_path / f"labels/{name}.gpkg", stripes(tile), {"use": uses(16)}, to_crs="EPSG:3857")
+    found = planned(tmp_path / "images", tmp_path / "labels")
+    assert [one["labels"] for one in found.catalog["scenes"]] == ["west", "middle", "east"]
+
+
+def test_a_second_file_of_labels_of_the_same_ground_is_an_error(tmp_path: Path) -> None:
+    labels = [write_labels(tmp_path / f"{name}.gpkg") for name in ("houses", "roads")]
+    with pytest.raises(LabelError, match="not clear which belongs to which image"):
+        planned(write_image(tmp_path / "image.tif"), *labels)
+
+
 def test_labels_that_lie_elsewhere_are_an_error(tmp_path: Path) -> None:
     far = write_areas(tmp_path / "far.gpkg", [Point(0, 0).buffer(9), Point(99, 0).buffer(9)], {"use": ["a", "b"]})
     with pytest.raises(LabelError, match="no label lies on the image"):

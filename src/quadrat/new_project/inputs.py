@@ -51,33 +51,6 @@ def labels_of(patterns: Iterable[str], folder: str) -> list[Given]:
     return _given(files, folder, LabelError)
 
 
-def paired(images: Sequence[Given], labels: Sequence[Given]) -> dict[str, Given]:
-    """Return the labels of each image by its id: one file for all, or those whose names begin with the image's.
-
-    ``a.gpkg`` and ``a_mask.tif`` belong to ``a.tif``. Raises LabelError if a file of labels belongs to no image.
-    """
-    if len(labels) == 1:
-        return dict.fromkeys((image.id for image in images), labels[0])
-    found: dict[str, Given] = {}
-    for label in labels:
-        named = [image for image in images if _belongs(label.file.stem.lower(), image.file.stem.lower())]
-        best = max(named, key=lambda image: len(image.file.stem), default=None)
-        if best is None or best.id in found:
-            raise LabelError(
-                "several files of labels, and it is not clear which belongs to which image",
-                file=label.file,
-                expected="one file for all images, or a file for each that begins with the image's name",
-                got="no image of this name" if best is None else f"a second file for {best.file.name}",
-                hint="rename the files, or merge vector files (ogrmerge.py -single -o labels.gpkg FILES)",
-            )
-        found[best.id] = label
-    return found
-
-
-def _belongs(label: str, image: str) -> bool:
-    return label == image or (label.startswith(image) and not label[len(image)].isalnum())
-
-
 def _expanded(pattern: str, kinds: Sequence[frozenset[str]], error: type[QuadratError]) -> list[Path]:
     """Return the files of a path, a pattern or a folder: of ``kinds`` of endings, the first kind that is there."""
     path = Path(pattern)

@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 from quadrat.errors import ImageError, LabelError
 from quadrat.new_project.areas import Area, images_apart, stripes, whole_images
 from quadrat.new_project.imagery import Look, looks_at
-from quadrat.new_project.inputs import Given, images_of, labels_of, paired
+from quadrat.new_project.inputs import Given, images_of, labels_of
 from quadrat.new_project.labels.legend import BACKGROUND, Legend
 from quadrat.new_project.labels.maps import LabelMap, exact_counts, map_of
 from quadrat.new_project.labels.raster import is_measured, raster_legend
 from quadrat.new_project.labels.vector import vector_legend
+from quadrat.new_project.pairing import paired
 from quadrat.new_project.recipe import Sizes, params_of, sizes_of, task_of
 from quadrat.params import check_params
 from quadrat.tasks import Task
@@ -71,7 +72,7 @@ def plan(name: str, request: Request) -> Plan:
     looks = looks_at(images)
     kind = request.task or ("pixel_regression" if _measured(labels) else "semantic_segmentation")
     legend = _legend(labels, kind, request)
-    pairs = {look.id: labels[0] for look in looks} if len(labels) == 1 else paired(images, labels)
+    pairs = paired(looks, labels, request.layer)
     while True:
         maps = _maps(looks, pairs, legend, TASKS.validate_python(task_of(kind, legend, CELL), strict=False))
         sizes, areas = _split(kind, maps, legend)

@@ -72,6 +72,12 @@ def raster_legend(files: Sequence[Given], task: str) -> Legend:
     return Legend(classes, keys, tuple(notes))
 
 
+def grid_of_labels(file: Given) -> Grid:
+    """Return the grid of a raster."""
+    with _opened(file) as dataset:
+        return grid_of(dataset, str(file.file), LabelError)
+
+
 @contextmanager
 def _opened(one: Given) -> Iterator[Any]:
     path = str(one.file)
