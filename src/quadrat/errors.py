@@ -19,6 +19,7 @@ QuadratError
 ├── WorkerError     the process that worked on a scene was killed
 ├── LockError       dvc.yaml, dvc.lock or a commit that DVC or git can't read
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
+├── ProjectError    a new project that can't be made: files in its folder, no git, no DVC
 └── SampleError     sample data that can't be fetched or is damaged
 """
 
@@ -119,6 +120,10 @@ class LockError(QuadratError):
 
 class RemoteError(QuadratError):
     """The DVC remote is not set, can't be reached, or does not support push and pull."""
+
+
+class ProjectError(QuadratError):
+    """A new project can't be made."""
 
 
 class SampleError(QuadratError):

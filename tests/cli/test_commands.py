@@ -12,7 +12,7 @@ from quadrat.cli import app
 from tests.ground import write_raster
 
 COMMANDS = (
-    *("analyze", "chip", "train", "predict", "eval", "bundle", "check", "sample", "apply", "verify"),
+    *("analyze", "chip", "train", "predict", "eval", "bundle", "check", "sample", "init", "apply", "verify"),
     *("remote", "doctor"),
 )
 

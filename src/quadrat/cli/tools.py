@@ -76,6 +76,37 @@ def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.
 
 
 @app.command()
+def init(  # noqa: PLR0913, PLR0917 the options of a command
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new project: a new or empty folder.")],
+    images: Annotated[
+        list[str], typer.Option(help="An image, a folder, or a pattern in quotes; may be given several times.")
+    ],
+    labels: Annotated[
+        list[str], typer.Option(help="Vector files or rasters, given likewise: one for all images, or one for each.")
+    ],
+    task: Annotated[
+        Literal["semantic_segmentation", "object_detection", "chip_classification", "pixel_regression"] | None,
+        typer.Option(
+            help="What to learn.", show_default="semantic_segmentation; of rasters with fractions, pixel_regression"
+        ),
+    ] = None,
+    field: Annotated[
+        str | None, typer.Option(help="The field of vector labels that holds the classes.", show_default="as it looks")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="The layer of vector labels, of a file with several.")] = None,
+    force: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--force", help="The folder may hold files; those of a project's names are replaced.")
+    ] = False,
+) -> None:
+    """Make a project of your own: look at images and labels, and write parameters, catalog and areas of interest."""
+    with report_errors():
+        from quadrat.new_project.plan import Request
+        from quadrat.new_project.project import init as make
+
+        make(folder, Request(tuple(images), tuple(labels), task, field, layer), force=force)
+
+
+@app.command()
 def configure(
     file: Annotated[
         Path, typer.Argument(metavar="FILE.py", help="A file with a function configure() -> (Params, Catalog).")
