@@ -159,6 +159,18 @@ def as_published(name: str) -> str:
     return name
 
 
+def test_of_a_student_and_its_teacher_one_must_be_named(tmp_path: Path) -> None:
+    theirs, path = encoder(), tmp_path / "weights.pth"
+    both = {f"student.{name}": torch.zeros_like(value) for name, value in theirs.items()}
+    torch.save(both | {f"teacher_ema.{name}": value for name, value in theirs.items()}, path)
+    with pytest.raises(
+        ModelError, match=r"more than once(.|\n)*begin with 'student.', and as many with 'teacher_ema.'"
+    ):
+        started(model(of_file(path)))
+    network, _ = started(model(of_file(path, prefix="teacher_ema.")))
+    torch.testing.assert_close(inside(network, "conv1.0.weight"), theirs["conv1.0.weight"])
+
+
 DAMAGED: dict[str, bytes] = {
     "cut.safetensors": b"\x10\0\0\0\0\0\0\0{",
     "noise.pt": b"noise",

@@ -1,10 +1,12 @@
 """Which weight of a network is which of those given, and how one is brought to other bands and classes, by name."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from quadrat.errors import ModelError
 
 
 def paired(wanted: Mapping[str, str], given: Iterable[str], prefix: str | None = None) -> dict[str, str]:
@@ -12,10 +14,12 @@ def paired(wanted: Mapping[str, str], given: Iterable[str], prefix: str | None =
 
     All are dotted paths. The given names begin with ``prefix``, or, if it is None, with whatever makes most of them
     wanted names. Libraries flatten lists (``stages_0.conv`` for ``stages.0.conv``), so that underscores stand for dots.
+
+    Raises ModelError where as many have another beginning, such as those of a teacher beside those of a student.
     """
     asked = {_plain(called): name for name, called in wanted.items()}
     offered = {_plain(name): name for name in given}
-    before = _commonest(asked, offered) if prefix is None else _plain(prefix)
+    before = _only(_beginnings(asked, offered), offered) if prefix is None else _plain(prefix)
     return {name: offered[before + short] for short, name in asked.items() if before + short in offered}
 
 
@@ -55,12 +59,34 @@ def _plain(name: str) -> str:
     return name.replace("_", ".")
 
 
-def _commonest(asked: Mapping[str, str], offered: Iterable[str]) -> str:
-    """Return the beginning under which most names of ``offered`` are asked for; the shortest of equals."""
+def count(wanted: Iterable[str], given: Iterable[str]) -> int:
+    """Return how many names of ``wanted`` would be ``paired``."""
+    return max(_beginnings({*map(_plain, wanted)}, map(_plain, given)).values(), default=0)
+
+
+def _beginnings(asked: Container[str], offered: Iterable[str]) -> Counter[str]:
+    """Return under which beginnings names of ``offered`` are asked for, and how many under each."""
     found: Counter[str] = Counter()
     for name in offered:
         parts = name.split(".")
         for number in range(len(parts)):
             if ".".join(parts[number:]) in asked:
                 found["".join(f"{part}." for part in parts[:number])] += 1
-    return min(found, key=lambda prefix: (-found[prefix], len(prefix)), default="")
+    return found
+
+
+def _only(found: Counter[str], offered: Mapping[str, str]) -> str:
+    """Return the commonest of the beginnings ``found``."""
+    if not found:
+        return ""
+    (best, most), *others = found.most_common()
+    alike = [best, *(beginning for beginning, many in others if many == most)]
+    if len(alike) > 1:
+        names = [next(name[: len(one)] for short, name in offered.items() if short.startswith(one)) for one in alike]
+        raise ModelError(
+            "the weights to start from hold the same layers more than once",
+            expected="one set of them, or model.start.prefix",
+            got=f"{most} that begin with " + ", and as many with ".join(repr(name) for name in names),
+            hint="set model.start.prefix to one of them; model.start.part: encoder leaves out all but the encoder",
+        )
+    return best

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quadrat.models.common.encoders import Encoder
-from quadrat.models.start.matching import paired
+from quadrat.models.start.matching import count, paired
 
 EFFICIENTNET = {
     "conv_stem": "_conv_stem",
@@ -46,10 +46,10 @@ def in_names_of_timm(tensors: Mapping[str, Tensor], encoder: Encoder) -> Mapping
     with torch.random.fork_rng():
         body: Any = timm.create_model(encoder.name, num_classes=0, **encoder.arguments)
     names = [*body.state_dict()]
-    best, most = tensors, len(paired(dict(zip(names, names, strict=True)), tensors))
+    best, most = tensors, count(names, tensors)
     for convert in (_of_efficientnet, _by_timm) if most <= len(names) / 2 else ():
         found = convert(tensors, body)
-        if (known := len(paired(dict(zip(names, names, strict=True)), found))) > most:
+        if (known := count(names, found)) > most:
             best, most = found, known
     return best
 
