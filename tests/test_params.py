@@ -64,6 +64,7 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
         ("model.pretrained", True, r"pretrained: there is no such key(.|\n)*'start'"),
         ("model.start", {"kind": "tim"}, r"start: (.|\n)*did you mean 'timm'\?"),
         ("model.start", {"kind": "timm"}, r"start\.bands: Field required"),
+        ("model.start", {"kind": "timm", "bands": ["B02", "B02"]}, r"start(.|\n)*names must differ: B02, B02"),
         ("model.start", {"kind": "bundle", "path": "../other/bundle.zip"}, r"must lie in data/weights"),
         ("model.start", {"kind": "bundle", "path": "data/weights/../raw/a.zip"}, r"must lie in data/weights"),
         ("model.start", {"kind": "bundle", "path": "/data/weights/a.zip"}, r"must lie in data/weights"),

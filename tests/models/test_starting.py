@@ -159,6 +159,13 @@ def as_published(name: str) -> str:
     return name
 
 
+def test_weights_of_another_encoder_are_told_by_their_shapes(tmp_path: Path) -> None:
+    save_file(encoder("resnet18"), tmp_path / "weights.safetensors")
+    expected = r"of another encoder: (.|\n)*expected: the shape \((.|\n)*hint: set model.encoder"
+    with pytest.raises(ModelError, match=expected):
+        started(model(of_file(tmp_path / "weights.safetensors"), encoder="resnet50"))
+
+
 def test_of_a_student_and_its_teacher_one_must_be_named(tmp_path: Path) -> None:
     theirs, path = encoder(), tmp_path / "weights.pth"
     both = {f"student.{name}": torch.zeros_like(value) for name, value in theirs.items()}

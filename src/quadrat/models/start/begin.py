@@ -60,7 +60,8 @@ class Begun:
 def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> Begun:
     """Give ``network`` the weights ``given``, as far as they fit.
 
-    Raises ModelError if none fits, if bands are unknown, or if a weight is not finite.
+    Raises ModelError if none fits, if bands are unknown, if a layer of the encoder has another shape, so that they are
+    of another encoder, or if a weight is not finite.
     """
     own = {name: value for name, value in network.state_dict().items() if name not in OWN and value.ndim}
     inside = [name for name in own if name.startswith(network.encoder_path) and name not in names.by_class]
@@ -74,6 +75,8 @@ def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> B
     state: dict[str, Tensor] = {}
     for name, theirs in found.items():
         weight = _adapted(name, own[name], given.tensors[theirs].detach(), given, names)
+        if weight is None and name in inside:
+            raise _of_another_encoder(theirs, given, own[name])
         if weight is None:
             continue
         _check_finite(weight, theirs, given.source)
@@ -97,6 +100,16 @@ def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> B
         }
     begun.notes += _notes(given, names, frozenset(state))
     return begun
+
+
+def _of_another_encoder(name: str, given: Given, own: Tensor) -> ModelError:
+    return ModelError(
+        f"the weights to start from are of another encoder: {name}",
+        file=given.source,
+        expected=f"the shape {tuple(own.shape)}",
+        got=tuple(given.tensors[name].shape),
+        hint="set model.encoder to the encoder that they are of",
+    )
 
 
 def _called(name: str) -> str:

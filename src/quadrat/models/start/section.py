@@ -3,11 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from quadrat.runtime.formats.section import Name, Section
 
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len({*names}) < len(names):
+        raise ValueError(f"names must differ: {', '.join(names)}")
+    return names
+
+
+Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 Part = Literal["network", "encoder"]
 """What is taken: all that fits, or the encoder alone."""
@@ -26,7 +35,7 @@ class TimmStart(Section):
     """timm's weights of ``model.encoder``, fetched by timm. Nearly all know three bands: red, green and blue."""
 
     kind: Literal["timm"]
-    bands: tuple[Name, ...] = Field(min_length=1)
+    bands: Names
     """What this project calls the bands that the weights know, in the order of the weights."""
     mean: tuple[float, ...] | None = Field(default=None, min_length=1)
     """What the training of the weights subtracted, by band, in raw values of this project's images; null for the mean
@@ -44,7 +53,7 @@ class FileStart(Section):
     kind: Literal["file"]
     path: Path
     """The file, in data/weights, which DVC watches."""
-    bands: tuple[Name, ...] = Field(min_length=1)
+    bands: Names
     """As timm's."""
     mean: tuple[float, ...] | None = Field(default=None, min_length=1)
     """As timm's."""
@@ -54,7 +63,7 @@ class FileStart(Section):
     """What the names of the encoder's weights begin with, e.g. ``backbone.``; null to find it."""
     part: Part = "network"
     """``encoder`` takes no more than that."""
-    classes: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    classes: Names | None = None
     """The classes that the weights tell apart, in their order; null for a new last layer."""
 
 
@@ -62,7 +71,7 @@ class BundleStart(Section):
     """A model of quadrat: a bundle, or a model folder."""
 
     kind: Literal["bundle"]
-    bands: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    bands: Names | None = None
     """What this project calls the model's bands, in their order; null for their own names."""
     path: Path
     """The bundle or the folder, in data/weights, which DVC watches."""
