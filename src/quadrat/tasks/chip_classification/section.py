@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from quadrat.runtime.formats.section import Section
+from quadrat.runtime.formats.section import Name, Section
 from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.section import LayersSection, TaskSection
 
@@ -80,7 +80,7 @@ class ClassificationLoss(Section):
     """Share of a cell's truth that is spread over all classes (with ``multi_label``: over yes and no)."""
     class_balance: float = Field(default=0, ge=0, le=1)
     """Classes are weighted by their share of the training labels to the power of minus this; 0 for no weights."""
-    class_weights: dict[str, Annotated[float, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    class_weights: dict[Name, Annotated[float, Field(ge=0)]] | None = Field(default=None, min_length=1)
     """Weights of classes by name, in place of the balance; classes that are not named weigh 1."""
 
     @model_validator(mode="after")

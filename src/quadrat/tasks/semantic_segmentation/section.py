@@ -39,7 +39,7 @@ class SegmentationLoss(Section):
     """Share of a pixel's truth that cross-entropy spreads over all classes."""
     class_balance: float = Field(default=0, ge=0, le=1)
     """Classes are weighted by their share of the training pixels to the power of minus this; 0 for no weights."""
-    class_weights: dict[str, Annotated[float, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    class_weights: dict[Name, Annotated[float, Field(ge=0)]] | None = Field(default=None, min_length=1)
     """Weights of classes by name, in place of the balance; classes that are not named weigh 1."""
 
     @model_validator(mode="after")
