@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from affine import Affine
@@ -299,3 +300,10 @@ def test_labels_of_another_form_than_the_task_takes_are_an_error(tmp_path: Path,
 def test_a_path_without_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="the file is missing"):
         planned(tmp_path / "none.tif", write_labels(tmp_path / "uses.gpkg"))
+
+
+def test_of_several_layers_one_is_asked_for(tmp_path: Path) -> None:
+    labels = write_labels(tmp_path / "uses.gpkg")
+    pyogrio.write_dataframe(pyogrio.read_dataframe(labels), labels, layer="more")
+    with pytest.raises(LabelError, match=r"several layers(.|\n)*got: (.|\n)*more\n  hint: name one of them by --layer"):
+        planned(write_image(tmp_path / "image.tif"), labels)

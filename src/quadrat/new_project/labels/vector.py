@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,15 @@ Values = Mapping[str, Counter[str]]
 """The number of each value, by field."""
 
 
+def _read(file: Path, layer: str | None) -> "geopandas.GeoDataFrame":
+    try:
+        return read_features(str(file), layer, LabelError, "")
+    except LabelError as error:
+        if error.hint and "'layer'" in error.hint:  # there is no catalog yet
+            error.hint = "name one of them by --layer"
+        raise
+
+
 def vector_legend(files: Sequence[Given], task: str, field: str | None, layer: str | None) -> Legend:
     """Return the classes of vector files; raise LabelError for files without features or without classes."""
     import pandas as pd
@@ -46,7 +56,7 @@ def vector_legend(files: Sequence[Given], task: str, field: str | None, layer: s
         hint = "make a raster of a field: gdal_rasterize -a FIELD"
         problem = "features have classes, and pixel_regression learns values"
         raise LabelError(problem, file=first, expected="a raster of values", got="vector labels", hint=hint)
-    frames = [read_features(str(one.file), layer, LabelError, "") for one in files]
+    frames = [_read(one.file, layer) for one in files]
     frame = pd.concat([pd.DataFrame(each.drop(columns=each.geometry.name)) for each in frames], ignore_index=True)
     if not len(frame):
         raise LabelError("the labels hold no features", file=first, hint="label something, then try again")
