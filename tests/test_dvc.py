@@ -32,7 +32,7 @@ COMMITTED = {"data/pins.json", "data/weights"}
 
 PATHS = {name: path.as_posix() for name, path in asdict(Paths()).items()}
 
-UNTRACKED = {"checkpoints", "hashes", "timing", "lock"}
+UNTRACKED = {"checkpoints", "kept_baseline", "hashes", "timing", "lock"}
 """Paths of this machine alone."""
 
 NAMES = ("quadrat", "quadrat.models", "quadrat.tasks")

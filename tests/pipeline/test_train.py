@@ -1,6 +1,7 @@
 """train goes on only after an interrupted fit of the same chips."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import geopandas
@@ -14,7 +15,9 @@ from quadrat.errors import AnalysisError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
+from quadrat.models import Fitted
 from quadrat.runtime.files import write_json
+from quadrat.runtime.provenance.origin import unknown
 from quadrat.tasks.common.parts import targets_of
 from tests.ground import NORTH_UP, UTM, detection
 from tests.stage_calls import train
@@ -62,16 +65,16 @@ def cut(folder: Path, left: float, value: int = 7) -> None:
     geopandas.GeoDataFrame(table, geometry=geopandas.GeoSeries([None])).to_parquet(folder / "table.parquet")
 
 
-def checkpoint(folder: Path) -> Path:
+def checkpoint(folder: Path, **changed: Any) -> Path:
     """Return where the stage keeps what it goes on from."""
     model: Any = Halting()
     names = {"model_folder": "model", "baseline_folder": "baseline", "train_metrics": "t.json", "curves": "c.csv"}
     files = {"stats": "stats.json", "table": "table.parquet", "chips": "chips", "checkpoints": "checkpoints"}
-    files["weights"] = "weights"
+    files |= {"weights": "weights", "kept_baseline": "kept"}
     about: dict[str, Any] = {"seed": 1, "lr": 0.1, "epochs": 1, "batch_size": 1, "train": None}
     paths = {name: folder / file for name, file in {**names, **files}.items()}
     with pytest.raises(KilledError):
-        train(task=TASK, bands=("a",), model=model, baseline=None, **about, **paths)
+        train(**{"task": TASK, "bands": ("a",), "model": model, "baseline": None, **about, **paths, **changed})
     return model.checkpoints[0].relative_to(folder)
 
 
@@ -102,3 +105,52 @@ def test_a_fit_goes_on_after_one_of_the_same_chips_alone(tmp_path: Path) -> None
     assert checkpoint(tmp_path / "first") != first
     assert moved != first  # the index counts boxes, and doesn't know where they are
     assert repainted != first  # statistics don't know the pixels of validation
+
+
+class Counting:
+    """A baseline that counts its fits."""
+
+    kind = "counting"
+
+    def __init__(self) -> None:
+        self.fits = 0
+
+    def __repr__(self) -> str:
+        return "Counting()"
+
+    def own_inputs(self, inputs: Any) -> Any:
+        return inputs
+
+    def fit(self, *_: Any) -> Fitted:
+        self.fits += 1
+        return Fitted({"weights": np.full(3, self.fits)}, {"accuracy": 0.1 + 0.2}, ())
+
+
+def test_a_baseline_is_fitted_again_only_if_what_it_follows_from_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrote: list[tuple[str, Any]] = []
+    monkeypatch.setattr("quadrat.pipeline.train.write_model", lambda to, saved: wrote.append((to.name, saved.weights)))
+    monkeypatch.setattr("quadrat.pipeline.train._card", lambda *_: None)
+    monkeypatch.setattr("quadrat.pipeline.train.SavedModel", lambda _, weights: SimpleNamespace(weights=weights))
+    cut(tmp_path, 1)
+    baseline: Any = Counting()
+
+    def fits(**changed: Any) -> int:
+        """Train until the model is begun, and return how often the baseline was fitted until now."""
+        given: dict[str, Any] = {"seed": 1, "lr": 0.1, "code": "a", **changed}
+        origin = unknown("train").model_copy(update={"code": given.pop("code")})
+        checkpoint(tmp_path, baseline=baseline, origin=origin, **given)
+        assert [int(values) for values in wrote[-1][1]["weights"][:1]] == [baseline.fits]
+        return int(baseline.fits)
+
+    assert fits() == 1
+    assert fits(lr=0.2) == 1
+    assert fits(seed=2) == 2
+    assert fits(seed=2, code="b") == 3
+    cut(tmp_path, 4)
+    assert fits(seed=2, code="b") == 4
+    weights = tmp_path / "kept/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert fits(seed=2, code="b") == 5
+    assert fits(seed=2, code=None) == 6

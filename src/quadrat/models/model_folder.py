@@ -1,6 +1,7 @@
 """The model folder: ``model.safetensors`` and ``model.json``, all that is needed to predict. No pickle."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_weights
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from quadrat.errors import ModelError, QuadratError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.models import Fit, Inputs
+from quadrat.models import Fit, Fitted, Inputs
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import check, read
@@ -25,6 +26,9 @@ from quadrat.tasks import Task
 
 FILES = CARD, WEIGHTS = "model.json", "model.safetensors"
 """The files of a model folder."""
+
+KEPT = "fit.json"
+"""What tells of a fit that is kept, beside its weights."""
 
 MOST_BANDS = 1 << 14
 """Largest number of bands, of all dates together."""
@@ -141,6 +145,28 @@ def _card(folder: Path) -> ModelCard:
     except ModelError as error:
         error.hint = error.hint or "run the stage 'train', or fetch the folder again"
         raise
+
+
+def keep(folder: Path, name: str, fitted: Fitted) -> None:
+    """Keep a fit in ``folder`` in place of what was kept there; ``name`` follows from all that it depends on."""
+    with replaced(folder) as part:
+        part.mkdir()
+        content = save({key: np.ascontiguousarray(values) for key, values in fitted.weights.items()})
+        (part / WEIGHTS).write_bytes(content)
+        about = {"name": name, "sha256": hashlib.sha256(content).hexdigest(), "metrics": dict(fitted.metrics)}
+        write_json(part / KEPT, about)
+
+
+def kept(folder: Path, name: str) -> Fitted | None:
+    """Return the fit of this name that is kept, without its curves; None if there is none, or if it is damaged."""
+    try:
+        about = json.loads((folder / KEPT).read_bytes())
+        content = (folder / WEIGHTS).read_bytes()
+        if (about["name"], about["sha256"]) != (name, hashlib.sha256(content).hexdigest()):
+            return None
+        return Fitted(weights_of(content), about["metrics"], ())
+    except (OSError, ValueError, LookupError, TypeError, ModelError):
+        return None
 
 
 def weights_of(content: bytes) -> Mapping[str, NDArray[Any]]:

@@ -11,7 +11,7 @@ import pandas as pd
 from quadrat.chips.store import Chips, open_chips
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
-from quadrat.models.model_folder import ModelCard, SavedModel, write_model
+from quadrat.models.model_folder import ModelCard, SavedModel, keep, kept, write_model
 from quadrat.models.training.live_metrics import live
 from quadrat.runtime.cache.hashes import Hashes
 from quadrat.runtime.files import replaced, write_json
@@ -48,14 +48,15 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     recipe = Recipe(params.seed, params.lr, params.epochs, params.batch_size, params.train)
     gsd = float(read_table(paths.table, ["split", "gsd"]).query("split == 'train'")["gsd"].median())
     files = [chips / "chips.json", chips / "index.parquet", paths.stats, *sorted(chips.glob("*/*.npy"))]
-    files += sorted(file for file in paths.weights.rglob("*") if file.is_file())
-    learnt = tuple(Hashes(paths.hashes).of_all(files).values())  # the index has no hash of pixels and targets
+    hashes = Hashes(paths.hashes)
+    learnt = tuple(hashes.of_all(files).values())  # the index has no hash of pixels and targets
+    begun = tuple(hashes.of_all(sorted(file for file in paths.weights.rglob("*") if file.is_file())).values())
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
-    def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None]) -> Fitted:
+    def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None], before: Fitted | None = None) -> Fitted:
         own = kind.own_inputs(inputs)
-        checkpoint = paths.checkpoints / _identity(learnt, task, kind, recipe)
-        fitted = kind.fit(training, validation, task, own, replace(recipe, watch=watch), checkpoint)
+        checkpoint = paths.checkpoints / _identity(learnt + begun, task, kind, recipe)
+        fitted = before or kind.fit(training, validation, task, own, replace(recipe, watch=watch), checkpoint)
         write_model(to, SavedModel(_card(task, kind, own, training, gsd, run.origin), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
@@ -68,7 +69,12 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     if params.baseline is None:  # the quick one first
         _write_none(paths.baseline_folder)
     else:
-        metrics["baseline"] = rounded(fit(paths.baseline_folder, params.baseline, unwatched).metrics)
+        name = _baseline_identity(learnt, params, run)
+        before = None if name is None else kept(paths.kept_baseline, name)
+        fitted = fit(paths.baseline_folder, params.baseline, unwatched, before)
+        if name is not None and before is None:
+            keep(paths.kept_baseline, name, fitted)
+        metrics["baseline"] = rounded(fitted.metrics)
     with live(paths.checkpoints / "live", write, paths.train_metrics, paths.curves) as watch:
         write(fit(paths.model_folder, params.model, watch))
     shutil.rmtree(paths.checkpoints, ignore_errors=True)
@@ -92,6 +98,18 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, orig
 def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe) -> str:
     """Return a name of this fit, which depends on chips, weights to start from, parameters and library versions."""
     return hashlib.sha256(repr((learnt, task, model, recipe, versions())).encode()).hexdigest()[:16]
+
+
+def _baseline_identity(learnt: tuple[str, ...], params: TrainParams, run: Run) -> str | None:
+    """Return a name of the baseline's fit, which depends on its code, too; None where that is not known.
+
+    Baselines take nothing of the recipe but the seed.
+    """
+    code = None if run.origin is None else run.origin.code
+    if code is None or run.force:
+        return None
+    told = (learnt, params.task, params.bands, params.baseline, params.seed, code, versions())
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def _write_none(folder: Path) -> None:

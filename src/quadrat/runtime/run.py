@@ -40,6 +40,8 @@ class Paths:
 
     checkpoints: Path = Path("models/.checkpoints")
     """Checkpoints of an interrupted training. git and DVC ignore this path and those below."""
+    kept_baseline: Path = Path("models/.baseline")
+    """The last baseline that was fitted, for trainings of the same chips with other parameters of the model."""
     hashes: Path = Path("data/.hashes.json")
     """Hashes of files that this machine has read."""
     timing: Path = Path("metrics/timing")
