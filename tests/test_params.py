@@ -39,6 +39,9 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
     assert len(params.bands) == 13
 
 
+NOTHING = dict.fromkeys(["farm", "forest", "grass", "meadow", "residential", "scrub", "water", "wetland"], 0.0)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -61,6 +64,7 @@ def test_the_default_parameters_are_complete(root: Path) -> None:
             {"kind": "semantic_segmentation", "class_weights": {"moor": 2.0}},
             r"class_weights names no class(.|\n)*moor",
         ),
+        ("train.loss", {"kind": "semantic_segmentation", "class_weights": NOTHING}, r"leaves no class to learn"),
         ("model.pretrained", True, r"pretrained: there is no such key(.|\n)*'start'"),
         ("model.start", {"kind": "tim"}, r"start: (.|\n)*did you mean 'timm'\?"),
         ("model.start", {"kind": "timm"}, r"start\.bands: Field required"),

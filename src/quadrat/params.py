@@ -162,6 +162,9 @@ class Params(Section):
             unknown = sorted(set(named) - set(self.task.names))
             if unknown:
                 raise ValueError(f"{name} names no class of the task: {', '.join(unknown)}")
+        weights = getattr(self.train.loss, "class_weights", None) or {}
+        if self.task.names and all(weights.get(name, 1) == 0 for name in self.task.names):
+            raise ValueError("train.loss.class_weights leaves no class to learn: all weigh 0")
         self._check_windows()
         self._check_start()
         return self

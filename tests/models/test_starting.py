@@ -98,7 +98,7 @@ def test_the_first_layer_is_brought_to_the_bands_by_their_names(tmp_path: Path) 
     mean = first.mean(1)
     torch.testing.assert_close(mine, torch.stack([first[:, 2], first[:, 1], first[:, 0], mean], 1) * 3 / 4)
     assert begun.counts["encoder"]["adapted"] == 1
-    assert begun.notes == ["bands: by name: b, g, r; the mean of the others: n"]
+    assert begun.notes[0] == "bands: by name: b, g, r; the mean of the others: n"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,78 @@ def as_published(name: str) -> str:
     return name
 
 
+def test_what_is_behind_the_encoder_is_taken_beside_it(fitted: SavedModel, tmp_path: Path) -> None:
+    weights = {name.removeprefix("body."): torch.from_numpy(value) for name, value in fitted.weights.items()}
+    both = {f"student.{name}": torch.full_like(value, 9) for name, value in weights.items()}
+    torch.save(both | {f"teacher.{name}": value for name, value in weights.items()}, tmp_path / "weights.pth")
+    begin = of_file(tmp_path / "weights.pth", prefix="teacher.encoder.model", classes=["a", "b", "c"])
+    network, begun = started(model(begin))
+    assert all(counts["new"] == 0 for counts in begun.counts.values())
+    for name, value in fitted.weights.items():
+        if name in begun.taken:
+            np.testing.assert_array_equal(network.state_dict()[name], value, err_msg=name)
+
+
+def test_what_is_not_used_and_what_names_begin_with_is_told(tmp_path: Path) -> None:
+    theirs = {f"backbone.{name}": value for name, value in encoder().items()} | {"head.weight": torch.zeros(3, 3)}
+    save_file(theirs, tmp_path / "weights.safetensors")
+    _, begun = started(model(of_file(tmp_path / "weights.safetensors")))
+    bands, unused, beginning = begun.notes
+    assert bands == "bands: by name: x, y, z"
+    assert unused.startswith("36 weights that are given are not used: backbone.layer3.")  # of two stages, and the head
+    assert beginning == "the names of the encoder's weights begin with backbone."
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_only_numbers_that_a_network_learns_with_are_taken(dtype: torch.dtype, tmp_path: Path) -> None:
+    theirs = encoder()
+    theirs["layer1.0.conv1.weight"] = theirs["layer1.0.conv1.weight"].to(dtype)
+    torch.save(theirs, tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match=r"not numbers(.|\n)*layer1.0.conv1.weight(.|\n)*expected: float16, bfloat16"):
+        started(model(of_file(tmp_path / "weights.pth")))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_other_precisions_are_taken_if_they_stay_finite(dtype: torch.dtype, tmp_path: Path) -> None:
+    theirs = {name: value.to(dtype) if value.ndim else value for name, value in encoder().items()}
+    torch.save(theirs, tmp_path / "weights.pth")
+    network, _ = started(model(of_file(tmp_path / "weights.pth")))
+    assert torch.equal(inside(network, "conv1.0.weight"), theirs["conv1.0.weight"].float())
+    if dtype == torch.float64:
+        torch.save({**theirs, "layer1.0.bn1.bias": theirs["layer1.0.bn1.bias"] + 1e300}, tmp_path / "weights.pth")
+        with pytest.raises(ModelError, match=r"not finite: layer1.0.bn1.bias\n(.|\n)*finite values of float32"):
+            started(model(of_file(tmp_path / "weights.pth")))
+
+
+def test_names_of_which_none_is_known_are_errors_and_so_are_too_few(tmp_path: Path, before: Path) -> None:
+    save_file(encoder(), tmp_path / "weights.safetensors")
+    with pytest.raises(ModelError, match=r"no band of this project(.|\n)*expected: x, y, z\n  got: r, g, b"):
+        started(model(of_file(tmp_path / "weights.safetensors", "rgb")))
+    weights = before / "model.safetensors"
+    with pytest.raises(ModelError, match=r"as many classes(.|\n)*expected: the names of 3 classes\n  got: a, b"):
+        started(model(of_file(weights, classes=["a", "b"])))
+    _, begun = started(model(of_file(weights, classes=["one", "two", "three"])))
+    assert "classes: new: a, b, c; not here: one, two, three" in begun.notes
+
+
+def test_names_that_say_the_same_are_refused(tmp_path: Path) -> None:
+    theirs = encoder()
+    save_file(theirs | {"layer1_0.conv1.weight": theirs["layer1.0.conv1.weight"] * 2}, tmp_path / "weights.safetensors")
+    with pytest.raises(ModelError, match=r"more than once|say the same"):
+        started(model(of_file(tmp_path / "weights.safetensors")))
+
+
+def test_layers_without_their_running_means_are_not_frozen(tmp_path: Path) -> None:
+    theirs = {name: value for name, value in encoder().items() if "running" not in name}
+    save_file(theirs, tmp_path / "weights.safetensors")
+    network, _ = started(model(of_file(tmp_path / "weights.safetensors"), freeze="encoder"))
+    assert network.frozen
+    assert not any(isinstance(network.get_submodule(path), nn.BatchNorm2d) for path in network.still)
+    assert not any("bn" in name for name in network.frozen)
+    with pytest.raises(ModelError, match="nothing to freeze"):
+        started(model(of_file(tmp_path / "weights.safetensors"), freeze="norms"))
+
+
 def test_weights_of_another_encoder_are_told_by_their_shapes(tmp_path: Path) -> None:
     save_file(encoder("resnet18"), tmp_path / "weights.safetensors")
     expected = r"of another encoder: (.|\n)*expected: the shape \((.|\n)*hint: set model.encoder"
@@ -209,13 +281,13 @@ def test_what_is_missing_or_fits_nowhere_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"are missing\n  file: .*\n  hint: check model.start.path"):
         started(model(of_file(path)))
     save_file({"other.layer": torch.zeros(3, 3)}, path)
-    with pytest.raises(ModelError, match=r"no weight of the network(.|\n)*expected: names such as(.|\n)*other.layer"):
+    with pytest.raises(ModelError, match=r"no weight of the encoder(.|\n)*expected: names such as(.|\n)*other.layer"):
         started(model(of_file(path)))
     theirs = encoder()
     save_file(theirs, path)
     with pytest.raises(ModelError, match=r"as many bands(.|\n)*expected: the names of 3 bands\n  got: x, y"):
         started(model(of_file(path, "xy")))
-    with pytest.raises(ModelError, match="no weight of the network"):
+    with pytest.raises(ModelError, match="no weight of the encoder"):
         started(model(of_file(path, prefix="teacher.")))
     theirs["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
     save_file(theirs, path)

@@ -10,8 +10,9 @@ from torch import Tensor
 from quadrat.errors import ModelError
 from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.start.given import Given
-from quadrat.models.start.matching import over_bands, over_classes, paired, unshared
+from quadrat.models.start.matching import beginning, over_bands, over_classes, paired, unshared
 from quadrat.models.start.section import Part
+from quadrat.models.start.weight_files import some
 from quadrat.runtime.progress import console
 
 OWN = {"mean", "std", "nodata"}
@@ -60,46 +61,57 @@ class Begun:
 def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> Begun:
     """Give ``network`` the weights ``given``, as far as they fit.
 
-    Raises ModelError if none fits, if bands are unknown, if a layer of the encoder has another shape, so that they are
-    of another encoder, or if a weight is not finite.
+    Raises ModelError if none is the encoder's, if bands are unknown, if a layer of the encoder has another shape, so
+    that they are of another encoder, or if a weight is no finite number.
     """
     own = {name: value for name, value in network.state_dict().items() if name not in OWN and value.ndim}
     inside = [name for name in own if name.startswith(network.encoder_path) and name not in names.by_class]
     rest = [name for name in own if name not in {*inside}]
-    found = paired(dict(zip(inside, unshared(inside), strict=True)), given.tensors, given.prefix)
-    if part == "network":
+    wanted = dict(zip(inside, unshared(inside), strict=True))
+    before = beginning(wanted.values(), given.tensors) if given.prefix is None else given.prefix
+    found = paired(wanted, given.tensors, before)
+    if not found:
+        raise _of_no_encoder(inside, given, before)
+    if part == "network":  # what is behind the encoder begins as the encoder does, or less
         further = {_called(name): name for name in given.tensors if name not in {*found.values()}}
-        pairs = paired({name: _called(name) for name in rest}, further)
+        called = {name: _called(name) for name in rest}
+        pairs = paired(called, further, beginning(called.values(), further, within=before))
         found |= {name: further[theirs] for name, theirs in pairs.items()}
     begun = Begun(given.source)
     state: dict[str, Tensor] = {}
     for name, theirs in found.items():
+        _check_values(given.tensors[theirs], own[name].dtype, theirs, given.source)
         weight = _adapted(name, own[name], given.tensors[theirs].detach(), given, names)
         if weight is None and name in inside:
             raise _of_another_encoder(theirs, given, own[name])
         if weight is None:
             continue
-        _check_finite(weight, theirs, given.source)
         state[name] = weight.to(own[name].dtype)
         same = weight.shape == given.tensors[theirs].shape and torch.equal(weight, given.tensors[theirs])
         (begun.taken if same else begun.adapted).add(name)
-    if not state:
-        raise ModelError(
-            "no weight of the network is among those to start from",
-            file=given.source,
-            expected=f"names such as {', '.join(sorted(inside)[:3])}",
-            got=", ".join(sorted(given.tensors)[:3]) or "nothing",
-            hint="check model.encoder and model.start; model.start.prefix says what the names begin with",
-        )
     network.load_state_dict(state, strict=False)
-    for where, some in ((ENCODER, inside), (REST, rest)):
+    for where, part_of in ((ENCODER, inside), (REST, rest)):
         begun.counts[where] = {
-            "taken": sum(name in begun.taken for name in some),
-            "adapted": sum(name in begun.adapted for name in some),
-            "new": sum(name not in state for name in some),
+            "taken": sum(name in begun.taken for name in part_of),
+            "adapted": sum(name in begun.adapted for name in part_of),
+            "new": sum(name not in state for name in part_of),
         }
-    begun.notes += _notes(given, names, frozenset(state))
+    begun.notes += _notes(given, names)
+    if unused := [name for name, value in given.tensors.items() if value.ndim and name not in {*found.values()}]:
+        begun.notes.append(f"{len(unused)} weights that are given are not used: {some(unused)}")
+    if before and not before.startswith("body."):
+        begun.notes.append(f"the names of the encoder's weights begin with {before}")
     return begun
+
+
+def _of_no_encoder(inside: Sequence[str], given: Given, before: str) -> ModelError:
+    return ModelError(
+        "no weight of the encoder is among those to start from",
+        file=given.source,
+        expected=f"names such as {', '.join(sorted(inside)[:3])}" + (f", that begin with {before}" if before else ""),
+        got=some(given.tensors),
+        hint="check model.encoder and model.start; model.start.prefix says what the names begin with",
+    )
 
 
 def _of_another_encoder(name: str, given: Given, own: Tensor) -> ModelError:
@@ -121,11 +133,20 @@ def _adapted(name: str, own: Tensor, weight: Tensor, given: Given, names: Names)
     """Return ``weight`` as the network's; None where it is of another shape, or of classes without names."""
     if name in names.by_band and weight.ndim == own.ndim and weight.ndim > 1:
         _check_bands(weight.shape[1], given)
+        _check_known("band", names.bands, given.bands, given.source)
         if list(given.bands) != list(names.bands):
             weight = over_bands(weight.float(), given.bands, names.bands)
     elif name in names.by_class:
         if given.classes is None:
             return None
+        if len(own) == len(names.classes) and len(weight) != len(given.classes):
+            raise ModelError(
+                "model.start.classes does not name as many classes as the weights tell apart",
+                file=given.source,
+                expected=f"the names of {len(weight)} classes",
+                got=", ".join(given.classes),
+                hint="name them in the order of the weights, or none for a new last layer",
+            )
         if list(given.classes) != list(names.classes):
             rows = len(weight) == len(given.classes) and len(own) == len(names.classes)
             known = {*given.classes} & {*names.classes}
@@ -146,23 +167,41 @@ def _check_bands(count: int, given: Given) -> None:
         )
 
 
-def _check_finite(weight: Tensor, name: str, source: str) -> None:
-    if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+def _check_values(weight: Tensor, dtype: torch.dtype, name: str, source: str) -> None:
+    if not weight.is_floating_point() or weight.element_size() < 2 or weight.layout != torch.strided or weight.is_meta:
+        raise ModelError(
+            f"weights to start from are not numbers that a network learns with: {name}",
+            file=source,
+            expected="float16, bfloat16, float32 or float64",
+            got=f"{weight.dtype}, {weight.layout}".replace("torch.", ""),
+            hint="save them as float32",
+        )
+    finite = torch.isfinite(weight.to(dtype))
+    if not bool(finite.all()):
         raise ModelError(
             f"weights to start from are not finite: {name}",
             file=source,
-            expected="finite values",
-            got=f"{int((~torch.isfinite(weight)).sum())} of {weight.numel()} are NaN or infinite",
+            expected=f"finite values of {dtype}".replace("torch.", ""),
+            got=f"{int((~finite).sum())} of {weight.numel()} are NaN or infinite",
             hint="fetch the file again",
         )
 
 
-def _notes(given: Given, names: Names, had: frozenset[str]) -> list[str]:
-    """Return a line on bands and one on classes, where weights of them were taken."""
-    found = []
-    if had & names.by_band:
-        found.append(_line("bands", names.bands, given.bands, "the mean of the others", "not here"))
-    if had & names.by_class and given.classes is not None:
+def _check_known(what: str, mine: Sequence[str], theirs: Sequence[str], source: str) -> None:
+    if not {*mine} & {*theirs}:
+        raise ModelError(
+            f"no {what} of this project is among those that the weights know",
+            file=source,
+            expected=", ".join(mine),
+            got=", ".join(theirs),
+            hint=f"say in model.start.{what}s what this project calls them, in the order of the weights",
+        )
+
+
+def _notes(given: Given, names: Names) -> list[str]:
+    """Return what was read of the weights, and a line on bands and one on classes."""
+    found = [*given.notes, _line("bands", names.bands, given.bands, "the mean of the others", "not here")]
+    if given.classes is not None:
         found.append(_line("classes", names.classes, given.classes, "new", "not here"))
     return found
 

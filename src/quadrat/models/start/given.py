@@ -1,16 +1,13 @@
 """Reads weights to start from: arrays by name, and the bands and classes that they know."""
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from quadrat.errors import ModelError
@@ -21,15 +18,10 @@ from quadrat.models.common.encoders import DESCRIPTION, Encoder
 from quadrat.models.common.model import Inputs
 from quadrat.models.start.renaming import in_names_of_timm
 from quadrat.models.start.section import BundleStart, FileStart, TimmStart
-
-WRAPPERS = ("state_dict", "model_state_dict", "model", "weights")
-"""Keys under which checkpoints hold their weights."""
+from quadrat.models.start.weight_files import WRONG, arrays_of, bytes_of, missing, unreadable
 
 OWN = {"mean", "std", "nodata", DESCRIPTION}
 """Arrays of a model of quadrat that are not learnt."""
-
-WRONG = (OSError, SafetensorError, pickle.UnpicklingError, BadZipFile, RuntimeError, ValueError, KeyError, EOFError)
-"""Errors of reading a file of weights that is damaged, or holds more than weights."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +37,8 @@ class Given:
     """The classes of their last layer, in order; None if unknown."""
     prefix: str | None = None
     """What the names of the encoder's weights begin with; None to find it."""
+    notes: tuple[str, ...] = ()
+    """What to tell of how they were read."""
 
 
 def read_given(start: TimmStart | FileStart | BundleStart, encoder: Encoder) -> Given:
@@ -55,8 +49,11 @@ def read_given(start: TimmStart | FileStart | BundleStart, encoder: Encoder) -> 
     if isinstance(start, BundleStart):
         return _of_bundle(start)
     if isinstance(start, FileStart):
-        tensors = in_names_of_timm(_of_file(start.path), encoder)
-        return Given(str(start.path), tensors, start.bands, start.classes, start.prefix)
+        content, notes = arrays_of(start.path)
+        prefix = f"{start.prefix.removesuffix('.')}." if start.prefix else start.prefix
+        return Given(
+            str(start.path), in_names_of_timm(content, encoder), start.bands, start.classes, prefix, tuple(notes)
+        )
     return Given(f"timm's weights of {encoder.name}", _of_timm(encoder), start.bands)
 
 
@@ -137,16 +134,16 @@ def _of_bundle(start: BundleStart) -> Given:
 def _model_of(path: Path) -> tuple[_Card, dict[str, Tensor]]:
     """Return the card and the arrays of a bundle or a model folder."""
     if path.is_dir():
-        about, content = (_bytes(path / name) for name in ("model.json", "model.safetensors"))
+        about, content = (bytes_of(path / name) for name in ("model.json", "model.safetensors"))
     elif not path.exists():
-        raise _missing(path)
+        raise missing(path)
     else:
         checked_names(path)
         about, content = member(path, "model.json"), member(path, "model.safetensors")
     try:
         return _Card.model_validate_json(about), load(content)
     except (ValidationError, *WRONG) as error:
-        raise _unreadable(path, "a bundle or a model folder of quadrat", error) from error
+        raise unreadable(path, "a bundle or a model folder of quadrat", error) from error
 
 
 def _called(start: BundleStart, card: _Card) -> dict[str, str]:
@@ -164,42 +161,6 @@ def _called(start: BundleStart, card: _Card) -> dict[str, str]:
     return dict(zip(names, bands, strict=True))
 
 
-def _of_file(path: Path) -> dict[str, Tensor]:
-    """Return the arrays of a file, by name; no code in it is run."""
-    if not path.is_file():
-        raise _missing(path)
-    expected = "weights by name: .safetensors, .onnx, or .pt, .pth or .bin that torch reads with weights_only"
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if path.suffix == ".onnx":
-            return _of_graph(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except WRONG as error:
-        raise _unreadable(path, expected, error) from error
-    while isinstance(content, Mapping) and (inner := [content[key] for key in WRAPPERS if key in content]):
-        content = inner[0]
-    found = content if isinstance(content, Mapping) else {}
-    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise _unreadable(path, expected, f"{type(content).__name__} of {_some(found)}")
-    return tensors
-
-
-def _of_graph(path: Path) -> dict[str, Tensor]:
-    """Return the weights of an ONNX graph, if it has all of them in itself."""
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
-    if any(onnx.external_data_helper.uses_external_data(one) for one in graph.initializer):
-        raise ValueError("its weights lie in other files")
-    return {one.name: torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in graph.initializer}
-
-
 def _of_timm(encoder: Encoder) -> dict[str, Tensor]:
     """Return timm's weights of ``encoder``, as timm names them."""
     import timm
@@ -215,34 +176,3 @@ def _of_timm(encoder: Encoder) -> dict[str, Tensor]:
             hint="fetch them where there is a network, name a folder (local-dir:), or set model.start to {kind: none}",
         ) from error
     return dict(body.state_dict())
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise _missing(path) from error
-    except OSError as error:
-        raise _unreadable(path, "a plain file", error) from error
-
-
-def _missing(path: Path) -> ModelError:
-    return ModelError(
-        "the weights to start from are missing",
-        file=path,
-        hint="check model.start.path; 'dvc pull data/weights' fetches what is tracked there",
-    )
-
-
-def _unreadable(path: Path, expected: str, got: object) -> ModelError:
-    return ModelError(
-        "the weights to start from can't be read",
-        file=path,
-        expected=expected,
-        got=str(got)[:1000],
-        hint="fetch it again",
-    )
-
-
-def _some(names: Mapping[Any, Any] | Sequence[Any]) -> str:
-    return ", ".join(str(name) for name in [*names][:5]) or "nothing"

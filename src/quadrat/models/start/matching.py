@@ -9,18 +9,25 @@ from torch import Tensor
 from quadrat.errors import ModelError
 
 
-def paired(wanted: Mapping[str, str], given: Iterable[str], prefix: str | None = None) -> dict[str, str]:
-    """Return the given name of each key of ``wanted`` that has one; its value is what the name ends with.
+def paired(wanted: Mapping[str, str], given: Iterable[str], before: str) -> dict[str, str]:
+    """Return the given name of each key of ``wanted`` that has one: ``before`` and then the key's value.
 
-    All are dotted paths. The given names begin with ``prefix``, or, if it is None, with whatever makes most of them
-    wanted names. Libraries flatten lists (``stages_0.conv`` for ``stages.0.conv``), so that underscores stand for dots.
-
-    Raises ModelError where as many have another beginning, such as those of a teacher beside those of a student.
+    All are dotted paths. Libraries flatten lists (``stages_0.conv`` for ``stages.0.conv``), so that underscores stand
+    for dots. Raises ModelError if two given names are the same then.
     """
-    asked = {_plain(called): name for name, called in wanted.items()}
-    offered = {_plain(name): name for name in given}
-    before = _only(_beginnings(asked, offered), offered) if prefix is None else _plain(prefix)
-    return {name: offered[before + short] for short, name in asked.items() if before + short in offered}
+    offered: dict[str, list[str]] = {}
+    for name in given:
+        offered.setdefault(plain(name), []).append(name)
+    found = {name: offered.get(plain(before) + plain(called), []) for name, called in wanted.items()}
+    for alike in found.values():
+        if len(alike) > 1:
+            raise ModelError(
+                "weights to start from have names that say the same",
+                expected="one name for each layer",
+                got=", ".join(alike),
+                hint="leave one of them out of the file",
+            )
+    return {name: alike[0] for name, alike in found.items() if alike}
 
 
 def over_bands(weight: Tensor, theirs: Sequence[str], mine: Sequence[str]) -> Tensor:
@@ -47,21 +54,43 @@ def over_classes(new: Tensor, weight: Tensor, theirs: Sequence[str], mine: Seque
     return torch.stack(rows)
 
 
+def beginning(wanted: Iterable[str], given: Iterable[str], within: str | None = None) -> str:
+    """Return what makes most of the ``given`` names wanted ones if they begin so; without one, ''.
+
+    ``within`` begins with it, if that is not None. Raises ModelError where as many have another beginning, such as
+    those of a teacher beside those of a student.
+    """
+    names = [*given]
+    found = _beginnings({*map(plain, wanted)}, map(plain, names))
+    fitting = [(b, many) for b, many in found.most_common() if within is None or plain(within).startswith(b)]
+    alike = [b for b, many in fitting if many == fitting[0][1]]
+    if len(alike) > 1:
+        alike = [next(name[: len(b)] for name in names if plain(name).startswith(b)) for b in alike]
+        raise ModelError(
+            "the weights to start from hold the same layers more than once",
+            expected="one set of them, or model.start.prefix",
+            got=f"{fitting[0][1]} that begin with " + ", and as many with ".join(map(repr, alike)),
+            hint="set model.start.prefix to one of them",
+        )
+    return alike[0] if alike else ""
+
+
+def count(wanted: Iterable[str], given: Iterable[str]) -> int:
+    """Return how many names of ``wanted`` are among those given, under the commonest beginning."""
+    return max(_beginnings({*map(plain, wanted)}, map(plain, given)).values(), default=0)
+
+
+def plain(name: str) -> str:
+    """Return a name in which underscores are dots."""
+    return name.replace("_", ".")
+
+
 def unshared(names: Sequence[str]) -> list[str]:
     """Return dotted ``names`` without the first components that all of them share."""
     found = list(names)
     while len(found) > 1 and len({name.partition(".")[0] for name in found}) == 1 and all("." in n for n in found):
         found = [name.partition(".")[2] for name in found]
     return found
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", ".")
-
-
-def count(wanted: Iterable[str], given: Iterable[str]) -> int:
-    """Return how many names of ``wanted`` would be ``paired``."""
-    return max(_beginnings({*map(_plain, wanted)}, map(_plain, given)).values(), default=0)
 
 
 def _beginnings(asked: Container[str], offered: Iterable[str]) -> Counter[str]:
@@ -73,20 +102,3 @@ def _beginnings(asked: Container[str], offered: Iterable[str]) -> Counter[str]:
             if ".".join(parts[number:]) in asked:
                 found["".join(f"{part}." for part in parts[:number])] += 1
     return found
-
-
-def _only(found: Counter[str], offered: Mapping[str, str]) -> str:
-    """Return the commonest of the beginnings ``found``."""
-    if not found:
-        return ""
-    (best, most), *others = found.most_common()
-    alike = [best, *(beginning for beginning, many in others if many == most)]
-    if len(alike) > 1:
-        names = [next(name[: len(one)] for short, name in offered.items() if short.startswith(one)) for one in alike]
-        raise ModelError(
-            "the weights to start from hold the same layers more than once",
-            expected="one set of them, or model.start.prefix",
-            got=f"{most} that begin with " + ", and as many with ".join(repr(name) for name in names),
-            hint="set model.start.prefix to one of them; model.start.part: encoder leaves out all but the encoder",
-        )
-    return best

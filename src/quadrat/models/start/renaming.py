@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quadrat.models.common.encoders import Encoder
-from quadrat.models.start.matching import count, paired
+from quadrat.models.start.matching import beginning, count, paired
 
 EFFICIENTNET = {
     "conv_stem": "_conv_stem",
@@ -55,10 +55,12 @@ def in_names_of_timm(tensors: Mapping[str, Tensor], encoder: Encoder) -> Mapping
 
 
 def _of_efficientnet(tensors: Mapping[str, Tensor], body: Any) -> dict[str, Tensor]:
-    found = paired(dict(_efficientnet([*body.state_dict()])), tensors)
+    called = dict(_efficientnet([*body.state_dict()]))
+    before = beginning(called.values(), tensors)
+    found = paired(called, tensors, before)
     theirs = {*found.values()}
     others = {name: value for name, value in tensors.items() if name not in theirs}
-    return others | {name: tensors[given] for name, given in found.items()}
+    return others | {before + name: tensors[given] for name, given in found.items()}
 
 
 def _efficientnet(names: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -52,7 +52,7 @@ class FileStart(Section):
 
     kind: Literal["file"]
     path: Path
-    """The file, in data/weights, which DVC watches."""
+    """The file, in data/weights, which DVC watches: .safetensors, .onnx, or .pt, .pth or .bin without code."""
     bands: Names
     """As timm's."""
     mean: tuple[float, ...] | None = Field(default=None, min_length=1)

@@ -105,7 +105,7 @@ class Neural(Model):
         elif self.start.kind != "none":
             from quadrat.models.training.starting import start
 
-            start(self, network, task, self.own_inputs(inputs))
+            start(self, network, task, self.own_inputs(inputs)).show()
 
     def _try(self, network: "TrainableModule", size: int) -> None:
         """Raise ModelError where ``network`` can't take windows of more than one size, or chips of ``size`` px."""

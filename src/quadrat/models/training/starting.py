@@ -49,7 +49,12 @@ def start(model: "Neural", network: TrainableModule, task: TaskSection, inputs: 
 
 def _freeze(network: TrainableModule, begun: Begun, *, norms: bool) -> None:
     """Mark as not to be trained what the encoder has as it was given: all, or its layers of normalisation alone."""
-    modules = [(path, one) for path, one in network.named_modules() if f"{path}.".startswith(network.encoder_path)]
+    modules = [
+        (path, one)
+        for path, one in network.named_modules()
+        if f"{path}.".startswith(network.encoder_path)
+        and all(f"{path}.{name}" in begun.taken for name, value in one.named_buffers(recurse=False) if value.ndim)
+    ]
     if norms:
         modules = [(path, one) for path, one in modules if isinstance(one, NORMS)]
     inside = {f"{path}.{name}" for path, one in modules for name, _ in one.named_parameters(recurse=False)}
