@@ -108,3 +108,17 @@ def test_an_error_of_the_files_names_no_scene(tmp_path: Path, capsys: pytest.Cap
     assert lines[0] == "LabelError: the labels have no such field"
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["file", "expected", "got", "hint"]
     assert not (tmp_path / "town").exists()
+
+
+def test_a_project_that_cannot_be_tracked_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(folder: Path, *words: str) -> None:
+        assert (folder / "data/scenes.yaml").exists()
+        if "add" in words:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(project, "check", lambda *_: 0)
+    monkeypatch.setattr(project, "_run", interrupted)
+    image, labels = write_image(tmp_path / "in/image.tif"), write_labels(tmp_path / "in/uses.gpkg")
+    with pytest.raises(KeyboardInterrupt):
+        project.init(tmp_path / "town", Request((str(image),), (str(labels),)), force=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["in"]

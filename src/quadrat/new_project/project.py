@@ -95,9 +95,15 @@ def init(folder: Path, request: Request, *, force: bool) -> None:
         if errors:
             problem = "quadrat check finds errors in what was made of the files: see above"
             raise ProjectError(problem, hint="correct the files, and try again; nothing was written")
-        shutil.copytree(part, folder, dirs_exist_ok=True)
-    _run(folder, "git", "init", "--quiet")
-    _run(folder, sys.executable, "-m", "dvc", "add", "--quiet", f"data/raw/{name}")
+        if folder.exists() and any(folder.iterdir()):
+            shutil.copytree(part, folder, dirs_exist_ok=True)
+            _track(folder, name)
+        else:  # whole or not at all
+            _track(part, name)
+            place = folder.resolve()
+            if place.exists():
+                place.rmdir()
+            part.rename(place)
     for note in made.notes:
         warn(note)
     if made.gap:
@@ -181,13 +187,21 @@ def _outline(area: Area) -> str:
     return json.dumps({"type": "FeatureCollection", "features": [feature]}) + "\n"
 
 
+def _track(root: Path, name: str) -> None:
+    """Put the project at ``root`` under git, and its images and labels under DVC."""
+    _run(root, "git", "init", "--quiet")
+    _run(root, sys.executable, "-m", "dvc", "add", "--quiet", f"data/raw/{name}")
+
+
 def _run(folder: Path, *words: str) -> None:
     try:
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 our own words
     except FileNotFoundError as cause:
         raise ProjectError("a program is missing", expected=words[0], hint="install it, then try again") from cause
     if done.returncode:
-        hint = f"run it by hand in {folder}: all else of the project is there"
         raise ProjectError(
-            "the project can't be put under git and DVC", expected=" ".join(words), got=done.stderr, hint=hint
+            "the project can't be put under git and DVC",
+            expected=" ".join(words),
+            got=done.stderr,
+            hint="mend what git or DVC tells, then try again",
         )
