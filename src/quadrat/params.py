@@ -38,6 +38,7 @@ from quadrat.tasks import (
     Task,
 )
 from quadrat.tasks.chip_classification.section import CellLayers, ClassificationLoss, Rule
+from quadrat.tasks.common.section import WeightedLoss
 from quadrat.tasks.object_detection.section import DetectionLayers, DetectionLoss, DetectionMatch, Suppression
 from quadrat.tasks.pixel_regression.section import RegressionLayers, RegressionLoss
 from quadrat.tasks.semantic_segmentation.section import (
@@ -154,15 +155,15 @@ class Params(Section):
         if self.task.matches != (self.eval.match is not None):
             needed = "say when a detection is right" if self.task.matches else "be null"
             raise ValueError(f"eval.match must {needed} for the task {self.task.kind}")
+        weights = (self.train.loss.class_weights or {}) if isinstance(self.train.loss, WeightedLoss) else {}
         for name, named in (
             ("chip.target_classes", self.chip.target_classes or ()),
             ("predict.layers", self.predict.layers.named()),
-            ("train.loss.class_weights", getattr(self.train.loss, "class_weights", None) or ()),
+            ("train.loss.class_weights", weights),
         ):
             unknown = sorted(set(named) - set(self.task.names))
             if unknown:
                 raise ValueError(f"{name} names no class of the task: {', '.join(unknown)}")
-        weights = getattr(self.train.loss, "class_weights", None) or {}
         if self.task.names and all(weights.get(name, 1) == 0 for name in self.task.names):
             raise ValueError("train.loss.class_weights leaves no class to learn: all weigh 0")
         self._check_windows()

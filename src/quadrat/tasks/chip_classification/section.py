@@ -1,12 +1,12 @@
 """The sections of chip classification: one class, or any number of classes, for every cell."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from quadrat.runtime.formats.section import Name, Section
+from quadrat.runtime.formats.section import Section
 from quadrat.tasks.common.classes import Unit
-from quadrat.tasks.common.section import LayersSection, TaskSection
+from quadrat.tasks.common.section import ClassWeights, LayersSection, TaskSection, WeightedLoss
 
 HALF = 0.5
 """The score from which a class is predicted as present, if a cell may have several."""
@@ -72,7 +72,7 @@ class ChipClassification(TaskSection):
         return self.cell_size
 
 
-class ClassificationLoss(Section):
+class ClassificationLoss(WeightedLoss):
     """Cross-entropy over labelled cells; of several classes at once, the binary one of each that is known."""
 
     kind: Literal["chip_classification"]
@@ -80,14 +80,8 @@ class ClassificationLoss(Section):
     """Share of a cell's truth that is spread over all classes (with ``multi_label``: over yes and no)."""
     class_balance: float = Field(default=0, ge=0, le=1)
     """Classes are weighted by their share of the training labels to the power of minus this; 0 for no weights."""
-    class_weights: dict[Name, Annotated[float, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    class_weights: ClassWeights | None = Field(default=None, min_length=1)
     """Weights of classes by name, in place of the balance; classes that are not named weigh 1."""
-
-    @model_validator(mode="after")
-    def _check_weights(self) -> Self:
-        if self.class_weights is not None and self.class_balance:
-            raise ValueError("class_weights and class_balance both weigh the classes: set class_balance to 0")
-        return self
 
 
 class CellLayers(LayersSection):

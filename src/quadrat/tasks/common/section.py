@@ -3,12 +3,12 @@
 from abc import ABC
 from collections import Counter
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from quadrat.geo.grids.class_ids import IGNORE
-from quadrat.runtime.formats.section import Section
+from quadrat.runtime.formats.section import Name, Section
 from quadrat.tasks.common.classes import Class, Unit, alike
 
 
@@ -64,6 +64,24 @@ class TaskSection(Section, ABC):
     def labelled_size(self, window_size: int) -> int:
         """Return the side, px, of the labelled and predicted square in a window's middle: by default its own."""
         return window_size
+
+
+ClassWeights = dict[Name, Annotated[float, Field(ge=0)]]
+"""Weights of classes by name."""
+
+
+class WeightedLoss(Section):
+    """A section ``train.loss`` that weighs the classes: by their shares, or by name."""
+
+    if TYPE_CHECKING:  # each has them in its own place among the keys
+        class_balance: float
+        class_weights: ClassWeights | None
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.class_weights is not None and self.class_balance:
+            raise ValueError("class_weights and class_balance both weigh the classes: set class_balance to 0")
+        return self
 
 
 class LayersSection(Section):

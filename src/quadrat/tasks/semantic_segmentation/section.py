@@ -3,12 +3,12 @@
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.runtime.formats.section import Name, Section
 from quadrat.tasks.common.classes import Class, Unit
-from quadrat.tasks.common.section import LayersSection, TaskSection
+from quadrat.tasks.common.section import ClassWeights, LayersSection, TaskSection, WeightedLoss
 
 POLYGONS = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}\.(parquet|gpkg|fgb|geojson)")
 """Names of vector files; ``quadrat.prediction.vector_file`` writes these formats."""
@@ -29,7 +29,7 @@ class SemanticSegmentation(TaskSection):
     """Label every pixel that an area touches, not only those whose centre it covers."""
 
 
-class SegmentationLoss(Section):
+class SegmentationLoss(WeightedLoss):
     """Cross-entropy plus ``dice`` times the Dice loss, over labelled pixels."""
 
     kind: Literal["semantic_segmentation"]
@@ -39,14 +39,8 @@ class SegmentationLoss(Section):
     """Share of a pixel's truth that cross-entropy spreads over all classes."""
     class_balance: float = Field(default=0, ge=0, le=1)
     """Classes are weighted by their share of the training pixels to the power of minus this; 0 for no weights."""
-    class_weights: dict[Name, Annotated[float, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    class_weights: ClassWeights | None = Field(default=None, min_length=1)
     """Weights of classes by name, in place of the balance; classes that are not named weigh 1."""
-
-    @model_validator(mode="after")
-    def _check_weights(self) -> Self:
-        if self.class_weights is not None and self.class_balance:
-            raise ValueError("class_weights and class_balance both weigh the classes: set class_balance to 0")
-        return self
 
 
 class Edges(Section):
