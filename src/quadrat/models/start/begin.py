@@ -9,14 +9,11 @@ from torch import Tensor
 
 from quadrat.errors import ModelError
 from quadrat.models.common.trainable import TrainableModule
-from quadrat.models.start.given import Given
+from quadrat.models.start.given import OWN, Given
 from quadrat.models.start.matching import beginning, over_bands, over_classes, paired, unshared
 from quadrat.models.start.section import Part
 from quadrat.models.start.weight_files import some
 from quadrat.runtime.progress import console
-
-OWN = {"mean", "std", "nodata"}
-"""Buffers of a network that are not learnt. Neither are those of no dimension, which count batches."""
 
 HEAD = ("segmentation_head.1.", "segmentation_head.")
 """Our segmenters' last layer has dropout before it, and so another name than those of segmentation-models-pytorch."""
@@ -64,7 +61,7 @@ def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> B
     Raises ModelError if none is the encoder's, if bands are unknown, if a layer of the encoder has another shape, so
     that they are of another encoder, or if a weight is no finite number.
     """
-    own = {name: value for name, value in network.state_dict().items() if name not in OWN and value.ndim}
+    own = {name: value for name, value in network.state_dict().items() if name not in OWN and value.ndim}  # no counters
     inside = [name for name in own if name.startswith(network.encoder_path) and name not in names.by_class]
     rest = [name for name in own if name not in {*inside}]
     wanted = dict(zip(inside, unshared(inside), strict=True))
@@ -132,38 +129,45 @@ def _called(name: str) -> str:
 def _adapted(name: str, own: Tensor, weight: Tensor, given: Given, names: Names) -> Tensor | None:
     """Return ``weight`` as the network's; None where it is of another shape, or of classes without names."""
     if name in names.by_band and weight.ndim == own.ndim and weight.ndim > 1:
-        _check_bands(weight.shape[1], given)
-        _check_known("band", names.bands, given.bands, given.source)
+        _check_bands(weight.shape[1], given, names.bands)
         if list(given.bands) != list(names.bands):
             weight = over_bands(weight.float(), given.bands, names.bands)
     elif name in names.by_class:
         if given.classes is None:
             return None
-        if len(own) == len(names.classes) and len(weight) != len(given.classes):
-            raise ModelError(
-                "model.start.classes does not name as many classes as the weights tell apart",
-                file=given.source,
-                expected=f"the names of {len(weight)} classes",
-                got=", ".join(given.classes),
-                hint="name them in the order of the weights, or none for a new last layer",
-            )
+        by_rows = len(own) == len(names.classes)
+        if by_rows:
+            hint = "name them in the order of the weights, or none for a new last layer"
+            _check_count("classes", len(weight), given.classes, given.source, hint)
         if list(given.classes) != list(names.classes):
-            rows = len(weight) == len(given.classes) and len(own) == len(names.classes)
             known = {*given.classes} & {*names.classes}
-            if not (rows and known and weight.shape[1:] == own.shape[1:]):
+            if not (by_rows and known and weight.shape[1:] == own.shape[1:]):
                 return None
             weight = over_classes(own, weight, given.classes, names.classes)
     return weight if weight.shape == own.shape else None
 
 
-def _check_bands(count: int, given: Given) -> None:
-    if len(given.bands) != count:
+def _check_bands(count: int, given: Given, mine: Sequence[str]) -> None:
+    hint = "name what this project calls them, in the order of the weights: for most, red, green, blue"
+    _check_count("bands", count, given.bands, given.source, hint)
+    if not {*mine} & {*given.bands}:
         raise ModelError(
-            "model.start.bands does not name as many bands as the weights know",
+            "no band of this project is among those that the weights know",
             file=given.source,
-            expected=f"the names of {count} bands",
+            expected=", ".join(mine),
             got=", ".join(given.bands),
-            hint="name what this project calls them, in the order of the weights: for most, red, green, blue",
+            hint="say in model.start.bands what this project calls them, in the order of the weights",
+        )
+
+
+def _check_count(what: str, count: int, named: Sequence[str], source: str, hint: str) -> None:
+    if len(named) != count:
+        raise ModelError(
+            f"model.start.{what} does not name as many {what} as the weights know",
+            file=source,
+            expected=f"the names of {count} {what}",
+            got=", ".join(named),
+            hint=hint,
         )
 
 
@@ -184,17 +188,6 @@ def _check_values(weight: Tensor, dtype: torch.dtype, name: str, source: str) ->
             expected=f"finite values of {dtype}".replace("torch.", ""),
             got=f"{int((~finite).sum())} of {weight.numel()} are NaN or infinite",
             hint="fetch the file again",
-        )
-
-
-def _check_known(what: str, mine: Sequence[str], theirs: Sequence[str], source: str) -> None:
-    if not {*mine} & {*theirs}:
-        raise ModelError(
-            f"no {what} of this project is among those that the weights know",
-            file=source,
-            expected=", ".join(mine),
-            got=", ".join(theirs),
-            hint=f"say in model.start.{what}s what this project calls them, in the order of the weights",
         )
 
 

@@ -24,6 +24,10 @@ OWN = {"mean", "std", "nodata", DESCRIPTION}
 """Arrays of a model of quadrat that are not learnt."""
 
 
+MODEL = "a bundle or a model folder of quadrat"
+"""What is expected of the file of a model to start from."""
+
+
 @dataclass(frozen=True)
 class Given:
     """Weights to start from."""
@@ -67,14 +71,14 @@ def inherited(start: TimmStart | FileStart | BundleStart, inputs: Inputs) -> Inp
     elif start.normaliser == "new":
         kept = {}
     else:
-        card, _ = _model_of(start.path)
+        card = _card_of(start.path)
         called = _called(start, card)
-        _check_values(start.path, [band.model_copy(update={"name": called[band.name]}) for band in card.bands], inputs)
+        _check_meaning(start.path, [band.model_copy(update={"name": called[band.name]}) for band in card.bands], inputs)
         kept = {called[one.band]: (one.mean, one.std) for one in card.statistics}
     return Inputs(inputs.bands, tuple(_replaced(one, kept.get(one.band)) for one in inputs.statistics))
 
 
-def _check_values(path: Path, bands: Sequence[Band], inputs: Inputs) -> None:
+def _check_meaning(path: Path, bands: Sequence[Band], inputs: Inputs) -> None:
     mine = {band.name: band for band in inputs.bands}
     for theirs in bands:
         own = mine.get(theirs.name, theirs)
@@ -125,25 +129,31 @@ class _Card(BaseModel):
 
 
 def _of_bundle(start: BundleStart) -> Given:
-    card, content = _model_of(start.path)
-    tensors = {name: tensor for name, tensor in content.items() if name not in OWN}
+    card, content = _card_of(start.path), _member(start.path, "model.safetensors")
+    try:
+        tensors = {name: tensor for name, tensor in load(content).items() if name not in OWN}
+    except WRONG as error:
+        raise unreadable(start.path, MODEL, error) from error
     bands = tuple(_called(start, card).values())
     return Given(str(start.path), tensors, bands, tuple(one.name for one in card.task.classes))
 
 
-def _model_of(path: Path) -> tuple[_Card, dict[str, Tensor]]:
-    """Return the card and the arrays of a bundle or a model folder."""
-    if path.is_dir():
-        about, content = (bytes_of(path / name) for name in ("model.json", "model.safetensors"))
-    elif not path.exists():
-        raise missing(path)
-    else:
+def _card_of(path: Path) -> _Card:
+    """Return the card of a bundle, whose members are checked, or of a model folder."""
+    if path.is_file():
         checked_names(path)
-        about, content = member(path, "model.json"), member(path, "model.safetensors")
+    content = _member(path, "model.json")
     try:
-        return _Card.model_validate_json(about), load(content)
-    except (ValidationError, *WRONG) as error:
-        raise unreadable(path, "a bundle or a model folder of quadrat", error) from error
+        return _Card.model_validate_json(content)
+    except ValidationError as error:
+        raise unreadable(path, MODEL, error) from error
+
+
+def _member(path: Path, name: str) -> bytes:
+    """Return the content of a file in a bundle or a model folder."""
+    if not path.exists():
+        raise missing(path)
+    return bytes_of(path / name) if path.is_dir() else member(path, name)
 
 
 def _called(start: BundleStart, card: _Card) -> dict[str, str]:
