@@ -9,10 +9,10 @@ from shapely.geometry.base import BaseGeometry
 from quadrat.errors import LabelError
 from quadrat.geo.geometry.footprints import EARTH, on_earth
 from quadrat.geo.grids.grid import Grid
-from quadrat.geo.vectors.features import read_features
 from quadrat.new_project.imagery import Look
 from quadrat.new_project.inputs import Given
 from quadrat.new_project.labels.raster import grid_of_labels
+from quadrat.new_project.labels.vector import features_of
 
 
 def paired(looks: Sequence[Look], labels: Sequence[Given], layer: str | None) -> dict[str, Given]:
@@ -70,5 +70,5 @@ def _outline(grid: Grid) -> BaseGeometry | None:
 
 def _vector_outline(one: Given, layer: str | None) -> BaseGeometry | None:
     """Return the box around all features in longitude and latitude; None without a CRS."""
-    frame = read_features(str(one.file), layer, LabelError, "")
+    frame = features_of(one.file, layer)
     return None if frame.crs is None or frame.empty else shapely.box(*frame.to_crs(EARTH).total_bounds)

@@ -38,7 +38,8 @@ Values = Mapping[str, Counter[str]]
 """The number of each value, by field."""
 
 
-def _read(file: Path, layer: str | None) -> "geopandas.GeoDataFrame":
+def features_of(file: Path, layer: str | None) -> "geopandas.GeoDataFrame":
+    """Return the features of a layer; raise LabelError that says how to name one of several."""
     try:
         return read_features(str(file), layer, LabelError, "")
     except LabelError as error:
@@ -56,7 +57,7 @@ def vector_legend(files: Sequence[Given], task: str, field: str | None, layer: s
         hint = "make a raster of a field: gdal_rasterize -a FIELD"
         problem = "features have classes, and pixel_regression learns values"
         raise LabelError(problem, file=first, expected="a raster of values", got="vector labels", hint=hint)
-    frames = [_read(one.file, layer) for one in files]
+    frames = [features_of(one.file, layer) for one in files]
     frame = pd.concat([pd.DataFrame(each.drop(columns=each.geometry.name)) for each in frames], ignore_index=True)
     if not len(frame):
         raise LabelError("the labels hold no features", file=first, hint="label something, then try again")
