@@ -21,7 +21,8 @@ from quadrat.models import Inputs, Recipe, Segmenter, Train
 from quadrat.models.common.model import Fitted
 from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.model_folder import ModelCard, SavedModel, write_model
-from quadrat.models.start.begin import Begun
+from quadrat.models.start.begin import Begun, Names, begin
+from quadrat.models.start.given import Given
 from quadrat.models.training.neural import build
 from quadrat.models.training.starting import start
 from tests.ground import segmentation
@@ -213,6 +214,18 @@ def test_names_of_which_none_is_known_are_errors_and_so_are_too_few(tmp_path: Pa
     assert "classes: new: a, b, c; not here: one, two, three" in begun.notes
 
 
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_single_numbers_are_weights_too(shape: tuple[int, ...]) -> None:
+    """Model folders give them an axis."""
+    network: Any = build(model({"kind": "none"}), TASK, inputs(), 0)
+    gain = nn.Parameter(torch.tensor(0.0))
+    network.body.encoder.model.layer1[0].register_parameter("gain", gain)
+    given = Given("weights", encoder() | {"layer1.0.gain": torch.full(shape, 0.5)}, ("x", "y", "z"))
+    begun = begin(network, given, Names("xyz", "abc", frozenset(), frozenset()), "encoder")
+    assert begun.counts["encoder"]["new"] == 0
+    assert gain.item() == 0.5
+
+
 def test_names_that_say_the_same_are_refused(tmp_path: Path) -> None:
     theirs = encoder()
     save_file(theirs | {"layer1_0.conv1.weight": theirs["layer1.0.conv1.weight"] * 2}, tmp_path / "weights.safetensors")
@@ -348,6 +361,7 @@ def test_a_network_that_starts_from_a_model_says_the_same(fitted: SavedModel, be
     network, begun = started(model(of_model(before)))
     np.testing.assert_array_equal(scores(network, pixels), said(fitted, pixels))
     assert all(counts["new"] == counts["adapted"] == 0 for counts in begun.counts.values())
+    assert begun.notes == ["bands: by name: x, y, z", "classes: by name: a, b, c"]  # and all are used
 
 
 def test_other_orders_of_bands_and_classes_and_new_ones_say_the_same_of_the_old(

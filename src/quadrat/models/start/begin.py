@@ -61,7 +61,7 @@ def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> B
     Raises ModelError if none is the encoder's, if bands are unknown, if a layer of the encoder has another shape, so
     that they are of another encoder, or if a weight is no finite number.
     """
-    own = {name: value for name, value in network.state_dict().items() if name not in OWN and value.ndim}  # no counters
+    own = {name: value for name, value in network.state_dict().items() if name not in OWN and is_learnt(name)}
     inside = [name for name in own if name.startswith(network.encoder_path) and name not in names.by_class]
     rest = [name for name in own if name not in {*inside}]
     wanted = dict(zip(inside, unshared(inside), strict=True))
@@ -84,7 +84,9 @@ def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> B
         if weight is None:
             continue
         state[name] = weight.to(own[name].dtype)
-        same = weight.shape == given.tensors[theirs].shape and torch.equal(weight, given.tensors[theirs])
+        same = weight.numel() == given.tensors[theirs].numel() and torch.equal(
+            weight.flatten(), given.tensors[theirs].flatten()
+        )
         (begun.taken if same else begun.adapted).add(name)
     network.load_state_dict(state, strict=False)
     for where, part_of in ((ENCODER, inside), (REST, rest)):
@@ -94,9 +96,9 @@ def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> B
             "new": sum(name not in state for name in part_of),
         }
     begun.notes += _notes(given, names)
-    if unused := [name for name, value in given.tensors.items() if value.ndim and name not in {*found.values()}]:
+    if unused := [name for name in given.tensors if is_learnt(name) and name not in {*found.values()}]:
         begun.notes.append(f"{len(unused)} weights that are given are not used: {some(unused)}")
-    if before and not before.startswith("body."):
+    if before and not before.startswith(network.encoder_path):
         begun.notes.append(f"the names of the encoder's weights begin with {before}")
     return begun
 
@@ -119,6 +121,11 @@ def _of_another_encoder(name: str, given: Given, own: Tensor) -> ModelError:
         got=tuple(given.tensors[name].shape),
         hint="set model.encoder to the encoder that they are of",
     )
+
+
+def is_learnt(name: str) -> bool:
+    """Return whether it is more than a count of batches, which layers of normalisation keep."""
+    return not name.endswith("num_batches_tracked")
 
 
 def _called(name: str) -> str:
@@ -144,6 +151,8 @@ def _adapted(name: str, own: Tensor, weight: Tensor, given: Given, names: Names)
             if not (by_rows and known and weight.shape[1:] == own.shape[1:]):
                 return None
             weight = over_classes(own, weight, given.classes, names.classes)
+    if own.ndim == 0 and weight.numel() == 1:  # model folders have no arrays without axes
+        weight = weight.reshape(())
     return weight if weight.shape == own.shape else None
 
 

@@ -9,7 +9,7 @@ from quadrat.geo.sources.bands import names_of
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.common.model import Inputs
 from quadrat.models.common.trainable import TrainableModule
-from quadrat.models.start.begin import Begun, Names, begin
+from quadrat.models.start.begin import Begun, Names, begin, is_learnt
 from quadrat.models.start.given import read_given
 from quadrat.models.training.neural import build
 from quadrat.tasks.common.classes import Class
@@ -53,7 +53,7 @@ def _freeze(network: TrainableModule, begun: Begun, *, norms: bool) -> None:
         (path, one)
         for path, one in network.named_modules()
         if f"{path}.".startswith(network.encoder_path)
-        and all(f"{path}.{name}" in begun.taken for name, value in one.named_buffers(recurse=False) if value.ndim)
+        and all(f"{path}.{name}" in begun.taken for name, _ in one.named_buffers(recurse=False) if is_learnt(name))
     ]
     if norms:
         modules = [(path, one) for path, one in modules if isinstance(one, NORMS)]
