@@ -1,5 +1,6 @@
 """Networks that start from weights: of a file, of another model; adapted by names of bands and classes; frozen."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from quadrat.errors import ModelError
 from quadrat.models import Inputs, Recipe, Segmenter, Train
 from quadrat.models.common.model import Fitted
 from quadrat.models.common.trainable import TrainableModule
-from quadrat.models.model_folder import ModelCard, SavedModel, write_model
+from quadrat.models.model_folder import ModelCard, SavedModel, read_model, write_model
 from quadrat.models.start.begin import Begun, Names, begin
 from quadrat.models.start.given import Given
 from quadrat.models.training.neural import build
@@ -374,6 +375,15 @@ def test_other_orders_of_bands_and_classes_and_new_ones_say_the_same_of_the_old(
     np.testing.assert_allclose(found[:, [2, 0]], expected[:, [0, 2]], rtol=1e-4, atol=1e-4)
     assert "bands: by name: z, y, x" in begun.notes
     assert "classes: by name: c, a; new: town; not here: b" in begun.notes
+
+
+def test_models_of_earlier_versions_are_read_and_started_from(fitted: SavedModel, before: Path) -> None:
+    card = json.loads((before / "model.json").read_text())
+    earlier = {key: value for key, value in card["model"].items() if key not in {"start", "freeze"}}
+    (before / "model.json").write_text(json.dumps({**card, "model": {**earlier, "pretrained": True}}))
+    assert read_model(before).card.model == fitted.card.model
+    _, begun = started(model(of_model(before)))
+    assert begun.counts["encoder"]["new"] == 0
 
 
 def test_an_encoder_alone_leaves_the_rest_at_random(before: Path) -> None:
