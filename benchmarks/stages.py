@@ -157,6 +157,7 @@ def evaluate(job: Job) -> dict[str, Any]:
         evaluate(
             EvalParams(
                 scenes=ground.catalog({number: "test"}),
+                seed=1,
                 task=task(ground),
                 baseline=None,
                 eval=Eval(match=None, pictures=None),

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from quadrat.errors import AnalysisError, ImageError, PredictionError
+from quadrat.evaluation.intervals import Spread
 from quadrat.evaluation.score_tables import read_scores
+from quadrat.evaluation.summary import tables
 from quadrat.models import Forest
-from quadrat.pipeline.eval import Eval, _tables
+from quadrat.pipeline.eval import Eval
 from quadrat.runtime.parallel import Executor, Processes, Threads
 from quadrat.runtime.progress import console
 from quadrat.tasks import SemanticSegmentation
@@ -86,6 +88,7 @@ def run(
 ) -> dict[str, Any]:
     evaluate(
         scenes=catalog,
+        seed=1,
         task=task or segmentation(*KINDS),
         baseline=baseline,
         eval=Eval.model_validate({"match": None, "pictures": None, **look}, strict=False),
@@ -93,6 +96,7 @@ def run(
         predictions=root / "predictions",
         table=root / "table.parquet",
         eval_metrics=root / "eval.json",
+        intervals=root / "intervals.json",
         class_scores=root / "classes.csv",
         scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
@@ -336,7 +340,7 @@ def test_the_result_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_brackets_in_class_names_are_no_markup() -> None:
     task = segmentation("wood [dense]", "[/] or")
     with console.capture() as shown:
-        for table in _tables(task, {"model": scoring_of(task).no_counts()}, "test"):
+        for table in tables(task, {"model": scoring_of(task).no_counts()}, "test", Spread(None, {}, {}, {})):
             console.print(table)
     assert "wood [dense]" in shown.get()
     assert "[/] or" in shown.get()

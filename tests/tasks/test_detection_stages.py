@@ -123,6 +123,7 @@ def evaluated(root: Path, **match: float) -> dict[str, Any]:
         predictions=root / "predictions",
         table=analysed(root),
         eval_metrics=root / "eval.json",
+        intervals=root / "intervals.json",
         class_scores=root / "classes.csv",
         scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",

@@ -1,6 +1,6 @@
 """eval: compare predictions with labels, in metrics and pictures."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import shapely
-from rich.markup import escape
-from rich.table import Table
 
 from quadrat.errors import QuadratError
+from quadrat.evaluation.correlation import Scored
+from quadrat.evaluation.intervals import MANY_SCENES, Bounded, Intervals, Spread
 from quadrat.evaluation.pictures import Picture, Pictures, draw
 from quadrat.evaluation.score_tables import write_scores
+from quadrat.evaluation.summary import MODEL, figure, tables, word
 from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
+from quadrat.geo.grids.blocks import MOST, Blocks
+from quadrat.geo.grids.windows import Window
 from quadrat.geo.statistics.analysis_files import read_table
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
@@ -37,12 +40,8 @@ if TYPE_CHECKING:
 
 SCORED = ("validation", "test")
 
-MODEL, MAJORITY = "model", "majority"
-"""Names in the comparison; the baseline is named by its kind."""
-
-
-WORDS = {"_": " ", "f1": "F1", "iou": "IoU", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
-"""Display names of parts of metrics' names."""
+MAJORITY = "majority"
+"""The name of the most frequent class everywhere in the comparison; the baseline is named by its kind."""
 
 
 class Eval(Section):
@@ -50,17 +49,20 @@ class Eval(Section):
 
     match: Match = None
     """When a detection is correct; null for tasks without detections."""
+    intervals: Intervals | None = Intervals()
+    """The intervals of metrics; null for none."""
     pictures: Pictures | None = None
     """A picture of each predicted scene; null for none."""
 
 
 @dataclass(frozen=True)
 class Examined:
-    """An evaluated scene: counts of the model and the baseline, by name, and its picture."""
+    """An evaluated scene: counts of the model and the baseline, by name, in all and by block, and its picture."""
 
     scene: Scene
     counts: Mapping[str, Counts]
     """Empty for a scene that is not scored."""
+    scored: Scored | None
     picture: Picture | None
 
 
@@ -69,23 +71,34 @@ class EvalParams:
     """The sections that eval takes."""
 
     scenes: Path
+    seed: int
     task: Task
     baseline: "Baseline | None"
     eval: Eval
 
 
 def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
-    """Write metrics in all, per class and per scene, the confusion matrix and pictures; show the result.
+    """Write metrics in all, per class and per scene, intervals, the confusion matrix and pictures; show the result.
 
-    Validation and test scenes are scored where they have labels within the AOI. ``overall``, ``baseline`` and the
-    metrics per class are of all test scenes together; of the validation scenes if there are no test scenes.
+    Validation and test scenes are scored where they have labels within the AOI. ``score``, ``overall``, ``baseline``,
+    the metrics per class and the intervals are of all test scenes together; of the validation scenes if there are no
+    test scenes.
     """
     task, section = params.task, params.eval
     frequent = _most_frequent(paths.table, task)
     predicted = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
     check_pins(predicted, paths.pins)
+    reference = "test" if any(scene.split == "test" for scene in predicted) else "validation"
     rival = None if params.baseline is None else params.baseline.kind
-    look = partial(_examine, task=task, rival=rival, section=section, predictions=paths.predictions)
+    blocked = section.intervals is not None and sum(scene.split == reference for scene in predicted) < MANY_SCENES
+    look = partial(
+        _examine,
+        task=task,
+        rival=rival,
+        section=section,
+        predictions=paths.predictions,
+        blocked=reference if blocked else None,
+    )
     examined = []
     with replaced(paths.pictures) as folder:
         folder.mkdir()
@@ -100,18 +113,22 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
                     folder / f"{one.scene.id}.png",
                 )
             examined.append(replace(one, picture=None))
-        reference = "test" if any(one.scene.split == "test" for one in examined) else "validation"
         none = scoring_of(task).no_counts(section.match)
         compared = _together(examined, reference, none, rival)
         always = compared[MODEL].always(frequent)
         compared |= {} if always is None else {MAJORITY: always}
         validation = _together(examined, "validation", none, rival)[MODEL]
-        write_json(paths.eval_metrics, _metrics(compared, validation))
+        parts = [
+            _with_majority(one.scored, frequent) for one in examined if one.scored and one.scene.split == reference
+        ]
+        spread = Spread.of(parts, section.intervals, params.seed, scoring_of(task).monitor)
+        write_json(paths.eval_metrics, _metrics(task, compared, validation, spread))
+        write_json(paths.intervals, {"split": reference, **spread.written(task.names)})
         write_scores(paths.class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
         scored = {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
         write_scores(paths.scene_scores, "scene", scored)
         _write_confusion(paths.confusion, task, compared[MODEL])
-    for shown in _tables(task, compared, reference):
+    for shown in tables(task, compared, reference, spread):
         console.print(shown)
 
 
@@ -122,6 +139,7 @@ def _examine(
     rival: str | None,
     section: Eval,
     predictions: Path,
+    blocked: str | None,
 ) -> Examined:
     """Count a scene, if it is scored, and make its picture; raise PredictionError for missing or wrong predictions."""
     from quadrat.prediction.reader import Prediction
@@ -134,12 +152,31 @@ def _examine(
         with scene.open(bands, task) as opened, ExitStack() as stack:
             made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
-            scores = [] if truth is None else scoring_of(task).score(truth, list(made.values()), section.match)
+            scored = None
+            if truth is not None:
+                blocks = _blocks(truth.area, len(task.classes)) if scene.split == blocked else Blocks.one(truth.area)
+                parts = scoring_of(task).score_blocks(truth, list(made.values()), blocks, section.match)
+                width = ground_width(opened.grid, truth.area)
+                scored = Scored(scene.id, blocks, width, dict(zip(made, parts, strict=True)))
             picture = None if section.pictures is None else _picture(opened, truth, made[MODEL], task, section)
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise
-    return Examined(scene, dict(zip(made, scores, strict=False)), picture)
+    none = scoring_of(task).no_counts(section.match)
+    totals = {} if scored is None else {name: sum(parts.values(), none) for name, parts in scored.counts.items()}
+    return Examined(scene, totals, scored, picture)
+
+
+def _blocks(area: Window, classes: int) -> Blocks:
+    """Return fine blocks, fewer for many classes: counts of pairs of classes are kept of each."""
+    return Blocks.of(area, max(64, min(MOST, 2**22 // classes**2)))
+
+
+def _with_majority(scored: Scored, frequent: int) -> Scored:
+    """Return the counts by block, with those of the most frequent class everywhere."""
+    parts = {number: counts.always(frequent) for number, counts in scored.counts[MODEL].items()}
+    known = {number: counts for number, counts in parts.items() if counts is not None}
+    return replace(scored, counts={**scored.counts, **({MAJORITY: known} if known else {})})
 
 
 def _picture(
@@ -185,12 +222,27 @@ def _together(examined: Sequence[Examined], split: str, none: Counts, rival: str
     return {name: sum((counts[name] for counts in scored), none) for name in names}
 
 
-def _metrics(compared: Mapping[str, Counts], validation: Counts) -> dict[str, Any]:
+def _metrics(task: Task, compared: Mapping[str, Counts], validation: Counts, spread: Spread) -> dict[str, Any]:
+    monitor = scoring_of(task).monitor
+    scores = {name: counts.summary()[monitor] for name, counts in compared.items()}
+    gains = {name: _less(scores[MODEL], score) for name, score in scores.items() if name != MODEL}
     return {
+        "score": _bounded(monitor, scores[MODEL], spread.predictions.get(MODEL)),
+        "gain": {name: _bounded(monitor, gain, spread.gains.get(name)) for name, gain in gains.items()},
         "overall": rounded(compared[MODEL].overall()),
         "baseline": {name: rounded(counts.summary()) for name, counts in compared.items() if name != MODEL},
         "validation": rounded(validation.summary()),
     }
+
+
+def _bounded(name: str, value: float | None, bounded: Bounded | None) -> Metrics:
+    """Return a metric with its interval."""
+    low, high = (bounded and bounded.overall.get(name)) or (None, None)
+    return rounded({name: value, "low": low, "high": high})
+
+
+def _less(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours - theirs
 
 
 def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
@@ -213,32 +265,4 @@ def _title(one: Examined) -> str:
     if not one.counts:
         return name
     summary = one.counts[MODEL].summary()
-    return f"{name}: " + ", ".join(f"{_word(key)} {_figure(summary[key])}" for key in list(summary)[:2])
-
-
-def _tables(task: Task, compared: Mapping[str, Counts], split: str) -> Iterator[Table]:
-    """Yield tables: the metrics of each class, and the model beside the baseline and the majority class."""
-    names = [f"[{c.color}]■[/] {escape(c.name)}" for c in task.classes]
-    unit = f"(support in {task.unit})"
-    yield _table(f"{split}: each class {unit}", dict(zip(names, compared[MODEL].per_class(), strict=True)))
-    yield _table(f"{split}: all classes {unit}", {name: counts.summary() for name, counts in compared.items()})
-
-
-def _table(title: str, rows: Mapping[str, Metrics]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("")
-    for name in next(iter(rows.values())):
-        table.add_column(_word(name), justify="right")
-    for name, metrics in rows.items():
-        table.add_row(name, *(_figure(value) for value in metrics.values()))
-    return table
-
-
-def _word(name: str) -> str:
-    for key, word in WORDS.items():
-        name = name.replace(key, word)
-    return name
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return f"{name}: " + ", ".join(f"{word(key)} {figure(summary[key])}" for key in list(summary)[:2])

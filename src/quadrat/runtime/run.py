@@ -32,6 +32,7 @@ class Paths:
     predictions: Path = Path("data/predictions")
     prediction_manifest: Path = Path("data/manifests/predict.json")
     eval_metrics: Path = Path("metrics/eval.json")
+    intervals: Path = Path("metrics/intervals.json")
     class_scores: Path = Path("metrics/plots/class_scores.csv")
     scene_scores: Path = Path("metrics/plots/scene_scores.csv")
     confusion: Path = Path("metrics/plots/confusion.csv")

@@ -4,8 +4,9 @@ Counts of windows, scenes and splits can be added; metrics can't. A ratio 0 / 0 
 left out of means. Definitions as in scikit-learn with ``zero_division=nan``; IoU after Jaccard (1912).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -17,7 +18,46 @@ Metrics = dict[str, float | int | None]
 """Metrics by name; None is undefined."""
 
 
-class Counts(Protocol):
+Columns = dict[str, NDArray[np.float64]]
+"""Arrays of metrics by name; NaN is undefined."""
+
+TOGETHER = 2**22
+"""Numbers that are held at once for sums of counts."""
+
+
+class Figures(Protocol):
+    """Metrics over the classes, and of each class."""
+
+    def overall(self) -> Metrics:
+        """Return all metrics over the classes; those of ``summary`` come first."""
+        ...
+
+    def per_class(self) -> list[Metrics]:
+        """Return each class's metrics, by id."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Metrics of several sums of counts, (sum,) by name, NaN where undefined: over the classes, and of each class."""
+
+    overall: Columns
+    classes: Sequence[Columns]
+
+    @classmethod
+    def of(cls, figures: Iterable[Figures]) -> "Sampled":
+        """Return the metrics of each of ``figures``."""
+        overall, classes = zip(*((one.overall(), one.per_class()) for one in figures), strict=True)
+        return cls(_columns(overall), [_columns(rows) for rows in zip(*classes, strict=True)])
+
+    def __sub__(self, other: "Sampled") -> "Sampled":
+        """Return the differences between the same sums."""
+        pairs = [(self.overall, other.overall), *zip(self.classes, other.classes, strict=True)]
+        overall, *classes = ({name: ours[name] - theirs[name] for name in ours} for ours, theirs in pairs)
+        return Sampled(overall, classes)
+
+
+class Counts(Figures, Protocol):
     """Counts of any task, which can be added and give metrics, such as ``Confusion``."""
 
     def __add__(self, other: Self) -> Self:
@@ -31,14 +71,6 @@ class Counts(Protocol):
         """
         ...
 
-    def overall(self) -> Metrics:
-        """Return all metrics over the classes; those of ``summary`` come first."""
-        ...
-
-    def per_class(self) -> list[Metrics]:
-        """Return each class's metrics, by id."""
-        ...
-
     def confused(self) -> NDArray[np.int64]:
         """Return counts (true class, predicted class); some tasks have a last row and column for none.
 
@@ -50,20 +82,28 @@ class Counts(Protocol):
         """Return the counts if ``class_id`` were predicted everywhere; None if that has no meaning."""
         ...
 
+    def wrong(self) -> tuple[float, float]:
+        """Return how much is wrong, and of how much: pixels, cells or boxes; for values, the errors' sum and pixels."""
+        ...
+
+    @classmethod
+    def resampled(cls, parts: Sequence[Self], times: NDArray[np.int64]) -> Sampled:
+        """Return the metrics of the sum of ``parts`` for each row of ``times`` (sum, part): how often each is in it."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """Pixels, or cells, by true and predicted class."""
+    """Pixels, or cells, by true and predicted class; several of them have further axes in front."""
 
     matrix: NDArray[np.int64]
-    """(true class, predicted class)."""
+    """(…, true class, predicted class)."""
     unpredicted: NDArray[np.int64]
-    """(true class,), those with a label but no prediction; only their share is a metric."""
+    """(…, true class), those with a label but no prediction; only their share is a metric."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for shapes that do not match."""
-        classes = len(self.unpredicted)
-        if self.matrix.shape != (classes, classes):
+        if self.matrix.shape != (*self.unpredicted.shape, self.unpredicted.shape[-1]):
             raise ValueError(f"matrix {self.matrix.shape} and unpredicted {self.unpredicted.shape} differ in classes")
 
     @classmethod
@@ -91,29 +131,29 @@ class Confusion:
     __hash__ = None  # type: ignore[assignment]  # arrays can change
 
     @property
-    def accuracy(self) -> float:
-        """The share with the correct class, which equals micro F1. NaN if undefined."""
-        return float(ratio(self._found.sum(), self.matrix.sum()))
+    def accuracy(self) -> NDArray[np.float64]:
+        """(…) The share with the correct class, which equals micro F1. NaN if undefined."""
+        return ratio(self._found.sum(-1), self.matrix.sum((-2, -1)))
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """(class,) TP / (TP + FP), NaN where undefined."""
-        return ratio(self._found, self.matrix.sum(0))
+        """(…, class) TP / (TP + FP), NaN where undefined."""
+        return ratio(self._found, self.matrix.sum(-2))
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """(class,) TP / (TP + FN), NaN where undefined."""
-        return ratio(self._found, self.matrix.sum(1))
+        """(…, class) TP / (TP + FN), NaN where undefined."""
+        return ratio(self._found, self.matrix.sum(-1))
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """(class,) 2 TP / (2 TP + FP + FN), NaN where undefined: for classes neither labelled nor predicted."""
-        return ratio(2 * self._found, self.matrix.sum(0) + self.matrix.sum(1))
+        """(…, class) 2 TP / (2 TP + FP + FN), NaN where undefined: for classes neither labelled nor predicted."""
+        return ratio(2 * self._found, self.matrix.sum(-2) + self.matrix.sum(-1))
 
     @property
     def iou(self) -> NDArray[np.float64]:
-        """(class,) TP / (TP + FP + FN), NaN where undefined, as F1."""
-        return ratio(self._found, self.matrix.sum(0) + self.matrix.sum(1) - self._found)
+        """(…, class) TP / (TP + FP + FN), NaN where undefined, as F1."""
+        return ratio(self._found, self.matrix.sum(-2) + self.matrix.sum(-1) - self._found)
 
     def summary(self) -> Metrics:
         """Return accuracy, macro F1 (the mean over the classes for which it is defined), and support: the count."""
@@ -121,21 +161,14 @@ class Confusion:
 
     def overall(self) -> Metrics:
         """Return ``summary``, macro precision, recall and IoU, and the share of labels without a prediction."""
-        missing, found = self.unpredicted.sum(), self.matrix.sum()
-        return {
-            **self.summary(),
-            "macro_precision": macro(self.precision),
-            "macro_recall": macro(self.recall),
-            "macro_iou": macro(self.iou),
-            "unpredicted": known(ratio(missing, missing + found)),
-        }
+        return {**self.summary(), **{name: known(value) for name, value in self._means.items()}}
 
     def per_class(self) -> list[Metrics]:
         """Return precision, recall, F1, IoU and support (the number labelled and predicted) of each class."""
-        columns = zip(self.precision, self.recall, self.f1, self.iou, self.matrix.sum(1), strict=True)
+        rows = zip(*self._of_classes.values(), strict=True)
         return [
-            {"precision": known(p), "recall": known(r), "f1": known(f), "iou": known(i), "support": int(support)}
-            for p, r, f, i, support in columns
+            {**dict(zip(self._of_classes, map(known, row), strict=True)), "support": int(support)}
+            for row, support in zip(rows, self.matrix.sum(-1), strict=True)
         ]
 
     def confused(self) -> NDArray[np.int64]:
@@ -148,9 +181,37 @@ class Confusion:
         matrix[:, class_id] = self.matrix.sum(1)
         return type(self)(matrix, self.unpredicted)
 
+    def wrong(self) -> tuple[float, float]:
+        """Return the number with another class than the label's, and the number with both."""
+        return float(self.matrix.sum() - self._found.sum()), float(self.matrix.sum())
+
+    @classmethod
+    def resampled(cls, parts: Sequence[Self], times: NDArray[np.int64]) -> Sampled:
+        """Return the metrics of the sum of ``parts`` for each row of ``times`` (sum, part)."""
+        stacked = np.stack([np.column_stack([part.matrix, part.unpredicted]) for part in parts])
+        few = max(1, TOGETHER // stacked[0].size)
+        sums = (np.tensordot(times[start : start + few], stacked, 1) for start in range(0, len(times), few))
+        counts = [cls(some[..., :-1], some[..., -1]) for some in sums]
+        overall = _joined([one._means for one in counts])  # noqa: SLF001  # of the same class
+        of_classes = _joined([one._of_classes for one in counts])  # noqa: SLF001
+        classes = range(stacked.shape[1])
+        return Sampled(overall, [{name: values[:, n] for name, values in of_classes.items()} for n in classes])
+
+    @property
+    def _means(self) -> Columns:
+        """Metrics over the classes, (…)."""
+        missing, found = self.unpredicted.sum(-1), self.matrix.sum((-2, -1))
+        macros = {f"macro_{name}": means(self._of_classes[name]) for name in ("f1", "precision", "recall", "iou")}
+        return {"accuracy": self.accuracy, **macros, "unpredicted": ratio(missing, missing + found)}
+
+    @cached_property
+    def _of_classes(self) -> Columns:
+        """Metrics of each class, (…, class)."""
+        return {"precision": self.precision, "recall": self.recall, "f1": self.f1, "iou": self.iou}
+
     @property
     def _found(self) -> NDArray[np.int64]:
-        return np.diagonal(self.matrix)
+        return np.diagonal(self.matrix, axis1=-2, axis2=-1)
 
 
 def confuse(
@@ -209,7 +270,20 @@ def known(value: float | NDArray[np.float64]) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
+def means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the defined values of the last axis, NaN where there is none."""
+    defined = ~np.isnan(values)
+    return ratio(np.where(defined, values, 0).sum(-1), defined.sum(-1))
+
+
 def macro(values: NDArray[np.float64]) -> float | None:
     """Return the mean of the defined values."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else None
+    return known(means(values))
+
+
+def _columns(rows: Sequence[Metrics]) -> Columns:
+    return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
+
+
+def _joined(columns: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.metrics import Counts
@@ -72,11 +73,22 @@ class TaskScoring(TaskPart[AnyTask]):
         """Return the counts of a ``tally``, of one batch or of several added up."""
         raise NotImplementedError
 
-    @abstractmethod
     def score(self, truth: "Truth", predictions: Sequence[Prediction], match: Any = None) -> Sequence[Counts]:
         """Count each prediction of a scene against the truth, where all of them have a prediction.
 
         Raises PredictionError for predictions of another task.
+        """
+        scored = self.score_blocks(truth, predictions, Blocks.one(truth.area), match)
+        return [sum(parts.values(), self.no_counts(match)) for parts in scored]
+
+    @abstractmethod
+    def score_blocks(
+        self, truth: "Truth", predictions: Sequence[Prediction], blocks: Blocks, match: Any = None
+    ) -> Sequence[Mapping[int, Counts]]:
+        """Count each prediction as ``score`` does, each block of the scene by itself.
+
+        Returns counts by the block's number for each prediction; blocks without anything to count are left out, the
+        same ones for all predictions.
         """
 
     @abstractmethod

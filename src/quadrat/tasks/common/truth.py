@@ -21,9 +21,14 @@ class Truth:
     scene: "OpenScene"
     labels: "Labels"
 
+    @property
+    def area(self) -> Window:
+        """The window that contains everything that counts."""
+        return self.scene.area
+
     def windows(self) -> Iterator[Window]:
-        """Yield full-width windows, top to bottom, that together contain everything that counts."""
-        return strips(self.scene.area, STRIP_ROWS)
+        """Yield full-width windows of ``area``, top to bottom, that together cover it."""
+        return strips(self.area, STRIP_ROWS)
 
     def inside(self, window: Window) -> NDArray[np.bool_]:
         """Return (y, x), True within the AOI."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.grids.cells import Cells, bands, centred, frame, painted
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
@@ -52,10 +53,13 @@ class Scoring(TaskScoring[ChipClassification]):
         """Return the counts of a ``tally``."""
         return Confusion.tallied(tally)
 
-    def score(
-        self, truth: "Truth", predictions: Sequence[Prediction], match: None = None
-    ) -> list[Confusion] | list[Presence]:
-        """Count labelled cells that have their centre within the AOI and are in every prediction."""
+    def score_blocks(
+        self, truth: "Truth", predictions: Sequence[Prediction], blocks: Blocks, match: None = None
+    ) -> list[dict[int, Confusion | Presence]]:
+        """Count labelled cells that have their centre within the AOI and are in every prediction.
+
+        A cell belongs to the block of its centre.
+        """
         found = [_near(truth, *read_cells(self.task, prediction)) for prediction in predictions]
         cells, places = np.unique(np.concatenate([own for own, _ in found]), axis=0, return_inverse=True)
         ends = np.cumsum([len(own) for own, _ in found])[:-1]
@@ -64,11 +68,24 @@ class Scoring(TaskScoring[ChipClassification]):
         spread = [
             _spread(place, values, len(cells)) for place, (_, values) in zip(np.split(places, ends), found, strict=True)
         ]
+        cols, rows = _centres(cells)
+        numbers = blocks.numbers(rows, cols)
+        known = labelled != IGNORE if labelled.ndim == 1 else (labelled != IGNORE).any(1)
+        scored: list[dict[int, Confusion | Presence]] = [{} for _ in predictions]
+        for number in np.unique(numbers[known]).tolist():
+            here = numbers == number
+            found_here = self._counts(labelled[here], [values[here] for values in spread])
+            for parts, counts in zip(scored, found_here, strict=True):
+                parts[number] = counts
+        return scored
+
+    def _counts(self, labelled: NDArray[np.uint8], predicted: list[NDArray[Any]]) -> Sequence[Confusion | Presence]:
+        """Count cells: labels (cell, …) against the class ids or scores (cell, …) of each prediction."""
         if not self.task.multi_label:
-            return confuse(labelled, spread, len(self.task.classes), IGNORE)
-        common = ~np.isnan(spread).any((0, 2))
+            return confuse(labelled, predicted, len(self.task.classes), IGNORE)
+        common = ~np.isnan(predicted).any((0, 2))
         lost = int((labelled[~common] != IGNORE).any(1).sum())
-        return [Presence(labelled[common], scores[common], lost) for scores in spread]
+        return [Presence(labelled[common], scores[common], lost) for scores in predicted]
 
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return the labels' class id at each pixel of a predicted cell (y, x).
@@ -92,11 +109,16 @@ class Scoring(TaskScoring[ChipClassification]):
 
 def _near(truth: "Truth", cells: Cells, values: NDArray[Any]) -> tuple[Cells, NDArray[Any]]:
     """Return the cells with their centre on a pixel that counts, with their values (cell, …)."""
-    windows = list(truth.windows())
-    cols, rows = (cells[:, :2] + cells[:, 2:]).T // 2
-    near = (rows >= windows[0].row) & (rows < windows[-1].bottom)
-    near &= (cols >= windows[0].col) & (cols < windows[0].right)
+    cols, rows = _centres(cells)
+    area = truth.area
+    near = (rows >= area.row) & (rows < area.bottom) & (cols >= area.col) & (cols < area.right)
     return cells[near], values[near]
+
+
+def _centres(cells: Cells) -> NDArray[np.int64]:
+    """Return the column and row of the centre of each cell, (2, cell)."""
+    centres: NDArray[np.int64] = (cells[:, :2] + cells[:, 2:]).T // 2
+    return centres
 
 
 def _inside(truth: "Truth", cells: Cells) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common import prediction_features
@@ -15,6 +16,7 @@ from quadrat.tasks.common.outputs import Outlines
 from quadrat.tasks.common.scoring import Prediction, TaskScoring
 from quadrat.tasks.common.targets import Target
 from quadrat.tasks.object_detection.scoring.counts import BoxCounts
+from quadrat.tasks.object_detection.scoring.resampling import split
 from quadrat.tasks.object_detection.section import (
     LAYER,
     LIKELY,
@@ -68,14 +70,22 @@ class Scoring(TaskScoring[ObjectDetection]):
             images.append(Seen(truth[:, :4].astype(np.float64), truth[:, 4].astype(np.uint8), kept))
         return replace(self.no_counts(), images=tuple(images))
 
-    def score(
-        self, truth: "Truth", predictions: Sequence[Prediction], match: DetectionMatch | None = None
-    ) -> list[BoxCounts]:
+    def score_blocks(
+        self,
+        truth: "Truth",
+        predictions: Sequence[Prediction],
+        blocks: Blocks,
+        match: DetectionMatch | None = None,
+    ) -> list[dict[int, BoxCounts]]:
         """Match each prediction's detections with the labels' boxes; both count by their centres.
 
         Boxes that meet the AOI but do not count are ignored, and so are detections on them.
         """
-        return [replace(self.no_counts(match), images=(seen,)) for seen in self._seen(truth, predictions)]
+        none = self.no_counts(match)
+        return [
+            {number: replace(none, images=(part,)) for number, part in parts.items()}
+            for parts in split(self._seen(truth, predictions), blocks, none.iou)
+        ]
 
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return IGNORE (y, x): boxes are drawn as outlines."""
@@ -109,14 +119,11 @@ class Scoring(TaskScoring[ObjectDetection]):
 
     def _seen(self, truth: "Truth", predictions: Sequence[Prediction]) -> list[Seen]:
         """Return the boxes of a scene's labels, with the detections of each prediction."""
-        windows = list(truth.windows())
-        first, last = windows[0], windows[-1]
-        area = Window(first.row, first.col, last.bottom - first.row, first.width)
-        bounds, class_ids = labelled_boxes(self.task, truth.labels, area)
+        bounds, class_ids = labelled_boxes(self.task, truth.labels, truth.area)
         found = [self._detections(prediction) for prediction in predictions]
         every = np.concatenate([bounds, *(detections.boxes for detections in found)])
         hit = np.zeros(len(every), np.bool_)
-        for window in windows:
+        for window in truth.windows():
             mine = centred(every, window, None)
             if mine.any():
                 hit[mine] = centred(every[mine], window, truth.counted(window))

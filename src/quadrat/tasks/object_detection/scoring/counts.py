@@ -1,5 +1,6 @@
 """Counts of detections against boxes, and the metrics computed from them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -7,10 +8,51 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.tasks.common.metrics import Confusion, Metrics
+from quadrat.tasks.common.metrics import Confusion, Metrics, Sampled
 from quadrat.tasks.object_detection.scoring.precision import average_precision
+from quadrat.tasks.object_detection.scoring.resampling import ranked_by_class
 from quadrat.tasks.object_detection.targets.detections import Detections
 from quadrat.tasks.object_detection.targets.matching import Seen, matched
+
+
+@dataclass(frozen=True, eq=False)
+class BoxFigures:
+    """Average precisions and counts, and the metrics computed from them."""
+
+    precisions: NDArray[np.float64]
+    """(class, threshold), average precision at each of THRESHOLDS; NaN for a class without boxes."""
+    confusion: NDArray[np.int64]
+    """(true class, predicted class); the last row: false detections, last column: missed."""
+
+    def summary(self) -> Metrics:
+        """Return mAP at an IoU of 0.5, mAP over 0.5 to 0.95, macro F1, and support: the number of boxes that count."""
+        return {
+            "map50": _mean(self.precisions[:, 0].tolist()),
+            "map": _mean(self.precisions.mean(1).tolist()),
+            "macro_f1": _mean([row["f1"] for row in self._matched]),
+            "support": int(self.confusion[:-1].sum()),
+        }
+
+    def overall(self) -> Metrics:
+        """Return ``summary``, macro precision and recall, and the number of detections that count."""
+        return {
+            **self.summary(),
+            "macro_precision": _mean([row["precision"] for row in self._matched]),
+            "macro_recall": _mean([row["recall"] for row in self._matched]),
+            "detections": int(self.confusion[:, :-1].sum()),
+        }
+
+    def per_class(self) -> list[Metrics]:
+        """Return average precision (``ap50``, ``ap``), precision, recall, F1 and support (boxes) of each class."""
+        return [
+            {"ap50": _mean([ap[0]]), "ap": _mean([ap.mean()]), **{name: row[name] for name in NAMES}}
+            for ap, row in zip(self.precisions, self._matched, strict=True)
+        ]
+
+    @cached_property
+    def _matched(self) -> list[Metrics]:
+        """Each class's precision, recall, F1 and support, from the diagonal and the sums of ``confusion``."""
+        return Confusion(self.confusion, np.zeros(len(self.confusion), np.int64)).per_class()[:-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,31 +78,22 @@ class BoxCounts:
         """Return the number of images and the rules, not all boxes."""
         return f"BoxCounts({len(self.images)} images, {self.classes} classes, iou={self.iou}, score={self.score})"
 
+    @cached_property
+    def figures(self) -> BoxFigures:
+        """The metrics."""
+        return BoxFigures(average_precision(self.images, self.classes), self.confused())
+
     def summary(self) -> Metrics:
-        """Return mAP at an IoU of 0.5, mAP over 0.5 to 0.95, macro F1, and support: the number of boxes that count."""
-        ap = self._precisions
-        return {
-            "map50": _mean(ap[:, 0].tolist()),
-            "map": _mean(ap.mean(1).tolist()),
-            "macro_f1": _mean([row["f1"] for row in self._matched]),
-            "support": int(self.confused()[:-1].sum()),
-        }
+        """Return the summary of ``figures``."""
+        return self.figures.summary()
 
     def overall(self) -> Metrics:
-        """Return ``summary``, macro precision and recall, and the number of detections that count."""
-        return {
-            **self.summary(),
-            "macro_precision": _mean([row["precision"] for row in self._matched]),
-            "macro_recall": _mean([row["recall"] for row in self._matched]),
-            "detections": int(self.confused()[:, :-1].sum()),
-        }
+        """Return all metrics of ``figures``."""
+        return self.figures.overall()
 
     def per_class(self) -> list[Metrics]:
-        """Return average precision (``ap50``, ``ap``), precision, recall, F1 and support (boxes) of each class."""
-        return [
-            {"ap50": _mean([ap[0]]), "ap": _mean([ap.mean()]), **{name: row[name] for name in NAMES}}
-            for ap, row in zip(self._precisions, self._matched, strict=True)
-        ]
+        """Return each class's metrics of ``figures``."""
+        return self.figures.per_class()
 
     def confused(self) -> NDArray[np.int64]:
         """Return counts (true class, predicted class); the last row: false detections, last column: missed."""
@@ -69,19 +102,29 @@ class BoxCounts:
     def always(self, class_id: int) -> None:
         """Return None, because boxes can't be predicted everywhere."""
 
-    @cached_property
-    def _precisions(self) -> NDArray[np.float64]:
-        return average_precision(self.images, self.classes)
+    def wrong(self) -> tuple[float, float]:
+        """Return the number of false detections and missed boxes, and of these and the right ones."""
+        total = int(self._confusion.sum())
+        return float(total - np.trace(self._confusion)), float(total)
+
+    @classmethod
+    def resampled(cls, parts: Sequence[Self], times: NDArray[np.int64]) -> Sampled:
+        """Return the metrics of the sum of ``parts`` for each row of ``times`` (sum, part)."""
+        return Sampled.of(cls._sums_of(parts, times))
+
+    @classmethod
+    def _sums_of(cls, parts: Sequence[Self], times: NDArray[np.int64]) -> Iterator[BoxFigures]:
+        """Yield the metrics of the sum of ``parts`` for each row of ``times`` (sum, part)."""
+        ranked = ranked_by_class([part.images for part in parts], parts[0].classes)
+        stacked = np.stack([part.confused() for part in parts])
+        for row in times:
+            precisions = np.stack([one.average_precision(row) for one in ranked])
+            yield BoxFigures(precisions, np.tensordot(row, stacked, 1))
 
     @cached_property
     def _confusion(self) -> NDArray[np.int64]:
         none = np.zeros((self.classes + 1, self.classes + 1), np.int64)
         return sum((confusion(seen.above(self.score), self.classes, self.iou) for seen in self.images), none)
-
-    @property
-    def _matched(self) -> list[Metrics]:
-        """Each class's precision, recall, F1 and support, from the diagonal and the sums of ``confused``."""
-        return Confusion(self._confusion, np.zeros(self.classes + 1, np.int64)).per_class()[:-1]
 
 
 NAMES = ("precision", "recall", "f1", "support")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.classes import Class
@@ -49,14 +50,20 @@ class Scoring(TaskScoring[PixelRegression]):
         """Sum up the errors of ``values`` (chip, 1, y, x) against ``values`` (chip, y, x)."""
         return compared(target["values"], [outputs["values"][:, 0]])[0]
 
-    def score(self, truth: "Truth", predictions: Sequence[Prediction], match: None = None) -> list[Errors]:
+    def score_blocks(
+        self, truth: "Truth", predictions: Sequence[Prediction], blocks: Blocks, match: None = None
+    ) -> list[dict[int, Errors]]:
         """Sum up the errors within the AOI where there are a label and a value in each of ``predictions``."""
-        sums = [self.no_counts() for _ in predictions]
+        scored: list[dict[int, Errors]] = [{} for _ in predictions]
         for window in truth.windows():
             labelled = np.where(truth.inside(window), truth.labels.values(window), np.float32(np.nan))
-            found = compared(labelled, [prediction.values("values", window) for prediction in predictions])
-            sums = [one + more for one, more in zip(sums, found, strict=True)]
-        return sums
+            predicted = [prediction.values("values", window) for prediction in predictions]
+            for number, here in blocks.parts(window):
+                found = compared(labelled[here], [values[here] for values in predicted])
+                for parts, errors in zip(scored, found, strict=True):
+                    if errors.pixels or errors.unpredicted:
+                        parts[number] = parts[number] + errors if number in parts else errors
+        return scored
 
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return the steps (y, x) of the labels, IGNORE where unlabelled."""

@@ -1,12 +1,12 @@
 """Sums of errors, and the metrics computed from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.tasks.common.metrics import Metrics
+from quadrat.tasks.common.metrics import Metrics, Sampled
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,29 @@ class Errors:
 
     def always(self, class_id: int) -> None:
         """Return None, because a constant value has no class id."""
+
+    def wrong(self) -> tuple[float, float]:
+        """Return the sum of errors, and the number of pixels."""
+        return self.error, float(self.pixels)
+
+    @classmethod
+    def resampled(cls, parts: Sequence["Errors"], times: NDArray[np.int64]) -> Sampled:
+        """Return the metrics of the sum of ``parts`` for each row of ``times`` (sum, part)."""
+        return Sampled.of(cls._sums_of(parts, times))
+
+    @classmethod
+    def _sums_of(cls, parts: Sequence["Errors"], times: NDArray[np.int64]) -> Iterator["Errors"]:
+        """Yield the sum of ``parts`` for each row of ``times`` (sum, part)."""
+        pixels = np.array([part.pixels for part in parts])
+        truth = np.array([part.truth for part in parts])
+        mean = truth.sum() / max(pixels.sum(), 1)
+        spread = [part.spread for part in parts] + pixels * (truth / np.maximum(pixels, 1) - mean) ** 2
+        sums = np.array([(part.error, part.absolute, part.squared, part.unpredicted) for part in parts])
+        for row in times:
+            count, total = int(row @ pixels), float(row @ truth)
+            error, absolute, squared, unpredicted = row @ sums
+            around = float(row @ spread) - count * (total / max(count, 1) - mean) ** 2
+            yield cls(count, error, absolute, squared, total, max(0.0, around), int(unpredicted))
 
     def _mean(self, total: float) -> float | None:
         return total / self.pixels if self.pixels else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.grids.class_ids import IGNORE, counting
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.metrics import Confusion, confuse
@@ -43,15 +44,20 @@ class Scoring(TaskScoring[SemanticSegmentation]):
         """Return the counts of a ``tally``."""
         return Confusion.tallied(tally)
 
-    def score(self, truth: "Truth", predictions: Sequence[Prediction], match: None = None) -> list[Confusion]:
+    def score_blocks(
+        self, truth: "Truth", predictions: Sequence[Prediction], blocks: Blocks, match: None = None
+    ) -> list[dict[int, Confusion]]:
         """Count the pixels within the AOI that have a label and a class in each of ``predictions``."""
-        counts = [self.no_counts() for _ in predictions]
+        scored: list[dict[int, Confusion]] = [{} for _ in predictions]
         for window in truth.windows():
             classes = counting(self._labelled(truth, window), truth.inside(window))
             predicted = [self.predicted_map(prediction, window) for prediction in predictions]
-            found = confuse(classes, predicted, len(self.task.classes), IGNORE)
-            counts = [one + more for one, more in zip(counts, found, strict=True)]
-        return counts
+            for number, here in blocks.parts(window):
+                found = confuse(classes[here], [ids[here] for ids in predicted], len(self.task.classes), IGNORE)
+                for parts, counts in zip(scored, found, strict=True):
+                    if counts.matrix.any() or counts.unpredicted.any():
+                        parts[number] = parts[number] + counts if number in parts else counts
+        return scored
 
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return the labels' class ids (y, x), IGNORE where unlabelled."""

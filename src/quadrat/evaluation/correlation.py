@@ -1,0 +1,85 @@
+"""How far errors of a map correlate, and blocks of the ground that are wider than that."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrat.geo.grids.blocks import Blocks
+from quadrat.tasks.common.metrics import Counts
+
+UNRELATED = 0.1
+"""Correlation below which errors count as unrelated."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The counts of a scene: of each prediction, by its name, and of each block with something to count."""
+
+    scene: str
+    blocks: Blocks
+    width: float | None
+    """Width of a pixel, m on the ground; None without a place on Earth."""
+    counts: Mapping[str, Mapping[int, Counts]]
+
+    def side(self, unit: str) -> float:
+        """Return the side of a block, in ``m`` on the ground or in ``px``."""
+        return self.blocks.side * (self.width or 1 if unit == "m" else 1)
+
+    def maps(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return how much is wrong in each block (row, column) of a prediction, and of how much."""
+        maps = np.zeros((2, math.prod(self.blocks.shape)))
+        for number, counts in self.counts[name].items():
+            maps[:, number] = counts.wrong()
+        wrong, of = maps.reshape(2, *self.blocks.shape)
+        return wrong, of
+
+    def merged(self, step: int) -> Iterator[tuple[str, Mapping[str, Counts]]]:
+        """Yield the place, and the counts by the prediction's name, of blocks of ``step`` × ``step`` blocks."""
+        _, across = self.blocks.shape
+        groups: dict[tuple[int, int], dict[str, Counts]] = {}
+        for name, parts in self.counts.items():
+            for number, counts in sorted(parts.items()):
+                row, col = divmod(number, across)
+                found = groups.setdefault((row // step, col // step), {})
+                found[name] = found[name] + counts if name in found else counts
+        for place in sorted(groups):
+            yield f"{self.scene} {self.blocks.side * step} px {place}", groups[place]
+
+
+def correlation_range(scenes: Sequence[Scored], name: str, unit: str) -> float | None:
+    """Return the distance, in ``unit``, from which a prediction's errors are unrelated; None if it exceeds the scenes.
+
+    The correlogram is that of the differences between the share of errors of blocks and of all, weighted by how much
+    there is in a block, for pairs of blocks within a scene (Cressie 1993, section 2.4).
+    """
+    maps = [scene.maps(name) for scene in scenes]
+    total = sum(of.sum() for _, of in maps)
+    mean = sum(wrong.sum() for wrong, _ in maps) / total
+    bin_width = max(scene.side(unit) for scene in scenes)
+    longest = max(math.hypot(*scene.blocks.shape) * scene.side(unit) for scene in scenes)
+    bins = np.zeros((2, int(longest / bin_width) + 2))
+    for scene, (wrong, of) in zip(scenes, maps, strict=True):
+        products, pairs, distance = _lags(wrong - mean * of, of)
+        places = np.rint(distance * scene.side(unit) / bin_width).astype(int)
+        bins += [np.bincount(places, values, bins.shape[1]) for values in (products, pairs)]
+    covariance = bins[0] / np.where(bins[1] > 0, bins[1], np.nan)
+    if not covariance[0] > 0:
+        return 0.0
+    far = np.flatnonzero(~(covariance > UNRELATED * covariance[0]) & (bins[1] > 0))
+    return float(far[0] * bin_width) if far.size else None
+
+
+def _lags(
+    wrong: NDArray[np.float64], of: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return sums of products of ``wrong`` and of ``of`` over all pairs of each lag, and the lag's length in blocks."""
+    rows, cols = of.shape
+    size = 2 * rows - 1, 2 * cols - 1
+    down, across = np.meshgrid(np.fft.ifftshift(np.arange(1 - rows, rows)), np.fft.ifftshift(np.arange(1 - cols, cols)))
+    powers = [np.abs(np.fft.rfft2(each, size)) ** 2 for each in (wrong, of)]
+    products, pairs = (np.fft.irfft2(power, size) for power in powers)
+    pairs[pairs < 0.5] = 0  # rounding of the transform
+    return products.ravel(), pairs.ravel(), np.hypot(down.T, across.T).ravel()

@@ -1,0 +1,61 @@
+"""Tables of metrics and their intervals, for the terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from quadrat.evaluation.intervals import LEVEL, Bounds, Spread
+from quadrat.tasks.common.metrics import Counts, Metrics
+
+if TYPE_CHECKING:
+    from quadrat.tasks import Task
+
+MODEL = "model"
+"""The name of the model in the comparison."""
+
+WORDS = {"_": " ", "f1": "F1", "iou": "IoU", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
+"""Display names of parts of metrics' names."""
+
+
+def tables(task: "Task", compared: Mapping[str, Counts], split: str, spread: Spread) -> Iterator[Table | str]:
+    """Yield the metrics of each class, those of the model beside the others, and a line about the intervals."""
+    names = [f"[{c.color}]■[/] {escape(c.name)}" for c in task.classes]
+    unit = f"(support in {task.unit})"
+    model = spread.predictions.get(MODEL)
+    per_class = dict(zip(names, compared[MODEL].per_class(), strict=True))
+    yield _table(f"{split}: each class {unit}", per_class, () if model is None else model.classes)
+    summaries = {name: counts.summary() for name, counts in compared.items()}
+    bounds = [spread.predictions[name].overall for name in compared if name in spread.predictions]
+    yield _table(f"{split}: all classes {unit}", summaries, bounds)
+    if spread.plan is not None:
+        start = f"In brackets: {LEVEL:.0%} intervals" if model else "No intervals"
+        yield f"{start} ({spread.plan.sentence})"
+
+
+def word(name: str) -> str:
+    """Return a metric's name for people."""
+    for key, text in WORDS.items():
+        name = name.replace(key, text)
+    return name
+
+
+def figure(value: float | None) -> str:
+    """Return a metric as text."""
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def _table(title: str, rows: Mapping[str, Metrics], bounds: Sequence[Bounds]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in next(iter(rows.values())):
+        table.add_column(word(name), justify="right")
+    for place, (name, metrics) in enumerate(rows.items()):
+        own = bounds[place] if bounds else {}
+        table.add_row(name, *(_bounded(value, own.get(key)) for key, value in metrics.items()))
+    return table
+
+
+def _bounded(value: float | None, bounds: tuple[float, float] | None) -> str:
+    return figure(value) if bounds is None else f"{figure(value)} ({bounds[0]:.2f} to {bounds[1]:.2f})"
