@@ -279,7 +279,7 @@ def test_links_lead_somewhere(reference: ModuleType, page: str) -> None:
 
 
 def test_the_figures_of_the_readme_are_those_of_the_committed_metrics() -> None:
-    names = ("metrics/eval.json", "metrics/plots/class_scores.csv")
+    names = ("metrics/eval.json", "metrics/plots/class_scores.csv", "metrics/intervals.json")
     committed = [
         subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, text=True, check=False)
         for name in names
@@ -290,7 +290,11 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_metrics() -> None:
     overall = {"network": metrics["overall"], **metrics["baseline"]}
     tables = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- results: metrics/eval.json -->")[2]
     totals, classes = re.findall(r"(?:^\|.*\n)+", tables, flags=re.MULTILINE)[:2]
-    _check_table(totals, overall, ["accuracy", "macro_f1"])
+    bounds = json.loads(committed[2].stdout)["predictions"]
+    for name, metric in overall.items():
+        low, high = bounds["model" if name == "network" else name]["overall"]["macro_f1"]
+        metric["interval"] = f"{low:.2f} to {high:.2f}"
+    _check_table(totals, overall, ["accuracy", "macro_f1", "interval"])
     _check_table(classes, per_class, ["precision", "recall", "f1", "iou", "support"])
 
 
@@ -316,6 +320,9 @@ def _check_table(table: str, metrics: dict[str, dict[str, Any]], names: list[str
         for shown, name in zip(row[1:], names, strict=True):
             value = metrics[row[0]][name]
             digits = len(shown.partition(".")[2])
+            if isinstance(value, str):
+                assert shown == value, f"{row[0]}: {name}"
+                continue
             assert shown == ("–" if value is None else f"{value:,.{digits}f}"), f"{row[0]}: {name}"
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 MODEL = "model"
 """The name of the model in the comparison."""
 
+BOUNDED = ("f1", "ap50", "r2")
+"""Metrics of classes that are shown with their interval: all of them would be too wide."""
+
 WORDS = {"_": " ", "f1": "F1", "iou": "IoU", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
 """Display names of parts of metrics' names."""
 
@@ -25,7 +28,8 @@ def tables(task: "Task", compared: Mapping[str, Counts], split: str, spread: Spr
     unit = f"(support in {task.unit})"
     model = spread.predictions.get(MODEL)
     per_class = dict(zip(names, compared[MODEL].per_class(), strict=True))
-    yield _table(f"{split}: each class {unit}", per_class, () if model is None else model.classes)
+    few = [] if model is None else [{name: each.get(name) for name in BOUNDED} for each in model.classes]
+    yield _table(f"{split}: each class {unit}", per_class, few)
     summaries = {name: counts.summary() for name, counts in compared.items()}
     bounds = [spread.predictions[name].overall for name in compared if name in spread.predictions]
     yield _table(f"{split}: all classes {unit}", summaries, bounds)

@@ -17,6 +17,7 @@ from quadrat.evaluation.score_tables import read_scores
 from quadrat.runtime.files import replaced
 from quadrat.runtime.run import Paths
 from quadrat.team.lockfile import Difference, as_text, differences, leaves, lines, opened
+from quadrat.team.noise import Score, read_score, verdict
 
 PATHS = Paths()
 
@@ -58,6 +59,10 @@ class State:
         """Yield the files of metrics and their metrics by dotted key; undefined is None."""
         for path in (PATHS.eval_metrics, PATHS.train_metrics, PATHS.analyze_metrics):
             yield path.stem, dict(leaves(json.loads(self.text(path) or "{}")))
+
+    def score(self) -> Score | None:
+        """Return the score, if it has an interval."""
+        return read_score(self.text(PATHS.eval_metrics), self.text(PATHS.intervals))
 
     def scores(self, path: Path) -> Mapping[str, Mapping[str, Any]]:
         """Return the metrics of each class or scene."""
@@ -107,6 +112,9 @@ def _page(base: State, here: State, out: Path | None, pictures_at: str) -> Itera
     yield _or_none(_parameters(base, here), ("parameter", base.name, HERE), "No parameter differs.")
     yield "### Metrics\n"
     yield _or_none(_metrics(base, here), ("metric", base.name, HERE, "change"), "No metric differs.")
+    sentence = verdict(base.score(), here.score())
+    if sentence:
+        yield f"{sentence}\n"
     for of, path, name in (("class", PATHS.class_scores, "f1"), ("scene", PATHS.scene_scores, "macro_f1")):
         old, new = base.scores(path), here.scores(path)
         metric = _shown(new or old, name)
