@@ -6,6 +6,7 @@ from typing import Any, Self, get_args
 from pydantic import Field, model_validator
 
 from quadrat.errors import ParamsError
+from quadrat.evaluation.intervals import Intervals
 from quadrat.evaluation.pictures import Pictures
 from quadrat.geo.sources.source import Source
 from quadrat.geo.sources.target_grid import TargetGrid
@@ -73,6 +74,7 @@ __all__ = [
     "FileStart",
     "Forest",
     "Image",
+    "Intervals",
     "NoStart",
     "ObjectDetection",
     "Params",
