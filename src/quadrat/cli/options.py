@@ -13,6 +13,7 @@ import typer
 from quadrat.cli.s3_endpoint import share_endpoint
 
 if TYPE_CHECKING:
+    from quadrat.prediction.given import Given
     from quadrat.runtime.parallel import Executor
     from quadrat.runtime.run import Paths, Run
 
@@ -68,6 +69,30 @@ def run_stage(
         origin = origin_of(name, params, names) if traced else None
         with alone(name, paths.lock), timed(name, paths.timing, run.executor):
             stage(sections, paths, replace(run, origin=origin))
+
+
+def score(given: "Given", params: Path, catalog: Path | None, out: Path | None, run: "Run") -> None:
+    """Score given predictions of the scenes of a catalog; write what eval writes to ``out``, if it is given."""
+    from tempfile import TemporaryDirectory
+
+    from quadrat.errors import ParamsError, QuadratError
+    from quadrat.params import read_scoring
+    from quadrat.pipeline.eval import EvalParams, score_given
+    from quadrat.runtime.run import Paths
+
+    share_endpoint(os.environ)
+    with report_errors(), TemporaryDirectory(prefix="quadrat-") as aside:
+        sections = read_scoring(params)
+        scenes = catalog or sections.scenes
+        if scenes is None:
+            raise ParamsError("no catalog is given", file=params, hint="give --catalog, or the key scenes")
+        if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise QuadratError("the folder for the scores is there", file=out, hint="give the name of a new folder")
+        folder = out or Path(aside)
+        folder.mkdir(parents=True, exist_ok=True)
+        names = ("eval_metrics", "intervals", "class_scores", "scene_scores", "confusion", "pictures")
+        paths = replace(Paths(), **{name: folder / getattr(Paths(), name).name for name in names})
+        score_given(EvalParams(scenes, sections.seed, sections.task, None, sections.eval), paths, run, given)
 
 
 def check_all(params: Path) -> None:

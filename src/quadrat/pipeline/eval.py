@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import shapely
 
-from quadrat.errors import QuadratError
+from quadrat.errors import CatalogError, PredictionError, QuadratError
 from quadrat.evaluation.correlation import Scored
 from quadrat.evaluation.intervals import MANY_SCENES, Bounded, Intervals, Spread
 from quadrat.evaluation.pictures import Picture, Pictures, draw
@@ -36,6 +36,7 @@ from quadrat.tasks.common.truth import Truth
 
 if TYPE_CHECKING:
     from quadrat.models import Baseline
+    from quadrat.prediction.given import Given
     from quadrat.prediction.reader import Prediction
 
 SCORED = ("validation", "test")
@@ -84,9 +85,38 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
     the metrics per class and the intervals are of all test scenes together; of the validation scenes if there are no
     test scenes.
     """
-    task, section = params.task, params.eval
-    frequent = _most_frequent(paths.table, task)
     predicted = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
+    _evaluate(params, paths, run, predicted, _most_frequent(paths.table, params.task))
+
+
+def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> None:
+    """Write and show what ``evaluate`` does, of predictions that another program made of validation and test scenes.
+
+    There is no baseline and no majority class.
+    """
+    scenes = [scene for scene in read_catalog(params.scenes) if scene.split in SCORED]
+    if not scenes:
+        problem = "the catalog has no scene to score"
+        raise CatalogError(problem, file=params.scenes, hint="give scenes with labels the split test")
+    if given.path.is_file() and len(scenes) > 1:
+        raise PredictionError(
+            "one file is given for several scenes",
+            file=given.path,
+            expected=f"a folder with a file for each of {', '.join(scene.id for scene in scenes)}",
+            hint="or a catalog of one scene",
+        )
+    _evaluate(params, paths, run, scenes, None, given)
+
+
+def _evaluate(
+    params: EvalParams,
+    paths: Paths,
+    run: Run,
+    predicted: Sequence[Scene],
+    frequent: int | None,
+    given: "Given | None" = None,
+) -> None:
+    task, section = params.task, params.eval
     check_pins(predicted, paths.pins)
     reference = "test" if any(scene.split == "test" for scene in predicted) else "validation"
     rival = None if params.baseline is None else params.baseline.kind
@@ -96,7 +126,7 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
         task=task,
         rival=rival,
         section=section,
-        predictions=paths.predictions,
+        predictions=given or paths.predictions,
         blocked=reference if blocked else None,
     )
     examined = []
@@ -115,7 +145,7 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
             examined.append(replace(one, picture=None))
         none = scoring_of(task).no_counts(section.match)
         compared = _together(examined, reference, none, rival)
-        always = compared[MODEL].always(frequent)
+        always = None if frequent is None else compared[MODEL].always(frequent)
         compared |= {} if always is None else {MAJORITY: always}
         validation = _together(examined, "validation", none, rival)[MODEL]
         parts = [
@@ -138,19 +168,23 @@ def _examine(
     task: Task,
     rival: str | None,
     section: Eval,
-    predictions: Path,
+    predictions: "Path | Given",
     blocked: str | None,
 ) -> Examined:
     """Count a scene, if it is scored, and make its picture; raise PredictionError for missing or wrong predictions."""
     from quadrat.prediction.reader import Prediction
 
-    folders = {MODEL: predictions / scene.id}
+    place = predictions / scene.id if isinstance(predictions, Path) else predictions.place(scene.id)
+    folders = {MODEL: place}
     if rival and scene.split in SCORED:
-        folders[rival] = folders[MODEL] / "baseline"
+        folders[rival] = place / "baseline"
     bands = (scene.image.grid_band,) if section.pictures is None else section.pictures.bands
     try:
         with scene.open(bands, task) as opened, ExitStack() as stack:
-            made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
+            if isinstance(predictions, Path):
+                made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
+            else:
+                made = {MODEL: stack.enter_context(predictions.open(opened.grid, scene.id))}
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
             scored = None
             if truth is not None:
@@ -172,8 +206,10 @@ def _blocks(area: Window, classes: int) -> Blocks:
     return Blocks.of(area, max(64, min(MOST, 2**22 // classes**2)))
 
 
-def _with_majority(scored: Scored, frequent: int) -> Scored:
-    """Return the counts by block, with those of the most frequent class everywhere."""
+def _with_majority(scored: Scored, frequent: int | None) -> Scored:
+    """Return the counts by block, with those of the most frequent class everywhere if it is known."""
+    if frequent is None:
+        return scored
     parts = {number: counts.always(frequent) for number, counts in scored.counts[MODEL].items()}
     known = {number: counts for number, counts in parts.items() if counts is not None}
     return replace(scored, counts={**scored.counts, **({MAJORITY: known} if known else {})})
