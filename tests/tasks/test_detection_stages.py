@@ -114,6 +114,7 @@ def test_chips_hold_ragged_boxes_and_blanks_at_the_ratio_that_is_set(root: Path)
 def evaluated(root: Path, **match: float) -> dict[str, Any]:
     evaluate(
         scenes=root / "scenes.yaml",
+        seed=1,
         task=TASK,
         baseline=None,
         eval=Eval.model_validate(

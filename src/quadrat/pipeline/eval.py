@@ -81,7 +81,7 @@ class EvalParams:
 def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
     """Write metrics in all, per class and per scene, intervals, the confusion matrix and pictures; show the result.
 
-    Validation and test scenes are scored where they have labels within the AOI. ``score``, ``overall``, ``baseline``,
+    Validation and test scenes are scored where they have labels within the AOI. ``Test``, ``overall``, ``baseline``,
     the metrics per class and the intervals are of all test scenes together; of the validation scenes if there are no
     test scenes.
     """
@@ -152,7 +152,7 @@ def _evaluate(
             _with_majority(one.scored, frequent) for one in examined if one.scored and one.scene.split == reference
         ]
         spread = Spread.of(parts, section.intervals, params.seed, scoring_of(task).monitor)
-        write_json(paths.eval_metrics, _metrics(task, compared, validation, spread))
+        write_json(paths.eval_metrics, _metrics(task, compared, reference, validation, spread))
         write_json(paths.intervals, {"split": reference, **spread.written(task.names)})
         write_scores(paths.class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
         scored = {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
@@ -258,13 +258,18 @@ def _together(examined: Sequence[Examined], split: str, none: Counts, rival: str
     return {name: sum((counts[name] for counts in scored), none) for name in names}
 
 
-def _metrics(task: Task, compared: Mapping[str, Counts], validation: Counts, spread: Spread) -> dict[str, Any]:
+def _metrics(
+    task: Task, compared: Mapping[str, Counts], split: str, validation: Counts, spread: Spread
+) -> dict[str, Any]:
+    """Return the content of ``metrics/eval.json``. DVC sorts its columns: a capital letter comes first."""
     monitor = scoring_of(task).monitor
     scores = {name: counts.summary()[monitor] for name, counts in compared.items()}
     gains = {name: _less(scores[MODEL], score) for name, score in scores.items() if name != MODEL}
     return {
-        "score": _bounded(monitor, scores[MODEL], spread.predictions.get(MODEL)),
-        "gain": {name: _bounded(monitor, gain, spread.gains.get(name)) for name, gain in gains.items()},
+        split.capitalize(): {
+            **_bounded(monitor, scores[MODEL], spread.predictions.get(MODEL)),
+            **{f"over_{name}": _bounded(monitor, gain, spread.gains.get(name)) for name, gain in gains.items()},
+        },
         "overall": rounded(compared[MODEL].overall()),
         "baseline": {name: rounded(counts.summary()) for name, counts in compared.items() if name != MODEL},
         "validation": rounded(validation.summary()),

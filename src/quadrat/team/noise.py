@@ -27,7 +27,7 @@ class Score:
     @classmethod
     def of(cls, metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> Self | None:
         """Return the score that ``metrics/eval.json`` and ``metrics/intervals.json`` hold; None without an interval."""
-        score, drawn = metrics.get("score") or {}, intervals.get("drawn") or {}
+        score, drawn = metrics.get("Test") or metrics.get("Validation") or {}, intervals.get("drawn") or {}
         metric = drawn.get("metric")
         if metric is None or None in {score.get(key) for key in (metric, "low", "high")}:
             return None
