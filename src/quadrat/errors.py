@@ -15,7 +15,8 @@ QuadratError
 ├── OverlapError    train and held-out areas overlap
 ├── OriginError     a file without an origin
 ├── DiskError       a file that can't be written: full disk, quota, or limit of file sizes
-├── BusyError       another stage runs in the workspace
+├── OutputError     an output folder or file that holds what quadrat did not make
+├── BusyError       another command writes to the same workspace or folder
 ├── WorkerError     the process that worked on a scene was killed
 ├── LockError       dvc.yaml, dvc.lock or a commit that DVC or git can't read
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
@@ -106,8 +107,12 @@ class DiskError(QuadratError):
     """There is no room for a file."""
 
 
+class OutputError(QuadratError):
+    """An output folder or file holds what quadrat did not make, and would delete."""
+
+
 class BusyError(QuadratError):
-    """Another stage runs in the workspace."""
+    """Another command writes to the same workspace or folder."""
 
 
 class WorkerError(QuadratError):

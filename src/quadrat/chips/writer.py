@@ -14,7 +14,7 @@ from quadrat.chips.store import COLUMNS, INDEX, About, write_about
 from quadrat.geo.geometry.footprints import EARTH, on_earth
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.runtime.files import replaced
+from quadrat.runtime.files import ANY, replaced
 
 if TYPE_CHECKING:
     import geopandas
@@ -40,7 +40,7 @@ class SceneChips:
 
     def __enter__(self) -> Self:
         """Return itself."""
-        self._folder = self._whole.enter_context(replaced(self._place))
+        self._folder = self._whole.enter_context(replaced(self._place, ANY))
         self._folder.mkdir()
         return self
 

@@ -87,7 +87,7 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
     rival = None if params.baseline is None else params.baseline.kind
     look = partial(_examine, task=task, rival=rival, section=section, predictions=paths.predictions)
     examined = []
-    with replaced(paths.pictures) as folder:
+    with replaced(paths.pictures, ["*.png"]) as folder:
         folder.mkdir()
         outcomes = track(run.executor.map(look, predicted), "eval", len(predicted), "scenes")
         for one in succeeded((scene.id for scene in predicted), outcomes):
@@ -204,7 +204,7 @@ def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
         for t, truth in enumerate(names)
         for p, predicted in enumerate(names)
     ]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         pd.DataFrame(rows, columns=["truth", "predicted", "count"]).to_csv(part, index=False)
 
 

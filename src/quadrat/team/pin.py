@@ -35,7 +35,7 @@ def index(scenes: Path, pins: Path, *, write: bool) -> bool:
     kept = len(now) - counts["new"] - counts["changed"]
     summary = ", ".join([*(f"{counts[sign]} {sign}" for sign in ("new", "changed", "dropped")), f"{kept} as pinned"])
     if write and now != old:
-        with replaced(pins) as part:
+        with replaced(pins, synced=True) as part:
             part.write_text(written(now), encoding="utf-8", newline="\n")
     if not now:
         summary += "; all files of the catalog are on this machine"

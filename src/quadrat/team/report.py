@@ -13,15 +13,22 @@ from urllib.parse import quote
 
 from ruamel.yaml import YAML
 
+from quadrat.errors import OutputError
 from quadrat.evaluation.score_tables import read_scores
-from quadrat.runtime.files import replaced
+from quadrat.runtime.files import check_own, replaced
+from quadrat.runtime.process import sole_writer
 from quadrat.runtime.run import Paths
 from quadrat.team.lockfile import Difference, as_text, differences, leaves, lines, opened
 
 PATHS = Paths()
 
 MARK = "<!-- quadrat report -->"
-"""The first line of every report, by which an earlier comment is found."""
+"""The first line of every report, by which an earlier comment is found, and an earlier folder."""
+
+PAGE = "report.md"
+
+OWN = (PAGE, "pictures/*-before.png", "pictures/*-after.png")
+"""The files of a report."""
 
 HERE = "this change"
 """The name of the workspace's state."""
@@ -89,15 +96,31 @@ def report(base: str, out: Path, pictures_at: str | None, *, pictures: bool) -> 
     """Compare the working folder with the git revision ``base``; return the path of report.md in ``out``.
 
     ``pictures`` of predictions are fetched to ``out``. The page links them below ``pictures_at``, the later address of
-    ``out``; None for relative links.
+    ``out``; None for relative links. Raises OutputError if ``out`` holds anything but an earlier report, and BusyError
+    if another report is being written there.
     """
-    with opened(Path(), base) as before, opened(Path()) as after:
+    place = out.resolve()  # of a link, the folder that it leads to
+    _check_place(place)
+    lock = place.with_name(f".lock-{place.name}")
+    with opened(Path(), base) as before, opened(Path()) as after, sole_writer("report", out, lock):
         states = State(base.removeprefix("origin/"), before), State(HERE, after)
-        with replaced(out) as part:
+        with replaced(place, OWN) as part:
             part.mkdir()
             page = "\n".join(_page(*states, part if pictures else None, pictures_at or "."))
-            (part / "report.md").write_text(f"{page}\n", encoding="utf-8")
-    return out / "report.md"
+            (part / PAGE).write_text(f"{page}\n", encoding="utf-8")
+    return out / PAGE
+
+
+def _check_place(out: Path) -> None:
+    """Raise OutputError if ``out`` is neither new, nor an empty folder, nor an earlier report."""
+    page = out / PAGE
+    if page.is_file() and page.read_text(encoding="utf-8", errors="replace").startswith(MARK):
+        check_own(out, OWN)
+    elif out.exists() and not out.is_dir():
+        hint = "name a folder"
+        raise OutputError("there is a file where the folder of the report should be", file=out, hint=hint)
+    else:
+        check_own(out, ())
 
 
 def _page(base: State, here: State, out: Path | None, pictures_at: str) -> Iterator[str]:
