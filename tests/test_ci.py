@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -43,6 +44,19 @@ def test_folders_are_published_beside_each_other(tmp_path: Path) -> None:
     assert call("git show quadrat-reports:one/report.md", bare) == "again"
     assert call("git rev-parse HEAD", clones[0]) == head
     assert call("git status --porcelain", clones[0]) == ""
+
+
+@pytest.mark.parametrize("mine", [".venv/notes.txt", ".venv/lib/mine.py"])
+def test_the_setup_empties_no_environment_that_it_did_not_make(tmp_path: Path, mine: str) -> None:
+    for name in ("scripts/setup", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / mine).parent.mkdir(parents=True)
+    (tmp_path / mine).write_text("mine")
+    (tmp_path / ".venv/pyvenv.cfg").write_text("home = /usr/bin\ncommand = uv venv\n")
+    done = subprocess.run([tmp_path / "scripts/setup"], capture_output=True, text=True, check=False)
+    assert (done.returncode, (tmp_path / mine).read_text()) == (1, "mine")
+    assert "was not made by scripts/setup" in done.stderr
 
 
 @pytest.fixture(scope="module")
