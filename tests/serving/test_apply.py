@@ -350,6 +350,13 @@ def test_a_second_writer_of_the_same_folder_is_refused_by_name(
     assert [file.name for file in out.iterdir()] == ["new"]
 
 
+def test_a_name_that_leaves_no_room_for_temporary_names_is_refused(project: Path, tmp_path: Path) -> None:
+    image = tmp_path / f"{'ü' * 123}.tif"  # of two bytes each
+    shutil.copy(project / "image.tif", image)
+    with pytest.raises(ImageError, match=r"too long for the folder(.|\n)*most 244 bytes(.|\n)*246 bytes(.|\n)*rename"):
+        run(project, image, out=tmp_path / "out", bands=BANDS)
+
+
 def test_a_link_in_the_place_of_layers_stays(project: Path, tmp_path: Path) -> None:
     image = written(tmp_path / "new.tif", pixels(project), nodata=0)
     (tmp_path / "out").mkdir()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from quadrat.errors import LockError, OutputError
+from quadrat.errors import CONTROL, LockError, OutputError
 from quadrat.runtime.files import write_json
 from quadrat.team.report import MOST_PAIRS, report
 from tests.project import call, change, clone, commit, digests
@@ -59,6 +59,16 @@ def test_of_a_task_without_classes_the_first_metric_of_each_scene_is_told(projec
     told = page()
     assert "### MAE of each scene\n" in told
     assert "| new | – | 0.25 | – | 10 |\n" in told
+
+
+def test_names_drive_no_terminal_and_bring_no_html(project: Path) -> None:
+    evil = "new\x1b[2J<script>\n# x\x9b"
+    (project / "metrics/plots/scene_scores.csv").write_text(f'scene,macro_f1,support\n"{evil}",0.25,10\n')
+    change(project, {"bundle.title": evil})
+    told = page()
+    assert not CONTROL.search(told.replace("\n", ""))
+    assert "<script>" not in told.partition("</details>")[2]  # before it, a block of code
+    assert "| new\\\\u001b\\[2J&lt;script&gt; # x\\\\u009b | – | 0.25 | – | 10 |\n" in told
 
 
 def test_what_a_failed_stage_has_not_written_is_a_dash(project: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from quadrat.api.array_images import ARRAY, held
 from quadrat.api.arrays import read, unplaced
 from quadrat.bundle.loading import read_bundle
-from quadrat.errors import ImageError, ParamsError, QuadratError
+from quadrat.errors import ImageError, ParamsError, QuadratError, printable
 from quadrat.geo.sources.bands import Band
 from quadrat.models.model_folder import read_model
 from quadrat.prediction.writers import file_of
@@ -144,7 +144,7 @@ class Predictor:
         if out is not None:
             check_folders([one], out, self._ready)
         for line in self._ready.warnings(one, reading):
-            warnings.warn(line, stacklevel=3)
+            warnings.warn(printable(line), stacklevel=3)
         folder = temporary if out is None else out / one.id
         self._ready.write(one, folder)
         written = layers_of(self.task).written(self._ready.predict.layers)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
+from quadrat.errors import printable
 from quadrat.geo.geometry.footprints import EARTH
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.sources.bands import Band, names_of
@@ -106,7 +107,7 @@ def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
     write_json(paths.stats, Statistics(bands=statistics).model_dump())
     _write_table(paths.table, surveys, scene_counts, task.columns)
     with replaced(paths.warnings, synced=True) as part:
-        part.write_text("".join(f"{line}\n" for line in noted or [NO_WARNING]), encoding="utf-8")
+        part.write_text("".join(f"{printable(line)}\n" for line in noted or [NO_WARNING]), encoding="utf-8")
     write_json(paths.analyze_metrics, _metrics(surveys, scene_counts))
     _write_class_plot(paths.class_plot, surveys, scene_counts, task.names)
     _write_band_plot(paths.band_plot, statistics)

@@ -13,6 +13,7 @@ from quadrat.errors import BundleError, ImageError
 from quadrat.prediction.writers import file_of
 from quadrat.runtime.process import sole_writer
 from quadrat.runtime.progress import console, warn
+from quadrat.scenes.scene import LONGEST_ID
 from quadrat.serving.new_images import Offered, Reading, offered
 from quadrat.serving.ready import Plan, Ready
 from quadrat.tasks.common.parts import layers_of
@@ -91,6 +92,14 @@ def check_folders(found: Sequence[Offered], out: Path, ready: Ready) -> None:
     """Raise ImageError if two images would share a folder, or a folder holds an image or other files."""
     ids = [one.id for one in found]
     for one in found:
+        if len(os.fsencode(one.id)) > LONGEST_ID:
+            raise ImageError(
+                "the name of the image is too long for the folder of its layers",
+                file=next(one.image.files()),
+                expected=f"at most {LONGEST_ID} bytes without the ending",
+                got=f"{len(os.fsencode(one.id))} bytes",
+                hint="rename the file, or link to it by a shorter name",
+            )
         if ids.count(one.id) > 1:
             raise ImageError(
                 "two images would be written to one folder",

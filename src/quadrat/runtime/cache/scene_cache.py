@@ -92,8 +92,8 @@ class SceneCache:
 
         ``own`` are patterns of its files (see ``files.check_own``), for units that a killed stage has not recorded.
         """
-        made = [(name, entry.get("files")) for name, entry in self._entries.items() if isinstance(entry, dict)]
-        known = {str(PurePosixPath(name, file)) for name, files in made if isinstance(files, dict) for file in files}
+        recorded = [(name, self._files(name)) for name in self._entries]
+        known = {str(PurePosixPath(name, file)) for name, files in recorded for file in files}
         check_own(self._folder, {*own, *known})
 
     def remove_others(self, files: Collection[str] = ()) -> None:
@@ -110,16 +110,22 @@ class SceneCache:
 
     def _current(self, name: str, of: str) -> bool:
         """Return whether a unit is complete and made of these inputs."""
-        entry = self._entries.get(name)
-        if not isinstance(entry, dict) or entry.get("of") != of:
+        entry: Any = self._entries.get(name)
+        if not isinstance(entry, dict) or entry.get("of") != of or not isinstance(entry.get("files"), dict):
             return False
-        folder = self._folder / name
-        files, there = entry.get("files"), set(_names(folder))
-        if not isinstance(files, dict) or not there.issuperset(files):
+        folder, files = self._folder / name, self._files(name)
+        there = set(_names(folder))
+        if not there.issuperset(files):
             return False
         if not all(name.endswith(LEFT_BEHIND) for name in there.difference(files)):
             return False
         return all(self.hashes.of(folder / file) == found for file, found in files.items())
+
+    def _files(self, name: str) -> Mapping[str, Any]:
+        """Return the recorded files of a unit; none where the manifest is damaged."""
+        entry: Any = self._entries[name]
+        files = entry.get("files") if isinstance(entry, dict) else None
+        return files if isinstance(files, dict) else {}
 
     def _save(self) -> None:
         if self._changed or not self._path.exists():
