@@ -68,9 +68,9 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
     return {str(split): int(count) for split, count in index["split"].value_counts().items()}
 
 
-def write_about(folder: Path, about: About) -> None:
+def write_about(folder: Path, about: About, *, synced: bool = True) -> None:
     """Write ``chips.json``."""
-    write_json(folder / ABOUT, about.model_dump(mode="json"))
+    write_json(folder / ABOUT, about.model_dump(mode="json"), synced=synced)
 
 
 def _read_about(folder: Path) -> About:

@@ -54,7 +54,7 @@ class SceneChips:
             return
         with self._whole:
             self._open.close()
-            write_about(self._folder, self._about)
+            write_about(self._folder, self._about, synced=False)
             self._index().to_parquet(self._folder / INDEX, write_covering_bbox=False)
 
     def append(

@@ -23,7 +23,7 @@ class SceneEntry(Section):
     """A scene of the catalog: names of an image and of labels, and the files of its area of interest."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Its name in all outputs."""
+    """Its name in all outputs, of at most 244 characters."""
     split: Split
     """Its purpose: training, choosing weights, scoring, or prediction only."""
     image: str
