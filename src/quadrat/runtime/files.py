@@ -87,10 +87,10 @@ def check_own(folder: Path, own: Collection[str]) -> None:
 def _foreign(folder: Path, own: Collection[str]) -> Iterator[str]:
     names, patterns = frozenset(own), [pattern for pattern in own if "*" in pattern]
     for at, folders, files in os.walk(folder):
-        place = Path(at)
+        beginning = "".join(f"{part}/" for part in Path(at).relative_to(folder).parts)
         folders[:] = [name for name in folders if not name.startswith(LITTER)]
-        for name in [*files, *(name for name in folders if (place / name).is_symlink())]:
-            path = (place / name).relative_to(folder).as_posix()
+        for name in [*files, *(name for name in folders if Path(at, name).is_symlink())]:
+            path = f"{beginning}{name}"
             left = name.startswith(LITTER) or name.endswith(TEMPORARY)
             if not (left or path in names or any(_matches(path, pattern) for pattern in patterns)):
                 yield path
