@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadrat.chips.store import open_chips
-from quadrat.errors import ChipError, ImageError, PinError
+from quadrat.errors import ChipError, ImageError, OutputError, PinError
 from quadrat.pipeline.chip import Chip
 from quadrat.runtime.cache.hashes import PIECE, Hashes
 from quadrat.runtime.cache.scene_cache import identity
@@ -303,6 +303,22 @@ def test_what_was_changed_by_others_is_made_anew(tmp_path: Path, harm: str) -> N
         manifest.write_text("[1, 2")
     assert chipped(ground, tmp_path / "out") == (["a", "b"] if harm.startswith("manifest") else ["a"])
     assert digests(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("place", ["notes.txt", "mine/notes.txt", "a/notes.txt", "a/mine/labels.tif"])
+@pytest.mark.parametrize("folder", ["chips", "predictions"])
+def test_files_of_others_are_kept_and_named(tmp_path: Path, models: list[Path], folder: str, place: str) -> None:
+    ground = Ground(tmp_path / "ground", NAMES[:1])
+    learn(ground, models, 0)
+    run, out = {"chips": chipped, "predictions": predicted}[folder], tmp_path / "out"
+    run(ground, out)
+    (out / folder / place).parent.mkdir(exist_ok=True)
+    (out / folder / place).write_text("mine")
+    for change in ("touch", "picture", "parameter"):
+        ground.happen(change, 0, 7)
+        with pytest.raises(OutputError, match=rf"file: {out / folder}\n(.|\n)*got: {place}\n(.|\n)*hint: move them"):
+            run(ground, out)
+    assert (out / folder / place).read_text() == "mine"
 
 
 def test_what_programs_leave_beside_predictions_changes_nothing(tmp_path: Path, models: list[Path]) -> None:

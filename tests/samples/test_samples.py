@@ -105,6 +105,16 @@ def test_fetch_repairs_a_damaged_folder(index: Path, project: Path, name: str, h
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+def test_a_readme_of_another_project_is_kept(index: Path, project: Path) -> None:
+    assert index.is_dir()
+    readme = project / "data/raw/tiny/README.md"
+    readme.parent.mkdir(parents=True)
+    readme.write_text("# My town\n")
+    with pytest.raises(SampleError, match=r"another README, which would be lost(.|\n)*hint: move it"):
+        fetch("tiny", project)
+    assert readme.read_text() == "# My town\n"
+
+
 @pytest.mark.parametrize("step", ["_download", "_unpack", "_put"])
 def test_an_interrupted_fetch_leaves_nothing(
     index: Path, project: Path, monkeypatch: pytest.MonkeyPatch, step: str

@@ -17,11 +17,13 @@ import rasterio
 from affine import Affine
 from rasterio.warp import Resampling, reproject
 
-from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
+from quadrat import load
+from quadrat.errors import BundleError, BusyError, ImageError, ModelError, ParamsError
 from quadrat.models import Model
 from quadrat.models.common.bundle_zip import write_bundle
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.parallel import Threads
+from quadrat.serving import ready
 from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
 from quadrat.serving.ready import Plan
@@ -323,6 +325,45 @@ def test_no_folder_is_written_twice_and_none_that_holds_something_else(project: 
         run(project, one, out=tmp_path / "out")
     assert error.value.got == "notes.txt"
     assert (tmp_path / "out" / "a" / "notes.txt").read_text() == "mine"
+
+
+def test_a_second_writer_of_the_same_folder_is_refused_by_name(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, out, first = written(tmp_path / "new.tif", pixels(project), nodata=0), tmp_path / "out", ready.predict_scene
+    others = [
+        lambda: run(project, image, out=out),
+        lambda: run(project, written(tmp_path / "b.tif", pixels(project)), out=out),
+        lambda: load(project / "bundle.zip", runtime="onnx").predict(image, out),
+    ]
+
+    def meanwhile(*arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(ready, "predict_scene", first)
+        for other in others:
+            with pytest.raises(BusyError, match=rf"another command writes to {out}(.|\n)*process {os.getpid()} on "):
+                other()
+        first(*arguments, **options)
+
+    monkeypatch.setattr(ready, "predict_scene", meanwhile)
+    run(project, image, out=out)
+    assert_as_predicted(project, out / "new")
+    assert [file.name for file in out.iterdir()] == ["new"]
+
+
+def test_a_name_that_leaves_no_room_for_temporary_names_is_refused(project: Path, tmp_path: Path) -> None:
+    image = tmp_path / f"{'ü' * 123}.tif"  # of two bytes each
+    shutil.copy(project / "image.tif", image)
+    with pytest.raises(ImageError, match=r"too long for the folder(.|\n)*most 244 bytes(.|\n)*246 bytes(.|\n)*rename"):
+        run(project, image, out=tmp_path / "out", bands=BANDS)
+
+
+def test_a_link_in_the_place_of_layers_stays(project: Path, tmp_path: Path) -> None:
+    image = written(tmp_path / "new.tif", pixels(project), nodata=0)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/new").symlink_to(tmp_path / "out")
+    with pytest.raises(ImageError, match="holds other files"):
+        run(project, image, out=tmp_path / "out")
+    assert (tmp_path / "out/new").is_symlink()
 
 
 def test_an_image_in_its_own_output_folder_is_not_lost(project: Path, tmp_path: Path) -> None:

@@ -63,14 +63,14 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
     if placed.any():  # chips that are not on Earth get no footprint beside chips that are
         ground[~placed] = None
     index = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(ground, crs=EARTH if placed.any() else None))
-    with replaced(folder / INDEX) as part:
+    with replaced(folder / INDEX, synced=True) as part:
         index.to_parquet(part, write_covering_bbox=False)
     return {str(split): int(count) for split, count in index["split"].value_counts().items()}
 
 
-def write_about(folder: Path, about: About) -> None:
+def write_about(folder: Path, about: About, *, synced: bool = True) -> None:
     """Write ``chips.json``."""
-    write_json(folder / ABOUT, about.model_dump(mode="json"))
+    write_json(folder / ABOUT, about.model_dump(mode="json"), synced=synced)
 
 
 def _read_about(folder: Path) -> About:

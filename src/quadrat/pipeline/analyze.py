@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
+from quadrat.errors import printable
 from quadrat.geo.geometry.footprints import EARTH
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.sources.bands import Band, names_of
@@ -105,8 +106,8 @@ def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
     )
     write_json(paths.stats, Statistics(bands=statistics).model_dump())
     _write_table(paths.table, surveys, scene_counts, task.columns)
-    with replaced(paths.warnings) as part:
-        part.write_text("".join(f"{line}\n" for line in noted or [NO_WARNING]), encoding="utf-8")
+    with replaced(paths.warnings, synced=True) as part:
+        part.write_text("".join(f"{printable(line)}\n" for line in noted or [NO_WARNING]), encoding="utf-8")
     write_json(paths.analyze_metrics, _metrics(surveys, scene_counts))
     _write_class_plot(paths.class_plot, surveys, scene_counts, task.names)
     _write_band_plot(paths.band_plot, statistics)
@@ -197,7 +198,7 @@ def _write_table(
         }
         for one, counts in zip(surveys, scene_counts, strict=True)
     ]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         geopandas.GeoDataFrame(pd.DataFrame(rows), geometry=_ground(surveys)).to_parquet(part)
 
 
@@ -236,7 +237,7 @@ def _write_class_plot(
         if one.scene.split != "predict"
         for name, count in zip(names, counts.class_counts, strict=True)
     ]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         pd.DataFrame(rows).to_csv(part, index=False)
 
 
@@ -248,7 +249,7 @@ def _write_band_plot(path: Path, statistics: Sequence[BandStatistics]) -> None:
         for s in statistics
         for low, pixels in zip(_edges(s), s.histogram, strict=True)
     ]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         pd.DataFrame(rows).to_csv(part, index=False)
 
 

@@ -99,6 +99,7 @@ def chip(params: ChipParams, paths: Paths, run: Run) -> None:
     with SceneCache(paths.chips, paths.chip_manifest, paths.hashes, force=run.force) as cache:
         inputs = _input_hashes(params, scenes, cache, check_pins([*scenes.values()], paths.pins))
         stale, index_stale = cache.stale(inputs), cache.stale(_index_of(inputs))
+        cache.check_own({ABOUT, INDEX, *(f"*/{name}" for name in (ABOUT, INDEX, "*.npy"))})
         if not stale and not index_stale:
             cache.remove_others({ABOUT, INDEX})
             console.print(f"chips: all {len(scenes)} scenes are up to date")

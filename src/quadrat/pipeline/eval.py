@@ -130,7 +130,7 @@ def _evaluate(
         blocked=reference if blocked else None,
     )
     examined = []
-    with replaced(paths.pictures) as folder:
+    with replaced(paths.pictures, ["*.png"]) as folder:
         folder.mkdir()
         outcomes = track(run.executor.map(look, predicted), "eval", len(predicted), "scenes")
         for one in succeeded((scene.id for scene in predicted), outcomes):
@@ -297,7 +297,7 @@ def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
         for t, truth in enumerate(names)
         for p, predicted in enumerate(names)
     ]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         pd.DataFrame(rows, columns=["truth", "predicted", "count"]).to_csv(part, index=False)
 
 

@@ -11,10 +11,11 @@ from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Predictor
 from quadrat.models.model_folder import SavedModel, content, parent, read_model
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
+from quadrat.prediction.writers import file_of
 from quadrat.runtime.cache.hashes import Hashed
 from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
 from quadrat.runtime.failures import succeeded
-from quadrat.runtime.files import replaced
+from quadrat.runtime.files import ANY, replaced
 from quadrat.runtime.parallel import Executor, Threads
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin, tags, unknown
@@ -81,6 +82,7 @@ def predict(params: PredictParams, paths: Paths, run: Run) -> None:
         models = _models(params, paths, run.origin or unknown("predict"))
         files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), cache.hashes, pinned)
         wanted = [_wanted(one, some, models, cache) for one, some in zip(shown, files, strict=True)]
+        cache.check_own(_files(models, params.task))
         due = [one for one in wanted if one.stale]
         executor = _executor(run.executor) if due else run.executor
         work = partial(_predict, predictions=paths.predictions, batch=run.batch)
@@ -138,12 +140,21 @@ def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, LoadedM
     return replace(wanted, stale=frozenset(name for name in mine if wanted.unit(name) in stale))
 
 
+def _files(models: Mapping[str, LoadedModel], task: Task) -> set[str]:
+    """Return patterns of the files that predict makes, below the folder of all predictions."""
+    return {
+        str(PurePosixPath("*", name, file_of(layer)))
+        for name, model in models.items()
+        for layer in layers_of(task).written(model.plan.layers.full())
+    }
+
+
 def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[Wanted, dict[str, dict[str, Hashed]]]:
     """Write the stale layers of a scene, completely or not at all; return the files of each."""
     from quadrat.models.common.devices import readers
 
     scene, before = wanted.scene, predictions / wanted.scene.id
-    with replaced(before) as part:
+    with replaced(before, ANY) as part:
         part.mkdir()
         for name, model in wanted.models.items():
             if name in wanted.stale:

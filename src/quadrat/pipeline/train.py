@@ -11,10 +11,10 @@ import pandas as pd
 from quadrat.chips.store import Chips, open_chips
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
-from quadrat.models.model_folder import ModelCard, SavedModel, keep, kept, write_model
+from quadrat.models.model_folder import NONE, OWN, ModelCard, SavedModel, keep, kept, write_model
 from quadrat.models.training.live_metrics import live
 from quadrat.runtime.cache.hashes import Hashes
-from quadrat.runtime.files import replaced, write_json
+from quadrat.runtime.files import check_own, replaced, write_json
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown, versions
 from quadrat.runtime.run import Paths, Run
@@ -42,6 +42,8 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
 
     ``paths.checkpoints`` holds the checkpoint from which an interrupted fit of the same chips and parameters resumes.
     """
+    for folder in (paths.model_folder, paths.baseline_folder):
+        check_own(folder, OWN)  # before hours of training
     task, chips, splits = params.task, paths.chips, ("train", "validation")
     training, validation = (open_chips(chips, split, task.columns, params.bands) for split in splits)
     inputs = Inputs(training.bands, read_statistics(paths.stats))
@@ -114,13 +116,13 @@ def _baseline_identity(learnt: tuple[str, ...], params: TrainParams, run: Run) -
 
 def _write_none(folder: Path) -> None:
     """Write a folder with a note, because DVC requires every output to exist and warns of empty ones."""
-    with replaced(folder) as part:
+    with replaced(folder, OWN, synced=True) as part:
         part.mkdir()
-        (part / "none.txt").write_text("no baseline\n", encoding="utf-8")
+        (part / NONE).write_text("no baseline\n", encoding="utf-8")
 
 
 def _write_curves(path: Path, fitted: Fitted) -> None:
     columns = ["epoch", "lr", "train_loss", "validation_loss", "validation_macro_f1"]
     more = [name for name in (fitted.history or [{}])[0] if name not in columns]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         pd.DataFrame(fitted.history, columns=[*columns, *more]).to_csv(part, index=False, float_format="%.6g")

@@ -11,7 +11,7 @@ from quadrat.labels.labels import LabelSource
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, load
 from quadrat.scenes.image import Image
-from quadrat.scenes.scene import Scene, Split
+from quadrat.scenes.scene import LONGEST_ID, Scene, Split
 
 TAKEN = ("chips.json", "index.parquet")
 """Names that no scene may have, because the folder of scenes has such files."""
@@ -23,7 +23,7 @@ class SceneEntry(Section):
     """A scene of the catalog: names of an image and of labels, and the files of its area of interest."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Its name in all outputs."""
+    """Its name in all outputs, of at most 244 characters."""
     split: Split
     """Its purpose: training, choosing weights, scoring, or prediction only."""
     image: str
@@ -37,6 +37,11 @@ class SceneEntry(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if len(self.id) > LONGEST_ID:
+            raise ValueError(
+                f"scene {self.id[:20]}…: files are named after scenes, so an id has at most {LONGEST_ID} characters; "
+                f"this one has {len(self.id)}"
+            )
         if self.id in TAKEN:
             raise ValueError(f"scene {self.id}: the store of chips has a file of that name")
         if self.split != "predict" and self.labels is None:

@@ -13,6 +13,7 @@ from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.models import Predictor
 from quadrat.prediction.sliding_window import Predict, at_once, predict_scene
 from quadrat.runtime.formats.yaml import check
+from quadrat.runtime.process import sole_writer
 from quadrat.runtime.provenance.origin import digest, tags, unknown
 from quadrat.serving.folder_models import FolderModel
 from quadrat.serving.new_images import Offered, Reading
@@ -80,10 +81,14 @@ class Ready:
         return noted
 
     def write(self, one: Offered, folder: Path) -> None:
-        """Write the layers of the stage predict to ``folder``, completely or not at all."""
+        """Write the layers of the stage predict to ``folder``, completely or not at all.
+
+        Raises BusyError if another command writes there.
+        """
+        lock = folder.with_name(f".lock-{folder.name}")
         predictor, batch = self._loaded
         card = self.bundle.card
-        with one.open(card.inputs) as scene:
+        with sole_writer("apply", folder, lock), one.open(card.inputs) as scene:
             predict_scene(scene, predictor, card.task, self.predict, folder, batch, tags=self._tags)
 
     def load(self) -> None:

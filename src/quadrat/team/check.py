@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pyproj import CRS
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +25,7 @@ from quadrat.preflight.problems import find_errors, find_warnings
 from quadrat.preflight.survey import Finding, SceneCheck, Survey, survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Executor, results
-from quadrat.runtime.progress import print_error, track, warn
+from quadrat.runtime.progress import Terminal, print_error, track, warn
 from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import pin_errors
@@ -65,7 +65,7 @@ def check(params: "Params", paths: Paths, executor: Executor) -> int:
         found = [error for one in kinds for error in _without_model(findings, task, one, sizes)]
         found += _without_chips(findings, task, params.chip)
     noted = find_warnings(findings, (params.raw, params.aoi)) + unscored(findings, task)
-    out = Console()
+    out = Terminal()
     out.print(_scenes(findings, found))
     if any(finding.survey for finding in findings):
         out.print(TITLE, highlight=False)
@@ -147,7 +147,9 @@ def _scenes(findings: Sequence[Finding], found: Sequence[QuadratError]) -> Table
         about = [UNKNOWN] * 6 if one is None else [*_place(one), _bands(one), _labels(one.labels), _share(one)]
         if not scene.labels:
             about[4] = NONE
-        table.add_row(scene.id, scene.split, *about, Text(str(faulty or NONE), "bold red" if faulty else ""))
+        table.add_row(
+            scene.id, scene.split, *map(escape, about), Text(str(faulty or NONE), "bold red" if faulty else "")
+        )
     return table
 
 
@@ -157,7 +159,7 @@ def _classes(findings: Sequence[Finding], task: Task) -> Table:
     for number, name in enumerate(task.names):
         cells = [_seen(one, number) for one in splits.values()]
         lost = [split == "train" and bool(one.absent[number]) for split, one in splits.items()]
-        table.add_row(name, *(Text(c, "bold red" if bad else "") for c, bad in zip(cells, lost, strict=True)))
+        table.add_row(escape(name), *(Text(c, "bold red" if bad else "") for c, bad in zip(cells, lost, strict=True)))
     return table
 
 

@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from quadrat.errors import RemoteError
+from quadrat.runtime.progress import Terminal
 
 ROOM = 5e9
 """Bytes of free disk below which a run may fail."""
@@ -45,7 +45,7 @@ def examine(folder: Path) -> Iterator[Finding]:
 
 def show(findings: Iterable[Finding]) -> bool:
     """Print a table of findings, and the hints below it; return whether nothing is broken."""
-    console = Console()
+    console = Terminal()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     hints = []
     whole = True

@@ -12,10 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from quadrat.errors import LockError
+from quadrat.runtime.progress import Terminal
 
 ABSENT = "none"
 """Shown for a missing value."""
@@ -52,7 +52,7 @@ def differences(folder: Path) -> list[Difference]:
 
 def show(found: list[Difference]) -> None:
     """Print the differences by stage, and a hint."""
-    out = Console()
+    out = Terminal()
     for line in lines(found):
         out.print(Text(line), soft_wrap=True)
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from quadrat.evaluation.intervals import interval
+from quadrat.runtime.formats.markdown import escaped
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def verdict(before: Score | None, after: Score | None) -> str | None:
     low, high = found
     size = "within the noise" if low <= 0 <= high else "larger than the noise"
     bounds = f"95 % interval {low:+.3f} to {high:+.3f}"
-    return f"The change of {after.metric.replace('_', ' ')} is **{size}**: {change:+.3f}, {bounds}, {how}."
+    return f"The change of {escaped(after.metric.replace('_', ' '))} is **{size}**: {change:+.3f}, {bounds}, {how}."
 
 
 def read_score(metrics: str, intervals: str) -> Score | None:

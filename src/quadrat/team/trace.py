@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyogrio.errors import DataSourceError
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
-from rich.console import Console
 from rich.text import Text
 
 from quadrat.errors import BundleError, OriginError
@@ -19,6 +18,7 @@ from quadrat.geo.files.opening import open_raster
 from quadrat.geo.vectors.vector_files import check_plain, information
 from quadrat.models.common.bundle_zip import member
 from quadrat.runtime.formats.parsing import parsed, read_bytes
+from quadrat.runtime.progress import Terminal
 from quadrat.runtime.provenance.git_history import Mention, differences, mentions
 from quadrat.runtime.provenance.origin import TAG, Origin, file_md5, known, model_md5
 
@@ -81,7 +81,7 @@ def trace(path: Path) -> Trace:
 
 def show(found: Trace) -> None:
     """Print the origin, the origins of its parents, its commits, and differences to the working folder."""
-    out = Console()
+    out = Terminal()
     for line in lines(found):
         out.print(Text(line), soft_wrap=True)
 

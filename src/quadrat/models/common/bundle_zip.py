@@ -90,7 +90,7 @@ def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
         if len(content) > (_most(name) or 0):
             raise BundleError(f"{name} is too large for a bundle", file=path, expected=_most(name), got=len(content))
     sums = "".join(f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in sorted(members))
-    with replaced(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+    with replaced(path, synced=True) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
         for name, content in sorted({**members, SUMS: sums.encode()}.items()):
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a plain Unix file on all systems

@@ -78,7 +78,7 @@ class Hashes:
     def save(self) -> None:
         """Write the hashes of files that still exist."""
         known = {path: [*stamp, found] for path, (stamp, found) in sorted(self._known.items()) if os.path.exists(path)}  # noqa: PTH110 many
-        write_json(self._memory, known)
+        write_json(self._memory, known, synced=False)
 
 
 def stamp_of(path: Path) -> Stamp:
