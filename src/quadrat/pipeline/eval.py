@@ -16,12 +16,14 @@ from quadrat.evaluation.pictures import Picture, Pictures, draw
 from quadrat.evaluation.score_tables import write_scores
 from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
 from quadrat.geo.statistics.analysis_files import read_table
+from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.input_files import InputFiles, input_files, raise_changes
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.tasks import Match, Task
@@ -78,18 +80,21 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
     """Write metrics in all, per class and per scene, the confusion matrix and pictures; show the result.
 
     Validation and test scenes are scored where they have labels within the AOI. ``overall``, ``baseline`` and the
-    metrics per class are of all test scenes together; of the validation scenes if there are no test scenes.
+    metrics per class are of all test scenes together; of the validation scenes if there are no test scenes. Raises
+    InputError if a file is changed meanwhile.
     """
     task, section = params.task, params.eval
+    begun = Snapshot.of(params.scenes, paths.pins, paths.table, paths.predictions)
     frequent = _most_frequent(paths.table, task)
     predicted = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
     check_pins(predicted, paths.pins)
+    files = input_files(predicted)
     rival = None if params.baseline is None else params.baseline.kind
     look = partial(_examine, task=task, rival=rival, section=section, predictions=paths.predictions)
     examined = []
     with replaced(paths.pictures) as folder:
         folder.mkdir()
-        outcomes = track(run.executor.map(look, predicted), "eval", len(predicted), "scenes")
+        outcomes = track(run.executor.map(look, files), "eval", len(predicted), "scenes")
         for one in succeeded((scene.id for scene in predicted), outcomes):
             if one.picture and section.pictures:
                 draw(
@@ -100,6 +105,7 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
                     folder / f"{one.scene.id}.png",
                 )
             examined.append(replace(one, picture=None))
+        raise_changes(begun, files)
         reference = "test" if any(one.scene.split == "test" for one in examined) else "validation"
         none = scoring_of(task).no_counts(section.match)
         compared = _together(examined, reference, none, rival)
@@ -116,7 +122,7 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
 
 
 def _examine(
-    scene: Scene,
+    files: InputFiles,
     *,
     task: Task,
     rival: str | None,
@@ -126,12 +132,13 @@ def _examine(
     """Count a scene, if it is scored, and make its picture; raise PredictionError for missing or wrong predictions."""
     from quadrat.prediction.reader import Prediction
 
+    scene = files.scene
     folders = {MODEL: predictions / scene.id}
     if rival and scene.split in SCORED:
         folders[rival] = folders[MODEL] / "baseline"
     bands = (scene.image.grid_band,) if section.pictures is None else section.pictures.bands
     try:
-        with scene.open(bands, task) as opened, ExitStack() as stack:
+        with files.unchanged(), scene.open(bands, task) as opened, ExitStack() as stack:
             made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
             scores = [] if truth is None else scoring_of(task).score(truth, list(made.values()), section.match)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from quadrat.bundle.loading import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError
+from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.progress import console, warn
 from quadrat.serving.new_images import Offered, Reading, offered
 from quadrat.serving.ready import Plan, Ready
@@ -27,8 +28,10 @@ SIDECAR = ".aux.xml"
 def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan: Plan) -> None:
     """Write the layers of the stage predict to ``out``/<name>/ for each image, completely or not at all.
 
-    All images are checked before the first is predicted.
+    All images are checked before the first is predicted. Raises InputError if the bundle, or an image while it is
+    predicted, is changed meanwhile.
     """
+    begun = Snapshot.of(bundle)
     ready = Ready.of(read_bundle(bundle), plan)
     found = [one for image in images for one in offered(image, ready.bundle.card.bands, reading)]
     found = [ready.resampled(one, reading) for one in found]
@@ -37,6 +40,7 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
         for line in ready.warnings(one, reading):
             warn(line)
     ready.load()
+    begun.check()
     for one in found:
         ready.write(one, out / one.id)
 

@@ -18,11 +18,9 @@ from pydantic_core import to_jsonable_python
 from quadrat.errors import DiskError
 from quadrat.runtime.cache.code_hash import code_hash
 from quadrat.runtime.cache.hashes import Hashed, Hashes, read
+from quadrat.runtime.cache.snapshot import LEFT_BEHIND
 from quadrat.runtime.files import remove, write_json
 from quadrat.runtime.provenance.origin import installed
-
-LEFT_BEHIND = (".aux.xml", ".qmd", "-journal", "-shm", "-wal")
-"""Endings of files that GDAL, QGIS and SQLite leave beside files that they open; also in ``.dvcignore``."""
 
 EVERY = 1.0
 """Seconds between writes of a manifest; a killed stage repeats what it made since the last one."""
