@@ -256,6 +256,14 @@ def test_train_writes_no_model_of_chips_that_change_and_resumes_from_nothing(wor
         train(**given, **outputs, checkpoints=checkpoints, hashes=tmp_path / "hashes.json")
     assert not (tmp_path / "model_folder").exists()
     assert not checkpoints.exists()
+    checkpoints.mkdir()
+
+    def changed() -> None:
+        raise InputError("the parameters were changed")
+
+    with pytest.raises(InputError, match="parameters"):
+        train(**given, **outputs, checkpoints=checkpoints, hashes=tmp_path / "hashes.json", check=changed)
+    assert checkpoints.exists()  # of the parameters with which it began
 
 
 @pytest.mark.parametrize("name", ["image.tif", "labels.gpkg", "predictions/e/labels.tif", "table.parquet"])

@@ -121,14 +121,7 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
         console.print(shown)
 
 
-def _examine(
-    files: InputFiles,
-    *,
-    task: Task,
-    rival: str | None,
-    section: Eval,
-    predictions: Path,
-) -> Examined:
+def _examine(files: InputFiles, *, task: Task, rival: str | None, section: Eval, predictions: Path) -> Examined:
     """Count a scene, if it is scored, and make its picture; raise PredictionError for missing or wrong predictions."""
     from quadrat.prediction.reader import Prediction
 

@@ -85,6 +85,7 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
         metrics["baseline"] = rounded(fitted.metrics)
     with live(paths.checkpoints / "live", write, paths.train_metrics, paths.curves) as watch:
         write(fit(paths.model_folder, params.model, watch))
+    run.check()  # before the checkpoint is removed: with the parameters of the start, it is soon there again
     shutil.rmtree(paths.checkpoints, ignore_errors=True)
 
 

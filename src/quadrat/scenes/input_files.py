@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from quadrat.errors import InputError, QuadratError
@@ -45,16 +46,17 @@ class InputFiles:
         try:
             yield
         except Exception as error:
-            for change in self.changes(Belongings()):
+            for change in self.changes():
                 raise change from error
             raise
-        for change in self.changes(Belongings()):
+        for change in self.changes():
             raise change
 
-    def changes(self, belongings: Belongings) -> Iterator[InputError]:
-        """Yield an error for each such file. ``belongings`` are of now: those from before may be out of date."""
-        as_before = all(_last_entry(folder) == time for folder, time in self.folders.items())
-        return self.snapshot.changes(self.scene.id, () if as_before else _files(self.paths, belongings))
+    def changes(self) -> Iterator[InputError]:
+        """Yield an error for each such file."""
+        times = {folder: _last_entry(folder) for folder in self.folders}
+        listed = () if times == self.folders else _files(self.paths, _belongings(frozenset(times.items())))
+        return self.snapshot.changes(self.scene.id, listed)
 
 
 def input_files(
@@ -89,8 +91,7 @@ def input_files(
 
 def raise_changes(begun: Snapshot, inputs: Iterable[InputFiles]) -> None:
     """Raise InputError if a file of ``begun`` or of a scene was changed since; print further errors."""
-    belongings = Belongings()
-    raise_all([*begun.changes(), *(error for one in inputs for error in one.changes(belongings))])
+    raise_all([*begun.changes(), *(error for one in inputs for error in one.changes())])
 
 
 def _paths(scene: Scene, *, strict: bool) -> tuple[str, ...]:
@@ -105,6 +106,12 @@ def _paths(scene: Scene, *, strict: bool) -> tuple[str, ...]:
 def _files(paths: Iterable[str], belongings: Belongings) -> list[Path]:
     """Return the files of these paths on this machine, and those that belong to them."""
     return sorted({file for path in paths if not is_remote(path) for file in belongings.of(path)})
+
+
+@lru_cache(maxsize=8)
+def _belongings(_: frozenset[tuple[Path, int]]) -> Belongings:
+    """Return one object for all scenes in these folders while no entry is added or removed: it lists them once."""
+    return Belongings()
 
 
 def _last_entry(folder: Path) -> int:
