@@ -17,7 +17,7 @@ from quadrat.errors import ChipError
 from quadrat.geo.grids.windows import Window, cover, scatter
 from quadrat.labels.labels import Labels
 from quadrat.runtime.cache.hashes import Hashed
-from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
+from quadrat.runtime.cache.scene_cache import WHOLE, SceneCache, files_of, identity
 from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.formats.section import Name, Section
@@ -119,7 +119,7 @@ def chip(params: ChipParams, paths: Paths, run: Run) -> None:
         cache.remove_others({ABOUT, INDEX})
         counts = write_index(paths.chips, list(scenes))
         _check_cut(paths.chips, scenes, counts)
-        cache.done(".", files_of(paths.chips))
+        cache.done(WHOLE, files_of(paths.chips))
     shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
     console.print(f"chips: {shown}; cut again for {len(stale)} of {len(scenes)} scenes")
 
@@ -133,7 +133,7 @@ def _identity(files: InputFiles, params: ChipParams) -> str:
 
 def _index_of(inputs: Mapping[str, str]) -> dict[str, str]:
     """Return a hash of the inputs of the index, which are all scenes' chips; its key is the store itself."""
-    return {".": hashlib.sha256(repr([*inputs.items()]).encode()).hexdigest()}
+    return {WHOLE: hashlib.sha256(repr([*inputs.items()]).encode()).hexdigest()}
 
 
 def _check_cut(chips: Path, learnt: Mapping[str, Scene], counts: Mapping[str, int]) -> None:

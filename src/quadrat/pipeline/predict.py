@@ -102,6 +102,7 @@ def predict(params: PredictParams, paths: Paths, run: Run) -> None:
         for model in models.values():
             model.files.check()
         cache.remove_others()
+        cache.note(None if run.origin is None else run.origin.inputs)
     console.print(f"predictions: {len(wanted)} scenes, {len(due)} made again")
 
 
