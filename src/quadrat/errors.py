@@ -7,6 +7,7 @@ QuadratError
 ├── LabelError      labels: missing, unreadable, off the image, of a class that the task does not have
 ├── AOIError        an area of interest: missing, unreadable, off the image, empty
 ├── PinError       a remote object: not pinned, gone, or different from its pin
+├── InputError      an input that was changed while a stage read it
 ├── AnalysisError   outputs of analyze: missing, damaged, or of another task
 ├── ChipError       the chip store: missing, incomplete, made for another task or other bands
 ├── ModelError      a model folder: missing, incomplete, or it does not fit the image
@@ -84,6 +85,10 @@ class AOIError(QuadratError):
 
 class PinError(QuadratError):
     """A remote object is not pinned, is gone, or differs from its pin."""
+
+
+class InputError(QuadratError):
+    """An input was changed while it was read."""
 
 
 class AnalysisError(QuadratError):

@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from quadrat.runtime.cache.hashes import PIECE, Hashes
 from quadrat.runtime.cache.scene_cache import identity
 from quadrat.runtime.parallel import Outcome, Processes, Threads
 from quadrat.runtime.provenance.origin import installed
-from quadrat.scenes.input_files import contents
+from quadrat.scenes.input_files import input_files
 from quadrat.team.pin import index
 from tests.bundling import FOREST, SECTIONS, prepared
 from tests.ground import BANDS, KINDS, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
@@ -45,6 +46,22 @@ TELLS = "<PAMDataset><PAMRasterBand band='1'><NoDataValue>7</NoDataValue></PAMRa
 
 class KilledError(BaseException):
     """Stands for SIGKILL: what runs can do nothing more."""
+
+
+@dataclass
+class Named:
+    """Stands for a scene, of which only the paths of its files count."""
+
+    paths: Sequence[str]
+
+    def files(self) -> Sequence[str]:
+        return self.paths
+
+
+def contents(paths: Sequence[str], hashes: Path, pinned: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the hashes of the files of these paths, and of those that belong to them."""
+    scene: Any = Named(paths)
+    return input_files([scene], Hashes(hashes), pinned)[0].contents
 
 
 class Recorded:
@@ -369,7 +386,8 @@ def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:
     file.write_bytes(b"one")
     os.utime(file, (1e9, 1e9))
     hashes = Hashes(memory)
-    first = hashes.of(file)
+    with patch("quadrat.runtime.cache.hashes.SETTLED", -1):
+        first = hashes.of(file)
     hashes.save()
     with patch("quadrat.runtime.cache.hashes.read", side_effect=AssertionError("read again")):
         assert Hashes(memory).of(file) == first
@@ -406,7 +424,7 @@ def test_to_a_file_belongs_what_readers_of_it_read(tmp_path: Path) -> None:
         file.write(ground.root / "labels/a.geojson", "a.geojson")
     paths = ["mosaic.vrt", "labels"]
     named = [*(str(ground.root / path) for path in paths), f"/vsizip/{zipped}/a.geojson", "s3://bucket/there.tif"]
-    (found,) = contents([named], Hashes(tmp_path / "hashes.json"), {"s3://bucket/there.tif": "etag x, 3 bytes"})
+    found = contents(named, tmp_path / "hashes.json", {"s3://bucket/there.tif": "etag x, 3 bytes"})
     assert found.pop("s3://bucket/there.tif") == "etag x, 3 bytes"
     names = {str(Path(path).relative_to(ground.root)) for path in found}
     beside = {"a.tif.aux.xml", "a.tfw", "a_RPC.TXT"}
@@ -419,7 +437,7 @@ def test_to_a_virtual_vector_file_belongs_what_it_names(tmp_path: Path) -> None:
     (ground.root / "all.vrt").write_text(
         f'<OGRVRTDataSource><OGRVRTLayer name="a">{source}</OGRVRTLayer></OGRVRTDataSource>'
     )
-    (found,) = contents([[str(ground.root / "all.vrt")]], Hashes(tmp_path / "hashes.json"), {})
+    found = contents([str(ground.root / "all.vrt")], tmp_path / "hashes.json")
     assert {str(Path(path).relative_to(ground.root)) for path in found} == {"all.vrt", "labels/a.geojson"}
 
 
@@ -428,7 +446,7 @@ def test_statistics_beside_an_image_change_nothing_and_what_else_is_told_there_d
     image, beside = ground.root / "a.tif", ground.root / "a.tif.aux.xml"
 
     def made_of() -> dict[str, str]:
-        return contents([[str(image)]], Hashes(tmp_path / "hashes.json"), {})[0]
+        return contents([str(image)], tmp_path / "hashes.json")
 
     before = made_of()
     beside.write_text(
@@ -469,7 +487,7 @@ def test_nothing_elsewhere_is_asked_for_what_a_mosaic_of_it_is_made_of(tmp_path:
     with served(ground.root) as web:
         elsewhere = f'relativeToVRT="0">/vsicurl/{web.url}/a.tif'
         mosaic.write_text(mosaic.read_text().replace('relativeToVRT="1">a.tif', elsewhere))
-        (found,) = contents([[str(mosaic)]], Hashes(tmp_path / "hashes.json"), {})
+        found = contents([str(mosaic)], tmp_path / "hashes.json")
     assert web.asked == []
     assert [*found] == [mosaic.as_posix()]
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -67,8 +68,33 @@ def run_stage(
         sections = subset(kind, read_params(params))
         names = [each.name for each in fields(kind)]  # type: ignore[arg-type] # a dataclass
         origin = origin_of(name, params, names) if traced else None
+        check = partial(_check_sections, sections, params)
         with alone(name, paths.lock), timed(name, paths.timing, run.executor):
-            stage(sections, paths, replace(run, origin=origin))
+            stage(sections, paths, replace(run, origin=origin, check=check))
+            check()
+
+
+def _check_sections(sections: object, params: Path) -> None:
+    """Raise InputError if the file ``params`` has other ``sections`` now; DVC notes those after the stage."""
+    from quadrat.errors import InputError, QuadratError
+    from quadrat.params import read_params
+    from quadrat.runtime.run import subset
+
+    try:
+        now = subset(type(sections), read_params(params))
+        names = [each.name for each in fields(type(sections))]  # type: ignore[arg-type] # a dataclass
+        got = ", ".join(name for name in names if getattr(now, name) != getattr(sections, name))
+    except QuadratError as error:
+        got = error.problem
+    if got:
+        raise InputError(
+            "the parameters were changed while the stage ran",
+            file=params,
+            expected="those of its start",
+            got=got,
+            hint="run it again: what was learnt with the parameters of its start is kept; `dvc exp run --temp` runs in "
+            "a copy, while you edit here",
+        )
 
 
 def score(given: "Given", params: Path, catalog: Path | None, out: Path | None, run: "Run") -> None:

@@ -30,11 +30,10 @@ def check(
     """
     if lock:
         with report_errors():
-            from quadrat.team.lockfile import differences, show
+            from quadrat.team.made_of import check_lock
 
-            found = differences(Path())
-            show(found)
-        raise typer.Exit(bool(found))
+            as_locked = check_lock(Path())
+        raise typer.Exit(not as_locked)
     from quadrat.params import read_params
     from quadrat.runtime.run import Paths
     from quadrat.team.check import check as look

@@ -19,12 +19,14 @@ from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
 from quadrat.geo.grids.blocks import MOST, Blocks
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.statistics.analysis_files import read_table
+from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.input_files import InputFiles, input_files, raise_changes
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.tasks import Match, Task
@@ -83,10 +85,12 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
 
     Validation and test scenes are scored where they have labels within the AOI. ``Test``, ``overall``, ``baseline``,
     the metrics per class and the intervals are of all test scenes together; of the validation scenes if there are no
-    test scenes.
+    test scenes. Raises InputError if a file is changed meanwhile.
     """
+    begun = Snapshot.of(params.scenes, paths.pins, paths.table, paths.predictions)
+    frequent = _most_frequent(paths.table, params.task)
     predicted = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
-    _evaluate(params, paths, run, predicted, _most_frequent(paths.table, params.task))
+    _evaluate(params, paths, run, _Asked(predicted, begun, frequent))
 
 
 def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> None:
@@ -94,6 +98,7 @@ def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> N
 
     There is no baseline and no majority class.
     """
+    begun = Snapshot.of(params.scenes, paths.pins, given.path)
     scenes = [scene for scene in read_catalog(params.scenes) if scene.split in SCORED]
     if not scenes:
         problem = "the catalog has no scene to score"
@@ -105,19 +110,25 @@ def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> N
             expected=f"a folder with a file for each of {', '.join(scene.id for scene in scenes)}",
             hint="or a catalog of one scene",
         )
-    _evaluate(params, paths, run, scenes, None, given)
+    _evaluate(params, paths, run, _Asked(scenes, begun, given=given))
 
 
-def _evaluate(
-    params: EvalParams,
-    paths: Paths,
-    run: Run,
-    predicted: Sequence[Scene],
-    frequent: int | None,
-    given: "Given | None" = None,
-) -> None:
+@dataclass(frozen=True)
+class _Asked:
+    """Scenes to evaluate, and the state of files at the start."""
+
+    scenes: Sequence[Scene]
+    begun: Snapshot
+    frequent: int | None = None
+    """The id of the most frequent class of the training labels, if it is compared."""
+    given: "Given | None" = None
+
+
+def _evaluate(params: EvalParams, paths: Paths, run: Run, asked: _Asked) -> None:
+    predicted, frequent = asked.scenes, asked.frequent
     task, section = params.task, params.eval
     check_pins(predicted, paths.pins)
+    files = input_files(predicted)
     reference = "test" if any(scene.split == "test" for scene in predicted) else "validation"
     rival = None if params.baseline is None else params.baseline.kind
     blocked = section.intervals is not None and sum(scene.split == reference for scene in predicted) < MANY_SCENES
@@ -126,13 +137,13 @@ def _evaluate(
         task=task,
         rival=rival,
         section=section,
-        predictions=given or paths.predictions,
+        predictions=asked.given or paths.predictions,
         blocked=reference if blocked else None,
     )
     examined = []
     with replaced(paths.pictures, ["*.png"]) as folder:
         folder.mkdir()
-        outcomes = track(run.executor.map(look, predicted), "eval", len(predicted), "scenes")
+        outcomes = track(run.executor.map(look, files), "eval", len(predicted), "scenes")
         for one in succeeded((scene.id for scene in predicted), outcomes):
             if one.picture and section.pictures:
                 draw(
@@ -143,6 +154,7 @@ def _evaluate(
                     folder / f"{one.scene.id}.png",
                 )
             examined.append(replace(one, picture=None))
+        raise_changes(asked.begun, files)
         none = scoring_of(task).no_counts(section.match)
         compared = _together(examined, reference, none, rival)
         always = None if frequent is None else compared[MODEL].always(frequent)
@@ -163,7 +175,7 @@ def _evaluate(
 
 
 def _examine(
-    scene: Scene,
+    files: InputFiles,
     *,
     task: Task,
     rival: str | None,
@@ -174,13 +186,14 @@ def _examine(
     """Count a scene, if it is scored, and make its picture; raise PredictionError for missing or wrong predictions."""
     from quadrat.prediction.reader import Prediction
 
+    scene = files.scene
     place = predictions / scene.id if isinstance(predictions, Path) else predictions.place(scene.id)
     folders = {MODEL: place}
     if rival and scene.split in SCORED:
         folders[rival] = place / "baseline"
     bands = (scene.image.grid_band,) if section.pictures is None else section.pictures.bands
     try:
-        with scene.open(bands, task) as opened, ExitStack() as stack:
+        with files.unchanged(), scene.open(bands, task) as opened, ExitStack() as stack:
             if isinstance(predictions, Path):
                 made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             else:

@@ -11,6 +11,7 @@ from rich.table import Table
 from quadrat.bundle.loading import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError
 from quadrat.prediction.writers import file_of
+from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.process import sole_writer
 from quadrat.runtime.progress import console, warn
 from quadrat.scenes.scene import LONGEST_ID
@@ -30,9 +31,11 @@ SIDECAR = ".aux.xml"
 def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan: Plan) -> None:
     """Write the layers of the stage predict to ``out``/<name>/ for each image, completely or not at all.
 
-    All images are checked before the first is predicted. Raises BusyError if another ``quadrat apply`` writes to
-    ``out``: layers of two bundles would be mixed.
+    All images are checked before the first is predicted. Raises InputError if the bundle, or an image while it is
+    predicted, is changed meanwhile, and BusyError if another ``quadrat apply`` writes to ``out``: layers of two bundles
+    would be mixed.
     """
+    begun = Snapshot.of(bundle)
     ready = Ready.of(read_bundle(bundle), plan)
     found = [one for image in images for one in offered(image, ready.bundle.card.bands, reading)]
     found = [ready.resampled(one, reading) for one in found]
@@ -41,6 +44,7 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
         for line in ready.warnings(one, reading):
             warn(line)
     ready.load()
+    begun.check()
     with sole_writer("apply", out, out / ".lock"):
         for one in found:
             ready.write(one, out / one.id)

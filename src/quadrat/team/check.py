@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import pin_errors
 from quadrat.tasks import Task
 from quadrat.tasks.common.parts import targets_of
+from quadrat.team.damage import lock_damage
 
 if TYPE_CHECKING:
     from quadrat.params import Params
@@ -58,7 +60,9 @@ def check(params: "Params", paths: Paths, executor: Executor) -> int:
     surveyed = partial(survey, bands=params.bands, task=task)
     findings = list(track(results(executor.map(surveyed, catalog)), "check", len(catalog), "scenes"))
     unpictured = _without_picture(findings, params.bands, params.eval)
-    found = merged([*pin_errors(catalog, paths.pins), *find_errors(findings, task), *unpictured])
+    damaged = lock_damage(Path())
+    broken = [] if damaged is None else [damaged]
+    found = merged([*broken, *pin_errors(catalog, paths.pins), *find_errors(findings, task), *unpictured])
     if not found:
         sizes = Sizes(params.chip.chip_size, params.batch_size, params.predict.window_size)
         kinds = [one for one in (params.model, params.baseline) if one is not None]

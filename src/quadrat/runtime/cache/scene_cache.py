@@ -1,6 +1,7 @@
 """Records the inputs and outputs of each scene of a stage, so that only changed scenes are redone.
 
 data/manifests/<stage>.json   {"<scene>": {"of": hash of all inputs, "files": {name: hash of its content}}}
+                              and of predict {".": {"inputs": DVC's hashes of its inputs when it last began}}
 
 Output files are compared by content, so a folder that was changed, partly fetched or copied is noticed.
 """
@@ -20,6 +21,9 @@ from quadrat.runtime.cache.code_hash import code_hash
 from quadrat.runtime.cache.hashes import Hashed, Hashes, read
 from quadrat.runtime.files import LEFT_BEHIND, check_own, remove, write_json
 from quadrat.runtime.provenance.origin import installed
+
+WHOLE = "."
+"""The unit of what all scenes have together."""
 
 EVERY = 1.0
 """Seconds between writes of a manifest; a killed stage repeats what it made since the last one."""
@@ -98,7 +102,7 @@ class SceneCache:
 
     def remove_others(self, files: Collection[str] = ()) -> None:
         """Remove all units except those passed to ``stale``, and all files except ``files``; after ``check_own``."""
-        kept = {name: entry for name, entry in self._entries.items() if name in self._inputs}
+        kept = {name: entry for name, entry in self._entries.items() if name in {*self._inputs, WHOLE}}
         self._changed |= kept != self._entries
         self._entries = kept
         places = {self._folder / name for name in self._inputs}
@@ -107,6 +111,12 @@ class SceneCache:
             for path in list(folder.iterdir()) if folder.is_dir() else ():
                 if path not in known and (folder == self._folder or path.is_dir()):
                     remove(path)
+
+    def note(self, inputs: Mapping[str, str | None] | None) -> None:
+        """Record DVC's hashes of the inputs of which all units are now; None if they are unknown."""
+        told = {WHOLE: {"inputs": dict(inputs)}} if inputs else {}
+        self._changed |= self._entries.get(WHOLE) != told.get(WHOLE)
+        self._entries = {name: entry for name, entry in self._entries.items() if name != WHOLE} | told
 
     def _current(self, name: str, of: str) -> bool:
         """Return whether a unit is complete and made of these inputs."""
