@@ -148,6 +148,8 @@ class Opener:
             problem = "the path is a pipe or a device, not a file"
         elif not found.st_size:
             problem = "the file is empty"
+        elif ".." in file.parts and os.path.realpath(file) != os.path.realpath(os.path.abspath(file)):  # noqa: PTH100
+            problem = "the path leaves a folder that is a link, and so is another than it seems"
         if problem is None:
             return file
         raise self.error(problem, self.scene, path, expected="a regular file with an image", hint="check the path")
@@ -232,8 +234,8 @@ class Opener:
         All of them must lie below ``root`` or the project's root.
         """
         file = os.path.abspath(path)  # noqa: PTH100 (links stay)
-        if file in chain or len(chain) >= DEPTH:
-            got = "itself" if file in chain else f"{len(chain) + 1} levels"
+        if _among(file, chain) or len(chain) >= DEPTH:
+            got = " → ".join(os.path.relpath(each, root) for each in (*chain, file))
             raise self._reference(chain[0], "files refer to each other without end", got)
         total, seen = 0, dict[str, int]()
         for name in references(Path(file), self.error, self.scene):
@@ -322,6 +324,11 @@ def _part(found: re.Match[str]) -> tuple[str, str]:
     """Return the kind and the path of the container that a path is a part of."""
     kind = found["kind"] or found["numbered"]
     return kind.upper(), found["quoted"] or found["bare"] or found["file"]
+
+
+def _among(file: str, others: Sequence[str]) -> bool:
+    """Return whether a file is one of ``others``, by any name."""
+    return os.path.realpath(file) in map(os.path.realpath, others)
 
 
 def _existing(within: Path) -> Path:
