@@ -1,6 +1,7 @@
 """quadrat apply and quadrat verify: run a bundle on new images, and on its sample."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,9 +86,9 @@ def _run(
 
 def check_folders(found: Sequence[Offered], out: Path, ready: Ready) -> None:
     """Raise ImageError if two images would share a folder, or a folder holds an image or other files."""
-    ids = [one.id for one in found]
+    ids = Counter(one.id for one in found)
     for one in found:
-        if ids.count(one.id) > 1:
+        if ids[one.id] > 1:
             raise ImageError(
                 "two images would be written to one folder",
                 file=next(one.image.files()),
