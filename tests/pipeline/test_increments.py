@@ -441,6 +441,15 @@ def test_to_a_virtual_vector_file_belongs_what_it_names(tmp_path: Path) -> None:
     assert {str(Path(path).relative_to(ground.root)) for path in found} == {"all.vrt", "labels/a.geojson"}
 
 
+def test_a_virtual_vector_file_of_itself_is_listed_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to(".")
+    named = "".join(f'<SrcDataSource relativeToVRT="1">{path}</SrcDataSource>' for path in ("a/../it.vrt", "b/it.vrt"))
+    (tmp_path / "it.vrt").write_text(named)
+    (found,) = contents([[str(tmp_path / "it.vrt")]], Hashes(tmp_path / "hashes.json"), {})
+    assert [Path(path).name for path in found] == ["it.vrt"]
+
+
 def test_statistics_beside_an_image_change_nothing_and_what_else_is_told_there_does(tmp_path: Path) -> None:
     ground = Ground(tmp_path / "ground")
     image, beside = ground.root / "a.tif", ground.root / "a.tif.aux.xml"

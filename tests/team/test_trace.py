@@ -336,9 +336,11 @@ def test_files_of_earlier_versions_are_read_and_have_no_origin(made: Path, tmp_p
     (tmp_path / "model/model.json").write_text(json.dumps(card))
     assert read_model(tmp_path / "model").card.origin is None
     bundle = read_bundle(made / "bundle.zip")
-    members = {name: bundle._member(name) for name in ("model.json", "params.yaml", "model.onnx", "model.safetensors")}
-    members |= {name: bundle._member(name) for name in ("README.md", "metrics.json")}
-    members |= {name: bundle._member(name) for name in ("sample/pixels.npy", "sample/scores.npy")}
+    members = {
+        name: bundle.files.read(name) for name in ("model.json", "params.yaml", "model.onnx", "model.safetensors")
+    }
+    members |= {name: bundle.files.read(name) for name in ("README.md", "metrics.json")}
+    members |= {name: bundle.files.read(name) for name in ("sample/pixels.npy", "sample/scores.npy")}
     members |= {"provenance.json": b'{"git": null}', "model.json": json.dumps(card).encode()}
     write_bundle(tmp_path / "bundle.zip", members)
     assert read_bundle(tmp_path / "bundle.zip").parent().origin is None

@@ -17,12 +17,10 @@ from typing import IO, TYPE_CHECKING
 
 from quadrat.errors import BusyError
 from quadrat.runtime.progress import console
+from quadrat.runtime.watcher import SIGNALS, begin_watch
 
 if TYPE_CHECKING:
     import psutil
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end a command: Ctrl-C, and SIGTERM of systems and schedulers."""
 
 SHELLS = {"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "sh", "tcsh", "zsh"}
 
@@ -33,7 +31,7 @@ GRACE = 10.0
 """Seconds that a stage has for a clean end when DVC is gone."""
 
 LAST = 4
-"""Seconds that a command has for a clean end after a signal; then it is killed."""
+"""Seconds that a command has for a clean end after a signal."""
 
 
 class Stopped(BaseException):
@@ -48,15 +46,14 @@ def stoppable() -> Iterator[None]:
     the parent process set to be ignored stays ignored.
 
     The signal may arrive while Python takes or releases a lock, so any error after it counts as the signal. A command
-    that still runs after LAST seconds is killed, because threads that work on a large scene do not see signals. The
-    next run removes its partial files.
+    that still runs after LAST seconds is ended, because threads that work on a large scene do not see signals; and two
+    seconds later it is killed, even if a library lets no thread of Python run. The next run removes its partial files.
     """
     asked: list[signal.Signals] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: DVC and a scheduler may both send it
-        signal.alarm(LAST + 2)  # the system ends the process if a library blocks all threads of Python
         Thread(target=_end, args=(number,), daemon=True).start()
         asked.append(signal.Signals(number))
         raise Stopped
@@ -64,6 +61,7 @@ def stoppable() -> Iterator[None]:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
+    begin_watch(LAST + 2)
     try:
         yield
     except BaseException:

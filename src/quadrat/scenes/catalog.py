@@ -1,5 +1,6 @@
 """The typed catalog, ``scenes.yaml``, and its scenes."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
@@ -76,7 +77,7 @@ class Catalog(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         ids = [entry.id for entry in self.scenes]
-        twice = sorted({i for i in ids if ids.count(i) > 1})
+        twice = sorted(i for i, count in Counter(ids).items() if count > 1)
         if twice:
             raise ValueError(f"each scene needs its own id, but these occur twice: {', '.join(twice)}")
         for entry in self.scenes:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def _run(
 
 def check_folders(found: Sequence[Offered], out: Path, ready: Ready) -> None:
     """Raise ImageError if two images would share a folder, or a folder holds an image or other files."""
-    ids = [one.id for one in found]
+    ids = Counter(one.id for one in found)
     for one in found:
         if len(os.fsencode(one.id)) > LONGEST_ID:
             raise ImageError(
@@ -104,7 +105,7 @@ def check_folders(found: Sequence[Offered], out: Path, ready: Ready) -> None:
                 got=f"{len(os.fsencode(one.id))} bytes",
                 hint="rename the file, or link to it by a shorter name",
             )
-        if ids.count(one.id) > 1:
+        if ids[one.id] > 1:
             raise ImageError(
                 "two images would be written to one folder",
                 file=next(one.image.files()),

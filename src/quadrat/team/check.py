@@ -2,19 +2,20 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pyproj import CRS
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from quadrat.errors import ParamsError, QuadratError
+from quadrat.geo.grids.grid import system_of
 from quadrat.geo.sources.bands import dates_of, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Kind, Sizes
@@ -144,10 +145,10 @@ def _without_model(findings: Sequence[Finding], task: Task, model: Kind, sizes: 
 
 def _scenes(findings: Sequence[Finding], found: Sequence[QuadratError]) -> Table:
     table = _table("scene", "split", "px", "CRS", "GSD", "bands", "labels", "AOI", "errors")
-    named = [set(re.split(r", | and ", str(error.scene))) for error in found]
+    faults = Counter(name for error in found for name in {*re.split(r", | and ", str(error.scene))})
     for finding in findings:
         scene, one = finding.scene, finding.survey
-        faulty = sum(scene.id in names for names in named)
+        faulty = faults[scene.id]
         about = [UNKNOWN] * 6 if one is None else [*_place(one), _bands(one), _labels(one.labels), _share(one)]
         if not scene.labels:
             about[4] = NONE
@@ -177,9 +178,15 @@ def _table(*columns: str) -> Table:
 def _place(one: Survey) -> tuple[str, str, str]:
     """Return the grid's size, CRS and ground sample distance as text."""
     grid = one.grid
-    crs = None if grid.crs is None else CRS.from_user_input(grid.crs)
-    named = NONE if crs is None else ":".join(crs.to_authority() or (crs.name,))
-    return f"{grid.shape[1]}×{grid.shape[0]}", named, f"{grid.gsd_of(one.area):.3g} {'px' if crs is None else 'm'}"
+    named, unit = (NONE, "px") if grid.crs is None else (_named(grid.crs), "m")
+    return f"{grid.shape[1]}×{grid.shape[0]}", named, f"{grid.gsd_of(one.area):.3g} {unit}"
+
+
+@lru_cache
+def _named(crs: object) -> str:
+    """Return a CRS's name, which takes milliseconds to find."""
+    system = system_of(crs)
+    return ":".join(system.to_authority() or (system.name,))
 
 
 def _bands(one: Survey) -> str:
