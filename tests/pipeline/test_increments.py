@@ -446,7 +446,7 @@ def test_a_virtual_vector_file_of_itself_is_listed_once(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to(".")
     named = "".join(f'<SrcDataSource relativeToVRT="1">{path}</SrcDataSource>' for path in ("a/../it.vrt", "b/it.vrt"))
     (tmp_path / "it.vrt").write_text(named)
-    (found,) = contents([[str(tmp_path / "it.vrt")]], Hashes(tmp_path / "hashes.json"), {})
+    found = contents([str(tmp_path / "it.vrt")], tmp_path / "hashes.json")
     assert [Path(path).name for path in found] == ["it.vrt"]
 
 

@@ -162,8 +162,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         batch=4,
     )
     evaluate(
-        **taken(root, "scenes", "task", "pins", "executor"),
-        **files("predictions", "table", "eval_metrics", "class_scores", "scene_scores", "confusion", "pictures"),
+        **taken(root, "scenes", "seed", "task", "pins", "executor"),
+        **files("predictions", "table", "eval_metrics", "intervals", "class_scores", "scene_scores", "confusion"),
+        **files("pictures"),
         baseline=FOREST,
         eval=EVAL,
     )
