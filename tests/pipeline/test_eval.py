@@ -312,7 +312,7 @@ def test_a_picture_of_each_predicted_scene_the_same_bytes_every_time(tmp_path: P
     assert sorted(first) == ["all.png", "e.png", "m.png"]
     assert all(b"Software" not in content for content in first.values())
     metrics = (tmp_path / "eval.json").read_bytes()
-    run(tmp_path, catalog, executor=Processes(2), pictures=PICTURES)
+    run(tmp_path, catalog, executor=Processes(1), pictures=PICTURES)
     assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == first
     assert (tmp_path / "eval.json").read_bytes() == metrics
 
