@@ -33,7 +33,10 @@ EACH = """
 import sys
 from quadrat.cli import app
 for stage in sys.argv[1:]:
-    print("STATUS", app([stage], standalone_mode=False))
+    try:
+        app([stage], standalone_mode=False)
+    except SystemExit as end:
+        print("STATUS", end.code)
 """
 """Stages one after the other, each whatever became of those before."""
 
