@@ -52,10 +52,12 @@ def test_files_that_were_written_by_hand_are_kept(project: Path, name: str) -> N
     others = {file: file.read_bytes() for file in (project / EXAMPLE).parent.glob("*.yaml") if file.name != name}
     mine = Path(EXAMPLE).with_name(name)
     mine.write_text("lr: 0.1\n")
-    with pytest.raises(OutputError, match=rf"did not write\n  file: {mine}\n  hint: move it away"):
+    with pytest.raises(OutputError, match=rf"did not write\n  file: {mine}\n  hint: replace it by --force"):
         configure(Path(EXAMPLE))
     assert mine.read_text() == "lr: 0.1\n"
     assert {file: file.read_bytes() for file in others} == others
+    configure(Path(EXAMPLE), force=True)
+    assert mine.read_text().startswith("# Written by")
 
 
 def test_parameters_and_catalogs_are_the_same_when_they_are_read_again(root: Path, tmp_path: Path) -> None:

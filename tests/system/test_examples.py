@@ -122,7 +122,7 @@ def test_the_quickstart_of_raster_vision(tmp_path: Path, bucket: Served) -> None
     text = file.read_text(encoding="utf-8")
     assert f'"https://s3.amazonaws.com/{VEGAS}"' in text
     file.write_text(text.replace("https://s3.amazonaws.com", bucket.url), encoding="utf-8")
-    call("quadrat configure examples/tiny_spacenet/tiny_spacenet.py --params params.yaml", folder)
+    call("quadrat configure examples/tiny_spacenet/tiny_spacenet.py --params params.yaml --force", folder)
     change(folder, SPACENET)
     call("quadrat index", folder)
     call("dvc repro", folder)

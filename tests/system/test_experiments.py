@@ -79,7 +79,7 @@ def test_an_experiment_runs_from_anywhere_and_what_matters_is_shown_first(projec
             "metrics/analyze.json",
         ]
     header = call("dvc exp show --csv", project).splitlines()[0].split(",")
-    assert header[:7] == ["Experiment", "rev", "typ", "Created", "parent", "overall.accuracy", "overall.macro_f1"]
+    assert header[:7] == ["Experiment", "rev", "typ", "Created", "parent", "Test.macro_f1", "Test.low"]
     changed = call("dvc exp show --csv --only-changed --drop 'src|data|models|metrics'", project).splitlines()[0]
     assert changed.split(",") == ["Experiment", "rev", "typ", "Created", "eval.pictures.longest_side"]
 

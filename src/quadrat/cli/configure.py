@@ -21,12 +21,12 @@ MARK = b"# Written by `quadrat configure "
 EXPECTED = "def configure() -> tuple[Params, Catalog]"
 
 
-def configure(file: Path, params_file: Path | None = None) -> tuple[Path, Path]:
+def configure(file: Path, params_file: Path | None = None, *, force: bool = False) -> tuple[Path, Path]:
     """Write the parameters and catalog that ``configure()`` of the Python file returns; return both paths.
 
     The parameters go to ``params_file`` (None: ``params.yaml`` beside ``file``), the catalog to the path that they
     name. Raises ParamsError if the file is missing or not Python, or if the function is missing, returns another type
-    or makes an invalid section. Raises OutputError if one of the files is there and not written by this command.
+    or makes an invalid section. Raises OutputError for a file that this command did not write, unless ``force``.
     """
     try:
         made, scenes = _composed(file)
@@ -38,7 +38,7 @@ def configure(file: Path, params_file: Path | None = None) -> tuple[Path, Path]:
     params_file = params_file or file.with_name("params.yaml")
     header = MARK + f"{file.as_posix()}`: change that file, and run it again.\n".encode()
     files = {params_file: params.written(made), made.scenes: catalog.written(scenes)}
-    for path in files:
+    for path in () if force else files:
         _check_written(path)
     for path, content in files.items():
         with replaced(path) as part:
@@ -51,7 +51,7 @@ def _check_written(path: Path) -> None:
         raise OutputError(
             "there is a file that `quadrat configure` did not write",
             file=path,
-            hint="move it away, or give other paths: --params for the parameters, `scenes` in them for the catalog",
+            hint="replace it by --force, or give other paths: --params, and in the parameters the key `scenes`",
         )
 
 

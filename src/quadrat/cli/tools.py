@@ -114,12 +114,15 @@ def configure(
     params: Annotated[
         Path | None, typer.Option(help="The file for the parameters.", show_default="params.yaml beside FILE.py")
     ] = None,
+    force: Annotated[  # noqa: FBT002 a flag
+        bool, typer.Option("--force", help="Replace files that this command did not write.")
+    ] = False,
 ) -> None:
     """Write the parameters and the catalog of a Python configuration."""
     with report_errors():
         from quadrat.cli.configure import configure
 
-        for path in configure(file, params):
+        for path in configure(file, params, force=force):
             typer.echo(printable(str(path)))
 
 
