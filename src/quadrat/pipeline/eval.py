@@ -98,6 +98,7 @@ def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> N
 
     There is no baseline and no majority class.
     """
+    given.check(params.task.names)
     begun = Snapshot.of(params.scenes, paths.pins, given.path)
     scenes = [scene for scene in read_catalog(params.scenes) if scene.split in SCORED]
     if not scenes:
