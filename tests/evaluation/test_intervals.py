@@ -142,6 +142,14 @@ def test_without_settings_or_scores_there_are_none() -> None:
     assert nothing.plan.sentence == "nothing was scored"
 
 
+def test_pixels_without_a_prediction_are_nothing_that_was_scored() -> None:
+    lost = Confusion(np.zeros((2, 2), np.int64), np.array([64, 0]))
+    nothing = spread(Scored("s", Blocks(Window(0, 0, 16, 16), 8), 1, {"model": dict.fromkeys(range(4), lost)}))
+    assert nothing.predictions == {}
+    assert nothing.plan
+    assert nothing.plan.sentence == "nothing was scored"
+
+
 def test_few_blocks_widen_an_interval_as_students_t_does() -> None:
     values = np.random.default_rng(0).standard_normal(200_000)
     for blocks, t in ((8, 2.365), (30, 2.045), (1000, 1.962)):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from quadrat.geo.statistics.histogram import PIECE, added, histogram, occurrences
+from quadrat.geo.statistics.histogram import PAIRED, PIECE, added, histogram, occurrences
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=9)
 
@@ -33,3 +33,11 @@ def test_a_histogram_does_not_depend_on_pieces_and_strides(dtype: str) -> None:
 def test_occurrences_leave_out_what_is_beyond(count: int) -> None:
     values = np.random.default_rng(count).integers(0, 256, (7, 11), np.uint8)
     assert occurrences(values, count).tolist() == np.bincount(values.ravel(), minlength=256)[:count].tolist()
+
+
+@pytest.mark.parametrize("size", [PAIRED - 1, PAIRED, PAIRED + 1])
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_bytes_are_counted_alike_one_by_one_and_in_pairs(size: int, dtype: str) -> None:
+    values = np.random.default_rng(size).integers(-128, 128, size).astype(dtype)
+    low = np.iinfo(dtype).min
+    assert (histogram(values) == np.bincount(values.astype(np.int64) - low, minlength=256)).all()

@@ -215,6 +215,18 @@ def test_without_a_test_scene_overall_is_of_the_validation_scenes(tmp_path: Path
     assert list(found["per_scene"]) == ["m"]
 
 
+def test_blocks_of_a_given_side_are_within_scenes_also_if_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quadrat.evaluation.intervals.MANY_SCENES", 1)
+    catalog = write_ground(tmp_path)
+    run(tmp_path, catalog)
+    assert json.loads((tmp_path / "intervals.json").read_text())["blocks"] == 1
+    run(tmp_path, catalog, intervals={"block": 240.0, "draws": 200})
+    found = json.loads((tmp_path / "intervals.json").read_text())
+    assert (found["blocks"], found["block"]) == (2 * 5, 240)
+
+
 def test_scenes_of_a_split_are_pooled_not_averaged(tmp_path: Path) -> None:
     found = run(tmp_path, write_ground(tmp_path, m={"split": "test"}))
     pairs = [pixels_of("m", predicted(0)), pixels_of("e", predicted(1))]

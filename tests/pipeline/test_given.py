@@ -8,6 +8,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import pytest
+from shapely.geometry import LineString
 from sklearn.metrics import precision_recall_fscore_support
 from typer.testing import CliRunner
 
@@ -119,6 +120,64 @@ def test_what_can_not_be_scored_is_an_error_in_words(ground: Path) -> None:
     assert "no such file or folder" in refused("--predictions", "nothing")
     assert "the folder for the scores is there" in refused("--predictions", "three.tif", "--out", "given")
     (ground / "given/e.tif").unlink()
+
+
+def test_polygons_of_a_file_that_keeps_no_order_may_overlap_only_within_a_class(ground: Path) -> None:
+    only(ground, "e")
+    boxes = [pixel_box(0, 0, 195, 60), pixel_box(100, 50, 200, 110), pixel_box(165, 55, 170, 58)]
+    write_areas(ground / "map.gpkg", boxes, {"class": ["wood", "lake", "wood"]})
+    write_areas(ground / "map.fgb", boxes, {"class": ["wood", "lake", "wood"]})
+    scored("--predictions", "map.gpkg", "--background", "field")
+    told = refused("--predictions", "map.fgb", "--background", "field")
+    assert "overlap, and the file does not keep their order" in told
+    assert "got: 350 px" in told
+    write_areas(ground / "same.fgb", boxes, {"class": ["wood"] * 3})
+    scored("--predictions", "same.fgb", "--background", "field", out="same")
+
+
+def test_lines_and_points_are_no_areas(ground: Path) -> None:
+    only(ground, "e")
+    across = LineString(pixel_box(165, 0, 195, 60).exterior.coords[:3])
+    write_areas(ground / "map.gpkg", [pixel_box(160, 0, 200, 60), across, across.centroid], {"class": ["wood"] * 3})
+    told = refused("--predictions", "map.gpkg", "--background", "field")
+    assert "other features than polygons" in told
+    assert "got: 2 of 3" in told
+
+
+def test_a_file_without_any_polygon_is_all_background(ground: Path) -> None:
+    only(ground, "e")
+    (ground / "map.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    found = scored("--predictions", "map.geojson", "--background", "wood")
+    truth, ours = pixels_of("e", np.zeros(labelled().shape, np.uint8))
+    assert found["overall"]["accuracy"] == pytest.approx(np.mean(truth == ours), abs=1e-4)
+
+
+def test_options_that_would_do_nothing_are_errors(ground: Path) -> None:
+    only(ground, "e")
+    assert "--background is no class of the task" in refused("--predictions", "given", "--background", "feild")
+    told = refused("--predictions", "given", "--class", "none")
+    assert "--class is no class of the task expected: wood, lake, field got: none" in told
+    told = refused("--predictions", "given", "--background", "field", "--class", "wood")
+    assert "a raster says all classes itself" in told
+    assert "--background field --class wood" in told
+
+
+def test_endings_may_be_of_upper_case(ground: Path) -> None:
+    expected = scored("--predictions", "given")
+    for scene, ending in (("m", "TIF"), ("e", "Tif")):
+        (ground / f"given/{scene}.tif").rename(ground / f"given/{scene}.{ending}")
+    assert scored("--predictions", "given", out="again") == expected
+    only(ground, "e")
+    write_areas(ground / "map.geojson", [pixel_box(0, 0, 200, 120)], {"class": ["wood"]}, to_crs="EPSG:4326")
+    geopandas.read_file(ground / "map.geojson").to_parquet(ground / "MAP.PARQUET")
+    scored("--predictions", "MAP.PARQUET", "--background", "field", out="parquet")
+
+
+def test_nobody_is_told_to_predict_again_what_he_gave(ground: Path) -> None:
+    write_raster(ground / "given/e.tif", predicted(1)[None, :-1], nodata=255)
+    told = refused("--predictions", "given")
+    assert "another grid than its scene" in told
+    assert "hint: give another file, or correct this one" in told
 
 
 def test_options_of_given_predictions_need_them(ground: Path) -> None:

@@ -481,9 +481,10 @@ def test_predictions_of_other_classes_are_refused(world: World) -> None:
 def test_predictions_that_are_no_boxes_are_refused(world: World) -> None:
     file = world.predict()
     frame = geopandas.read_parquet(file)
-    frame.set_geometry(frame.centroid).to_parquet(file)
-    with pytest.raises(PredictionError, match=r"not boxes(.|\n)*file: .*detections(.|\n)*got: 7 of 7 without an area"):
-        world.score()
+    for shapes in (frame.centroid, frame.exterior):
+        frame.set_geometry(shapes).to_parquet(file)
+        with pytest.raises(PredictionError, match=r"not boxes(.|\n)*: .*detections(.|\n)*got: 7 of 7 without an area"):
+            world.score()
     frame.assign(score=frame["score"] * 100).to_parquet(file)
     with pytest.raises(PredictionError, match=r"wrong scores"):
         world.score()

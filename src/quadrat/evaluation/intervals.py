@@ -73,6 +73,11 @@ class Plan:
         return f"{count} {what}" + ("" if count >= FEWEST else f"; an interval needs {FEWEST}")
 
 
+def scenes_are_blocks(count: int, settings: Intervals) -> bool:
+    """Return whether each of ``count`` scenes is a block: of many, if no side of blocks is given."""
+    return count >= MANY_SCENES and settings.block is None
+
+
 def plan(scenes: Sequence[Scored], settings: Intervals) -> Plan:
     """Return the blocks of ``scenes``: whole scenes where there are many, else squares.
 
@@ -80,12 +85,13 @@ def plan(scenes: Sequence[Scored], settings: Intervals) -> Plan:
     prediction, correlate.
     """
     scenes = [scene for scene in scenes if any(scene.counts.values())]
-    if not scenes:
+    model = next(iter(scenes[0].counts)) if scenes else ""
+    if not any(scene.maps(model)[1].any() for scene in scenes):
         return Plan([], [], {})
-    if len(scenes) >= MANY_SCENES and settings.block is None:
+    if scenes_are_blocks(len(scenes), settings):
         return Plan(*_merged(scenes, [max(scene.blocks.shape) for scene in scenes]), {})
     unit = "m" if all(scene.width for scene in scenes) else "px"
-    longest = correlation_range(scenes, next(iter(scenes[0].counts)), unit)
+    longest = correlation_range(scenes, model, unit)
     finest = max(scene.side(unit) for scene in scenes)
     farthest = max(max(scene.blocks.shape) * scene.side(unit) for scene in scenes)
     side = settings.block or (farthest if longest is None else WIDER * max(longest, finest))

@@ -11,7 +11,7 @@ import shapely
 
 from quadrat.errors import CatalogError, PredictionError, QuadratError
 from quadrat.evaluation.correlation import Scored
-from quadrat.evaluation.intervals import MANY_SCENES, Bounded, Intervals, Spread
+from quadrat.evaluation.intervals import Bounded, Intervals, Spread, scenes_are_blocks
 from quadrat.evaluation.pictures import Picture, Pictures, draw
 from quadrat.evaluation.score_tables import write_scores
 from quadrat.evaluation.summary import MODEL, figure, tables, word
@@ -98,6 +98,7 @@ def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> N
 
     There is no baseline and no majority class.
     """
+    given.check(params.task.names)
     begun = Snapshot.of(params.scenes, paths.pins, given.path)
     scenes = [scene for scene in read_catalog(params.scenes) if scene.split in SCORED]
     if not scenes:
@@ -131,7 +132,8 @@ def _evaluate(params: EvalParams, paths: Paths, run: Run, asked: _Asked) -> None
     files = input_files(predicted)
     reference = "test" if any(scene.split == "test" for scene in predicted) else "validation"
     rival = None if params.baseline is None else params.baseline.kind
-    blocked = section.intervals is not None and sum(scene.split == reference for scene in predicted) < MANY_SCENES
+    count = sum(scene.split == reference for scene in predicted)
+    blocked = section.intervals is not None and not scenes_are_blocks(count, section.intervals)
     look = partial(
         _examine,
         task=task,

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from quadrat.errors import PredictionError
@@ -18,6 +20,9 @@ from quadrat.tasks.common.outputs import Features
 
 RASTERS = (".tif", ".tiff")
 """Endings of raster files."""
+
+UNORDERED = {".fgb"}
+"""Endings of vector files that may hold features in another order than they were written: by their place."""
 
 NO_CLASS = "none"
 """For ``Given.background``: pixels outside all polygons have no prediction."""
@@ -34,17 +39,31 @@ class Given:
     one_class: str | None = None
     """The class of all features, for files without a field for it."""
 
+    def check(self, names: Sequence[str]) -> None:
+        """Raise PredictionError for options that name none of the classes ``names``."""
+        for option, name, others in (
+            ("background", self.background, (*names, NO_CLASS)),
+            ("class", self.one_class, names),
+        ):
+            if name is not None and name not in others:
+                expected, hint = ", ".join(others), "write it as task.classes does"
+                raise PredictionError(f"--{option} is no class of the task", expected=expected, got=name, hint=hint)
+
     def place(self, scene: str) -> Path:
-        """Return the folder or file of a scene; raise PredictionError if there is none, or several."""
+        """Return the folder or file of a scene; raise PredictionError if there is none, or several.
+
+        Endings may be of upper case.
+        """
         if not self.path.exists():
             raise PredictionError("there is no such file or folder", scene, self.path)
         if self.path.is_file():
             return self.path
-        names = [scene, *(f"{scene}{ending}" for ending in (*RASTERS, *ENDINGS))]
-        found = [self.path / name for name in names if (self.path / name).exists()]
+        endings = (*RASTERS, *ENDINGS)
+        there = sorted(path.name for path in self.path.iterdir())
+        names = [scene, *(f"{scene}{ending}" for ending in endings)]
+        found = [self.path / name for name in there if name == scene or _lower_ending(name) in names[1:]]
         if len(found) == 1:
             return found[0]
-        there = sorted(path.name for path in self.path.iterdir())
         raise PredictionError(
             "a scene has several predictions" if found else "a scene has no prediction",
             scene,
@@ -56,14 +75,13 @@ class Given:
 
     def open(self, grid: Grid, scene: str) -> Prediction:
         """Return the prediction of a scene, to be entered."""
-        place = self.place(scene)
-        if place.is_dir() and self.background is None and self.one_class is None:
-            return Prediction(place, grid, scene)
-        return _GivenPrediction(self, place, grid, scene)
+        return _GivenPrediction(self, self.place(scene), grid, scene)
 
 
 class _GivenPrediction(Prediction):
     """A prediction in a file or folder, of which polygons are drawn where pixels are scored."""
+
+    hint: ClassVar[str] = "give another file, or correct this one"
 
     def __init__(self, given: Given, place: Path, grid: Grid, scene: str) -> None:
         super().__init__(place.parent if place.is_file() else place, grid, scene)
@@ -71,13 +89,24 @@ class _GivenPrediction(Prediction):
         self._areas: dict[str, Areas] = {}
 
     def class_ids(self, layer: str, window: Window, names: Sequence[str]) -> NDArray[np.uint8]:
-        """Return class ids as ``Prediction.class_ids`` does; drawn of polygons, of which the last wins."""
+        """Return class ids as ``Prediction.class_ids`` does; drawn of polygons, of which the last wins.
+
+        Raises PredictionError if it is not known which is the last.
+        """
         if not self._drawn(layer):
+            self._check_unused()
             return super().class_ids(layer, window, names)
         if layer not in self._areas:
-            features = self.features(layer)
-            self._areas[layer] = Areas(features.geometry, prediction_features.class_ids(features, names))
-        return self._areas[layer].draw(window, fill=self._fill(names))
+            self._areas[layer] = self._polygons(layer, names)
+        areas, fill = self._areas[layer], self._fill(names)
+        if self._file(layer).suffix.lower() in UNORDERED:
+            self._check_overlaps(areas, window, self._file(layer))
+        return areas.draw(window, fill=fill)
+
+    def values(self, layer: str, window: Window) -> NDArray[np.float32]:
+        """Return values as ``Prediction.values`` does."""
+        self._check_unused()
+        return super().values(layer, window)
 
     def features(self, layer: str, window: Window | None = None) -> Features:
         """Return features as ``Prediction.features`` does, with the class that the files don't say."""
@@ -90,6 +119,35 @@ class _GivenPrediction(Prediction):
             raise self._unlike(self._place, problem, got=f"a field {both[0]}", hint="leave out --class")
         classes = np.full(len(features.geometry), self._given.one_class, object)
         return replace(features, fields={**features.fields, "class": classes})
+
+    def _polygons(self, layer: str, names: Sequence[str]) -> Areas:
+        features = self.features(layer)
+        flat = int((shapely.get_dimensions(features.geometry) < 2).sum())
+        if flat:
+            problem, got = "the prediction holds other features than polygons", f"{flat} of {len(features.geometry)}"
+            raise self._unlike(self._file(layer), problem, expected="polygons", got=got)
+        return Areas(features.geometry, prediction_features.class_ids(features, names))
+
+    def _check_overlaps(self, areas: Areas, window: Window, path: Path) -> None:
+        """Raise PredictionError for pixels in areas of several values."""
+        rising = np.argsort(areas.values)
+        lowest, highest = (
+            Areas(areas.geometry[order], areas.values[order]).draw(window, fill=IGNORE)
+            for order in (rising[::-1], rising)
+        )
+        several = int(np.count_nonzero(lowest != highest))
+        if several:
+            problem = "polygons of several classes overlap, and the file does not keep their order"
+            hint = "give them as .gpkg, .parquet or .geojson, where the last counts, or without overlaps"
+            raise self._unlike(path, problem, got=f"{several} px", hint=hint)
+
+    def _check_unused(self) -> None:
+        """Raise PredictionError for options of polygons, where there is a raster."""
+        options = {"background": self._given.background, "class": self._given.one_class}
+        unused = [f"--{name} {value}" for name, value in options.items() if value is not None]
+        if unused:
+            problem, hint = "a raster says all classes itself", "leave these options out"
+            raise self._unlike(self._place, problem, got=" ".join(unused), hint=hint)
 
     def _drawn(self, layer: str) -> bool:
         """Return whether a raster layer is given as polygons."""
@@ -130,3 +188,8 @@ class _GivenPrediction(Prediction):
             problem = "the task's predictions are no such file"
             expected, hint = f"a file with an ending of {', '.join(endings)}", "check task.kind of the parameters"
             raise self._unlike(self._place, problem, expected=expected, got=self._place.name, hint=hint)
+
+
+def _lower_ending(name: str) -> str:
+    path = Path(name)
+    return f"{path.stem}{path.suffix.lower()}"

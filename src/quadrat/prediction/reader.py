@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import geopandas
 import numpy as np
@@ -39,6 +39,9 @@ MOST_SHOWN = 10
 
 class Prediction:
     """A scene's folder of layers. A context manager: files open on first use and close at the end."""
+
+    hint: ClassVar[str] = HINT
+    """What errors advise to do about a file that is damaged or does not fit."""
 
     def __init__(self, folder: Path, grid: Grid, scene: str) -> None:
         """Read from ``folder``; layers on another grid than ``grid`` are errors."""
@@ -78,7 +81,7 @@ class Prediction:
                 window,
                 expected=_classes(names) + _hole(stored),
                 got=", ".join(map(str, np.unique(values[0][wrong])[:MOST_SHOWN])),
-                hint=f"declare the value for no class as nodata (gdal_edit.py -a_nodata …), or {HINT}",
+                hint=f"declare the value for no class as nodata (gdal_edit.py -a_nodata …), or {self.hint}",
             )
         if stored.nodata != (IGNORE,) or mask is not None:
             return np.where(np.logical_and.reduce(masks), values[0], IGNORE).astype(np.uint8)
@@ -145,7 +148,7 @@ class Prediction:
 
     def _layer(self, path: Path, layer: str) -> Any:
         """Return the features of the file's only layer, or of that called ``layer``."""
-        if path.suffix == PARQUET:
+        if path.suffix.lower() == PARQUET:
             return read(str(path))
         names = [name for name, _ in layers(str(path))]
         if layer not in names and len(names) > 1:
@@ -156,7 +159,7 @@ class Prediction:
     def _placed(self, frame: geopandas.GeoDataFrame, path: Path) -> NDArray[np.object_]:
         """Return the geometries in pixel coordinates of the grid."""
         crs = frame.crs
-        if self._grid.crs is None and path.suffix == ".geojson" and crs is not None and crs.is_geographic:
+        if self._grid.crs is None and path.suffix.lower() == ".geojson" and crs is not None and crs.is_geographic:
             crs = None  # GeoJSON can't say that it has no CRS
         if (crs is None) != (self._grid.crs is None):
             raise self._elsewhere(path, self._grid.crs, crs)
@@ -204,7 +207,7 @@ class Prediction:
             return stored.values(window), stored.mask(window)
         except RasterioError as cause:
             problem = "the prediction can't be read: the file is damaged or cut short"
-            raise PredictionError(problem, self._scene, path, window, got=cause, hint=HINT) from cause
+            raise PredictionError(problem, self._scene, path, window, got=cause, hint=self.hint) from cause
 
     def _open(self, path: Path, kinds: str) -> Stored:
         """Open a raster; raise PredictionError if its header does not fit the scene."""
@@ -254,9 +257,9 @@ class Prediction:
         return self._unlike(path, "a prediction is on another grid than its scene", expected=expected, got=got)
 
     def _unlike(
-        self, path: Path, problem: str, *, expected: object = None, got: object = None, hint: str = HINT
+        self, path: Path, problem: str, *, expected: object = None, got: object = None, hint: str | None = None
     ) -> PredictionError:
-        return PredictionError(problem, self._scene, path, expected=expected, got=got, hint=hint)
+        return PredictionError(problem, self._scene, path, expected=expected, got=got, hint=hint or self.hint)
 
 
 def _turned(geometry: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:

@@ -236,23 +236,16 @@ def rounded(metrics: Mapping[str, float | int | None]) -> Metrics:
 
 
 def _confuse(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int) -> Confusion:
-    bins = _pairs(truth, predicted, classes, ignore)
+    few = 16
+    if classes < few and ignore % few == few - 1 and all(_known(each, classes, ignore) for each in (truth, predicted)):
+        bins = histogram(truth << 4 | predicted & (few - 1)).reshape(few, few)
+        return Confusion(bins[:classes, :classes].copy(), bins[:classes, few - 1].copy())
+    bins = added(histogram(truth.astype(np.uint16) << 8 | predicted), np.zeros(1 << 16, np.int64)).reshape(256, 256)
     for what, seen in (("truth", bins.any(1)), ("prediction", bins.any(0))):
         wrong = [int(value) for value in np.flatnonzero(seen) if classes <= value != ignore]
         if wrong:
             raise ValueError(f"the {what} holds class ids outside the {classes} classes: {wrong}")
     return Confusion(bins[:classes, :classes].copy(), bins[:classes, ignore].copy())
-
-
-def _pairs(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int) -> NDArray[np.int64]:
-    """Return how often each pair of bytes occurs, (256, 256), in one pass."""
-    few = 16
-    if classes < few and ignore % few == few - 1 and all(_known(each, classes, ignore) for each in (truth, predicted)):
-        bins = np.zeros((256, 256), np.int64)
-        numbers = [*range(few - 1), ignore]
-        bins[np.ix_(numbers, numbers)] = histogram(truth << 4 | predicted & (few - 1)).reshape(few, few)
-        return bins
-    return added(histogram(truth.astype(np.uint16) << 8 | predicted), np.zeros(1 << 16, np.int64)).reshape(256, 256)
 
 
 def _known(ids: NDArray[np.uint8], classes: int, ignore: int) -> bool:

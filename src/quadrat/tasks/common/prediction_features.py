@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from quadrat.errors import PredictionError
 from quadrat.tasks.common.outputs import Features
 
-HINT = "run the stage 'predict' again, or correct the file"
+HINT = "correct the file, or run the stage 'predict' again if it wrote it"
 
 MOST_TOLD = 10
 """Largest number of values in an error."""
@@ -21,8 +21,11 @@ ROUNDING = 1e-6
 def class_ids(features: Features, names: Sequence[str]) -> NDArray[np.uint8]:
     """Return the class id of each feature (n,), by the field ``class``, ``class_id``, or both, which must agree.
 
-    Raises PredictionError if there is neither, or they name other classes than ``names``.
+    Raises PredictionError if there is neither, or they name other classes than ``names``. No features need no field:
+    GeoJSON has none then.
     """
+    if not len(features.geometry):
+        return np.empty(0, np.uint8)
     ids = [read(features, names) for field, read in FIELDS.items() if field in features.fields]
     if not ids:
         raise unlike(features, "the predictions have no class", "a field class, or class_id", features.fields)

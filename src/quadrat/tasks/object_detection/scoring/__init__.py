@@ -139,7 +139,7 @@ class Scoring(TaskScoring[ObjectDetection]):
         if not len(features.geometry):
             return Detections.none()
         boxes = shapely.bounds(features.geometry)
-        flat = int((~solid(boxes)).sum())
+        flat = int((~solid(boxes) | (shapely.get_dimensions(features.geometry) < 2)).sum())
         if flat:
             got = [f"{flat} of {len(boxes)} without an area"]
             raise prediction_features.unlike(features, "detections are not boxes", "polygons", got)
