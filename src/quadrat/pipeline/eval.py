@@ -11,8 +11,9 @@ import shapely
 
 from quadrat.errors import QuadratError
 from quadrat.evaluation.correlation import Scored
+from quadrat.evaluation.figure import draw
 from quadrat.evaluation.intervals import MANY_SCENES, Bounded, Intervals, Spread
-from quadrat.evaluation.pictures import Picture, Pictures, draw
+from quadrat.evaluation.pictures import Picture, Pictures
 from quadrat.evaluation.score_tables import write_scores
 from quadrat.evaluation.summary import MODEL, figure, tables, word
 from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
