@@ -170,7 +170,9 @@ def evaluate(job: Job) -> dict[str, Any]:
                 class_scores=here / "classes.csv",
                 scene_scores=here / "scenes.csv",
                 confusion=here / "confusion.csv",
+                areas=here / "areas.csv",
                 pictures=here / "pictures",
+                page=here / "report.html",
             ),
             Run(Threads(cores())),
         )

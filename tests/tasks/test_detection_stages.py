@@ -114,6 +114,7 @@ def test_chips_hold_ragged_boxes_and_blanks_at_the_ratio_that_is_set(root: Path)
 def evaluated(root: Path, **match: float) -> dict[str, Any]:
     evaluate(
         scenes=root / "scenes.yaml",
+        seed=1,
         task=TASK,
         baseline=None,
         eval=Eval.model_validate(
@@ -127,7 +128,9 @@ def evaluated(root: Path, **match: float) -> dict[str, Any]:
         class_scores=root / "classes.csv",
         scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
+        areas=root / "areas.csv",
         pictures=root / "pictures",
+        page=root / "report.html",
         executor=Threads(2),
     )
     found: dict[str, Any] = json.loads((root / "eval.json").read_text())
