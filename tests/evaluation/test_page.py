@@ -233,7 +233,7 @@ def test_pictures_are_small_however_large_the_scene_is() -> None:
     assert [panel.name for panel in shown] == ["image", "prediction"]
     assert all(max(panel.size) <= LONGEST for panel in shown)
     tiny = thumbnail(picture(), TASK.classes, (2, 98)).panels
-    assert {panel.size for panel in tiny} == {(240, 180)}
+    assert {(panel.size, panel.zoom) for panel in tiny} == {((40, 30), 6)}
     assert all(len(panel.source) < 8_000 for panel in tiny)
 
 

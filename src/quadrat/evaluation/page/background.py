@@ -49,7 +49,7 @@ def origin(content: Content) -> Markup:
     kinds = list(dict.fromkeys(one.model_dump_json() for one in known))
     first = Origin.model_validate_json(kinds[0])
     rows = [[name, tag("td", value, class_="text")] for name, value in _told(first)]
-    parts = [table("What made the predictions, as quadrat origin tells it", ["", ""], rows)]
+    parts = [table("What made the predictions, as quadrat origin tells it", ["what", "value"], rows)]
     others = sum(one.model_dump_json() != kinds[0] for one in known)
     if others:
         parts.append(paragraph(f"Predictions of other runs: {others:,} of {len(known):,}.", class_="soft"))

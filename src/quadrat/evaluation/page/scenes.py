@@ -96,9 +96,10 @@ def _drawn(scene: SceneContent) -> Markup:
 
 
 def _figure(scene: SceneContent, panel: Panel) -> Markup:
-    width, height = panel.size
+    width, height = (panel.zoom * side for side in panel.size)
     alternative = f"Scene {scene.id}, {panel.name}: {panel.text}."
-    image = tag("img", src=panel.source, width=width, height=height, alt=alternative)
+    enlarged = "enlarged" if panel.zoom > 1 else None
+    image = tag("img", src=panel.source, width=width, height=height, alt=alternative, class_=enlarged)
     caption = panel.name if panel.name == "image" else f"{panel.name}: {panel.text}"
     return tag("figure", image, tag("figcaption", caption))
 

@@ -62,7 +62,7 @@ def classes(content: Content) -> Markup:
     model = content.spread.predictions.get(MODEL)
     per_class = content.compared[MODEL].per_class()
     names = list(per_class[0])
-    main = next(name for name in (*BOUNDED, *names) if name in names)
+    main = next(name for name in names if name in BOUNDED)
     few: list[Bounds] = [{}] * len(per_class) if model is None else list(model.classes)
     rows = [
         [

@@ -36,8 +36,8 @@ figure { margin: 0; }
 .chart .axis { stroke: var(--line); }
 .chart path { fill: none; stroke-width: 2; }
 .panels { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: .75rem; }
-.panels img { max-width: 100%; height: auto; display: block; border: 1px solid var(--line); background: #ffffff;
-  image-rendering: pixelated; }
+.panels img { max-width: 100%; height: auto; display: block; border: 1px solid var(--line); background: #ffffff; }
+.enlarged { image-rendering: pixelated; }
 .shaded { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .right { font-weight: 700; }
 pre { background: var(--back); padding: .75rem; overflow-x: auto; font-size: .8rem; line-height: 1.35; }

@@ -38,7 +38,9 @@ class Panel:
     source: str
     """Its ``data:`` address."""
     size: tuple[int, int]
-    """Width and height at which it is shown, px."""
+    """Width and height, px."""
+    zoom: int
+    """How often each of its pixels is shown beside itself."""
     text: str
 
 
@@ -60,7 +62,7 @@ def thumbnail(picture: Picture, classes: Sequence[Class], stretch: tuple[float, 
         flat = picture.drawn is None and name != "image"
         image = _flat(colors, step) if flat else _photo(colors, step, drawn)
         zoom = max(1, SMALLEST // max(image.size))
-        made.append(Panel(name, _address(image), (zoom * image.width, zoom * image.height), texts[name]))
+        made.append(Panel(name, _address(image), image.size, zoom, texts[name]))
     return Thumbnail(made, list(keys(picture, classes)))
 
 
@@ -83,8 +85,8 @@ def described(picture: Picture, classes: Sequence[Class]) -> Mapping[str, str]:
             texts[name] = ", ".join(_named(shares, classes, "{:.0f} %")) or "none"
     if picture.truth is not None:
         both = inside & (picture.truth != IGNORE) & (picture.predicted != IGNORE)
-        share = 100 * np.count_nonzero(picture.truth[both] == picture.predicted[both]) / max(np.count_nonzero(both), 1)
-        texts["error"] = f"{share:.0f} % of the labelled pixels are right"
+        right = np.count_nonzero(picture.truth[both] == picture.predicted[both])
+        texts["error"] = f"{100 * right / max(int(both.sum()), 1):.0f} % of the labelled pixels are right"
     return texts
 
 
@@ -116,11 +118,13 @@ def _photo(colors: Colors, step: int, drawn: Drawn) -> "Image.Image":
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(np.ascontiguousarray(colors)).reduce(step)
-    pen = ImageDraw.Draw(image)
+    pen, wide = ImageDraw.Draw(image), 2 if max(image.size) > SMALLEST else 1
     for outlines, shades in drawn:
         rings, owners = shapely.get_parts(shapely.boundary(outlines.geometry), return_index=True)
         for ring, owner in zip(rings, owners.tolist(), strict=True):
-            pen.line([(x, y) for x, y in (shapely.get_coordinates(ring) / step).tolist()], fill=shades[owner])
+            pen.line(
+                [(x, y) for x, y in (shapely.get_coordinates(ring) / step).tolist()], fill=shades[owner], width=wide
+            )
     return image
 
 
