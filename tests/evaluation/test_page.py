@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from quadrat.errors import AnalysisError
+from quadrat.errors import ModelError
 from quadrat.evaluation.adjusted_areas import Estimate
 from quadrat.evaluation.areas import Areas
 from quadrat.evaluation.intervals import Bounded, Plan, Spread
@@ -252,7 +252,7 @@ def test_curves_of_the_training_are_read_as_train_writes_them(tmp_path: Path) ->
     curves.write_text("epoch,lr,train_loss,validation_loss,validation_macro_f1\n")  # of a forest
     assert Training.read(curves, metrics) is None
     curves.write_text("epoch,train_loss\n0,much\n")
-    with pytest.raises(AnalysisError, match=r"can't be read(.|\n)*training\.csv"):
+    with pytest.raises(ModelError, match=r"can't be read(.|\n)*training\.csv"):
         Training.read(curves, metrics)
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.errors import AnalysisError
+from quadrat.errors import ModelError
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Training:
     def read(cls, curves: Path, metrics: Path) -> Self | None:
         """Return the training; None where there is no file, or a model without epochs.
 
-        Raises AnalysisError for a file that can't be read.
+        Raises ModelError for a file that can't be read.
         """
         if not curves.exists():
             return None
@@ -37,7 +37,7 @@ class Training:
             columns = {name: np.array([float(row[name] or math.nan) for row in rows]) for name in names}
         except (OSError, ValueError, LookupError, TypeError) as error:
             problem = "the curves of the training can't be read"
-            raise AnalysisError(problem, file=curves, got=error, hint="run the stage 'train'") from error
+            raise ModelError(problem, file=curves, got=error, hint="run the stage 'train'") from error
         return cls(columns, kept) if len(rows) > 1 else None
 
     def points(self, name: str) -> NDArray[np.float64]:
