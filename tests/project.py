@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
+from quadrat.cli import app
 from quadrat.runtime.run import Paths
 from tests.ground import BANDS, KINDS, write_world
 
@@ -39,6 +41,14 @@ def call(command: str, folder: Path) -> str:
     done = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
+
+
+def here(command: str, folder: Path) -> str:
+    """Return what a command of quadrat prints in this process, which has loaded what takes a new one many seconds."""
+    with contextlib.chdir(folder):
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, shlex.split(command))
+    assert done.exit_code == 0, f"{command}\n{done.output}"
+    return done.output
 
 
 def clone(folder: Path, *samples: Path) -> Path:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -43,6 +44,19 @@ def test_folders_are_published_beside_each_other(tmp_path: Path) -> None:
     assert call("git show quadrat-reports:one/report.md", bare) == "again"
     assert call("git rev-parse HEAD", clones[0]) == head
     assert call("git status --porcelain", clones[0]) == ""
+
+
+@pytest.mark.parametrize("mine", [".venv/notes.txt", ".venv/lib/mine.py"])
+def test_the_setup_empties_no_environment_that_it_did_not_make(tmp_path: Path, mine: str) -> None:
+    for name in ("scripts/setup", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / mine).parent.mkdir(parents=True)
+    (tmp_path / mine).write_text("mine")
+    (tmp_path / ".venv/pyvenv.cfg").write_text("home = /usr/bin\ncommand = uv venv\n")
+    done = subprocess.run([tmp_path / "scripts/setup"], capture_output=True, text=True, check=False)
+    assert (done.returncode, (tmp_path / mine).read_text()) == (1, "mine")
+    assert "was not made by scripts/setup" in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +180,46 @@ def test_workflows_do_nothing_but_call_what_is_tested(name: str) -> None:
     assert all(re.fullmatch(known, line) for line in lines), lines
     assert "${{" not in "".join(lines)  # a branch's name is no code
     check_scripts(lines)
+
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.y*ml"))
+
+
+def steps_of(workflow: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_actions_are_pinned_by_commit_and_name_their_version(file: Path) -> None:
+    used = [step["uses"] for step in steps_of(jobs(str(file.relative_to(ROOT)))) if "uses" in step]
+    assert used
+    assert [one for one in used if not re.fullmatch(r"[\w-]+/[\w./-]+@[0-9a-f]{40}", one)] == []
+    lines = [line for line in file.read_text().splitlines() if "uses:" in line]
+    assert len(lines) == len(used)
+    assert [line for line in lines if not re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_secrets_are_only_in_the_steps_that_need_them(file: Path) -> None:
+    """A package that setup installs runs code: it must find no key of the remote."""
+    workflow = jobs(str(file.relative_to(ROOT)))
+    around = [workflow.get("env", {}), *(job.get("env", {}) for job in workflow["jobs"].values())]
+    values = [value for env in around for value in env.values()]
+    assert [
+        value for value in values if "secrets." in value and not re.search(r"secrets\.\w+ [!=]= \'\' }}$", value)
+    ] == []
+    for step in steps_of(workflow):
+        if "secrets." in json.dumps(step):
+            assert step["run"].startswith("scripts/experiment run "), step
+
+
+def test_the_setup_of_gitlab_sees_no_secret() -> None:
+    """Variables of a project are in all of its jobs, so setup runs without them."""
+    found = jobs("examples/ci/gitlab.yml")
+    secrets = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GITLAB_TOKEN"}
+    (setup,) = [line for line in found["experiment"]["script"] if "make setup" in line]
+    assert set(re.findall(r"-u (\w+)", setup.partition("make")[0])) == secrets
+    assert set(found["test"]["script"][0].removeprefix("unset ").split()) == secrets
 
 
 def test_the_example_of_gitlab_calls_the_same_scripts() -> None:

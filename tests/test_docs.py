@@ -25,6 +25,7 @@ import pytest
 import typer
 from dvc.cli import parse_args
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+from filelock import FileLock
 from gto.cli import app as gto
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
@@ -37,7 +38,7 @@ from quadrat.runtime.formats.yaml import check
 from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import Catalog
 from tests.ground import pixel_box, smooth, write_areas, write_raster
-from tests.project import clone, script_module
+from tests.project import clone, here, script_module
 
 ROOT = Path(__file__).parents[1]
 OTHERS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
@@ -111,9 +112,13 @@ def run(command: str, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory, landuse: Path, trees: Path) -> Path:
+def copy(tmp_path_factory: pytest.TempPathFactory, shared: Path, landuse: Path, trees: Path) -> Path:
     """Return the project as git sees it, elsewhere, with the samples fetched."""
-    return clone(tmp_path_factory.mktemp("project"), landuse, trees)
+    made = shared / "with-samples"
+    with FileLock(shared / "with-samples.lock"):  # workers make it once
+        if not made.exists():
+            clone(shared / "with-samples.part", landuse, trees).rename(made)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("project"), symlinks=True, dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +217,7 @@ def test_the_example_of_your_own_data_works(copy: Path, tmp_path: Path) -> None:
     _make_town(project)
     assert [command for block, command in COMMANDS if block.heading == "Your own data"] == [*OWN, "dvc repro"]
     for command in OWN:
-        run(command, project)
+        here(command.removeprefix("quadrat "), project) if command.startswith("quadrat") else run(command, project)
     found = json.loads((project / "metrics/analyze.json").read_text())
     assert [*found] == ["train", "validation", "test"]
     assert (project / "data/analysis/warnings.txt").read_text() == "no warnings\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from tests.project import NETWORK, call, change, digests, learnt, ran, small_run, started, until
+from tests.project import NETWORK, call, change, digests, here, learnt, ran, small_run, started, until
 
 pytestmark = pytest.mark.slow
 
@@ -31,19 +31,19 @@ def project(built: Path) -> Iterator[Path]:
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project: Path) -> None:
-    change(project, {**NETWORK, "baseline": None, "epochs": 12, "train.patience": 12})
-    weights = project / "models/model/model.safetensors"
+    change(project, {**NETWORK, "baseline": None, "epochs": 4, "train.patience": 4})
+    weights, figures = project / "models/model/model.safetensors", project / "metrics/train.json"
     shutil.rmtree(project / "models/model")
     with started(TRAIN, project) as process:
         until(lambda: learnt(project))
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not weights.exists()
-    call("quadrat train", project)
-    resumed = weights.read_bytes()
+    here("train", project)
+    resumed = weights.read_bytes(), figures.read_bytes()
     shutil.rmtree(project / "models/model")
-    call("quadrat train", project)
-    assert weights.read_bytes() == resumed
+    here("train", project)
+    assert (weights.read_bytes(), figures.read_bytes()) == resumed
 
 
 def test_an_experiment_runs_what_has_changed_and_nothing_else(project: Path) -> None:

@@ -1,4 +1,4 @@
-"""The tree of errors, with details and hints for the user.
+"""The tree of errors, with details and hints for the user, and how names are printed.
 
 QuadratError
 ├── ParamsError     params.yaml: an unknown key, a wrong type, a value out of range
@@ -7,6 +7,7 @@ QuadratError
 ├── LabelError      labels: missing, unreadable, off the image, of a class that the task does not have
 ├── AOIError        an area of interest: missing, unreadable, off the image, empty
 ├── PinError       a remote object: not pinned, gone, or different from its pin
+├── InputError      an input that was changed while a stage read it
 ├── AnalysisError   outputs of analyze: missing, damaged, or of another task
 ├── ChipError       the chip store: missing, incomplete, made for another task or other bands
 ├── ModelError      a model folder: missing, incomplete, or it does not fit the image
@@ -15,7 +16,8 @@ QuadratError
 ├── OverlapError    train and held-out areas overlap
 ├── OriginError     a file without an origin
 ├── DiskError       a file that can't be written: full disk, quota, or limit of file sizes
-├── BusyError       another stage runs in the workspace
+├── OutputError     an output folder or file that holds what quadrat did not make
+├── BusyError       another command writes to the same workspace or folder
 ├── WorkerError     the process that worked on a scene was killed
 ├── LockError       dvc.yaml, dvc.lock or a commit that DVC or git can't read
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
@@ -23,7 +25,16 @@ QuadratError
 └── SampleError     sample data that can't be fetched or is damaged
 """
 
+import re
 from dataclasses import dataclass
+
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters by which a name could drive a terminal, begin a line or turn text around, and bytes that are no text."""
+
+
+def printable(text: str, keep: str = "\n\t") -> str:
+    """Return a text with control characters, but those of ``keep``, as the escapes of JSON."""
+    return CONTROL.sub(lambda found: found[0] if found[0] in keep else f"\\u{ord(found[0]):04x}", text)
 
 
 @dataclass(eq=False)
@@ -39,10 +50,12 @@ class QuadratError(Exception):
     hint: str | None = None
 
     def __str__(self) -> str:
-        """Return the problem, and each known detail on a line below it."""
-        details = ("scene", "file", "window", "expected", "got", "hint")
-        lines = [f"  {name}: {getattr(self, name)}" for name in details if getattr(self, name) is not None]
-        return "\n".join([self.problem, *lines])
+        """Return the problem, and each known detail on a line below it, without control characters of names."""
+        names, details = ("scene", "file", "window"), ("expected", "got", "hint")
+        found = [(name, printable(str(getattr(self, name)), keep="")) for name in names]
+        found += [(name, printable(str(getattr(self, name)))) for name in details]
+        lines = [f"  {name}: {text}" for name, text in found if getattr(self, name) is not None]
+        return "\n".join([printable(self.problem), *lines])
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with all details, for other processes."""
@@ -72,6 +85,10 @@ class AOIError(QuadratError):
 
 class PinError(QuadratError):
     """A remote object is not pinned, is gone, or differs from its pin."""
+
+
+class InputError(QuadratError):
+    """An input was changed while it was read."""
 
 
 class AnalysisError(QuadratError):
@@ -106,8 +123,12 @@ class DiskError(QuadratError):
     """There is no room for a file."""
 
 
+class OutputError(QuadratError):
+    """An output folder or file holds what quadrat did not make, and would delete."""
+
+
 class BusyError(QuadratError):
-    """Another stage runs in the workspace."""
+    """Another command writes to the same workspace or folder."""
 
 
 class WorkerError(QuadratError):

@@ -188,6 +188,30 @@ class Params(Section):
                 raise ValueError(f"model.start.path must lie in {Paths.weights}, which DVC watches: {path}")
 
 
+class ScoringParams(Section):
+    """The keys of ``params.yaml`` that scoring predictions of another program takes; the file may have others."""
+
+    scenes: Path | None = None
+    seed: int = Field(default=1, ge=0)
+    task: Task
+    eval: Eval = Eval()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.task.matches != (self.eval.match is not None):
+            needed = "say when a detection is right" if self.task.matches else "be null"
+            raise ValueError(f"eval.match must {needed} for the task {self.task.kind}")
+        return self
+
+
+def read_scoring(path: Path) -> ScoringParams:
+    """Read the parameters for scoring at ``path``; raise ParamsError as ``read_params`` does."""
+    content = read(path, ParamsError)
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key in ScoringParams.model_fields}
+    return check(content, ScoringParams, ParamsError, path)
+
+
 def read_params(path: Path) -> Params:
     """Read the parameters at ``path``; raise ParamsError naming the file, the key and the nearest valid key."""
     return check_params(read(path, ParamsError), path)

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 
 import quadrat
-from quadrat.errors import ChipError, ModelError, ParamsError
+from quadrat.errors import ChipError, ModelError, OutputError, ParamsError
 from quadrat.params import read_params
 from tests.project import digests
 
@@ -29,6 +29,15 @@ def test_changes_are_those_of_keys(tmp_path: Path) -> None:
     assert read_params(tmp_path / "params.yaml") == trained.params
     assert read_params(Path("params.yaml")).model.trees == 5
     assert json.loads((trained.model / "model.json").read_text())["model"]["trees"] == 2
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "train.json", "model/notes.txt", "baseline/model.onnx"])
+def test_files_of_others_are_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match=rf"{Path(name).name}\n  hint: "):
+        quadrat.train(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_what_was_trained_predicts(tmp_path: Path) -> None:

@@ -2,14 +2,20 @@
 
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from quadrat.bundle.loading import Agreement, agreement, read_bundle
+from quadrat.bundle import loading
+from quadrat.bundle.loading import TEXTS, Agreement, OpenBundle, agreement, read_bundle
 from quadrat.errors import BundleError
+from quadrat.models.common import bundle_zip
 from quadrat.models.common.bundle_zip import MEMBERS, write_bundle
+from quadrat.models.common.encoders import Encoder
+from quadrat.models.start import given
+from quadrat.models.start.section import BundleStart
 from tests.bundling import FOREST, TASK, packed, prepared
 
 
@@ -121,3 +127,69 @@ def test_any_output_that_is_no_number_is_a_difference() -> None:
     assert agreement(
         TASK, expected, {"scores": scores + 0.1, "boxes": scores * np.float32("nan")}, "onnx"
     ).difference == float("inf")
+
+
+READS: dict[str, Callable[[OpenBundle], object]] = {
+    "torch": lambda opened: opened.predictor("torch"),
+    "onnx": lambda opened: opened.predictor("onnx"),
+    "the stage's own": lambda opened: opened.predictor(None),
+    "its origin": lambda opened: opened.parent(),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+@pytest.mark.parametrize("way", ["another file", "the same file"])
+def test_a_bundle_that_is_swapped_after_the_check_is_not_loaded(
+    whole: Path, tmp_path: Path, read: Callable[[OpenBundle], object], way: str
+) -> None:
+    path = Path(shutil.copy(whole, tmp_path / "bundle.zip"))
+    opened = read_bundle(path)
+    changed = {name: content + b"\0" * (name not in {"SHA256SUMS", *TEXTS}) for name, content in members(whole).items()}
+    del changed["SHA256SUMS"]
+    write_bundle(tmp_path / "other.zip", changed)
+    if way == "another file":
+        (tmp_path / "other.zip").replace(path)
+    else:
+        path.write_bytes((tmp_path / "other.zip").read_bytes())
+    with pytest.raises(BundleError, match="has changed since the bundle was checked"):
+        read(opened)
+
+
+def test_what_is_read_of_a_bundle_while_it_opens_was_checked(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is swapped right after its checksums."""
+    path = Path(shutil.copy(whole, tmp_path / "bundle.zip"))
+    content = members(whole)
+    del content["SHA256SUMS"]
+    write_bundle(tmp_path / "other.zip", {**content, "params.yaml": content["params.yaml"] + b"\n"})
+    check = bundle_zip.checked
+
+    def checked(file: Path) -> bundle_zip.CheckedBundle:
+        found = check(file)
+        (tmp_path / "other.zip").replace(file)
+        return found
+
+    monkeypatch.setattr(loading, "checked", checked)
+    with pytest.raises(BundleError, match=r"params\.yaml in the bundle has changed"):
+        read_bundle(path)
+
+
+def test_weights_to_start_from_are_those_of_the_bundle_that_was_checked(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copy(whole, tmp_path / "bundle.zip"))
+    content = members(whole)
+    del content["SHA256SUMS"]
+    write_bundle(tmp_path / "other.zip", {**content, "model.safetensors": content["model.safetensors"][::-1]})
+    card = given._card
+
+    def swapped(read: Callable[[str], bytes], file: Path) -> object:
+        found = card(read, file)
+        (tmp_path / "other.zip").replace(file)
+        return found
+
+    monkeypatch.setattr(given, "_card", swapped)
+    start = BundleStart(kind="bundle", path=path, bands=None, normaliser="inherit")
+    with pytest.raises(BundleError, match=r"model\.safetensors in the bundle has changed"):
+        given.read_given(start, Encoder("test_resnet"))

@@ -1,12 +1,14 @@
 """The chip store gives back what was put in, and says what it was made for."""
 
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 
-from quadrat.chips import writer
+from quadrat.chips import store, writer
 from quadrat.chips.store import About, open_chips, write_index
 from quadrat.chips.writer import SceneChips
 from quadrat.errors import ChipError
@@ -87,6 +89,25 @@ def test_targets_of_one_value_a_chip_come_back(tmp_path: Path) -> None:
 def test_a_scene_without_chips(tmp_path: Path) -> None:
     fill(tmp_path, {"s": 0, "t": 2})
     assert len(open_chips(tmp_path, "train", ("x", "y"), ("a",))) == 2
+
+
+def test_each_row_of_an_index_is_copied_twice_at_most_for_any_number_of_scenes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, concat = [], pd.concat
+
+    def counted(frames: list[pd.DataFrame], **options: Any) -> pd.DataFrame:
+        copied.extend(map(len, frames) if "ignore_index" in options else ())  # geopandas joins columns
+        return concat(frames, **options)
+
+    names = [f"s{number:02}" for number in range(20)]
+    fill(tmp_path, {name: number % 3 for number, name in enumerate(names)})
+    monkeypatch.setattr(store, "TOGETHER", 2)
+    monkeypatch.setattr(pd, "concat", counted)
+    write_index(tmp_path, names)
+    rows = open_chips(tmp_path, "train", ("x", "y"), ("a",)).index
+    assert rows["scene"].tolist() == [name for number, name in enumerate(names) for _ in range(number % 3)]
+    assert len(rows) < sum(copied) <= 2 * len(rows)
 
 
 def test_a_store_of_other_classes_bands_or_splits_is_refused(tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from quadrat.cli import app
+from quadrat.cli.options import run_stage
+from quadrat.pipeline.chip import ChipParams
+from quadrat.runtime.run import Paths, Run
 from tests.ground import write_raster
 
 COMMANDS = (
@@ -50,6 +54,36 @@ def test_a_stage_without_its_inputs_says_which_to_run_first(root: Path, tmp_path
     assert "there is no complete chip store" in done.stderr
     assert "hint: run the stage 'chip'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "got"),
+    [("seed: 1", "seed: 2", "seed"), ("seed: 1", "seed: x", ""), ("lr: 0.002", "lr: 0.1", None)],
+)
+def test_a_stage_whose_parameters_are_changed_while_it_runs_fails(
+    old: str, new: str, got: str | None, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("params.yaml")
+    text = (root / file).read_text()
+    assert f"\n{old}" in text
+    file.write_text(text)
+    seen = []
+
+    def stage(params: ChipParams, _: Paths, run: Run) -> None:
+        run.check()
+        seen.append(params.seed)
+        file.write_text(text.replace(f"\n{old}", f"\n{new}"))
+
+    if got is None:  # chip takes no lr
+        run_stage(stage, ChipParams, file)
+    else:
+        with pytest.raises(SystemExit, match="1"):
+            run_stage(stage, ChipParams, file)
+        said = capsys.readouterr().err
+        assert "InputError: the parameters were changed while the stage ran\n  file: params.yaml\n" in said
+        assert f"  got: {got}" in said
+    assert seen == [1]
 
 
 def test_a_package_that_isnt_installed_is_told_in_words(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import quadrat.params
 from quadrat.cli import app
 from quadrat.cli.configure import configure
-from quadrat.errors import CatalogError, ParamsError
+from quadrat.errors import CatalogError, OutputError, ParamsError
 from quadrat.params import Params, read_params
 from quadrat.params import written as written_params
 from quadrat.runtime.formats.yaml import load
@@ -43,6 +43,19 @@ def test_the_parameters_go_where_they_are_wanted() -> None:
     assert (done.exit_code, done.output.split()) == (0, ["params.yaml", "examples/tiny_spacenet/scenes.yaml"])
     assert read_params(Path("params.yaml")).scenes == Path("examples/tiny_spacenet/scenes.yaml")
     assert not Path(EXAMPLE).with_name("params.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "scenes.yaml"])
+def test_files_that_were_written_by_hand_are_kept(project: Path, name: str) -> None:
+    configure(Path(EXAMPLE))
+    configure(Path(EXAMPLE))
+    others = {file: file.read_bytes() for file in (project / EXAMPLE).parent.glob("*.yaml") if file.name != name}
+    mine = Path(EXAMPLE).with_name(name)
+    mine.write_text("lr: 0.1\n")
+    with pytest.raises(OutputError, match=rf"did not write\n  file: {mine}\n  hint: move it away"):
+        configure(Path(EXAMPLE))
+    assert mine.read_text() == "lr: 0.1\n"
+    assert {file: file.read_bytes() for file in others} == others
 
 
 def test_parameters_and_catalogs_are_the_same_when_they_are_read_again(root: Path, tmp_path: Path) -> None:

@@ -130,6 +130,11 @@ def test_a_member_larger_than_its_kind_is_not_read(tmp_path: Path, name: str, si
     refused(sealed(tmp_path / "large.zip", good("forest") | {name: b" " * size}), name, f"{size} bytes")
 
 
+def test_a_list_of_checksums_is_as_short_as_that_of_members(tmp_path: Path) -> None:
+    refused(sealed(tmp_path / "long.zip", good("forest"), b"\n" * 60_000), SUMS, "60000")
+    refused(sealed(tmp_path / "large.zip", good("forest"), b"\n" * 70_000), SUMS, "70000 bytes")
+
+
 NAMES = [
     "/etc/passwd",
     "../../outside.txt",

@@ -764,11 +764,51 @@ def test_a_large_sparse_file_of_blocks_that_hold_something_is_read(tmp_path: Pat
 
 def test_a_virtual_raster_of_itself_changes_nothing_of_what_is_read_next(tmp_path: Path) -> None:
     own = written(tmp_path / "own.vrt", virtual("own.vrt", relative=1))
-    with pytest.raises(ImageError, match=r"without end(.|\n)*got: itself"):
+    with pytest.raises(ImageError, match=r"without end(.|\n)*got: own.vrt → own.vrt\n"):
         read(own)
     lacking = written(tmp_path / "a.vrt", virtual("gone.tif", relative=1))
     with pytest.raises(ImageError, match=r"missing(.|\n)*gone\.tif"):
         read(lacking)
+
+
+CYCLES: dict[str, tuple[str, str, str]] = {
+    "each other": ("b.vrt", "a.vrt", "a.vrt → b.vrt → a.vrt"),
+    "each other by folders": ("../in/b.vrt", "./../in/./a.vrt", "a.vrt → b.vrt → a.vrt"),
+    "each other by a link": ("b.vrt", "link.vrt", "a.vrt → b.vrt → link.vrt"),
+    "each other by a link to their folder": ("b.vrt", "here/a.vrt", "a.vrt → b.vrt → here/a.vrt"),
+    "its second in a circle": ("b.vrt", "b.vrt", "a.vrt → b.vrt → b.vrt"),
+}
+
+
+@pytest.mark.parametrize("cycle", CYCLES.values(), ids=CYCLES)
+def test_virtual_rasters_of_each_other_are_one_error_that_names_the_chain(
+    tmp_path: Path, cycle: tuple[str, str, str]
+) -> None:
+    first, second, chain = cycle
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "link.vrt").symlink_to("a.vrt")
+    (folder / "here").symlink_to(".")
+    path = written(folder / "a.vrt", virtual(first, relative=1))
+    written(folder / "b.vrt", virtual(second, relative=1))
+    with pytest.raises(ImageError) as caught:
+        read(path)
+    assert caught.value.got == chain
+    assert caught.value.file == path
+
+
+@pytest.mark.parametrize("relative", [0, 1])
+def test_a_name_that_leaves_a_linked_folder_is_not_another_file_than_was_checked(tmp_path: Path, relative: int) -> None:
+    """The system follows the link before it goes up; a path as text does not."""
+    for folder in ("in", "other/deep"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "in/link").symlink_to("../other/deep")
+    write_raster(tmp_path / "in/x.tif", PIXELS)
+    written(tmp_path / "other/x.tif", virtual("../in/a.vrt", relative=1))
+    name = "link/../x.tif" if relative else f"{tmp_path}/in/link/../x.tif"
+    path = written(tmp_path / "in/a.vrt", virtual(name, relative=relative))
+    with pytest.raises(ImageError, match="leaves a folder that is a link"):
+        read(path)
 
 
 @pytest.mark.parametrize("name", ["file://FOLDER/{}.tif", "zip://FOLDER/a.zip!{}.tif", "/vsizip/FOLDER/a.zip/{}.tif"])

@@ -151,8 +151,8 @@ def test_steps_are_by_the_gradient_of_the_loss_clipped_as_torch_clips_it(
     assert (stepped - wanted).norm() < 0.01 * wanted.norm()
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_a_fit_in_half_precision_goes_on_and_ends_as_if_nothing_had_been(
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_fit_that_was_ended_goes_on_and_ends_as_if_nothing_had_been(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUADRAT_PRECISION", precision)

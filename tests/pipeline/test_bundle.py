@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from quadrat.bundle.readme import readme
 from quadrat.chips.store import open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.models import Forest, Model
@@ -100,6 +101,27 @@ def test_the_readme_says_where_quadrat_is(forest: Path, tmp_path: Path) -> None:
         assert 'With quadrat, which no package index has: `pip install "quadrat[predict] @ git+URL"`' in text
         assert said in text
         assert "pip install quadrat" not in text  # somebody else may take the name
+
+
+def test_names_stand_in_the_readme_as_they_are(forest: Path) -> None:
+    evil = "a|b <img src=x onerror=y>\n\n# c\x1b[2J [d](e)"
+    card = read_model(forest / "model").card
+    classes = tuple(one.model_copy(update={"name": f"<b>|{one.name}"}) for one in card.task.classes)
+    bands = tuple(band.model_copy(update={"name": evil, "unit": evil}) for band in card.bands)
+    counts = {f"<b>|{name}": count for name, count in card.class_counts.items()}
+    task = card.task.model_copy(update={"classes": classes})
+    plain, told = (
+        readme(title, one, 64, None).splitlines()
+        for title, one in (
+            ("plain", card),
+            (evil, card.model_copy(update={"task": task, "bands": bands, "class_counts": counts})),
+        )
+    )
+    assert len(told) == len(plain)
+    assert not any(sign in line for line in told for sign in ("<img", "<b>", "\x1b", "[d]"))
+    shown = "a\\|b &lt;img src=x onerror=y&gt;  # c\\\\u001b\\[2J \\[d\\](e)"
+    assert sum(shown in line for line in told) == 1 + len(bands)
+    assert sum("&lt;b&gt;\\|" in line for line in told) == len(classes)
 
 
 def test_the_readme_runs_the_model_without_quadrat(unpacked: Path) -> None:

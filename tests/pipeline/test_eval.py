@@ -14,7 +14,7 @@ from dvc_render.vega import VegaRenderer
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from quadrat.errors import AnalysisError, ImageError, PredictionError
+from quadrat.errors import AnalysisError, ImageError, OutputError, PredictionError
 from quadrat.evaluation.intervals import Spread
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.evaluation.summary import tables
@@ -315,7 +315,7 @@ def test_a_picture_of_each_predicted_scene_the_same_bytes_every_time(tmp_path: P
     assert all(b"Software" not in content for content in first.values())
     files = [tmp_path / name for name in ("eval.json", "intervals.json", "areas.csv", "report.html")]
     before = [file.read_bytes() for file in files]
-    run(tmp_path, catalog, executor=Processes(2), pictures=PICTURES)
+    run(tmp_path, catalog, executor=Processes(1), pictures=PICTURES)
     assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == first
     assert [file.read_bytes() for file in files] == before
 
@@ -355,6 +355,15 @@ def test_the_page_shows_the_parameters_and_the_scores(tmp_path: Path) -> None:
     assert page.count("<img") == 4 + 4 + 2
     assert "longest_side: 256" in page
     assert "null" not in page
+
+
+def test_pictures_of_others_are_kept_and_named(tmp_path: Path) -> None:
+    catalog = write_ground(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"pictures\n(.|\n)*got: notes\.txt"):
+        run(tmp_path, catalog)
+    assert (tmp_path / "pictures/notes.txt").read_text() == "mine"
 
 
 def test_without_pictures_the_folder_is_there_and_empty(tmp_path: Path) -> None:

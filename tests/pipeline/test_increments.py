@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadrat.chips.store import open_chips
-from quadrat.errors import ChipError, ImageError, PinError
+from quadrat.errors import ChipError, ImageError, OutputError, PinError
 from quadrat.pipeline.chip import Chip
 from quadrat.runtime.cache.hashes import PIECE, Hashes
 from quadrat.runtime.cache.scene_cache import identity
 from quadrat.runtime.parallel import Outcome, Processes, Threads
 from quadrat.runtime.provenance.origin import installed
-from quadrat.scenes.input_files import contents
+from quadrat.scenes.input_files import input_files
 from quadrat.team.pin import index
 from tests.bundling import FOREST, SECTIONS, prepared
 from tests.ground import BANDS, KINDS, REFLECTANCE, pixel_box, segmentation, write_areas, write_raster
@@ -45,6 +46,22 @@ TELLS = "<PAMDataset><PAMRasterBand band='1'><NoDataValue>7</NoDataValue></PAMRa
 
 class KilledError(BaseException):
     """Stands for SIGKILL: what runs can do nothing more."""
+
+
+@dataclass
+class Named:
+    """Stands for a scene, of which only the paths of its files count."""
+
+    paths: Sequence[str]
+
+    def files(self) -> Sequence[str]:
+        return self.paths
+
+
+def contents(paths: Sequence[str], hashes: Path, pinned: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the hashes of the files of these paths, and of those that belong to them."""
+    scene: Any = Named(paths)
+    return input_files([scene], Hashes(hashes), pinned)[0].contents
 
 
 class Recorded:
@@ -245,7 +262,7 @@ def test_the_same_bytes_whatever_works(run: Callable[..., list[str]], models: li
     ground = Ground(tmp_path / "ground")
     learn(ground, models, 0)
     for kind in (Threads, Processes):
-        with patch(f"{__name__}.Threads", kind):
+        with patch(f"{__name__}.Threads", lambda _, kind=kind: kind(1)):
             run(ground, tmp_path / kind.__name__)
     assert digests(tmp_path / "Threads") == digests(tmp_path / "Processes")
 
@@ -305,6 +322,22 @@ def test_what_was_changed_by_others_is_made_anew(tmp_path: Path, harm: str) -> N
     assert digests(tmp_path / "out") == whole
 
 
+@pytest.mark.parametrize("place", ["notes.txt", "mine/notes.txt", "a/notes.txt", "a/mine/labels.tif"])
+@pytest.mark.parametrize("folder", ["chips", "predictions"])
+def test_files_of_others_are_kept_and_named(tmp_path: Path, models: list[Path], folder: str, place: str) -> None:
+    ground = Ground(tmp_path / "ground", NAMES[:1])
+    learn(ground, models, 0)
+    run, out = {"chips": chipped, "predictions": predicted}[folder], tmp_path / "out"
+    run(ground, out)
+    (out / folder / place).parent.mkdir(exist_ok=True)
+    (out / folder / place).write_text("mine")
+    for change in ("touch", "picture", "parameter"):
+        ground.happen(change, 0, 7)
+        with pytest.raises(OutputError, match=rf"file: {out / folder}\n(.|\n)*got: {place}\n(.|\n)*hint: move them"):
+            run(ground, out)
+    assert (out / folder / place).read_text() == "mine"
+
+
 def test_what_programs_leave_beside_predictions_changes_nothing(tmp_path: Path, models: list[Path]) -> None:
     ground = Ground(tmp_path / "ground")
     learn(ground, models, 0)
@@ -353,7 +386,8 @@ def test_no_file_is_read_twice_that_stands_as_it_stood(tmp_path: Path) -> None:
     file.write_bytes(b"one")
     os.utime(file, (1e9, 1e9))
     hashes = Hashes(memory)
-    first = hashes.of(file)
+    with patch("quadrat.runtime.cache.hashes.SETTLED", -1):
+        first = hashes.of(file)
     hashes.save()
     with patch("quadrat.runtime.cache.hashes.read", side_effect=AssertionError("read again")):
         assert Hashes(memory).of(file) == first
@@ -390,7 +424,7 @@ def test_to_a_file_belongs_what_readers_of_it_read(tmp_path: Path) -> None:
         file.write(ground.root / "labels/a.geojson", "a.geojson")
     paths = ["mosaic.vrt", "labels"]
     named = [*(str(ground.root / path) for path in paths), f"/vsizip/{zipped}/a.geojson", "s3://bucket/there.tif"]
-    (found,) = contents([named], Hashes(tmp_path / "hashes.json"), {"s3://bucket/there.tif": "etag x, 3 bytes"})
+    found = contents(named, tmp_path / "hashes.json", {"s3://bucket/there.tif": "etag x, 3 bytes"})
     assert found.pop("s3://bucket/there.tif") == "etag x, 3 bytes"
     names = {str(Path(path).relative_to(ground.root)) for path in found}
     beside = {"a.tif.aux.xml", "a.tfw", "a_RPC.TXT"}
@@ -403,8 +437,17 @@ def test_to_a_virtual_vector_file_belongs_what_it_names(tmp_path: Path) -> None:
     (ground.root / "all.vrt").write_text(
         f'<OGRVRTDataSource><OGRVRTLayer name="a">{source}</OGRVRTLayer></OGRVRTDataSource>'
     )
-    (found,) = contents([[str(ground.root / "all.vrt")]], Hashes(tmp_path / "hashes.json"), {})
+    found = contents([str(ground.root / "all.vrt")], tmp_path / "hashes.json")
     assert {str(Path(path).relative_to(ground.root)) for path in found} == {"all.vrt", "labels/a.geojson"}
+
+
+def test_a_virtual_vector_file_of_itself_is_listed_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to(".")
+    named = "".join(f'<SrcDataSource relativeToVRT="1">{path}</SrcDataSource>' for path in ("a/../it.vrt", "b/it.vrt"))
+    (tmp_path / "it.vrt").write_text(named)
+    found = contents([str(tmp_path / "it.vrt")], tmp_path / "hashes.json")
+    assert [Path(path).name for path in found] == ["it.vrt"]
 
 
 def test_statistics_beside_an_image_change_nothing_and_what_else_is_told_there_does(tmp_path: Path) -> None:
@@ -412,7 +455,7 @@ def test_statistics_beside_an_image_change_nothing_and_what_else_is_told_there_d
     image, beside = ground.root / "a.tif", ground.root / "a.tif.aux.xml"
 
     def made_of() -> dict[str, str]:
-        return contents([[str(image)]], Hashes(tmp_path / "hashes.json"), {})[0]
+        return contents([str(image)], tmp_path / "hashes.json")
 
     before = made_of()
     beside.write_text(
@@ -453,7 +496,7 @@ def test_nothing_elsewhere_is_asked_for_what_a_mosaic_of_it_is_made_of(tmp_path:
     with served(ground.root) as web:
         elsewhere = f'relativeToVRT="0">/vsicurl/{web.url}/a.tif'
         mosaic.write_text(mosaic.read_text().replace('relativeToVRT="1">a.tif', elsewhere))
-        (found,) = contents([[str(mosaic)]], Hashes(tmp_path / "hashes.json"), {})
+        found = contents([str(mosaic)], tmp_path / "hashes.json")
     assert web.asked == []
     assert [*found] == [mosaic.as_posix()]
 

@@ -134,7 +134,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     pixels = write_years(root)
     analyzed(root)
     models = {"model": MODEL, "baseline": FOREST}
-    learning = {"lr": 0.01, "epochs": 8, "batch_size": 8, "train": Train.model_validate({**TRAIN, "ema_decay": 0.8})}
+    learning = {"lr": 0.01, "epochs": 5, "batch_size": 8, "train": Train.model_validate({**TRAIN, "ema_decay": 0.8})}
     folders = {"model_folder": root / "model", "baseline_folder": root / "baseline"}
     places = {"stats", "table", "chips", "predictions", "confusion", "pictures", "eval_metrics", "train_metrics"}
     at = {name: root / name for name in places | {"class_scores", "scene_scores", "intervals", "areas", "page"}}

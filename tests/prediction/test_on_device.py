@@ -145,7 +145,7 @@ def together(pieces: Iterator[Rows | Features]) -> dict[str, NDArray[Any]]:
 def test_a_device_decides_the_same(scene: OpenScene, size: int, data: st.DataObject) -> None:
     stride, batch = data.draw(st.integers(1, size)), data.draw(st.integers(1, 9))
     for task, section in (
-        (TASK, predict(8, 8, "areas.parquet", scores=True).layers),
+        (TASK, predict(8, 8, "areas.parquet", scores=True, uncertainty="margin").layers),
         (HEIGHTS, RegressionLayers(kind="pixel_regression")),
     ):
         layers = layers_of(task)
@@ -174,7 +174,7 @@ def test_files_are_the_same_bytes(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "image.tif", pixels, nodata=0, tiled=True, blockxsize=16, blockysize=16)
     area = write_areas(tmp_path / "a.gpkg", [pixel_box(13, 7, 99, 64), pixel_box(110, 100, 120, 140)])
     for name, aoi in (("whole", None), ("part", area)):
-        plan = predict(32, 20, "areas.parquet", scores=True)
+        plan = predict(32, 20, "areas.parquet", scores=True, uncertainty="entropy")
         expected = run(path, tmp_path / name / "processor", Judge().__call__, plan, aoi)
         assert run(path, tmp_path / name / "device", Judge(), plan, aoi) == expected
         assert len(expected) >= 3

@@ -1,13 +1,17 @@
 """One stage at a time in a workspace; signals end what runs in order."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from quadrat.errors import BusyError
@@ -130,13 +134,65 @@ def test_a_scene_that_threads_are_still_at_is_waited_for_a_moment_and_no_longer(
     assert told.decode() == f"stopped by {number.name}; written files are complete; run it again to go on\n"
 
 
-def test_the_system_ends_what_lets_no_thread_run(tmp_path: Path) -> None:
-    code = "import os, signal; from quadrat.runtime import process\nprocess.LAST, process._end = -1, lambda _: None\n"
-    code += "with process.stoppable():\n"
-    code += " try: signal.raise_signal(signal.SIGTERM)\n finally: os.read(os.pipe()[0], 1)"
-    words = [sys.executable, "-c", code]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=here(), timeout=20)
-    assert done.returncode == -signal.SIGALRM
+STUCK = """
+import ctypes, sys
+from quadrat.runtime import process
+process.LAST = float(sys.argv[1])
+python = ctypes.PyDLL(None)  # its calls keep the interpreter's lock
+lock = ctypes.create_string_buffer(256)
+with process.stoppable():
+    python.pthread_mutex_lock(lock)
+    print("stuck", flush=True)
+    python.pthread_mutex_lock(lock)  # never returns
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_library_that_keeps_the_interpreters_lock_does_not_outlive_a_signal(number: signal.Signals) -> None:
+    with stuck(-1.8) as process:
+        process.send_signal(number)
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGKILL
+    assert told.decode() == f"killed after {number.name}, because a library blocked it\n"
+
+
+def test_a_second_ctrl_c_ends_what_keeps_the_interpreters_lock_at_once() -> None:
+    with stuck(600) as process:
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)  # the system joins equal signals that wait
+        process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_nothing_is_left_of_a_killed_command_that_watched_it() -> None:
+    with stuck(600) as process:
+        (watcher,) = psutil.Process(process.pid).children()
+        process.kill()
+        process.communicate(timeout=20)  # the watcher has closed its end of the pipes, too
+    watcher.wait(20)
+
+
+def test_a_watcher_does_not_outlive_a_command_that_ends_by_itself() -> None:
+    code = "import psutil\nfrom quadrat.runtime.process import stoppable\n"
+    code += "with stoppable(): print(psutil.Process().children()[0].pid)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=here())
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(int(done.stdout)).wait(20)
+
+
+@contextlib.contextmanager
+def stuck(seconds: float) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start a command that keeps the interpreter's lock for ever."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", STUCK, str(seconds)], env=here(), **pipes) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"stuck\n"
+            time.sleep(0.3)  # then it is
+            yield process
+        finally:
+            process.kill()
 
 
 def here() -> dict[str, str]:

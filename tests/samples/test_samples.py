@@ -105,6 +105,16 @@ def test_fetch_repairs_a_damaged_folder(index: Path, project: Path, name: str, h
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+def test_a_readme_of_another_project_is_kept(index: Path, project: Path) -> None:
+    assert index.is_dir()
+    readme = project / "data/raw/tiny/README.md"
+    readme.parent.mkdir(parents=True)
+    readme.write_text("# My town\n")
+    with pytest.raises(SampleError, match=r"another README, which would be lost(.|\n)*hint: move it"):
+        fetch("tiny", project)
+    assert readme.read_text() == "# My town\n"
+
+
 @pytest.mark.parametrize("step", ["_download", "_unpack", "_put"])
 def test_an_interrupted_fetch_leaves_nothing(
     index: Path, project: Path, monkeypatch: pytest.MonkeyPatch, step: str
@@ -170,22 +180,20 @@ def tracked(index: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return folder
 
 
-def test_a_sample_is_kept_as_it_is(tracked: Path, project: Path) -> None:
+def test_a_sample_is_kept_as_it_is_and_not_with_files_of_others(tracked: Path, project: Path) -> None:
     """Also where it was kept with other bytes: so it is when another version of GDAL makes boxes."""
+    before = tracked.with_name("tiny.dvc").read_bytes()
+    (tracked / "notes.txt").write_text("mine")
+    with pytest.raises(SampleError, match=r"not its own(.|\n)*got: .*tiny/notes\.txt(.|\n)*move them"):
+        samples.keep(tracked)
+    assert tracked.with_name("tiny.dvc").read_bytes() == before
+    (tracked / "notes.txt").unlink()
     (tracked / "scene.tif.aux.xml").write_text("what GDAL leaves")
     samples.keep(tracked)
     assert "up to date" in call("dvc status data/raw/tiny.dvc", project)
     shutil.rmtree(tracked)
     call("dvc checkout data/raw/tiny.dvc", project)
     assert samples.SAMPLES["tiny"].whole(tracked)
-
-
-def test_files_of_others_are_not_kept(tracked: Path) -> None:
-    before = tracked.with_name("tiny.dvc").read_bytes()
-    (tracked / "notes.txt").write_text("mine")
-    with pytest.raises(SampleError, match=r"not its own(.|\n)*got: .*tiny/notes\.txt(.|\n)*move them"):
-        samples.keep(tracked)
-    assert tracked.with_name("tiny.dvc").read_bytes() == before
 
 
 def test_an_unknown_sample_gets_the_nearest_name(project: Path) -> None:

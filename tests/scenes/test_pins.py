@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio.shutil
 
-from quadrat.errors import PinError
+from quadrat.errors import ImageError, LabelError, PinError
+from quadrat.geo.files.vrt_sources import PARTS
+from quadrat.geo.sources.channel import is_remote
 from quadrat.geo.sources.source import Source
+from quadrat.geo.sources.stac import read_items
+from quadrat.geo.vectors.features import read_features
 from quadrat.labels.vector import VectorLabels
 from quadrat.scenes.pins import check_pins, companions, objects, pin_errors, read_pins, written
 from quadrat.scenes.scene import Scene
@@ -131,3 +137,100 @@ def test_items_elsewhere_and_their_assets(web: Served, tmp_path: Path) -> None:
     source = Source(stac=f"{web.url}/item.json", bands=("a",), resampling="nearest")
     scene = Scene("s", "predict", image("x").model_copy(update={"sources": (source,)}), (), ())
     assert objects([scene]) == {f"{web.url}/item.json": "s", f"{web.url}/a.tif": "s"}
+
+
+SPELLINGS = {
+    "/vsicurl_streaming/URL/a.tif": "write it as URL/a.tif",
+    "/vsicurl?url=URL/a.tif": "write it as URL/a.tif",
+    "/vsicurl?max_retry=1&url=URL/a.tif": "write it as URL/a.tif",
+    "HTTP://HOST/a.tif": "write it as http://HOST/a.tif",
+    "Https://HOST/a.tif": "write it as https://HOST/a.tif",
+    "S3://bucket/a.tif": "write it as s3://bucket/a.tif",
+    "/vsis3_streaming/bucket/a.tif": "write it as s3://bucket/a.tif",
+    "/vsigs_streaming/bucket/a.tif": "write it as gs://bucket/a.tif",
+    "/vsiaz_streaming/bucket/a.tif": "write it as az://bucket/a.tif",
+    "/vsiadls/bucket/a.tif": "correct",
+    "/vsioss/bucket/a.tif": "correct",
+    "/vsiswift/bucket/a.tif": "correct",
+    "/vsihdfs/hdfs://HOST/a.tif": "correct",
+    "/vsiwebhdfs/http://HOST/a.tif": "fetch",
+    "/vsizip//vsicurl/URL/a.zip/a.tif": "fetch",
+    "/vsizip/vsicurl/URL/a.zip/a.tif": "fetch",
+    "/vsizip/{/vsicurl/URL/a.zip}/a.tif": "fetch",
+    "/vsizip/vsis3/bucket/a.zip/a.tif": "fetch",
+    "/vsizip//vsis3_streaming/bucket/a.zip/a.tif": "fetch",
+    "/vsitar//vsicurl_streaming/URL/a.tar/a.tif": "fetch",
+    "/vsigzip//vsicurl/URL/a.tif.gz": "fetch",
+    "zip://URL/a.zip!a.tif": "fetch",
+    "zip+URL/a.zip!a.tif": "fetch",
+    "zip://s3://bucket/a.zip!a.tif": "fetch",
+    "/vsisubfile/0_100,/vsicurl/URL/a.tif": "fetch",
+    "/vsicached?file=/vsicurl/URL/a.tif": "fetch",
+    "/vsisparse//vsicurl/URL/a.xml": "fetch",
+    "/vsicrypt/key=a,file=/vsicurl/URL/a.tif": "fetch",
+    "GTIFF_DIR:1:/vsicurl/URL/a.tif": "fetch",
+    "GTIFF_DIR:off:8:/vsicurl/URL/a.tif": "fetch",
+    "gtiff_dir:1:/vsis3/bucket/a.tif": "fetch",
+    "NITF_IM:0:/vsicurl/URL/a.ntf": "fetch",
+    'NETCDF:"URL/a.nc":a': "fetch",
+    'NETCDF:"[mode=bytes]URL/a.nc":a': "fetch",
+    'HDF5:"/vsicurl/URL/a.h5"://a': "fetch",
+    "vrt://URL/a.tif?bands=1": "fetch",
+    "vrt:///vsicurl/URL/a.tif": "fetch",
+    "%2Fvsicurl/URL/a.tif": "fetch",
+    "ftp://HOST/a.tif": "correct",
+}
+"""What GDAL or another library may read from a server, and what the error advises; for URL and HOST stand the server's.
+
+Percent-escapes mean nothing in a path of this machine."""
+
+
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve nothing, and note what is asked."""
+    with served(tmp_path_factory.mktemp("far")) as found:
+        yield found
+
+
+@pytest.mark.parametrize(("path", "hint"), SPELLINGS.items(), ids=SPELLINGS)
+def test_what_leads_elsewhere_by_another_spelling_is_not_read_unpinned(
+    far: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, hint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, hint = (text.replace("URL", far.url).replace("HOST", far.url[len("http://") :]) for text in (path, hint))
+    part = PARTS.fullmatch(path)
+    inner = Path(next((part[key] for key in ("quoted", "bare", "file") if part and part[key]), "/"))
+    if not inner.is_absolute():  # a file of the project that is called so
+        inner.parent.mkdir(parents=True)
+        inner.write_bytes(b"1")
+    scene = Scene("s", "predict", image(path), (), ())
+    assert objects([scene]) == {}
+    with pytest.raises(ImageError) as caught, scene.image.open(("a",)):
+        pass
+    assert hint in str(caught.value.hint)
+    for read in (partial(read_features, f"{path}.geojson", None, LabelError, "s"), partial(read_items, path)):
+        with pytest.raises((LabelError, ImageError)):
+            read()
+    assert far.asked == []
+
+
+def test_the_supported_spellings_are_pinned(web: Served) -> None:
+    for path in (f"{web.url}/a.tif", f"/vsicurl/{web.url}/a.tif"):
+        scene = Scene("s", "predict", image(path), (), ())
+        assert [*objects([scene])] == [path]
+        assert stamp(path) is not None
+        with scene.image.open(("a",)) as raster:
+            assert raster.grid.shape == (9, 9)
+
+
+def test_an_image_elsewhere_of_several_files_is_not_read_unpinned(
+    web: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "TRUE")  # GDAL looks for other files, but lists no folder
+    rasterio.shutil.copy(tmp_path / "web/a.tif", tmp_path / "web/a.img", driver="ENVI")
+    with pytest.raises(ImageError, match=r"other files, which are not pinned(.|\n)*got: .*a\.hdr"):
+        image(f"{web.url}/a.img").open(("a",))
+
+
+def test_a_file_called_as_a_scheme_is_on_this_machine() -> None:
+    assert not [name for name in ("s3", "https", "s3:/a", "data/s3://a") if is_remote(name)]

@@ -1,5 +1,6 @@
 """A bundle gives elsewhere what its project gives, by torch and by onnxruntime, and refuses what it can't judge."""
 
+import contextlib
 import json
 import os
 import re
@@ -16,12 +17,16 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.warp import Resampling, reproject
+from typer.testing import CliRunner
 
-from quadrat.errors import BundleError, ImageError, ModelError, ParamsError
+from quadrat import load
+from quadrat.cli import app
+from quadrat.errors import BundleError, BusyError, ImageError, ModelError, ParamsError
 from quadrat.models import Model
 from quadrat.models.common.bundle_zip import write_bundle
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.parallel import Threads
+from quadrat.serving import ready
 from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading
 from quadrat.serving.ready import Plan
@@ -265,9 +270,7 @@ def test_what_has_no_crs_is_not_brought_to_the_pixels_of_the_model(
 
 def test_a_resolution_that_is_none_is_told(project: Path, tmp_path: Path) -> None:
     arguments = [str(project / "bundle.zip"), str(project / "image.tif"), "--out", "out", "--resolution", "-3"]
-    done = quadrat(tmp_path, "apply", *arguments)
-    assert done.returncode == 1
-    assert "--resolution takes the side of a pixel" in done.stderr
+    assert "--resolution takes the side of a pixel" in refused(tmp_path, "apply", *arguments)
 
 
 def test_bands_are_never_guessed(project: Path, tmp_path: Path) -> None:
@@ -325,6 +328,45 @@ def test_no_folder_is_written_twice_and_none_that_holds_something_else(project: 
     assert (tmp_path / "out" / "a" / "notes.txt").read_text() == "mine"
 
 
+def test_a_second_writer_of_the_same_folder_is_refused_by_name(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, out, first = written(tmp_path / "new.tif", pixels(project), nodata=0), tmp_path / "out", ready.predict_scene
+    others = [
+        lambda: run(project, image, out=out),
+        lambda: run(project, written(tmp_path / "b.tif", pixels(project)), out=out),
+        lambda: load(project / "bundle.zip", runtime="onnx").predict(image, out),
+    ]
+
+    def meanwhile(*arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(ready, "predict_scene", first)
+        for other in others:
+            with pytest.raises(BusyError, match=rf"another command writes to {out}(.|\n)*process {os.getpid()} on "):
+                other()
+        first(*arguments, **options)
+
+    monkeypatch.setattr(ready, "predict_scene", meanwhile)
+    run(project, image, out=out)
+    assert_as_predicted(project, out / "new")
+    assert [file.name for file in out.iterdir()] == ["new"]
+
+
+def test_a_name_that_leaves_no_room_for_temporary_names_is_refused(project: Path, tmp_path: Path) -> None:
+    image = tmp_path / f"{'ü' * 123}.tif"  # of two bytes each
+    shutil.copy(project / "image.tif", image)
+    with pytest.raises(ImageError, match=r"too long for the folder(.|\n)*most 244 bytes(.|\n)*246 bytes(.|\n)*rename"):
+        run(project, image, out=tmp_path / "out", bands=BANDS)
+
+
+def test_a_link_in_the_place_of_layers_stays(project: Path, tmp_path: Path) -> None:
+    image = written(tmp_path / "new.tif", pixels(project), nodata=0)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/new").symlink_to(tmp_path / "out")
+    with pytest.raises(ImageError, match="holds other files"):
+        run(project, image, out=tmp_path / "out")
+    assert (tmp_path / "out/new").is_symlink()
+
+
 def test_an_image_in_its_own_output_folder_is_not_lost(project: Path, tmp_path: Path) -> None:
     image = written(tmp_path / "labels" / "labels.tif", pixels(project))
     before = image.read_bytes()
@@ -363,6 +405,15 @@ def test_a_window_that_doesnt_fit_a_network_is_refused(network: Path, tmp_path: 
     with pytest.raises(ParamsError, match="window doesn't fit") as error:
         run(network, image, out=tmp_path / "bad", plan=Plan("onnx", size=80, stride=40))
     assert error.value.expected == "a multiple of 32 px"
+
+
+def refused(cwd: Path, *arguments: str) -> str:
+    """Return what the command line says, in this process, of what it does not do."""
+    with contextlib.chdir(cwd):
+        done = CliRunner(env={"COLUMNS": "120"}).invoke(app, arguments)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)  # no traceback
+    return done.stderr
 
 
 def quadrat(cwd: Path, *arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:
@@ -408,20 +459,14 @@ def test_the_command_line_takes_all_options(project: Path, tmp_path: Path) -> No
 def test_errors_are_reported_in_words(tmp_path: Path) -> None:
     (tmp_path / "bundle.zip").write_text("no zip")
     for arguments in (("apply", "bundle.zip", "a.tif", "--out", "out"), ("verify", "bundle.zip")):
-        done = quadrat(tmp_path, *arguments)
-        assert done.returncode == 1
-        assert "BundleError: the file is not a bundle" in done.stderr
-        assert "Traceback" not in done.stderr
+        assert refused(tmp_path, *arguments).startswith("BundleError: the file is not a bundle")
     assert {p.name for p in tmp_path.iterdir()} == {"bundle.zip"}
 
 
 def test_a_file_system_that_refuses_is_told_in_words(project: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     arguments = [str(project / "bundle.zip"), str(project / "image.tif"), "--out", "out", "--runtime", "onnx"]
-    done = quadrat(tmp_path, "apply", *arguments, "--bands", ",".join(BANDS))
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "out" in done.stderr
+    assert "out" in refused(tmp_path, "apply", *arguments, "--bands", ",".join(BANDS))
 
 
 def test_brackets_in_names_are_no_markup(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

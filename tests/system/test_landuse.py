@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 import rasterio
 
-from tests.project import call, change, clone, commit, digests, ran
+from tests.project import call, change, clone, commit, digests, here, ran
+
+pytestmark = pytest.mark.xdist_group("landuse")  # one worker runs the pipeline
 
 QUICK = {
     "chip.windows.count": 24,
@@ -73,11 +75,11 @@ def test_what_was_written_opens_elsewhere(project: Path) -> None:
 
 def test_the_bundle_runs_outside_with_either_runtime_to_the_same_labels(project: Path, tmp_path: Path) -> None:
     bundle = project / "models/bundle.zip"
-    call(f"quadrat verify {bundle}", tmp_path)
+    here(f"verify {bundle}", tmp_path)
     image = project / "data/raw/landuse/T33UUU_20170216T102101_{band}.jp2"
     found = []
     for runtime in ("torch", "onnx"):
-        call(f"quadrat apply {bundle} '{image}' --out {tmp_path / runtime} --runtime {runtime}", tmp_path)
+        here(f"apply {bundle} '{image}' --out {tmp_path / runtime} --runtime {runtime}", tmp_path)
         (raster,) = (tmp_path / runtime).rglob("labels.tif")
         with rasterio.open(raster) as file:
             found.append(file.read(1))

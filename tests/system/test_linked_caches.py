@@ -1,12 +1,11 @@
 """A cache that is linked into the workspace is never written through: what was made once stays as it was."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.project import call, change, commit, digests, environment, ran
+from tests.project import call, change, commit, digests, here, ran
 
 MADE = ("data/analysis", "data/chips", "data/predictions", "models/model", "models/baseline", "metrics")
+STAGES = ["analyze", "chip", "train", "predict", "eval", "bundle"]
 
 OTHER = {
     "analyze.histogram_bins": 32,
@@ -18,14 +17,6 @@ OTHER = {
     "bundle.title": "another",
 }
 """Something else for each stage."""
-
-BY_HAND = """
-import sys
-from quadrat.cli import app
-for stage in sys.argv[1:]:
-    app([stage], standalone_mode=False)
-"""
-"""Stages one after the other, before which DVC takes nothing away."""
 
 
 def linked(folder: Path, link: str) -> Path:
@@ -50,7 +41,7 @@ def test_a_rerun_leaves_what_the_cache_holds(project: Path) -> None:
     folder = linked(project, "hardlink")
     before, kept = made(folder), cached(folder)
     change(folder, OTHER)
-    assert ran(call("dvc repro", folder)) == ["analyze", "chip", "train", "predict", "eval", "bundle"]
+    assert ran(call("dvc repro", folder)) == STAGES
     after = made(folder)
     assert before.keys() == after.keys()
     assert {name for name in MADE if subset(before, name) == subset(after, name)} == set()
@@ -71,6 +62,6 @@ def test_stages_run_by_hand_leave_what_the_cache_holds(project: Path) -> None:
     folder = linked(project, "symlink")
     kept = cached(folder)
     change(folder, OTHER)
-    words = [sys.executable, "-c", BY_HAND, "analyze", "chip", "train", "predict", "eval", "bundle"]
-    subprocess.run(words, cwd=folder, env={**environment(), "PYTHONPATH": "src"}, check=True)
+    for stage in STAGES:  # before which DVC takes nothing away
+        here(stage, folder)
     assert cached(folder) == kept

@@ -12,7 +12,10 @@ from quadrat.runtime.files import write_json
 from quadrat.tasks.common.metrics import rounded
 from tests.project import call, clone, commit
 
+pytestmark = pytest.mark.xdist_group("metrics diff")  # one worker makes the project
+
 EVAL: dict[str, Any] = {
+    "Test": {"macro_f1": 0.5123, "low": 0.45, "high": 0.55, "over_forest": {"macro_f1": 0.1, "low": 0, "high": 0.2}},
     "overall": {"accuracy": 0.6, "macro_f1": 0.5123, "support": 900, "macro_iou": 0.4, "unpredicted": 0.0},
     "baseline": {"forest": {"accuracy": 0.55, "macro_f1": 0.4, "support": 900}},
     "validation": {"accuracy": None, "macro_f1": None, "support": 0},
@@ -62,7 +65,9 @@ def test_the_same_figures_differ_in_nothing(project: Path) -> None:
 
 def test_what_is_judged_comes_first_and_names_are_nowhere_the_same(project: Path) -> None:
     columns = call("dvc exp show --csv", project).splitlines()[0].split(",")
-    assert columns[5:7] == ["overall.accuracy", "overall.macro_f1"]
+    assert columns[5:8] == ["Test.macro_f1", "Test.low", "Test.high"]
+    shown = call("dvc metrics show", project).split()
+    assert shown[1:7] == [f"Test.{key}{name}" for key in ("", "over_forest.") for name in ("high", "low", "macro_f1")]
     figures = columns[5 : columns.index("train.labels") + 1]
     assert not [name for name in figures if ":" in name]  # DVC puts the file before names of several files
     files = list(json.loads(call("dvc metrics show --json", project))[""]["data"])

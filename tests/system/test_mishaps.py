@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import torch
 
 from quadrat.chips.store import INDEX
 from quadrat.runtime.run import Paths
-from tests.project import NETWORK, call, change, digests, environment
+from tests.project import NETWORK, call, change, digests, environment, here, ran
 
 FULL = """
 mount -t tmpfs -o size=64m tmpfs $folder && cp -a $before/. $folder
@@ -65,7 +66,7 @@ def test_a_full_disk_loses_nothing(stage: str, workspace: Path, tmp_path: Path) 
     if how == LIMITED and limit is None:
         pytest.skip("may not mount a small disk, and a limit stops DVC before the stage")
     if stage == "train":
-        change(workspace, NETWORK)  # which keeps checkpoints
+        change(workspace, {**NETWORK, "epochs": 3})  # which keeps checkpoints
     before = found(workspace / folder)
     places = {name: tmp_path / name for name in ("before", "left", "after", "said", "status")}
     shutil.copytree(workspace / folder, places["before"])
@@ -119,8 +120,7 @@ def test_a_stage_that_was_stopped_is_simply_run_again(stage: str, number: signal
     left = made(workspace)
     assert left.items() <= before.items()  # what is there is whole
     assert not [file for file in workspace.rglob("*") if ".part-" in file.name]
-    again = subprocess.run(command, cwd=workspace, env=settings, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+    here(" ".join(command[3:]), workspace)
     assert made(workspace) == before
 
 
@@ -144,3 +144,82 @@ def run(how: str, folder: Path, variables: dict[str, str]) -> None:
 def found(folder: Path) -> dict[str, str]:
     """Return the checksums of what stages make, but for what tells of which commit."""
     return {name: digest for name, digest in digests(folder).items() if Path(name).name != "model.json"}
+
+
+def fails(command: str, folder: Path) -> str:
+    done = subprocess.run(command.split(), cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode, done.stdout
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kept", [0, 8192])
+def test_a_lock_that_is_cut_short_is_named_and_restored(kept: int, project: Path) -> None:
+    lock = project / "dvc.lock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[:kept])  # as by a kill: DVC empties the file, and writes 8192 bytes at once
+    fails("dvc repro", project)
+    for command in ("quadrat doctor", "quadrat check", "quadrat check --lock"):
+        said = fails(command, project)
+        assert "dvc.lock is cut short" in said
+        assert "git checkout HEAD dvc.lock, then dvc repro" in said
+    call("git checkout HEAD dvc.lock", project)
+    assert ran(call("dvc repro", project)) == []
+    assert lock.read_bytes() == whole
+
+
+def test_what_a_killed_pull_leaves_does_not_stop_the_next_one(project: Path) -> None:
+    raw = project / "data/raw/world"
+    left, image = raw / ".Ab-dEf_hIjKlMnOpQrStUv.tmp", raw / "image.tif"
+    content = image.read_bytes()
+    left.write_bytes(content[:1000])
+    image.unlink()
+    ignored = project / ".dvcignore"
+    told = ignored.read_text()
+    ignored.write_text("\n".join(line for line in told.splitlines() if ".tmp" not in line))
+    assert f"without confirmation. Use `--force` to force.\n{left}" in fails("dvc pull", project)
+    ignored.write_text(told)
+    assert "1 half-written: data/raw/world/.Ab-dEf_hIjKlMnOpQrStUv.tmp" in call("quadrat doctor", project)
+    call("dvc pull", project)
+    assert image.read_bytes() == content
+
+
+def test_an_image_that_is_rewritten_during_predict_gives_no_result_that_counts(project: Path) -> None:
+    image, ended = project / "data/raw/world/image.tif", Event()
+    content, lock = image.read_bytes(), (project / "dvc.lock").read_bytes()
+    other = content[:-64] + bytes(64)
+
+    def rewrite() -> None:
+        while not ended.wait(0.05):
+            for written in (other, content):
+                image.write_bytes(written)
+
+    call("dvc unprotect data/raw/world", project)
+    writer = Thread(target=rewrite)
+    writer.start()
+    try:
+        said = fails("dvc repro --force --single-item predict", project)
+    finally:
+        ended.set()
+        writer.join()
+    assert "InputError: an input was changed while it was read\n" in said
+    assert "  file: data/raw/world/image.tif\n" in said
+    assert (project / "dvc.lock").read_bytes() == lock
+    image.write_bytes(other)
+    call("dvc add data/raw/world", project)
+    assert "predict" in ran(call("dvc repro", project))
+    assert "up to date" in call("quadrat check --lock", project)
+
+
+def test_results_that_dvc_was_told_to_take_for_those_of_other_inputs_are_named(project: Path) -> None:
+    image = project / "data/raw/world/image.tif"
+    assert "dvc.lock is up to date" in call("quadrat check --lock", project)
+    image.write_bytes(image.read_bytes()[:-64] + bytes(64))
+    call("dvc add data/raw/world", project)
+    call("dvc commit --force", project)
+    assert "up to date" in call("dvc status", project)
+    said = fails("quadrat check --lock", project)
+    assert "dvc.lock is up to date\nthe results of stage 'predict' were made of another data/raw/world than" in said
+    assert "data/raw/world of predict" in fails("quadrat doctor", project)
+    assert ran(call("dvc repro --force --single-item predict", project)) == ["predict"]
+    assert ran(call("dvc repro", project)) == ["eval", "bundle"]
+    assert call("quadrat check --lock", project) == "dvc.lock is up to date\n"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.new_project.town import write_image, write_labels
-from tests.project import call, change, commit
+from tests.project import call, change, commit, here
 
 
 def test_a_new_project_runs_from_its_data_to_its_pictures(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_a_new_project_runs_from_its_data_to_its_pictures(tmp_path: Path) -> Non
     assert not [name for name in listed if name.endswith((".tif", ".gpkg", "landuse.dvc", "trees.dvc"))]
     forest = {"kind": "forest", "trees": 10, "radius": 2, "samples": 5000}
     change(town, {"model": forest, "baseline": None})  # to save time alone
-    call("quadrat check", town)
+    here("check", town)
     call("dvc repro --quiet", town)
     commit(town)
     assert call("dvc status", town) == "Data and pipelines are up to date.\n"

@@ -4,15 +4,15 @@ import re
 from pathlib import Path
 
 from quadrat.runtime.provenance.origin import Commit, Origin, Parent, model_md5
-from tests.project import call, change, ran
+from tests.project import call, change, here, ran
 
 
 def told(folder: Path, file: str) -> Origin:
-    return Origin.model_validate_json(call(f"quadrat origin --json {file}", folder))
+    return Origin.model_validate_json(here(f"origin --json {file}", folder))
 
 
 def shown(folder: Path, file: str) -> str:
-    return call(f"quadrat origin {file}", folder)
+    return here(f"origin {file}", folder)
 
 
 OUTPUTS = (

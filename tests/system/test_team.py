@@ -13,8 +13,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from quadrat.team.remote import Access, set_remote
-from tests.project import call, change, commit, digests, environment, ran, small_run
+from tests.project import call, change, commit, digests, environment, here, ran, small_run
 from tests.stores import Store
+
+pytestmark = pytest.mark.xdist_group("team")  # one worker makes the clones
 
 MADE = ("data/analysis", "data/chips", "models/model", "data/predictions", "metrics")
 
@@ -98,11 +100,11 @@ def test_a_registered_bundle_is_got_without_the_project(
     depths = []
     for options, name in (("--stage production", "v1.zip"), ("--rev v2.0.0", "v2.zip")):
         call(f"dvc artifacts get team.git bundle {options} --out {name}", tmp_path)
-        call(f"quadrat verify {name}", tmp_path)
+        here(f"verify {name}", tmp_path)
         with zipfile.ZipFile(tmp_path / name) as file:
             depths.append(YAML(typ="safe").load(file.read("params.yaml"))["model"]["max_depth"])
     assert depths == [6, 1]
-    told = call(f"quadrat origin {tmp_path / 'v2.zip'}", second)
+    told = here(f"origin {tmp_path / 'v2.zip'}", second)
     assert re.search(r"^in dvc.lock of \w+ \([^)]*tag: bundle@v2.0.0[^)]*\) all$", told, re.MULTILINE)
 
 

@@ -35,12 +35,12 @@ def test_other_metrics_and_missing_intervals_are_not_compared() -> None:
     assert verdict(BEFORE, replace(after(0.1), metric="map50")) is None
     assert verdict(None, BEFORE) is None
     assert read_score("", "") is None
-    assert read_score('{"score": {"macro_f1": 0.5, "low": null, "high": null}}', '{"drawn": {}}') is None
+    assert read_score('{"Test": {"macro_f1": 0.5, "low": null, "high": null}}', '{"drawn": {}}') is None
 
 
 def test_a_score_is_what_eval_writes() -> None:
     drawn = '"drawn": {"metric": "r2", "from": "x", "values": "0.1000 nan"}'
-    found = read_score('{"score": {"r2": 0.5, "low": 0.4, "high": 0.6}}', f'{{"blocks": 9, {drawn}}}')
+    found = read_score('{"Test": {"r2": 0.5, "low": 0.4, "high": 0.6}}', f'{{"blocks": 9, {drawn}}}')
     assert found
     assert found.drawn[0] == pytest.approx(0.1)
     assert math.isnan(found.drawn[1])

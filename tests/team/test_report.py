@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from quadrat.errors import LockError
+from quadrat.errors import CONTROL, LockError, OutputError
 from quadrat.runtime.files import write_json
 from quadrat.team.report import MOST_PAIRS, report
-from tests.project import call, change, clone, commit
+from tests.project import call, change, clone, commit, digests
 
 METRICS = {"overall": {"accuracy": 0.5, "macro_f1": None}}
 
@@ -61,6 +61,16 @@ def test_of_a_task_without_classes_the_first_metric_of_each_scene_is_told(projec
     assert "| new | – | 0.25 | – | 10 |\n" in told
 
 
+def test_names_drive_no_terminal_and_bring_no_html(project: Path) -> None:
+    evil = "new\x1b[2J<script>\n# x\x9b"
+    (project / "metrics/plots/scene_scores.csv").write_text(f'scene,macro_f1,support\n"{evil}",0.25,10\n')
+    change(project, {"bundle.title": evil})
+    told = page()
+    assert not CONTROL.search(told.replace("\n", ""))
+    assert "<script>" not in told.partition("</details>")[2]  # before it, a block of code
+    assert "| new\\\\u001b\\[2J&lt;script&gt; # x\\\\u009b | – | 0.25 | – | 10 |\n" in told
+
+
 def test_what_a_failed_stage_has_not_written_is_a_dash(project: Path) -> None:
     (project / "metrics/eval.json").unlink()
     told = page()
@@ -89,6 +99,28 @@ def test_without_a_run_there_are_no_pictures_and_no_error(project: Path) -> None
     (project / "dvc.lock").unlink()
     commit(project)
     assert "There are no pictures." in page(pictures=True)
+
+
+def test_what_the_report_did_not_make_is_kept(project: Path) -> None:
+    (project / "notes").mkdir()
+    (project / "notes/mine.txt").write_text("mine")
+    (project / "link").symlink_to("notes")
+    (project / "file").write_text("mine")
+    page()
+    (project / "report/pictures").mkdir()
+    (project / "report/pictures/mine.png").write_text("mine")
+    before = digests(project)
+    for place in ("notes", "src/quadrat", ".", "link", "report", "file"):
+        with pytest.raises(OutputError, match=rf"file: {(project / place).resolve()}\n(.|\n)*hint: "):
+            page(out=Path(place))
+    assert digests(project) == before
+
+
+def test_an_earlier_report_is_replaced_also_where_a_link_leads_to_it(project: Path) -> None:
+    (project / "report").symlink_to(project.parent / "elsewhere")
+    assert page() == page()
+    assert (project / "report").is_symlink()
+    assert [file.name for file in (project.parent / "elsewhere").iterdir()] == ["report.md"]
 
 
 @pytest.mark.usefixtures("project")

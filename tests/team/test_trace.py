@@ -49,29 +49,41 @@ PIPELINE = {
 }
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder, which is the working folder, with parameters and code, and neither git nor DVC."""
-    folder = tmp_path / "project"
+def laid(folder: Path) -> Path:
+    """Lay parameters and code in a folder."""
     (folder / "src/quadrat").mkdir(parents=True)
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    PARAMS.write_text(json.dumps(KEYS))
+    (folder / PARAMS).write_text(json.dumps(KEYS))
     for name in ("src/quadrat/train.py", "src/quadrat/model.py", "raw.txt", "README.md"):
-        Path(name).write_text(name)
+        (folder / name).write_text(name)
     return folder
 
 
 @pytest.fixture
-def pipeline(project: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder, which is the working folder, with parameters and code, and neither git nor DVC."""
+    folder = laid(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with git and a pipeline of DVC, run and committed."""
+    folder = laid(tmp_path_factory.mktemp("once") / "project")
+    call("git init --quiet", folder)
+    call("dvc init --quiet", folder)
+    (folder / "dvc.yaml").write_text(json.dumps(PIPELINE))
+    commit(folder)
+    call("dvc repro", folder)
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def pipeline(once: Path, project: Path) -> Path:
     """Return the project with git and a pipeline of DVC, run and committed."""
-    call("git init --quiet", project)
-    call("dvc init --quiet", project)
-    Path("dvc.yaml").write_text(json.dumps(PIPELINE))
-    commit(project)
-    call("dvc repro", project)
-    commit(project)
-    return project
+    return Path(shutil.copytree(once, project, dirs_exist_ok=True))
 
 
 def head() -> str:
@@ -336,9 +348,11 @@ def test_files_of_earlier_versions_are_read_and_have_no_origin(made: Path, tmp_p
     (tmp_path / "model/model.json").write_text(json.dumps(card))
     assert read_model(tmp_path / "model").card.origin is None
     bundle = read_bundle(made / "bundle.zip")
-    members = {name: bundle._member(name) for name in ("model.json", "params.yaml", "model.onnx", "model.safetensors")}
-    members |= {name: bundle._member(name) for name in ("README.md", "metrics.json")}
-    members |= {name: bundle._member(name) for name in ("sample/pixels.npy", "sample/scores.npy")}
+    members = {
+        name: bundle.files.read(name) for name in ("model.json", "params.yaml", "model.onnx", "model.safetensors")
+    }
+    members |= {name: bundle.files.read(name) for name in ("README.md", "metrics.json")}
+    members |= {name: bundle.files.read(name) for name in ("sample/pixels.npy", "sample/scores.npy")}
     members |= {"provenance.json": b'{"git": null}', "model.json": json.dumps(card).encode()}
     write_bundle(tmp_path / "bundle.zip", members)
     assert read_bundle(tmp_path / "bundle.zip").parent().origin is None

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from quadrat.api.array_images import ARRAY, held
 from quadrat.api.arrays import read, unplaced
 from quadrat.bundle.loading import read_bundle
-from quadrat.errors import ImageError, ParamsError, QuadratError
+from quadrat.errors import ImageError, ParamsError, QuadratError, printable
 from quadrat.geo.sources.bands import Band
 from quadrat.models.model_folder import read_model
+from quadrat.prediction.writers import file_of
 from quadrat.serving.apply import check_folders
 from quadrat.serving.folder_models import FolderModel
 from quadrat.serving.new_images import Offered, Reading, offered
@@ -143,11 +144,11 @@ class Predictor:
         if out is not None:
             check_folders([one], out, self._ready)
         for line in self._ready.warnings(one, reading):
-            warnings.warn(line, stacklevel=3)
+            warnings.warn(printable(line), stacklevel=3)
         folder = temporary if out is None else out / one.id
         self._ready.write(one, folder)
         written = layers_of(self.task).written(self._ready.predict.layers)
-        files = {layer: f"{layer.name}.tif" if isinstance(layer, RasterLayer) else layer.file for layer in written}
+        files = {layer: file_of(layer) for layer in written}
         if out is not None:
             return {layer.name: folder / file for layer, file in files.items()}
         return {

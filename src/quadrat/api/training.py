@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quadrat.errors import ParamsError
+from quadrat.errors import OutputError, ParamsError
 from quadrat.params import Params, check_params, written
 from quadrat.pipeline import train as stage
 from quadrat.runtime.files import replaced
@@ -15,6 +15,13 @@ from quadrat.runtime.run import Paths, Run, subset
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+MARK = b"# Written by quadrat.train\n"
+"""How the parameters in a folder of a training begin; earlier versions did not write it."""
+
+REPLACED = PARAMS, METRICS, CURVES = "params.yaml", "train.json", "training.csv"
+"""Files that a training replaces, beside the folders of model and baseline, which the stage checks."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Trained:
     @property
     def metrics(self) -> dict[str, dict[str, float | int | None]]:
         """Metrics on the validation chips: of ``model`` and, if there is one, of ``baseline``."""
-        found: dict[str, dict[str, float | int | None]] = json.loads((self.folder / "train.json").read_bytes())
+        found: dict[str, dict[str, float | int | None]] = json.loads((self.folder / METRICS).read_bytes())
         return found
 
     @property
@@ -41,7 +48,7 @@ class Trained:
         """A row for each epoch; none for a model that doesn't learn by epochs."""
         import pandas as pd
 
-        return pd.read_csv(self.folder / "training.csv")
+        return pd.read_csv(self.folder / CURVES)
 
 
 def train(
@@ -66,14 +73,16 @@ def train(
     Raises:
         ChipError: There are no chips, or they were cut for other classes or bands.
         ModelError: The network can't be built, or can't take the chips.
+        OutputError: The folder holds files that are not of an earlier training, and would be replaced.
         ParamsError: The parameters or changes are not valid.
 
     """
     folder, analysis = Path(out), Path(analysis)
     made = check_params(_changed(read(Path(params), ParamsError), changes or {}, Path(params)), Path(params))
+    _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with replaced(folder / "params.yaml") as part:
-        part.write_bytes(written(made))
+    with replaced(folder / PARAMS) as part:
+        part.write_bytes(MARK + written(made))
     paths = replace(
         Paths(),
         chips=Path(chips),
@@ -81,13 +90,27 @@ def train(
         table=analysis / Paths.table.name,
         model_folder=folder / "model",
         baseline_folder=folder / "baseline",
-        train_metrics=folder / "train.json",
-        curves=folder / "training.csv",
+        train_metrics=folder / METRICS,
+        curves=folder / CURVES,
         checkpoints=folder / ".checkpoints",
         hashes=folder / ".hashes.json",
     )
     stage.train(subset(stage.TrainParams, made), paths, Run())
     return Trained(folder, made)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise OutputError if a training would replace files that are not of an earlier one."""
+    there = [name for name in REPLACED if (folder / name).exists()]
+    params = folder / PARAMS
+    own = params.is_file() and (params.read_bytes().startswith(MARK) or (folder / "model/model.json").is_file())
+    if there and not own:
+        raise OutputError(
+            "the folder holds files that are not of an earlier training, and would be replaced",
+            file=folder,
+            got=", ".join(there),
+            hint="name another folder",
+        )
 
 
 def _changed(content: Any, changes: Mapping[str, Any], path: Path) -> Any:

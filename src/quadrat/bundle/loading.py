@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from quadrat.bundle.onnx_process import Confined
 from quadrat.errors import BundleError, QuadratError
 from quadrat.models import Outputs, Predictor
-from quadrat.models.common.bundle_zip import checked_names, member
+from quadrat.models.common.bundle_zip import CheckedBundle, checked
 from quadrat.models.common.model import DevicePredictor, Pixels
 from quadrat.models.common.onnx_graphs import GPU, ROUNDING, apart, threads
 from quadrat.models.model_folder import ModelCard, card_of, weights_of
 from quadrat.models.training.neural import WRONG
 from quadrat.runtime.formats.npy import of_npy
 from quadrat.runtime.formats.parsing import parsed
-from quadrat.runtime.provenance.origin import Parent, file_md5, known
+from quadrat.runtime.provenance.origin import Parent, known
 from quadrat.tasks import Task
 from quadrat.tasks.common.outputs import Signature
 from quadrat.tasks.common.parts import loss_of
@@ -71,7 +71,7 @@ class Agreement:
 class OpenBundle:
     """A bundle with correct checksums. ``predictor`` reads the model."""
 
-    path: Path
+    files: CheckedBundle
     card: ModelCard
     params: Mapping[str, Any]
     """The parameters that made it, as in ``params.yaml``."""
@@ -79,6 +79,11 @@ class OpenBundle:
     """Raw pixels (chip, band, y, x)."""
     expected: Outputs
     """The expected outputs of the sample."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.files.path
 
     def predictor(self, runtime: Runtime | None, seconds: float | None = None) -> Predictor:
         """Return the model, ready to predict by ``runtime``; None takes the runtime of the stage predict.
@@ -91,10 +96,10 @@ class OpenBundle:
         try:
             plain: Predictor
             if runtime == "onnx":
-                plain = Confined(self._member(held), threads(), seconds)
+                plain = Confined(self.files.read(held), threads(), seconds)
             else:
                 make = card.model.restore if runtime else card.model.served
-                plain = make(weights_of(self._member(held)), card.task, card.inputs)
+                plain = make(weights_of(self.files.read(held)), card.task, card.inputs)
         except ModuleNotFoundError as error:
             raise BundleError(
                 f"the runtime '{runtime or 'torch'}' needs a package that isn't installed",
@@ -110,11 +115,8 @@ class OpenBundle:
     def parent(self) -> Parent:
         """Return the bundle as the parent in an output's origin."""
         path = self.path / "provenance.json"
-        origin = known(parsed(self._member(path.name), BundleError, path))
-        return Parent(kind="bundle", md5=file_md5(self.path), origin=origin)
-
-    def _member(self, name: str) -> bytes:
-        return member(self.path, name)
+        origin = known(parsed(self.files.read(path.name), BundleError, path))
+        return Parent(kind="bundle", md5=self.files.md5(), origin=origin)
 
     def _checked(self, plain: Predictor, file: Path) -> Predictor:
         """Return the model; its failures and wrong outputs raise BundleError."""
@@ -182,17 +184,17 @@ def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime)
 
 def read_bundle(path: Path) -> OpenBundle:
     """Open the bundle at ``path``; raise BundleError if it is missing, incomplete, damaged or not a bundle."""
-    names = checked_names(path)
-    texts = {name: parsed(member(path, name), BundleError, path / name) for name in TEXTS}
+    files = checked(path)
+    texts = {name: parsed(files.read(name), BundleError, path / name) for name in TEXTS}
     card = card_of(texts["model.json"], BundleError, path / "model.json")
     if not isinstance(texts["params.yaml"], dict):
         raise _wrong(
             "the parameters are not sections of keys", path / "params.yaml", "sections", type(texts["params.yaml"])
         )
-    arrays = {Path(name).stem: _array(path, name) for name in names if name.startswith("sample/")}
+    arrays = {Path(name).stem: _array(files, name) for name in files.sums if name.startswith("sample/")}
     sample = arrays.pop("pixels")
     check_sample(path, card, sample, arrays)
-    return OpenBundle(path, card, texts["params.yaml"], sample, arrays)
+    return OpenBundle(files, card, texts["params.yaml"], sample, arrays)
 
 
 def _on_gpu(runtime: Runtime) -> bool:
@@ -204,11 +206,11 @@ def _on_gpu(runtime: Runtime) -> bool:
     return torch is not None and bool(torch.cuda.is_available())
 
 
-def _array(path: Path, name: str) -> NDArray[Any]:
+def _array(files: CheckedBundle, name: str) -> NDArray[Any]:
     try:
-        return of_npy(member(path, name))
+        return of_npy(files.read(name))
     except ValueError as error:
-        raise _wrong("the array can't be read", path / name, "numbers as NumPy writes them", error) from error
+        raise _wrong("the array can't be read", files.path / name, "numbers as NumPy writes them", error) from error
 
 
 def check_sample(path: Path, card: ModelCard, sample: NDArray[Any], expected: Outputs) -> None:

@@ -1,7 +1,9 @@
 """The README in a bundle: describes the model, and how to run it without this package."""
 
-from quadrat.geo.sources.bands import dates_of
+from quadrat.geo.sources.bands import Band, dates_of
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models.model_folder import ModelCard
+from quadrat.runtime.formats.markdown import escaped, table
 from quadrat.runtime.provenance.origin import Commit
 from quadrat.tasks.common.parts import loss_of
 
@@ -93,7 +95,7 @@ def readme(title: str, card: ModelCard, tile: int, git: Commit | None) -> str:
     count, dates = len(card.statistics), dates_of(card.bands)
     takes = f"{count} bands on {len(dates)} dates" if dates else f"{count} bands"
     return TEXT.format(
-        title=title,
+        title=escaped(title),
         commit="" if git is None else f", at commit {git.commit}" + ", with changes that it lacks" * git.dirty,
         says=signature.says,
         names=", ".join(names) if len(names) > 1 else f"({names[0]},)",
@@ -105,24 +107,32 @@ def readme(title: str, card: ModelCard, tile: int, git: Commit | None) -> str:
         outputs=_table(("output", "axes and meaning"), [(f"`{n}`", text) for n, text in signature.outputs.items()]),
         qgis=QGIS.format(tile=tile) if loss.deepness else "",
         kind=card.model.kind,
-        version=card.versions.get("quadrat", "?"),
+        version=escaped(card.versions.get("quadrat", "?")),
         takes=takes,
-        dates=DATES.format(count=len(dates), bands=count, first=dates[0], last=dates[-1]) if dates else "",
+        dates=_dates(dates, count),
         divisor=card.model.divisor,
         size=card.size,
         gsd=card.gsd,
         bands=_table(
             ("number", "band", "unit", "value in that unit", "nodata", "learnt from"),
-            [
-                (n, b.name, b.unit, f"raw × {b.scale:g} + {b.offset:g}", _shown(b.nodata), f"{s.min:g} to {s.max:g}")
-                for n, (b, s) in enumerate(zip(card.bands[:count], card.statistics, strict=True))
-            ],
+            [_band(n, *one) for n, one in enumerate(zip(card.bands[:count], card.statistics, strict=True))],
         ),
         classes=_table(
             ("number", "class", "colour", f"training {card.task.unit}"),
-            [(n, c.name, c.color, card.class_counts[c.name]) for n, c in enumerate(card.task.classes)],
+            [(n, escaped(c.name), c.color, card.class_counts[c.name]) for n, c in enumerate(card.task.classes)],
         ),
     )
+
+
+def _dates(dates: tuple[str, ...], bands: int) -> str:
+    if not dates:
+        return ""
+    return DATES.format(count=len(dates), bands=bands, first=escaped(dates[0]), last=escaped(dates[-1]))
+
+
+def _band(number: int, band: Band, learnt: BandStatistics) -> tuple[object, ...]:
+    value, span = f"raw × {band.scale:g} + {band.offset:g}", f"{learnt.min:g} to {learnt.max:g}"
+    return number, escaped(band.name), escaped(band.unit), value, _shown(band.nodata), span
 
 
 def _shown(nodata: float | None) -> str:
@@ -130,5 +140,4 @@ def _shown(nodata: float | None) -> str:
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
+    return table(head, ("---",) * len(head), rows)

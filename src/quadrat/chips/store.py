@@ -63,14 +63,14 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
     if placed.any():  # chips that are not on Earth get no footprint beside chips that are
         ground[~placed] = None
     index = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(ground, crs=EARTH if placed.any() else None))
-    with replaced(folder / INDEX) as part:
+    with replaced(folder / INDEX, synced=True) as part:
         index.to_parquet(part, write_covering_bbox=False)
     return {str(split): int(count) for split, count in index["split"].value_counts().items()}
 
 
-def write_about(folder: Path, about: About) -> None:
+def write_about(folder: Path, about: About, *, synced: bool = True) -> None:
     """Write ``chips.json``."""
-    write_json(folder / ABOUT, about.model_dump(mode="json"))
+    write_json(folder / ABOUT, about.model_dump(mode="json"), synced=synced)
 
 
 def _read_about(folder: Path) -> About:
@@ -83,18 +83,21 @@ def _rows_of(folders: Sequence[Path]) -> tuple["pd.DataFrame", NDArray[np.object
     import shapely
     from pyarrow.parquet import read_table
 
+    blocks: list[pd.DataFrame] = []
     frames: list[pd.DataFrame] = []
     ground: list[NDArray[np.object_]] = []
     placed: list[NDArray[np.bool_]] = []
     for folder in folders:
         table = read_table(folder / INDEX)  # geopandas takes 25 ms per file to parse the CRS
-        if len(table) or not frames:  # an empty table has no column types
+        if len(table) or not (frames or blocks):  # an empty table has no column types
             about = json.loads(table.schema.metadata[b"geo"])["columns"]["geometry"]
-            frames = [*frames, table.drop_columns(["geometry"]).to_pandas()]
+            frames.append(table.drop_columns(["geometry"]).to_pandas())
             ground.append(shapely.from_wkb(table["geometry"].to_numpy()))
             placed.append(np.full(len(table), about["crs"] is not None))
         if len(frames) > TOGETHER:  # many small frames take more memory than their rows
-            frames = [pd.concat([some for some in frames if len(some)], ignore_index=True)]
+            blocks.append(pd.concat([some for some in frames if len(some)], ignore_index=True))
+            frames = []
+    frames = [*blocks, *frames]
     rows = pd.concat([some for some in frames if len(some)] or frames, ignore_index=True)
     return rows, np.concatenate(ground), np.concatenate(placed)
 

@@ -14,7 +14,7 @@ from quadrat.chips.store import COLUMNS, INDEX, About, write_about
 from quadrat.geo.geometry.footprints import EARTH, on_earth
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.runtime.files import replaced
+from quadrat.runtime.files import ANY, replaced
 
 if TYPE_CHECKING:
     import geopandas
@@ -40,7 +40,7 @@ class SceneChips:
 
     def __enter__(self) -> Self:
         """Return itself."""
-        self._folder = self._whole.enter_context(replaced(self._place))
+        self._folder = self._whole.enter_context(replaced(self._place, ANY))
         self._folder.mkdir()
         return self
 
@@ -54,7 +54,7 @@ class SceneChips:
             return
         with self._whole:
             self._open.close()
-            write_about(self._folder, self._about)
+            write_about(self._folder, self._about, synced=False)
             self._index().to_parquet(self._folder / INDEX, write_covering_bbox=False)
 
     def append(

@@ -8,12 +8,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from quadrat import params
-from quadrat.errors import ParamsError
+from quadrat.errors import OutputError, ParamsError
 from quadrat.params import Params
 from quadrat.runtime.files import replaced
 from quadrat.runtime.formats.yaml import describe, shown
 from quadrat.scenes import catalog
 from quadrat.scenes.catalog import Catalog
+
+MARK = b"# Written by `quadrat configure "
+"""How a written file begins; others are not replaced."""
 
 EXPECTED = "def configure() -> tuple[Params, Catalog]"
 
@@ -23,7 +26,7 @@ def configure(file: Path, params_file: Path | None = None) -> tuple[Path, Path]:
 
     The parameters go to ``params_file`` (None: ``params.yaml`` beside ``file``), the catalog to the path that they
     name. Raises ParamsError if the file is missing or not Python, or if the function is missing, returns another type
-    or makes an invalid section.
+    or makes an invalid section. Raises OutputError if one of the files is there and not written by this command.
     """
     try:
         made, scenes = _composed(file)
@@ -33,11 +36,23 @@ def configure(file: Path, params_file: Path | None = None) -> tuple[Path, Path]:
         got = shown(error.errors()[0].get("input"))
         raise ParamsError(describe(error, error.title), file=_line(error, file), got=got) from error
     params_file = params_file or file.with_name("params.yaml")
-    header = f"# Written by `quadrat configure {file.as_posix()}`: change that file, and run it again.\n".encode()
-    for path, content in ((params_file, params.written(made)), (made.scenes, catalog.written(scenes))):
+    header = MARK + f"{file.as_posix()}`: change that file, and run it again.\n".encode()
+    files = {params_file: params.written(made), made.scenes: catalog.written(scenes)}
+    for path in files:
+        _check_written(path)
+    for path, content in files.items():
         with replaced(path) as part:
             part.write_bytes(header + content)
     return params_file, made.scenes
+
+
+def _check_written(path: Path) -> None:
+    if path.is_file() and not path.read_bytes().startswith(MARK):
+        raise OutputError(
+            "there is a file that `quadrat configure` did not write",
+            file=path,
+            hint="move it away, or give other paths: --params for the parameters, `scenes` in them for the catalog",
+        )
 
 
 def _composed(file: Path) -> tuple[Params, Catalog]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -13,6 +14,7 @@ import typer
 from quadrat.cli.s3_endpoint import share_endpoint
 
 if TYPE_CHECKING:
+    from quadrat.prediction.given import Given
     from quadrat.runtime.parallel import Executor
     from quadrat.runtime.run import Paths, Run
 
@@ -66,8 +68,57 @@ def run_stage(
         sections = subset(kind, read_params(params))
         names = [each.name for each in fields(kind)]  # type: ignore[arg-type] # a dataclass
         origin = origin_of(name, params, names) if traced else None
+        check = partial(_check_sections, sections, params)
         with alone(name, paths.lock), timed(name, paths.timing, run.executor):
-            stage(sections, paths, replace(run, origin=origin))
+            stage(sections, paths, replace(run, origin=origin, check=check))
+            check()
+
+
+def _check_sections(sections: object, params: Path) -> None:
+    """Raise InputError if the file ``params`` has other ``sections`` now; DVC notes those after the stage."""
+    from quadrat.errors import InputError, QuadratError
+    from quadrat.params import read_params
+    from quadrat.runtime.run import subset
+
+    try:
+        now = subset(type(sections), read_params(params))
+        names = [each.name for each in fields(type(sections))]  # type: ignore[arg-type] # a dataclass
+        got = ", ".join(name for name in names if getattr(now, name) != getattr(sections, name))
+    except QuadratError as error:
+        got = error.problem
+    if got:
+        raise InputError(
+            "the parameters were changed while the stage ran",
+            file=params,
+            expected="those of its start",
+            got=got,
+            hint="run it again: what was learnt with the parameters of its start is kept; `dvc exp run --temp` runs in "
+            "a copy, while you edit here",
+        )
+
+
+def score(given: "Given", params: Path, catalog: Path | None, out: Path | None, run: "Run") -> None:
+    """Score given predictions of the scenes of a catalog; write what eval writes to ``out``, if it is given."""
+    from tempfile import TemporaryDirectory
+
+    from quadrat.errors import ParamsError, QuadratError
+    from quadrat.params import read_scoring
+    from quadrat.pipeline.eval import EvalParams, score_given
+    from quadrat.runtime.run import Paths
+
+    share_endpoint(os.environ)
+    with report_errors(), TemporaryDirectory(prefix="quadrat-") as aside:
+        sections = read_scoring(params)
+        scenes = catalog or sections.scenes
+        if scenes is None:
+            raise ParamsError("no catalog is given", file=params, hint="give --catalog, or the key scenes")
+        if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise QuadratError("the folder for the scores is there", file=out, hint="give the name of a new folder")
+        folder = out or Path(aside)
+        folder.mkdir(parents=True, exist_ok=True)
+        names = ("eval_metrics", "intervals", "class_scores", "scene_scores", "confusion", "areas", "pictures", "page")
+        paths = replace(Paths(), **{name: folder / getattr(Paths(), name).name for name in names})
+        score_given(EvalParams(scenes, sections.seed, sections.task, None, sections.eval), paths, run, given)
 
 
 def check_all(params: Path) -> None:

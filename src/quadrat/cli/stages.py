@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from quadrat.cli.options import Batch, Force, ParamsFile, Work, Workers, check_all, executor_of, print_full, run_stage
+from quadrat.cli.options import (
+    Batch,
+    Force,
+    ParamsFile,
+    Work,
+    Workers,
+    check_all,
+    executor_of,
+    print_full,
+    run_stage,
+    score,
+)
 
 app = typer.Typer()
 
@@ -79,13 +90,43 @@ def predict(
 
 
 @app.command(name="eval")
-def evaluate(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
+def evaluate(  # noqa: PLR0913, PLR0917 options
+    params: ParamsFile = Path("params.yaml"),
+    workers: Workers = None,
+    executor: Work = "threads",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Score these instead: a folder with a file or folder per scene, or a file, by any program."),
+    ] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="With --predictions: the catalog.", show_default="as the parameters say")
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(help="With --predictions: the class outside all polygons, or 'none' for no prediction."),
+    ] = None,
+    one_class: Annotated[
+        str | None, typer.Option("--class", help="With --predictions: the class of all features of files without one.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --predictions: a new folder for metrics, tables and pictures.")
+    ] = None,
+) -> None:
     """Compare predictions with labels."""
     from quadrat.pipeline.eval import EvalParams
     from quadrat.pipeline.eval import evaluate as stage
     from quadrat.runtime.run import Run
 
-    run_stage(stage, EvalParams, params, Run(executor_of(executor, workers)))
+    run = Run(executor_of(executor, workers))
+    if predictions is None:
+        for option, value in (("catalog", catalog), ("background", background), ("class", one_class), ("out", out)):
+            if value is not None:
+                raise typer.BadParameter(f"--{option} goes with --predictions")
+        run_stage(stage, EvalParams, params, run)
+    else:
+        from quadrat.prediction.given import Given
+
+        score(Given(predictions, background, one_class), params, catalog, out, run)
 
 
 @app.command()

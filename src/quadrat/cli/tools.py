@@ -9,6 +9,7 @@ import typer
 
 from quadrat.cli.options import Batch, ParamsFile, Workers, executor_of, report_errors
 from quadrat.cli.s3_endpoint import share_endpoint
+from quadrat.errors import printable
 
 BundleFile = Annotated[Path, typer.Argument(help="The bundle, e.g. models/bundle.zip.")]
 
@@ -29,11 +30,10 @@ def check(
     """
     if lock:
         with report_errors():
-            from quadrat.team.lockfile import differences, show
+            from quadrat.team.made_of import check_lock
 
-            found = differences(Path())
-            show(found)
-        raise typer.Exit(bool(found))
+            as_locked = check_lock(Path())
+        raise typer.Exit(not as_locked)
     from quadrat.params import read_params
     from quadrat.runtime.run import Paths
     from quadrat.team.check import check as look
@@ -72,7 +72,7 @@ def sample(name: Annotated[str, typer.Argument(help="Which sample, e.g. landuse.
     with report_errors():
         folder = fetch(name, Path())
         keep(folder)
-        typer.echo(folder)
+        typer.echo(printable(str(folder)))
 
 
 @app.command()
@@ -120,7 +120,7 @@ def configure(
         from quadrat.cli.configure import configure
 
         for path in configure(file, params):
-            typer.echo(path)
+            typer.echo(printable(str(path)))
 
 
 @app.command()
@@ -197,7 +197,7 @@ def origin(
 
         found = trace(file)
         if as_json:
-            typer.echo(found.origin.model_dump_json(indent=2))
+            typer.echo(printable(found.origin.model_dump_json(indent=2)))
         else:
             show(found)
 
@@ -217,7 +217,7 @@ def report(
     with report_errors():
         from quadrat.team.report import report
 
-        typer.echo(report(base, out, pictures_at, pictures=pictures))
+        typer.echo(printable(str(report(base, out, pictures_at, pictures=pictures))))
 
 
 @app.command()
@@ -234,7 +234,7 @@ def remote(
         from quadrat.team.remote import Access, set_remote
 
         secret = _asked("Secret") if key else key  # removing a key removes its secret
-        typer.echo(set_remote(Path(), address, Access(endpoint, key, secret, profile)))
+        typer.echo(printable(str(set_remote(Path(), address, Access(endpoint, key, secret, profile)))))
 
 
 @app.command()

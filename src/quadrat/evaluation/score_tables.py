@@ -13,7 +13,7 @@ from quadrat.tasks.common.metrics import Metrics, rounded
 def write_scores(path: Path, of: str, rows: Mapping[str, Metrics]) -> None:
     """Write ``rows``, with their names in the column ``of``; undefined values are empty."""
     columns = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
-    with replaced(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with replaced(path, synced=True) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [of, *columns], lineterminator="\n")
         writer.writeheader()
         for name, metrics in rows.items():

@@ -27,6 +27,12 @@ from quadrat.tasks import Task
 FILES = CARD, WEIGHTS = "model.json", "model.safetensors"
 """The files of a model folder."""
 
+NONE = "none.txt"
+"""The file that stands in a baseline's folder if there is no baseline."""
+
+OWN = (*FILES, NONE)
+"""The files of a folder that train may replace."""
+
 KEPT = "fit.json"
 """What tells of a fit that is kept, beside its weights."""
 
@@ -102,7 +108,7 @@ def content(folder: Path) -> str:
 
 def write_model(folder: Path, archive: SavedModel) -> None:
     """Write the model folder at ``folder``, completely or not at all."""
-    with replaced(folder) as part:
+    with replaced(folder, OWN, synced=True) as part:
         part.mkdir()
         save_file({name: np.ascontiguousarray(a) for name, a in archive.weights.items()}, part / WEIGHTS)
         write_json(part / CARD, archive.card.model_dump(mode="json", by_alias=True))
@@ -149,7 +155,7 @@ def _card(folder: Path) -> ModelCard:
 
 def keep(folder: Path, name: str, fitted: Fitted) -> None:
     """Keep a fit in ``folder`` in place of what was kept there; ``name`` follows from all that it depends on."""
-    with replaced(folder) as part:
+    with replaced(folder, (WEIGHTS, KEPT), synced=True) as part:
         part.mkdir()
         content = save({key: np.ascontiguousarray(values) for key, values in fitted.weights.items()})
         (part / WEIGHTS).write_bytes(content)

@@ -14,13 +14,14 @@ import numpy as np
 import shapely
 
 import quadrat
-from quadrat.errors import LabelError, ProjectError, QuadratError
+from quadrat.errors import LabelError, ProjectError, QuadratError, printable
 from quadrat.geo.geometry.footprints import on_earth
 from quadrat.new_project.areas import Area
 from quadrat.new_project.inputs import Given
 from quadrat.new_project.plan import Plan, Request, plan
 from quadrat.params import read_params
 from quadrat.runtime.files import room_for
+from quadrat.runtime.formats.markdown import escaped
 from quadrat.runtime.formats.yaml import dumped
 from quadrat.runtime.parallel import Threads, cores
 from quadrat.runtime.progress import warn
@@ -108,7 +109,8 @@ def init(folder: Path, request: Request, *, force: bool) -> None:
         warn(note)
     if made.gap:
         print(f"The areas for training, validation and test are {made.gap} apart: the side of a chip.")  # noqa: T201
-    print(f"{folder} is a project. Next: cd {folder}; dvc repro; git add --all; git commit")  # noqa: T201
+    named = printable(str(folder), keep="")
+    print(f"{named} is a project. Next: cd {named}; dvc repro; git add --all; git commit")  # noqa: T201
 
 
 def _check_place(folder: Path, *, force: bool) -> None:
@@ -140,12 +142,12 @@ def _fill(root: Path, made: Plan) -> None:
     texts = {
         "params.yaml": PARAMS + dumped(made.params).decode(),
         "data/scenes.yaml": gap
-        + "".join(f"# {' '.join(note.split())}\n" for note in made.notes)
+        + "".join(f"# {printable(' '.join(note.split()))}\n" for note in made.notes)
         + dumped(made.catalog).decode(),
         "data/pins.json": "{}\n",
         ".dvc/config": CONFIG,
         "data/weights/.gitignore": "# Weights to start from (model.start): DVC lists here those that it tracks\n",
-        "README.md": README.format(name=made.name, title=made.params["bundle"]["title"]),
+        "README.md": README.format(name=made.name, title=escaped(made.params["bundle"]["title"])),
         **{file: _outline(area) for file, area in made.aois.items()},
     }
     for name, text in texts.items():

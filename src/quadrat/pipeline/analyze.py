@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
+from quadrat.errors import printable
 from quadrat.geo.geometry.footprints import EARTH
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.sources.bands import Band, names_of
@@ -17,6 +18,7 @@ from quadrat.preflight.class_counts import SceneCounts, count_errors, count_warn
 from quadrat.preflight.fill_values import Fills, fill_warnings, fills, may_fill
 from quadrat.preflight.problems import find_errors, find_warnings
 from quadrat.preflight.survey import Survey, footprints, survey
+from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import raise_all, succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
@@ -24,6 +26,7 @@ from quadrat.runtime.parallel import Executor, Outcome, results
 from quadrat.runtime.progress import track, warn
 from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.input_files import input_files, raise_changes
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene
 from quadrat.tasks import Task
@@ -85,12 +88,14 @@ class AnalyzeParams:
 def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
     """Write statistics (per band over train ∩ AOI ∩ valid), the table of scenes, warnings, metrics and plots.
 
-    Raises the errors that ``scenes.pins``, ``preflight.problems`` and ``preflight.class_counts`` find, before anything
-    is written.
+    Raises the errors that ``scenes.pins``, ``preflight.problems`` and ``preflight.class_counts`` find, and InputError
+    if a file is changed meanwhile, before anything is written.
     """
     task, bands = params.task, params.bands
+    begun = Snapshot.of(params.scenes, paths.pins)
     catalog = read_catalog(params.scenes)
     check_pins(catalog, paths.pins)
+    files = input_files(catalog)
     look = partial(survey, bands=bands, task=task)
     findings = list(track(results(run.executor.map(look, catalog)), "survey", len(catalog), "scenes"))
     raise_all(find_errors(findings, task))
@@ -103,10 +108,11 @@ def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
         tally.statistics(name, params.analyze.percentiles, params.analyze.histogram_bins)
         for name, tally in zip(bands, tallies, strict=True)
     )
+    raise_changes(begun, files)
     write_json(paths.stats, Statistics(bands=statistics).model_dump())
     _write_table(paths.table, surveys, scene_counts, task.columns)
-    with replaced(paths.warnings) as part:
-        part.write_text("".join(f"{line}\n" for line in noted or [NO_WARNING]), encoding="utf-8")
+    with replaced(paths.warnings, synced=True) as part:
+        part.write_text("".join(f"{printable(line)}\n" for line in noted or [NO_WARNING]), encoding="utf-8")
     write_json(paths.analyze_metrics, _metrics(surveys, scene_counts))
     _write_class_plot(paths.class_plot, surveys, scene_counts, task.names)
     _write_band_plot(paths.band_plot, statistics)
@@ -197,7 +203,7 @@ def _write_table(
         }
         for one, counts in zip(surveys, scene_counts, strict=True)
     ]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         geopandas.GeoDataFrame(pd.DataFrame(rows), geometry=_ground(surveys)).to_parquet(part)
 
 
@@ -236,7 +242,7 @@ def _write_class_plot(
         if one.scene.split != "predict"
         for name, count in zip(names, counts.class_counts, strict=True)
     ]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         pd.DataFrame(rows).to_csv(part, index=False)
 
 
@@ -248,7 +254,7 @@ def _write_band_plot(path: Path, statistics: Sequence[BandStatistics]) -> None:
         for s in statistics
         for low, pixels in zip(_edges(s), s.histogram, strict=True)
     ]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         pd.DataFrame(rows).to_csv(part, index=False)
 
 

@@ -21,6 +21,7 @@ from quadrat.models import Baseline, Model, Train
 from quadrat.models.common.bundle_zip import write_bundle
 from quadrat.models.common.onnx_graphs import CPU, runner
 from quadrat.models.model_folder import ModelCard, parent, read_model
+from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, read
@@ -62,7 +63,11 @@ class BundleParams:
 
 
 def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
-    """Write the bundle; raise BundleError if the exported graph gives other outputs than the model."""
+    """Write the bundle; raise BundleError if the exported graph gives other outputs than the model.
+
+    Raises InputError if the model, chips or metrics are changed meanwhile.
+    """
+    begun = Snapshot.of(paths.model_folder, paths.chips, paths.train_metrics, paths.eval_metrics, paths.class_scores)
     task = params.task
     parameters = to_jsonable_python({each.name: getattr(params, each.name) for each in fields(params)}, by_alias=True)
     archive = read_model(paths.model_folder)
@@ -89,6 +94,7 @@ def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
         **{f"sample/{name}.npy": as_npy(values) for name, values in expected.items()},
         "README.md": readme(params.bundle.title, card, parameters["predict"]["window_size"], made.git).encode(),
     }
+    begun.check()
     write_bundle(paths.bundle_file, members)
     console.print(
         f"bundle: {paths.bundle_file}; torch and onnx: {found}", markup=False, highlight=False, soft_wrap=True

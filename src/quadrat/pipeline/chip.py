@@ -17,14 +17,15 @@ from quadrat.errors import ChipError
 from quadrat.geo.grids.windows import Window, cover, scatter
 from quadrat.labels.labels import Labels
 from quadrat.runtime.cache.hashes import Hashed
-from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
+from quadrat.runtime.cache.scene_cache import WHOLE, SceneCache, files_of, identity
+from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.formats.section import Name, Section
 from quadrat.runtime.memory import keep_pieces_apart
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog
-from quadrat.scenes.input_files import contents
+from quadrat.scenes.input_files import InputFiles, input_files, raise_changes
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.tasks import Task
@@ -89,50 +90,51 @@ class ChipParams:
 def chip(params: ChipParams, paths: Paths, run: Run) -> None:
     """Write the chips of all train and validation scenes, and their index.
 
-    Scenes whose chips were made of the same files, parameters and code are kept. Needs ``paths.table``, which analyze
+    Scenes whose chips were made of the same files, parameters and code are kept. Raises InputError if a file is changed
+    meanwhile; of a scene that was read then, nothing is kept. Needs ``paths.table``, which analyze
     writes if the scenes have no errors.
     """
     keep_pieces_apart()
     if not paths.table.exists():
         raise ChipError("the scenes are not analysed", file=paths.table, hint="run the stage 'analyze' first")
+    begun = Snapshot.of(params.scenes, paths.pins, paths.table)
     scenes = _learnt_from(params.scenes)
     with SceneCache(paths.chips, paths.chip_manifest, paths.hashes, force=run.force) as cache:
-        inputs = _input_hashes(params, scenes, cache, check_pins([*scenes.values()], paths.pins))
+        files = input_files([*scenes.values()], cache.hashes, check_pins([*scenes.values()], paths.pins))
+        inputs = {one.scene.id: _identity(one, params) for one in files}
         stale, index_stale = cache.stale(inputs), cache.stale(_index_of(inputs))
+        cache.check_own({ABOUT, INDEX, *(f"*/{name}" for name in (ABOUT, INDEX, "*.npy"))})
         if not stale and not index_stale:
+            raise_changes(begun, files)
             cache.remove_others({ABOUT, INDEX})
             console.print(f"chips: all {len(scenes)} scenes are up to date")
             return
         (paths.chips / INDEX).unlink(missing_ok=True)  # the store is incomplete until all scenes are done
         readers = max(1, run.executor.workers // max(1, len(stale)))
         work = partial(_chip_scene, params=params, readers=readers, chips=paths.chips)
-        outcomes = run.executor.map(work, (scenes[name] for name in stale))
+        outcomes = run.executor.map(work, [one for one in files if one.scene.id in stale])
         done = track(outcomes, "chip", len(stale), "scenes", lambda one: one.given[1] if one.given else 0)
-        for name, _, files in succeeded(stale, done):
-            cache.done(name, files)
+        for name, _, written in succeeded(stale, done):
+            cache.done(name, written)
+        raise_changes(begun, files)
         cache.remove_others({ABOUT, INDEX})
         counts = write_index(paths.chips, list(scenes))
         _check_cut(paths.chips, scenes, counts)
-        cache.done(".", files_of(paths.chips))
+        cache.done(WHOLE, files_of(paths.chips))
     shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
     console.print(f"chips: {shown}; cut again for {len(stale)} of {len(scenes)} scenes")
 
 
-def _input_hashes(
-    params: ChipParams, scenes: Mapping[str, Scene], cache: SceneCache, pinned: Mapping[str, str]
-) -> dict[str, str]:
-    """Return a hash of the inputs of each scene's chips."""
-    files = contents((scene.files() for scene in scenes.values()), cache.hashes, pinned)
+def _identity(files: InputFiles, params: ChipParams) -> str:
+    """Return a hash of the inputs of a scene's chips."""
     given: dict[str, Any] = {"seed": params.seed, "task": params.task, "bands": params.bands, "chip": params.chip}
-    return {
-        name: identity(__name__, part_module(params.task.kind, "targets"), scene=scene, files=some, **given)
-        for (name, scene), some in zip(scenes.items(), files, strict=True)
-    }
+    targets = part_module(params.task.kind, "targets")
+    return identity(__name__, targets, scene=files.scene, files=files.contents, **given)
 
 
 def _index_of(inputs: Mapping[str, str]) -> dict[str, str]:
     """Return a hash of the inputs of the index, which are all scenes' chips; its key is the store itself."""
-    return {".": hashlib.sha256(repr([*inputs.items()]).encode()).hexdigest()}
+    return {WHOLE: hashlib.sha256(repr([*inputs.items()]).encode()).hexdigest()}
 
 
 def _check_cut(chips: Path, learnt: Mapping[str, Scene], counts: Mapping[str, int]) -> None:
@@ -159,15 +161,18 @@ def _learnt_from(scenes: Path) -> dict[str, Scene]:
     return learnt
 
 
-def _chip_scene(scene: Scene, *, params: ChipParams, readers: int, chips: Path) -> tuple[str, int, dict[str, Hashed]]:
+def _chip_scene(
+    files: InputFiles, *, params: ChipParams, readers: int, chips: Path
+) -> tuple[str, int, dict[str, Hashed]]:
     """Return the scene's id, its number of px, and the written files."""
-    task, chip = params.task, params.chip
+    scene, task, chip = files.scene, params.task, params.chip
     generator = np.random.default_rng([params.seed, *hashlib.sha256(scene.id.encode()).digest()])
     with scene.open(params.bands, task, readers) as opened:
         about = About(bands=opened.raster.bands, classes=tuple(task.columns), size=chip.chip_size)
         labels, targets = opened.needed_labels(), targets_of(task)
         windows, drawn = _windows(opened, labels, task, chip, generator)
-        with SceneChips(chips, scene.id, scene.split, opened.grid, about, targets.ragged) as store:
+        new = SceneChips(chips, scene.id, scene.split, opened.grid, about, targets.ragged)
+        with new as store, files.unchanged():
             for piece in opened.cut(windows):
                 counted = opened.counted(piece.window, piece.valid)
                 valid = np.count_nonzero(counted) / counted.size

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import shapely
 from pydantic_core import to_jsonable_python
 
-from quadrat.errors import QuadratError
+from quadrat.errors import CatalogError, PredictionError, QuadratError
 from quadrat.evaluation.adjusted_areas import Estimate
 from quadrat.evaluation.areas import Areas, Measured, write_areas
 from quadrat.evaluation.correlation import Scored
@@ -28,6 +28,7 @@ from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
 from quadrat.geo.grids.blocks import MOST, Blocks
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.statistics.analysis_files import read_table
+from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
@@ -35,7 +36,8 @@ from quadrat.runtime.formats.yaml import dumped
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin
 from quadrat.runtime.run import Paths, Run
-from quadrat.scenes.catalog import load_catalog
+from quadrat.scenes.catalog import Design, load_catalog
+from quadrat.scenes.input_files import InputFiles, input_files, raise_changes
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.tasks import Match, Task
@@ -47,6 +49,7 @@ from quadrat.tasks.common.truth import Truth
 
 if TYPE_CHECKING:
     from quadrat.models import Baseline
+    from quadrat.prediction.given import Given
     from quadrat.prediction.reader import Prediction
 
 SCORED = ("validation", "test")
@@ -103,16 +106,57 @@ class EvalParams:
 def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
     """Write metrics in all, per class and per scene, intervals, confusion, areas, pictures and the page; print scores.
 
-    Validation and test scenes are scored where they have labels within the AOI. ``score``, ``overall``, ``baseline``,
+    Validation and test scenes are scored where they have labels within the AOI. ``Test``, ``overall``, ``baseline``,
     the metrics per class and the intervals are of all test scenes together; of the validation scenes if there are no
-    test scenes.
+    test scenes. Raises InputError if a file is changed meanwhile.
     """
-    task, section = params.task, params.eval
-    frequent = _most_frequent(paths.table, task)
+    curves = (paths.curves, paths.train_metrics)
+    begun = Snapshot.of(params.scenes, paths.pins, paths.table, paths.predictions, *curves)
+    frequent = _most_frequent(paths.table, params.task)
     catalog = load_catalog(params.scenes)
     predicted = [scene for scene in catalog.resolve() if scene.split != "train"]
+    _evaluate(params, paths, run, _Asked(predicted, begun, catalog.design, frequent))
+
+
+def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> None:
+    """Write and show what ``evaluate`` does, of predictions that another program made of validation and test scenes.
+
+    There is no baseline and no majority class.
+    """
+    begun = Snapshot.of(params.scenes, paths.pins, given.path)
+    catalog = load_catalog(params.scenes)
+    scenes = [scene for scene in catalog.resolve() if scene.split in SCORED]
+    if not scenes:
+        problem = "the catalog has no scene to score"
+        raise CatalogError(problem, file=params.scenes, hint="give scenes with labels the split test")
+    if given.path.is_file() and len(scenes) > 1:
+        raise PredictionError(
+            "one file is given for several scenes",
+            file=given.path,
+            expected=f"a folder with a file for each of {', '.join(scene.id for scene in scenes)}",
+            hint="or a catalog of one scene",
+        )
+    _evaluate(params, paths, run, _Asked(scenes, begun, catalog.design, given=given))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Scenes to evaluate, and the state of files at the start."""
+
+    scenes: Sequence[Scene]
+    begun: Snapshot
+    design: Design | None
+    frequent: int | None = None
+    """The id of the most frequent class of the training labels, if it is compared."""
+    given: "Given | None" = None
+
+
+def _evaluate(params: EvalParams, paths: Paths, run: Run, asked: _Asked) -> None:
+    predicted, frequent = asked.scenes, asked.frequent
+    task, section = params.task, params.eval
     small = shown_first([(scene.id, scene.split) for scene in predicted], MOST_SCENES)
     check_pins(predicted, paths.pins)
+    files = input_files(predicted)
     reference = "test" if any(scene.split == "test" for scene in predicted) else "validation"
     rival = None if params.baseline is None else params.baseline.kind
     blocked = section.intervals is not None and sum(scene.split == reference for scene in predicted) < MANY_SCENES
@@ -121,36 +165,37 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
         task=task,
         rival=rival,
         section=section,
-        predictions=paths.predictions,
+        predictions=asked.given or paths.predictions,
         blocked=reference if blocked else None,
     )
     examined = []
-    with replaced(paths.pictures) as folder:
+    with replaced(paths.pictures, ["*.png"]) as folder:
         folder.mkdir()
-        outcomes = track(run.executor.map(look, predicted), "eval", len(predicted), "scenes")
+        outcomes = track(run.executor.map(look, files), "eval", len(predicted), "scenes")
         for one in succeeded((scene.id for scene in predicted), outcomes):
             thumb = _drawn(one, task, section.pictures, folder, small=one.scene.id in small)
             examined.append(replace(one, picture=None, thumbnail=thumb))
+        raise_changes(asked.begun, files)
         none = scoring_of(task).no_counts(section.match)
         compared = _together(examined, reference, none, rival)
-        always = compared[MODEL].always(frequent)
+        always = None if frequent is None else compared[MODEL].always(frequent)
         compared |= {} if always is None else {MAJORITY: always}
         validation = _together(examined, "validation", none, rival)[MODEL]
         parts = [
             _with_majority(one.scored, frequent) for one in examined if one.scored and one.scene.split == reference
         ]
         spread = Spread.of(parts, section.intervals, params.seed, scoring_of(task).monitor)
-        write_json(paths.eval_metrics, _metrics(task, compared, validation, spread))
-        estimate = _estimate(examined, reference, catalog.design, task, compared[MODEL])
+        write_json(paths.eval_metrics, _metrics(task, compared, reference, validation, spread))
+        estimate = _estimate(examined, reference, asked.design, task, compared[MODEL])
         adjusted = {} if estimate is None else estimate.written(task.names)
-        areas = {"areas": {"design": catalog.design, "classes": adjusted}} if adjusted else {}
+        areas = {"areas": {"design": asked.design, "classes": adjusted}} if adjusted else {}
         write_json(paths.intervals, {"split": reference, **spread.written(task.names), **areas})
         write_scores(paths.class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
         scored = {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
         write_scores(paths.scene_scores, "scene", scored)
         _write_confusion(paths.confusion, task, compared[MODEL])
         write_areas(paths.areas, task.names, {one.scene.id: one.areas for one in examined if one.areas})
-        training = Training.read(paths.curves, paths.train_metrics)
+        training = None if asked.given else Training.read(paths.curves, paths.train_metrics)
         told = [_told(one) for one in examined]
         metric, shown = scoring_of(task).monitor, _shown(params)
         write_page(paths.page, Content(task, metric, reference, compared, spread, told, estimate, training, shown))
@@ -159,27 +204,31 @@ def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
 
 
 def _examine(
-    scene: Scene,
+    files: InputFiles,
     *,
     task: Task,
     rival: str | None,
     section: Eval,
-    predictions: Path,
+    predictions: "Path | Given",
     blocked: str | None,
 ) -> Examined:
     """Count a scene, if it is scored, and make its picture; raise PredictionError for missing or wrong predictions."""
     from quadrat.prediction.origins import folder_origin
     from quadrat.prediction.reader import Prediction
 
-    folders = {MODEL: predictions / scene.id}
+    scene = files.scene
+    place = predictions / scene.id if isinstance(predictions, Path) else predictions.place(scene.id)
+    folders = {MODEL: place}
     if rival and scene.split in SCORED:
-        folders[rival] = folders[MODEL] / "baseline"
+        folders[rival] = place / "baseline"
     bands = (scene.image.grid_band,) if section.pictures is None else section.pictures.bands
     try:
-        with scene.open(bands, task) as opened, ExitStack() as stack:
-            made: dict[str, Any] = {
-                n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()
-            }
+        with files.unchanged(), scene.open(bands, task) as opened, ExitStack() as stack:
+            made: dict[str, Any]
+            if isinstance(predictions, Path):
+                made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
+            else:
+                made = {MODEL: stack.enter_context(predictions.open(opened.grid, scene.id))}
             layer = scoring_of(task).class_map
             if layer is not None:
                 made[MODEL] = Measured(made[MODEL], layer, opened, task.names)
@@ -205,8 +254,10 @@ def _blocks(area: Window, classes: int) -> Blocks:
     return Blocks.of(area, max(64, min(MOST, 2**22 // classes**2)))
 
 
-def _with_majority(scored: Scored, frequent: int) -> Scored:
-    """Return the counts by block, with those of the most frequent class everywhere."""
+def _with_majority(scored: Scored, frequent: int | None) -> Scored:
+    """Return the counts by block, with those of the most frequent class everywhere if it is known."""
+    if frequent is None:
+        return scored
     parts = {number: counts.always(frequent) for number, counts in scored.counts[MODEL].items()}
     known = {number: counts for number, counts in parts.items() if counts is not None}
     return replace(scored, counts={**scored.counts, **({MAJORITY: known} if known else {})})
@@ -255,13 +306,18 @@ def _together(examined: Sequence[Examined], split: str, none: Counts, rival: str
     return {name: sum((counts[name] for counts in scored), none) for name in names}
 
 
-def _metrics(task: Task, compared: Mapping[str, Counts], validation: Counts, spread: Spread) -> dict[str, Any]:
+def _metrics(
+    task: Task, compared: Mapping[str, Counts], split: str, validation: Counts, spread: Spread
+) -> dict[str, Any]:
+    """Return the content of ``metrics/eval.json``. DVC sorts its columns: a capital letter comes first."""
     monitor = scoring_of(task).monitor
     scores = {name: counts.summary()[monitor] for name, counts in compared.items()}
     gains = {name: _less(scores[MODEL], score) for name, score in scores.items() if name != MODEL}
     return {
-        "score": _bounded(monitor, scores[MODEL], spread.predictions.get(MODEL)),
-        "gain": {name: _bounded(monitor, gain, spread.gains.get(name)) for name, gain in gains.items()},
+        split.capitalize(): {
+            **_bounded(monitor, scores[MODEL], spread.predictions.get(MODEL)),
+            **{f"over_{name}": _bounded(monitor, gain, spread.gains.get(name)) for name, gain in gains.items()},
+        },
         "overall": rounded(compared[MODEL].overall()),
         "baseline": {name: rounded(counts.summary()) for name, counts in compared.items() if name != MODEL},
         "validation": rounded(validation.summary()),
@@ -289,7 +345,7 @@ def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
         for t, truth in enumerate(names)
         for p, predicted in enumerate(names)
     ]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         pd.DataFrame(rows, columns=["truth", "predicted", "count"]).to_csv(part, index=False)
 
 

@@ -11,16 +11,18 @@ from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Predictor
 from quadrat.models.model_folder import SavedModel, content, parent, read_model
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
+from quadrat.prediction.writers import file_of
 from quadrat.runtime.cache.hashes import Hashed
 from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
+from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
-from quadrat.runtime.files import replaced
+from quadrat.runtime.files import ANY, replaced
 from quadrat.runtime.parallel import Executor, Threads
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin, tags, unknown
 from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import read_catalog
-from quadrat.scenes.input_files import contents
+from quadrat.scenes.input_files import InputFiles, input_files, raise_changes
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import Scene
 from quadrat.tasks import Task
@@ -38,6 +40,7 @@ class LoadedModel:
     """A trained model, its folder, and how it covers scenes."""
 
     folder: Path
+    files: Snapshot
     content: str
     plan: Predict
     tags: Mapping[str, str]
@@ -48,10 +51,15 @@ class LoadedModel:
 class Wanted:
     """The layers to make of a scene: a model for each folder within the scene's."""
 
-    scene: Scene
+    files: InputFiles
     models: Mapping[str, LoadedModel]
     stale: frozenset[str]
     """The folders whose layers must be made; the others are up to date."""
+
+    @property
+    def scene(self) -> Scene:
+        """The scene, without labels."""
+        return self.files.scene
 
     def unit(self, name: str) -> str:
         """Return the path of a folder of layers below that of all predictions."""
@@ -73,14 +81,18 @@ def predict(params: PredictParams, paths: Paths, run: Run) -> None:
     """Write layers of all scenes but those of split train, a folder for each.
 
     A scene with labels also gets the baseline's layers, in its folder ``baseline``. Layers that were made of the same
-    image, area of interest, model, parameters and code are kept.
+    image, area of interest, model, parameters and code are kept. Raises InputError if a file is changed meanwhile; of a
+    scene that was read then, nothing is kept.
     """
+    begun = Snapshot.of(params.scenes, paths.pins)
     shown = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
-    pinned = check_pins([replace(scene, labels=()) for scene in shown], paths.pins)  # labels do not affect predictions
+    plain = [replace(scene, labels=()) for scene in shown]  # labels do not affect predictions
+    pinned = check_pins(plain, paths.pins)
     with SceneCache(paths.predictions, paths.prediction_manifest, paths.hashes, force=run.force) as cache:
         models = _models(params, paths, run.origin or unknown("predict"))
-        files = contents(((*scene.image.files(), *scene.aoi) for scene in shown), cache.hashes, pinned)
+        files = input_files(plain, cache.hashes, pinned)
         wanted = [_wanted(one, some, models, cache) for one, some in zip(shown, files, strict=True)]
+        cache.check_own(_files(models, params.task))
         due = [one for one in wanted if one.stale]
         executor = _executor(run.executor) if due else run.executor
         work = partial(_predict, predictions=paths.predictions, batch=run.batch)
@@ -88,7 +100,11 @@ def predict(params: PredictParams, paths: Paths, run: Run) -> None:
         for one, written in succeeded((one.scene.id for one in due), outcomes):
             for name in one.models:
                 cache.done(one.unit(name), written[name])
+        raise_changes(begun, files)
+        for model in models.values():
+            model.files.check()
         cache.remove_others()
+        cache.note(None if run.origin is None else run.origin.inputs)
     console.print(f"predictions: {len(wanted)} scenes, {len(due)} made again")
 
 
@@ -111,6 +127,7 @@ def _executor(asked: Executor) -> Executor:
 
 
 def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> LoadedModel:
+    files = Snapshot.of(folder)
     card = read_model(folder).card
     for what, theirs, ours in (("task", card.task, params.task), ("bands", names_of(card.bands), params.bands)):
         if theirs != ours:
@@ -119,7 +136,7 @@ def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> L
             )
     told = tags(origin.model_copy(update={"parent": parent(folder)}))
     plan = params.predict if name == MODEL else _plain(params.predict, params.task, card.model.context)
-    return LoadedModel(folder, content(folder), plan, told)
+    return LoadedModel(folder, files, content(folder), plan, told)
 
 
 def _plain(predict: Predict, task: Task, context: int) -> Predict:
@@ -128,35 +145,52 @@ def _plain(predict: Predict, task: Task, context: int) -> Predict:
     return predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()})
 
 
-def _wanted(scene: Scene, files: Mapping[str, str], models: Mapping[str, LoadedModel], cache: SceneCache) -> Wanted:
+def _wanted(scene: Scene, files: InputFiles, models: Mapping[str, LoadedModel], cache: SceneCache) -> Wanted:
     mine = {name: model for name, model in models.items() if name == MODEL or scene.labels}
-    about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": files}
+    about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": files.contents}
     parts = [part_module(models[MODEL].plan.layers.kind, part) for part in ("loss", "layers")]
     inputs = {name: identity(__name__, *parts, **about, model=one.content, plan=one.plan) for name, one in mine.items()}
-    wanted = Wanted(replace(scene, labels=()), mine, frozenset())
+    wanted = Wanted(files, mine, frozenset())
     stale = cache.stale({wanted.unit(name): of for name, of in inputs.items()})
     return replace(wanted, stale=frozenset(name for name in mine if wanted.unit(name) in stale))
 
 
+def _files(models: Mapping[str, LoadedModel], task: Task) -> set[str]:
+    """Return patterns of the files that predict makes, below the folder of all predictions."""
+    return {
+        str(PurePosixPath("*", name, file_of(layer)))
+        for name, model in models.items()
+        for layer in layers_of(task).written(model.plan.layers.full())
+    }
+
+
 def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[Wanted, dict[str, dict[str, Hashed]]]:
     """Write the stale layers of a scene, completely or not at all; return the files of each."""
-    from quadrat.models.common.devices import readers
-
-    scene, before = wanted.scene, predictions / wanted.scene.id
-    with replaced(before) as part:
+    before = predictions / wanted.scene.id
+    with replaced(before, ANY) as part:
         part.mkdir()
-        for name, model in wanted.models.items():
-            if name in wanted.stale:
-                archive, predictor = _read(model.folder, model.content)
-                card = archive.card
-                with scene.open(names_of(card.bands), card.task, readers()) as opened:
-                    check_bands(card.bands, opened.raster.bands, scene.id)
-                    predict_scene(opened, predictor, card.task, model.plan, part / name, batch, tags=model.tags)
+        with wanted.files.unchanged():
+            _write_stale(wanted, part, batch)
         for name in wanted.models.keys() - wanted.stale:
             (part / name).mkdir(exist_ok=True)
             for file in [file for file in (before / name).iterdir() if file.is_file()]:
                 file.rename(part / name / file.name)
     return wanted, {name: files_of(before / name) for name in wanted.models}
+
+
+def _write_stale(wanted: Wanted, part: Path, batch: int | None) -> None:
+    """Write the stale layers of a scene to folders in ``part``."""
+    from quadrat.models.common.devices import readers
+
+    scene = wanted.scene
+    for name in [name for name in wanted.models if name in wanted.stale]:
+        model = wanted.models[name]
+        archive, predictor = _read(model.folder, model.content)
+        card = archive.card
+        with scene.open(names_of(card.bands), card.task, readers()) as opened:
+            check_bands(card.bands, opened.raster.bands, scene.id)
+            predict_scene(opened, predictor, card.task, model.plan, part / name, batch, tags=model.tags)
+        model.files.check(scene.id)
 
 
 def _read(folder: Path, content: str) -> tuple[SavedModel, Predictor]:

@@ -9,12 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from quadrat.chips.store import Chips, open_chips
+from quadrat.errors import InputError
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
-from quadrat.models.model_folder import ModelCard, SavedModel, keep, kept, write_model
+from quadrat.models.model_folder import NONE, OWN, ModelCard, SavedModel, keep, kept, write_model
 from quadrat.models.training.live_metrics import live
 from quadrat.runtime.cache.hashes import Hashes
-from quadrat.runtime.files import replaced, write_json
+from quadrat.runtime.cache.snapshot import Snapshot
+from quadrat.runtime.files import check_own, replaced, write_json
 from quadrat.runtime.progress import console
 from quadrat.runtime.provenance.origin import Origin, unknown, versions
 from quadrat.runtime.run import Paths, Run
@@ -41,22 +43,30 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     """Write the model folder, the baseline's, metrics of the fit on the validation chips, and the curves.
 
     ``paths.checkpoints`` holds the checkpoint from which an interrupted fit of the same chips and parameters resumes.
+    Raises InputError if chips, statistics or weights to start from are changed meanwhile; then no model is written, and
+    the checkpoint is removed.
     """
+    for folder in (paths.model_folder, paths.baseline_folder):
+        check_own(folder, OWN)  # before hours of training
+    begun = Snapshot.of(paths.chips, paths.stats, paths.table, paths.weights)
     task, chips, splits = params.task, paths.chips, ("train", "validation")
     training, validation = (open_chips(chips, split, task.columns, params.bands) for split in splits)
     inputs = Inputs(training.bands, read_statistics(paths.stats))
     recipe = Recipe(params.seed, params.lr, params.epochs, params.batch_size, params.train)
     gsd = float(read_table(paths.table, ["split", "gsd"]).query("split == 'train'")["gsd"].median())
-    files = [chips / "chips.json", chips / "index.parquet", paths.stats, *sorted(chips.glob("*/*.npy"))]
-    hashes = Hashes(paths.hashes)
-    learnt = tuple(hashes.of_all(files).values())  # the index has no hash of pixels and targets
-    begun = tuple(hashes.of_all(sorted(file for file in paths.weights.rglob("*") if file.is_file())).values())
+    chip_files = [chips / "chips.json", chips / "index.parquet", paths.stats, *sorted(chips.glob("*/*.npy"))]
+    weight_files = sorted(file for file in paths.weights.rglob("*") if file.is_file())
+    known = {file: found for file, (_, found) in Hashes(paths.hashes).of_all([*chip_files, *weight_files]).items()}
+    learnt = tuple(known[file] for file in chip_files)  # the index has no hash of pixels and targets
+    start = tuple(known[file] for file in weight_files)
+    begun = replace(begun, hashes=known)
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None], before: Fitted | None = None) -> Fitted:
         own = kind.own_inputs(inputs)
-        checkpoint = paths.checkpoints / _identity(learnt + begun, task, kind, recipe)
+        checkpoint = paths.checkpoints / _identity(learnt + start, task, kind, recipe)
         fitted = before or kind.fit(training, validation, task, own, replace(recipe, watch=watch), checkpoint)
+        _check_unchanged(begun, paths.checkpoints)
         write_model(to, SavedModel(_card(task, kind, own, training, gsd, run.origin), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
@@ -77,7 +87,17 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
         metrics["baseline"] = rounded(fitted.metrics)
     with live(paths.checkpoints / "live", write, paths.train_metrics, paths.curves) as watch:
         write(fit(paths.model_folder, params.model, watch))
+    run.check()  # before the checkpoint is removed: with the parameters of the start, it is soon there again
     shutil.rmtree(paths.checkpoints, ignore_errors=True)
+
+
+def _check_unchanged(begun: Snapshot, checkpoints: Path) -> None:
+    """Raise InputError if an input was changed; then nobody may resume from what was learnt of it."""
+    try:
+        begun.check()
+    except InputError:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        raise
 
 
 def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin | None) -> ModelCard:
@@ -114,13 +134,13 @@ def _baseline_identity(learnt: tuple[str, ...], params: TrainParams, run: Run) -
 
 def _write_none(folder: Path) -> None:
     """Write a folder with a note, because DVC requires every output to exist and warns of empty ones."""
-    with replaced(folder) as part:
+    with replaced(folder, OWN, synced=True) as part:
         part.mkdir()
-        (part / "none.txt").write_text("no baseline\n", encoding="utf-8")
+        (part / NONE).write_text("no baseline\n", encoding="utf-8")
 
 
 def _write_curves(path: Path, fitted: Fitted) -> None:
     columns = ["epoch", "lr", "train_loss", "validation_loss", "validation_macro_f1"]
     more = [name for name in (fitted.history or [{}])[0] if name not in columns]
-    with replaced(path) as part:
+    with replaced(path, synced=True) as part:
         pd.DataFrame(fitted.history, columns=[*columns, *more]).to_csv(part, index=False, float_format="%.6g")

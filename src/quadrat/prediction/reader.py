@@ -189,10 +189,14 @@ class Prediction:
 
     def _raster(self, layer: str, kinds: str) -> tuple[Path, Stored]:
         """Return a raster layer, opened once: one band whose type is of one of NumPy's ``kinds``."""
-        path = self._folder / f"{layer}.tif"
+        path = self._raster_file(layer)
         if path not in self._rasters:
             self._rasters[path] = self._open(path, kinds)
         return path, self._rasters[path]
+
+    def _raster_file(self, layer: str) -> Path:
+        """Return the path of a raster layer."""
+        return self._folder / f"{layer}.tif"
 
     def _stored(self, path: Path, stored: Stored, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return values (band, y, x) of a window, and the mask (y, x)."""

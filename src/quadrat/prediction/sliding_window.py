@@ -17,7 +17,7 @@ from quadrat.geo.grids.windows import Window, cover
 from quadrat.geo.sources.bands import Band, dates_of, undated
 from quadrat.models import Predictor
 from quadrat.models.common.model import DevicePredictor
-from quadrat.runtime.files import replaced
+from quadrat.runtime.files import ANY, replaced
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.memory import Memory
 from quadrat.runtime.parallel import ahead
@@ -65,14 +65,15 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
     """Write the layers of what counts of ``scene`` to ``folder``, whole or not at all.
 
     Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once;
-    with None, as many as the device takes. ``tags`` become metadata of every layer.
+    with None, as many as the device takes. ``tags`` become metadata of every layer. The caller has checked what
+    ``folder`` holds: it is replaced.
     """
     from quadrat.prediction.writers import writer_for
 
     size, stride = predict.window_size, predict.stride
     layers = layers_of(task)
     windows = cover(scene.area, size, stride, layers.margin(size, stride))
-    with replaced(folder) as part, ExitStack() as writers:
+    with replaced(folder, ANY) as part, ExitStack() as writers:
         part.mkdir()
         writer = {
             layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))

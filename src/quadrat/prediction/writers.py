@@ -25,8 +25,13 @@ def writer_for(
         case RasterLayer():
             from quadrat.prediction.cog import RasterWriter
 
-            return RasterWriter(layer, grid, folder / f"{layer.name}.tif", tags)
+            return RasterWriter(layer, grid, folder / file_of(layer), tags)
         case VectorLayer():
             from quadrat.prediction.vector_file import VectorWriter  # what it needs takes a quarter of a second to load
 
-            return VectorWriter(layer, grid, folder / layer.file, tags)
+            return VectorWriter(layer, grid, folder / file_of(layer), tags)
+
+
+def file_of(layer: RasterLayer | VectorLayer) -> str:
+    """Return the file name of a layer."""
+    return f"{layer.name}.tif" if isinstance(layer, RasterLayer) else layer.file

@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import combinations
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from quadrat.errors import CatalogError, OverlapError, QuadratError
+from quadrat.geo.geometry.extents import period
 from quadrat.geo.geometry.parts import single, valid
+from quadrat.geo.grids.grid import system_of
 from quadrat.geo.sources.bands import Band, dates_of, names_of, undated
 from quadrat.geo.sources.channel import is_remote
 from quadrat.preflight.class_counts import unlabelled
@@ -145,15 +147,28 @@ def _neighbours(surveys: Sequence[Survey]) -> Iterator[tuple[Survey, Survey]]:
     """Yield the pairs of scenes of different splits that may overlap: on Earth, or in the pixels of an image."""
     earth = footprints(surveys, [_dense(one) for one in surveys])
     parts, owners = shapely.get_parts(earth, return_index=True)
-    boxes = np.asarray(shapely.box(*_wider(shapely.bounds(parts)).T), object)
-    near = owners[shapely.STRtree(boxes).query(boxes, predicate="intersects")]
-    on_earth = set(zip(*near.tolist(), strict=True))
-    for (first, one), (second, other) in combinations(enumerate(surveys), 2):
-        if one.scene.split != other.scene.split and (
-            (first, second) in on_earth
-            or (earth[first] is earth[second] is None and one.scene.image == other.scene.image)
-        ):
-            yield one, other
+    near = _near(_wider(shapely.bounds(parts)), owners, surveys)
+    photos: defaultdict[str, list[int]] = defaultdict(list)
+    for number, one in enumerate(surveys):
+        if earth[number] is None:
+            photos[one.scene.image.model_dump_json()].append(number)
+    for mine in photos.values():
+        near |= _near(shapely.bounds([surveys[number].ground for number in mine]), np.array(mine), surveys)
+    yield from ((surveys[first], surveys[second]) for first, second in sorted(near))
+
+
+def _near(bounds: NDArray[np.float64], owners: NDArray[np.intp], surveys: Sequence[Survey]) -> set[tuple[int, int]]:
+    """Return the pairs of scenes of different splits whose ``bounds`` meet; ``owners`` are their numbers, in order."""
+    boxes = np.asarray(shapely.box(*bounds.T), object)
+    splits = np.array([surveys[owner].scene.split for owner in owners])
+    found = set[tuple[int, int]]()
+    for split in dict.fromkeys(splits.tolist()):
+        here, there = np.flatnonzero(splits == split), np.flatnonzero(splits != split)
+        pairs = shapely.STRtree(boxes[here]).query(boxes[there], predicate="intersects")
+        later, earlier = owners[there[pairs[0]]], owners[here[pairs[1]]]
+        ahead = earlier < later
+        found.update(zip(earlier[ahead].tolist(), later[ahead].tolist(), strict=True))
+    return found
 
 
 def _dense(one: Survey) -> BaseGeometry:
@@ -175,6 +190,8 @@ def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
 
     if not one.grid.on_earth:
         return other.ground
+    if one.grid.crs == other.grid.crs and not period(system_of(one.grid.crs)):
+        return shapely.union_all(valid(single(np.array([other.ground], object))[0]))
     parts, _ = single(np.array([_dense(other)], object))
     try:
         moved, _ = brought(parts, other.grid.crs, one.grid)
@@ -184,7 +201,8 @@ def _on_crs_of(other: Survey, one: Survey) -> BaseGeometry:
 
 
 def _mixed_crs(surveys: Sequence[Survey]) -> Iterator[str]:
-    groups = _grouped(surveys, lambda s: s.grid.crs.to_string() if s.grid.crs else "no CRS")
+    name = cache(lambda crs: crs.to_string() if crs else "no CRS")
+    groups = _grouped(surveys, lambda s: name(s.grid.crs))
     if len(groups) > 1:
         shown = "; ".join(f"{crs}: {', '.join(ids)}" for crs, ids in groups.items())
         yield f"the scenes are in {len(groups)} CRSs ({shown}): each is read on its own grid"

@@ -1,4 +1,4 @@
-"""Process control: one stage at a time in a workspace, stages that end with DVC, and clean ends by signals."""
+"""Process control: one writer of a workspace or output at a time, stages that end with DVC, clean ends by signals."""
 
 import contextlib
 import errno
@@ -13,16 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from threading import Thread
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from quadrat.errors import BusyError
 from quadrat.runtime.progress import console
+from quadrat.runtime.watcher import SIGNALS, begin_watch
 
 if TYPE_CHECKING:
     import psutil
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end a command: Ctrl-C, and SIGTERM of systems and schedulers."""
 
 SHELLS = {"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "sh", "tcsh", "zsh"}
 
@@ -33,7 +31,7 @@ GRACE = 10.0
 """Seconds that a stage has for a clean end when DVC is gone."""
 
 LAST = 4
-"""Seconds that a command has for a clean end after a signal; then it is killed."""
+"""Seconds that a command has for a clean end after a signal."""
 
 
 class Stopped(BaseException):
@@ -48,15 +46,14 @@ def stoppable() -> Iterator[None]:
     the parent process set to be ignored stays ignored.
 
     The signal may arrive while Python takes or releases a lock, so any error after it counts as the signal. A command
-    that still runs after LAST seconds is killed, because threads that work on a large scene do not see signals. The
-    next run removes its partial files.
+    that still runs after LAST seconds is ended, because threads that work on a large scene do not see signals; and two
+    seconds later it is killed, even if a library lets no thread of Python run. The next run removes its partial files.
     """
     asked: list[signal.Signals] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: DVC and a scheduler may both send it
-        signal.alarm(LAST + 2)  # the system ends the process if a library blocks all threads of Python
         Thread(target=_end, args=(number,), daemon=True).start()
         asked.append(signal.Signals(number))
         raise Stopped
@@ -64,6 +61,7 @@ def stoppable() -> Iterator[None]:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
+    begin_watch(LAST + 2)
     try:
         yield
     except BaseException:
@@ -107,31 +105,69 @@ def end_with_dvc() -> None:
 def alone(stage: str, file: Path) -> Iterator[None]:
     """Lock the workspace for a stage; raise BusyError if another stage runs in it.
 
-    Stages read the outputs of others, so they share one lock: the kernel's (flock) on ``file``, which ends with the
-    process. The file stays and names the last holder.
+    Stages read the outputs of others, so they share one lock. Its file stays and names the last holder.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            time.sleep(0.05)  # time for a new holder to write its name
-            raise BusyError(
-                "another stage runs in this workspace",
-                file=file,
-                got=file.read_text(encoding="utf-8").strip(),
-                hint="wait for it, or end that process; for two runs side by side, run one as `dvc exp run --temp`, "
-                "which has a workspace of its own",
-            ) from error
-        except OSError as error:
-            if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}:
-                raise
-            console.print(f"warning: {file} can't be locked here ({error}): don't run two stages at once", markup=False)
-        lock.truncate(0)
-        since = datetime.now().astimezone().isoformat(" ", "seconds")
-        lock.write(f"stage {stage}, process {os.getpid()} on {socket.gethostname()}, since {since}\n")
-        lock.flush()
+    hint = (
+        "wait for it, or end that process; for two runs side by side, run one as `dvc exp run --temp`, which has a "
+        "workspace of its own"
+    )
+    with _locked(file, f"stage {stage}", "another stage runs in this workspace", hint):
         yield
+
+
+@contextmanager
+def sole_writer(command: str, out: Path, file: Path) -> Iterator[None]:
+    """Lock the output ``out`` for a command; raise BusyError if another command has it.
+
+    The lock is on ``file``, which is removed at the end.
+    """
+    hint = "wait for it, or name another output folder"
+    with _locked(file, f"quadrat {command}", f"another command writes to {out}", hint):
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(file: Path, holder: str, problem: str, hint: str) -> Iterator[None]:
+    """Hold the kernel's lock (flock) on ``file``, which ends with the process, and name the holder in it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with file.open("a+", encoding="utf-8") as lock:
+            _lock(lock, file, problem, hint)
+            if not _is_at(lock, file):
+                continue  # its holder has just removed it
+            lock.truncate(0)
+            since = datetime.now().astimezone().isoformat(" ", "seconds")
+            lock.write(f"{holder}, process {os.getpid()} on {socket.gethostname()}, since {since}\n")
+            lock.flush()
+            yield
+            return
+
+
+def _lock(lock: IO[str], file: Path, problem: str, hint: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        time.sleep(0.05)  # time for a new holder to write its name
+        lock.seek(0)
+        raise BusyError(problem, file=file, got=lock.read().strip(), hint=hint) from error
+    except OSError as error:
+        if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}:
+            raise
+        console.print(
+            f"warning: {file} can't be locked here ({error}): don't run two stages at once, or two commands that write "
+            "to one folder",
+            markup=False,
+        )
+
+
+def _is_at(lock: IO[str], file: Path) -> bool:
+    """Return whether ``file`` is still the open file ``lock``."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(lock.fileno()), file.stat())
+    return False
 
 
 def _follow(starter: "psutil.Process") -> None:

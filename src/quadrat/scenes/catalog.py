@@ -1,5 +1,6 @@
 """The typed catalog, ``scenes.yaml``, and its scenes."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,7 +12,7 @@ from quadrat.labels.labels import LabelSource
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import dumped, load
 from quadrat.scenes.image import Image
-from quadrat.scenes.scene import Scene, Split
+from quadrat.scenes.scene import LONGEST_ID, Scene, Split
 
 TAKEN = ("chips.json", "index.parquet")
 """Names that no scene may have, because the folder of scenes has such files."""
@@ -25,7 +26,7 @@ class SceneEntry(Section):
     """A scene of the catalog: names of an image and of labels, and the files of its area of interest."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Its name in all outputs."""
+    """Its name in all outputs, of at most 244 characters."""
     split: Split
     """Its purpose: training, choosing weights, scoring, or prediction only."""
     image: str
@@ -39,6 +40,11 @@ class SceneEntry(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if len(self.id) > LONGEST_ID:
+            raise ValueError(
+                f"scene {self.id[:20]}…: files are named after scenes, so an id has at most {LONGEST_ID} characters; "
+                f"this one has {len(self.id)}"
+            )
         if self.id in TAKEN:
             raise ValueError(f"scene {self.id}: the store of chips has a file of that name")
         if self.split != "predict" and self.labels is None:
@@ -77,7 +83,7 @@ class Catalog(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         ids = [entry.id for entry in self.scenes]
-        twice = sorted({i for i in ids if ids.count(i) > 1})
+        twice = sorted(i for i, count in Counter(ids).items() if count > 1)
         if twice:
             raise ValueError(f"each scene needs its own id, but these occur twice: {', '.join(twice)}")
         for entry in self.scenes:

@@ -66,8 +66,9 @@ def _belonging(path: str, beside: Callable[[Path], Mapping[str, Sequence[str]]])
     waiting, seen = [path], set[str]()
     while waiting:
         name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
+        place = os.path.realpath(name)  # one file has many names, and may name itself by one that grows
+        if place not in seen:
+            seen.add(place)
             files, of_others = _at(name, beside)
             yield from (file for file in files if not file.name.endswith(PAM) or meaning_beside(file))
             waiting.extend(_parts(name) if of_others else ())

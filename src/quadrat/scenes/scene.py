@@ -21,6 +21,9 @@ from quadrat.scenes.image import Image
 if TYPE_CHECKING:
     from quadrat.geo.reading.open_image import Raster, Strip
 
+LONGEST_ID = 255 - len("-before.png")
+"""Most bytes of a scene's id: names of files have at most 255, with what is put before and after the id."""
+
 Split = Literal["train", "validation", "test", "predict"]
 
 

@@ -1,6 +1,8 @@
 """quadrat apply and quadrat verify: run a bundle on new images, and on its sample."""
 
+import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +11,13 @@ from rich.table import Table
 
 from quadrat.bundle.loading import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError
+from quadrat.prediction.writers import file_of
+from quadrat.runtime.cache.snapshot import Snapshot
+from quadrat.runtime.process import sole_writer
 from quadrat.runtime.progress import console, warn
+from quadrat.scenes.scene import LONGEST_ID
 from quadrat.serving.new_images import Offered, Reading, offered
 from quadrat.serving.ready import Plan, Ready
-from quadrat.tasks.common.outputs import VectorLayer
 from quadrat.tasks.common.parts import layers_of
 
 WAITING = 5.0
@@ -27,8 +32,11 @@ SIDECAR = ".aux.xml"
 def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan: Plan) -> None:
     """Write the layers of the stage predict to ``out``/<name>/ for each image, completely or not at all.
 
-    All images are checked before the first is predicted.
+    All images are checked before the first is predicted. Raises InputError if the bundle, or an image while it is
+    predicted, is changed meanwhile, and BusyError if another ``quadrat apply`` writes to ``out``: layers of two bundles
+    would be mixed.
     """
+    begun = Snapshot.of(bundle)
     ready = Ready.of(read_bundle(bundle), plan)
     found = [one for image in images for one in offered(image, ready.bundle.card.bands, reading)]
     found = [ready.resampled(one, reading) for one in found]
@@ -37,8 +45,10 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
         for line in ready.warnings(one, reading):
             warn(line)
     ready.load()
-    for one in found:
-        ready.write(one, out / one.id)
+    begun.check()
+    with sole_writer("apply", out, out / ".lock"):
+        for one in found:
+            ready.write(one, out / one.id)
 
 
 def verify(bundle: Path) -> None:
@@ -85,9 +95,17 @@ def _run(
 
 def check_folders(found: Sequence[Offered], out: Path, ready: Ready) -> None:
     """Raise ImageError if two images would share a folder, or a folder holds an image or other files."""
-    ids = [one.id for one in found]
+    ids = Counter(one.id for one in found)
     for one in found:
-        if ids.count(one.id) > 1:
+        if len(os.fsencode(one.id)) > LONGEST_ID:
+            raise ImageError(
+                "the name of the image is too long for the folder of its layers",
+                file=next(one.image.files()),
+                expected=f"at most {LONGEST_ID} bytes without the ending",
+                got=f"{len(os.fsencode(one.id))} bytes",
+                hint="rename the file, or link to it by a shorter name",
+            )
+        if ids[one.id] > 1:
             raise ImageError(
                 "two images would be written to one folder",
                 file=next(one.image.files()),
@@ -114,12 +132,11 @@ def check_folders(found: Sequence[Offered], out: Path, ready: Ready) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    if not folder.exists():
-        return []
-    return list(folder.iterdir()) if folder.is_dir() else [folder]
+    if folder.is_dir() and not folder.is_symlink():
+        return list(folder.iterdir())
+    return [folder] if os.path.lexists(folder) else []
 
 
 def _is_layer(name: str, ready: Ready) -> bool:
     layers = layers_of(ready.bundle.card.task).written(ready.predict.layers.full())
-    files = {layer.file if isinstance(layer, VectorLayer) else f"{layer.name}.tif" for layer in layers}
-    return name.removesuffix(SIDECAR) in files
+    return name.removesuffix(SIDECAR) in {file_of(layer) for layer in layers}

@@ -23,7 +23,7 @@ from quadrat.runtime.formats.yaml import shown
 from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.image import Image
-from quadrat.scenes.scene import OpenScene
+from quadrat.scenes.scene import OpenScene, Scene
 from quadrat.serving.band_names import Holder, places
 from quadrat.serving.units import InUnits
 
@@ -100,6 +100,11 @@ class Offered:
     id: str
     image: Image
     aoi: tuple[str, ...] = ()
+
+    @property
+    def scene(self) -> Scene:
+        """The image as a scene."""
+        return Scene(self.id, "predict", self.image, (), self.aoi)
 
     @contextmanager
     def open(self, inputs: Inputs) -> Iterator[OpenScene]:

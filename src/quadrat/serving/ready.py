@@ -12,8 +12,11 @@ from quadrat.bundle.loading import OpenBundle, Runtime
 from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.models import Predictor
 from quadrat.prediction.sliding_window import Predict, at_once, predict_scene
+from quadrat.runtime.files import ANY, replaced
 from quadrat.runtime.formats.yaml import check
+from quadrat.runtime.process import sole_writer
 from quadrat.runtime.provenance.origin import digest, tags, unknown
+from quadrat.scenes.input_files import input_files
 from quadrat.serving.folder_models import FolderModel
 from quadrat.serving.new_images import Offered, Reading
 
@@ -80,15 +83,24 @@ class Ready:
         return noted
 
     def write(self, one: Offered, folder: Path) -> None:
-        """Write the layers of the stage predict to ``folder``, completely or not at all."""
+        """Write the layers of the stage predict to ``folder``, completely or not at all.
+
+        Raises InputError if a file of the image is changed meanwhile, and BusyError if another command writes there.
+        """
+        lock = folder.with_name(f".lock-{folder.name}")
         predictor, batch = self._loaded
-        card = self.bundle.card
-        with one.open(card.inputs) as scene:
-            predict_scene(scene, predictor, card.task, self.predict, folder, batch, tags=self._tags)
+        card, (files,) = self.bundle.card, input_files([one.scene])
+        with (
+            sole_writer("apply", folder, lock),
+            replaced(folder, ANY) as part,
+            files.unchanged(),
+            one.open(card.inputs) as scene,
+        ):
+            predict_scene(scene, predictor, card.task, self.predict, part, batch, tags=self._tags)
 
     def load(self) -> None:
-        """Load the model now; raise BundleError if it is damaged, or no runtime for it is installed."""
-        _ = self._loaded
+        """Load the model and its origin now; raise BundleError if it is damaged, or no runtime for it is installed."""
+        _ = self._loaded, self._tags
 
     @cached_property
     def _loaded(self) -> tuple[Predictor, int | None]:

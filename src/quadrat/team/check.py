@@ -2,18 +2,20 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pyproj import CRS
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from quadrat.errors import ParamsError, QuadratError
+from quadrat.geo.grids.grid import system_of
 from quadrat.geo.sources.bands import dates_of, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Kind, Sizes
@@ -25,12 +27,13 @@ from quadrat.preflight.problems import find_errors, find_warnings
 from quadrat.preflight.survey import Finding, SceneCheck, Survey, survey
 from quadrat.runtime.failures import merged
 from quadrat.runtime.parallel import Executor, results
-from quadrat.runtime.progress import print_error, track, warn
+from quadrat.runtime.progress import Terminal, print_error, track, warn
 from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import pin_errors
 from quadrat.tasks import Task
 from quadrat.tasks.common.parts import targets_of
+from quadrat.team.damage import lock_damage
 
 if TYPE_CHECKING:
     from quadrat.params import Params
@@ -58,14 +61,16 @@ def check(params: "Params", paths: Paths, executor: Executor) -> int:
     surveyed = partial(survey, bands=params.bands, task=task)
     findings = list(track(results(executor.map(surveyed, catalog)), "check", len(catalog), "scenes"))
     unpictured = _without_picture(findings, params.bands, params.eval)
-    found = merged([*pin_errors(catalog, paths.pins), *find_errors(findings, task), *unpictured])
+    damaged = lock_damage(Path())
+    broken = [] if damaged is None else [damaged]
+    found = merged([*broken, *pin_errors(catalog, paths.pins), *find_errors(findings, task), *unpictured])
     if not found:
         sizes = Sizes(params.chip.chip_size, params.batch_size, params.predict.window_size)
         kinds = [one for one in (params.model, params.baseline) if one is not None]
         found = [error for one in kinds for error in _without_model(findings, task, one, sizes)]
         found += _without_chips(findings, task, params.chip)
     noted = find_warnings(findings, (params.raw, params.aoi)) + unscored(findings, task)
-    out = Console()
+    out = Terminal()
     out.print(_scenes(findings, found))
     if any(finding.survey for finding in findings):
         out.print(TITLE, highlight=False)
@@ -140,14 +145,16 @@ def _without_model(findings: Sequence[Finding], task: Task, model: Kind, sizes: 
 
 def _scenes(findings: Sequence[Finding], found: Sequence[QuadratError]) -> Table:
     table = _table("scene", "split", "px", "CRS", "GSD", "bands", "labels", "AOI", "errors")
-    named = [set(re.split(r", | and ", str(error.scene))) for error in found]
+    faults = Counter(name for error in found for name in {*re.split(r", | and ", str(error.scene))})
     for finding in findings:
         scene, one = finding.scene, finding.survey
-        faulty = sum(scene.id in names for names in named)
+        faulty = faults[scene.id]
         about = [UNKNOWN] * 6 if one is None else [*_place(one), _bands(one), _labels(one.labels), _share(one)]
         if not scene.labels:
             about[4] = NONE
-        table.add_row(scene.id, scene.split, *about, Text(str(faulty or NONE), "bold red" if faulty else ""))
+        table.add_row(
+            scene.id, scene.split, *map(escape, about), Text(str(faulty or NONE), "bold red" if faulty else "")
+        )
     return table
 
 
@@ -157,7 +164,7 @@ def _classes(findings: Sequence[Finding], task: Task) -> Table:
     for number, name in enumerate(task.names):
         cells = [_seen(one, number) for one in splits.values()]
         lost = [split == "train" and bool(one.absent[number]) for split, one in splits.items()]
-        table.add_row(name, *(Text(c, "bold red" if bad else "") for c, bad in zip(cells, lost, strict=True)))
+        table.add_row(escape(name), *(Text(c, "bold red" if bad else "") for c, bad in zip(cells, lost, strict=True)))
     return table
 
 
@@ -171,9 +178,15 @@ def _table(*columns: str) -> Table:
 def _place(one: Survey) -> tuple[str, str, str]:
     """Return the grid's size, CRS and ground sample distance as text."""
     grid = one.grid
-    crs = None if grid.crs is None else CRS.from_user_input(grid.crs)
-    named = NONE if crs is None else ":".join(crs.to_authority() or (crs.name,))
-    return f"{grid.shape[1]}×{grid.shape[0]}", named, f"{grid.gsd_of(one.area):.3g} {'px' if crs is None else 'm'}"
+    named, unit = (NONE, "px") if grid.crs is None else (_named(grid.crs), "m")
+    return f"{grid.shape[1]}×{grid.shape[0]}", named, f"{grid.gsd_of(one.area):.3g} {unit}"
+
+
+@lru_cache
+def _named(crs: object) -> str:
+    """Return a CRS's name, which takes milliseconds to find."""
+    system = system_of(crs)
+    return ":".join(system.to_authority() or (system.name,))
 
 
 def _bands(one: Survey) -> str:

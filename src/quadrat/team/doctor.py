@@ -10,11 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from quadrat.errors import RemoteError
+from quadrat.runtime.progress import Terminal
+from quadrat.team.damage import LOCK, RESTORE, half_written, lock_damage
+from quadrat.team.made_of import HINT as OTHERWISE
+from quadrat.team.made_of import otherwise_made
 
 ROOM = 5e9
 """Bytes of free disk below which a run may fail."""
@@ -45,7 +48,7 @@ def examine(folder: Path) -> Iterator[Finding]:
 
 def show(findings: Iterable[Finding]) -> bool:
     """Print a table of findings, and the hints below it; return whether nothing is broken."""
-    console = Console()
+    console = Terminal()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     hints = []
     whole = True
@@ -134,15 +137,30 @@ def _git(folder: Path) -> Finding:
 
 
 def _dvc(folder: Path) -> Finding:
+    damaged = lock_damage(folder)
+    if damaged is not None:
+        return Finding("dvc", "broken", f"{damaged.problem}: {damaged.got}", damaged.hint)
     status = _run(folder, sys.executable, "-m", "dvc", "status", "--json")
     if status.returncode:
         message, hint = _message(status.stderr), "correct what it names; dvc status prints the same"
         if "RWLock-file" in message:
             hint = "DVC was killed while it wrote this file: if no other dvc runs, delete .dvc/tmp/rwlock"
+        elif LOCK in message:
+            hint = RESTORE
         return Finding("dvc", "broken", message, hint)
+    left = list(half_written(folder))
+    if left:
+        found = f"{len(left)} half-written: {', '.join(str(file.relative_to(folder)) for file in left[:3])}"
+        hint = "DVC was killed while it wrote them: if no other dvc runs, delete them, and repeat the dvc pull"
+        return Finding("dvc", "note", found, hint)
     stale = json.loads(status.stdout)
     if stale:
         return Finding("dvc", "note", f"out of date: {', '.join(stale)}", "dvc pull for what others have, or dvc repro")
+    otherwise = otherwise_made(folder)
+    if otherwise:
+        found = "DVC says that all is up to date, but results were made of other inputs: "
+        found += ", ".join(f"{one.about} of {one.stage}" for one in otherwise)
+        return Finding("dvc", "broken", found, OTHERWISE)
     return Finding("dvc", "good", "data and stages are up to date")
 
 

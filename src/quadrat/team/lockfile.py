@@ -5,17 +5,18 @@ remote, the checksum from a stage or a ``.dvc`` file is compared with the one th
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from quadrat.errors import LockError
+from quadrat.runtime.progress import Terminal
+from quadrat.team.damage import LOCK, RESTORE, lock_damage
 
 ABSENT = "none"
 """Shown for a missing value."""
@@ -50,10 +51,10 @@ def differences(folder: Path) -> list[Difference]:
         return [difference for stage in stages for difference in _stage(stage, made)]
 
 
-def show(found: list[Difference]) -> None:
-    """Print the differences by stage, and a hint."""
-    out = Console()
-    for line in lines(found):
+def show(found: list[Difference], further: Iterable[str] = ()) -> None:
+    """Print the differences by stage, a hint, and ``further`` lines."""
+    out = Terminal()
+    for line in (*lines(found), *further):
         out.print(Text(line), soft_wrap=True)
 
 
@@ -69,6 +70,9 @@ def lines(found: list[Difference]) -> Iterator[str]:
 @contextmanager
 def opened(folder: Path, revision: str | None = None) -> Iterator[Any]:
     """Yield the DVC repository around ``folder``, as it is or at a git revision; raise LockError for errors of DVC."""
+    damaged = None if revision else lock_damage(folder)
+    if damaged is not None:
+        raise damaged
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.scm import SCMError
@@ -81,7 +85,7 @@ def opened(folder: Path, revision: str | None = None) -> Iterator[Any]:
             "DVC can't read the pipeline",
             file="dvc.yaml, dvc.lock",
             got=error,
-            hint="correct what it names; see dvc status",
+            hint=RESTORE if LOCK in str(error) and revision is None else "correct what it names; see dvc status",
         ) from error
 
 

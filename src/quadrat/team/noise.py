@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from quadrat.evaluation.intervals import interval
+from quadrat.runtime.formats.markdown import escaped
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Score:
     @classmethod
     def of(cls, metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> Self | None:
         """Return the score that ``metrics/eval.json`` and ``metrics/intervals.json`` hold; None without an interval."""
-        score, drawn = metrics.get("score") or {}, intervals.get("drawn") or {}
+        score, drawn = metrics.get("Test") or metrics.get("Validation") or {}, intervals.get("drawn") or {}
         metric = drawn.get("metric")
         if metric is None or None in {score.get(key) for key in (metric, "low", "high")}:
             return None
@@ -55,7 +56,7 @@ def verdict(before: Score | None, after: Score | None) -> str | None:
     low, high = found
     size = "within the noise" if low <= 0 <= high else "larger than the noise"
     bounds = f"95 % interval {low:+.3f} to {high:+.3f}"
-    return f"The change of {after.metric.replace('_', ' ')} is **{size}**: {change:+.3f}, {bounds}, {how}."
+    return f"The change of {escaped(after.metric.replace('_', ' '))} is **{size}**: {change:+.3f}, {bounds}, {how}."
 
 
 def read_score(metrics: str, intervals: str) -> Score | None:

@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from quadrat.errors import PinError
 from quadrat.runtime.files import replaced
-from quadrat.runtime.progress import print_error, warn
+from quadrat.runtime.progress import Terminal, print_error, warn
 from quadrat.scenes.catalog import read_catalog
 from quadrat.scenes.pins import asked, companions, objects, read_pins, written
 from quadrat.scenes.stamps import Stamp
@@ -24,7 +23,7 @@ def index(scenes: Path, pins: Path, *, write: bool) -> bool:
     Raises PinError, and writes nothing, if an object is missing or its server does not answer.
     """
     old, now = read_pins(pins), _there(objects(read_catalog(scenes), strict=True))
-    out = Console()
+    out = Terminal()
     for sign, address, about in _differences(old, now):
         out.print(Text.assemble((f"{sign:<8}", SIGNS[sign]), f"{address}  {about}"), soft_wrap=True)
     vague = [address for address, stamp in now.items() if not stamp.etag and not stamp.modified]
@@ -35,7 +34,7 @@ def index(scenes: Path, pins: Path, *, write: bool) -> bool:
     kept = len(now) - counts["new"] - counts["changed"]
     summary = ", ".join([*(f"{counts[sign]} {sign}" for sign in ("new", "changed", "dropped")), f"{kept} as pinned"])
     if write and now != old:
-        with replaced(pins) as part:
+        with replaced(pins, synced=True) as part:
             part.write_text(written(now), encoding="utf-8", newline="\n")
     if not now:
         summary += "; all files of the catalog are on this machine"

@@ -1,28 +1,26 @@
 """quadrat report: the effect of a change, as a Markdown page with pictures before and after."""
 
-import csv
-import html
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ruamel.yaml import YAML
-
-from quadrat.evaluation.score_tables import read_scores
-from quadrat.runtime.files import replaced
-from quadrat.runtime.run import Paths
-from quadrat.team.lockfile import Difference, as_text, differences, leaves, lines, opened
-from quadrat.team.noise import Score, read_score, verdict
-
-PATHS = Paths()
+from quadrat.errors import OutputError, printable
+from quadrat.runtime.files import check_own, replaced
+from quadrat.runtime.formats.markdown import escaped, table
+from quadrat.runtime.process import sole_writer
+from quadrat.team.compared import PATHS, State
+from quadrat.team.lockfile import Difference, as_text, differences, lines, opened
+from quadrat.team.noise import verdict
 
 MARK = "<!-- quadrat report -->"
-"""The first line of every report, by which an earlier comment is found."""
+"""The first line of every report, by which an earlier comment is found, and an earlier folder."""
+
+PAGE = "report.md"
+
+OWN = (PAGE, "pictures/*-before.png", "pictures/*-after.png")
+"""The files of a report."""
 
 HERE = "this change"
 """The name of the workspace's state."""
@@ -38,80 +36,44 @@ TITLES = {"f1": "F1", "macro_f1": "Macro F1"}
 Rows = list[tuple[str, ...]]
 
 
-@dataclass(frozen=True)
-class State:
-    """One of the two compared states: its name and DVC repository."""
-
-    name: str
-    repo: Any
-
-    def text(self, path: Path) -> str:
-        """Return the text of a file in git; empty if it is missing."""
-        fs = self.repo.fs
-        file = fs.join(self.repo.root_dir, path.as_posix())
-        return str(fs.read_text(file, encoding="utf-8")) if fs.exists(file) else ""
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters by dotted key, in the file's order."""
-        return dict(leaves(YAML(typ="safe", pure=True).load(self.text(Path("params.yaml"))) or {}))
-
-    def metrics(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the files of metrics and their metrics by dotted key; undefined is None."""
-        for path in (PATHS.eval_metrics, PATHS.train_metrics, PATHS.analyze_metrics):
-            yield path.stem, dict(leaves(json.loads(self.text(path) or "{}")))
-
-    def score(self) -> Score | None:
-        """Return the score, if it has an interval."""
-        return read_score(self.text(PATHS.eval_metrics), self.text(PATHS.intervals))
-
-    def scores(self, path: Path) -> Mapping[str, Mapping[str, Any]]:
-        """Return the metrics of each class or scene."""
-        return read_scores(self.text(path))
-
-    def confusion(self) -> dict[tuple[str, str], int]:
-        """Return the counts by true and predicted class."""
-        rows = csv.DictReader(StringIO(self.text(PATHS.confusion), newline=""))
-        return {(row["truth"], row["predicted"]): int(row["count"]) for row in rows}
-
-    def drawn(self) -> Any:
-        """Return the checksum of the folder of pictures; None if eval has not run."""
-        path = PATHS.pictures.as_posix()
-        return next((out.hash_info for out in self.repo.index.outs if out.def_path == path and out.hash_info), None)
-
-    def pictures(self, cache: Any) -> dict[str, Path]:
-        """Return the pictures in DVC's cache by scene."""
-        from dvc_data.hashfile import load
-
-        folder = self.drawn()
-        if not folder or not cache.exists(folder.value):
-            return {}
-        tree: Any = load(cache, folder)
-        found = ((name, Path(cache.oid_to_path(one.value))) for (name,), _, one in tree)
-        return {Path(name).stem: path for name, path in sorted(found) if path.exists()}
-
-
 def report(base: str, out: Path, pictures_at: str | None, *, pictures: bool) -> Path:
     """Compare the working folder with the git revision ``base``; return the path of report.md in ``out``.
 
     ``pictures`` of predictions are fetched to ``out``. The page links them below ``pictures_at``, the later address of
-    ``out``; None for relative links.
+    ``out``; None for relative links. Raises OutputError if ``out`` holds anything but an earlier report, and BusyError
+    if another report is being written there.
     """
-    with opened(Path(), base) as before, opened(Path()) as after:
+    place = out.resolve()  # of a link, the folder that it leads to
+    _check_place(place)
+    lock = place.with_name(f".lock-{place.name}")
+    with opened(Path(), base) as before, opened(Path()) as after, sole_writer("report", out, lock):
         states = State(base.removeprefix("origin/"), before), State(HERE, after)
-        with replaced(out) as part:
+        with replaced(place, OWN) as part:
             part.mkdir()
             page = "\n".join(_page(*states, part if pictures else None, pictures_at or "."))
-            (part / "report.md").write_text(f"{page}\n", encoding="utf-8")
-    return out / "report.md"
+            (part / PAGE).write_text(f"{page}\n", encoding="utf-8")
+    return out / PAGE
+
+
+def _check_place(out: Path) -> None:
+    """Raise OutputError if ``out`` is neither new, nor an empty folder, nor an earlier report."""
+    page = out / PAGE
+    if page.is_file() and page.read_text(encoding="utf-8", errors="replace").startswith(MARK):
+        check_own(out, OWN)
+    elif out.exists() and not out.is_dir():
+        hint = "name a folder"
+        raise OutputError("there is a file where the folder of the report should be", file=out, hint=hint)
+    else:
+        check_own(out, ())
 
 
 def _page(base: State, here: State, out: Path | None, pictures_at: str) -> Iterator[str]:
     yield f"{MARK}\n## {_revision(here, 'HEAD')} against {_revision(base, base.repo.fs.rev)}\n"
     yield from _stale(differences(Path()))
     yield "### Parameters\n"
-    yield _or_none(_parameters(base, here), ("parameter", base.name, HERE), "No parameter differs.")
+    yield _or_none(_parameters(base, here), ("parameter", escaped(base.name), HERE), "No parameter differs.")
     yield "### Metrics\n"
-    yield _or_none(_metrics(base, here), ("metric", base.name, HERE, "change"), "No metric differs.")
+    yield _or_none(_metrics(base, here), ("metric", escaped(base.name), HERE, "change"), "No metric differs.")
     sentence = verdict(base.score(), here.score())
     if sentence:
         yield f"{sentence}\n"
@@ -121,24 +83,23 @@ def _page(base: State, here: State, out: Path | None, pictures_at: str) -> Itera
         rows = list(_scores(old, new, metric))
         if rows:
             yield f"### {TITLES.get(metric, metric.upper())} of each {of}\n"
-            yield _table((of, base.name, HERE, "change", "support"), rows)
+            yield _table((of, escaped(base.name), HERE, "change", "support"), rows)
     yield from _confusion(base, here)
     if out:
         yield from _pictures(base, here, out, pictures_at)
 
 
 def _revision(state: State, revision: str) -> str:
-    return f"{_word(state.name)} (`{state.repo.scm.resolve_rev(revision)[:7]}`)"
+    return f"{escaped(state.name)} (`{state.repo.scm.resolve_rev(revision)[:7]}`)"
 
 
 def _stale(found: list[Difference]) -> Iterator[str]:
     if not found:
         return
     stages = ", ".join(dict.fromkeys(one.stage for one in found))
-    yield f"**`dvc.lock` is stale** ({_word(stages)}): figures and pictures are not of this code and parameters.\n"
-    yield "\n".join(
-        ["<details>\n", "```text", *(line.replace("```", "") for line in lines(found)), "```", "</details>\n"]
-    )
+    yield f"**`dvc.lock` is stale** ({escaped(stages)}): figures and pictures are not of this code and parameters.\n"
+    shown = [printable(line.replace("```", ""), keep="") for line in lines(found)]
+    yield "\n".join(["<details>\n", "```text", *shown, "```", "</details>\n"])
 
 
 def _parameters(base: State, here: State) -> Rows:
@@ -146,12 +107,12 @@ def _parameters(base: State, here: State) -> Rows:
     names = [
         name for name in dict.fromkeys([*new, *old]) if (name in old, old.get(name)) != (name in new, new.get(name))
     ]
-    return [(_word(n), *(_word(as_text(some[n])) if n in some else NONE for some in (old, new))) for n in names]
+    return [(escaped(n), *(escaped(as_text(some[n])) if n in some else NONE for some in (old, new))) for n in names]
 
 
 def _metrics(base: State, here: State) -> Rows:
     return [
-        (_word(f"{file}: {name}"), *_change(old.get(name), new.get(name)))
+        (escaped(f"{file}: {name}"), *_change(old.get(name), new.get(name)))
         for (file, old), (_, new) in zip(base.metrics(), here.metrics(), strict=True)
         for name in dict.fromkeys([*new, *old])
         if old.get(name) != new.get(name)
@@ -168,7 +129,7 @@ def _scores(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> Iterat
     for row in dict.fromkeys([*new, *old]):
         before, after = old.get(row, {}), new.get(row, {})
         if before != after:
-            yield _word(row), *_change(before.get(name), after.get(name)), _value(after.get("support"))
+            yield escaped(row), *_change(before.get(name), after.get(name)), _value(after.get("support"))
 
 
 def _change(old: Any, new: Any) -> tuple[str, str, str]:
@@ -181,15 +142,15 @@ def _confusion(base: State, here: State) -> Iterator[str]:
     if not new or old == new:
         return
     yield "### Confusion\n"
-    yield f"Of each true class (row), % by predicted class; in brackets, points more than {_word(base.name)}.\n"
+    yield f"Of each true class (row), % by predicted class; in brackets, points more than {escaped(base.name)}.\n"
     names = list(dict.fromkeys(name for pair in new for name in pair))
     before, after = _shares(old), _shares(new)
     if len(names) <= MOST_CLASSES:
-        rows = [(f"**{_word(t)}**", *(_share(before.get((t, p)), after.get((t, p))) for p in names)) for t in names]
-        yield _table(("truth", *map(_word, names)), rows)
+        rows = [(f"**{escaped(t)}**", *(_share(before.get((t, p)), after.get((t, p))) for p in names)) for t in names]
+        yield _table(("truth", *map(escaped, names)), rows)
         return
     wrong = sorted((pair for pair in after if pair[0] != pair[1]), key=lambda pair: -new[pair])[:MOST_PAIRS]
-    rows = [(_word(t), _word(p), f"{new[t, p]:,}", _share(before.get((t, p)), after[t, p])) for t, p in wrong]
+    rows = [(escaped(t), escaped(p), f"{new[t, p]:,}", _share(before.get((t, p)), after[t, p])) for t, p in wrong]
     yield _table(("truth", "predicted", "count", "share"), rows)
 
 
@@ -222,13 +183,13 @@ def _pictures(base: State, here: State, out: Path, at: str) -> Iterator[str]:
             file = f"pictures/{scene}-{which}.png"
             if scene in some:
                 shutil.copyfile(some[scene], out / file)
-            cells.append(f"![{_word(scene)}]({at}/{quote(file)})" if scene in some else NONE)
-        rows.append((_word(scene), *cells))
+            cells.append(f"![{escaped(scene)}]({at}/{quote(file)})" if scene in some else NONE)
+        rows.append((escaped(scene), *cells))
     if rows or not missing:
         same = "All pictures are the same." if new else "There are no pictures."
-        yield _or_none(rows, ("scene", base.name, HERE), same)
+        yield _or_none(rows, ("scene", escaped(base.name), HERE), same)
     if len(changed) > MOST_PICTURES:
-        yield f"Not shown: {', '.join(_word(scene) for scene in changed[MOST_PICTURES:])}.\n"
+        yield f"Not shown: {', '.join(escaped(scene) for scene in changed[MOST_PICTURES:])}.\n"
 
 
 def _fetched(base: State, here: State) -> Iterator[str]:
@@ -238,11 +199,11 @@ def _fetched(base: State, here: State) -> Iterator[str]:
     try:
         here.repo.fetch([PATHS.pictures.as_posix()], revs=[base.repo.fs.rev])
     except DvcException as error:
-        yield f"{_word(str(error))}\n"
+        yield f"{escaped(str(error))}\n"
     for state in (base, here):
         out = state.drawn()
         if out and not here.repo.cache.local.exists(out.value):
-            yield f"The pictures of {_word(state.name)} can't be fetched from the remote: see `quadrat doctor`.\n"
+            yield f"The pictures of {escaped(state.name)} can't be fetched from the remote: see `quadrat doctor`.\n"
 
 
 def _or_none(rows: Rows, head: Sequence[str], otherwise: str) -> str:
@@ -251,15 +212,9 @@ def _or_none(rows: Rows, head: Sequence[str], otherwise: str) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     under = ["---", *["---:"] * (len(head) - 1)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (head, under, *rows))
+    return table(head, under, rows)
 
 
 def _value(value: Any) -> str:
     """Return a figure as text."""
-    return NONE if value is None else f"{value:,}" if isinstance(value, int | float) else _word(as_text(value))
-
-
-def _word(text: str) -> str:
-    """Return a name, escaped for a cell of a Markdown table."""
-    escaped = html.escape(text, quote=False).replace("\n", " ")
-    return "".join(f"\\{sign}" if sign in "|*_`[]@~\\" else sign for sign in escaped)
+    return NONE if value is None else f"{value:,}" if isinstance(value, int | float) else escaped(as_text(value))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from quadrat.errors import BundleError, OriginError
@@ -13,6 +12,7 @@ from quadrat.geo.vectors.vector_files import check_plain
 from quadrat.models.common.bundle_zip import member
 from quadrat.prediction.origins import UNREADABLE, layer_content
 from quadrat.runtime.formats.parsing import parsed, read_bytes
+from quadrat.runtime.progress import Terminal
 from quadrat.runtime.provenance.git_history import Mention, differences, mentions
 from quadrat.runtime.provenance.origin import Origin, file_md5, known, model_md5
 
@@ -64,7 +64,7 @@ def trace(path: Path) -> Trace:
 
 def show(found: Trace) -> None:
     """Print the origin, the origins of its parents, its commits, and differences to the working folder."""
-    out = Console()
+    out = Terminal()
     for line in lines(found):
         out.print(Text(line), soft_wrap=True)
 

@@ -25,7 +25,7 @@ from quadrat.geo.files.gdal import first_bytes, identified
 from quadrat.geo.files.hdf5_links import outward
 from quadrat.geo.files.raster_costs import check_size
 from quadrat.geo.files.vrt_sources import FORMS, PARTS, plainly, references
-from quadrat.geo.sources.channel import REMOTE, gdal_name, is_remote
+from quadrat.geo.sources.channel import SCHEMES, elsewhere, gdal_name, is_remote, spelling
 from quadrat.runtime.cache.file_memo import FileMemo
 
 FORMATS = (
@@ -110,28 +110,31 @@ class Opener:
         """Return the meaning of a path; raise ``error`` if it is not a regular file or a supported address."""
         if not referred and is_remote(path):
             return Place(gdal_name(path), FORMATS, None, alone=True)
-        part = PARTS.fullmatch(path)
+        part, archive = PARTS.fullmatch(path), ARCHIVE.match(path)
         if part:
             kind, inner = _part(part)
+            self._check_here(path, inner)
             return Place(path, PART_FORMATS[kind], self._regular(path, Path(inner)), alone=False)
-        archive = ARCHIVE.match(path)
         if archive:
             within = re.sub("[{}]", "", path[archive.end() :]).partition("!")[0]
-            far = within.partition("://")[0] in REMOTE or f"/{within.lstrip('/')}".startswith(tuple(REMOTE.values()))
-            if far and not referred:
-                return Place(path, FORMATS, None, alone=False)
+            self._check_here(path, f"/{within}" if within.startswith("vsi") else within)  # GDAL needs no second slash
             return Place(path, FORMATS, self._regular(path, _existing(Path(within))), alone=False)
         plain = path.removeprefix("file://")
-        if plain.startswith("/vsi") or ("://" in plain and not Path(plain).exists()):
+        if plain.startswith("/vsi") or not Path(plain).exists():
+            self._check_here(path, plain)
+        file = self._regular(path, Path(plain))
+        return Place(_whole(plain), FORMS.get(file.suffix.lower(), FORMATS), file, alone=True)
+
+    def _check_here(self, path: str, file: str) -> None:
+        """Raise ``error`` if a path, or the container's ``file`` in it, may be on another machine."""
+        if is_remote(file) or elsewhere(file):
             raise self.error(
                 "images are not read from such a place",
                 self.scene,
                 path,
-                expected=f"a file of this machine, one in a zip or tar, or {', '.join(f'{s}://' for s in REMOTE)}",
-                hint="correct the path in the catalog",
+                expected=f"a file of this machine, one in a zip or tar of this machine, or {SCHEMES}",
+                hint=spelling(path) or "correct the path",
             )
-        file = self._regular(path, Path(plain))
-        return Place(_whole(plain), FORMS.get(file.suffix.lower(), FORMATS), file, alone=True)
 
     def _regular(self, path: str, file: Path) -> Path:
         """Return the path of a regular file that is not empty; raise ``error`` for anything else."""
@@ -148,6 +151,8 @@ class Opener:
             problem = "the path is a pipe or a device, not a file"
         elif not found.st_size:
             problem = "the file is empty"
+        elif ".." in file.parts and os.path.realpath(file) != os.path.realpath(os.path.abspath(file)):  # noqa: PTH100
+            problem = "the path leaves a folder that is a link, and so is another than it seems"
         if problem is None:
             return file
         raise self.error(problem, self.scene, path, expected="a regular file with an image", hint="check the path")
@@ -176,6 +181,15 @@ class Opener:
             )
         if dataset.driver == "HFA":
             self._check_spilled(dataset, path, place)
+        if is_remote(path) and {*dataset.files} - {place.name}:
+            raise self.error(
+                "an image elsewhere is read with other files, which are not pinned",
+                self.scene,
+                path,
+                expected="an image in one file",
+                got=", ".join(sorted({*dataset.files} - {place.name})),
+                hint="make one file of it (gdal_translate IN out.tif), or fetch all of it first",
+            )
         if dataset.count:
             check_size(dataset, path, self.error, self.scene)
         if place.file and not PARTS.fullmatch(path):
@@ -232,8 +246,8 @@ class Opener:
         All of them must lie below ``root`` or the project's root.
         """
         file = os.path.abspath(path)  # noqa: PTH100 (links stay)
-        if file in chain or len(chain) >= DEPTH:
-            got = "itself" if file in chain else f"{len(chain) + 1} levels"
+        if _among(file, chain) or len(chain) >= DEPTH:
+            got = " → ".join(os.path.relpath(each, root) for each in (*chain, file))
             raise self._reference(chain[0], "files refer to each other without end", got)
         total, seen = 0, dict[str, int]()
         for name in references(Path(file), self.error, self.scene):
@@ -322,6 +336,11 @@ def _part(found: re.Match[str]) -> tuple[str, str]:
     """Return the kind and the path of the container that a path is a part of."""
     kind = found["kind"] or found["numbered"]
     return kind.upper(), found["quoted"] or found["bare"] or found["file"]
+
+
+def _among(file: str, others: Sequence[str]) -> bool:
+    """Return whether a file is one of ``others``, by any name."""
+    return os.path.realpath(file) in map(os.path.realpath, others)
 
 
 def _existing(within: Path) -> Path:

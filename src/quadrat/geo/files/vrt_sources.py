@@ -153,6 +153,13 @@ def _placed(name: str, folder: Path, *, relative: bool) -> str:
         return name
     part = PARTS.fullmatch(name)
     if part is None:
-        return os.path.normpath(folder / name)
+        return _joined(folder, name)
     place = next(key for key in ("quoted", "bare", "file") if part[key])
-    return name[: part.start(place)] + os.path.normpath(folder / part[place]) + name[part.end(place) :]
+    return name[: part.start(place)] + _joined(folder, part[place]) + name[part.end(place) :]
+
+
+def _joined(folder: Path, name: str) -> str:
+    """Return the path of ``name`` in a folder without ``..``, unless links make that another file."""
+    there = str(folder / name)
+    plain = os.path.normpath(there)
+    return plain if os.path.realpath(plain) == os.path.realpath(there) else there

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.grid import Grid, system_of
 
 if TYPE_CHECKING:
     from pyproj import CRS
@@ -34,12 +34,11 @@ def doubtful_place(path: str, crs: Any, grid: Grid) -> tuple[str, ...]:
 
     The reason is an unknown transformation between the datums, or the missing grid file of a better one.
     """
-    from pyproj import CRS
     from pyproj.exceptions import ProjError
 
     if crs is None or grid.crs is None or not grid.on_earth:
         return ()
-    system, own = CRS.from_user_input(crs), CRS.from_user_input(grid.crs)
+    system, own = system_of(crs), system_of(grid.crs)
     if system.equals(own):
         return ()
     height, width = grid.shape

@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from quadrat.geo.geometry.parts import Geometries, parts_of, valid
-from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.grid import Grid, system_of
 
 if TYPE_CHECKING:
     from pyproj import CRS, Transformer
@@ -101,15 +101,13 @@ class Surroundings:
 
 def surroundings(grid: Grid, crs: Any) -> Surroundings:
     """Return a grid's extent in a CRS (None: the grid's own); raise ProjError if there is no transformation."""
-    from pyproj import CRS
-
     height, width = grid.shape
     cols, rows = np.meshgrid(np.linspace(0, width, LATTICE), np.linspace(0, height, LATTICE))
     before = np.column_stack(grid.transform @ tuple(np.stack([cols.ravel(), rows.ravel()])))
     middle = len(before) // 2
     if crs is None or grid.crs is None:
         return Surroundings(_bounds(before), (-math.inf, -math.inf, math.inf, math.inf), math.nan, 0.0, 0.0)
-    system, own = CRS.from_user_input(crs), CRS.from_user_input(grid.crs)
+    system, own = system_of(crs), system_of(grid.crs)
     turn, points = period(system), before
     if not system.equals(own):
         points = np.column_stack(way(own, system).transform(*before.T))
@@ -184,8 +182,12 @@ def nearest(x: NDArray[np.float64], to: Any, turn: float) -> NDArray[np.float64]
     return moved
 
 
+@lru_cache(256)
 def way(crs: "CRS", to: "CRS") -> "Transformer":
-    """Return the transformation of x and y from one CRS to another; raise ProjError if there is none."""
+    """Return the transformation of x and y from one CRS to another; raise ProjError if there is none.
+
+    PROJ takes milliseconds to find it. Threads may share it.
+    """
     from pyproj import Transformer
 
     return Transformer.from_crs(crs, to, always_xy=True)

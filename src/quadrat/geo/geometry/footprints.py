@@ -7,7 +7,7 @@ import shapely
 
 from quadrat.geo.geometry.extents import way
 from quadrat.geo.geometry.parts import Geometries, single, valid
-from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.grid import Grid, system_of
 
 EARTH = 4326
 """The CRS of footprints."""
@@ -18,11 +18,9 @@ PIECES = 32
 
 def on_earth(areas: Geometries, crs: Any) -> Geometries:
     """Return the footprints of polygons or multipolygons in a CRS that has a place on Earth."""
-    from pyproj import CRS
-
-    system = CRS.from_user_input(crs)
+    system = system_of(crs)
     points, owners = shapely.get_coordinates(areas, return_index=True)
-    x, y = way(system, CRS.from_epsg(EARTH)).transform(*points.T)
+    x, y = way(system, system_of(EARTH)).transform(*points.T)
     found = np.asarray(shapely.set_coordinates(areas.copy(), np.column_stack([x, y])), object)
     whole = np.isfinite(x) & np.isfinite(y)
     x = np.where(whole, x, 0)

@@ -17,7 +17,7 @@ from pyproj.exceptions import ProjError
 from quadrat.geo.geometry.extents import Surroundings, nearest, period, surroundings, way
 from quadrat.geo.geometry.parts import Geometries, parts_of, valid
 from quadrat.geo.geometry.tangles import numbered
-from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.grid import Grid, system_of
 
 if TYPE_CHECKING:
     from pyproj import CRS, Transformer
@@ -32,9 +32,7 @@ def brought(parts: Geometries, crs: Any, grid: Grid) -> tuple[Geometries, NDArra
 
     Raises ProjError if there is no transformation to the grid's CRS, NoPlaceError if it has no finite result.
     """
-    from pyproj import CRS
-
-    system, own = CRS.from_user_input(crs), CRS.from_user_input(grid.crs)
+    system, own = system_of(crs), system_of(grid.crs)
     same = system.equals(own)
     if same and not period(own):
         return parts, np.arange(len(parts))

@@ -15,6 +15,7 @@ from quadrat.geo.grids.windows import Window, whole
 
 if TYPE_CHECKING:
     from affine import Affine
+    from pyproj import CRS
     from rasterio.crs import CRS as RasterioCRS
 
 SHIFT = 1e-3
@@ -63,11 +64,9 @@ class Grid:
     @property
     def plane(self) -> Floats:
         """(2, 2): metres per column and per row in the CRS's own plane; px without a CRS."""
-        from pyproj import CRS
-
         if self.crs is None:
             return np.eye(2)
-        axes = CRS.from_user_input(self.crs).axis_info
+        axes = system_of(self.crs).axis_info
         matrix = np.array([[self.transform.a, self.transform.b], [self.transform.d, self.transform.e]])
         return matrix * (axes[0].unit_conversion_factor if axes else 1.0)
 
@@ -120,6 +119,20 @@ class Grid:
         return np.asarray(outlines, object)
 
 
+def system_of(crs: Any) -> "CRS":
+    """Return a CRS of any library as pyproj's; it is made once, because that takes a millisecond."""
+    from pyproj import CRS
+
+    return crs if isinstance(crs, CRS) else _system(crs)
+
+
+@lru_cache(1024)
+def _system(crs: Any) -> "CRS":
+    from pyproj import CRS
+
+    return CRS.from_user_input(crs)
+
+
 @dataclass(frozen=True)
 class Earth:
     """The ellipsoid of a CRS, and the transformation to it."""
@@ -148,10 +161,10 @@ class Earth:
 @lru_cache
 def _earth(crs: "RasterioCRS") -> Earth | None:
     """Return the ellipsoid of a CRS; None for a local CRS, or if there is no transformation to the ellipsoid."""
-    from pyproj import CRS, Transformer
+    from pyproj import Transformer
     from pyproj.exceptions import ProjError
 
-    own = CRS.from_user_input(crs)
+    own = system_of(crs)
     geodetic = own.geodetic_crs
     if geodetic is not None and geodetic.is_derived:  # such as one with a rotated pole
         geodetic = geodetic.source_crs

@@ -14,7 +14,7 @@ from rasterio.warp import transform as warp_transform
 
 from quadrat.errors import ImageError
 from quadrat.geo.geometry.extents import LATTICE, SLACK, period, surroundings
-from quadrat.geo.grids.grid import SHIFT, Grid
+from quadrat.geo.grids.grid import SHIFT, Grid, system_of
 from quadrat.geo.reading.mosaic import Mosaic
 from quadrat.geo.reading.reader import TOLERANCE
 
@@ -29,9 +29,7 @@ Span = tuple[float, float]
 
 def turn_of(crs: CRS | None) -> float:
     """Return the distance in x after which a CRS repeats itself; 0 if it does not."""
-    from pyproj import CRS as System
-
-    return 0.0 if crs is None else period(System.from_user_input(crs))
+    return 0.0 if crs is None else period(system_of(crs))
 
 
 def towards(mosaic: Mosaic, grid: Grid) -> Mosaic:

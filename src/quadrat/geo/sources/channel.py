@@ -1,6 +1,7 @@
 """Channels: the files and the meaning of a band. Opens nothing."""
 
 import glob
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,15 @@ from quadrat.geo.sources.target_grid import TargetGrid
 
 REMOTE = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 """GDAL's prefixes of schemes in paths."""
+
+SCHEMES = ", ".join(f"{scheme}://" for scheme in REMOTE)
+"""The supported schemes, for errors."""
+
+CALLED = re.compile(
+    r"/?vsi(?P<store>s3|gs|az)(?:_streaming)?/(?P<key>[^\"{}!]+)|(?P<scheme>s3|gs|az|https?)://(?P<rest>[^\"{}!]+)",
+    re.IGNORECASE,
+)
+"""Pattern of the object on another machine that GDAL or another library may find in a path, by any spelling."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,28 @@ class Origin:
 
 
 def is_remote(path: str) -> bool:
-    """Return whether the path is remote."""
-    return path.partition("://")[0] in REMOTE if "://" in path else path.startswith(tuple(REMOTE.values()))
+    """Return whether the path is a remote object by a supported spelling; all others are refused (``elsewhere``)."""
+    return path.startswith((*(f"{scheme}://" for scheme in REMOTE), *REMOTE.values()))
+
+
+def elsewhere(path: str) -> bool:
+    """Return whether the path may lead to another machine, but not by a supported spelling.
+
+    Only supported spellings are pinned, so nothing else may be read from another machine: GDAL has many prefixes, and
+    formats such as netCDF read addresses themselves.
+    """
+    return not is_remote(path) and (path.startswith("/vsi") or "://" in path.removeprefix("file://"))
+
+
+def spelling(path: str) -> str | None:
+    """Return a hint how to spell a path if it may lead to another machine, as it is or as a part; else None."""
+    found = CALLED.search(path)
+    if found is None:
+        return "correct the path" if elsewhere(path) else None
+    called = f"{(found['store'] or found['scheme']).lower()}://{found['key'] or found['rest']}"
+    if re.fullmatch(r"(/vsicurl(_streaming)?(/|\?(.*&)?url=))?", path[: found.start()]):
+        return f"write it as {called}"
+    return f"fetch the file or archive first, for a part of {called} can't be pinned"
 
 
 def gdal_name(path: str) -> str:
@@ -76,5 +106,6 @@ def expand(path: str) -> tuple[str, ...]:
         return (path,)
     found = tuple(sorted(glob.glob(path, recursive=True)))  # noqa: PTH207 (a whole path, also an absolute one)
     if not found:
-        raise ImageError("no file matches the pattern", file=path, hint="check the path in the catalog")
+        hint = spelling(path) or "check the path in the catalog"
+        raise ImageError("no file matches the pattern", file=path, hint=hint)
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quadrat.errors import ImageError, QuadratError
-from quadrat.geo.sources.channel import is_remote
+from quadrat.geo.sources.channel import is_remote, spelling
 from quadrat.geo.sources.hrefs import resolved
 from quadrat.runtime.formats.parsing import MOST_BYTES, as_json, read_bytes
 
@@ -242,7 +242,9 @@ def read_items(path: str, error: type[QuadratError] = ImageError) -> list[Item]:
         content = as_json(_content(path, error).decode("utf-8-sig"), constant=float)
     except (OSError, ValueError, RecursionError, ImportError, QuadratError) as cause:
         told = str(cause)[:LONGEST]
-        raise error("the STAC file can't be read", file=path, got=told, hint="check the path") from cause
+        raise error(
+            "the STAC file can't be read", file=path, got=told, hint=spelling(path) or "check the path"
+        ) from cause
     kind = content.get("type") if isinstance(content, dict) else None
     items = {"Feature": [content], "FeatureCollection": content.get("features") if kind else []}.get(str(kind), [])
     if not items or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):

@@ -15,7 +15,7 @@ from quadrat.errors import QuadratError
 from quadrat.geo.geometry.parts import Geometries, cut, parts_of, single, valid
 from quadrat.geo.geometry.tangles import TangledError, numbered
 from quadrat.geo.grids.grid import Grid
-from quadrat.geo.sources.channel import is_remote
+from quadrat.geo.sources.channel import is_remote, spelling
 from quadrat.geo.vectors.surfaces import read_surfaces
 from quadrat.geo.vectors.vector_files import DRIVERS, PARQUET, AddressError, check_plain, ending, layers, read
 
@@ -106,7 +106,8 @@ def _read(path: str, layer: str | None) -> "geopandas.GeoDataFrame | pd.DataFram
 def check_file(path: str, error: type[QuadratError], scene: str) -> None:
     """Raise ``error`` if a local file is missing."""
     if not is_remote(path) and not Path(path).exists():
-        raise error("the file is missing", scene, path, hint="check the path in the catalog, or fetch the data")
+        hint = spelling(path) or "check the path in the catalog, or fetch the data"
+        raise error("the file is missing", scene, path, hint=hint)
 
 
 def check_format(path: str, error: type[QuadratError], scene: str) -> None:

@@ -26,6 +26,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from quadrat.errors import BundleError
@@ -90,26 +91,60 @@ def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
         if len(content) > (_most(name) or 0):
             raise BundleError(f"{name} is too large for a bundle", file=path, expected=_most(name), got=len(content))
     sums = "".join(f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in sorted(members))
-    with replaced(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+    with replaced(path, synced=True) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
         for name, content in sorted({**members, SUMS: sums.encode()}.items()):
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a plain Unix file on all systems
             file.writestr(entry, content)
 
 
-def checked_names(path: Path) -> tuple[str, ...]:
-    """Return the names of a bundle's members; raise BundleError if one is missing, too large or damaged."""
+@dataclass(frozen=True)
+class CheckedBundle:
+    """A bundle whose checksums were correct. All that is read of it later has the same checksums."""
+
+    path: Path
+    sums: Mapping[str, str]
+    """The SHA-256 of each member, by name, without SHA256SUMS itself."""
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a member; raise BundleError if the file was replaced or changed since it was checked."""
+        content = member(self.path, name)
+        self._compare(name, hashlib.sha256(content).hexdigest())
+        return content
+
+    def md5(self) -> str:
+        """Return DVC's hash of the file; raise BundleError if it was replaced or changed since it was checked."""
+        with _opened(self.path) as file:
+            assert file.fp is not None  # it is open
+            file.fp.seek(0)
+            found = hashlib.file_digest(file.fp, "md5").hexdigest()  # type: ignore[arg-type]  # typeshed: it is a file
+            for name in self.sums:
+                self._compare(name, _digest(file, name) if name in file.namelist() else "no such file")
+        return found
+
+    def _compare(self, name: str, got: str) -> None:
+        if got != self.sums[name]:
+            raise BundleError(
+                f"{name} in the bundle has changed since the bundle was checked",
+                file=self.path,
+                expected=self.sums[name],
+                got=got,
+                hint="run it again; to replace a bundle in use, rename the new one into its place",
+            )
+
+
+def checked(path: Path) -> CheckedBundle:
+    """Check all of a bundle and return it; raise BundleError if a member is missing, too large or damaged."""
     with _opened(path) as file:
         names = tuple(file.namelist())
         missing = [name for name in (*MEMBERS, SUMS) if name not in names]
         if missing:
             raise _wrong("the bundle is incomplete", path, ", ".join(missing), _listed(names))
-        _check_sums(path, file, names)
-    return names
+        return CheckedBundle(path, _checked_sums(path, file, names))
 
 
 def member(path: Path, name: str) -> bytes:
-    """Return the bytes of a member of the bundle at ``path``; raise BundleError if it can't be read."""
+    """Return the bytes of a member of the bundle at ``path``, unchecked; raise BundleError if it can't be read."""
     with _opened(path) as file:
         return file.read(name)
 
@@ -186,14 +221,23 @@ def _most(name: str) -> int | None:
     return next((most for names, most in LIMITS.items() if re.fullmatch(names, name)), None)
 
 
-def _check_sums(path: Path, file: zipfile.ZipFile, names: Sequence[str]) -> None:
+def _checked_sums(path: Path, file: zipfile.ZipFile, names: Sequence[str]) -> dict[str, str]:
+    """Return the right checksums of all members; SHA256SUMS is not larger than its limit, as no member is."""
     lines = file.read(SUMS).decode("utf-8", "replace").splitlines()
+    if len(lines) > MOST_MEMBERS:
+        raise _wrong(
+            f"{SUMS} in the bundle is not what was written",
+            path,
+            f"{MOST_MEMBERS} lines at most",
+            f"{len(lines)} lines",
+        )
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in sorted({*names, *sums} - {SUMS}):
         got = _digest(file, name) if name in names else "no such file"
         if got != sums.get(name):
             expected = sums.get(name, f"no such file, according to {SUMS}")
             raise _wrong(f"{_shown(name)} in the bundle is not what was written", path, _shown(expected), got)
+    return {name: sums[name] for name in names if name != SUMS}
 
 
 def _digest(file: zipfile.ZipFile, name: str) -> str:

@@ -1,6 +1,6 @@
 """Reads weights to start from: arrays by name, and the bands and classes that they know."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import Band, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.models.common.bundle_zip import checked_names, member
+from quadrat.models.common.bundle_zip import checked
 from quadrat.models.common.encoders import DESCRIPTION, Encoder
 from quadrat.models.common.model import Inputs
 from quadrat.models.start.renaming import in_names_of_timm
@@ -71,7 +71,7 @@ def inherited(start: TimmStart | FileStart | BundleStart, inputs: Inputs) -> Inp
     elif start.normaliser == "new":
         kept = {}
     else:
-        card = _card_of(start.path)
+        card = _card(_reader(start.path), start.path)
         called = _called(start, card)
         _check_meaning(start.path, [band.model_copy(update={"name": called[band.name]}) for band in card.bands], inputs)
         kept = {called[one.band]: (one.mean, one.std) for one in card.statistics}
@@ -129,7 +129,8 @@ class _Card(BaseModel):
 
 
 def _of_bundle(start: BundleStart) -> Given:
-    card, content = _card_of(start.path), _member(start.path, "model.safetensors")
+    read = _reader(start.path)
+    card, content = _card(read, start.path), read("model.safetensors")
     try:
         tensors = {name: tensor for name, tensor in load(content).items() if name not in OWN}
     except WRONG as error:
@@ -138,22 +139,18 @@ def _of_bundle(start: BundleStart) -> Given:
     return Given(str(start.path), tensors, bands, tuple(one.name for one in card.task.classes))
 
 
-def _card_of(path: Path) -> _Card:
-    """Return the card of a bundle, whose members are checked, or of a model folder."""
-    if path.is_file():
-        checked_names(path)
-    content = _member(path, "model.json")
+def _card(read: Callable[[str], bytes], path: Path) -> _Card:
     try:
-        return _Card.model_validate_json(content)
+        return _Card.model_validate_json(read("model.json"))
     except ValidationError as error:
         raise unreadable(path, MODEL, error) from error
 
 
-def _member(path: Path, name: str) -> bytes:
-    """Return the content of a file in a bundle or a model folder."""
+def _reader(path: Path) -> Callable[[str], bytes]:
+    """Return what reads the files of a model folder, or of a bundle, whose checksums are right."""
     if not path.exists():
         raise missing(path)
-    return bytes_of(path / name) if path.is_dir() else member(path, name)
+    return (lambda name: bytes_of(path / name)) if path.is_dir() else checked(path).read
 
 
 def _called(start: BundleStart, card: _Card) -> dict[str, str]:

@@ -21,5 +21,5 @@ class Whole(TorchCheckpointIO):
         """Write ``checkpoint``; raise DiskError where there is no room."""
         held = io.BytesIO()
         torch.save(checkpoint, held)  # straight to a file, it doesn't say why it can't
-        with replaced(Path(path)) as part:
+        with replaced(Path(path), synced=True) as part:
             part.write_bytes(held.getbuffer())

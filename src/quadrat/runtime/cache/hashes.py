@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import xxhash
 
@@ -19,8 +20,20 @@ from quadrat.runtime.progress import track
 SETTLED = 2.0
 """Resolution, s, of times of coarse file systems; a later change has another time."""
 
-Stamp = tuple[int, ...]
-"""Size in bytes, time of the last change in ns, and inode."""
+
+class Stamp(NamedTuple):
+    """What the file system tells of a file; it changes if the file is changed or replaced.
+
+    A program may set the time of writing back, as ``cp -p`` and ``touch -r`` do, but not the time of the change.
+    """
+
+    size: int
+    """Bytes."""
+    written: int
+    """Time of the last write (mtime), ns."""
+    changed: int
+    """Time of the last change (ctime), ns: a write, or new metadata, such as another hard link."""
+    inode: int
 
 
 Hashed = tuple[Stamp, str]
@@ -36,7 +49,7 @@ PIECE = 1 << 20
 def read(path: Path) -> Hashed:
     """Return the hash of a file, and its stamp before it was read."""
     stamp = stamp_of(path)
-    digest, piece = xxhash.xxh3_128(), memoryview(bytearray(min(PIECE, stamp[0] + 1)))
+    digest, piece = xxhash.xxh3_128(), memoryview(bytearray(min(PIECE, stamp.size + 1)))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(piece):
             digest.update(piece[:count])
@@ -53,35 +66,40 @@ class Hashes:
         with suppress(OSError, ValueError, TypeError, AttributeError):
             for path, (*stamp, found) in json.loads(memory.read_text(encoding="utf-8")).items():
                 if found.startswith(KIND):
-                    self._known[path] = tuple(stamp), found
+                    self._known[path] = Stamp(*stamp), found
 
     def of(self, path: Path) -> str:
         """Return the hash of a file's content."""
+        return self.hashed(path)[1]
+
+    def hashed(self, path: Path) -> Hashed:
+        """Return the hash of a file's content, and the file's stamp before it was read."""
         known = self._known.get(os.fspath(path))
         if known and known[0] == stamp_of(path):
-            return known[1]
+            return known
         stamp, found = read(path)
-        if stamp == stamp_of(path) and stamp[1] < (time.time() - SETTLED) * 1e9:
-            self.remember(path, (stamp, found))  # a file that was just changed may change again with the same stamp
-        return found
+        settled = max(stamp.written, stamp.changed) < (time.time() - SETTLED) * 1e9
+        if settled and stamp == stamp_of(path):  # a file that was just changed may change again with the same stamp
+            self.remember(path, (stamp, found))
+        return stamp, found
 
     def remember(self, path: Path, found: Hashed) -> None:
         """Cache the result of ``read`` for a file that has not changed since."""
         self._known[os.fspath(path)] = found
 
-    def of_all(self, paths: Iterable[Path]) -> dict[Path, str]:
-        """Return the hashes of many files, read in parallel."""
+    def of_all(self, paths: Iterable[Path]) -> dict[Path, Hashed]:
+        """Return the hashes and stamps of many files, read in parallel."""
         unique = list(dict.fromkeys(paths))
-        found = results(Threads(cores()).map(self.of, unique))
+        found = results(Threads(cores()).map(self.hashed, unique))
         return dict(zip(unique, track(found, "hash", len(unique), "files"), strict=True))
 
     def save(self) -> None:
         """Write the hashes of files that still exist."""
         known = {path: [*stamp, found] for path, (stamp, found) in sorted(self._known.items()) if os.path.exists(path)}  # noqa: PTH110 many
-        write_json(self._memory, known)
+        write_json(self._memory, known, synced=False)
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Return a file's stamp, which changes if the file is changed or replaced."""
+    """Return a file's stamp."""
     found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)

@@ -1,6 +1,7 @@
 """Records the inputs and outputs of each scene of a stage, so that only changed scenes are redone.
 
 data/manifests/<stage>.json   {"<scene>": {"of": hash of all inputs, "files": {name: hash of its content}}}
+                              and of predict {".": {"inputs": DVC's hashes of its inputs when it last began}}
 
 Output files are compared by content, so a folder that was changed, partly fetched or copied is noticed.
 """
@@ -10,7 +11,7 @@ import json
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from pydantic_core import to_jsonable_python
@@ -18,11 +19,11 @@ from pydantic_core import to_jsonable_python
 from quadrat.errors import DiskError
 from quadrat.runtime.cache.code_hash import code_hash
 from quadrat.runtime.cache.hashes import Hashed, Hashes, read
-from quadrat.runtime.files import remove, write_json
+from quadrat.runtime.files import LEFT_BEHIND, check_own, remove, write_json
 from quadrat.runtime.provenance.origin import installed
 
-LEFT_BEHIND = (".aux.xml", ".qmd", "-journal", "-shm", "-wal")
-"""Endings of files that GDAL, QGIS and SQLite leave beside files that they open; also in ``.dvcignore``."""
+WHOLE = "."
+"""The unit of what all scenes have together."""
 
 EVERY = 1.0
 """Seconds between writes of a manifest; a killed stage repeats what it made since the last one."""
@@ -90,9 +91,18 @@ class SceneCache:
         if time.monotonic() - self._written > EVERY:
             self._save()
 
+    def check_own(self, own: Collection[str]) -> None:
+        """Raise OutputError if the folder holds files that the stage did not make, and would delete.
+
+        ``own`` are patterns of its files (see ``files.check_own``), for units that a killed stage has not recorded.
+        """
+        recorded = [(name, self._files(name)) for name in self._entries]
+        known = {str(PurePosixPath(name, file)) for name, files in recorded for file in files}
+        check_own(self._folder, {*own, *known})
+
     def remove_others(self, files: Collection[str] = ()) -> None:
-        """Remove all units except those passed to ``stale``, and all files except ``files``."""
-        kept = {name: entry for name, entry in self._entries.items() if name in self._inputs}
+        """Remove all units except those passed to ``stale``, and all files except ``files``; after ``check_own``."""
+        kept = {name: entry for name, entry in self._entries.items() if name in {*self._inputs, WHOLE}}
         self._changed |= kept != self._entries
         self._entries = kept
         places = {self._folder / name for name in self._inputs}
@@ -102,18 +112,30 @@ class SceneCache:
                 if path not in known and (folder == self._folder or path.is_dir()):
                     remove(path)
 
+    def note(self, inputs: Mapping[str, str | None] | None) -> None:
+        """Record DVC's hashes of the inputs of which all units are now; None if they are unknown."""
+        told = {WHOLE: {"inputs": dict(inputs)}} if inputs else {}
+        self._changed |= self._entries.get(WHOLE) != told.get(WHOLE)
+        self._entries = {name: entry for name, entry in self._entries.items() if name != WHOLE} | told
+
     def _current(self, name: str, of: str) -> bool:
         """Return whether a unit is complete and made of these inputs."""
-        entry = self._entries.get(name)
-        if not isinstance(entry, dict) or entry.get("of") != of:
+        entry: Any = self._entries.get(name)
+        if not isinstance(entry, dict) or entry.get("of") != of or not isinstance(entry.get("files"), dict):
             return False
-        folder = self._folder / name
-        files, there = entry.get("files"), set(_names(folder))
-        if not isinstance(files, dict) or not there.issuperset(files):
+        folder, files = self._folder / name, self._files(name)
+        there = set(_names(folder))
+        if not there.issuperset(files):
             return False
         if not all(name.endswith(LEFT_BEHIND) for name in there.difference(files)):
             return False
         return all(self.hashes.of(folder / file) == found for file, found in files.items())
+
+    def _files(self, name: str) -> Mapping[str, Any]:
+        """Return the recorded files of a unit; none where the manifest is damaged."""
+        entry: Any = self._entries[name]
+        files = entry.get("files") if isinstance(entry, dict) else None
+        return files if isinstance(files, dict) else {}
 
     def _save(self) -> None:
         if self._changed or not self._path.exists():

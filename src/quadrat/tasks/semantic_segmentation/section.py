@@ -81,6 +81,10 @@ class SegmentationLayers(LayersSection):
     kind: Literal["semantic_segmentation"]
     scores: bool = False
     """Write ``scores.tif``: a band with the probability of each class."""
+    uncertainty: Literal["margin", "entropy"] | None = None
+    """Write ``uncertainty.tif``: how doubtful each pixel is, from 0 to 1. ``margin`` is 1 minus the difference between
+    the two largest probabilities; ``entropy`` that of all probabilities, divided by the largest possible. Null for
+    none."""
     polygons: str | None = None
     """Name of the vector file of the predicted areas, with the ending of a format; null for none."""
     min_pixels: int = Field(default=1, ge=1)
@@ -101,7 +105,7 @@ class SegmentationLayers(LayersSection):
 
     def plain(self) -> Self:
         """Return the section with labels only."""
-        return self.model_copy(update={"scores": False, "polygons": None})
+        return self.model_copy(update={"scores": False, "uncertainty": None, "polygons": None})
 
     def full(self) -> Self:
         """Return the section with scores too."""

@@ -1,4 +1,4 @@
-"""Scores of overlapping windows as layers: labels, and optionally scores and polygons."""
+"""Scores of overlapping windows as layers: labels, and optionally scores, uncertainty and polygons."""
 
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
@@ -10,7 +10,7 @@ from quadrat.tasks.semantic_segmentation.section import SegmentationLayers, Sema
 
 
 class Layers(TaskLayers[SemanticSegmentation]):
-    """The layers ``labels``, ``scores`` and ``polygons``."""
+    """The layers ``labels``, ``scores``, ``uncertainty`` and ``polygons``."""
 
     def written(self, section: SegmentationLayers) -> list[RasterLayer | VectorLayer]:
         """Return what predict writes for a scene."""
@@ -19,6 +19,8 @@ class Layers(TaskLayers[SemanticSegmentation]):
         ]
         if section.scores:
             written.append(RasterLayer("scores", "uint8", self.task.names, IGNORE, scale=1 / SCORE_STEPS))
+        if section.uncertainty:
+            written.append(RasterLayer("uncertainty", "uint8", (section.uncertainty,), IGNORE, scale=1 / SCORE_STEPS))
         if section.polygons:
             written.append(VectorLayer("polygons", section.polygons))
         return written

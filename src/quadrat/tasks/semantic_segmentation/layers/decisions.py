@@ -1,5 +1,6 @@
-"""Blended scores to labels, and to scores and polygons where asked."""
+"""Blended scores to labels, and to scores, uncertainty and polygons where asked."""
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +27,7 @@ CACHED = 1 << 16
 
 
 class SegmentationDecisions(PixelDecisions):
-    """Of each pixel the class with the largest score: ``labels``; and ``scores`` and ``polygons`` where asked."""
+    """Of each pixel the class with the largest score: ``labels``; and further layers where asked."""
 
     output: ClassVar[str] = "scores"
 
@@ -45,12 +46,18 @@ class SegmentationDecisions(PixelDecisions):
         return len(self._names)
 
     def decide(self, rows: Blended) -> Decided:
-        """Return ``labels`` (y, x); where asked ``scores`` (class, y, x), in steps, and the ``largest`` (y, x)."""
+        """Return ``labels`` and the ``largest`` score (y, x); where asked ``scores`` (class, y, x) and ``uncertainty``.
+
+        The latter two are in steps.
+        """
         likeliest, largest = _largest(rows.values)
         decided: dict[str, NDArray[Any]] = {"labels": counting(likeliest, rows.covered), "largest": largest}
         if self._layers.scores:
             steps = np.where(rows.covered, np.rint(rows.values * SCORE_STEPS), IGNORE)
             decided["scores"] = steps.astype(np.uint8)
+        if self._layers.uncertainty:
+            doubt = DOUBTS[self._layers.uncertainty](rows.values, largest)
+            decided["uncertainty"] = np.where(rows.covered, np.rint(doubt * SCORE_STEPS), IGNORE).astype(np.uint8)
         return decided
 
     def decide_tensors(self, values: "Tensor", covered: "Tensor") -> "dict[str, Tensor]":
@@ -63,6 +70,14 @@ class SegmentationDecisions(PixelDecisions):
             decided["largest"] = largest
         if self._layers.scores:
             decided["scores"] = torch.where(covered, (values * SCORE_STEPS).round(), IGNORE).to(torch.uint8)
+        if self._layers.uncertainty == "margin":
+            first, second = values.topk(2, 0).values
+            doubt = 1 - (first - second)
+        elif self._layers.uncertainty == "entropy":
+            doubt = -torch.special.xlogy(values, values).sum(0) / math.log(len(values))
+        else:
+            return decided
+        decided["uncertainty"] = torch.where(covered, (doubt.clamp(0, 1) * SCORE_STEPS).round(), IGNORE).to(torch.uint8)
         return decided
 
     def finish(self, row: int, col: int, decided: Decided) -> Iterator[Rows | Features]:
@@ -71,6 +86,8 @@ class SegmentationDecisions(PixelDecisions):
         yield Rows("labels", row, col, labels[None])
         if self._layers.scores:
             yield Rows("scores", row, col, decided["scores"])
+        if self._layers.uncertainty:
+            yield Rows("uncertainty", row, col, decided["uncertainty"][None])
         if self._polygoniser:
             areas = labels if self._layers.polygon_classes is None else self._drawn[labels]
             yield self._features(self._polygoniser.add(row, areas, decided["largest"]))
@@ -89,6 +106,29 @@ class SegmentationDecisions(PixelDecisions):
         }
         geometry = draw(self._layers.outlines, filled(polygons.geometry, self._layers.max_hole_pixels))
         return Features("polygons", geometry, fields)
+
+
+def _margin(scores: NDArray[np.float32], largest: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 minus the difference between the two largest of ``scores`` (class, y, x), (y, x)."""
+    below, second = np.full_like(largest, -1), np.full_like(largest, -1)
+    for score in scores:  # below is the largest so far
+        np.maximum(second, np.minimum(below, score), out=second)
+        np.maximum(below, score, out=below)
+    doubt: NDArray[np.float32] = np.clip(1 - (largest - second), 0, 1)
+    return doubt
+
+
+def _entropy(scores: NDArray[np.float32], _: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the entropy of ``scores`` (class, y, x) as a share of the largest possible, (y, x)."""
+    total = np.zeros(scores.shape[1:], np.float32)
+    for score in scores:
+        total -= score * np.log(np.maximum(score, np.float32(1e-37)))  # 0 of a score of 0
+    doubt: NDArray[np.float32] = np.clip(total / np.float32(math.log(len(scores))), 0, 1)
+    return doubt
+
+
+DOUBTS = {"margin": _margin, "entropy": _entropy}
+"""Measures of uncertainty."""
 
 
 def _largest(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

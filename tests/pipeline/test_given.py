@@ -1,0 +1,129 @@
+"""Predictions of other programs are scored as the stage's own are; what can't be scored is an error in words."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_fscore_support
+from typer.testing import CliRunner
+
+from quadrat.cli import app
+from quadrat.runtime.formats.yaml import dumped
+from tests.ground import KINDS, pixel_box, segmentation, write_areas, write_raster
+from tests.pipeline.test_eval import AOIS, labelled, pixels_of, predicted, run, write_ground
+
+TASK = segmentation(*KINDS).model_dump(mode="json", by_alias=True)
+
+
+@pytest.fixture
+def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a catalog, parameters of nothing but the task, and predictions named by scenes."""
+    catalog = write_ground(tmp_path)
+    assert catalog.name == "scenes.yaml"
+    for scene in ("m", "e"):
+        (tmp_path / "given").mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "predictions" / scene / "labels.tif", tmp_path / "given" / f"{scene}.tif")
+    (tmp_path / "params.yaml").write_bytes(dumped({"task": TASK, "lr": 0.1}))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def scored(*options: str, out: str = "scores") -> dict[str, Any]:
+    given = ["eval", "--catalog", "scenes.yaml", "--out", out, *options]
+    result = CliRunner().invoke(app, given, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(Path(out, "eval.json").read_text())
+    return found
+
+
+def refused(*options: str) -> str:
+    result = CliRunner().invoke(app, ["eval", "--catalog", "scenes.yaml", *options], catch_exceptions=False)
+    assert result.exit_code == 1
+    return " ".join(result.output.split())
+
+
+def only(root: Path, *scenes: str) -> None:
+    """Leave only some scenes in the catalog."""
+    content = json.loads((root / "scenes.yaml").read_text())
+    content["scenes"] = [entry for entry in content["scenes"] if entry["id"] in scenes]
+    (root / "scenes.yaml").write_text(json.dumps(content))
+
+
+def test_files_named_by_scenes_score_as_the_stage_scores_its_own(ground: Path) -> None:
+    expected = run(ground, ground / "scenes.yaml", baseline=None)
+    found = scored("--predictions", "given")
+    assert expected["Test"].pop("over_majority")
+    assert found == {key: expected[key] for key in ("Test", "overall", "validation")} | {"baseline": {}}
+    assert scored("--predictions", "predictions", out="again") == found
+    assert sorted(path.name for path in Path("scores").iterdir()) == [
+        "areas.csv",
+        "class_scores.csv",
+        "confusion.csv",
+        "eval.json",
+        "intervals.json",
+        "pictures",
+        "report.html",
+        "scene_scores.csv",
+    ]
+
+
+def test_one_file_scores_a_catalog_of_one_test_scene(ground: Path) -> None:
+    everything = scored("--predictions", "given")
+    only(ground, "e")
+    wide = write_raster(ground / "map.tif", predicted(1)[None].astype(np.uint16), nodata=255)
+    found = scored("--predictions", str(wide), out="one")
+    assert found["overall"] == everything["overall"]
+    assert found["validation"]["support"] == 0
+
+
+def test_polygons_are_scored_as_the_pixels_that_they_cover(ground: Path) -> None:
+    only(ground, "e")
+    boxes = [pixel_box(0, 0, 200, 60), pixel_box(100, 50, 190, 110)]
+    write_areas(ground / "map.geojson", boxes, {"class": ["wood", "lake"]}, to_crs="EPSG:4326")
+    drawn = np.full(labelled().shape, 2, np.uint8)  # field is outside of all
+    drawn[:60] = 0
+    drawn[50:110, 100:190] = 1
+    truth, ours = pixels_of("e", drawn)
+    found = scored("--predictions", "map.geojson", "--background", "field")
+    recall = precision_recall_fscore_support(truth, ours, labels=range(3), zero_division=np.nan)[1]
+    assert found["overall"]["macro_recall"] == pytest.approx(np.nanmean(recall), abs=1e-4)
+    assert found["overall"]["support"] == truth.size
+    lake = geopandas.read_file(ground / "map.geojson").iloc[1:].drop(columns="class")
+    lake.to_file(ground / "lake.geojson")
+    found = scored("--predictions", "lake.geojson", "--class", "lake", "--background", "none", out="lake")
+    covered = (labelled()[:, AOIS["e"]] != 255) & (drawn[:, AOIS["e"]] == 1)
+    assert found["overall"]["support"] == covered.sum()
+    assert found["overall"]["unpredicted"] > 0.4
+
+
+def test_what_can_not_be_scored_is_an_error_in_words(ground: Path) -> None:
+    assert "one file is given for several scenes" in refused("--predictions", "given/e.tif")
+    (ground / "given/m.tif").unlink()
+    told = refused("--predictions", "given")
+    assert "a scene has no prediction" in told
+    assert "m.tif" in told
+    assert "got: e.tif" in told
+    only(ground, "e")
+    shutil.copy("given/e.tif", "given/e.tiff")
+    assert "a scene has several predictions" in refused("--predictions", "given")
+    write_areas(ground / "map.geojson", [pixel_box(0, 0, 200, 60)], {"class": ["wood"]}, to_crs="EPSG:4326")
+    assert "which class is outside all of them" in refused("--predictions", "map.geojson")
+    told = refused("--predictions", "map.geojson", "--background", "field", "--class", "wood")
+    assert "have classes of their own" in told
+    write_raster(ground / "three.tif", np.zeros((3, *labelled().shape), np.uint8))
+    assert "one band of whole numbers" in refused("--predictions", "three.tif")
+    (ground / "map.shp").write_text("")
+    assert "are no such file" in refused("--predictions", "map.shp")
+    assert "no such file or folder" in refused("--predictions", "nothing")
+    assert "the folder for the scores is there" in refused("--predictions", "three.tif", "--out", "given")
+    (ground / "given/e.tif").unlink()
+
+
+def test_options_of_given_predictions_need_them(ground: Path) -> None:
+    result = CliRunner().invoke(app, ["eval", "--out", str(ground / "out")])
+    assert result.exit_code == 2
+    assert "goes with --predictions" in " ".join(result.output.split())
