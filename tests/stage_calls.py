@@ -45,6 +45,5 @@ def _call(stage: Any, kind: Any, given: dict[str, Any]) -> None:
     unknown = given.keys() - taken - paths - how
     assert not unknown, unknown
     places = {name: given.get(name, NOWHERE / name) for name in paths}
-    stage(
-        kind(**{name: given[name] for name in taken}), Paths(**places), Run(**{n: given[n] for n in how & given.keys()})
-    )
+    params = kind(**{name: given[name] for name in taken & given.keys()})
+    stage(params, Paths(**places), Run(**{n: given[n] for n in how & given.keys()}))

@@ -10,7 +10,8 @@ from PIL import Image
 from pydantic import ValidationError
 from shapely.geometry import box
 
-from quadrat.evaluation.pictures import LOST, NONE, OUTSIDE, RIGHT, WRONG, Picture, Pictures, draw
+from quadrat.evaluation.figure import draw
+from quadrat.evaluation.pictures import LOST, NONE, OUTSIDE, RIGHT, WRONG, Picture, Pictures
 from quadrat.tasks.common.outputs import Outlines
 from tests.ground import segmentation
 

@@ -100,7 +100,9 @@ def run(
         class_scores=root / "classes.csv",
         scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
+        areas=root / "areas.csv",
         pictures=root / "pictures",
+        page=root / "report.html",
         executor=executor,
     )
     found: dict[str, Any] = json.loads((root / "eval.json").read_text())
@@ -323,10 +325,48 @@ def test_a_picture_of_each_predicted_scene_the_same_bytes_every_time(tmp_path: P
     first = {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
     assert sorted(first) == ["all.png", "e.png", "m.png"]
     assert all(b"Software" not in content for content in first.values())
-    metrics = (tmp_path / "eval.json").read_bytes()
+    files = [tmp_path / name for name in ("eval.json", "intervals.json", "areas.csv", "report.html")]
+    before = [file.read_bytes() for file in files]
     run(tmp_path, catalog, executor=Processes(1), pictures=PICTURES)
     assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == first
-    assert (tmp_path / "eval.json").read_bytes() == metrics
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_classes_of_every_predicted_scene_are_measured_on_the_ground(tmp_path: Path) -> None:
+    run(tmp_path, write_ground(tmp_path))
+    table = pd.read_csv(tmp_path / "areas.csv")
+    assert table["scene"].unique().tolist() == ["m", "e", "all"]
+    for scene, seed in (("m", 0), ("e", 1), ("all", 2)):
+        cut = predicted(seed)[:, AOIS.get(scene, slice(None))]
+        own = table[table["scene"] == scene]
+        assert own["pixels"].tolist() == [np.count_nonzero(cut == n) for n in range(3)]
+        np.testing.assert_allclose(own["hectares"] / own["pixels"], abs(NORTH_UP.determinant) / 1e4, rtol=2e-3)
+
+
+def test_with_a_design_of_the_sample_areas_are_adjusted_and_have_intervals(tmp_path: Path) -> None:
+    catalog = write_ground(tmp_path)
+    run(tmp_path, catalog)
+    assert "areas" not in json.loads((tmp_path / "intervals.json").read_text())
+    assert "the catalog has no design" in (tmp_path / "report.html").read_text()
+    catalog.write_text(json.dumps({**json.loads(catalog.read_text()), "design": "random"}))
+    run(tmp_path, catalog)
+    found = json.loads((tmp_path / "intervals.json").read_text())["areas"]
+    mapped = pd.read_csv(tmp_path / "areas.csv").query("scene == 'e'")["hectares"]
+    assert found["design"] == "random"
+    assert [one["mapped"] for one in found["classes"].values()] == pytest.approx(mapped.tolist(), abs=1e-3)
+    assert sum(one["adjusted"] for one in found["classes"].values()) == pytest.approx(mapped.sum(), abs=1e-3)
+    assert found["classes"]["field"]["adjusted"] == 0  # the labels have none
+    assert all(one["low"] <= one["adjusted"] <= one["high"] for one in found["classes"].values())
+    assert "as a simple random sample" in (tmp_path / "report.html").read_text()
+
+
+def test_the_page_shows_the_parameters_and_the_scores(tmp_path: Path) -> None:
+    found = run(tmp_path, write_ground(tmp_path), pictures=PICTURES)
+    page = (tmp_path / "report.html").read_text()
+    assert f"<strong>{found['overall']['macro_f1']:.3f}</strong>" in page
+    assert page.count("<img") == 4 + 4 + 2
+    assert "longest_side: 256" in page
+    assert "null" not in page
 
 
 def test_pictures_of_others_are_kept_and_named(tmp_path: Path) -> None:

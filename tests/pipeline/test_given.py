@@ -61,11 +61,13 @@ def test_files_named_by_scenes_score_as_the_stage_scores_its_own(ground: Path) -
     assert found == {key: expected[key] for key in ("Test", "overall", "validation")} | {"baseline": {}}
     assert scored("--predictions", "predictions", out="again") == found
     assert sorted(path.name for path in Path("scores").iterdir()) == [
+        "areas.csv",
         "class_scores.csv",
         "confusion.csv",
         "eval.json",
         "intervals.json",
         "pictures",
+        "report.html",
         "scene_scores.csv",
     ]
 

@@ -128,7 +128,9 @@ def evaluated(root: Path, **match: float) -> dict[str, Any]:
         class_scores=root / "classes.csv",
         scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
+        areas=root / "areas.csv",
         pictures=root / "pictures",
+        page=root / "report.html",
         executor=Threads(2),
     )
     found: dict[str, Any] = json.loads((root / "eval.json").read_text())

@@ -1,13 +1,10 @@
-"""Pictures of scenes: image, labels, prediction and error, side by side."""
+"""Pictures of scenes: the colours of image, labels, prediction and error."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
@@ -15,10 +12,6 @@ from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.outputs import Outlines
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Color = tuple[int, int, int]
 Colors = NDArray[np.uint8]
@@ -34,13 +27,6 @@ LOST: Color = (70, 70, 70)
 FOUND: Color = (60, 150, 255)
 MISSED: Color = (255, 200, 0)
 OUTSIDE: Color = (255, 255, 255)
-
-DPI = 100
-SMALLEST = 400
-"""Small scenes are enlarged by a whole factor to at most this side, px."""
-HEAD, LABEL, GAP, LINE, FRAME = 38, 22, 12, 20, "#999999"
-"""Heights of the title and of a panel's name, gap between panels, and line height of the legend, px; and the colour of
-frames."""
 
 
 class Pictures(Section):
@@ -88,57 +74,8 @@ class Picture:
     """Outlines of labels and of the prediction, px of the picture, drawn instead of the maps."""
 
 
-def draw(picture: Picture, classes: Sequence[Class], title: str, stretch: tuple[float, float], path: Path) -> None:
-    """Write ``picture`` as PNG, with the same bytes for any matplotlib style of the user."""
-    from matplotlib import style
-
-    with style.context("default"):
-        panels = dict(_panels(picture, classes, stretch))
-        figure = _figure(panels, list(_keys(picture, classes)), title)
-        for axes, drawn in zip(figure.axes, _overlays(picture, classes, panels), strict=True):
-            _outline(axes, drawn)
-        _scale_bar(figure.axes[0], picture)
-        figure.savefig(path, format="png", metadata={"Software": None})
-
-
-def _figure(panels: dict[str, Colors], keys: Sequence[tuple[str, Color]], title: str) -> "Figure":
-    """Lay out panels of one shape below a title and above the legend, aligned to px of the file."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
-    height, width = next(iter(panels.values())).shape[:2]
-    zoom = max(1, SMALLEST // max(height, width))
-    columns = _columns(len(panels), height, width)
-    across, down = width * zoom + GAP, height * zoom + LABEL + GAP
-    total = max(GAP + columns * across, SMALLEST)
-    per_line = max(1, (total - 2 * GAP) // (42 + 7 * max((len(name) for name, _ in keys), default=0)))
-    tall = HEAD + len(panels) // columns * down + LINE * (math.ceil(len(keys) / per_line) + 1)
-    figure = Figure((total / DPI, tall / DPI), DPI, facecolor="white")
-    left = (total - columns * across + GAP) / 2
-    figure.text(left / total, 1 - 0.45 * HEAD / tall, title, fontsize=11, fontweight="bold", va="center")
-    for number, (name, colors) in enumerate(panels.items()):
-        row, column = divmod(number, columns)
-        bottom = HEAD + row * down + LABEL + height * zoom
-        place = ((left + column * across) / total, 1 - bottom / tall, width * zoom / total, height * zoom / tall)
-        axes = figure.add_axes(place)
-        axes.imshow(colors, interpolation="nearest", aspect="auto")
-        axes.set_title(name, fontsize=9, loc="left", pad=4)
-        axes.set(xticks=[], yticks=[])
-        for spine in axes.spines.values():
-            spine.set(color=FRAME, linewidth=0.6)
-    patches = [Patch(facecolor=_hex(color), edgecolor=FRAME, linewidth=0.6, label=key) for key, color in keys]
-    compact: dict[str, Any] = {"handlelength": 1.3, "handleheight": 1.0, "columnspacing": 1.3, "handletextpad": 0.5}
-    figure.legend(handles=patches, loc="lower center", ncols=per_line, frameon=False, fontsize=9, **compact)
-    return figure
-
-
-def _columns(panels: int, height: int, width: int) -> int:
-    """Return the number of panels side by side that gives a balanced shape."""
-    options = [columns for columns in range(1, panels + 1) if panels % columns == 0]
-    return min(options, key=lambda columns: abs(math.log(columns**2 * width / (panels * height) / 1.6)))
-
-
-def _panels(picture: Picture, classes: Sequence[Class], stretch: tuple[float, float]) -> Iterator[tuple[str, Colors]]:
+def panels(picture: Picture, classes: Sequence[Class], stretch: tuple[float, float]) -> Iterator[tuple[str, Colors]]:
+    """Yield the name and the colours of each panel; those with outlines show the image."""
     image = _stretched(picture, stretch)
     yield "image", image
     if picture.drawn is not None:
@@ -155,9 +92,9 @@ def _shown(picture: Picture) -> tuple[str, ...]:
     return ("prediction",) if picture.truth is None else ("labels", "prediction", "error")
 
 
-def _overlays(picture: Picture, classes: Sequence[Class], panels: Mapping[str, Colors]) -> Iterator[Drawn]:
+def overlays(picture: Picture, classes: Sequence[Class], names: Iterable[str]) -> Iterator[Drawn]:
     """Yield the outlines of each panel: labels and prediction by class, errors by kind."""
-    for name in panels:
+    for name in names:
         if picture.drawn is None or name == "image":
             yield []
             continue
@@ -175,16 +112,6 @@ def _overlays(picture: Picture, classes: Sequence[Class], panels: Mapping[str, C
 
 def _picked(outlines: Outlines, mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {name: getattr(outlines, name)[mask] for name in ("geometry", "class_ids", "right")}
-
-
-def _outline(axes: "Axes", drawn: Drawn) -> None:
-    from matplotlib.collections import LineCollection
-
-    axes.autoscale(enable=False)  # outlines outside the panel must not change the axes
-    for outlines, colors in drawn:
-        rings, owners = shapely.get_parts(shapely.boundary(outlines.geometry), return_index=True)
-        lines = [shapely.get_coordinates(ring) - 0.5 for ring in rings]  # matplotlib counts from pixels' centres
-        axes.add_collection(LineCollection(lines, colors=[_hex(colors[n]) for n in owners], linewidths=1.1))
 
 
 def _stretched(picture: Picture, stretch: tuple[float, float]) -> Colors:
@@ -218,7 +145,7 @@ def _errors(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], inside: NDAr
     return colors
 
 
-def _keys(picture: Picture, classes: Sequence[Class]) -> Iterator[tuple[str, Color]]:
+def keys(picture: Picture, classes: Sequence[Class]) -> Iterator[tuple[str, Color]]:
     """Yield names and colours of the legend: those in the picture."""
     if picture.drawn is not None:
         seen = {int(number) for outlines in picture.drawn for number in outlines.class_ids}
@@ -236,24 +163,3 @@ def _keys(picture: Picture, classes: Sequence[Class]) -> Iterator[tuple[str, Col
         yield from (("right", RIGHT), ("wrong", WRONG))
     if (labelled & (predicted == IGNORE)).any():
         yield "not predicted", LOST
-
-
-def _scale_bar(axes: "Axes", picture: Picture) -> None:
-    """Draw a bar of a round length, at most a third of the panel's width."""
-    from matplotlib.patheffects import withStroke
-
-    height, width = picture.predicted.shape
-    longest = width * picture.side / 3
-    magnitude = 10.0 ** math.floor(math.log10(longest))
-    length = max(digit * magnitude for digit in (1, 2, 5) if digit * magnitude <= longest)
-    km = picture.unit == "m" and length >= 1000
-    text = f"{length / 1000:g} km" if km else f"{length:g} {picture.unit}"
-    start, line = 0.04 * width, height - 0.03 * max(height, width)
-    dark: dict[str, Any] = {"path_effects": [withStroke(linewidth=3, foreground="black")], "color": "white"}
-    axes.plot((start, start + length / picture.side), (line, line), linewidth=1.6, solid_capstyle="butt", **dark)
-    axes.annotate(text, (start, line), (0, 5), textcoords="offset points", fontsize=8, **dark)
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-
-
-def _hex(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

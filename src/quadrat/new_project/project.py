@@ -68,7 +68,7 @@ README = """\
 
     scripts/setup && . .venv/bin/activate   # once a clone; or use an environment that has quadrat's packages
     quadrat check
-    dvc repro                               # scores: metrics/eval.json, pictures: metrics/pictures
+    dvc repro                               # then open metrics/report.html
 
 To share it, name a remote for the data (`quadrat remote s3://bucket/prefix`), then `git push` and `dvc push`.
 """

@@ -1,18 +1,27 @@
-"""eval: compare predictions with labels, in metrics and pictures."""
+"""eval: compare predictions with labels, in metrics, pictures and a page."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import shapely
+from pydantic_core import to_jsonable_python
 
 from quadrat.errors import CatalogError, PredictionError, QuadratError
+from quadrat.evaluation.adjusted_areas import Estimate
+from quadrat.evaluation.areas import Areas, Measured, write_areas
 from quadrat.evaluation.correlation import Scored
+from quadrat.evaluation.figure import draw
 from quadrat.evaluation.intervals import Bounded, Intervals, Spread, scenes_are_blocks
-from quadrat.evaluation.pictures import Picture, Pictures, draw
+from quadrat.evaluation.page.content import Content, SceneContent
+from quadrat.evaluation.page.page import write_page
+from quadrat.evaluation.page.scenes import MOST_SCENES, shown_first
+from quadrat.evaluation.page.thumbnails import Thumbnail, thumbnail
+from quadrat.evaluation.page.training import Training
+from quadrat.evaluation.pictures import Picture, Pictures
 from quadrat.evaluation.score_tables import write_scores
 from quadrat.evaluation.summary import MODEL, figure, tables, word
 from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
@@ -23,9 +32,11 @@ from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
+from quadrat.runtime.formats.yaml import dumped
 from quadrat.runtime.progress import console, track
+from quadrat.runtime.provenance.origin import Origin
 from quadrat.runtime.run import Paths, Run
-from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.catalog import Design, load_catalog
 from quadrat.scenes.input_files import InputFiles, input_files, raise_changes
 from quadrat.scenes.pins import check_pins
 from quadrat.scenes.scene import OpenScene, Scene
@@ -67,30 +78,44 @@ class Examined:
     """Empty for a scene that is not scored."""
     scored: Scored | None
     picture: Picture | None
+    areas: Areas | None
+    """None for tasks without a raster of classes."""
+    origin: Origin | None
+    thumbnail: Thumbnail | None = None
 
 
 @dataclass(frozen=True)
 class EvalParams:
-    """The sections that eval takes."""
+    """The sections that eval takes; those from ``bands`` on decide nothing, and the page shows them."""
 
     scenes: Path
     seed: int
     task: Task
     baseline: "Baseline | None"
     eval: Eval
+    bands: tuple[str, ...] | None = None
+    chip: Section | None = None
+    model: Section | None = None
+    lr: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    train: Section | None = None
+    predict: Section | None = None
 
 
 def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
-    """Write metrics in all, per class and per scene, intervals, the confusion matrix and pictures; show the result.
+    """Write metrics in all, per class and per scene, intervals, confusion, areas, pictures and the page; print scores.
 
     Validation and test scenes are scored where they have labels within the AOI. ``Test``, ``overall``, ``baseline``,
     the metrics per class and the intervals are of all test scenes together; of the validation scenes if there are no
     test scenes. Raises InputError if a file is changed meanwhile.
     """
-    begun = Snapshot.of(params.scenes, paths.pins, paths.table, paths.predictions)
+    curves = (paths.curves, paths.train_metrics)
+    begun = Snapshot.of(params.scenes, paths.pins, paths.table, paths.predictions, *curves)
     frequent = _most_frequent(paths.table, params.task)
-    predicted = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
-    _evaluate(params, paths, run, _Asked(predicted, begun, frequent))
+    catalog = load_catalog(params.scenes)
+    predicted = [scene for scene in catalog.resolve() if scene.split != "train"]
+    _evaluate(params, paths, run, _Asked(predicted, begun, catalog.design, frequent))
 
 
 def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> None:
@@ -100,7 +125,8 @@ def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> N
     """
     given.check(params.task.names)
     begun = Snapshot.of(params.scenes, paths.pins, given.path)
-    scenes = [scene for scene in read_catalog(params.scenes) if scene.split in SCORED]
+    catalog = load_catalog(params.scenes)
+    scenes = [scene for scene in catalog.resolve() if scene.split in SCORED]
     if not scenes:
         problem = "the catalog has no scene to score"
         raise CatalogError(problem, file=params.scenes, hint="give scenes with labels the split test")
@@ -111,7 +137,7 @@ def score_given(params: EvalParams, paths: Paths, run: Run, given: "Given") -> N
             expected=f"a folder with a file for each of {', '.join(scene.id for scene in scenes)}",
             hint="or a catalog of one scene",
         )
-    _evaluate(params, paths, run, _Asked(scenes, begun, given=given))
+    _evaluate(params, paths, run, _Asked(scenes, begun, catalog.design, given=given))
 
 
 @dataclass(frozen=True)
@@ -120,6 +146,7 @@ class _Asked:
 
     scenes: Sequence[Scene]
     begun: Snapshot
+    design: Design | None
     frequent: int | None = None
     """The id of the most frequent class of the training labels, if it is compared."""
     given: "Given | None" = None
@@ -128,6 +155,7 @@ class _Asked:
 def _evaluate(params: EvalParams, paths: Paths, run: Run, asked: _Asked) -> None:
     predicted, frequent = asked.scenes, asked.frequent
     task, section = params.task, params.eval
+    small = shown_first([(scene.id, scene.split) for scene in predicted], MOST_SCENES)
     check_pins(predicted, paths.pins)
     files = input_files(predicted)
     reference = "test" if any(scene.split == "test" for scene in predicted) else "validation"
@@ -147,15 +175,8 @@ def _evaluate(params: EvalParams, paths: Paths, run: Run, asked: _Asked) -> None
         folder.mkdir()
         outcomes = track(run.executor.map(look, files), "eval", len(predicted), "scenes")
         for one in succeeded((scene.id for scene in predicted), outcomes):
-            if one.picture and section.pictures:
-                draw(
-                    one.picture,
-                    scoring_of(task).painted,
-                    _title(one),
-                    section.pictures.stretch,
-                    folder / f"{one.scene.id}.png",
-                )
-            examined.append(replace(one, picture=None))
+            thumb = _drawn(one, task, section.pictures, folder, small=one.scene.id in small)
+            examined.append(replace(one, picture=None, thumbnail=thumb))
         raise_changes(asked.begun, files)
         none = scoring_of(task).no_counts(section.match)
         compared = _together(examined, reference, none, rival)
@@ -167,13 +188,21 @@ def _evaluate(params: EvalParams, paths: Paths, run: Run, asked: _Asked) -> None
         ]
         spread = Spread.of(parts, section.intervals, params.seed, scoring_of(task).monitor)
         write_json(paths.eval_metrics, _metrics(task, compared, reference, validation, spread))
-        write_json(paths.intervals, {"split": reference, **spread.written(task.names)})
+        estimate = _estimate(examined, reference, asked.design, task, compared[MODEL])
+        adjusted = {} if estimate is None else estimate.written(task.names)
+        areas = {"areas": {"design": asked.design, "classes": adjusted}} if adjusted else {}
+        write_json(paths.intervals, {"split": reference, **spread.written(task.names), **areas})
         write_scores(paths.class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
         scored = {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
         write_scores(paths.scene_scores, "scene", scored)
         _write_confusion(paths.confusion, task, compared[MODEL])
-    for shown in tables(task, compared, reference, spread):
-        console.print(shown)
+        write_areas(paths.areas, task.names, {one.scene.id: one.areas for one in examined if one.areas})
+        training = None if asked.given else Training.read(paths.curves, paths.train_metrics)
+        told = [_told(one) for one in examined]
+        metric, shown = scoring_of(task).monitor, _shown(params)
+        write_page(paths.page, Content(task, metric, reference, compared, spread, told, estimate, training, shown))
+    for part in tables(task, compared, reference, spread):
+        console.print(part)
 
 
 def _examine(
@@ -186,6 +215,7 @@ def _examine(
     blocked: str | None,
 ) -> Examined:
     """Count a scene, if it is scored, and make its picture; raise PredictionError for missing or wrong predictions."""
+    from quadrat.prediction.origins import folder_origin
     from quadrat.prediction.reader import Prediction
 
     scene = files.scene
@@ -196,10 +226,14 @@ def _examine(
     bands = (scene.image.grid_band,) if section.pictures is None else section.pictures.bands
     try:
         with files.unchanged(), scene.open(bands, task) as opened, ExitStack() as stack:
+            made: dict[str, Any]
             if isinstance(predictions, Path):
                 made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             else:
                 made = {MODEL: stack.enter_context(predictions.open(opened.grid, scene.id))}
+            layer = scoring_of(task).class_map
+            if layer is not None:
+                made[MODEL] = Measured(made[MODEL], layer, opened, task.names)
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
             scored = None
             if truth is not None:
@@ -208,12 +242,13 @@ def _examine(
                 width = ground_width(opened.grid, truth.area)
                 scored = Scored(scene.id, blocks, width, dict(zip(made, parts, strict=True)))
             picture = None if section.pictures is None else _picture(opened, truth, made[MODEL], task, section)
+            areas = None if layer is None else made[MODEL].areas()
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise
     none = scoring_of(task).no_counts(section.match)
     totals = {} if scored is None else {name: sum(parts.values(), none) for name, parts in scored.counts.items()}
-    return Examined(scene, totals, scored, picture)
+    return Examined(scene, totals, scored, picture, areas, folder_origin(folders[MODEL]))
 
 
 def _blocks(area: Window, classes: int) -> Blocks:
@@ -314,6 +349,44 @@ def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
     ]
     with replaced(path, synced=True) as part:
         pd.DataFrame(rows, columns=["truth", "predicted", "count"]).to_csv(part, index=False)
+
+
+def _drawn(one: Examined, task: Task, pictures: Pictures | None, folder: Path, *, small: bool) -> Thumbnail | None:
+    """Write a scene's picture, and return its thumbnail if it gets a ``small`` one."""
+    if one.picture is None or pictures is None:
+        return None
+    painted = scoring_of(task).painted
+    draw(one.picture, painted, _title(one), pictures.stretch, folder / f"{one.scene.id}.png")
+    return thumbnail(one.picture, painted, pictures.stretch) if small else None
+
+
+def _estimate(
+    examined: Sequence[Examined], split: str, design: str | None, task: Task, counts: Counts
+) -> Estimate | None:
+    """Return the areas of all scenes of a split; None for tasks without a raster of classes."""
+    if scoring_of(task).class_map is None:
+        return None
+    areas = [one.areas for one in examined if one.areas and one.scene.split == split]
+    return Estimate.of(design, counts.confused(), areas, task.names)
+
+
+def _told(one: Examined) -> SceneContent:
+    """Return what the page tells of a scene."""
+    summary = one.counts[MODEL].summary() if one.counts else {}
+    return SceneContent(one.scene.id, one.scene.split, summary, one.areas, one.thumbnail, one.origin)
+
+
+def _shown(params: EvalParams) -> str:
+    """Return the parameters in YAML, without those that have their default."""
+    given = {each.name: getattr(params, each.name) for each in fields(params)}
+    content = {
+        name: value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        if isinstance(value, Section)
+        else value
+        for name, value in given.items()
+        if value is not None
+    }
+    return dumped(to_jsonable_python(content)).decode()
 
 
 def _title(one: Examined) -> str:

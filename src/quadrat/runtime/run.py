@@ -37,7 +37,9 @@ class Paths:
     class_scores: Path = Path("metrics/plots/class_scores.csv")
     scene_scores: Path = Path("metrics/plots/scene_scores.csv")
     confusion: Path = Path("metrics/plots/confusion.csv")
+    areas: Path = Path("metrics/plots/areas.csv")
     pictures: Path = Path("metrics/pictures")
+    page: Path = Path("metrics/report.html")
     bundle_file: Path = Path("models/bundle.zip")
 
     checkpoints: Path = Path("models/.checkpoints")

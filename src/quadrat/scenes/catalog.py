@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,8 @@ from quadrat.scenes.scene import LONGEST_ID, Scene, Split
 
 TAKEN = ("chips.json", "index.parquet")
 """Names that no scene may have, because the folder of scenes has such files."""
+
+Design = Literal["random", "stratified"]
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -73,6 +75,10 @@ class Catalog(Section):
     """Labels, by names that scenes use."""
     scenes: tuple[SceneEntry, ...] = Field(min_length=1)
     """The scenes; one image may serve several, with different areas of interest."""
+    design: Design | None = None
+    """How the labelled pixels of the scored scenes were chosen, for areas with intervals: ``random`` on all of their
+    ground, or ``stratified``, at random within each class of the map that is scored. Null for other labels, such as
+    polygons: their neighbouring pixels are no sample."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -109,7 +115,12 @@ class Catalog(Section):
 
 def read_catalog(path: Path) -> tuple[Scene, ...]:
     """Return the scenes of the catalog at ``path``; raise CatalogError naming the file and the key."""
-    return load(path, Catalog, CatalogError).resolve()
+    return load_catalog(path).resolve()
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Return the catalog at ``path``; raise CatalogError naming the file and the key."""
+    return load(path, Catalog, CatalogError)
 
 
 def written(catalog: Catalog) -> bytes:

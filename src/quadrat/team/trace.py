@@ -1,26 +1,20 @@
 """quadrat origin: reads and prints the origin of a file, and finds its commits."""
 
-import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pyogrio.errors import DataSourceError
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rich.text import Text
 
 from quadrat.errors import BundleError, OriginError
-from quadrat.geo.files.opening import open_raster
-from quadrat.geo.vectors.vector_files import check_plain, information
+from quadrat.geo.vectors.vector_files import check_plain
 from quadrat.models.common.bundle_zip import member
+from quadrat.prediction.origins import UNREADABLE, layer_content
 from quadrat.runtime.formats.parsing import parsed, read_bytes
 from quadrat.runtime.progress import Terminal
 from quadrat.runtime.provenance.git_history import Mention, differences, mentions
-from quadrat.runtime.provenance.origin import TAG, Origin, file_md5, known, model_md5
+from quadrat.runtime.provenance.origin import Origin, file_md5, known, model_md5
 
 SHOWN = 5
 """Most commits that are listed."""
@@ -53,18 +47,7 @@ def trace(path: Path) -> Trace:
     """Return the origin of the model folder, bundle or layer at ``path``; raise OriginError if it has none."""
     try:
         content = _content(path)
-    except (
-        OSError,
-        BundleError,
-        KeyError,
-        OriginError,
-        RecursionError,
-        TypeError,
-        ValueError,
-        pa.ArrowException,
-        RasterioIOError,
-        DataSourceError,
-    ) as error:
+    except (BundleError, *UNREADABLE) as error:
         raise _nothing(path, error) from error
     origin = known(content)
     if origin is None:
@@ -98,22 +81,10 @@ def _content(path: Path) -> Any:
     if path.is_dir():
         card = path / "model.json"
         return parsed(read_bytes(card, OriginError), OriginError, card)["origin"]
-    check_plain(str(path))
-    match path.suffix.lower():
-        case ".zip":
-            return parsed(member(path, "provenance.json"), OriginError, path / "provenance.json")
-        case ".tif" | ".tiff":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with open_raster(str(path), OriginError) as dataset:
-                    return json.loads(dataset.tags()[TAG])
-        case ".parquet":
-            return json.loads(pq.read_metadata(path).metadata[TAG.encode()])
-        case _:
-            about = information(str(path))["layer_metadata"] or {}
-            if "DESCRIPTION" in about:  # GeoJSON has one text
-                about = json.loads(about["DESCRIPTION"])
-            return json.loads(about[TAG])
+    if path.suffix.lower() == ".zip":
+        check_plain(str(path))
+        return parsed(member(path, "provenance.json"), OriginError, path / "provenance.json")
+    return layer_content(path)
 
 
 def _nothing(path: Path, error: Exception | None) -> OriginError:

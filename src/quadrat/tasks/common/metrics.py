@@ -82,6 +82,10 @@ class Counts(Figures, Protocol):
         """Return the counts if ``class_id`` were predicted everywhere; None if that has no meaning."""
         ...
 
+    def curves(self) -> "list[NDArray[np.float64]]":
+        """Return each class's recall and precision (point, 2) by falling score; none for tasks without scores."""
+        ...
+
     def wrong(self) -> tuple[float, float]:
         """Return how much is wrong, and of how much: pixels, cells or boxes; for values, the errors' sum and pixels."""
         ...
@@ -180,6 +184,10 @@ class Confusion:
         matrix = np.zeros_like(self.matrix)
         matrix[:, class_id] = self.matrix.sum(1)
         return type(self)(matrix, self.unpredicted)
+
+    def curves(self) -> list[NDArray[np.float64]]:
+        """Return none, because scores are not counted."""
+        return []
 
     def wrong(self) -> tuple[float, float]:
         """Return the number with another class than the label's, and the number with both."""

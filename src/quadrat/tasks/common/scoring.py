@@ -45,6 +45,8 @@ class TaskScoring(TaskPart[AnyTask]):
 
     monitor: ClassVar[str]
     """The metric of ``Counts.summary`` by which weights are chosen; larger is better."""
+    class_map: ClassVar[str | None] = None
+    """The raster layer of class ids that is measured on the ground; None for tasks without one."""
 
     @property
     def painted(self) -> Sequence[Class]:

@@ -179,6 +179,11 @@ class Presence:
         scores[:, class_id] = 1
         return type(self)(self.truth, scores, self.unpredicted)
 
+    def curves(self) -> list[NDArray[np.float64]]:
+        """Return each class's recall and precision (point, 2) at each score, by falling score."""
+        owners = np.zeros(len(self.truth), np.intp)
+        return [_Ranked.of(*pair, owners).curve() for pair in zip(self.truth.T, self.scores.T, strict=True)]
+
     def wrong(self) -> tuple[float, float]:
         """Return the number of labelled cells with a wrong class, and of labelled cells."""
         return float(self.figures.asked - self.figures.right), float(self.figures.asked)
@@ -231,6 +236,13 @@ class _Ranked:
         order = asked[np.argsort(-scores[asked], kind="stable")]
         ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
         return cls(truth[order] == 1, owners[order], ends)
+
+    def curve(self) -> NDArray[np.float64]:
+        """Return recall and precision (point, 2); no point if the class is never present."""
+        found, every = np.cumsum(self.there)[self.ends], self.ends + 1
+        if not found.size or not found[-1]:
+            return np.empty((0, 2))
+        return np.column_stack([found / found[-1], found / every])
 
     def average_precision(self, times: NDArray[np.int64]) -> float:
         """Return it with each cell as often as ``times`` (part,) says; NaN if the class is never present."""

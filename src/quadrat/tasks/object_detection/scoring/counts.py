@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.tasks.common.metrics import Confusion, Metrics, Sampled
+from quadrat.tasks.object_detection.scoring.curves import curves
 from quadrat.tasks.object_detection.scoring.precision import average_precision
 from quadrat.tasks.object_detection.scoring.resampling import ranked_by_class
 from quadrat.tasks.object_detection.targets.detections import Detections
@@ -101,6 +102,10 @@ class BoxCounts:
 
     def always(self, class_id: int) -> None:
         """Return None, because boxes can't be predicted everywhere."""
+
+    def curves(self) -> list[NDArray[np.float64]]:
+        """Return each class's recall and precision (point, 2) by falling score, at an IoU of 0.5."""
+        return curves(self.images, self.classes)
 
     def wrong(self) -> tuple[float, float]:
         """Return the number of false detections and missed boxes, and of these and the right ones."""

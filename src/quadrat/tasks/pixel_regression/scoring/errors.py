@@ -66,6 +66,10 @@ class Errors:
     def always(self, class_id: int) -> None:
         """Return None, because a constant value has no class id."""
 
+    def curves(self) -> list[NDArray[np.float64]]:
+        """Return none, because values have no scores."""
+        return []
+
     def wrong(self) -> tuple[float, float]:
         """Return the sum of errors, and the number of pixels."""
         return self.error, float(self.pixels)

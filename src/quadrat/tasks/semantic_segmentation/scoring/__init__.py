@@ -24,6 +24,7 @@ class Scoring(TaskScoring[SemanticSegmentation]):
     """Counts pixels by true and predicted class."""
 
     monitor: ClassVar[str] = "macro_f1"
+    class_map: ClassVar[str | None] = "labels"
 
     def no_counts(self, match: None = None) -> Confusion:
         """Return counts of no pixel."""

@@ -1,0 +1,1 @@
+"""The report of eval: one HTML page that opens anywhere."""
