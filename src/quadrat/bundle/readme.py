@@ -2,6 +2,7 @@
 
 from quadrat.geo.sources.bands import dates_of
 from quadrat.models.model_folder import ModelCard
+from quadrat.plugins.section import plugins_in
 from quadrat.runtime.provenance.origin import Commit
 from quadrat.tasks.common.parts import loss_of
 
@@ -20,7 +21,7 @@ in any folder:
     quadrat apply bundle.zip image.tif --out out
 
 or in Python `quadrat.load("bundle.zip").predict("image.tif")`, which takes arrays, too.
-
+{plugins}
 Without quadrat: unpack it (`sha256sum --check SHA256SUMS` checks the files) and `pip install numpy onnxruntime`:
 
 ```python
@@ -52,6 +53,11 @@ If a pixel has no value in a band, give the nodata value, or NaN.
 
 `model.safetensors` and `model.json` are the same model for quadrat; `params.yaml`: the parameters that made it;
 `metrics.json`: its scores; `provenance.json`: its origin; `sample/`: an input and its expected output.
+"""
+
+PLUGIN = """
+Torch needs the plugin `{name}`, version `{version}`, which built the network and is not in this file; without it,
+onnxruntime runs the model.
 """
 
 DATES = """\
@@ -105,6 +111,9 @@ def readme(title: str, card: ModelCard, tile: int, git: Commit | None) -> str:
         outputs=_table(("output", "axes and meaning"), [(f"`{n}`", text) for n, text in signature.outputs.items()]),
         qgis=QGIS.format(tile=tile) if loss.deepness else "",
         kind=card.model.kind,
+        plugins="".join(
+            PLUGIN.format(name=one.name, version=card.versions.get(one.name, "?")) for one in plugins_in(card.model)
+        ),
         version=card.versions.get("quadrat", "?"),
         takes=takes,
         dates=DATES.format(count=len(dates), bands=count, first=dates[0], last=dates[-1]) if dates else "",

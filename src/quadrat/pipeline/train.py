@@ -13,6 +13,8 @@ from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.models.model_folder import ModelCard, SavedModel, keep, kept, write_model
 from quadrat.models.training.live_metrics import live
+from quadrat.plugins.finding import versions as plugin_versions
+from quadrat.plugins.section import plugins_in
 from quadrat.runtime.cache.hashes import Hashes
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.progress import console
@@ -51,13 +53,17 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     hashes = Hashes(paths.hashes)
     learnt = tuple(hashes.of_all(files).values())  # the index has no hash of pixels and targets
     begun = tuple(hashes.of_all(sorted(file for file in paths.weights.rglob("*") if file.is_file())).values())
+    plugins = plugin_versions(plugins_in(params.model, params.train), paths.plugins)
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None], before: Fitted | None = None) -> Fitted:
-        own = kind.own_inputs(inputs)
-        checkpoint = paths.checkpoints / _identity(learnt + begun, task, kind, recipe)
+        own, made_with = kind.own_inputs(inputs), versions()
+        if kind is params.model:
+            made_with |= plugins
+        checkpoint = paths.checkpoints / _identity(learnt + begun, task, kind, recipe, made_with)
         fitted = before or kind.fit(training, validation, task, own, replace(recipe, watch=watch), checkpoint)
-        write_model(to, SavedModel(_card(task, kind, own, training, gsd, run.origin), fitted.weights))
+        card = _card(task, kind, own, training, gsd, run.origin).model_copy(update={"versions": made_with})
+        write_model(to, SavedModel(card, fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
         return fitted
@@ -95,9 +101,9 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, orig
     )
 
 
-def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe) -> str:
-    """Return a name of this fit, which depends on chips, weights to start from, parameters and library versions."""
-    return hashlib.sha256(repr((learnt, task, model, recipe, versions())).encode()).hexdigest()[:16]
+def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe, made_with: Mapping[str, str]) -> str:
+    """Return a name of this fit, which depends on chips, weights to start from, parameters and versions."""
+    return hashlib.sha256(repr((learnt, task, model, recipe, made_with)).encode()).hexdigest()[:16]
 
 
 def _baseline_identity(learnt: tuple[str, ...], params: TrainParams, run: Run) -> str | None:

@@ -61,6 +61,10 @@ class TaskTargets(TaskPart[AnyTask]):
         """Return windows of ``size`` px, in row order, in which each label of ``area`` counts once."""
         return cover(area, size, size, 0)
 
+    @abstractmethod
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return the targets (chip, …) of chips of ``size`` px in which nothing is labelled."""
+
     def turn(
         self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
     ) -> dict[str, "torch.Tensor"]:

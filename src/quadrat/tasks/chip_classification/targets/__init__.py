@@ -61,6 +61,13 @@ class Targets(TaskTargets[ChipClassification]):
         """Return a window around each cell of ``area``."""
         return cover(area, size, self.task.cell_size, margin(size, self.task.cell_size))
 
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return ``classes`` (chip,), or with ``multi_label`` (chip, K), all IGNORE."""
+        import torch
+
+        shape = (chips, len(self.task.classes)) if self.task.multi_label else (chips,)
+        return {"classes": torch.full(shape, IGNORE, dtype=torch.uint8)}
+
     def turn(
         self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
     ) -> dict[str, "torch.Tensor"]:

@@ -52,6 +52,12 @@ class Targets(TaskTargets[ObjectDetection]):
         """Return all boxes of the scene."""
         return float(features[selected].sum())
 
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return ``boxes`` (chip, 1, 5), all padding."""
+        import torch
+
+        return {"boxes": torch.full((chips, 1, 5), torch.nan)}
+
     def turn(
         self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
     ) -> dict[str, "torch.Tensor"]:

@@ -10,6 +10,8 @@ from quadrat.tasks.common.targets import Target, TaskTargets
 from quadrat.tasks.pixel_regression.section import PixelRegression
 
 if TYPE_CHECKING:
+    import torch
+
     from quadrat.labels.labels import Labels
 
 
@@ -36,3 +38,9 @@ class Targets(TaskTargets[PixelRegression]):
     def most_labels(self, features: NDArray[Any], selected: NDArray[np.bool_], size: int) -> float:
         """Return the number of px of a chip."""
         return float(size**2)
+
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return ``values`` (chip, y, x), all NaN."""
+        import torch
+
+        return {"values": torch.full((chips, size, size), torch.nan)}

@@ -12,6 +12,8 @@ from quadrat.tasks.common.targets import Target, TaskTargets
 from quadrat.tasks.semantic_segmentation.section import SemanticSegmentation
 
 if TYPE_CHECKING:
+    import torch
+
     from quadrat.labels.labels import Labels
 
 
@@ -42,3 +44,9 @@ class Targets(TaskTargets[SemanticSegmentation]):
     def is_useful(self, target: Target) -> bool:
         """Return whether any pixel has a class."""
         return bool((target["classes"] != IGNORE).any())
+
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return ``classes`` (chip, y, x), all IGNORE."""
+        import torch
+
+        return {"classes": torch.full((chips, size, size), IGNORE, dtype=torch.uint8)}
