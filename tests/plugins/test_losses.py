@@ -11,11 +11,10 @@ from torch.nn.functional import cross_entropy
 from quadrat.errors import PluginError
 from quadrat.models import Recipe, Train
 from quadrat.models.common.devices import device
-from quadrat.models.training import own_code
 from quadrat.models.training.learner import Learner
 from quadrat.models.training.neural import build
 from quadrat.models.training.own_code import augmentation_of, loss_of, try_plugin
-from quadrat.tasks.common.parts import logit_loss_of, targets_of
+from quadrat.tasks.common.parts import targets_of
 from tests.ground import cells, detection, regression, segmentation
 from tests.models.test_network import NETWORK, TASK, TRAIN, Memory, inputs
 from tests.plugins.own import LOSSES, project
@@ -77,7 +76,12 @@ def masked(kind: str) -> tuple[Any, Any, Any, Any]:
         return segmentation("a", "b"), logits, {"classes": ids}, (logits, torch.where(mask, ids, 0).long(), mask)
     if kind == "values":
         values = torch.where(mask, 20.0, torch.nan)
-        return regression("h"), logits[:, :1], {"values": values}, (logits[:, 0], torch.where(mask, 0.5, 0.0), mask)
+        return (
+            regression("h"),
+            logits[:, :1],
+            {"values": values},
+            (logits[:, :1], torch.where(mask, 0.5, 0.0)[:, None], mask[:, None]),
+        )
     if kind == "cells":
         known = torch.tensor([True, False])
         truth = torch.tensor([1, 255], dtype=torch.uint8)
@@ -95,7 +99,7 @@ def masked(kind: str) -> tuple[Any, Any, Any, Any]:
 @pytest.mark.parametrize("kind", ["px", "values", "cells", "multi_label"])
 def test_a_loss_is_given_outputs_truth_and_where_labels_count(kind: str) -> None:
     task, logits, target, expected = masked(kind)
-    given = logit_loss_of(task).own_terms(logits, target)
+    given = (logits, *targets_of(task).known(target))
     for one, other in zip(given, expected, strict=True):
         assert one.dtype == other.dtype
         torch.testing.assert_close(one, other)
@@ -111,21 +115,20 @@ def test_a_target_without_labels_is_as_those_of_chips(kind: str) -> None:
         return
     _, _, like, _ = masked(kind)
     assert {name: (v.shape, v.dtype) for name, v in target.items()} == {n: (v.shape, v.dtype) for n, v in like.items()}
-    assert not logit_loss_of(task).own_terms(masked(kind)[1], target)[2].any()
+    assert not targets_of(task).known(target)[1].any()
 
 
 def test_a_loss_of_each_label_is_averaged_over_those_that_count() -> None:
     task, logits, target, (_, truth, mask) = masked("px")
     loss = loss_of(training("Focal", gamma=0), task)
     wanted = cross_entropy(logits, truth, reduction="none")[mask].mean()
-    torch.testing.assert_close(loss(*logit_loss_of(task).own_terms(logits, target)), wanted)
+    torch.testing.assert_close(loss(logits, target), wanted)
 
 
 def test_no_label_leaves_no_loss_and_no_gradient_that_is_not_a_number() -> None:
     logits = torch.full((1, 2, 2, 2), torch.inf).requires_grad_()
-    loss = own_code.OwnLoss(training("Focal").loss)  # type: ignore[arg-type]
-    found = loss(logits, torch.zeros(1, 2, 2, dtype=torch.long), torch.zeros(1, 2, 2, dtype=torch.bool))
-    assert found == 0
+    loss = loss_of(training("Focal"), segmentation("a", "b"))
+    assert loss(logits, {"classes": torch.full((1, 2, 2), 255, dtype=torch.uint8)}) == 0
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,12 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None], before: Fitted | None = None) -> Fitted:
-        own, made_with = kind.own_inputs(inputs), versions()
-        if kind is params.model:
-            made_with |= plugins
+        own, origin = kind.own_inputs(inputs), run.origin or unknown("train")
+        made_with = {**versions(), **(plugins if kind is params.model else {})}
         checkpoint = paths.checkpoints / _identity(learnt + begun, task, kind, recipe, made_with)
         fitted = before or kind.fit(training, validation, task, own, replace(recipe, watch=watch), checkpoint)
-        card = _card(task, kind, own, training, gsd, run.origin).model_copy(update={"versions": made_with})
-        write_model(to, SavedModel(card, fitted.weights))
+        told = origin.model_copy(update={"versions": made_with})
+        write_model(to, SavedModel(_card(task, kind, own, training, gsd, told), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
         return fitted
@@ -86,7 +85,7 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     shutil.rmtree(paths.checkpoints, ignore_errors=True)
 
 
-def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin | None) -> ModelCard:
+def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin) -> ModelCard:
     return ModelCard(
         format=1,
         task=task,
@@ -96,8 +95,8 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, orig
         size=int(chips.index["height"].iloc[0]),
         gsd=gsd,
         class_counts={n: int(p) for n, p in zip(task.names, chips.class_counts(), strict=True)},
-        versions=versions(),
-        origin=origin or unknown("train"),
+        versions=origin.versions,
+        origin=origin,
     )
 
 

@@ -83,8 +83,8 @@ class TrainableModule(nn.Module, ABC):
     def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
         """Return the loss of normalised pixels (chip, band, y, x) on targets (chip, …).
 
-        ``loss`` is the task's section of that name, or a function of the user's own, which takes what ``own_terms`` of
-        the task's loss returns; ``class_weights`` (class,) are those that the method of this name tells.
+        ``loss`` is the task's section of that name, or for networks with logits a function of these and the target;
+        ``class_weights`` (class,) are those that the method of this name tells.
         """
 
     @abstractmethod
@@ -139,7 +139,7 @@ class Normalised(TrainableModule):
 
     def _loss_of(self, logits: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
         if callable(loss):
-            own: Tensor = loss(*self._loss.own_terms(logits, target))
+            own: Tensor = loss(logits, target)
             return own
         return self._loss.loss(loss, logits, target, class_weights)
 

@@ -44,7 +44,7 @@ class Learner(lightning.LightningModule):
         self.history: list[dict[str, float | int | None]] = []
         self._recipe = recipe
         self._loss = loss_of(recipe.train, task)
-        self._augmentation = augmentation_of(recipe.train, self._targets.ragged)
+        self._augmentation = augmentation_of(recipe.train, self._targets)
         shares = (class_counts / max(1, class_counts.sum())).tolist()
         weights = torch.tensor(network.class_weights(self._loss, shares))
         self.register_buffer("_class_weights", weights, persistent=False)

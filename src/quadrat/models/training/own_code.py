@@ -1,7 +1,7 @@
 """Losses and augmentations of the user's own: called, and what they return held against what it should be."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from quadrat.plugins.section import Plugin
 from quadrat.tasks.common.cross_entropy import share
 from quadrat.tasks.common.parts import logit_loss_of, targets_of
 from quadrat.tasks.common.section import PluginLoss, TaskSection
+from quadrat.tasks.common.targets import TaskTargets
 
 Target = Mapping[str, Tensor]
 """The targets of a batch (chip, …) by name."""
@@ -27,55 +28,50 @@ def loss_of(train: Train, task: TaskSection) -> Any:
     """Return the section ``train.loss``, or the loss of the user's own that it names, tried once; see ``OwnLoss``."""
     if not isinstance(train.loss, PluginLoss):
         return train.loss
-    loss = OwnLoss(train.loss)
-    loss.tried(task)
+    loss = OwnLoss(train.loss, task)
+    loss.tried()
     return loss
 
 
-def augmentation_of(train: Train, ragged: Collection[str]) -> "OwnAugmentation | None":
+def augmentation_of(train: Train, targets: TaskTargets[Any]) -> "OwnAugmentation | None":
     """Return the augmentation of the user's own that ``train.augment`` names; None where it names none."""
     named = train.augment.plugin
-    return None if named is None else OwnAugmentation(named, ragged)
+    return None if named is None else OwnAugmentation(named, targets)
 
 
 def try_plugin(plugin: Plugin, task: TaskSection, bands: int, size: int) -> None:
     """Call a loss or an augmentation with made-up chips of ``size`` px; raise PluginError where it can't be used."""
     if isinstance(plugin, PluginLoss):
-        OwnLoss(plugin).tried(task)
+        OwnLoss(plugin, task).tried()
     if isinstance(plugin, PluginAugmentation):
-        OwnAugmentation(plugin, targets_of(task).ragged).tried(task, bands, size)
+        OwnAugmentation(plugin, targets_of(task)).tried(bands, size)
 
 
 class OwnLoss:
-    """A loss of the user's own: a function of outputs, truth and mask, as ``LogitLoss.own_terms`` returns them.
+    """A loss of the user's own, of logits and a target.
 
-    It returns the loss of the batch, or one of each value of the truth, which is averaged where the mask is True.
+    It is a function of logits, truth and mask (``TaskTargets.known``). It returns the loss of the batch, or one of each
+    value of the truth; of these the mean is taken where the mask is True.
     """
 
-    def __init__(self, plugin: PluginLoss) -> None:
+    def __init__(self, plugin: PluginLoss, task: TaskSection) -> None:
         """Call what ``plugin`` names; raise PluginError where it can't be called, or doesn't return a function."""
-        self._plugin, self._call = plugin, _function(plugin)
+        self._plugin, self._task, self._targets = plugin, task, targets_of(task)
+        self._call = _function(plugin)
 
-    def __call__(self, outputs: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, target: Target) -> Tensor:
         """Return the loss, a scalar; raise PluginError where the user's code fails, or returns another shape."""
-        found = _called(self._plugin, self._call, outputs, truth, mask)
-        if not isinstance(found, Tensor) or found.shape not in {mask.shape, ()}:
-            raise PluginError(
-                f"{self._plugin.key}: {self._plugin.name} returns no loss",
-                expected=f"a tensor of the shape (), or that of the mask, {tuple(mask.shape)}",
-                got=_shown(found),
-            )
-        return share(found.where(mask, 0).sum(), mask.sum()) if found.shape == mask.shape else found
+        return self._mean(logits, *self._targets.known(target))
 
-    def tried(self, task: TaskSection) -> None:
-        """Raise PluginError where the loss of logits of ``task`` is not finite, or can't be learnt from."""
-        part, lengths = logit_loss_of(task), {"window": CHIPS, "y": SIDE, "x": SIDE}
-        axes = next(iter(part.signature().axes.values()))
+    def tried(self) -> None:
+        """Raise PluginError where the loss of made-up logits is not finite, or can't be learnt from."""
+        lengths = {"window": CHIPS, "y": SIDE, "x": SIDE}
+        axes = next(iter(logit_loss_of(self._task).signature().axes.values()))
         shape = [lengths[axis] if isinstance(axis, str) else axis for axis in axes]
         logits = torch.linspace(-1, 1, math.prod(shape)).reshape(shape).requires_grad_()
-        outputs, truth, mask = part.own_terms(logits, targets_of(task).unlabelled(CHIPS, SIDE))
+        truth, mask = self._targets.known(self._targets.unlabelled(CHIPS, SIDE))
         for labelled, where in ((True, ""), (False, " for a batch without a label")):
-            loss = self(outputs, truth, torch.full_like(mask, labelled))
+            loss = self._mean(logits, truth, torch.full_like(mask, labelled))
             if labelled and not loss.requires_grad:
                 problem = "can't be learnt from: it has no gradient"
             elif not bool(torch.isfinite(loss)):
@@ -88,6 +84,16 @@ class OwnLoss:
                 hint="return the loss of each label in place of their mean: then those count where the mask is True",
             )
 
+    def _mean(self, logits: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+        found = _called(self._plugin, self._call, logits.float(), truth, mask)
+        if not isinstance(found, Tensor) or found.shape not in {mask.shape, ()}:
+            raise PluginError(
+                f"{self._plugin.key}: {self._plugin.name} returns no loss",
+                expected=f"a tensor of the shape (), or that of the mask, {tuple(mask.shape)}",
+                got=_shown(found),
+            )
+        return share(found.where(mask, 0).sum(), mask.sum()) if found.shape == mask.shape else found
+
 
 class OwnAugmentation:
     """An augmentation of the user's own: a function of images, target and generator, which returns images and target.
@@ -95,9 +101,9 @@ class OwnAugmentation:
     Images are normalised pixels (chip, band, y, x), float32, on the device, and the generator is the device's.
     """
 
-    def __init__(self, plugin: PluginAugmentation, ragged: Collection[str]) -> None:
-        """Call what ``plugin`` names; targets named in ``ragged`` may get another number of rows for each chip."""
-        self._plugin, self._ragged, self._call = plugin, ragged, _function(plugin)
+    def __init__(self, plugin: PluginAugmentation, targets: TaskTargets[Any]) -> None:
+        """Call what ``plugin`` names; raise PluginError where it can't be called, or doesn't return a function."""
+        self._plugin, self._targets, self._call = plugin, targets, _function(plugin)
 
     def __call__(self, images: Tensor, target: Target, generator: Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Return other images and targets of the same shapes and types; else raise PluginError."""
@@ -114,14 +120,13 @@ class OwnAugmentation:
             got=got,
         )
 
-    def tried(self, task: TaskSection, bands: int, size: int) -> None:
+    def tried(self, bands: int, size: int) -> None:
         """Raise PluginError where chips of ``bands`` and ``size`` px, without labels, can't be augmented."""
-        images = torch.zeros(CHIPS, bands, size, size)
-        self(images, targets_of(task).unlabelled(CHIPS, size), torch.Generator())
+        self(torch.zeros(CHIPS, bands, size, size), self._targets.unlabelled(CHIPS, size), torch.Generator())
 
     def _told(self, images: Tensor, target: Target) -> str:
         """Return types and shapes as text, without the lengths that may differ."""
-        told = {name: _shown(values, name in self._ragged) for name, values in sorted(target.items())}
+        told = {name: _shown(values, name in self._targets.ragged) for name, values in sorted(target.items())}
         return f"{_shown(images)}, {told}"
 
 

@@ -57,15 +57,6 @@ class LogitLoss(TaskLoss[AnyTask]):
         """
 
     @abstractmethod
-    def own_terms(
-        self, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"]
-    ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
-        """Return what a loss of the user's own takes, of logits (chip, channel, …): outputs, truth, and a mask.
-
-        The mask has the shape of the truth, and is True where a label counts; elsewhere the truth is 0.
-        """
-
-    @abstractmethod
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return a network's outputs by name, from logits."""
 

@@ -53,18 +53,6 @@ class Loss(ClassLoss[ChipClassification]):
         each = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         return share((each * known * class_weights).sum(), known.sum())
 
-    def own_terms(
-        self, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"]
-    ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
-        """Return logits (chip, class), class ids (chip,) of int64, and which chips have a label.
-
-        With ``multi_label``, the truth is 1 or 0 of each class (chip, class), as float32, and so is the mask.
-        """
-        truth = target["classes"]
-        mask = truth != IGNORE
-        known = truth * mask
-        return outputs.float(), known.float() if self.task.multi_label else known.long(), mask
-
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return ``scores`` (chip, class) from logits: they sum to 1, or are each class's own."""
         logits = outputs.float()

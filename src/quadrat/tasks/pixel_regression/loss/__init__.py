@@ -37,15 +37,6 @@ class Loss(LogitLoss[PixelRegression]):
         told, wanted = (where(counted, values, 0) for values in (outputs[:, 0].float(), wanted))
         return smooth_l1_loss(told, wanted, beta=loss.beta, reduction="sum") / counted.sum().clamp(min=1)
 
-    def own_terms(
-        self, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"]
-    ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
-        """Return numbers and truth (chip, y, x), 0 and 1 at the ends of the range, and where there is a label."""
-        low, high = self.task.range
-        wanted = (target["values"] - low) / (high - low)
-        mask = ~wanted.isnan()
-        return outputs[:, 0].float(), wanted.where(mask, 0), mask
-
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return ``values`` (chip, 1, y, x), in the labels' own unit."""
         low, high = self.task.range

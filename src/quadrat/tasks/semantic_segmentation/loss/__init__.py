@@ -49,13 +49,6 @@ class Loss(ClassLoss[SemanticSegmentation]):
             total = total + loss.dice * share((1 - alike).where(present, 0).sum(), present.sum())
         return total
 
-    def own_terms(
-        self, outputs: "torch.Tensor", target: Mapping[str, "torch.Tensor"]
-    ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
-        """Return logits (chip, class, y, x), class ids (chip, y, x) of int64, and where there is a label."""
-        mask = target["classes"] < self.channels
-        return outputs.float(), target["classes"].long() * mask, mask
-
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return ``scores`` (chip, class, y, x) that sum to 1, from logits."""
         import torch
