@@ -2,7 +2,8 @@
 
 QuadratError
 ├── ParamsError     params.yaml: an unknown key, a wrong type, a value out of range
-├── PluginError     code of one's own that parameters name: missing, broken, or called with wrong arguments
+├── PluginError     code of one's own that parameters name: broken, or called with wrong arguments
+│   └── MissingPluginError  it is not in the project's folder, and no installed package declares it
 ├── CatalogError    scenes.yaml: the same, and scenes that contradict each other
 ├── ImageError      an image: missing, corrupt, without a band, on another grid than declared
 ├── LabelError      labels: missing, unreadable, off the image, of a class that the task does not have

@@ -60,6 +60,12 @@ def test_a_name_has_one_of_two_forms(name: str) -> None:
         loss(name)
 
 
+@pytest.mark.parametrize("arguments", [{"size": 1}, {"window": {"size": 1}}, {"steps": [{"nfiles": 1}]}])
+def test_arguments_have_no_name_that_dvc_overlooks(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"DVC overlooks changes of keys called (size|nfiles)"):
+        loss("plugins.losses:Focal", **arguments)
+
+
 def test_a_name_outside_the_folder_imports_nothing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     (folder / "evil.py").write_text("raise SystemExit")
     (folder / "evil").mkdir()

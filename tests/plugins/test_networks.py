@@ -13,10 +13,12 @@ import torch
 from pydantic import ValidationError
 
 from quadrat.errors import MissingPluginError, ModelError, PluginError
-from quadrat.models import PluginModel, Recipe, Sizes, Train
+from quadrat.models import Inputs, PluginModel, Recipe, Sizes, Train
 from quadrat.models.common.encoders import DESCRIPTION
+from quadrat.models.model_folder import ModelCard, SavedModel, write_model
 from quadrat.models.training.neural import build
-from tests.ground import cells, regression
+from quadrat.models.training.starting import start
+from tests.ground import cells, regression, segmentation
 from tests.models import test_dates
 from tests.models.test_network import TASK, TRAIN, Memory, inputs
 from tests.plugins.own import project
@@ -198,6 +200,40 @@ def test_dates_are_seen_one_by_one() -> None:
     network: Any = build(own, TASK, about, 0)
     assert network.body.encoder.first.in_channels == len(about.statistics)
     own.check(TASK, about, SIZES)
+
+
+def test_it_starts_from_a_model_of_its_own_with_bands_and_classes_by_name(folder: Path) -> None:
+    before = fit(model(), folder)
+    about = {"size": 32, "gsd": 1.0, "class_counts": {}, "versions": {}}
+    inside = inputs()
+    card = ModelCard(
+        format=1,
+        task=TASK,
+        model=model(),
+        bands=inside.bands,
+        statistics=inside.statistics,
+        **about,  # type: ignore[arg-type]
+    )
+    write_model(folder / "before", SavedModel(card, before.weights))
+    own = model(start={"kind": "bundle", "path": str(folder / "before")}, freeze="norms")
+    turned = Inputs(inside.bands[::-1], inside.statistics[::-1])
+    network = build(own, segmentation("b", "a"), turned, 0)
+    begun = start(own, network, segmentation("b", "a"), turned)
+    weights = network.state_dict()
+    assert torch.equal(weights["body.first.weight"], torch.from_numpy(before.weights["body.first.weight"]).flip(1))
+    assert torch.equal(weights["body.last.weight"], torch.from_numpy(before.weights["body.last.weight"])[[1, 0]])
+    assert network.frozen == {"body.norm.weight", "body.norm.bias"}
+    assert begun.counts["encoder"]["new"] == 0
+
+
+def test_it_starts_from_a_file_with_names_of_its_own(folder: Path) -> None:
+    plain = build(model(), TASK, inputs(), 3).state_dict()
+    tensors = {name.removeprefix("body."): value for name, value in plain.items() if name.startswith("body.")}
+    torch.save(tensors, folder / "own.pt")
+    own = model(start={"kind": "file", "path": str(folder / "own.pt"), "bands": ["x", "y", "z"]})
+    network = build(own, TASK, inputs(), 0)
+    start(own, network, TASK, inputs())
+    assert torch.equal(network.state_dict()["body.first.weight"], plain["body.first.weight"])
 
 
 def test_timms_weights_are_not_for_it() -> None:

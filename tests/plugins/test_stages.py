@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from quadrat import load
 from quadrat.bundle.loading import read_bundle
+from quadrat.cli import app
 from quadrat.errors import BundleError, MissingPluginError, ModelError, ParamsError, PluginError
 from quadrat.models.model_folder import read_model
 from quadrat.params import check_params, read_params, written
@@ -97,6 +98,19 @@ def test_the_first_stage_checks_plugins(folder: Path) -> None:
     project(folder, losses=LOSSES.replace("gamma", "focus"))
     with pytest.raises(PluginError, match=r"train\.loss\.arguments\.gamma: there is no such key"):
         first_stage(named, Paths())
+
+
+def test_the_command_tells_file_key_and_nearest_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app(["params"], standalone_mode=False)
+    assert Paths().checked.is_file()
+    project(folder, losses=LOSSES.replace("Focal", "Focus"))
+    with pytest.raises(SystemExit, match="1"):
+        app(["params"])
+    shown = capsys.readouterr().err
+    assert shown.startswith(
+        "MissingPluginError: train.loss.name: there is no loss plugins.losses:Focal here\n  file: params.yaml"
+    )
+    assert "hint: did you mean 'Focus'?" in shown
 
 
 def test_reading_parameters_imports_no_plugin(folder: Path) -> None:

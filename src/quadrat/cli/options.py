@@ -72,6 +72,7 @@ def run_stage(
 
 def check_all(params: Path) -> None:
     """Check all parameters, and write the output of the stage ``params``."""
+    from quadrat.errors import PluginError
     from quadrat.params import read_params
     from quadrat.pipeline.check_params import check_params
     from quadrat.plugins.section import plugins_in
@@ -81,7 +82,11 @@ def check_all(params: Path) -> None:
     with report_errors():
         named = plugins_in(read_params(params))
         with alone("params", Paths().lock):
-            check_params(named, Paths())
+            try:
+                check_params(named, Paths())
+            except PluginError as error:
+                error.file = error.file or params
+                raise
 
 
 def print_full(params: Path) -> None:

@@ -13,6 +13,21 @@ FOLDER = "plugins"
 FORM = f"{FOLDER}.MODULE:NAME for {FOLDER}/MODULE.py, or PACKAGE:NAME for an installed package"
 
 
+OVERLOOKED = {"size", "nfiles"}
+"""Keys that DVC leaves out where it compares parameters with those of earlier runs."""
+
+
+def _check_keys(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        if found := OVERLOOKED & value.keys():
+            raise ValueError(f"DVC overlooks changes of keys called {min(found)}: give the argument another name")
+        _check_keys([*value.values()])
+    elif isinstance(value, list):
+        for each in value:
+            _check_keys(each)
+    return value
+
+
 def _check_name(name: str) -> str:
     place, colon, called = name.partition(":")
     parts = place.split(".")
@@ -37,7 +52,7 @@ class Plugin(Section):
     name: Annotated[str, AfterValidator(_check_name)]
     """``plugins.MODULE:NAME`` is NAME in ``plugins/MODULE.py`` of the project; ``PACKAGE:NAME`` is what an installed
     package declares as NAME among its entry points ``quadrat.plugins``."""
-    arguments: Mapping[str, JsonValue] = {}
+    arguments: Annotated[Mapping[str, JsonValue], AfterValidator(_check_keys)] = {}
     """Arguments by name, as its signature has them."""
 
 
