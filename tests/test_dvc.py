@@ -27,7 +27,7 @@ FIRST = "params"
 """The stage before them, which refuses faulty parameters."""
 FUNCTIONS = {"eval": "evaluate"}
 MODULES = {FIRST: "check_params"}
-COMMITTED = {"data/pins.json", "data/weights"}
+COMMITTED = {"data/pins.json", "data/weights", "plugins"}
 """What stages read and no stage writes."""
 
 PATHS = {name: path.as_posix() for name, path in asdict(Paths()).items()}

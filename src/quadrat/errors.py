@@ -2,6 +2,8 @@
 
 QuadratError
 ├── ParamsError     params.yaml: an unknown key, a wrong type, a value out of range
+├── PluginError     code of one's own that parameters name: broken, or called with wrong arguments
+│   └── MissingPluginError  it is not in the project's folder, and no installed package declares it
 ├── CatalogError    scenes.yaml: the same, and scenes that contradict each other
 ├── ImageError      an image: missing, corrupt, without a band, on another grid than declared
 ├── LabelError      labels: missing, unreadable, off the image, of a class that the task does not have
@@ -65,6 +67,14 @@ class QuadratError(Exception):
 
 class ParamsError(QuadratError):
     """``params.yaml`` is not valid."""
+
+
+class PluginError(QuadratError):
+    """Code of the user's own can't be imported, can't be called, or returns something else than it should."""
+
+
+class MissingPluginError(PluginError, ModuleNotFoundError):
+    """Code of the user's own is not here."""
 
 
 class CatalogError(QuadratError):

@@ -14,8 +14,8 @@ from quadrat.geo.vectors.widths import Width
 from quadrat.labels.raster import RasterLabels
 from quadrat.labels.stac import StacLabels
 from quadrat.labels.vector import VectorLabels
-from quadrat.models import Baseline, Classifier, Detector, Forest, Model, Peaks, Segmenter, Train, serving
-from quadrat.models.common.model import Augment
+from quadrat.models import Baseline, Classifier, Detector, Forest, Model, Peaks, PluginModel, Segmenter, Train, serving
+from quadrat.models.common.model import Augment, PluginAugmentation
 from quadrat.models.detector.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.models.start.section import BundleStart, FileStart, NoStart, TimmStart
 from quadrat.pipeline.analyze import Analyze
@@ -35,6 +35,7 @@ from quadrat.tasks import (
     Loss,
     ObjectDetection,
     PixelRegression,
+    PluginLoss,
     SemanticSegmentation,
     Task,
 )
@@ -81,6 +82,9 @@ __all__ = [
     "Peaks",
     "Pictures",
     "PixelRegression",
+    "PluginAugmentation",
+    "PluginLoss",
+    "PluginModel",
     "Predict",
     "Random",
     "RasterLabels",
@@ -108,6 +112,9 @@ __all__ = [
 
 OWN = (("train", "loss"), ("predict", "layers"))
 """Sections whose keys depend on the task."""
+
+PLUGIN = "plugin"
+"""The kind of the one section among them that is of no task."""
 
 
 class Params(Section):
@@ -146,9 +153,7 @@ class Params(Section):
     def _check(self) -> Self:
         if len(set(self.bands)) < len(self.bands):
             raise ValueError(f"bands must differ: {', '.join(self.bands)}")
-        for name, own in (("train.loss", self.train.loss), ("predict.layers", self.predict.layers)):
-            if own.kind != self.task.kind:
-                raise ValueError(f"{name} is of another task: {own.kind}, where task.kind is {self.task.kind}")
+        self._check_own()
         for name, model, union in (("model", self.model, Model), ("baseline", self.baseline, Baseline)):
             if model is not None and not model.serves(self.task):
                 able = " or ".join(serving(self.task, union))
@@ -171,6 +176,13 @@ class Params(Section):
         self._check_windows()
         self._check_start()
         return self
+
+    def _check_own(self) -> None:
+        for name, own in (("train.loss", self.train.loss), ("predict.layers", self.predict.layers)):
+            if own.kind not in {self.task.kind, PLUGIN}:
+                raise ValueError(f"{name} is of another task: {own.kind}, where task.kind is {self.task.kind}")
+        if isinstance(self.train.loss, PluginLoss) and self.task.unit not in PluginLoss.units:
+            raise ValueError(f"train.loss can't be a plugin: networks for {self.task.kind} have a loss of their own")
 
     def _check_windows(self) -> None:
         for key, size in (("chip.chip_size", self.chip.chip_size), ("predict.window_size", self.predict.window_size)):
@@ -227,7 +239,8 @@ def written(params: Params) -> bytes:
     """Return ``params`` as bytes that ``read_params`` reads; sections of the task do not repeat its kind."""
     content = params.model_dump(mode="json", by_alias=True)
     for section, key in OWN:
-        del content[section][key]["kind"]
+        if content[section][key]["kind"] != PLUGIN:
+            del content[section][key]["kind"]
     return dumped(content)
 
 
@@ -239,7 +252,7 @@ def _check_kinds(content: Any, path: Path) -> None:
     others: dict[str, list[str]] = {}
     kind = None
     for (section, key), union in zip(OWN, (Loss, Layers), strict=True):
-        keys = {_kind(one): _names(one) for one in get_args(get_args(union)[0])}
+        keys = {_kind(one): _names(one) for one in get_args(get_args(union)[0]) if _kind(one) != PLUGIN}
         try:
             kind, own = content["task"]["kind"], content[section][key]
             said, given = own.get("kind"), {*own} - {"kind"}

@@ -27,7 +27,7 @@ from quadrat.labels.labels import Labels, open_labels
 from quadrat.labels.objects import Objects
 from quadrat.labels.raster import LabelledPixels, RasterLabels
 from quadrat.labels.vector import LabelledAreas, VectorLabels
-from quadrat.models import Forest, Segmenter
+from quadrat.models import Forest, Segmenter, Train
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.peaks.peaks import Peaks
 from quadrat.pipeline.chip import Chip
@@ -58,6 +58,7 @@ from tests.ground import (
 )
 from tests.http_server import served
 from tests.pipeline.test_analyze import run as analyze
+from tests.plugins.own import project
 
 FOREST = Forest(kind="forest", trees=1, radius=1, max_depth=None, min_samples_leaf=1, samples=1)
 SMALL: dict[str, Any] = {"architecture": "unet", "encoder": "test_resnet", "depth": 3, "dropout": 0.0}
@@ -101,6 +102,7 @@ def told(
         "baseline": None,
         "chip": chip(),
         "batch_size": 4,
+        "train": None,
         "predict": SimpleNamespace(window_size=64),
     }
     options |= {"scenes": catalog, "task": task or segmentation(*KINDS)}
@@ -541,3 +543,17 @@ def test_an_object_elsewhere_that_is_not_pinned(tmp_path: Path, capsys: pytest.C
         assert f"file: {web.url}/image.tif\n" in out
         index(catalog, tmp_path / "pins.json", write=True)
         assert told(capsys, catalog)[0] == 0
+
+
+def test_check_tries_plugins_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = write_world(tmp_path / "in")
+    source = "def mean():\n    return lambda outputs, truth, mask: outputs[:, 0][mask].mean()\n"
+    monkeypatch.chdir(project(tmp_path, losses=source))
+    loss = {"kind": "plugin", "name": "plugins.losses:mean"}
+    augment = {"plugin": {"name": "plugins.nowhere:Blurred"}}
+    count, printed = told(capsys, catalog, train=Train.model_validate({"loss": loss, "augment": augment}))
+    assert count == 2
+    assert "train.loss: the loss plugins.losses:mean is not finite for a batch without a label" in printed
+    assert "train.augment.plugin.name: there is no augmentation plugins.nowhere:Blurred here" in printed

@@ -3,6 +3,7 @@
 from quadrat.geo.sources.bands import Band, dates_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models.model_folder import ModelCard
+from quadrat.plugins.section import plugins_in
 from quadrat.runtime.formats.markdown import escaped, table
 from quadrat.runtime.provenance.origin import Commit
 from quadrat.tasks.common.parts import loss_of
@@ -22,7 +23,7 @@ in any folder:
     quadrat apply bundle.zip image.tif --out out
 
 or in Python `quadrat.load("bundle.zip").predict("image.tif")`, which takes arrays, too.
-
+{plugins}
 Without quadrat: unpack it (`sha256sum --check SHA256SUMS` checks the files) and `pip install numpy onnxruntime`:
 
 ```python
@@ -54,6 +55,11 @@ If a pixel has no value in a band, give the nodata value, or NaN.
 
 `model.safetensors` and `model.json` are the same model for quadrat; `params.yaml`: the parameters that made it;
 `metrics.json`: its scores; `provenance.json`: its origin; `sample/`: an input and its expected output.
+"""
+
+PLUGIN = """
+Torch needs the plugin `{name}`, version `{version}`, which built the network and is not in this file; without it,
+onnxruntime runs the model.
 """
 
 DATES = """\
@@ -107,6 +113,10 @@ def readme(title: str, card: ModelCard, tile: int, git: Commit | None) -> str:
         outputs=_table(("output", "axes and meaning"), [(f"`{n}`", text) for n, text in signature.outputs.items()]),
         qgis=QGIS.format(tile=tile) if loss.deepness else "",
         kind=card.model.kind,
+        plugins="".join(
+            PLUGIN.format(name=escaped(one.name), version=escaped(card.versions.get(one.name, "?")))
+            for one in plugins_in(card.model)
+        ),
         version=escaped(card.versions.get("quadrat", "?")),
         takes=takes,
         dates=_dates(dates, count),

@@ -123,15 +123,21 @@ def score(given: "Given", params: Path, catalog: Path | None, out: Path | None, 
 
 def check_all(params: Path) -> None:
     """Check all parameters, and write the output of the stage ``params``."""
+    from quadrat.errors import PluginError
     from quadrat.params import read_params
     from quadrat.pipeline.check_params import check_params
+    from quadrat.plugins.section import plugins_in
     from quadrat.runtime.process import alone
     from quadrat.runtime.run import Paths
 
     with report_errors():
-        read_params(params)
+        named = plugins_in(read_params(params))
         with alone("params", Paths().lock):
-            check_params(Paths())
+            try:
+                check_params(named, Paths())
+            except PluginError as error:
+                error.file = error.file or params
+                raise
 
 
 def print_full(params: Path) -> None:

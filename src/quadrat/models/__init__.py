@@ -10,14 +10,15 @@ from quadrat.models.common.model import Model as ModelContract
 from quadrat.models.detector.detector import Detector
 from quadrat.models.forest.forest import Forest
 from quadrat.models.peaks.peaks import Peaks
+from quadrat.models.plugin.plugin import PluginModel
 from quadrat.models.segmenter.segmenter import Segmenter
 from quadrat.tasks.common.section import TaskSection
 
-Model = Annotated[Classifier | Detector | Forest | Segmenter, Field(discriminator="kind")]
+Model = Annotated[Classifier | Detector | Forest | PluginModel | Segmenter, Field(discriminator="kind")]
 """A model that is trained and bundled."""
 Baseline = Annotated[Forest | Peaks, Field(discriminator="kind")]
 """A model to compare with."""
-Fit = Annotated[Classifier | Detector | Forest | Segmenter | Peaks, Field(discriminator="kind")]
+Fit = Annotated[Classifier | Detector | Forest | PluginModel | Segmenter | Peaks, Field(discriminator="kind")]
 """Either."""
 
 
@@ -41,6 +42,7 @@ __all__ = [
     "ModelContract",
     "Outputs",
     "Peaks",
+    "PluginModel",
     "Predictor",
     "Recipe",
     "Segmenter",

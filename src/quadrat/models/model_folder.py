@@ -66,6 +66,7 @@ class ModelCard(Section):
     class_counts: dict[str, int]
     """Labelled training px of each class."""
     versions: dict[str, str]
+    """Of Python, packages and the plugins that it was made with."""
     origin: Origin | None = None
     """Null in folders of earlier versions."""
 

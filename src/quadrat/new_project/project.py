@@ -33,7 +33,7 @@ HOME = Path(quadrat.__file__).parents[2]
 """The project that the running package belongs to."""
 
 TAKEN = (
-    *("dvc.yaml", "pyproject.toml", "constraints.txt", "LICENSE", "scripts/setup"),
+    *("dvc.yaml", "pyproject.toml", "constraints.txt", "LICENSE", "scripts/setup", "plugins/README.md"),
     *(".dvc/.gitignore", ".dvc/plots/confusion.json", ".dvcignore", ".gitignore", ".gitattributes"),
 )
 """Files that a new project takes from that project, beside ``src/quadrat``: none is about its data."""

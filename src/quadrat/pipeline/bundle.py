@@ -21,6 +21,8 @@ from quadrat.models import Baseline, Model, Train
 from quadrat.models.common.bundle_zip import write_bundle
 from quadrat.models.common.onnx_graphs import CPU, runner
 from quadrat.models.model_folder import ModelCard, parent, read_model
+from quadrat.plugins.finding import versions
+from quadrat.plugins.section import plugins_in
 from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.formats.section import Section
@@ -73,6 +75,7 @@ def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
     archive = read_model(paths.model_folder)
     card = archive.card
     _check_current(card, paths.model_folder, task=task, model=params.model)
+    _check_plugins(card, paths)
     sample = _sample(paths.chips, task, params.bands)
     graph = _described(params.model.onnx(archive.weights, task, card.inputs), card, parameters)
     expected = runner(graph, [CPU])(sample)
@@ -109,6 +112,18 @@ def _check_current(card: ModelCard, folder: Path, **expected: Section) -> None:
                 file=folder,
                 expected=section,
                 got=getattr(card, what),
+                hint="run the stage 'train' again",
+            )
+
+
+def _check_plugins(card: ModelCard, paths: Paths) -> None:
+    for name, version in versions(plugins_in(card.model), paths.plugins).items():
+        if card.versions.get(name) != version:
+            raise ModelError(
+                f"the model was trained with another version of the plugin {name}",
+                file=paths.model_folder,
+                expected=version,
+                got=card.versions.get(name),
                 hint="run the stage 'train' again",
             )
 

@@ -10,6 +10,8 @@ from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Predictor
 from quadrat.models.model_folder import SavedModel, content, parent, read_model
+from quadrat.plugins.finding import versions
+from quadrat.plugins.section import plugins_in
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
 from quadrat.prediction.writers import file_of
 from quadrat.runtime.cache.hashes import Hashed
@@ -45,6 +47,8 @@ class LoadedModel:
     plan: Predict
     tags: Mapping[str, str]
     """Origin of run and model for the layers' metadata; does not affect staleness."""
+    plugins: Mapping[str, str]
+    """Versions of the plugins that it is built of."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def _models(params: PredictParams, paths: Paths, origin: Origin) -> dict[str, Lo
         if params.baseline is None
         else {MODEL: paths.model_folder, BASELINE: paths.baseline_folder}
     )
-    return {name: _loaded(name, folder, params, origin) for name, folder in folders.items()}
+    return {name: _loaded(name, folder, params, origin, paths.plugins) for name, folder in folders.items()}
 
 
 def _executor(asked: Executor) -> Executor:
@@ -126,7 +130,7 @@ def _executor(asked: Executor) -> Executor:
     return Threads(scenes_at_once()) if asked.workers == 1 else asked
 
 
-def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> LoadedModel:
+def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin, plugins: Path) -> LoadedModel:
     files = Snapshot.of(folder)
     card = read_model(folder).card
     for what, theirs, ours in (("task", card.task, params.task), ("bands", names_of(card.bands), params.bands)):
@@ -136,7 +140,7 @@ def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin) -> L
             )
     told = tags(origin.model_copy(update={"parent": parent(folder)}))
     plan = params.predict if name == MODEL else _plain(params.predict, params.task, card.model.context)
-    return LoadedModel(folder, files, content(folder), plan, told)
+    return LoadedModel(folder, files, content(folder), plan, told, versions(plugins_in(card.model), plugins))
 
 
 def _plain(predict: Predict, task: Task, context: int) -> Predict:
@@ -149,7 +153,10 @@ def _wanted(scene: Scene, files: InputFiles, models: Mapping[str, LoadedModel], 
     mine = {name: model for name, model in models.items() if name == MODEL or scene.labels}
     about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": files.contents}
     parts = [part_module(models[MODEL].plan.layers.kind, part) for part in ("loss", "layers")]
-    inputs = {name: identity(__name__, *parts, **about, model=one.content, plan=one.plan) for name, one in mine.items()}
+    inputs = {
+        name: identity(__name__, *parts, **about, model=one.content, plan=one.plan, plugins=one.plugins)
+        for name, one in mine.items()
+    }
     wanted = Wanted(files, mine, frozenset())
     stale = cache.stale({wanted.unit(name): of for name, of in inputs.items()})
     return replace(wanted, stale=frozenset(name for name in mine if wanted.unit(name) in stale))

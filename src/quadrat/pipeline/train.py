@@ -14,6 +14,8 @@ from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.models.model_folder import NONE, OWN, ModelCard, SavedModel, keep, kept, write_model
 from quadrat.models.training.live_metrics import live
+from quadrat.plugins.finding import versions as plugin_versions
+from quadrat.plugins.section import plugins_in
 from quadrat.runtime.cache.hashes import Hashes
 from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.files import check_own, replaced, write_json
@@ -60,14 +62,17 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     learnt = tuple(known[file] for file in chip_files)  # the index has no hash of pixels and targets
     start = tuple(known[file] for file in weight_files)
     begun = replace(begun, hashes=known)
+    plugins = plugin_versions(plugins_in(params.model, params.train), paths.plugins)
     metrics: dict[str, Mapping[str, float | int | None]] = {}
 
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None], before: Fitted | None = None) -> Fitted:
-        own = kind.own_inputs(inputs)
-        checkpoint = paths.checkpoints / _identity(learnt + start, task, kind, recipe)
+        own, origin = kind.own_inputs(inputs), run.origin or unknown("train")
+        made_with = {**versions(), **(plugins if kind is params.model else {})}
+        checkpoint = paths.checkpoints / _identity(learnt + start, task, kind, recipe, made_with)
         fitted = before or kind.fit(training, validation, task, own, replace(recipe, watch=watch), checkpoint)
         _check_unchanged(begun, paths.checkpoints)
-        write_model(to, SavedModel(_card(task, kind, own, training, gsd, run.origin), fitted.weights))
+        told = origin.model_copy(update={"versions": made_with})
+        write_model(to, SavedModel(_card(task, kind, own, training, gsd, told), fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
         return fitted
@@ -100,7 +105,7 @@ def _check_unchanged(begun: Snapshot, checkpoints: Path) -> None:
         raise
 
 
-def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin | None) -> ModelCard:
+def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, origin: Origin) -> ModelCard:
     return ModelCard(
         format=1,
         task=task,
@@ -110,14 +115,14 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, orig
         size=int(chips.index["height"].iloc[0]),
         gsd=gsd,
         class_counts={n: int(p) for n, p in zip(task.names, chips.class_counts(), strict=True)},
-        versions=versions(),
-        origin=origin or unknown("train"),
+        versions=origin.versions,
+        origin=origin,
     )
 
 
-def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe) -> str:
-    """Return a name of this fit, which depends on chips, weights to start from, parameters and library versions."""
-    return hashlib.sha256(repr((learnt, task, model, recipe, versions())).encode()).hexdigest()[:16]
+def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe, made_with: Mapping[str, str]) -> str:
+    """Return a name of this fit, which depends on chips, weights to start from, parameters and versions."""
+    return hashlib.sha256(repr((learnt, task, model, recipe, made_with)).encode()).hexdigest()[:16]
 
 
 def _baseline_identity(learnt: tuple[str, ...], params: TrainParams, run: Run) -> str | None:

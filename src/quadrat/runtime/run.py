@@ -26,6 +26,8 @@ class Paths:
     chips: Path = Path("data/chips")
     chip_manifest: Path = Path("data/manifests/chip.json")
     weights: Path = Path("data/weights")
+    plugins: Path = Path("plugins")
+    """Code of the user's own, which parameters name (``quadrat.plugins``)."""
     model_folder: Path = Path("models/model")
     baseline_folder: Path = Path("models/baseline")
     train_metrics: Path = Path("metrics/train.json")

@@ -14,13 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from quadrat.errors import ParamsError, QuadratError
+from quadrat.errors import ParamsError, PluginError, QuadratError
 from quadrat.geo.grids.grid import system_of
 from quadrat.geo.sources.bands import dates_of, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models import Inputs, Kind, Sizes
 from quadrat.pipeline.chip import Chip
 from quadrat.pipeline.eval import Eval
+from quadrat.plugins.section import plugins_in
 from quadrat.preflight.class_counts import seen, unscored
 from quadrat.preflight.label_survey import LabelSurvey
 from quadrat.preflight.problems import find_errors, find_warnings
@@ -67,7 +68,8 @@ def check(params: "Params", paths: Paths, executor: Executor) -> int:
     if not found:
         sizes = Sizes(params.chip.chip_size, params.batch_size, params.predict.window_size)
         kinds = [one for one in (params.model, params.baseline) if one is not None]
-        found = [error for one in kinds for error in _without_model(findings, task, one, sizes)]
+        found = list(_without_plugins(params))
+        found += [error for one in kinds for error in _without_model(findings, task, one, sizes)]
         found += _without_chips(findings, task, params.chip)
     noted = find_warnings(findings, (params.raw, params.aoi)) + unscored(findings, task)
     out = Terminal()
@@ -112,6 +114,17 @@ def _without_picture(
                 check = SceneCheck(scene, files)
                 check.image(further)
             yield from check.errors
+
+
+def _without_plugins(params: "Params") -> Iterator[QuadratError]:
+    """Yield errors of the losses and augmentations of the user's own, tried on made-up chips."""
+    for plugin in plugins_in(params.train):
+        from quadrat.models.training.own_code import try_plugin
+
+        try:
+            try_plugin(plugin, params.task, len(params.bands), params.chip.chip_size)
+        except PluginError as error:
+            yield error
 
 
 def _without_chips(findings: Sequence[Finding], task: Task, chip: Chip) -> Iterator[QuadratError]:

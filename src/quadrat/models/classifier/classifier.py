@@ -6,7 +6,7 @@ from pydantic import Field
 
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.common.model import Inputs
-from quadrat.models.training.neural import Neural
+from quadrat.models.training.neural import Encoded
 from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.parts import logit_loss_of
 from quadrat.tasks.common.section import TaskSection
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from quadrat.models.common.trainable import TrainableModule
 
 
-class Classifier(Neural):
+class Classifier(Encoded):
     """A network with one output per window."""
 
     units: ClassVar[frozenset[Unit]] = frozenset({"cells"})

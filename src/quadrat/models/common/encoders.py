@@ -82,6 +82,11 @@ class Encoder:
             )
         return cls(name, arguments)
 
+    @property
+    def of_timm(self) -> bool:
+        """Whether timm has it; else it is a network of the user's own (``quadrat.models.plugin``)."""
+        return True
+
     def description(self) -> dict[str, NDArray[np.uint8]]:
         """Return the description to store among a model's weights; empty if the name is enough."""
         if not self.arguments:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from quadrat.geo.sources.bands import Band, dates_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
+from quadrat.plugins.section import Plugin
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks import Loss
 from quadrat.tasks.common.classes import Unit
@@ -93,11 +94,20 @@ class Samples(Protocol):
         ...
 
 
+class PluginAugmentation(Plugin):
+    """An augmentation of your own: see [Plugins](plugins.md)."""
+
+    key: ClassVar[str] = "train.augment.plugin"
+    role: ClassVar[str] = "augmentation"
+
+
 class Augment(Section):
     """Random changes of training chips, drawn for each chip."""
 
     flip_rotate: bool = False
     """Rotate and mirror by one of the eight symmetries of the square."""
+    plugin: PluginAugmentation | None = None
+    """An augmentation of your own, after the symmetries and before gain and offset; null for none."""
     gain: float = Field(default=0, ge=0)
     """Standard deviation of a random factor around 1 for each normalised band of a chip."""
     offset: float = Field(default=0, ge=0)

@@ -83,8 +83,8 @@ class TrainableModule(nn.Module, ABC):
     def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
         """Return the loss of normalised pixels (chip, band, y, x) on targets (chip, …).
 
-        ``loss`` is the task's section of that name; ``class_weights`` (class,) are those that the method of this name
-        tells.
+        ``loss`` is the task's section of that name, or for networks with logits a function of these and the target;
+        ``class_weights`` (class,) are those that the method of this name tells.
         """
 
     @abstractmethod
@@ -116,24 +116,32 @@ class Normalised(TrainableModule):
         return self._loss.activate(self.body(self.prepared(raw)))
 
     def class_weights(self, loss: Any, class_shares: Sequence[float]) -> list[float]:
-        """Return the task's."""
+        """Return the task's; a loss of the user's own weighs classes by itself."""
+        if callable(loss):
+            return super().class_weights(loss, class_shares)
         return self._loss.class_weights(loss, class_shares)
 
     def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
         """Return the task's loss of the body's logits."""
-        return self._loss.loss(loss, self.body(normalised), target, class_weights)
+        return self._loss_of(self.body(normalised), target, loss, class_weights)
 
     def examined(
         self, raw: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return outputs and loss of the same logits."""
         logits = self.body(self.prepared(raw))
-        return self._loss.activate(logits), self._loss.loss(loss, logits, target, class_weights)
+        return self._loss.activate(logits), self._loss_of(logits, target, loss, class_weights)
 
     def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
         """Return those of a map of all pixels; empty for one output per chip."""
         logits = self.body(self.prepared(raw))
         return {1: (logits.shape[2], logits.shape[3])} if logits.ndim == 4 else {}
+
+    def _loss_of(self, logits: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
+        if callable(loss):
+            own: Tensor = loss(logits, target)
+            return own
+        return self._loss.loss(loss, logits, target, class_weights)
 
 
 class Listed(nn.Module):

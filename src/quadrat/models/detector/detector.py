@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.common.model import Inputs
-from quadrat.models.training.neural import Neural
+from quadrat.models.training.neural import Encoded
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.section import TaskSection
@@ -67,7 +67,7 @@ class FasterRcnn(Section):
         return FasterRcnnNetwork(pyramid, inputs, classes, depth, self.scales, self.ratios, self.proposals)
 
 
-class Detector(Neural):
+class Detector(Encoded):
     """A network that finds objects as boxes."""
 
     units: ClassVar[frozenset[Unit]] = frozenset({"boxes"})

@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.common.model import Inputs
-from quadrat.models.training.neural import Neural
+from quadrat.models.training.neural import Encoded
 from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.parts import logit_loss_of
 from quadrat.tasks.common.section import TaskSection
@@ -28,7 +28,7 @@ LARGEST = 4096
 """Largest value of an argument, such as channels, strides or scales."""
 
 
-class Segmenter(Neural):
+class Segmenter(Encoded):
     """A network with an output per pixel."""
 
     units: ClassVar[frozenset[Unit]] = frozenset({"px", "values"})

@@ -54,10 +54,9 @@ def read_given(start: TimmStart | FileStart | BundleStart, encoder: Encoder) -> 
         return _of_bundle(start)
     if isinstance(start, FileStart):
         content, notes = arrays_of(start.path)
+        named = in_names_of_timm(content, encoder) if encoder.of_timm else content
         prefix = f"{start.prefix.removesuffix('.')}." if start.prefix else start.prefix
-        return Given(
-            str(start.path), in_names_of_timm(content, encoder), start.bands, start.classes, prefix, tuple(notes)
-        )
+        return Given(str(start.path), named, start.bands, start.classes, prefix, tuple(notes))
     return Given(f"timm's weights of {encoder.name}", _of_timm(encoder), start.bands)
 
 

@@ -59,7 +59,7 @@ def fit(
     at_once = _at_once(validation, network.images_per_chip, recipe.batch_size)
     check = loader(validation, Order(len(validation), at_once, None, lambda: 0))
     steps = recipe.epochs * len(learn)
-    compiling = compiles(default=_pays(network, steps))
+    compiling = compiles(default=_pays(learner, steps))
     if compiling:
         learner.compile_step()
     how = ", compiled: the first steps take minutes" if compiling else ""
@@ -132,9 +132,9 @@ def _mixed() -> list[MixedPrecision]:
     return [MixedPrecision("bf16-mixed", device().type)] if precision() == "bf16" else []
 
 
-def _pays(network: TrainableModule, steps: int) -> bool:
+def _pays(learner: Learner, steps: int) -> bool:
     """Return whether a fit of so many steps ends sooner if the network is compiled."""
-    return device().type == "cuda" and steps >= COMPILED_FROM and network.one_graph
+    return device().type == "cuda" and steps >= COMPILED_FROM and learner.one_graph
 
 
 def _at_once(samples: Samples, images_per_chip: int, batch_size: int) -> int:

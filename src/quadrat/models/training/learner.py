@@ -16,6 +16,7 @@ from quadrat.models.common.model import Recipe
 from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.augment import jittered, noise, symmetries, turned
 from quadrat.models.training.batches import Batch
+from quadrat.models.training.own_code import augmentation_of, loss_of
 from quadrat.tasks.common.parts import scoring_of, targets_of
 from quadrat.tasks.common.section import TaskSection
 
@@ -42,14 +43,21 @@ class Learner(lightning.LightningModule):
         self.average = ModelEmaV3(network, stochastic_rounding=False)
         self.history: list[dict[str, float | int | None]] = []
         self._recipe = recipe
+        self._loss = loss_of(recipe.train, task)
+        self._augmentation = augmentation_of(recipe.train, self._targets)
         shares = (class_counts / max(1, class_counts.sum())).tolist()
-        weights = torch.tensor(network.class_weights(recipe.train.loss, shares))
+        weights = torch.tensor(network.class_weights(self._loss, shares))
         self.register_buffer("_class_weights", weights, persistent=False)
         self._losses: list[Tensor] = []
         self._validation_losses: list[Tensor] = []
         self._counts = self._scoring.no_counts()
         self._tally: Tensor | None = None
         self._step = self.augmented_loss
+
+    @property
+    def one_graph(self) -> bool:
+        """Whether torch can compile the step: no code of the user's own is in it."""
+        return self.network.one_graph and self._augmentation is None and not callable(self._loss)
 
     def compile_step(self) -> None:
         """Let torch compile augmentation, network and loss together; the first steps take minutes then."""
@@ -70,14 +78,16 @@ class Learner(lightning.LightningModule):
         normalised = self.network.normalise(raw)
         if turns is not None:
             normalised, target = turned(normalised, target, self._targets.turn, turns)
+        if self._augmentation is not None:
+            normalised, target = self._augmentation(normalised, target, self._generator)
         normalised = jittered(normalised, train.augment.gain, train.augment.offset, jitter)
         normalised = normalised.contiguous(memory_format=torch.channels_last)
-        return self.network.loss(normalised, target, train.loss, self._class_weights)
+        return self.network.loss(normalised, target, self._loss, self._class_weights)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count what the batch's chips show, and their loss."""
         raw, target = batch
-        said, loss = self.average.module.examined(raw, target, self._recipe.train.loss, self._class_weights)
+        said, loss = self.average.module.examined(raw, target, self._loss, self._class_weights)
         tally = self._scoring.tally(target, said)
         if tally is not None:
             self._tally = tally if self._tally is None else self._tally + tally

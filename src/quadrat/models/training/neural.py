@@ -41,9 +41,6 @@ class Neural(Model):
     hint: ClassVar[str]
     """What to change where it can't take its windows."""
 
-    if TYPE_CHECKING:  # each kind of network has it, in its own place among the keys
-        encoder: str
-
     start: Start = NoStart(kind="none")
     """The weights before training."""
     freeze: Freeze = "none"
@@ -78,6 +75,10 @@ class Neural(Model):
         return inherited(self.start, inputs)
 
     @abstractmethod
+    def origin(self, weights: Mapping[str, NDArray[Any]] | None = None) -> Encoder:
+        """Return what the network is built over: by the parameters, or by the ``weights`` of a trained model."""
+
+    @abstractmethod
     def assemble(self, task: TaskSection, inputs: Inputs, encoder: Encoder) -> "TrainableModule":
         """Return the untrained network over ``encoder``; random values are drawn from torch's own generator."""
 
@@ -94,12 +95,12 @@ class Neural(Model):
         from quadrat.models.training import trials
 
         network = build(self, task, inputs, seed=0)
-        self._try(network, sizes.chip)
+        self.check_windows(network, task, inputs, sizes.chip)
         window = (sizes.window, sizes.window)
         trials.take(network, window, "windows", f"set another predict.window_size, or {self.hint}")
         if not inputs.dates:  # what is normalised depends on the dates that are there
             trials.learn(network, sizes.batch, sizes.chip)
-        encoder = Encoder.named(self.encoder)
+        encoder = self.origin()
         if self.start.kind == "timm" and not encoder.local:
             encoder.check_weights()
         elif self.start.kind != "none":
@@ -107,12 +108,14 @@ class Neural(Model):
 
             start(self, network, task, self.own_inputs(inputs)).show()
 
-    def _try(self, network: "TrainableModule", size: int) -> None:
+    def check_windows(self, network: "TrainableModule", task: TaskSection, inputs: Inputs, size: int) -> None:
         """Raise ModelError where ``network`` can't take windows of more than one size, or chips of ``size`` px."""
         from quadrat.models.training import trials
 
-        side = Encoder.named(self.encoder).side
-        hint = f"choose another model.encoder: {self.encoder} takes windows of {side} px alone" if side else self.hint
+        del task, inputs
+        encoder = self.origin()
+        side = encoder.side
+        hint = f"choose another model.encoder: {encoder.name} takes windows of {side} px alone" if side else self.hint
         trials.take(network, self.example[1:], "windows, which bundle and apply need", hint)
         trials.take(network, (size, size), "chips", f"set another chip.chip_size, or {self.hint}")
 
@@ -133,8 +136,8 @@ class Neural(Model):
         from quadrat.models.training.fitting import fit
 
         pixels, _ = training.read(np.arange(1))
-        network, encoder = build(self, task, inputs, recipe.seed), Encoder.named(self.encoder)
-        self._try(network, pixels.shape[-1])
+        network, encoder = build(self, task, inputs, recipe.seed), self.origin()
+        self.check_windows(network, task, inputs, pixels.shape[-1])
         if self.start.kind != "none":
             from quadrat.models.training.starting import start
 
@@ -168,17 +171,31 @@ class Neural(Model):
 
         Raises ModelError where ONNX has not all that the network does.
         """
+        return self.exported(loaded(self, weights, task, inputs), inputs)
+
+    def exported(self, network: "TrainableModule", inputs: Inputs) -> bytes:
+        """Return ``network``, which is ready to predict, as an ONNX graph; raise ModelError as ``onnx`` does."""
         import torch
 
         from quadrat.models.common.onnx_graphs import export
 
-        network = loaded(self, weights, task, inputs)
         chips, height, width = self.example
         example = torch.zeros(chips, len(inputs.bands), height, width)
         with torch.inference_mode():
             outputs = network(example)
         axes = {name: _dynamic(values.shape, (height, width)) for name, values in outputs.items()}
         return export(network, example, {"pixels": {0: "chip", 2: "y", 3: "x"}, **axes})
+
+
+class Encoded(Neural):
+    """A network over an encoder of timm."""
+
+    if TYPE_CHECKING:  # each kind of network has it, in its own place among the keys
+        encoder: str
+
+    def origin(self, weights: Mapping[str, NDArray[Any]] | None = None) -> Encoder:
+        """Return the encoder."""
+        return Encoder.named(self.encoder) if weights is None else Encoder.of(weights, self.encoder)
 
 
 def too_small(got: str) -> ModelError:
@@ -194,7 +211,7 @@ def too_small(got: str) -> ModelError:
 def build(
     model: Neural, task: TaskSection, inputs: Inputs, seed: int, encoder: Encoder | None = None
 ) -> "TrainableModule":
-    """Return the untrained network, over ``encoder`` or, without one, over that which the parameters name.
+    """Return the untrained network, over ``encoder`` or, without one, over what the parameters name.
 
     Raises ModelError where the parameters are those of none, or of other images.
     """
@@ -204,9 +221,9 @@ def build(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
-            return model.assemble(task, inputs, encoder or Encoder.named(model.encoder))
+            return model.assemble(task, inputs, encoder or model.origin())
         except WRONG as error:
-            near = similar(model.encoder)
+            near = similar(model.encoder) if isinstance(model, Encoded) else []
             hint = "check 'model' in params.yaml, its encoder first"
             raise ModelError(
                 "no network can be built of these parameters",
@@ -238,7 +255,7 @@ def loaded(model: Neural, weights: Mapping[str, NDArray[Any]], task: TaskSection
 
     from quadrat.models.common.weight_checks import budget, check_room, check_weights
 
-    encoder = Encoder.of(weights, model.encoder)
+    encoder = model.origin(weights)
     arrays = {name: values for name, values in weights.items() if name != DESCRIPTION}
     with budget(arrays):
         network = build(model, task, inputs, seed=0, encoder=encoder)

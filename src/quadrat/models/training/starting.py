@@ -6,7 +6,6 @@ from torch import nn
 
 from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import names_of
-from quadrat.models.common.encoders import Encoder
 from quadrat.models.common.model import Inputs
 from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.start.begin import Begun, Names, begin, is_learnt
@@ -31,7 +30,7 @@ def start(model: "Neural", network: TrainableModule, task: TaskSection, inputs: 
     Raises ModelError if they can't be read, if none fits, or if there is nothing to freeze.
     """
     assert model.start.kind != "none"
-    encoder = Encoder.named(model.encoder)
+    encoder = model.origin()
     given = read_given(model.start, encoder)
     wider = build(model, task, _with_another_band(inputs), seed=0, encoder=encoder)
     more = task.model_copy(update={"classes": (*task.classes, Class(name=ANOTHER, color="#000000"))})

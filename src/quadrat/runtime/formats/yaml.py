@@ -65,8 +65,11 @@ def settings(options: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def check(content: Any, section: type[S], error: type[QuadratError], path: Path) -> S:
-    """Return ``content`` as a ``section``; else raise ``error`` for its first error, naming all further ones."""
+def check(content: Any, section: type[S], error: type[QuadratError], path: Path | None, root: str = "") -> S:
+    """Return ``content`` as a ``section``; else raise ``error`` for its first error, naming all further ones.
+
+    ``root`` is the key of the section in the file, if it is not the file's whole content.
+    """
     try:
         # through JSON, where lists stand for tuples, so that types can be strict
         return section.model_validate_json(json.dumps(content, default=str), by_alias=True, by_name=False)
@@ -78,7 +81,7 @@ def check(content: Any, section: type[S], error: type[QuadratError], path: Path)
         first = cause.errors()[0]
         hint = renamed(cause.errors()) or _nearest(cause.errors(), section)
         raise error(
-            describe(cause, content=content),
+            describe(cause, root, content),
             file=path,
             got=shown(first.get("input")),
             hint=hint,

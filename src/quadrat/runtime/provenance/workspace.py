@@ -9,7 +9,7 @@ from quadrat.errors import DiskError, ParamsError
 from quadrat.runtime.formats.yaml import read
 from quadrat.runtime.provenance.origin import Commit, Origin, code_of, digest, unknown
 
-MADE_OF = ("src", "data", "params.yaml", "dvc.yaml", "constraints.txt", "pyproject.toml")
+MADE_OF = ("src", "plugins", "data", "params.yaml", "dvc.yaml", "constraints.txt", "pyproject.toml")
 """Paths in the project's folder that change results."""
 
 DATA = ("scenes", "raw", "aoi")

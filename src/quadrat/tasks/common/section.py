@@ -3,11 +3,12 @@
 from abc import ABC
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.plugins.section import Plugin
 from quadrat.runtime.formats.section import Name, Section
 from quadrat.tasks.common.classes import Class, Unit, alike
 
@@ -82,6 +83,17 @@ class WeightedLoss(Section):
         if self.class_weights is not None and self.class_balance:
             raise ValueError("class_weights and class_balance both weigh the classes: set class_balance to 0")
         return self
+
+
+class PluginLoss(Plugin):
+    """A loss of your own, in place of the task's: see [Plugins](plugins.md). Detectors have a loss of their own."""
+
+    units: ClassVar[frozenset[Unit]] = frozenset({"px", "cells", "values"})
+    """The kinds of task that it can teach."""
+    key: ClassVar[str] = "train.loss"
+    role: ClassVar[str] = "loss"
+
+    kind: Literal["plugin"]
 
 
 class LayersSection(Section):

@@ -61,6 +61,17 @@ class TaskTargets(TaskPart[AnyTask]):
         """Return windows of ``size`` px, in row order, in which each label of ``area`` counts once."""
         return cover(area, size, size, 0)
 
+    @abstractmethod
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return the targets (chip, …) of chips of ``size`` px in which nothing is labelled."""
+
+    @abstractmethod
+    def known(self, target: Mapping[str, "torch.Tensor"]) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return what targets (chip, …) say, for losses of the user's own, and a mask: True where a label counts.
+
+        Both have one shape; where the mask is False, the first is 0.
+        """
+
     def turn(
         self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
     ) -> dict[str, "torch.Tensor"]:

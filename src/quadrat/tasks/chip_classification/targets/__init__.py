@@ -61,6 +61,22 @@ class Targets(TaskTargets[ChipClassification]):
         """Return a window around each cell of ``area``."""
         return cover(area, size, self.task.cell_size, margin(size, self.task.cell_size))
 
+    def known(self, target: Mapping[str, "torch.Tensor"]) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return class ids (chip,), int64, and which chips have a label.
+
+        With ``multi_label``, 1 or 0 of each class (chip, class), float32, and which classes are known.
+        """
+        mask = target["classes"] != IGNORE
+        truth = target["classes"] * mask
+        return truth.float() if self.task.multi_label else truth.long(), mask
+
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return ``classes`` (chip,), or with ``multi_label`` (chip, K), all IGNORE."""
+        import torch
+
+        shape = (chips, len(self.task.classes)) if self.task.multi_label else (chips,)
+        return {"classes": torch.full(shape, IGNORE, dtype=torch.uint8)}
+
     def turn(
         self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
     ) -> dict[str, "torch.Tensor"]:

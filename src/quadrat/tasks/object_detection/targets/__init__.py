@@ -52,6 +52,18 @@ class Targets(TaskTargets[ObjectDetection]):
         """Return all boxes of the scene."""
         return float(features[selected].sum())
 
+    def known(self, target: Mapping[str, "torch.Tensor"]) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return ``boxes`` (chip, box, 5), and which of them are objects of a class."""
+        boxes = target["boxes"]
+        mask = (boxes[..., 4:] < len(self.task.classes)).expand_as(boxes)
+        return boxes.where(mask, 0), mask
+
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return ``boxes`` (chip, 1, 5), all padding."""
+        import torch
+
+        return {"boxes": torch.full((chips, 1, 5), torch.nan)}
+
     def turn(
         self, target: Mapping[str, "torch.Tensor"], symmetry: "torch.Tensor", size: int
     ) -> dict[str, "torch.Tensor"]:

@@ -1,5 +1,6 @@
 """Targets of pixel regression: a value for every pixel."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from quadrat.tasks.common.targets import Target, TaskTargets
 from quadrat.tasks.pixel_regression.section import PixelRegression
 
 if TYPE_CHECKING:
+    import torch
+
     from quadrat.labels.labels import Labels
 
 
@@ -36,3 +39,16 @@ class Targets(TaskTargets[PixelRegression]):
     def most_labels(self, features: NDArray[Any], selected: NDArray[np.bool_], size: int) -> float:
         """Return the number of px of a chip."""
         return float(size**2)
+
+    def known(self, target: Mapping[str, "torch.Tensor"]) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return values (chip, 1, y, x), 0 and 1 at the ends of the range, and where there is a label."""
+        low, high = self.task.range
+        values = (target["values"][:, None] - low) / (high - low)
+        mask = ~values.isnan()
+        return values.where(mask, 0), mask
+
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return ``values`` (chip, y, x), all NaN."""
+        import torch
+
+        return {"values": torch.full((chips, size, size), torch.nan)}

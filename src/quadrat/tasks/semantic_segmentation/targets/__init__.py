@@ -1,5 +1,6 @@
 """Targets of semantic segmentation: a class id for every pixel."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from quadrat.tasks.common.targets import Target, TaskTargets
 from quadrat.tasks.semantic_segmentation.section import SemanticSegmentation
 
 if TYPE_CHECKING:
+    import torch
+
     from quadrat.labels.labels import Labels
 
 
@@ -42,3 +45,14 @@ class Targets(TaskTargets[SemanticSegmentation]):
     def is_useful(self, target: Target) -> bool:
         """Return whether any pixel has a class."""
         return bool((target["classes"] != IGNORE).any())
+
+    def known(self, target: Mapping[str, "torch.Tensor"]) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return class ids (chip, y, x), int64, and where there is a label."""
+        mask = target["classes"] < len(self.task.classes)
+        return target["classes"].long() * mask, mask
+
+    def unlabelled(self, chips: int, size: int) -> "dict[str, torch.Tensor]":
+        """Return ``classes`` (chip, y, x), all IGNORE."""
+        import torch
+
+        return {"classes": torch.full((chips, size, size), IGNORE, dtype=torch.uint8)}
