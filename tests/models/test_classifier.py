@@ -148,8 +148,8 @@ def test_the_forest_says_the_mean_of_a_cells_pixels_here_and_as_onnx() -> None:
 
 
 def test_kinds_of_model_serve_tasks_by_what_they_label() -> None:
-    assert serving(ONE) == ["classifier", "forest"]
-    assert serving(SEVERAL) == ["classifier"]
+    assert serving(ONE) == ["classifier", "forest", "plugin"]
+    assert serving(SEVERAL) == ["classifier", "plugin"]
     assert "classifier" not in serving(segmentation("a", "b"))
     assert not Segmenter.serves(ONE)
 
