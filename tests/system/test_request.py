@@ -182,7 +182,7 @@ def test_a_fork_is_told_what_it_has_not_run(fork: Path) -> None:
     assert done.status == 1
     assert "stage 'train' is not as dvc.lock says:\n  params.yaml: model.max_depth: expected 1, got 2" in done.printed
     page = (fork / "report/report.md").read_text()
-    assert "**`dvc.lock` is stale** (params, train, bundle)" in page
+    assert "**`dvc.lock` is stale** (params, train, eval, bundle)" in page
     assert table(page, "parameter") == [["model.max\\_depth", "6", "2"]]
 
 
