@@ -186,7 +186,8 @@ class Presence:
 
     def wrong(self) -> tuple[float, float]:
         """Return the number of labelled cells with a wrong class, and of labelled cells."""
-        return float(self.figures.asked - self.figures.right), float(self.figures.asked)
+        asked, right, _ = self._numbers[-3:].tolist()
+        return float(asked - right), float(asked)
 
     @classmethod
     def resampled(cls, parts: Sequence[Self], times: NDArray[np.int64]) -> Sampled:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.tasks.common.metrics import Confusion, Metrics, Sampled
-from quadrat.tasks.object_detection.scoring.curves import curves
-from quadrat.tasks.object_detection.scoring.precision import average_precision
+from quadrat.tasks.object_detection.scoring.precision import THRESHOLDS, average_precision
 from quadrat.tasks.object_detection.scoring.resampling import ranked_by_class
 from quadrat.tasks.object_detection.targets.detections import Detections
 from quadrat.tasks.object_detection.targets.matching import Seen, matched
@@ -105,7 +104,7 @@ class BoxCounts:
 
     def curves(self) -> list[NDArray[np.float64]]:
         """Return each class's recall and precision (point, 2) by falling score, at an IoU of 0.5."""
-        return curves(self.images, self.classes)
+        return [one.curve() for one in ranked_by_class([self.images], self.classes, THRESHOLDS[:1])]
 
     def wrong(self) -> tuple[float, float]:
         """Return the number of false detections and missed boxes, and of these and the right ones."""

@@ -22,7 +22,7 @@ class Ranked:
     """The detections of a class by falling score, and its boxes, each with the number of its part."""
 
     found: Sequence[NDArray[np.intp]]
-    """Parts of the detections that count (detection,), at each of THRESHOLDS."""
+    """Parts of the detections that count (detection,), at each threshold."""
     hits: Sequence[NDArray[np.intp]]
     """Places of the correct ones in ``found``, at each threshold."""
     boxes: NDArray[np.int64]
@@ -44,14 +44,25 @@ class Ranked:
         """
         boxes = int(times @ self.boxes)
         if not boxes:
-            return np.full(len(THRESHOLDS), np.nan)
-        means = np.zeros(len(THRESHOLDS))
+            return np.full(len(self.found), np.nan)
+        means = np.zeros(len(self.found))
         for number, (found, hits) in enumerate(zip(self.found, self.hits, strict=True)):
             every, right = np.cumsum(times[found])[hits], np.cumsum(times[found[hits]])
             precision = np.append(right / np.maximum(every, 1), 0)
             best = np.maximum.accumulate(precision[::-1])[::-1]
             means[number] = best[np.searchsorted(right / boxes, RECALLS)].mean()
         return means
+
+    def curve(self) -> NDArray[np.float64]:
+        """Return recall and precision (point, 2) after each detection that counts, at the first threshold.
+
+        A class without boxes, or without detections, has no point.
+        """
+        boxes, right = int(self.boxes.sum()), np.zeros(len(self.found[0]), np.int64)
+        right[self.hits[0]] = 1
+        hits = np.cumsum(right)
+        points = np.column_stack([hits / max(boxes, 1), hits / np.arange(1, len(hits) + 1)])
+        return points if boxes else points[:0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +76,19 @@ class _Matched:
     absorbed: NDArray[np.bool_]
 
 
-def ranked_by_class(parts: Sequence[Sequence[Seen]], classes: int) -> list[Ranked]:
-    """Return the ranked detections of each class of ``parts``, the images of each part."""
+def ranked_by_class(
+    parts: Sequence[Sequence[Seen]], classes: int, thresholds: NDArray[np.float64] = THRESHOLDS
+) -> list[Ranked]:
+    """Return the ranked detections of each class of ``parts``, the images of each part, matched at ``thresholds``."""
     images = [(number, seen) for number, some in enumerate(parts) for seen in some]
-    matches = [[matched(seen, threshold) for threshold in THRESHOLDS] for _, seen in images]
+    matches = [[matched(seen, threshold) for threshold in thresholds] for _, seen in images]
+    none = np.empty((len(thresholds), 0), np.bool_)
     at = _Matched(
         np.concatenate([np.empty(0, np.uint8), *(seen.found.class_ids for _, seen in images)]),
         np.concatenate([np.empty(0, np.float32), *(seen.found.scores for _, seen in images)]),
         np.repeat([number for number, _ in images], [len(seen.found) for _, seen in images]).astype(np.intp),
-        np.concatenate([np.stack([one.truth >= 0 for one in some]) for some in matches], axis=1),
-        np.concatenate([np.stack([one.absorbed for one in some]) for some in matches], axis=1),
+        np.concatenate([none, *(np.stack([one.truth >= 0 for one in some]) for some in matches)], axis=1),
+        np.concatenate([none, *(np.stack([one.absorbed for one in some]) for some in matches)], axis=1),
     )
     order = np.argsort(-at.scores, kind="stable")
     return [Ranked.of(parts, class_id, order, at) for class_id in range(classes)]
