@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import shapely
 
-from quadrat.evaluation.pictures import Color, Colors, Drawn, Picture, keys, overlays, panels
+from quadrat.evaluation.pictures import Color, Colors, Drawn, Picture, css, keys, overlays, panels
 from quadrat.tasks.common.classes import Class
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _figure(shown: dict[str, Colors], legend: Sequence[tuple[str, Color]], title
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
             spine.set(color=FRAME, linewidth=0.6)
-    patches = [Patch(facecolor=_hex(color), edgecolor=FRAME, linewidth=0.6, label=key) for key, color in legend]
+    patches = [Patch(facecolor=css(color), edgecolor=FRAME, linewidth=0.6, label=key) for key, color in legend]
     compact: dict[str, Any] = {"handlelength": 1.3, "handleheight": 1.0, "columnspacing": 1.3, "handletextpad": 0.5}
     figure.legend(handles=patches, loc="lower center", ncols=per_line, frameon=False, fontsize=9, **compact)
     return figure
@@ -79,7 +79,7 @@ def _outline(axes: "Axes", drawn: Drawn) -> None:
     for outlines, colors in drawn:
         rings, owners = shapely.get_parts(shapely.boundary(outlines.geometry), return_index=True)
         lines = [shapely.get_coordinates(ring) - 0.5 for ring in rings]  # matplotlib counts from pixels' centres
-        axes.add_collection(LineCollection(lines, colors=[_hex(colors[n]) for n in owners], linewidths=1.1))
+        axes.add_collection(LineCollection(lines, colors=[css(colors[n]) for n in owners], linewidths=1.1))
 
 
 def _scale_bar(axes: "Axes", picture: Picture) -> None:
@@ -97,7 +97,3 @@ def _scale_bar(axes: "Axes", picture: Picture) -> None:
     axes.plot((start, start + length / picture.side), (line, line), linewidth=1.6, solid_capstyle="butt", **dark)
     axes.annotate(text, (start, line), (0, 5), textcoords="offset points", fontsize=8, **dark)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-
-
-def _hex(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -145,7 +145,8 @@ class Spread:
             return cls(chosen, {}, {}, {})
         count = len(chosen.blocks)
         times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), settings.draws)
-        drawn = {name: _drawn([block[name] for block in chosen.blocks], times) for name in chosen.blocks[0]}
+        parts = {name: [block[name] for block in chosen.blocks] for name in chosen.blocks[0]}
+        drawn = {name: type(some[0]).resampled(some, times) for name, some in parts.items()}
         (_, model), *others = drawn.items()
         return cls(
             chosen,
@@ -175,11 +176,6 @@ class Spread:
         )
 
 
-def draws(blocks: int, count: int, seed: int) -> NDArray[np.int64]:
-    """Return how often each block is in each of ``count`` draws of ``blocks`` blocks, (draw, block)."""
-    return np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), count)
-
-
 def interval(values: NDArray[np.float64], blocks: int) -> tuple[float, float] | None:
     """Return the interval of a metric from its ``values`` in each draw (draw,) of ``blocks`` blocks.
 
@@ -194,10 +190,6 @@ def interval(values: NDArray[np.float64], blocks: int) -> tuple[float, float] | 
     tail = special.ndtr(-wide)
     low, high = np.quantile(known, [tail, 1 - tail])
     return round(float(low), 4), round(float(high), 4)
-
-
-def _drawn(parts: Sequence[Counts], times: NDArray[np.int64]) -> Sampled:
-    return type(parts[0]).resampled(parts, times)
 
 
 def _hash(places: Sequence[str], times: NDArray[np.int64]) -> str:

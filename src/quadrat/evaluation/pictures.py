@@ -74,6 +74,11 @@ class Picture:
     """Outlines of labels and of the prediction, px of the picture, drawn instead of the maps."""
 
 
+def css(color: Color) -> str:
+    """Return a colour as HTML, SVG and matplotlib take it."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def panels(picture: Picture, classes: Sequence[Class], stretch: tuple[float, float]) -> Iterator[tuple[str, Colors]]:
     """Yield the name and the colours of each panel; those with outlines show the image."""
     image = _stretched(picture, stretch)

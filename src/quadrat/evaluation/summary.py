@@ -50,6 +50,17 @@ def figure(value: float | None) -> str:
     return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
+def bounded(value: float | None, bounds: tuple[float, float] | None) -> str:
+    """Return a metric and its interval as text."""
+    return figure(value) if bounds is None else f"{figure(value)} ({bounds[0]:.2f} to {bounds[1]:.2f})"
+
+
+def gains(compared: Mapping[str, Counts], metric: str) -> dict[str, float | None]:
+    """Return how much larger a metric of the model is than that of each other prediction, by name; None: undefined."""
+    ours, *theirs = [(name, counts.summary()[metric]) for name, counts in compared.items()]
+    return {name: None if value is None or ours[1] is None else ours[1] - value for name, value in theirs}
+
+
 def _table(title: str, rows: Mapping[str, Metrics], bounds: Sequence[Bounds]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
@@ -57,9 +68,5 @@ def _table(title: str, rows: Mapping[str, Metrics], bounds: Sequence[Bounds]) ->
         table.add_column(word(name), justify="right")
     for place, (name, metrics) in enumerate(rows.items()):
         own = bounds[place] if bounds else {}
-        table.add_row(name, *(_bounded(value, own.get(key)) for key, value in metrics.items()))
+        table.add_row(name, *(bounded(value, own.get(key)) for key, value in metrics.items()))
     return table
-
-
-def _bounded(value: float | None, bounds: tuple[float, float] | None) -> str:
-    return figure(value) if bounds is None else f"{figure(value)} ({bounds[0]:.2f} to {bounds[1]:.2f})"

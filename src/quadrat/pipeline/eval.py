@@ -23,7 +23,7 @@ from quadrat.evaluation.page.thumbnails import Thumbnail, thumbnail
 from quadrat.evaluation.page.training import Training
 from quadrat.evaluation.pictures import Picture, Pictures
 from quadrat.evaluation.score_tables import write_scores
-from quadrat.evaluation.summary import MODEL, figure, tables, word
+from quadrat.evaluation.summary import MODEL, figure, gains, tables, word
 from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
 from quadrat.geo.grids.blocks import MOST, Blocks
 from quadrat.geo.grids.windows import Window
@@ -313,12 +313,12 @@ def _metrics(
 ) -> dict[str, Any]:
     """Return the content of ``metrics/eval.json``. DVC sorts its columns: a capital letter comes first."""
     monitor = scoring_of(task).monitor
-    scores = {name: counts.summary()[monitor] for name, counts in compared.items()}
-    gains = {name: _less(scores[MODEL], score) for name, score in scores.items() if name != MODEL}
+    score = compared[MODEL].summary()[monitor]
+    over = gains(compared, monitor)
     return {
         split.capitalize(): {
-            **_bounded(monitor, scores[MODEL], spread.predictions.get(MODEL)),
-            **{f"over_{name}": _bounded(monitor, gain, spread.gains.get(name)) for name, gain in gains.items()},
+            **_bounded(monitor, score, spread.predictions.get(MODEL)),
+            **{f"over_{name}": _bounded(monitor, gain, spread.gains.get(name)) for name, gain in over.items()},
         },
         "overall": rounded(compared[MODEL].overall()),
         "baseline": {name: rounded(counts.summary()) for name, counts in compared.items() if name != MODEL},
@@ -330,10 +330,6 @@ def _bounded(name: str, value: float | None, bounded: Bounded | None) -> Metrics
     """Return a metric with its interval."""
     low, high = (bounded and bounded.overall.get(name)) or (None, None)
     return rounded({name: value, "low": low, "high": high})
-
-
-def _less(ours: float | None, theirs: float | None) -> float | None:
-    return None if ours is None or theirs is None else ours - theirs
 
 
 def _write_confusion(path: Path, task: Task, counts: Counts) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from quadrat.evaluation.page.content import Content, SceneContent
 from quadrat.evaluation.page.markup import Markup, joined, paragraph, section, swatch, table, tag
 from quadrat.evaluation.page.thumbnails import Panel
+from quadrat.evaluation.pictures import css
 from quadrat.evaluation.summary import figure, word
 
 MOST_SCENES = 24
@@ -83,7 +84,7 @@ def areas(content: Content) -> Markup:
 
 def _drawn(scene: SceneContent) -> Markup:
     assert scene.thumbnail
-    keys = [tag("li", swatch("#{:02x}{:02x}{:02x}".format(*color)), name) for name, color in scene.thumbnail.legend]
+    keys = [tag("li", swatch(css(color)), name) for name, color in scene.thumbnail.legend]
     scores = ", ".join(f"{word(name)} {figure(value)}" for name, value in list(scene.summary.items())[:2])
     article = tag(
         "article",

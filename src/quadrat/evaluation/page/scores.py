@@ -1,23 +1,20 @@
 """The parts of the page about scores: headline, comparison, classes, confusion, precision and recall."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
-from quadrat.evaluation.intervals import LEVEL
+from quadrat.evaluation.intervals import LEVEL, Bounds
 from quadrat.evaluation.page.charts import Axes, Line, bar, chart
 from quadrat.evaluation.page.content import Content
 from quadrat.evaluation.page.markup import Markup, joined, paragraph, section, swatch, table, tag
-from quadrat.evaluation.summary import BOUNDED, MODEL, figure, word
+from quadrat.evaluation.summary import BOUNDED, MODEL, bounded, figure, gains, word
 from quadrat.tasks.common.classes import NONE
-from quadrat.tasks.common.metrics import Metrics
 
 MOST_CLASSES = 24
 """Most classes of a matrix or of curves; of more, the largest confusions are listed."""
 
 MOST_CONFUSIONS = 24
-
-Bounds = Mapping[str, tuple[float, float] | None]
 
 
 def headline(content: Content) -> Markup:
@@ -49,7 +46,7 @@ def comparison(content: Content) -> Markup:
     bounds = {name: one.overall for name, one in content.spread.predictions.items()}
     names = list(next(iter(rows.values())))
     body = [
-        [name, *(_bounded(metrics.get(key), bounds.get(name, {}).get(key)) for key in names)]
+        [name, *(bounded(metrics.get(key), bounds.get(name, {}).get(key)) for key in names)]
         for name, metrics in rows.items()
     ]
     return section(
@@ -68,7 +65,7 @@ def classes(content: Content) -> Markup:
         [
             joined([swatch(one.color), one.name]),
             bar(metrics[main], bounds.get(main), one.color),
-            *(_bounded(metrics[name], bounds.get(name) if name == main else None) for name in names),
+            *(bounded(metrics[name], bounds.get(name) if name == main else None) for name in names),
         ]
         for one, metrics, bounds in zip(content.task.classes, per_class, few, strict=True)
     ]
@@ -126,14 +123,13 @@ def precision_recall(content: Content) -> Markup:
 
 
 def _gains(content: Content) -> Iterator[str]:
-    ours = content.compared[MODEL].summary()[content.metric]
-    for name, counts in content.compared.items():
-        theirs = counts.summary()[content.metric]
-        if name == MODEL or ours is None or theirs is None:
+    for name, gain in gains(content.compared, content.metric).items():
+        if gain is None:
             continue
-        bounded = content.spread.gains.get(name)
-        own = None if bounded is None else bounded.overall.get(content.metric)
-        yield f"{ours - theirs:+.3f} against {name} ({figure(theirs)}){_interval(own)}"
+        found = content.spread.gains.get(name)
+        own = None if found is None else found.overall.get(content.metric)
+        theirs = content.compared[name].summary()[content.metric]
+        yield f"{gain:+.3f} against {name} ({figure(theirs)}){_interval(own)}"
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:
@@ -145,11 +141,6 @@ def _about(content: Content) -> str:
         return "Intervals are switched off."
     start = f"{LEVEL:.0%} intervals" if content.spread.predictions else "No intervals"
     return f"{start}: {content.spread.plan.sentence}."
-
-
-def _bounded(value: Metrics | float | None, bounds: tuple[float, float] | None) -> str:
-    assert not isinstance(value, dict)
-    return figure(value) if bounds is None else f"{figure(value)} ({bounds[0]:.2f} to {bounds[1]:.2f})"
 
 
 def _share(share: float, *, right: bool) -> Markup:
