@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.geo.grids.blocks import Blocks
+from quadrat.geo.grids.blocks import MOST, Blocks
+from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.metrics import Counts
 
 UNRELATED = 0.1
@@ -36,6 +37,12 @@ class Scored:
         wrong, of = maps.reshape(2, *self.blocks.shape)
         return wrong, of
 
+    def with_class(self, name: str, of: str, class_id: int) -> "Scored":
+        """Return the same, and as ``name`` what ``of`` would be with one class everywhere, if that has a meaning."""
+        parts = {number: counts.always(class_id) for number, counts in self.counts[of].items()}
+        known = {number: counts for number, counts in parts.items() if counts is not None}
+        return replace(self, counts={**self.counts, **({name: known} if known else {})})
+
     def merged(self, step: int) -> Iterator[tuple[str, Mapping[str, Counts]]]:
         """Yield the place, and the counts by the prediction's name, of blocks of ``step`` × ``step`` blocks."""
         _, across = self.blocks.shape
@@ -47,6 +54,11 @@ class Scored:
                 found[name] = found[name] + counts if name in found else counts
         for place in sorted(groups):
             yield f"{self.scene} {self.blocks.side * step} px {place}", groups[place]
+
+
+def fine_blocks(area: Window, classes: int) -> Blocks:
+    """Return fine blocks, fewer for many classes: counts of pairs of classes are kept of each."""
+    return Blocks.of(area, max(64, min(MOST, 2**22 // classes**2)))
 
 
 def correlation_range(scenes: Sequence[Scored], name: str, unit: str) -> float | None:

@@ -1,13 +1,14 @@
-"""Tables of the metrics of each class and scene, as plots of DVC."""
+"""Tables of the metrics of each class and scene, and of confusions, as plots of DVC."""
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
 from quadrat.runtime.files import replaced
-from quadrat.tasks.common.metrics import Metrics, rounded
+from quadrat.tasks.common.classes import NONE
+from quadrat.tasks.common.metrics import Counts, Metrics, rounded
 
 
 def write_scores(path: Path, of: str, rows: Mapping[str, Metrics]) -> None:
@@ -24,3 +25,18 @@ def read_scores(text: str) -> dict[str, Metrics]:
     """Return metrics by name from text of ``write_scores``."""
     rows = [list(row.items()) for row in csv.DictReader(StringIO(text, newline=""))]
     return {name: {key: json.loads(value) if value else None for key, value in rest} for (_, name), *rest in rows}
+
+
+def write_confusion(path: Path, names: Sequence[str], counts: Counts) -> None:
+    """Write a row for each pair of classes ``names``; ``.dvc/plots/confusion.json`` draws them."""
+    import pandas as pd
+
+    pairs = counts.confused()
+    names = [*names, NONE][: len(pairs)]
+    rows = [
+        {"truth": truth, "predicted": predicted, "count": pairs[t, p]}
+        for t, truth in enumerate(names)
+        for p, predicted in enumerate(names)
+    ]
+    with replaced(path, synced=True) as part:
+        pd.DataFrame(rows, columns=["truth", "predicted", "count"]).to_csv(part, index=False)

@@ -1,19 +1,26 @@
-"""Shrinks a large area to few pixels, in strips, so that memory does not grow with its height."""
+"""Shrinks a large area to the few pixels of a picture, in strips, so that memory does not grow with its height."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
+from quadrat.evaluation.pictures import Picture, Pictures
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import STRIP_ROWS, Window, strips
 from quadrat.geo.sources.bands import names_of
+from quadrat.tasks.common.outputs import Outlines
+from quadrat.tasks.common.scoring import Prediction, TaskScoring
 
 if TYPE_CHECKING:
     from quadrat.geo.reading.open_image import Raster
+    from quadrat.scenes.scene import OpenScene
+    from quadrat.tasks.common.truth import Truth
 
 
 @dataclass(frozen=True)
@@ -74,3 +81,33 @@ def ground_width(grid: Grid, area: Window) -> float | None:
     (metres,) = grid.metres(np.array([[area.col + area.width / 2, area.row + area.height / 2]]))
     width = math.hypot(*metres[:, 0])
     return width if math.isfinite(width) and width > 0 else None
+
+
+def picture_of(
+    scene: "OpenScene",
+    truth: "Truth | None",
+    prediction: Prediction,
+    scoring: TaskScoring[Any],
+    settings: Pictures,
+    match: Any,
+) -> Picture:
+    """Return the picture of a scene, with its labels if it has some; ``match`` is the section ``eval.match``."""
+    lattice = ThumbnailGrid.of(scene.area, settings.longest_side)
+    width = ground_width(scene.grid, scene.area)
+    outlines = scoring.outlines(truth, prediction, match)
+    return Picture(
+        image=lattice.mean(scene.raster),
+        inside=lattice.pick(scene.inside),
+        predicted=lattice.pick(partial(scoring.predicted_map, prediction)),
+        truth=None if truth is None else lattice.pick(partial(scoring.label_map, truth, prediction)),
+        drawn=None if outlines is None else tuple(_on_lattice(some, lattice) for some in outlines),
+        side=lattice.step * (width or 1),
+        unit="m" if width else "px",
+    )
+
+
+def _on_lattice(outlines: Outlines, lattice: ThumbnailGrid) -> Outlines:
+    """Return outlines in pixels of the picture."""
+    origin = (lattice.area.col, lattice.area.row)
+    moved = shapely.transform(outlines.geometry, lambda xy: (xy - origin) / lattice.step)
+    return replace(outlines, geometry=moved)

@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import shapely
 from pydantic_core import to_jsonable_python
 
 from quadrat.errors import CatalogError, PredictionError, QuadratError
 from quadrat.evaluation.adjusted_areas import Estimate
 from quadrat.evaluation.areas import Areas, Measured, write_areas
-from quadrat.evaluation.correlation import Scored
+from quadrat.evaluation.correlation import Scored, fine_blocks
 from quadrat.evaluation.figure import draw
 from quadrat.evaluation.intervals import Bounded, Intervals, Spread, scenes_are_blocks
 from quadrat.evaluation.page.content import Content, SceneContent
@@ -22,11 +21,10 @@ from quadrat.evaluation.page.scenes import MOST_SCENES, shown_first
 from quadrat.evaluation.page.thumbnails import Thumbnail, thumbnail
 from quadrat.evaluation.page.training import Training
 from quadrat.evaluation.pictures import Picture, Pictures
-from quadrat.evaluation.score_tables import write_scores
+from quadrat.evaluation.score_tables import write_confusion, write_scores
 from quadrat.evaluation.summary import MODEL, figure, gains, tables, word
-from quadrat.evaluation.thumbnails import ThumbnailGrid, ground_width
-from quadrat.geo.grids.blocks import MOST, Blocks
-from quadrat.geo.grids.windows import Window
+from quadrat.evaluation.thumbnails import ground_width, picture_of
+from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.statistics.analysis_files import read_table
 from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
@@ -39,18 +37,15 @@ from quadrat.runtime.run import Paths, Run
 from quadrat.scenes.catalog import Design, load_catalog
 from quadrat.scenes.input_files import InputFiles, input_files, raise_changes
 from quadrat.scenes.pins import check_pins
-from quadrat.scenes.scene import OpenScene, Scene
+from quadrat.scenes.scene import Scene
 from quadrat.tasks import Match, Task
-from quadrat.tasks.common.classes import NONE
 from quadrat.tasks.common.metrics import Counts, Metrics, rounded
-from quadrat.tasks.common.outputs import Outlines
 from quadrat.tasks.common.parts import scoring_of
 from quadrat.tasks.common.truth import Truth
 
 if TYPE_CHECKING:
     from quadrat.models import Baseline
     from quadrat.prediction.given import Given
-    from quadrat.prediction.reader import Prediction
 
 SCORED = ("validation", "test")
 
@@ -101,6 +96,11 @@ class EvalParams:
     batch_size: int | None = None
     train: Section | None = None
     predict: Section | None = None
+
+    @property
+    def rival(self) -> str | None:
+        """The name of the baseline in the comparison: its kind."""
+        return None if self.baseline is None else self.baseline.kind
 
 
 def evaluate(params: EvalParams, paths: Paths, run: Run) -> None:
@@ -153,56 +153,88 @@ class _Asked:
 
 
 def _evaluate(params: EvalParams, paths: Paths, run: Run, asked: _Asked) -> None:
-    predicted, frequent = asked.scenes, asked.frequent
-    task, section = params.task, params.eval
-    small = shown_first([(scene.id, scene.split) for scene in predicted], MOST_SCENES)
-    check_pins(predicted, paths.pins)
-    files = input_files(predicted)
-    reference = "test" if any(scene.split == "test" for scene in predicted) else "validation"
-    rival = None if params.baseline is None else params.baseline.kind
-    count = sum(scene.split == reference for scene in predicted)
+    check_pins(asked.scenes, paths.pins)
+    files = input_files(asked.scenes)
+    reference = "test" if any(scene.split == "test" for scene in asked.scenes) else "validation"
+    with replaced(paths.pictures, ["*.png"]) as folder:
+        folder.mkdir()
+        examined = _all_examined(params, run, asked.given or paths.predictions, files, reference, folder)
+        raise_changes(asked.begun, files)
+        result = _compared(params, examined, reference, asked.frequent)
+        _write(params, paths, asked, examined, result)
+    for part in tables(params.task, result.counts, reference, result.spread):
+        console.print(part)
+
+
+def _all_examined(
+    params: EvalParams,
+    run: Run,
+    predictions: "Path | Given",
+    files: Sequence[InputFiles],
+    reference: str,
+    pictures: Path,
+) -> list[Examined]:
+    """Return all scenes, examined; write their pictures to ``pictures``."""
+    scenes, section = [one.scene for one in files], params.eval
+    small = shown_first([(scene.id, scene.split) for scene in scenes], MOST_SCENES)
+    count = sum(scene.split == reference for scene in scenes)
     blocked = section.intervals is not None and not scenes_are_blocks(count, section.intervals)
     look = partial(
         _examine,
-        task=task,
-        rival=rival,
+        task=params.task,
+        rival=params.rival,
         section=section,
-        predictions=asked.given or paths.predictions,
+        predictions=predictions,
         blocked=reference if blocked else None,
     )
     examined = []
-    with replaced(paths.pictures, ["*.png"]) as folder:
-        folder.mkdir()
-        outcomes = track(run.executor.map(look, files), "eval", len(predicted), "scenes")
-        for one in succeeded((scene.id for scene in predicted), outcomes):
-            thumb = _drawn(one, task, section.pictures, folder, small=one.scene.id in small)
-            examined.append(replace(one, picture=None, thumbnail=thumb))
-        raise_changes(asked.begun, files)
-        none = scoring_of(task).no_counts(section.match)
-        compared = _together(examined, reference, none, rival)
-        always = None if frequent is None else compared[MODEL].always(frequent)
-        compared |= {} if always is None else {MAJORITY: always}
-        validation = _together(examined, "validation", none, rival)[MODEL]
-        parts = [
-            _with_majority(one.scored, frequent) for one in examined if one.scored and one.scene.split == reference
-        ]
-        spread = Spread.of(parts, section.intervals, params.seed, scoring_of(task).monitor)
-        write_json(paths.eval_metrics, _metrics(task, compared, reference, validation, spread))
-        estimate = _estimate(examined, reference, asked.design, task, compared[MODEL])
-        adjusted = {} if estimate is None else estimate.written(task.names)
-        areas = {"areas": {"design": asked.design, "classes": adjusted}} if adjusted else {}
-        write_json(paths.intervals, {"split": reference, **spread.written(task.names), **areas})
-        write_scores(paths.class_scores, "class", dict(zip(task.names, compared[MODEL].per_class(), strict=True)))
-        scored = {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
-        write_scores(paths.scene_scores, "scene", scored)
-        _write_confusion(paths.confusion, task, compared[MODEL])
-        write_areas(paths.areas, task.names, {one.scene.id: one.areas for one in examined if one.areas})
-        training = None if asked.given else Training.read(paths.curves, paths.train_metrics)
-        told = [_told(one) for one in examined]
-        metric, shown = scoring_of(task).monitor, _shown(params)
-        write_page(paths.page, Content(task, metric, reference, compared, spread, told, estimate, training, shown))
-    for part in tables(task, compared, reference, spread):
-        console.print(part)
+    outcomes = track(run.executor.map(look, files), "eval", len(scenes), "scenes")
+    for one in succeeded((scene.id for scene in scenes), outcomes):
+        thumb = _drawn(one, params.task, section.pictures, pictures, small=one.scene.id in small)
+        examined.append(replace(one, picture=None, thumbnail=thumb))
+    return examined
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The counts of the model, the baseline and the majority class, over all scenes of a split, and the intervals."""
+
+    split: str
+    counts: Mapping[str, Counts]
+    spread: Spread
+
+
+def _compared(params: EvalParams, examined: Sequence[Examined], reference: str, frequent: int | None) -> _Compared:
+    scoring = scoring_of(params.task)
+    compared = _together(examined, reference, scoring.no_counts(params.eval.match), params.rival)
+    parts = [one.scored for one in examined if one.scored and one.scene.split == reference]
+    always = None if frequent is None else compared[MODEL].always(frequent)
+    if frequent is not None and always is not None:
+        compared[MAJORITY] = always
+        parts = [one.with_class(MAJORITY, MODEL, frequent) for one in parts]
+    return _Compared(reference, compared, Spread.of(parts, params.eval.intervals, params.seed, scoring.monitor))
+
+
+def _write(params: EvalParams, paths: Paths, asked: _Asked, examined: Sequence[Examined], result: _Compared) -> None:
+    task, metric = params.task, scoring_of(params.task).monitor
+    split, compared, spread = result.split, result.counts, result.spread
+    model = compared[MODEL]
+    none = scoring_of(task).no_counts(params.eval.match)
+    validation = _together(examined, "validation", none, params.rival)[MODEL]
+    write_json(paths.eval_metrics, _metrics(task, compared, split, validation, spread))
+    estimate = _estimate(examined, split, asked.design, task, model)
+    adjusted = {} if estimate is None else estimate.written(task.names)
+    areas = {"areas": {"design": asked.design, "classes": adjusted}} if adjusted else {}
+    write_json(paths.intervals, {"split": split, **spread.written(task.names), **areas})
+    write_scores(paths.class_scores, "class", dict(zip(task.names, model.per_class(), strict=True)))
+    write_scores(
+        paths.scene_scores, "scene", {one.scene.id: one.counts[MODEL].summary() for one in examined if one.counts}
+    )
+    write_confusion(paths.confusion, task.names, model)
+    write_areas(paths.areas, task.names, {one.scene.id: one.areas for one in examined if one.areas})
+    training = None if asked.given else Training.read(paths.curves, paths.train_metrics)
+    told = [_told(one) for one in examined]
+    write_page(paths.page, Content(task, metric, split, compared, spread, told, estimate, training, _shown(params)))
 
 
 def _examine(
@@ -237,11 +269,16 @@ def _examine(
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
             scored = None
             if truth is not None:
-                blocks = _blocks(truth.area, len(task.classes)) if scene.split == blocked else Blocks.one(truth.area)
+                blocks = (
+                    fine_blocks(truth.area, len(task.classes)) if scene.split == blocked else Blocks.one(truth.area)
+                )
                 parts = scoring_of(task).score_blocks(truth, list(made.values()), blocks, section.match)
                 width = ground_width(opened.grid, truth.area)
                 scored = Scored(scene.id, blocks, width, dict(zip(made, parts, strict=True)))
-            picture = None if section.pictures is None else _picture(opened, truth, made[MODEL], task, section)
+            picture = None
+            if section.pictures is not None:
+                scoring = scoring_of(task)
+                picture = picture_of(opened, truth, made[MODEL], scoring, section.pictures, section.match)
             areas = None if layer is None else made[MODEL].areas()
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
@@ -249,50 +286,6 @@ def _examine(
     none = scoring_of(task).no_counts(section.match)
     totals = {} if scored is None else {name: sum(parts.values(), none) for name, parts in scored.counts.items()}
     return Examined(scene, totals, scored, picture, areas, folder_origin(folders[MODEL]))
-
-
-def _blocks(area: Window, classes: int) -> Blocks:
-    """Return fine blocks, fewer for many classes: counts of pairs of classes are kept of each."""
-    return Blocks.of(area, max(64, min(MOST, 2**22 // classes**2)))
-
-
-def _with_majority(scored: Scored, frequent: int | None) -> Scored:
-    """Return the counts by block, with those of the most frequent class everywhere if it is known."""
-    if frequent is None:
-        return scored
-    parts = {number: counts.always(frequent) for number, counts in scored.counts[MODEL].items()}
-    known = {number: counts for number, counts in parts.items() if counts is not None}
-    return replace(scored, counts={**scored.counts, **({MAJORITY: known} if known else {})})
-
-
-def _picture(
-    scene: OpenScene,
-    truth: Truth | None,
-    prediction: "Prediction",
-    task: Task,
-    section: Eval,
-) -> Picture:
-    assert section.pictures
-    lattice = ThumbnailGrid.of(scene.area, section.pictures.longest_side)
-    width = ground_width(scene.grid, scene.area)
-    scoring = scoring_of(task)
-    outlines = scoring.outlines(truth, prediction, section.match)
-    return Picture(
-        image=lattice.mean(scene.raster),
-        inside=lattice.pick(scene.inside),
-        predicted=lattice.pick(partial(scoring.predicted_map, prediction)),
-        truth=None if truth is None else lattice.pick(partial(scoring.label_map, truth, prediction)),
-        drawn=None if outlines is None else tuple(_on_lattice(some, lattice) for some in outlines),
-        side=lattice.step * (width or 1),
-        unit="m" if width else "px",
-    )
-
-
-def _on_lattice(outlines: Outlines, lattice: ThumbnailGrid) -> Outlines:
-    """Return outlines in pixels of the picture."""
-    origin = (lattice.area.col, lattice.area.row)
-    moved = shapely.transform(outlines.geometry, lambda xy: (xy - origin) / lattice.step)
-    return replace(outlines, geometry=moved)
 
 
 def _most_frequent(table: Path, task: Task) -> int:
@@ -330,21 +323,6 @@ def _bounded(name: str, value: float | None, bounded: Bounded | None) -> Metrics
     """Return a metric with its interval."""
     low, high = (bounded and bounded.overall.get(name)) or (None, None)
     return rounded({name: value, "low": low, "high": high})
-
-
-def _write_confusion(path: Path, task: Task, counts: Counts) -> None:
-    """Write a row for each pair of classes; ``.dvc/plots/confusion.json`` draws them."""
-    import pandas as pd
-
-    pairs = counts.confused()
-    names = [*task.names, NONE][: len(pairs)]
-    rows = [
-        {"truth": truth, "predicted": predicted, "count": pairs[t, p]}
-        for t, truth in enumerate(names)
-        for p, predicted in enumerate(names)
-    ]
-    with replaced(path, synced=True) as part:
-        pd.DataFrame(rows, columns=["truth", "predicted", "count"]).to_csv(part, index=False)
 
 
 def _drawn(one: Examined, task: Task, pictures: Pictures | None, folder: Path, *, small: bool) -> Thumbnail | None:
