@@ -22,7 +22,7 @@ class Layers(TaskLayers[SemanticSegmentation]):
         if section.uncertainty:
             written.append(RasterLayer("uncertainty", "uint8", (section.uncertainty,), IGNORE, scale=1 / SCORE_STEPS))
         if section.polygons:
-            written.append(VectorLayer("polygons", section.polygons))
+            written.append(VectorLayer("polygons", section.polygons, self.task.classes))
         return written
 
     def canvas(
