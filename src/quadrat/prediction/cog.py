@@ -24,7 +24,7 @@ from quadrat.geo.grids.windows import strips
 from quadrat.prediction.class_table import pam, place_for_table, put_table
 from quadrat.prediction.overviews import Overviews
 from quadrat.prediction.qgis_style import raster_style
-from quadrat.prediction.writers import files_of
+from quadrat.prediction.writers import style_of
 from quadrat.runtime.files import replaced
 from quadrat.runtime.parallel import cores
 from quadrat.tasks.common.outputs import RasterLayer, Rows
@@ -169,7 +169,8 @@ class RasterWriter:
         found = self._read_back()
         if found != self._sum:
             raise self._failure(found)
-        _, names, style = (self._path.with_name(name) for name in files_of(self._layer))
+        own = self._path.name
+        names, style = (self._path.with_name(name) for name in (f"{own}.aux.xml", style_of(own)))
         for beside in (names, style):
             beside.unlink(missing_ok=True)
         if self._layer.classes is not None:
