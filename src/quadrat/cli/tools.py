@@ -196,6 +196,19 @@ def qgis(
 
 
 @app.command()
+def deepness(
+    bundle: BundleFile,
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file for the graph.")],
+    size: Annotated[int | None, typer.Option(help="Side of a tile, px.", show_default="as in the bundle")] = None,
+) -> None:
+    """Write a bundle's model for QGIS' plugin Deepness."""
+    with report_errors():
+        from quadrat.serving.deepness import write_deepness
+
+        typer.echo(printable(str(write_deepness(bundle, out, size))))
+
+
+@app.command()
 def verify(bundle: BundleFile) -> None:
     """Check a bundle's checksums, and that it gives the expected output on this machine."""
     with report_errors():

@@ -20,6 +20,10 @@ class TaskLoss(TaskPart[AnyTask]):
 
     deepness: ClassVar[str | None] = None
     """What QGIS's plugin Deepness calls a model of this task; None where it can't run one."""
+    stac: ClassVar[str]
+    """What STAC's extension MLM calls the task."""
+    hub: ClassVar[str | None] = None
+    """What Hugging Face's model hub calls the task; None where it has no name for it."""
 
     @abstractmethod
     def decided(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[Any]:

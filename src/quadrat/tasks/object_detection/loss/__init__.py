@@ -1,6 +1,7 @@
 """What a detector's outputs mean; its loss is the network's own."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,9 @@ for one, places in zip(scores, boxes):  # windows
 
 class Loss(TaskLoss[ObjectDetection]):
     """Outputs are ``scores`` (chip, location, class) and ``boxes`` (chip, location, 4)."""
+
+    stac: ClassVar[str] = "object-detection"
+    hub: ClassVar[str | None] = "object-detection"
 
     def decided(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
         """Return where a model finds an object: (chip, location)."""

@@ -19,6 +19,8 @@ class Loss(ClassLoss[SemanticSegmentation]):
     """Cross-entropy and Dice over labelled pixels; outputs are ``scores`` (chip, class, y, x)."""
 
     deepness: ClassVar[str | None] = "Segmentor"
+    stac: ClassVar[str] = "semantic-segmentation"
+    hub: ClassVar[str | None] = "image-segmentation"
 
     def balanced(self, loss: SegmentationLoss, class_shares: Sequence[float]) -> list[float]:
         """Return weights whose mean is 1; 0 of classes that no training pixel has."""
