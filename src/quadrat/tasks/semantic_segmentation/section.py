@@ -113,6 +113,11 @@ class SegmentationLayers(LayersSection):
         """Return the section with scores too."""
         return self.model_copy(update={"scores": True})
 
+    def shown(self) -> Self:
+        """Return the section with all rasters, and no polygons."""
+        rasters = {"scores": True, "uncertainty": self.uncertainty or "margin", "polygons": None}
+        return self.model_copy(update=rasters)
+
     def named(self) -> tuple[str, ...]:
         """Return the classes of polygons."""
         return self.polygon_classes or ()

@@ -20,3 +20,7 @@ class Layers(TaskLayers[ObjectDetection]):
     ) -> DetectionCanvas:
         """Return the canvas for windows over ``area`` of a grid of ``shape``."""
         return DetectionCanvas(self.task, section, Cores(area, size, stride, self.margin(size, stride)), shape)
+
+    def reach(self, size: int) -> int:
+        """Return the side of a window: boxes that reach into an area suppress each other, in chains of a few."""
+        return size

@@ -1,0 +1,50 @@
+"""The application: routes, what guards them, and what is counted."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+from fastapi import FastAPI, Request, Response
+
+from quadrat.server.guard.access import Gate
+from quadrat.server.guard.answers import add_answers
+from quadrat.server.guard.bodies import Bounded
+from quadrat.server.limits import Access
+from quadrat.server.routes.about import about
+from quadrat.server.routes.maps import maps
+from quadrat.server.routes.places import places
+from quadrat.server.routes.predict import predict
+from quadrat.server.service import Service
+
+THREADS = 64
+"""Requests that are answered at once; of them, some may wait for blocks."""
+
+
+def application(service: Service, access: Access) -> FastAPI:
+    """Return the application of a service."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        service.start()
+        yield
+        await anyio.to_thread.run_sync(service.close)
+
+    app = FastAPI(title=service.title, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+
+    @app.middleware("http")
+    async def counted(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        started = time.perf_counter()
+        response = await call(request)
+        route = getattr(request.scope.get("route"), "path", "none")
+        service.meters.requests.labels(route, response.status_code).inc()
+        service.meters.seconds.labels(route).observe(time.perf_counter() - started)
+        return response
+
+    add_answers(app, service.meters)
+    for router in (about(service, app), predict(service), places(service), maps(service)):
+        app.include_router(router)
+    app.add_middleware(Bounded, limits=service.limits)
+    app.add_middleware(Gate, access=access)
+    return app
