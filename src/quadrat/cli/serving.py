@@ -24,7 +24,7 @@ def serve(  # noqa: PLR0913, PLR0917 the options of a command
         str | None,
         typer.Option(
             help="An image, a folder of images, a path with {band}, or a catalog (.yaml).",
-            show_default="none: images are sent to /predict",
+            show_default="of the project's own bundle, its catalog; else none: images are sent to /predict",
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 8000,
@@ -68,8 +68,19 @@ def serve(  # noqa: PLR0913, PLR0917 the options of a command
         share_endpoint(os.environ)
         names = None if bands is None else tuple(name.strip() for name in bands.split(","))
         allowed = tuple(allow_host or ()), tuple(allow_origin or ())
-        asked = Asked(images, host, port, token or None, *allowed, cache, cache_mb * MB)
+        asked = Asked(images or _own_catalog(bundle), host, port, token or None, *allowed, cache, cache_mb * MB)
         run(bundle, asked, Reading(names, unchecked=unchecked, resolution=side(resolution)), Plan(runtime, batch))
+
+
+def _own_catalog(bundle: Path) -> str | None:
+    """Return the catalog of the project whose bundle it is; None for a bundle from elsewhere."""
+    from quadrat.params import read_params
+    from quadrat.runtime.run import Paths
+
+    params = Path("params.yaml")
+    if not params.is_file() or bundle.resolve() != Paths().bundle_file.resolve():
+        return None
+    return str(read_params(params).scenes)
 
 
 def _check_extra() -> None:

@@ -1,16 +1,16 @@
 """The application: routes, what guards them, and what is counted."""
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
 from quadrat.server.guard.access import Gate
-from quadrat.server.guard.answers import add_answers
+from quadrat.server.guard.answers import PROBLEMS, add_answers
 from quadrat.server.guard.bodies import Bounded
 from quadrat.server.limits import Access
+from quadrat.server.metering import Counted
 from quadrat.server.routes.about import about
 from quadrat.server.routes.maps import maps
 from quadrat.server.routes.page import add_page
@@ -32,21 +32,20 @@ def application(service: Service, access: Access) -> FastAPI:
         yield
         await anyio.to_thread.run_sync(service.close)
 
-    app = FastAPI(title=service.title, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
-
-    @app.middleware("http")
-    async def counted(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        started = time.perf_counter()
-        response = await call(request)
-        route = getattr(request.scope.get("route"), "path", "none")
-        service.meters.requests.labels(route, response.status_code).inc()
-        service.meters.seconds.labels(route).observe(time.perf_counter() - started)
-        return response
+    app = FastAPI(
+        title=service.title,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=PROBLEMS,
+    )
 
     add_answers(app, service.meters)
     for router in (about(service, app), predict(service), places(service), maps(service)):
         app.include_router(router)
     add_page(app)
+    app.add_middleware(Counted, meters=service.meters)
     app.add_middleware(Bounded, limits=service.limits)
     app.add_middleware(Gate, access=access)
     return app

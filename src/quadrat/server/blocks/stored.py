@@ -16,8 +16,11 @@ MAGIC = b"QUADRAT BLOCK 1\n"
 LEVEL = 1
 """Of compression: maps of classes become small at any level."""
 
-_HEAD = struct.Struct("<8sI")
-"""Checksum of all that follows, and the length of the list of arrays."""
+CHECKSUM = 8
+"""Bytes of the checksum of all that follows it."""
+
+_LENGTH = struct.Struct("<I")
+"""The length of the list of arrays."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -30,22 +33,19 @@ def packed(arrays: Arrays) -> bytes:
         for name, values in arrays.items()
     ]
     table = json.dumps(listed).encode()
-    rest = table + b"".join(bodies.values())
-    return MAGIC + _HEAD.pack(xxh3_64_digest(rest), len(table)) + rest
+    rest = b"".join([_LENGTH.pack(len(table)), table, *bodies.values()])
+    return MAGIC + xxh3_64_digest(rest) + rest
 
 
 def unpacked(content: bytes, wanted: Iterable[str] | None = None) -> dict[str, NDArray[Any]] | None:
     """Return the arrays, or only those ``wanted``; None if the bytes are not what ``packed`` has made."""
-    start = len(MAGIC) + _HEAD.size
-    if not content.startswith(MAGIC) or len(content) < start:
-        return None
-    checksum, length = _HEAD.unpack_from(content, len(MAGIC))
+    start = len(MAGIC) + CHECKSUM
     view = memoryview(content)[start:]
-    if xxh3_64_digest(view) != checksum:
+    if content[:start] != MAGIC + xxh3_64_digest(view):
         return None
     names = None if wanted is None else set(wanted)
-    found, place = {}, length
-    for each in json.loads(bytes(view[:length])):
+    found, place = {}, _LENGTH.size + _LENGTH.unpack_from(view)[0]
+    for each in json.loads(bytes(view[_LENGTH.size : place])):
         if names is None or each["name"] in names:
             body = zlib.decompress(view[place : place + each["bytes"]])
             found[each["name"]] = np.frombuffer(body, each["dtype"]).reshape(each["shape"])

@@ -9,9 +9,10 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.warp import Resampling, reproject, transform
+from rasterio.warp import Resampling, reproject
 
-from quadrat.geo.grids.grid import Grid
+from quadrat.geo.geometry.extents import way
+from quadrat.geo.grids.grid import Grid, system_of
 from quadrat.geo.grids.windows import Window
 from quadrat.server.blocks.blocks import Block
 
@@ -100,9 +101,9 @@ def moved(points: NDArray[np.float64], there: Affine, crs: CRS | None, grid: Gri
 
 def placed(x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS | None, grid: Grid) -> NDArray[np.float64]:
     """Return points of a CRS as px (point, 2) of ``grid``: column, row; NaN where there is no place."""
-    if crs != grid.crs:
-        xs, ys = transform(crs, grid.crs, x.tolist(), y.tolist())
-        x, y = (np.where(np.isfinite(v), v, np.nan) for v in (np.array(xs), np.array(ys)))
+    if crs is not None and grid.crs is not None and crs != grid.crs:
+        there = way(system_of(crs), system_of(grid.crs)).transform(x, y)
+        x, y = (np.where(np.isfinite(values), values, np.nan) for values in there)
     return applied(~grid.transform, np.column_stack([x, y]))
 
 

@@ -7,7 +7,9 @@ from pathlib import PurePath
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from quadrat.errors import BusyError, DiskError, InputError, QuadratError, printable
@@ -19,6 +21,40 @@ log = logging.getLogger("quadrat.server")
 
 AGAIN = 5
 """Seconds after which a client may ask again."""
+
+MOST_SHOWN = 10
+"""Values of a request that an answer says are wrong; it doesn't repeat them."""
+
+
+class Problem(BaseModel):
+    """What is wrong: a text; ``problem``, ``expected``, ``got`` and ``hint``; or the parameters that don't fit."""
+
+    detail: str | dict[str, str] | list[dict[str, Any]]
+    error: str | None = None
+    """Number of a failure in the server's log."""
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    number: {"model": Problem, "description": text}
+    for number, text in (
+        (400, "The request can't be read."),
+        (401, "The token is missing."),
+        (403, "A page of another host has sent it."),
+        (404, "There is no such thing."),
+        (405, "The route has no such method."),
+        (406, "The bundle's results have no such form."),
+        (408, "The request came too slowly."),
+        (409, "The image has just changed."),
+        (413, "It is too large."),
+        (415, "The body is no image."),
+        (422, "A parameter or an image doesn't fit."),
+        (429, "Too many images or jobs: ask again after Retry-After."),
+        (500, "The server failed."),
+        (503, "Too much is to be predicted: ask again after Retry-After."),
+        (507, "The disk is full."),
+    )
+}
+"""For the OpenAPI document."""
 
 STATUS: tuple[tuple[type[QuadratError], int], ...] = ((BusyError, 503), (DiskError, 507), (InputError, 409))
 """Of errors that are not about what was sent (422)."""
@@ -45,6 +81,12 @@ def add_answers(app: FastAPI, meters: Meters) -> None:
     def broken(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, BodyError)
         return JSONResponse({"detail": error.problem}, error.status, {"Connection": "close"})
+
+    @app.exception_handler(RequestValidationError)
+    def unfit(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        known = [{"loc": each["loc"], "msg": each["msg"], "type": each["type"]} for each in error.errors()]
+        return JSONResponse({"detail": known[:MOST_SHOWN]}, 422)
 
     @app.exception_handler(QuadratError)
     def wrong(_: Request, error: Exception) -> JSONResponse:

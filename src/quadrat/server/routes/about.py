@@ -45,7 +45,11 @@ def about(service: Service, app: FastAPI) -> APIRouter:
         """Return the images that are served."""
         return {"images": [described(service, served) for served in service.gallery]}
 
-    @router.get("/legend", response_model=None)
+    @router.get(
+        "/legend",
+        response_model=None,
+        responses={200: {"content": {"application/json": {}, "text/html": {}, "image/png": {}}}},
+    )
     def legend(f: Literal["json", "html", "png"] = "json") -> Response | dict[str, Any]:
         """Return the colours of classes, and of values."""
         if f == "json":
