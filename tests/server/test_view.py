@@ -59,7 +59,9 @@ def paths_of(root: Path) -> Paths:
 
 @pytest.fixture(scope="module")
 def app(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return application(Workspace(root / "params.yaml", tmp_path_factory.mktemp("made"), paths_of(root)), OPEN)
+    return application(
+        Workspace(root / "params.yaml", read_params, tmp_path_factory.mktemp("made"), paths_of(root)), OPEN
+    )
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,9 @@ def test_what_is_not_there_is_not_found(client: TestClient) -> None:
 def test_a_run_that_goes_on_is_shown_anew(root: Path, tmp_path: Path) -> None:
     predictions = shutil.copytree(root / "predictions", tmp_path / "predictions")
     paths = Paths(predictions=predictions, eval_metrics=tmp_path / "eval.json", intervals=tmp_path / "none.json")
-    with TestClient(application(Workspace(root / "params.yaml", tmp_path / "made", paths), OPEN)) as client:
+    with TestClient(
+        application(Workspace(root / "params.yaml", read_params, tmp_path / "made", paths), OPEN)
+    ) as client:
         before = client.get("/stamp").json()["stamp"]
         assert client.get("/info").json()["run"]["scores"] == []
         assert picture(client, "/preview.png?image=e&layer=error")[..., 3].any()
@@ -167,7 +171,7 @@ def test_objects_are_shown_as_shapes(tmp_path: Path) -> None:
     example = read_params(ROOT / "examples/trees/params.yaml")
     own = {name: getattr(params, name) for name in ("scenes", "task", "bands", "predict", "eval")}
     (tmp_path / "params.yaml").write_bytes(written(example.model_copy(update=own)))
-    workspace = Workspace(tmp_path / "params.yaml", tmp_path / "made", paths)
+    workspace = Workspace(tmp_path / "params.yaml", read_params, tmp_path / "made", paths)
     with TestClient(application(workspace, OPEN)) as client:
         info = client.get("/info").json()
         assert {one["name"]: one["kind"] for one in info["layers"]} == {

@@ -20,8 +20,9 @@ def view(
     """Show the run in a browser: image, labels, prediction and error of each scene, scores, and the worst places."""
     with report_errors():
         from quadrat.cli.serving import _check_extra
+        from quadrat.params import read_params
         from quadrat.server.view.running import view as show
 
         _check_extra()
         share_endpoint(os.environ)
-        show(params, port)
+        show(params, read_params, port)

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from quadrat.chips.store import INDEX
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.params import read_params
 from quadrat.runtime.run import Paths
 from quadrat.scenes.catalog import read_catalog
 from quadrat.server.view.scene import BASELINE, SceneLayers, pictures_of, scene_layers
@@ -51,6 +50,8 @@ class Workspace:
     """A run. Safe between threads."""
 
     params_file: Path
+    read: Callable[[Path], "Params"]
+    """Reads the parameters: a page may stay open while they change."""
     folder: Path
     """For what is made of it."""
     paths: Paths = field(default_factory=Paths)
@@ -77,7 +78,7 @@ class Workspace:
     def _current(self) -> tuple["Params", list["Scene"]]:
         with self._lock:
             if self._read is None or self._read[0] != _states([self.params_file, self._read[1].scenes]):
-                params = read_params(self.params_file)
+                params = self.read(self.params_file)
                 states = _states([self.params_file, params.scenes])
                 self._read = states, params, list(read_catalog(params.scenes))
                 self._places.clear()
