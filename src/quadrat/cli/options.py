@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from quadrat.cli.s3_endpoint import share_endpoint
 if TYPE_CHECKING:
     from quadrat.prediction.given import Given
     from quadrat.runtime.parallel import Executor
-    from quadrat.runtime.run import Paths, Run
+    from quadrat.runtime.run import Part, Paths, Run
 
 P = TypeVar("P")
 
@@ -41,6 +41,18 @@ Batch = Annotated[
         help="Windows per batch.",
         show_default="as many as have 131,072 px; on a GPU as many as have 2,097,152 px, and fit",
     ),
+]
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        envvar="QUADRAT_CACHE",
+        help="A folder or URL (s3://bucket/folder) in which machines share the scenes that they have made.",
+    ),
+]
+PartOf = Annotated[
+    str | None,
+    typer.Option("--part", metavar="K/N", help="Make every N-th scene, from the K-th on, in the shared cache alone."),
 ]
 
 
@@ -69,7 +81,10 @@ def run_stage(
         names = [each.name for each in fields(kind)]  # type: ignore[arg-type] # a dataclass
         origin = origin_of(name, params, names) if traced else None
         check = partial(_check_sections, sections, params)
-        with alone(name, paths.lock), timed(name, paths.timing, run.executor):
+        with ExitStack() as held:
+            if run.part is None:  # what leaves the workspace as it is needs no lock
+                held.enter_context(alone(name, paths.lock))
+                held.enter_context(timed(name, paths.timing, run.executor))
             stage(sections, paths, replace(run, origin=origin, check=check))
             check()
 
@@ -146,6 +161,20 @@ def print_full(params: Path) -> None:
 
     with report_errors():
         typer.echo(written(read_params(params)).decode(), nl=False)
+
+
+def part_of(text: str | None) -> "Part | None":
+    """Return the part that the option ``--part`` names."""
+    from quadrat.runtime.run import Part
+
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isascii() and number.isdigit() and count.isascii() and count.isdigit()):
+        raise typer.BadParameter("--part takes K/N, such as 3/8")
+    if not 1 <= int(number) <= int(count):
+        raise typer.BadParameter(f"--part {text}: there are parts 1 to {int(count)}")
+    return Part(int(number), int(count))
 
 
 def executor_of(kind: str, workers: int | None) -> "Executor":

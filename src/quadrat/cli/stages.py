@@ -7,12 +7,15 @@ import typer
 
 from quadrat.cli.options import (
     Batch,
+    Cache,
     Force,
     ParamsFile,
+    PartOf,
     Work,
     Workers,
     check_all,
     executor_of,
+    part_of,
     print_full,
     run_stage,
     score,
@@ -51,13 +54,16 @@ def chip(
     workers: Workers = None,
     executor: Work = "threads",
     force: Force = False,  # noqa: FBT002 a flag
+    cache: Cache = None,
+    part: PartOf = None,
 ) -> None:
     """Cut changed train and validation scenes into chips."""
-    from quadrat.pipeline.chip import ChipParams
-    from quadrat.pipeline.chip import chip as stage
+    from quadrat.pipeline.chip import ChipParams, chip_part
+    from quadrat.pipeline.chip import chip as whole
     from quadrat.runtime.run import Run
 
-    run_stage(stage, ChipParams, params, Run(executor_of(executor, workers), force))
+    run = Run(executor_of(executor, workers), force, cache=cache, part=part_of(part))
+    run_stage(chip_part if run.part else whole, ChipParams, params, run)
 
 
 @app.command()
@@ -70,23 +76,26 @@ def train(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0913, PLR0917 options
     params: ParamsFile = Path("params.yaml"),
     batch: Batch = None,
     workers: Workers = None,
     executor: Work = "threads",
     force: Force = False,  # noqa: FBT002 a flag
+    cache: Cache = None,
+    part: PartOf = None,
 ) -> None:
     """Predict changed scenes, except training scenes.
 
     Each scene uses all cores; --executor processes predicts --workers scenes at once.
     """
-    from quadrat.pipeline.predict import PredictParams
-    from quadrat.pipeline.predict import predict as stage
+    from quadrat.pipeline.predict import PredictParams, predict_part
+    from quadrat.pipeline.predict import predict as whole
     from quadrat.runtime.run import Run
 
     at_once = workers if executor == "processes" else 1
-    run_stage(stage, PredictParams, params, Run(executor_of(executor, at_once), force, batch), traced=True)
+    run = Run(executor_of(executor, at_once), force, batch, cache, part_of(part))
+    run_stage(predict_part if run.part else whole, PredictParams, params, run, traced=True)
 
 
 @app.command(name="eval")
