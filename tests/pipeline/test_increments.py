@@ -150,8 +150,7 @@ def chipped(ground: Ground, out: Path, **how: Any) -> list[str]:
         chip_manifest=out / "manifest.json",
         hashes=out.with_name("hashes.json"),
         pins=ground.root / "pins.json",
-        executor=executor,
-        **how,
+        **{"executor": executor, **how},
     )
     return executor.scenes
 
@@ -171,9 +170,8 @@ def predicted(ground: Ground, out: Path, **how: Any) -> list[str]:
         prediction_manifest=out / "manifest.json",
         hashes=out.with_name("hashes.json"),
         pins=ground.root / "pins.json",
-        executor=executor,
         batch=4,
-        **how,
+        **{"executor": executor, **how},
     )
     return executor.scenes
 

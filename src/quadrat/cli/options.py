@@ -29,6 +29,14 @@ Work = Annotated[
     Literal["threads", "processes"],
     typer.Option("--executor", envvar="QUADRAT_EXECUTOR", help="Kind of workers: threads or processes."),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        envvar="QUADRAT_SCHEDULER",
+        help="The address of a Dask scheduler, such as tcp://host:8786: its workers, which see this folder, run the "
+        "scenes.",
+    ),
+]
 Force = Annotated[
     bool,
     typer.Option("--force", envvar="QUADRAT_FORCE", help="Redo all scenes, also unchanged ones."),
@@ -177,10 +185,14 @@ def part_of(text: str | None) -> "Part | None":
     return Part(int(number), int(count))
 
 
-def executor_of(kind: str, workers: int | None) -> "Executor":
-    """Return the executor of the options; by default one worker per core."""
+def executor_of(kind: str, workers: int | None, scheduler: str | None = None, *, gpu: bool = False) -> "Executor":
+    """Return the executor of the options; by default one worker per core. With ``gpu``, a cluster's GPUs run it."""
     from quadrat.runtime.parallel import Processes, Threads, cores
 
+    if scheduler:
+        from quadrat.cluster.dask_cluster import DaskCluster
+
+        return DaskCluster(scheduler, gpu)
     return (Processes if kind == "processes" else Threads)(workers or cores())
 
 

@@ -11,6 +11,7 @@ from quadrat.cli.options import (
     Force,
     ParamsFile,
     PartOf,
+    Scheduler,
     Work,
     Workers,
     check_all,
@@ -39,30 +40,36 @@ def parameters(
 
 
 @app.command()
-def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
+def analyze(
+    params: ParamsFile = Path("params.yaml"),
+    workers: Workers = None,
+    executor: Work = "threads",
+    scheduler: Scheduler = None,
+) -> None:
     """Measure the training pixels, and report errors of scenes, labels and areas."""
     from quadrat.pipeline.analyze import AnalyzeParams
     from quadrat.pipeline.analyze import analyze as stage
     from quadrat.runtime.run import Run
 
-    run_stage(stage, AnalyzeParams, params, Run(executor_of(executor, workers)))
+    run_stage(stage, AnalyzeParams, params, Run(executor_of(executor, workers, scheduler)))
 
 
 @app.command()
-def chip(
+def chip(  # noqa: PLR0913, PLR0917 options
     params: ParamsFile = Path("params.yaml"),
     workers: Workers = None,
     executor: Work = "threads",
     force: Force = False,  # noqa: FBT002 a flag
     cache: Cache = None,
     part: PartOf = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Cut changed train and validation scenes into chips."""
     from quadrat.pipeline.chip import ChipParams, chip_part
     from quadrat.pipeline.chip import chip as whole
     from quadrat.runtime.run import Run
 
-    run = Run(executor_of(executor, workers), force, cache=cache, part=part_of(part))
+    run = Run(executor_of(executor, workers, scheduler), force, cache=cache, part=part_of(part))
     run_stage(chip_part if run.part else whole, ChipParams, params, run)
 
 
@@ -84,6 +91,7 @@ def predict(  # noqa: PLR0913, PLR0917 options
     force: Force = False,  # noqa: FBT002 a flag
     cache: Cache = None,
     part: PartOf = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Predict changed scenes, except training scenes.
 
@@ -94,7 +102,7 @@ def predict(  # noqa: PLR0913, PLR0917 options
     from quadrat.runtime.run import Run
 
     at_once = workers if executor == "processes" else 1
-    run = Run(executor_of(executor, at_once), force, batch, cache, part_of(part))
+    run = Run(executor_of(executor, at_once, scheduler, gpu=True), force, batch, cache, part_of(part))
     run_stage(predict_part if run.part else whole, PredictParams, params, run, traced=True)
 
 
@@ -103,6 +111,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 options
     params: ParamsFile = Path("params.yaml"),
     workers: Workers = None,
     executor: Work = "threads",
+    scheduler: Scheduler = None,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Score these instead: a folder with a file or folder per scene, or a file, by any program."),
@@ -126,7 +135,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 options
     from quadrat.pipeline.eval import evaluate as stage
     from quadrat.runtime.run import Run
 
-    run = Run(executor_of(executor, workers))
+    run = Run(executor_of(executor, workers, scheduler))
     if predictions is None:
         for option, value in (("catalog", catalog), ("background", background), ("class", one_class), ("out", out)):
             if value is not None:
