@@ -67,6 +67,7 @@ def test_files_named_by_scenes_score_as_the_stage_scores_its_own(ground: Path) -
         "eval.json",
         "intervals.json",
         "pictures",
+        "reliability.csv",
         "report.html",
         "scene_scores.csv",
     ]

@@ -177,6 +177,10 @@ class _GivenPrediction(Prediction):
         self._check_ending(RASTERS)
         return self._place
 
+    def _beside(self, layer: str) -> Path:
+        """Return the path of a raster layer; of a file, what lies beside it is of other scenes."""
+        return super()._beside(layer) if not self._place.is_file() else self._place / f"{layer}.tif"
+
     def _file(self, layer: str) -> Path:
         if not self._place.is_file():
             return super()._file(layer)

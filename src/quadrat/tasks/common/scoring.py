@@ -1,7 +1,7 @@
 """The part ``scoring`` of a task: counts predictions against labels."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import torch
 
     from quadrat.tasks.common.truth import Truth
+
+
+Watch = Callable[[Window, NDArray[np.uint8], NDArray[np.uint8]], None]
+"""Is told the true class ids (y, x) of a window that is scored, and the first prediction's; IGNORE where none is."""
 
 
 class Prediction(Protocol):
@@ -47,6 +51,8 @@ class TaskScoring(TaskPart[AnyTask]):
     """The metric of ``Counts.summary`` by which weights are chosen; larger is better."""
     class_map: ClassVar[str | None] = None
     """The raster layer of class ids that is measured on the ground; None for tasks without one."""
+    watch: Watch | None = None
+    """Watches how maps of classes are scored."""
 
     @property
     def painted(self) -> Sequence[Class]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.windows import Window, whole
+from quadrat.tasks.common.calibration import Calibration
 from quadrat.tasks.common.outputs import Features
 from quadrat.tasks.object_detection.layers.cores import Cores
 from quadrat.tasks.object_detection.section import LAYER, DetectionLayers, ObjectDetection
@@ -18,9 +19,16 @@ from quadrat.tasks.object_detection.targets.suppression import StreamingNMS
 class DetectionCanvas:
     """Takes each window's detections, suppresses duplicates, and gives those that no later window can change."""
 
-    def __init__(self, task: ObjectDetection, layers: DetectionLayers, cores: Cores, shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        task: ObjectDetection,
+        layers: DetectionLayers,
+        cores: Cores,
+        shape: tuple[int, int],
+        calibration: Calibration | None = None,
+    ) -> None:
         """Start empty."""
-        self._layers, self._cores, self._grid = layers, cores, whole(shape)
+        self._layers, self._cores, self._grid, self._calibration = layers, cores, whole(shape), calibration
         self._names = np.array(task.names, object)
         self._nms = StreamingNMS(layers.nms)
         self._row = -np.inf
@@ -38,7 +46,8 @@ class DetectionCanvas:
         inside = window.intersection(self._grid)
         if inside is None:
             return
-        found = decoded(outputs["scores"], outputs["boxes"], self._layers.min_score, self._layers.max_detections)
+        least, most = self._layers.min_score, self._layers.max_detections
+        found = decoded(outputs["scores"], outputs["boxes"], least, most, self._calibration)
         boxes = clipped(found.boxes + [window.col, window.row] * 2, inside)
         mine = solid(boxes) & centred(boxes, window, valid) & self._cores.owned(window, boxes)
         self._nms.add(Detections(boxes, found.class_ids, found.scores).picked(mine))

@@ -20,10 +20,9 @@ from quadrat.tasks.object_detection.scoring.resampling import split
 from quadrat.tasks.object_detection.section import (
     LAYER,
     LIKELY,
-    DetectionLayers,
+    VALIDATING,
     DetectionMatch,
     ObjectDetection,
-    Suppression,
 )
 from quadrat.tasks.object_detection.targets.decoding import decoded
 from quadrat.tasks.object_detection.targets.detections import Detections
@@ -34,15 +33,6 @@ from quadrat.tasks.object_detection.targets.suppression import suppressed
 
 if TYPE_CHECKING:
     from quadrat.tasks.common.truth import Truth
-
-VALIDATING = DetectionLayers(
-    kind="object_detection",
-    detections="detections.parquet",
-    min_score=0.05,
-    max_detections=1000,
-    nms=Suppression(measure="iou", overlap=0.5),
-)
-"""How detections of validation chips are made in training, independent of the section predict."""
 
 RIGHT = DetectionMatch(iou=0.5, score=LIKELY)
 """When these detections are correct, independent of the section eval."""

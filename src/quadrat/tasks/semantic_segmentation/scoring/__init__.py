@@ -53,6 +53,8 @@ class Scoring(TaskScoring[SemanticSegmentation]):
         for window in truth.windows():
             classes = counting(self._labelled(truth, window), truth.inside(window))
             predicted = [self.predicted_map(prediction, window) for prediction in predictions]
+            if self.watch is not None:
+                self.watch(window, classes, predicted[0])
             for number, here in blocks.parts(window):
                 found = confuse(classes[here], [ids[here] for ids in predicted], len(self.task.classes), IGNORE)
                 for parts, counts in zip(scored, found, strict=True):
