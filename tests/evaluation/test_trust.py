@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,14 +11,21 @@ import pytest
 from quadrat.errors import PredictionError
 from quadrat.evaluation.trust import NO_CONFIDENCE, Trust
 from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.windows import Window
 from quadrat.prediction.reader import Prediction
 from quadrat.prediction.writers import writer_for
-from quadrat.tasks.common.outputs import RasterLayer, Rows
-from quadrat.tasks.common.parts import layers_of
+from quadrat.tasks.chip_classification.scoring.multilabel_counts import Presence
+from quadrat.tasks.common.calibration import Calibration
+from quadrat.tasks.common.outputs import Features, RasterLayer, Rows
+from quadrat.tasks.common.parts import layers_of, scoring_of
 from quadrat.tasks.common.reliability import BINS, Coverage, Reliability
+from quadrat.tasks.object_detection.scoring.counts import BoxCounts
+from quadrat.tasks.object_detection.targets.detections import Detections
+from quadrat.tasks.object_detection.targets.matching import Seen, matched
 from quadrat.tasks.semantic_segmentation.section import SegmentationLayers
-from tests.ground import KINDS, NORTH_UP, UTM, segmentation, write_raster
+from tests.ground import KINDS, NORTH_UP, UTM, cells, detection, segmentation, write_raster
 from tests.pipeline.test_eval import AOIS, SHAPE, labelled, predicted, run, write_ground
+from tests.tasks.patches import layers
 
 
 def naive(probable: np.ndarray, right: np.ndarray) -> float:
@@ -64,8 +72,8 @@ def write_doubt(root: Path, scene: str, seed: int) -> tuple[np.ndarray, np.ndarr
     sets = generator.integers(0, 2, (4, *SHAPE)).astype(np.uint8)
     sets[3] = sets[:3].sum(0) > 1
     section = SegmentationLayers(kind="semantic_segmentation", confidence=True, conformal=0.1)
-    layers = [one for one in layers_of(segmentation(*KINDS)).written(section) if one.name != "labels"]
-    for layer, values in zip(layers, (confidence, sets), strict=True):
+    made = [one for one in layers_of(segmentation(*KINDS)).written(section) if one.name != "labels"]
+    for layer, values in zip(made, (confidence, sets), strict=True):
         assert isinstance(layer, RasterLayer)
         with writer_for(layer, Grid(UTM, NORTH_UP, SHAPE), root / "predictions" / scene, {}) as writer:
             writer.write(Rows(layer.name, 0, 0, values))
@@ -125,3 +133,39 @@ def test_a_scene_without_the_layer_tells_nothing_of_itself(tmp_path: Path) -> No
     with Prediction(tmp_path, Grid(UTM, NORTH_UP, SHAPE), "e") as prediction:
         assert prediction.about("conformal") == {}
     assert Trust.none().metrics() == {"calibration": {"ece": None, "ece_uncalibrated": None}}
+
+
+def test_cells_and_boxes_are_counted_by_their_scores() -> None:
+    generator = np.random.default_rng(7)
+    boxes = generator.uniform(0, 80, (30, 2)).repeat(2, 0).reshape(30, 4) + np.array([0, 0, 10, 10])
+    class_ids, scores = generator.integers(0, 2, 30).astype(np.uint8), generator.random(30, np.float32)
+    truth = np.where(generator.random(30) < 0.2, 255, class_ids).astype(np.uint8)
+    seen = Seen(boxes[:20], truth[:20], Detections(boxes, class_ids, scores, scores**2))
+    counts = BoxCounts((seen,), 2, 0.5, 0.5)
+    none: Any = None
+    found = scoring_of(detection("tree", "house")).reliability(none, none, counts)
+    matches = matched(seen, 0.5)
+    known = ~matches.absorbed
+    assert 0 < known.sum() < 30
+    for name, some in (("calibrated", scores), ("uncalibrated", scores**2)):
+        expected = naive(np.rint(some[known] * 250) / 250, matches.truth[known] >= 0)
+        assert found[name].error == pytest.approx(expected, abs=1e-6)
+    present = np.array([[1, 0], [255, 1]], np.uint8)
+    presence = Presence(present, np.array([[1, 0], [0.5, 1]], np.float32))
+    several = scoring_of(cells("a", "b", multi_label=True)).reliability(none, none, presence)
+    assert several["calibrated"].error == 0
+    assert several["calibrated"].counts[0].sum() == 3
+
+
+def test_vector_files_tell_scores_before_calibration() -> None:
+    heat = Calibration(temperatures=(2.0, 0.5), exclusive=False)
+    section = layers(min_score=0.3)
+    canvas = layers_of(detection("tree", "house"), heat).canvas(section, Window(0, 0, 32, 32), 32, 32, (32, 32))
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.2, 0.3]], np.float32)
+    boxes = np.array([[1, 1, 9, 9], [12, 12, 20, 20], [22, 22, 30, 30]], np.float32)
+    parts = [*canvas.paste(Window(0, 0, 32, 32), {"scores": scores, "boxes": boxes}, np.ones((32, 32), bool))]
+    found = [*parts, *canvas.close()][-1]
+    assert isinstance(found, Features)
+    assert found.fields["uncalibrated"].tolist() == pytest.approx([0.8, 0.9])
+    assert found.fields["score"].tolist() == pytest.approx([0.64 / (0.64 + 0.04), 3 / 4])  # 0.3 is 0.16 by 0.5
+    assert found.fields["class"].tolist() == ["house", "tree"]

@@ -14,10 +14,7 @@ from quadrat.geo.grids.windows import Window
 from quadrat.runtime.files import replaced
 from quadrat.tasks.common.metrics import known, macro, rounded
 from quadrat.tasks.common.outputs import CONFIDENCE, PROMISE, SETS
-from quadrat.tasks.common.reliability import BINS, Coverage, Reliability
-
-PROBABILITIES = ("calibrated", "uncalibrated")
-"""Columns of the table of reliability."""
+from quadrat.tasks.common.reliability import BINS, CALIBRATED, PROBABILITIES, UNCALIBRATED, Coverage, Reliability
 
 NO_CONFIDENCE = "Calibration is not measured: predictions have no layer confidence (predict.layers.confidence: true)."
 
@@ -60,7 +57,7 @@ class Trust:
     def metrics(self) -> dict[str, Any]:
         """Return what ``metrics/eval.json`` holds of it."""
         errors = {name: one.error for name, one in self.reliability.items()}
-        named = {"ece": errors.get("calibrated"), "ece_uncalibrated": errors.get("uncalibrated")}
+        named = {"ece": errors.get(CALIBRATED), "ece_uncalibrated": errors.get(UNCALIBRATED)}
         found: dict[str, Any] = {"calibration": rounded(named)}
         for promised, one in self.coverage.items():
             lowest = known(np.nanmin(one.covered)) if one.held.any() else None

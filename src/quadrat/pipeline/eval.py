@@ -219,7 +219,7 @@ def _compared(params: EvalParams, examined: Sequence[Examined], reference: str, 
         compared[MAJORITY] = always
         parts = [one.with_class(MAJORITY, MODEL, frequent) for one in parts]
     trust = sum((one.trust for one in examined if one.scene.split == reference), Trust.none())
-    shown = trust if scoring.class_map and (asked.given is None or trust.known) else None
+    shown = trust if trust.known or (scoring.class_map and asked.given is None) else None
     return _Compared(reference, compared, Spread.of(parts, params.eval.intervals, params.seed, scoring.monitor), shown)
 
 
@@ -275,7 +275,8 @@ def _examine(
                 made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             else:
                 made = {MODEL: stack.enter_context(predictions.open(opened.grid, scene.id))}
-            scoring, counter = scoring_of(task), None
+            scoring, counter, trust, totals = scoring_of(task), None, Trust.none(), dict[str, Counts]()
+            none = scoring.no_counts(section.match)
             layer = scoring.class_map
             if layer is not None:
                 scoring.watch = counter = Counter(made[MODEL], len(task.classes))
@@ -289,6 +290,9 @@ def _examine(
                 parts = scoring.score_blocks(truth, list(made.values()), blocks, section.match)
                 width = ground_width(opened.grid, truth.area)
                 scored = Scored(scene.id, blocks, width, dict(zip(made, parts, strict=True)))
+                totals = {name: sum(some.values(), none) for name, some in scored.counts.items()}
+                trust = Trust(scoring.reliability(truth, made[MODEL], totals[MODEL], section.match), {})
+                trust = trust if counter is None else counter.found
             picture = None
             if section.pictures is not None:
                 picture = picture_of(opened, truth, made[MODEL], scoring, section.pictures, section.match)
@@ -296,9 +300,6 @@ def _examine(
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise
-    none = scoring.no_counts(section.match)
-    totals = {} if scored is None else {name: sum(parts.values(), none) for name, parts in scored.counts.items()}
-    trust = Trust.none() if counter is None else counter.found
     return Examined(scene, totals, scored, picture, areas, folder_origin(folders[MODEL]), trust)
 
 

@@ -6,8 +6,8 @@ from quadrat.evaluation.page.charts import Axes, Line, chart
 from quadrat.evaluation.page.content import Content
 from quadrat.evaluation.page.markup import Markup, joined, paragraph, section, swatch, table, tag
 from quadrat.evaluation.summary import figure
-from quadrat.evaluation.trust import NO_CONFIDENCE, PROBABILITIES
-from quadrat.tasks.common.reliability import BINS, Coverage
+from quadrat.evaluation.trust import NO_CONFIDENCE
+from quadrat.tasks.common.reliability import BINS, PROBABILITIES, Coverage
 
 COLORS = dict(zip(PROBABILITIES, ("var(--blue)", "var(--orange)"), strict=True))
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from quadrat.tasks.common.metrics import known, ratio
 from quadrat.tasks.common.outputs import SCORE_STEPS
 
+CALIBRATED, UNCALIBRATED = PROBABILITIES = ("calibrated", "uncalibrated")
+"""Names of probabilities as they are given, and as they were before the model's calibration."""
+
 BINS = 15
 """Number of bins of equal width."""
 
@@ -36,6 +39,11 @@ class Reliability:
         """Count predictions (item,) of probabilities ``steps`` / SCORE_STEPS, and whether they are correct."""
         every, correct = (np.bincount(some, minlength=len(STEPS)) for some in (steps, steps[right]))
         return cls(np.stack([every, correct])[:, : len(STEPS)])
+
+    @classmethod
+    def of_scores(cls, scores: NDArray[np.float32], right: NDArray[np.bool_]) -> Self:
+        """Count predictions (item,) of probabilities ``scores``, and whether they are correct."""
+        return cls.of(np.rint(scores * SCORE_STEPS).astype(np.uint8), right)
 
     def __add__(self, other: Self) -> Self:
         """Return both counts together."""

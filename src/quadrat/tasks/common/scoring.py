@@ -13,6 +13,7 @@ from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.metrics import Counts
 from quadrat.tasks.common.outputs import Features, Outlines
 from quadrat.tasks.common.part import AnyTask, TaskPart
+from quadrat.tasks.common.reliability import Reliability
 from quadrat.tasks.common.targets import Target
 
 if TYPE_CHECKING:
@@ -98,6 +99,15 @@ class TaskScoring(TaskPart[AnyTask]):
         Returns counts by the block's number for each prediction; blocks without anything to count are left out, the
         same ones for all predictions.
         """
+
+    def reliability(
+        self, truth: "Truth", prediction: Prediction, counts: Counts, match: Any = None
+    ) -> Mapping[str, Reliability]:
+        """Count how often the probabilities of a scene's prediction are right, by PROBABILITIES.
+
+        ``counts`` are those of the scene. Of maps of classes nothing: ``watch`` sees them.
+        """
+        return {}
 
     @abstractmethod
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:

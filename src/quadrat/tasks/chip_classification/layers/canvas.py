@@ -57,5 +57,10 @@ class CellCanvas:
             listed = [LISTED.join(self._names[there]) for there in scores >= HALF]
             return Features("cells", boxes(cells), {"class": np.array(listed, object), **own})
         ids = scores.argmax(1).astype(np.uint8)
-        fields = {"class": self._names[ids], "class_id": ids, "score": shown.max(1, initial=0)}
+        fields = {
+            "class": self._names[ids],
+            "class_id": ids,
+            "score": shown.max(1, initial=0),
+            "uncalibrated": scores.max(1, initial=0),
+        }
         return Features("cells", boxes(cells), {**fields, **own})

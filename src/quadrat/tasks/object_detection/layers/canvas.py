@@ -1,6 +1,7 @@
 """The canvas of object detection."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class DetectionCanvas:
         found = decoded(outputs["scores"], outputs["boxes"], least, most, self._calibration)
         boxes = clipped(found.boxes + [window.col, window.row] * 2, inside)
         mine = solid(boxes) & centred(boxes, window, valid) & self._cores.owned(window, boxes)
-        self._nms.add(Detections(boxes, found.class_ids, found.scores).picked(mine))
+        self._nms.add(replace(found, boxes=boxes).picked(mine))
 
     def close(self) -> Iterator[Features]:
         """Give the remaining detections."""
@@ -61,5 +62,6 @@ class DetectionCanvas:
             "class": self._names[detections.class_ids],
             "class_id": detections.class_ids,
             "score": detections.scores,
+            "uncalibrated": detections.scores if detections.before is None else detections.before,
         }
         return Features(LAYER, outlined(detections.boxes), fields)

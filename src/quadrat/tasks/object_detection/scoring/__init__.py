@@ -12,7 +12,9 @@ from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common import prediction_features
+from quadrat.tasks.common.metrics import Counts
 from quadrat.tasks.common.outputs import Outlines
+from quadrat.tasks.common.reliability import CALIBRATED, UNCALIBRATED, Reliability
 from quadrat.tasks.common.scoring import Prediction, TaskScoring
 from quadrat.tasks.common.targets import Target
 from quadrat.tasks.object_detection.scoring.counts import BoxCounts
@@ -77,6 +79,22 @@ class Scoring(TaskScoring[ObjectDetection]):
             for parts in split(self._seen(truth, predictions), blocks, none.iou)
         ]
 
+    def reliability(
+        self, truth: "Truth", prediction: Prediction, counts: Counts, match: DetectionMatch | None = None
+    ) -> dict[str, Reliability]:
+        """Count the detections that find a box, by their scores; those on ignored boxes count nowhere."""
+        del truth, prediction
+        assert isinstance(counts, BoxCounts)
+        found: dict[str, Reliability] = {}
+        for seen in counts.images:
+            matches = matched(seen, (match or RIGHT).iou)
+            told = {CALIBRATED: seen.found.scores, UNCALIBRATED: seen.found.before}
+            for name, scores in told.items():
+                if scores is not None:
+                    some = Reliability.of_scores(scores[~matches.absorbed], matches.truth[~matches.absorbed] >= 0)
+                    found[name] = found[name] + some if name in found else some
+        return found
+
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return IGNORE (y, x): boxes are drawn as outlines."""
         return np.full(window.shape, IGNORE, np.uint8)
@@ -134,4 +152,6 @@ class Scoring(TaskScoring[ObjectDetection]):
             got = [f"{flat} of {len(boxes)} without an area"]
             raise prediction_features.unlike(features, "detections are not boxes", "polygons", got)
         class_ids = prediction_features.class_ids(features, self.task.names)
-        return Detections(boxes, class_ids, prediction_features.scores(features, "score"))
+        known = "uncalibrated" in features.fields
+        before = prediction_features.scores(features, "uncalibrated") if known else None
+        return Detections(boxes, class_ids, prediction_features.scores(features, "score"), before)

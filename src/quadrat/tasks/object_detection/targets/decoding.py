@@ -19,9 +19,10 @@ def decoded(
     ``scores`` are (location, class), ``boxes`` (location, 4) in px of the window. At most ``most`` are returned; equal
     scores are ordered by location. With a ``calibration``, the best class's score becomes a probability first.
     """
-    best = scores.max(1)
+    best = before = scores.max(1)
     if calibration is not None:
         best = calibration.of_class(best, scores.argmax(1).astype(np.uint8))
     likely = np.flatnonzero(best >= least)
     likely = likely[np.argsort(-best[likely], kind="stable")[:most]]
-    return Detections(boxes[likely].astype(np.float64), scores[likely].argmax(1).astype(np.uint8), best[likely])
+    class_ids = scores[likely].argmax(1).astype(np.uint8)
+    return Detections(boxes[likely].astype(np.float64), class_ids, best[likely], before[likely])
