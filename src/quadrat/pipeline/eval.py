@@ -22,7 +22,7 @@ from quadrat.evaluation.page.thumbnails import Thumbnail, thumbnail
 from quadrat.evaluation.page.training import Training
 from quadrat.evaluation.pictures import Picture, Pictures
 from quadrat.evaluation.score_tables import write_confusion, write_scores
-from quadrat.evaluation.summary import MODEL, figure, gains, tables, word
+from quadrat.evaluation.summary import MODEL, figure, gains, polygon_sentence, tables, word
 from quadrat.evaluation.thumbnails import ground_width, picture_of
 from quadrat.evaluation.trust import Counter, Trust
 from quadrat.geo.grids.blocks import Blocks
@@ -42,6 +42,7 @@ from quadrat.scenes.scene import Scene
 from quadrat.tasks import Match, Task
 from quadrat.tasks.common.metrics import Counts, Metrics, rounded
 from quadrat.tasks.common.parts import scoring_of
+from quadrat.tasks.common.polygons import PolygonCounts
 from quadrat.tasks.common.truth import Truth
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Examined:
     """None for tasks without a raster of classes."""
     origin: Origin | None
     trust: Trust
+    polygons: PolygonCounts | None = None
+    """Of given predictions only."""
     thumbnail: Thumbnail | None = None
 
 
@@ -166,6 +169,8 @@ def _evaluate(params: EvalParams, paths: Paths, run: Run, asked: _Asked) -> None
         _write(params, paths, asked, examined, result)
     for part in tables(params.task, result.counts, reference, result.spread):
         console.print(part)
+    if result.polygons:
+        console.print(polygon_sentence(result.polygons))
     if result.trust is not None:
         console.print(result.trust.sentence(params.task.names))
 
@@ -207,7 +212,9 @@ class _Compared:
     counts: Mapping[str, Counts]
     spread: Spread
     trust: Trust | None
-    """None for tasks without a raster of classes, and for given predictions that don't say how sure they are."""
+    """None for tasks without probabilities, and for given predictions that don't say how sure they are."""
+    polygons: Metrics
+    """Of given polygons; else empty."""
 
 
 def _compared(params: EvalParams, examined: Sequence[Examined], reference: str, asked: _Asked) -> _Compared:
@@ -219,8 +226,11 @@ def _compared(params: EvalParams, examined: Sequence[Examined], reference: str, 
         compared[MAJORITY] = always
         parts = [one.with_class(MAJORITY, MODEL, frequent) for one in parts]
     trust = sum((one.trust for one in examined if one.scene.split == reference), Trust.none())
+    matched = [one.polygons for one in examined if one.polygons and one.scene.split == reference]
+    polygons = sum(matched[1:], matched[0]).metrics() if matched else {}
     shown = trust if trust.known or (scoring.class_map and asked.given is None) else None
-    return _Compared(reference, compared, Spread.of(parts, params.eval.intervals, params.seed, scoring.monitor), shown)
+    spread = Spread.of(parts, params.eval.intervals, params.seed, scoring.monitor)
+    return _Compared(reference, compared, spread, shown, polygons)
 
 
 def _write(params: EvalParams, paths: Paths, asked: _Asked, examined: Sequence[Examined], result: _Compared) -> None:
@@ -230,7 +240,8 @@ def _write(params: EvalParams, paths: Paths, asked: _Asked, examined: Sequence[E
     none = scoring_of(task).no_counts(params.eval.match)
     validation = _together(examined, "validation", none, params.rival)[MODEL]
     trust = {} if result.trust is None else result.trust.metrics()
-    write_json(paths.eval_metrics, {**_metrics(task, compared, split, validation, spread), **trust})
+    polygons = {"polygons": rounded(result.polygons)} if result.polygons else {}
+    write_json(paths.eval_metrics, {**_metrics(task, compared, split, validation, spread), **trust, **polygons})
     (result.trust or Trust.none()).write(paths.reliability)
     estimate = _estimate(examined, split, asked.design, task, model)
     adjusted = {} if estimate is None else estimate.written(task.names)
@@ -245,7 +256,9 @@ def _write(params: EvalParams, paths: Paths, asked: _Asked, examined: Sequence[E
     training = None if asked.given else Training.read(paths.curves, paths.train_metrics)
     told = [_told(one) for one in examined]
     shown = _shown(params)
-    page = Content(task, metric, split, compared, spread, told, estimate, training, shown, result.trust)
+    page = Content(
+        task, metric, split, compared, spread, told, estimate, training, shown, result.trust, result.polygons
+    )
     write_page(paths.page, page)
 
 
@@ -276,7 +289,7 @@ def _examine(
             else:
                 made = {MODEL: stack.enter_context(predictions.open(opened.grid, scene.id))}
             scoring, counter, trust, totals = scoring_of(task), None, Trust.none(), dict[str, Counts]()
-            none = scoring.no_counts(section.match)
+            none, polygons = scoring.no_counts(section.match), None
             layer = scoring.class_map
             if layer is not None:
                 scoring.watch = counter = Counter(made[MODEL], len(task.classes))
@@ -293,6 +306,7 @@ def _examine(
                 totals = {name: sum(some.values(), none) for name, some in scored.counts.items()}
                 trust = Trust(scoring.reliability(truth, made[MODEL], totals[MODEL], section.match), {})
                 trust = trust if counter is None else counter.found
+                polygons = None if isinstance(predictions, Path) else scoring.polygons(truth, made[MODEL])
             picture = None
             if section.pictures is not None:
                 picture = picture_of(opened, truth, made[MODEL], scoring, section.pictures, section.match)
@@ -300,7 +314,7 @@ def _examine(
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise
-    return Examined(scene, totals, scored, picture, areas, folder_origin(folders[MODEL]), trust)
+    return Examined(scene, totals, scored, picture, areas, folder_origin(folders[MODEL]), trust, polygons)
 
 
 def _most_frequent(table: Path, task: Task) -> int:

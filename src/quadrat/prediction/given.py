@@ -93,7 +93,7 @@ class _GivenPrediction(Prediction):
 
         Raises PredictionError if it is not known which is the last.
         """
-        if not self._drawn(layer):
+        if not self.drawn(layer):
             self._check_unused()
             return super().class_ids(layer, window, names)
         if layer not in self._areas:
@@ -149,7 +149,7 @@ class _GivenPrediction(Prediction):
             problem, hint = "a raster says all classes itself", "leave these options out"
             raise self._unlike(self._place, problem, got=" ".join(unused), hint=hint)
 
-    def _drawn(self, layer: str) -> bool:
+    def drawn(self, layer: str) -> bool:
         """Return whether a raster layer is given as polygons."""
         if self._place.is_file():
             return self._place.suffix.lower() in ENDINGS

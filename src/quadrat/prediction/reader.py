@@ -151,6 +151,11 @@ class Prediction:
             features, geometry=features.geometry[some], fields={n: v[some] for n, v in features.fields.items()}
         )
 
+    def drawn(self, layer: str) -> bool:
+        """Return whether a raster layer is given as polygons: never of predict's own."""
+        del layer
+        return False
+
     def _read(self, layer: str) -> Features:
         path = self._file(layer)
         try:

@@ -1,7 +1,7 @@
 """What the page tells."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from quadrat.evaluation.adjusted_areas import Estimate
@@ -52,3 +52,5 @@ class Content:
     """In YAML."""
     trust: Trust | None = None
     """None for tasks without a raster of classes, and where predictions don't say how sure they are."""
+    polygons: Metrics = field(default_factory=dict)
+    """Of given polygons; else empty."""

@@ -13,6 +13,7 @@ from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.metrics import Counts
 from quadrat.tasks.common.outputs import Features, Outlines
 from quadrat.tasks.common.part import AnyTask, TaskPart
+from quadrat.tasks.common.polygons import PolygonCounts
 from quadrat.tasks.common.reliability import Reliability
 from quadrat.tasks.common.targets import Target
 
@@ -42,6 +43,10 @@ class Prediction(Protocol):
 
     def features(self, layer: str, window: Window | None = None) -> Features:
         """Return a vector layer's features, or those that meet the window."""
+        ...
+
+    def drawn(self, layer: str) -> bool:
+        """Return whether a raster layer is given as polygons, which are ``features`` then."""
         ...
 
 
@@ -108,6 +113,10 @@ class TaskScoring(TaskPart[AnyTask]):
         ``counts`` are those of the scene. Of maps of classes nothing: ``watch`` sees them.
         """
         return {}
+
+    def polygons(self, truth: "Truth", prediction: Prediction) -> PolygonCounts | None:
+        """Match predicted polygons with labelled ones; None where there are none, and for other tasks."""
+        return None
 
     @abstractmethod
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:

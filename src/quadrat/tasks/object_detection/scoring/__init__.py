@@ -14,6 +14,7 @@ from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common import prediction_features
 from quadrat.tasks.common.metrics import Counts
 from quadrat.tasks.common.outputs import Outlines
+from quadrat.tasks.common.polygons import PolygonCounts, matching
 from quadrat.tasks.common.reliability import CALIBRATED, UNCALIBRATED, Reliability
 from quadrat.tasks.common.scoring import Prediction, TaskScoring
 from quadrat.tasks.common.targets import Target
@@ -94,6 +95,10 @@ class Scoring(TaskScoring[ObjectDetection]):
                     some = Reliability.of_scores(scores[~matches.absorbed], matches.truth[~matches.absorbed] >= 0)
                     found[name] = found[name] + some if name in found else some
         return found
+
+    def polygons(self, truth: "Truth", prediction: Prediction) -> PolygonCounts:
+        """Match the outlines of detections with those of labelled objects, in place of the boxes around both."""
+        return matching(truth, prediction.features(LAYER), self.task.names)
 
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return IGNORE (y, x): boxes are drawn as outlines."""
