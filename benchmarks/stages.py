@@ -173,6 +173,7 @@ def evaluate(job: Job) -> dict[str, Any]:
                 scene_scores=here / "scenes.csv",
                 confusion=here / "confusion.csv",
                 areas=here / "areas.csv",
+                reliability=here / "reliability.csv",
                 pictures=here / "pictures",
                 page=here / "report.html",
             ),

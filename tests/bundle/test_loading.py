@@ -3,6 +3,7 @@
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ from quadrat.errors import BundleError
 from quadrat.models.common import bundle_zip
 from quadrat.models.common.bundle_zip import MEMBERS, write_bundle
 from quadrat.models.common.encoders import Encoder
+from quadrat.models.model_folder import read_model, write_model
 from quadrat.models.start import given
 from quadrat.models.start.section import BundleStart
+from quadrat.serving.apply import verify
+from quadrat.tasks.common.calibration import Calibration
 from tests.bundling import FOREST, TASK, packed, prepared
 
 
@@ -45,6 +49,26 @@ def test_a_whole_bundle_is_read(whole: Path) -> None:
     assert set(opened.expected) == {"scores"}
     for runtime in ("torch", "onnx"):
         assert agreement(opened.card.task, opened.expected, opened.predictor(runtime)(opened.sample), runtime).good
+
+
+def test_a_graph_gives_probabilities_and_predictors_the_scores_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = prepared(tmp_path, FOREST)
+    monkeypatch.chdir(root)
+    saved = read_model(root / "model")
+    heat = Calibration(temperatures=(2.5,), exclusive=True)
+    write_model(root / "model", replace(saved, card=saved.card.model_copy(update={"calibration": heat})))
+    opened = read_bundle(packed(root, FOREST))
+    plain = saved.card.model.restore(saved.weights, TASK, saved.card.inputs)(opened.sample)
+    assert opened.card.calibration == heat
+    np.testing.assert_allclose(opened.expected["scores"], heat.applied(plain["scores"], 1), atol=2e-6)
+    assert np.abs(opened.expected["scores"] - plain["scores"]).max() > 0.1
+    for runtime in ("torch", "onnx"):
+        scores = opened.predictor(runtime)(opened.sample)["scores"]
+        np.testing.assert_allclose(scores, plain["scores"], atol=1e-5)
+        assert agreement(TASK, opened.expected, opened.card.probabilities({"scores": scores}), runtime).good
+    verify(opened.path)
 
 
 def test_files_that_are_no_bundle(whole: Path, tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def score(given: "Given", params: Path, catalog: Path | None, out: Path | None, 
             raise QuadratError("the folder for the scores is there", file=out, hint="give the name of a new folder")
         folder = out or Path(aside)
         folder.mkdir(parents=True, exist_ok=True)
-        names = ("eval_metrics", "intervals", "class_scores", "scene_scores", "confusion", "areas", "pictures", "page")
+        tables = ("class_scores", "scene_scores", "confusion", "areas", "reliability")
+        names = ("eval_metrics", "intervals", *tables, "pictures", "page")
         paths = replace(Paths(), **{name: folder / getattr(Paths(), name).name for name in names})
         score_given(EvalParams(scenes, sections.seed, sections.task, None, sections.eval), paths, run, given)
 

@@ -176,6 +176,8 @@ def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin, plug
                 f"the model learnt another {what}", file=folder, expected=ours, got=theirs, hint="train it"
             )
     told = tags(origin.model_copy(update={"parent": parent(folder)}))
+    if name == MODEL:
+        layers_of(params.task, card.calibration).check(params.predict.layers)
     plan = params.predict if name == MODEL else _plain(params.predict, params.task, card.model.context)
     return LoadedModel(folder, files, content(folder), plan, told, versions(plugins_in(card.model), plugins))
 
@@ -238,7 +240,8 @@ def _write_stale(wanted: Wanted, part: Path, batch: int | None) -> None:
         card = archive.card
         with scene.open(names_of(card.bands), card.task, readers()) as opened:
             check_bands(card.bands, opened.raster.bands, scene.id)
-            predict_scene(opened, predictor, card.task, model.plan, part / name, batch, tags=model.tags)
+            write = partial(predict_scene, tags=model.tags, calibration=card.calibration)
+            write(opened, predictor, card.task, model.plan, part / name, batch)
         model.files.check(scene.id)
 
 

@@ -60,7 +60,7 @@ class RasterWriter:
 
     def __init__(self, layer: RasterLayer, grid: Grid, path: Path, tags: Mapping[str, str]) -> None:
         """Write ``layer`` on ``grid``; ``tags`` become the file's metadata."""
-        self._layer, self._grid, self._path, self._tags = layer, grid, path, dict(tags)
+        self._layer, self._grid, self._path, self._tags = layer, grid, path, {**tags, **layer.about}
         self._rows = path.with_name(f".rows-{path.name}")
         self._sum = _Sum.none(len(layer.bands))
         self._due: tuple[int, int, int] | None = None  # row, col and width of the next rows

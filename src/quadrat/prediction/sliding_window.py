@@ -25,6 +25,7 @@ from quadrat.runtime.progress import track
 from quadrat.scenes.scene import OpenScene
 from quadrat.tasks import Layers
 from quadrat.tasks.common.blended import PixelDecisions
+from quadrat.tasks.common.calibration import Calibration
 from quadrat.tasks.common.outputs import Canvas, Features, Rows
 from quadrat.tasks.common.parts import layers_of
 from quadrat.tasks.common.section import TaskSection
@@ -61,17 +62,18 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
     batch: int | None,
     *,
     tags: Mapping[str, str] = MappingProxyType({}),
+    calibration: Calibration | None = None,
 ) -> None:
     """Write the layers of what counts of ``scene`` to ``folder``, whole or not at all.
 
     Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once;
-    with None, as many as the device takes. ``tags`` become metadata of every layer. The caller has checked what
-    ``folder`` holds: it is replaced.
+    with None, as many as the device takes. ``tags`` become metadata of every layer, and scores become probabilities by
+    the model's ``calibration``. The caller has checked what ``folder`` holds: it is replaced.
     """
     from quadrat.prediction.writers import writer_for
 
     size, stride = predict.window_size, predict.stride
-    layers = layers_of(task)
+    layers = layers_of(task, calibration)
     windows = cover(scene.area, size, stride, layers.margin(size, stride))
     with replaced(folder, ANY) as part, ExitStack() as writers:
         part.mkdir()

@@ -42,6 +42,7 @@ class Paths:
     scene_scores: Path = Path("metrics/plots/scene_scores.csv")
     confusion: Path = Path("metrics/plots/confusion.csv")
     areas: Path = Path("metrics/plots/areas.csv")
+    reliability: Path = Path("metrics/plots/reliability.csv")
     pictures: Path = Path("metrics/pictures")
     page: Path = Path("metrics/report.html")
     bundle_file: Path = Path("models/bundle.zip")

@@ -19,4 +19,5 @@ class Layers(TaskLayers[ObjectDetection]):
         self, section: DetectionLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
     ) -> DetectionCanvas:
         """Return the canvas for windows over ``area`` of a grid of ``shape``."""
-        return DetectionCanvas(self.task, section, Cores(area, size, stride, self.margin(size, stride)), shape)
+        cores = Cores(area, size, stride, self.margin(size, stride))
+        return DetectionCanvas(self.task, section, cores, shape, self.calibration)
