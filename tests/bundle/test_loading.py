@@ -11,11 +11,11 @@ import pytest
 
 from quadrat.bundle import loading
 from quadrat.bundle.loading import TEXTS, Agreement, OpenBundle, agreement, read_bundle
-from quadrat.errors import BundleError
+from quadrat.errors import BundleError, ModelError
 from quadrat.models.common import bundle_zip
 from quadrat.models.common.bundle_zip import MEMBERS, write_bundle
 from quadrat.models.common.encoders import Encoder
-from quadrat.models.model_folder import read_model, write_model
+from quadrat.models.model_folder import card_of, read_model, write_model
 from quadrat.models.start import given
 from quadrat.models.start.section import BundleStart
 from quadrat.serving.apply import verify
@@ -69,6 +69,14 @@ def test_a_graph_gives_probabilities_and_predictors_the_scores_before(
         np.testing.assert_allclose(scores, plain["scores"], atol=1e-5)
         assert agreement(TASK, opened.expected, opened.card.probabilities({"scores": scores}), runtime).good
     verify(opened.path)
+    assert "Scores are probabilities: the graph's last step" in members(opened.path)["README.md"].decode()
+    told = opened.card.model_dump(mode="json", by_alias=True)
+    for wrong, said in (
+        (Calibration(temperatures=(2.0,) * 3, exclusive=False), "of another task"),
+        (heat.model_copy(update={"least": ((0.5,) * 50,)}), "of other classes"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            card_of({**told, "calibration": wrong.model_dump(mode="json")}, ModelError, Path("model.json"))
 
 
 def test_files_that_are_no_bundle(whole: Path, tmp_path: Path) -> None:

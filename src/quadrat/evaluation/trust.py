@@ -110,24 +110,16 @@ class Counter:
 
     def __call__(self, window: Window, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> None:
         """Count the pixels that have a label, ``truth`` (y, x), and a class, ``predicted`` (y, x)."""
-        here = (truth != IGNORE) & (predicted != IGNORE)
-        labels, right = truth[here], predicted[here] == truth[here]
         confidence = self._prediction.stored("confidence", window, (1, len(CONFIDENCE)))
         if confidence is not None:
-            pairs = zip(PROBABILITIES, confidence, strict=False)
-            counted = {name: Reliability.of(*_known(values[here], right)) for name, values in pairs}
-            self.found += Trust(counted, {})
+            counted = Reliability.of_maps(confidence, truth, predicted)
+            self.found += Trust(dict(zip(PROBABILITIES, counted, strict=False)), {})
         if self._promise is not None:
             sets = self._prediction.stored(SETS, window, (self._classes + 1,))
             assert sets is not None
-            inside = sets[:-1, here] == 1
-            self.found += Trust({}, {float(self._promise): Coverage.of(labels, inside)})
-
-
-def _known(steps: NDArray[np.uint8], right: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return those with a probability."""
-    there = steps != IGNORE
-    return (steps, right) if there.all() else (steps[there], right[there])
+            here = (truth != IGNORE) & (predicted != IGNORE)
+            coverage = Coverage.of(truth[here], sets[:-1, here] == 1)
+            self.found += Trust({}, {float(self._promise): coverage})
 
 
 def _added(some: Mapping[Any, Any], others: Mapping[Any, Any]) -> dict[Any, Any]:

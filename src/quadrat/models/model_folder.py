@@ -82,9 +82,17 @@ class ModelCard(Section):
             raise ValueError(f"bands are of the types {', '.join(DTYPES)}: not {strange[0]}")
         if not self.model.serves(self.task):
             raise ValueError(f"a model of the kind {self.model.kind} doesn't learn the task {self.task.kind}")
-        if self.calibration is not None and not self.calibration.fits(len(self.task.names)):
-            raise ValueError("the calibration is of other classes")
+        self._check_calibration()
         return self
+
+    def _check_calibration(self) -> None:
+        one, task = self.calibration, self.task
+        if one is None:
+            return
+        if task.unit == "values" or one.exclusive != (task.exclusive and task.unit != "boxes"):
+            raise ValueError("the calibration is of another task")
+        if not one.fits(len(task.names)):
+            raise ValueError("the calibration is of other classes")
 
     @property
     def inputs(self) -> Inputs:

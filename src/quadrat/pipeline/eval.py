@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -288,25 +288,19 @@ def _examine(
                 made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             else:
                 made = {MODEL: stack.enter_context(predictions.open(opened.grid, scene.id))}
-            scoring, counter, trust, totals = scoring_of(task), None, Trust.none(), dict[str, Counts]()
-            none, polygons = scoring.no_counts(section.match), None
+            scoring, counter, counted = scoring_of(task), None, _Counted()
             layer = scoring.class_map
             if layer is not None:
                 scoring.watch = counter = Counter(made[MODEL], len(task.classes))
                 made[MODEL] = Measured(made[MODEL], layer, opened, task.names)
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
-            scored = None
             if truth is not None:
-                blocks = (
-                    fine_blocks(truth.area, len(task.classes)) if scene.split == blocked else Blocks.one(truth.area)
-                )
-                parts = scoring.score_blocks(truth, list(made.values()), blocks, section.match)
-                width = ground_width(opened.grid, truth.area)
-                scored = Scored(scene.id, blocks, width, dict(zip(made, parts, strict=True)))
-                totals = {name: sum(some.values(), none) for name, some in scored.counts.items()}
-                trust = Trust(scoring.reliability(truth, made[MODEL], totals[MODEL], section.match), {})
-                trust = trust if counter is None else counter.found
-                polygons = None if isinstance(predictions, Path) else scoring.polygons(truth, made[MODEL])
+                fine = scene.split == blocked
+                blocks = fine_blocks(truth.area, len(task.classes)) if fine else Blocks.one(truth.area)
+                counted = _count(truth, scoring, made, blocks, section.match)
+                if not isinstance(predictions, Path):
+                    counted = replace(counted, polygons=scoring.polygons(truth, made[MODEL]))
+            trust = counted.trust if counter is None else counter.found
             picture = None
             if section.pictures is not None:
                 picture = picture_of(opened, truth, made[MODEL], scoring, section.pictures, section.match)
@@ -314,7 +308,29 @@ def _examine(
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise
-    return Examined(scene, totals, scored, picture, areas, folder_origin(folders[MODEL]), trust, polygons)
+    origin = folder_origin(folders[MODEL])
+    return Examined(scene, counted.totals, counted.scored, picture, areas, origin, trust, counted.polygons)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What was counted of a scene, for ``Examined``."""
+
+    totals: Mapping[str, Counts] = field(default_factory=dict)
+    scored: Scored | None = None
+    trust: Trust = field(default_factory=Trust.none)
+    polygons: PolygonCounts | None = None
+
+
+def _count(truth: Truth, scoring: Any, made: Mapping[str, Any], blocks: Blocks, match: Match) -> _Counted:
+    """Count the predictions of a scene, by name, in blocks and together."""
+    parts = scoring.score_blocks(truth, list(made.values()), blocks, match)
+    width = ground_width(truth.scene.grid, truth.area)
+    scored = Scored(truth.scene.id, blocks, width, dict(zip(made, parts, strict=True)))
+    none = scoring.no_counts(match)
+    totals = {name: sum(some.values(), none) for name, some in scored.counts.items()}
+    trust = Trust(scoring.reliability(truth, made[MODEL], totals[MODEL], match), {})
+    return _Counted(totals, scored, trust)
 
 
 def _most_frequent(table: Path, task: Task) -> int:

@@ -36,6 +36,8 @@ class RasterLayer:
     scale: float = 1.0
     classes: tuple[Class, ...] | None = None
     """The classes, for the colour table and the names, if values are class ids."""
+    quick: bool = False
+    """Whether it is written fast, with light compression and without overviews: to be counted rather than looked at."""
     about: Mapping[str, str] = field(default_factory=dict, hash=False)
     """What its file says of itself, by name."""
 

@@ -10,6 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.geo.statistics.histogram import added, histogram
 from quadrat.tasks.common.metrics import known, ratio
 from quadrat.tasks.common.outputs import SCORE_STEPS
 
@@ -39,6 +41,22 @@ class Reliability:
         """Count predictions (item,) of probabilities ``steps`` / SCORE_STEPS, and whether they are correct."""
         every, correct = (np.bincount(some, minlength=len(STEPS)) for some in (steps, steps[right]))
         return cls(np.stack([every, correct])[:, : len(STEPS)])
+
+    @classmethod
+    def of_maps(
+        cls, steps: NDArray[np.uint8], truth: NDArray[np.uint8], predicted: NDArray[np.uint8]
+    ) -> "list[Reliability]":
+        """Count maps of ``steps`` (map, y, x) where there is a label, ``truth`` (y, x), and a class, ``predicted``.
+
+        Steps and whether they are right are counted together, in one pass.
+        """
+        right = (truth == predicted).astype(np.uint16) << 8
+        nowhere = ((truth == IGNORE) | (predicted == IGNORE)) * np.uint8(IGNORE)  # all bits of a step
+        counts = []
+        for each in steps:
+            wrong, correct = added(histogram((each | nowhere) | right), np.zeros(512, np.int64)).reshape(2, 256)
+            counts.append(cls(np.stack([wrong + correct, correct])[:, : len(STEPS)]))
+        return counts
 
     @classmethod
     def of_scores(cls, scores: NDArray[np.float32], right: NDArray[np.bool_]) -> Self:

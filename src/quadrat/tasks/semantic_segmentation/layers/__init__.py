@@ -23,10 +23,11 @@ class Layers(TaskLayers[SemanticSegmentation]):
         if section.uncertainty:
             written.append(RasterLayer("uncertainty", "uint8", (section.uncertainty,), IGNORE, scale=1 / SCORE_STEPS))
         if section.confidence:
-            written.append(RasterLayer("confidence", "uint8", CONFIDENCE, IGNORE, scale=1 / SCORE_STEPS))
+            scale = 1 / SCORE_STEPS
+            written.append(RasterLayer("confidence", "uint8", CONFIDENCE, IGNORE, scale, quick=True))
         if section.conformal:
             about = {PROMISE: f"{1 - section.conformal:.2f}"}
-            written.append(RasterLayer(SETS, "uint8", (*self.task.names, "several"), IGNORE, about=about))
+            written.append(RasterLayer(SETS, "uint8", (*self.task.names, "several"), IGNORE, quick=True, about=about))
         if section.polygons:
             written.append(VectorLayer("polygons", section.polygons))
         return written
