@@ -17,7 +17,7 @@ from tests.ground import write_raster
 
 COMMANDS = (
     *("analyze", "chip", "train", "predict", "eval", "bundle", "check", "sample", "init", "apply", "verify"),
-    *("remote", "doctor"),
+    *("remote", "doctor", "serve"),
 )
 
 
@@ -31,7 +31,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy(root: Path) -> None:
     code = "import sys; from quadrat.cli import app; print(*sys.modules)"
     paths = {**os.environ, "PYTHONPATH": str(root / "src")}
     loaded = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True)
-    heavy = {"torch", "rasterio", "numpy", "pandas", "pydantic", "sklearn", "matplotlib", "dvc"}
+    heavy = {"torch", "rasterio", "numpy", "pandas", "pydantic", "sklearn", "matplotlib", "dvc", "fastapi", "uvicorn"}
     assert not heavy & set(loaded.stdout.split())
     shown = run("--help", cwd=root, root=root)
     assert shown.returncode == 0

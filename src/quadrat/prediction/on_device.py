@@ -32,9 +32,10 @@ WAITING = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """Which ``windows``, ``stride`` px apart, are to be predicted, at most ``batch`` at once."""
+    """Which ``windows``, ``stride`` px apart, are to be predicted, at most ``batch`` at once, for an ``area``."""
 
     windows: Sequence[Window]
+    area: Window
     stride: int
     batch: int
 
@@ -42,11 +43,11 @@ class Plan:
 def decided(
     scene: OpenScene, predictor: DevicePredictor, decisions: PixelDecisions, plan: Plan, shown: Iterable[Window]
 ) -> Generator[tuple[int, Decided], None, None]:
-    """Give what is decided of the scene's area, from top to bottom, each with its first row.
+    """Give what is decided of the plan's area, from top to bottom, each with its first row.
 
     ``shown`` are the plan's windows, taken when they are cut.
     """
-    blend = _Blend(scene.area, decisions, plan)
+    blend = _Blend(decisions, plan)
     under_way: deque[_Fetched] = deque()
     with closing(ahead(_sent(scene, plan.windows), depth=1)) as strips:
         first = next(strips)  # reading goes on while another scene has its turn
@@ -162,8 +163,8 @@ def _mirrored(index: Tensor, size: int) -> Tensor:
 class _Blend:
     """What ``geo.grids.tiling.Blend`` is on the processor; the same sums in the same order."""
 
-    def __init__(self, area: Window, decisions: PixelDecisions, plan: Plan) -> None:
-        size = plan.windows[0].height
+    def __init__(self, decisions: PixelDecisions, plan: Plan) -> None:
+        size, area = plan.windows[0].height, plan.area
         self._area, self._decisions, self._top = area, decisions, area.row
         self._taper = on_device(taper(size)) if plan.stride < size else torch.ones(size, size, device=device())
         self._sums = torch.zeros(decisions.channels + 1, size, area.width, device=device())  # the last is of weights

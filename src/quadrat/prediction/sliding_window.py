@@ -1,6 +1,6 @@
 """From an open scene and a predictor to the scene's layers: streamed, in bounded memory."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from quadrat.scenes.scene import OpenScene
 from quadrat.tasks import Layers
 from quadrat.tasks.common.blended import PixelDecisions
 from quadrat.tasks.common.calibration import Calibration
+from quadrat.tasks.common.layers import TaskLayers
 from quadrat.tasks.common.outputs import Canvas, Features, Rows
 from quadrat.tasks.common.parts import layers_of
 from quadrat.tasks.common.section import TaskSection
@@ -72,32 +73,75 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
     """
     from quadrat.prediction.writers import writer_for
 
-    size, stride = predict.window_size, predict.stride
     layers = layers_of(task, calibration)
-    windows = cover(scene.area, size, stride, layers.margin(size, stride))
     with replaced(folder, ANY) as part, ExitStack() as writers:
         part.mkdir()
         writer = {
             layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))
             for layer in layers.written(predict.layers)
         }
-        decisions = layers.decisions(predict.layers, scene.area)
-        if isinstance(predictor, DevicePredictor) and decisions is not None:
-            made = _on_device(scene, predictor, decisions, windows, stride, batch)
-        else:
-            canvas = layers.canvas(predict.layers, scene.area, size, stride, scene.grid.shape)
-            made = _on_processor(scene, predictor, canvas, windows, batch)
-        with closing(made):  # whatever fails, all threads end before the files
+        with closing(predicted(scene, predictor, layers, predict, batch)) as made:  # all threads end before the files
             for finished in made:
                 writer[finished.layer].write(finished)
 
 
+def predicted(
+    scene: OpenScene,
+    predictor: Predictor,
+    layers: TaskLayers[Any],
+    predict: Predict,
+    batch: int | None,
+    part: Window | None = None,
+) -> Generator[Rows | Features, None, None]:
+    """Give what is predicted of what counts of ``scene``, as the task's ``layers`` make it, from top to bottom.
+
+    With ``part``, a window of the scene's area, only the scene's windows that can change something there are predicted.
+    Rows are then those of the part; features are all that these windows give, of which those with their centre in the
+    part are the scene's.
+    """
+    size, stride = predict.window_size, predict.stride
+    windows = cover(scene.area, size, stride, layers.margin(size, stride))
+    if part is not None:
+        windows = _reaching(windows, part, layers.reach(size))
+    shown = _Shown(scene, windows, silent=part is not None)
+    decided = part or scene.area
+    decisions = layers.decisions(predict.layers, decided)
+    if isinstance(predictor, DevicePredictor) and decisions is not None:
+        yield from _on_device(shown, predictor, decisions, decided, (stride, batch))
+        return
+    area = scene.area if decisions is None else decided  # where windows aren't blended, all of it decides
+    canvas = layers.canvas(predict.layers, area, size, stride, scene.grid.shape)
+    yield from _on_processor(shown, predictor, canvas, batch)
+
+
+def _reaching(windows: Sequence[Window], part: Window, reach: int) -> list[Window]:
+    """Return the windows that touch a part, or come closer to it than ``reach`` px."""
+    near = Window(part.row - reach, part.col - reach, part.height + 2 * reach, part.width + 2 * reach)
+    return [window for window in windows if window.intersection(near)]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Windows of a scene, and whether their number is shown while they are taken."""
+
+    scene: OpenScene
+    windows: Sequence[Window]
+    silent: bool
+
+    def __call__(self, items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+        """Give something of each window, and show how many were taken."""
+        if self.silent:
+            return items
+        each = self.scene.area.size // len(self.windows)
+        return track(items, f"predict {self.scene.id}", len(self.windows), "windows", lambda _: each)
+
+
 def _on_processor(
-    scene: OpenScene, predictor: Predictor, canvas: Canvas, windows: Sequence[Window], batch: int | None
+    shown: _Shown, predictor: Predictor, canvas: Canvas, batch: int | None
 ) -> Generator[Rows | Features, None, None]:
     """Give what is finished: one thread reads, one runs the model, and this one pastes."""
-    shown = _shown(scene, windows, _wanted(scene, windows))
-    batches = _batches(shown, lambda window: min(len(windows), batch or _fitting(predictor, window)))
+    wanted = shown(_wanted(shown.scene, shown.windows))
+    batches = _batches(wanted, lambda window: min(len(shown.windows), batch or _fitting(predictor, window)))
     with closing(ahead(_run(ahead(batches, depth=1), predictor))) as pasted:
         for window, outputs, valid in pasted:
             yield from canvas.paste(window, outputs, valid)
@@ -105,29 +149,26 @@ def _on_processor(
 
 
 def _on_device(
-    scene: OpenScene,
+    shown: _Shown,
     predictor: DevicePredictor,
     decisions: PixelDecisions,
-    windows: Sequence[Window],
-    stride: int,
-    batch: int | None,
+    area: Window,
+    how: tuple[int, int | None],
 ) -> Generator[Rows | Features, None, None]:
-    """Give the same, decided on the model's device: threads read, one sends, one has the device work."""
+    """Give the same, decided on the model's device: threads read, one sends, one has the device work.
+
+    ``how`` is the stride, px, and the number of windows per batch.
+    """
     from quadrat.prediction.on_device import Plan, decided
 
+    scene, windows, (stride, batch) = shown.scene, shown.windows, how
     shape = len(scene.raster.bands), *windows[0].shape
-    plan = Plan(windows, stride, batch or predictor.windows_at_once(shape, scene.raster.dtype))
-    shown = _shown(scene, windows, windows)
-    with closing(ahead(decided(scene, predictor, decisions, plan, shown), depth=4)) as rows:
+    each = shown(window for window in windows)
+    plan = Plan(windows, area, stride, batch or predictor.windows_at_once(shape, scene.raster.dtype))
+    with closing(ahead(decided(scene, predictor, decisions, plan, each), depth=4)) as rows:
         for row, some in rows:
-            yield from decisions.finish(row, scene.area.col, some)
+            yield from decisions.finish(row, area.col, some)
     yield from decisions.close()
-
-
-def _shown(scene: OpenScene, windows: Sequence[Window], items: Iterable[Item]) -> Generator[Item, None, None]:
-    """Give something of each window, and show how many were taken."""
-    each = scene.area.size // len(windows)
-    return track(items, f"predict {scene.id}", len(windows), "windows", lambda _: each)
 
 
 def at_once(size: int) -> int:

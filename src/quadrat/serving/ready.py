@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -89,7 +90,7 @@ class Ready:
         Raises InputError if a file of the image is changed meanwhile, and BusyError if another command writes there.
         """
         lock = folder.with_name(f".lock-{folder.name}")
-        predictor, batch = self._loaded
+        predictor, batch = self.loaded
         card, (files,) = self.bundle.card, input_files([one.scene])
         with (
             sole_writer("apply", folder, lock),
@@ -102,10 +103,17 @@ class Ready:
 
     def load(self) -> None:
         """Load the model and its origin now; raise BundleError if it is damaged, or no runtime for it is installed."""
-        _ = self._loaded, self._tags
+        _ = self.loaded, self._tags
+
+    def with_layers(self, layers: Mapping[str, Any]) -> Self:
+        """Return the same model with other layers, keys of ``predict.layers``; it is not loaded again."""
+        plan = changed(self.plan, layers={**self.plan.layers, **layers})
+        other = type(self)(self.bundle, plan, _predict(self.bundle, plan))
+        vars(other)["loaded"] = self.loaded
+        return other
 
     @cached_property
-    def _loaded(self) -> tuple[Predictor, int | None]:
+    def loaded(self) -> tuple[Predictor, int | None]:
         """The model, and how many windows go through it at once (None: what suits the device)."""
         runtime = self.plan.runtime
         try:

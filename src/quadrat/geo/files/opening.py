@@ -74,6 +74,8 @@ class Opener:
 
     error: type[QuadratError] = ImageError
     scene: str | None = None
+    formats: tuple[str, ...] = FORMATS
+    """GDAL's names of the formats that are read."""
 
     def open(self, path: str) -> Any:
         """Return the open file; raise ``error`` if it is not allowed, and rasterio's errors if it is damaged."""
@@ -109,7 +111,7 @@ class Opener:
     def _place(self, path: str, *, referred: bool = False) -> Place:
         """Return the meaning of a path; raise ``error`` if it is not a regular file or a supported address."""
         if not referred and is_remote(path):
-            return Place(gdal_name(path), FORMATS, None, alone=True)
+            return Place(gdal_name(path), self.formats, None, alone=True)
         part, archive = PARTS.fullmatch(path), ARCHIVE.match(path)
         if part:
             kind, inner = _part(part)
@@ -123,7 +125,7 @@ class Opener:
         if plain.startswith("/vsi") or not Path(plain).exists():
             self._check_here(path, plain)
         file = self._regular(path, Path(plain))
-        return Place(_whole(plain), FORMS.get(file.suffix.lower(), FORMATS), file, alone=True)
+        return Place(_whole(plain), FORMS.get(file.suffix.lower(), self.formats), file, alone=True)
 
     def _check_here(self, path: str, file: str) -> None:
         """Raise ``error`` if a path, or the container's ``file`` in it, may be on another machine."""

@@ -45,6 +45,10 @@ class TaskLayers(TaskPart[AnyTask]):
         """Return the px by which windows begin above and left of an area: half of their overlap."""
         return (size - stride) // 2
 
+    def reach(self, size: int) -> int:
+        """Return how far, px, windows of ``size`` px change layers around them: none where pixels are blended."""
+        return 0
+
     def plain_stride(self, size: int, stride: int, context: int) -> int:
         """Return the largest stride with full context for a model with a radius of ``context`` px (0: unknown)."""
         return stride

@@ -109,6 +109,10 @@ class LayersSection(Section):
         """Return the section with all layers."""
         return self
 
+    def shown(self) -> Self:
+        """Return the section with the layers that a map shows."""
+        return self
+
     def named(self) -> Sequence[str]:
         """Return the classes that the section names."""
         return ()

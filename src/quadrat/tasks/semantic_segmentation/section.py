@@ -127,6 +127,11 @@ class SegmentationLayers(LayersSection):
         every = {"scores": True, "uncertainty": "margin", "confidence": True, "conformal": 0.1}
         return self.model_copy(update=every)
 
+    def shown(self) -> Self:
+        """Return the section with all rasters, and no polygons."""
+        rasters = {"scores": True, "uncertainty": self.uncertainty or "margin", "polygons": None}
+        return self.model_copy(update=rasters)
+
     def named(self) -> tuple[str, ...]:
         """Return the classes of polygons."""
         return self.polygon_classes or ()

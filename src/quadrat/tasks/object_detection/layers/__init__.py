@@ -21,3 +21,7 @@ class Layers(TaskLayers[ObjectDetection]):
         """Return the canvas for windows over ``area`` of a grid of ``shape``."""
         cores = Cores(area, size, stride, self.margin(size, stride))
         return DetectionCanvas(self.task, section, cores, shape, self.calibration)
+
+    def reach(self, size: int) -> int:
+        """Return the side of a window: boxes that reach into an area suppress each other, in chains of a few."""
+        return size

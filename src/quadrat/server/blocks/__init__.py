@@ -1,0 +1,1 @@
+"""Blocks of predictions and pictures: computed once, kept on disk."""

@@ -1,0 +1,1 @@
+"""From blocks to tiles: warping, colours and files."""

@@ -1,0 +1,1 @@
+"""Jobs: large predictions in processes of their own."""

@@ -1,0 +1,1 @@
+"""The routes, by subject; ``maps`` lists all of them."""

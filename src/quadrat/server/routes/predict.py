@@ -1,0 +1,217 @@
+"""Predictions of images that are sent, and their jobs, in the manner of OGC API – Processes."""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Mapping
+from concurrent.futures import wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import Path as InPath
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+
+from quadrat.errors import ParamsError
+from quadrat.server.blocks.worker import BusyWorker
+from quadrat.server.guard.answers import TooMuchError
+from quadrat.server.jobs.runner import FullError
+from quadrat.server.jobs.store import Job
+from quadrat.server.routes.results import TYPES, Wanted, layer_options, result, wanted
+from quadrat.server.routes.uploads import looked_at, received
+from quadrat.server.service import Service
+from quadrat.serving.new_images import Offered, Reading, offered, side
+
+Form = Literal["zip", "tif", "geojson", "parquet", "gpkg"]
+Text = Annotated[str | None, Query(max_length=2000)]
+Finite = Annotated[float | None, Query(allow_inf_nan=False)]
+JobName = Annotated[str, InPath(max_length=64, description="The job's name.")]
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/tiff": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "required": ["file"],
+                }
+            },
+        },
+    }
+}
+"""For the OpenAPI document: the body is read as it comes."""
+
+DIRECT = 600.0
+"""Seconds that a prediction of a small image may take, with those before it."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a request says of an image, as options of ``quadrat apply``."""
+
+    bands: Text = None
+    scale: Finite = None
+    offset: Finite = None
+    nodata: Finite = None
+    unchecked: bool = False
+    resolution: Annotated[str | None, Query(max_length=40)] = None
+
+    def reading(self) -> Reading:
+        """Return it for reading; raise ParamsError for what can't be."""
+        names = None if self.bands is None else tuple(name.strip() for name in self.bands.split(","))
+        return Reading(names, self.scale, self.offset, self.nodata, self.unchecked, side(self.resolution))
+
+    def options(self, layers: Mapping[str, Any]) -> list[str]:
+        """Return it as options of the command."""
+        given = [
+            f"--{name}={getattr(self, name)!s}"
+            for name in ("bands", "scale", "offset", "nodata", "resolution")
+            if getattr(self, name) is not None
+        ]
+        written = [f"--layer={name}={_as_yaml(value)}" for name, value in layers.items()]
+        return [*given, *["--unchecked"] * self.unchecked, *written]
+
+
+def predict(service: Service) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["predict"])
+    receiving = asyncio.Semaphore(service.limits.uploads)
+
+    @router.post(
+        "/predict",
+        response_class=Response,
+        openapi_extra=BODY,
+        responses={
+            200: {"content": {media.partition(";")[0]: {} for media in TYPES.values()}, "description": "The result."},
+            201: {"content": {"application/json": {}}, "description": "A job, at the header Location."},
+        },
+    )
+    async def predict_image(
+        request: Request,
+        about: Annotated[About, Depends()],
+        f: Annotated[Form | None, Query(description="Form of the result; left out: as Accept says, else zip.")] = None,
+        layer: Annotated[str | None, Query(max_length=50, description="Of tif, which layer.")] = None,
+    ) -> Response:
+        """Predict an image that is sent."""
+        want = wanted(service, f, layer, request.headers.get("accept", ""))
+        reading = about.reading()
+        if receiving.locked():
+            raise TooMuchError("too many images are being received: send it again later", 429)
+        async with receiving:
+            folder = await run_in_threadpool(_room, service)
+            try:
+                file = await received(request, folder)
+                one, pixels = await run_in_threadpool(_judged, service, file, reading)
+                if pixels > service.limits.direct or "respond-async" in request.headers.get("prefer", ""):
+                    return await run_in_threadpool(_job, service, file, about, want)
+                found = await run_in_threadpool(_direct, service, one, want, folder)
+            except BaseException:
+                await run_in_threadpool(shutil.rmtree, folder, True)  # noqa: FBT003 (ignore errors)
+                raise
+        return _file(found, want, BackgroundTask(shutil.rmtree, folder, ignore_errors=True))
+
+    @router.get("/jobs")
+    def jobs() -> dict[str, Any]:
+        """Return all jobs."""
+        return {"jobs": [_told(job, state) for job, state in service.jobs.store.listed()], "links": []}
+
+    @router.get("/jobs/{name}")
+    def job(name: JobName) -> dict[str, Any]:
+        """Return the state of a job."""
+        return _told(*_found(service, name))
+
+    @router.delete("/jobs/{name}")
+    def dismiss(name: JobName) -> dict[str, Any]:
+        """Cancel a job; forget one that has ended."""
+        found, _ = _found(service, name)
+        return {**_told(found, service.jobs.cancel(name)), "status": "dismissed"}
+
+    @router.get("/jobs/{name}/results", response_class=Response, responses={200: {"description": "The result."}})
+    def results(name: JobName) -> Response:
+        """Return the result of a job."""
+        found, state = _found(service, name)
+        if state["status"] != "successful":
+            raise HTTPException(404, f"the job has no result: it is {state['status']}")
+        want = Wanted(found.asked["form"], found.asked["layer"])
+        return _file(result(service, want, found.out / found.asked["id"]), want, None)
+
+    return router
+
+
+def _room(service: Service) -> Path:
+    try:
+        service.jobs.check_room()
+    except FullError:
+        raise TooMuchError("too many jobs wait, or their disk is full: send it again later", 429) from None
+    return service.jobs.store.room()
+
+
+def _judged(service: Service, file: Path, reading: Reading) -> tuple[Offered, int]:
+    """Return an image as the bundle takes it, and its px; raise QuadratError if it can't be predicted."""
+    pixels = looked_at(file, service.limits)
+    (one,) = offered(str(file), service.bands, reading)
+    one = service.ready.resampled(one, reading)
+    with one.open(service.bundle.card.inputs) as scene:
+        pixels = max(pixels, scene.grid.area.size)
+    if pixels > service.limits.pixels:
+        raise ParamsError("the image would be too large", expected=f"at most {service.limits.pixels} px", got=pixels)
+    service.ready.warnings(one, reading)
+    return one, pixels
+
+
+def _job(service: Service, file: Path, about: About, want: Wanted) -> Response:
+    layers = layer_options(service, want)
+    (one,) = offered(str(file), service.bands, about.reading())
+    asked = {"file": file.name, "id": one.id, "options": about.options(layers), "form": want.form, "layer": want.layer}
+    job = service.jobs.add(file.parent, asked)
+    told = _told(*service.jobs.store.get(job.id))
+    return JSONResponse(told, 201, {"Location": f"/jobs/{job.id}", "Preference-Applied": "respond-async"})
+
+
+def _direct(service: Service, one: Offered, want: Wanted, folder: Path) -> Path:
+    """Predict an image among the blocks of maps, in the thread of the model; return the result."""
+    ready = service.ready.with_layers(layer_options(service, want))
+    out = folder / "out" / one.id
+    gone = threading.Event()
+
+    def work() -> None:
+        if not gone.is_set():
+            ready.write(one, out)
+
+    future = service.blocks.workers["predicted"].submit(str(folder), work)
+    wait([future], DIRECT)
+    if not future.done():
+        gone.set()
+        raise BusyWorker
+    future.result()
+    return result(service, want, out)
+
+
+def _found(service: Service, name: str) -> tuple[Job, dict[str, Any]]:
+    try:
+        return service.jobs.store.get(name)
+    except KeyError:
+        raise HTTPException(404, "there is no such job") from None
+
+
+def _told(job: Job, state: Mapping[str, Any]) -> dict[str, Any]:
+    links = [{"rel": "self", "href": f"/jobs/{job.id}"}]
+    if state["status"] == "successful":
+        media = TYPES[str(job.asked["form"])]
+        rel = "http://www.opengis.net/def/rel/ogc/1.0/results"
+        links.append({"rel": rel, "href": f"/jobs/{job.id}/results", "type": media})
+    return {"jobID": job.id, "type": "process", "processID": "predict", **state, "links": links}
+
+
+def _file(path: Path, want: Wanted, after: BackgroundTask | None) -> Response:
+    return FileResponse(path, media_type=TYPES[want.form], filename=path.name, background=after)
+
+
+def _as_yaml(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
