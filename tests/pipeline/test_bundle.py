@@ -222,5 +222,5 @@ def test_what_is_missing_or_of_another_run_is_told(forest: Path, tmp_path: Path)
 
 def test_the_title_heads_the_readme(forest: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(packed(forest, FOREST, tmp_path / "b.zip", bundle=Bundle(title="Only lakes"))) as file:
-        assert file.read("README.md").startswith(b"# Only lakes\n")
+        assert file.read("README.md").partition(b"\n---\n\n")[2].startswith(b"# Only lakes\n")
     assert SECTIONS["bundle"].title == "Woods and lakes"

@@ -128,7 +128,7 @@ def test_raster_is_a_cog_on_the_grid(name: str, tmp_path: Path) -> None:
         assert dataset.block_shapes == [(512, 512)]
         assert dataset.overviews(1) == [2, 4]
         np.testing.assert_array_equal(dataset.read(1), labels)
-    assert {path.name for path in tmp_path.iterdir()} == {"labels.tif", "labels.tif.aux.xml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"labels.tif", "labels.tif.aux.xml", "labels.qml"}
 
 
 def test_class_ids_have_colors_and_names(tmp_path: Path) -> None:
@@ -400,7 +400,7 @@ def test_overviews_of_a_run_that_was_killed_are_not_taken(tmp_path: Path) -> Non
     write_rows(LABELS, grid_of("projected", labels.shape), tmp_path / "labels.tif", labels[None])
     with rasterio.open(tmp_path / "labels.tif") as dataset:
         assert dataset.overviews(1) == []
-    assert {path.name for path in tmp_path.iterdir()} == {"labels.tif", "labels.tif.aux.xml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"labels.tif", "labels.tif.aux.xml", "labels.qml"}
 
 
 # vectors
@@ -657,7 +657,8 @@ def test_each_layer_has_its_writer(tmp_path: Path) -> None:
         assert isinstance(features, VectorWriter)
         rows.write(Rows("labels", 0, 0, labels[None]))
         features.write(features_of(labels))
-    assert {path.name for path in tmp_path.iterdir()} == {"labels.tif", "labels.tif.aux.xml", "areas.gpkg"}
+    written = {"labels.tif", "labels.tif.aux.xml", "labels.qml", "areas.gpkg"}
+    assert {path.name for path in tmp_path.iterdir()} == written
     assert pyogrio.list_layers(tmp_path / "areas.gpkg")[:, 0].tolist() == ["polygons"]
 
 

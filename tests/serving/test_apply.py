@@ -35,6 +35,7 @@ from tests.ground import BANDS, NORTH_UP, kept, write_raster
 from tests.stage_calls import predict
 
 ONNX = Plan("onnx")
+BESIDE = {"labels.tif", "labels.tif.aux.xml", "labels.qml"}
 
 
 @pytest.fixture(scope="module")
@@ -392,9 +393,9 @@ def test_the_plan_can_be_changed(project: Path, tmp_path: Path) -> None:
     image = written(tmp_path / "a.tif", pixels(project), nodata=0)
     plan = Plan("onnx", size=48, stride=40, layers={"scores": False, "polygons": "areas.gpkg"})
     run(project, image, out=tmp_path / "out", plan=plan)
-    assert {p.name for p in (tmp_path / "out" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml", "areas.gpkg"}
+    assert {p.name for p in (tmp_path / "out" / "a").iterdir()} == {*BESIDE, "areas.gpkg"}
     run(project, image, out=tmp_path / "none", plan=Plan("onnx", layers={"polygons": None, "scores": False}))
-    assert {p.name for p in (tmp_path / "none" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml"}
+    assert {p.name for p in (tmp_path / "none" / "a").iterdir()} == BESIDE
     with pytest.raises(ParamsError, match="leaves gaps"):
         run(project, image, out=tmp_path / "bad", plan=Plan("onnx", stride=65))
     assert not (tmp_path / "bad").exists()
@@ -452,7 +453,7 @@ def test_the_command_line_takes_all_options(project: Path, tmp_path: Path) -> No
     options += ["--layer", "polygons=p.geojson", "--size", "64", "--stride", "32", "--runtime", "onnx"]
     done = quadrat(tmp_path, "apply", str(project / "bundle.zip"), "a.tif", "--out", "out", *options)
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (tmp_path / "out" / "a").iterdir()} == {"labels.tif", "labels.tif.aux.xml", "p.geojson"}
+    assert {p.name for p in (tmp_path / "out" / "a").iterdir()} == {*BESIDE, "p.geojson", "p.qml"}
     np.testing.assert_array_equal(layer(tmp_path / "out" / "a"), layer(project / "predictions" / "all"))
 
 

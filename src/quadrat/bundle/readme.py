@@ -54,7 +54,8 @@ If a pixel has no value in a band, give the nodata value, or NaN.
 ## The other files
 
 `model.safetensors` and `model.json` are the same model for quadrat; `params.yaml`: the parameters that made it;
-`metrics.json`: its scores; `provenance.json`: its origin; `sample/`: an input and its expected output.
+`metrics.json`: its scores; `provenance.json`: its origin; `stac.json`: the model as a STAC Item (extension MLM);
+`sample/`: an input and its expected output.
 """
 
 PLUGIN = """
@@ -78,7 +79,8 @@ QGIS = """\
 
 ## In QGIS
 
-The plugin Deepness, 0.6 or newer, wants a graph for tiles of one size; it finds its other settings in the graph:
+The plugin Deepness, 0.6 or newer, wants a graph for tiles of one size; it finds its other settings in the graph. With
+quadrat: `quadrat deepness bundle.zip deepness.onnx`; without it:
 
 ```python
 import onnx

@@ -68,6 +68,17 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
     return {str(split): int(count) for split, count in index["split"].value_counts().items()}
 
 
+def ground_of(folder: Path, split: str) -> tuple[float, float, float, float] | None:
+    """Return west, south, east and north of a split's chips; None where they have no place on Earth."""
+    import geopandas
+
+    index = geopandas.read_parquet(folder / INDEX, columns=["split", "geometry"])
+    if index.crs is None or not (index["split"] == split).any():
+        return None
+    west, south, east, north = map(float, index[index["split"] == split].total_bounds)
+    return None if np.isnan(west) else (west, south, east, north)
+
+
 def write_about(folder: Path, about: About, *, synced: bool = True) -> None:
     """Write ``chips.json``."""
     write_json(folder / ABOUT, about.model_dump(mode="json"), synced=synced)

@@ -203,6 +203,34 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
 
 
 @app.command()
+def qgis(
+    params: ParamsFile = Path("params.yaml"),
+    out: Annotated[Path, typer.Option(help="The folder for the project.")] = Path("metrics/qgis"),
+) -> None:
+    """Write the run as a project of QGIS: image, labels, prediction, error, area and chips of each scene."""
+    with report_errors():
+        from quadrat.params import read_params
+        from quadrat.qgis.project import write_workspace
+        from quadrat.runtime.run import Paths
+
+        share_endpoint(os.environ)
+        typer.echo(printable(str(write_workspace(read_params(params), Paths(), out))))
+
+
+@app.command()
+def deepness(
+    bundle: BundleFile,
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file for the graph.")],
+    size: Annotated[int | None, typer.Option(help="Side of a tile, px.", show_default="as in the bundle")] = None,
+) -> None:
+    """Write a bundle's model for QGIS' plugin Deepness."""
+    with report_errors():
+        from quadrat.serving.deepness import write_deepness
+
+        typer.echo(printable(str(write_deepness(bundle, out, size))))
+
+
+@app.command()
 def verify(bundle: BundleFile) -> None:
     """Check a bundle's checksums, and that it gives the expected output on this machine."""
     with report_errors():

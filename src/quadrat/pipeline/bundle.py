@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
+from quadrat.bundle.front_matter import front_matter
 from quadrat.bundle.loading import agreement, check_sample
 from quadrat.bundle.readme import readme
-from quadrat.chips.store import open_chips
+from quadrat.bundle.stac_item import stac_item
+from quadrat.chips.store import ground_of, open_chips
 from quadrat.errors import BundleError, ModelError
 from quadrat.evaluation.score_tables import read_scores
 from quadrat.geo.sources.bands import names_of
@@ -88,16 +90,21 @@ def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
         raise BundleError(
             "the model and its ONNX graph give different outputs for the sample", file=paths.model_folder, got=found
         )
+    title, measured = params.bundle.title, _measured(paths)
     members = {
         "model.safetensors": (paths.model_folder / "model.safetensors").read_bytes(),
         "model.json": (paths.model_folder / "model.json").read_bytes(),
         "model.onnx": graph,
         "params.yaml": dumped(parameters),
-        "metrics.json": _dumped(_measured(paths)),
+        "metrics.json": _dumped(measured),
         "provenance.json": _dumped(_provenance(made, paths)),
         "sample/pixels.npy": as_npy(sample),
         **{f"sample/{name}.npy": as_npy(values) for name, values in expected.items()},
-        "README.md": readme(params.bundle.title, card, parameters["predict"]["window_size"], made.git).encode(),
+        "README.md": (
+            front_matter(title, card, measured["eval"])
+            + readme(title, card, parameters["predict"]["window_size"], made.git)
+        ).encode(),
+        "stac.json": _dumped(stac_item(title, card, ground_of(paths.chips, "train"))),
     }
     begun.check()
     write_bundle(paths.bundle_file, members)

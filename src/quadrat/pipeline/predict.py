@@ -13,7 +13,7 @@ from quadrat.models.model_folder import SavedModel, content, parent, read_model
 from quadrat.plugins.finding import versions
 from quadrat.plugins.section import plugins_in
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
-from quadrat.prediction.writers import file_of
+from quadrat.prediction.writers import files_of as layer_files
 from quadrat.runtime.cache.filling import Filling
 from quadrat.runtime.cache.hashes import Hashed
 from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
@@ -208,9 +208,10 @@ def _inputs(wanted: Wanted, kind: str) -> dict[str, str]:
 def _files(models: Mapping[str, LoadedModel], task: Task) -> set[str]:
     """Return patterns of the files that predict makes, below the folder of all predictions."""
     return {
-        str(PurePosixPath("*", name, file_of(layer)))
+        str(PurePosixPath("*", name, file))
         for name, model in models.items()
         for layer in layers_of(task).written(model.plan.layers.full())
+        for file in layer_files(layer)
     }
 
 

@@ -8,7 +8,6 @@ from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import rasterio
@@ -22,10 +21,12 @@ from rasterio.windows import Window as RasterioWindow
 from quadrat.errors import QuadratError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import strips
+from quadrat.prediction.class_table import pam, place_for_table, put_table
 from quadrat.prediction.overviews import Overviews
+from quadrat.prediction.qgis_style import raster_style
+from quadrat.prediction.writers import style_of
 from quadrat.runtime.files import replaced
 from quadrat.runtime.parallel import cores
-from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.outputs import RasterLayer, Rows
 
 BLOCK = 512
@@ -58,8 +59,8 @@ class RasterWriter:
     Rows go to a temporary tiled file beside ``path``, overviews of class ids to others. Without an error, they become
     a COG, which is read back and then renamed. Pixels that are never written are nodata. The same pixels give the same
     bytes, however they are cut into ``Rows``. All transforms are kept, also south-up and rotated ones. Classes are
-    written to the colour table, to the first band's tags ``class_<id>``, and to ``<path>.aux.xml`` as category names
-    and raster attribute table, for QGIS.
+    written to the colour table, to the first band's tags ``class_<id>`` and its raster attribute table, to
+    ``<path>.aux.xml`` as category names and table, and to a file ``.qml`` as the style for QGIS.
     """
 
     def __init__(self, layer: RasterLayer, grid: Grid, path: Path, tags: Mapping[str, str]) -> None:
@@ -145,7 +146,8 @@ class RasterWriter:
         if layer.classes is not None:
             colors = {number: (*c.rgb, 255) for number, c in enumerate(layer.classes)}
             dataset.write_colormap(1, {**colors, int(layer.nodata): (0, 0, 0, 0)})
-            dataset.update_tags(1, **{f"class_{number}": c.name for number, c in enumerate(layer.classes)})
+            names = {f"class_{number}": c.name for number, c in enumerate(layer.classes)}
+            dataset.update_tags(1, **names, **place_for_table(layer.classes))
         return dataset
 
     def _finish(
@@ -164,14 +166,19 @@ class RasterWriter:
                 BIGTIFF="IF_SAFER",
                 NUM_THREADS=cores(),
             )
+        if self._layer.classes is not None:
+            put_table(self._part, self._layer.classes)
         found = self._read_back()
         if found != self._sum:
             raise self._failure(found)
-        names = self._path.with_name(f"{self._path.name}.aux.xml")
-        names.unlink(missing_ok=True)
+        own = self._path.name
+        names, style = (self._path.with_name(name) for name in (f"{own}.aux.xml", style_of(own)))
+        for beside in (names, style):
+            beside.unlink(missing_ok=True)
         if self._layer.classes is not None:
-            with replaced(names) as part:
-                part.write_text(_names(self._layer.classes), encoding="utf-8")
+            for beside, text in ((names, pam(self._layer.classes)), (style, raster_style(self._layer.classes))):
+                with replaced(beside) as part:
+                    part.write_text(text, encoding="utf-8")
 
     @property
     def _temporary(self) -> Mapping[str, Any]:
@@ -240,34 +247,3 @@ class _Sum:
     def __add__(self, other: "_Sum") -> "_Sum":
         pixels = tuple(a + b for a, b in zip(self.pixels, other.pixels, strict=True))
         return _Sum(pixels, tuple(a + b for a, b in zip(self.bytes, other.bytes, strict=True)))
-
-
-# GDALRATFieldType and GDALRATFieldUsage of gdal.h
-_INTEGER, _STRING = 0, 2
-_COLUMNS = (
-    ("Value", _INTEGER, 5),
-    ("Class", _STRING, 2),
-    ("Red", _INTEGER, 6),
-    ("Green", _INTEGER, 7),
-    ("Blue", _INTEGER, 8),
-)
-
-
-def _names(classes: tuple[Class, ...]) -> str:
-    """Return GDAL's auxiliary XML (PAM) with the classes as category names and as a raster attribute table."""
-    root = ET.Element("PAMDataset")
-    band = ET.SubElement(root, "PAMRasterBand", band="1")
-    categories = ET.SubElement(band, "CategoryNames")
-    for c in classes:
-        ET.SubElement(categories, "Category").text = c.name
-    table = ET.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
-    for index, (name, kind, usage) in enumerate(_COLUMNS):
-        column = ET.SubElement(table, "FieldDefn", index=str(index))
-        for tag, value in (("Name", name), ("Type", kind), ("Usage", usage)):
-            ET.SubElement(column, tag).text = str(value)
-    for number, c in enumerate(classes):
-        row = ET.SubElement(table, "Row", index=str(number))
-        for value in (number, c.name, *c.rgb):
-            ET.SubElement(row, "F").text = str(value)
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode") + "\n"

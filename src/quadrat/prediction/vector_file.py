@@ -21,6 +21,9 @@ from quadrat.errors import ParamsError, QuadratError
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.vectors.vector_files import DRIVERS_LOCK
 from quadrat.prediction.geoparquet import ROW_GROUP, GeoParquet
+from quadrat.prediction.gpkg_style import add_style
+from quadrat.prediction.qgis_style import vector_style
+from quadrat.prediction.writers import style_of
 from quadrat.runtime.files import replaced
 from quadrat.tasks.common.outputs import Features, VectorLayer
 
@@ -44,6 +47,9 @@ class VectorWriter:
     made of that at a good end, as a stream again, so memory is bounded by the row group. The same features give the
     same bytes, however they are cut into ``Features``. Those with a field ``pixels`` get a field ``area``: see
     ``areas``.
+
+    If the layer has classes, a GeoPackage gets their style for QGIS in its table ``layer_styles``, and other formats a
+    file ``.qml`` beside them.
 
     GeoJSON is in WGS 84 (RFC 7946), to 1e-9 degrees; edges are not densified, so that where straight lines of the
     grid's CRS are curves in WGS 84, long edges move a little. On a grid without a CRS, no format has one, and the
@@ -130,6 +136,20 @@ class VectorWriter:
                 self._spool.rename(self._part)
             else:
                 self._convert(self._features)
+        self._style()
+
+    def _style(self) -> None:
+        """Write the style: into a GeoPackage, or else beside the file."""
+        layer, beside = self._layer, self._path.with_name(style_of(self._path.name))
+        beside.unlink(missing_ok=True)
+        if not layer.classes:
+            return
+        style = vector_style(layer.classes, layer.threshold, several=layer.several)
+        if self._driver == "GPKG":
+            add_style(self._part, layer.name, style, DATE)
+            return
+        with replaced(beside) as part:
+            part.write_text(style, encoding="utf-8")
 
     def _let_go(self) -> None:
         if self._features is not None:

@@ -35,3 +35,14 @@ def writer_for(
 def file_of(layer: RasterLayer | VectorLayer) -> str:
     """Return the file name of a layer."""
     return f"{layer.name}.tif" if isinstance(layer, RasterLayer) else layer.file
+
+
+def files_of(layer: RasterLayer | VectorLayer) -> tuple[str, ...]:
+    """Return the names of all files that a layer may have: its own, and those beside it that tell classes and style."""
+    own = file_of(layer)
+    return own, f"{own}.aux.xml", style_of(own)
+
+
+def style_of(file: str) -> str:
+    """Return the name of the file with the style of ``file``, as QGIS looks for it."""
+    return f"{file.rpartition('.')[0]}.qml"

@@ -13,6 +13,7 @@ from quadrat.server.limits import Access
 from quadrat.server.metering import Counted
 from quadrat.server.routes.about import about
 from quadrat.server.routes.maps import maps
+from quadrat.server.routes.page import add_page
 from quadrat.server.routes.places import places
 from quadrat.server.routes.predict import predict
 from quadrat.server.service import Service
@@ -43,6 +44,7 @@ def application(service: Service, access: Access) -> FastAPI:
     add_answers(app, service.meters)
     for router in (about(service, app), predict(service), places(service), maps(service)):
         app.include_router(router)
+    add_page(app)
     app.add_middleware(Counted, meters=service.meters)
     app.add_middleware(Bounded, limits=service.limits)
     app.add_middleware(Gate, access=access)

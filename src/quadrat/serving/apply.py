@@ -11,7 +11,7 @@ from rich.table import Table
 
 from quadrat.bundle.loading import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, read_bundle
 from quadrat.errors import BundleError, ImageError
-from quadrat.prediction.writers import file_of
+from quadrat.prediction.writers import files_of
 from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.process import sole_writer
 from quadrat.runtime.progress import console, warn
@@ -24,9 +24,6 @@ WAITING = 5.0
 """Seconds for a sample by onnxruntime, plus SLOWER times the seconds of torch."""
 
 SLOWER = 20.0
-
-SIDECAR = ".aux.xml"
-"""Ending of the file beside a raster with its class names."""
 
 
 def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan: Plan) -> None:
@@ -140,4 +137,4 @@ def _files(folder: Path) -> list[Path]:
 
 def _is_layer(name: str, ready: Ready) -> bool:
     layers = layers_of(ready.bundle.card.task).written(ready.predict.layers.full())
-    return name.removesuffix(SIDECAR) in {file_of(layer) for layer in layers}
+    return any(name in files_of(layer) for layer in layers)

@@ -9,7 +9,8 @@ Its members:
     provenance.json                 its origin: commit, hashes of DVC's outputs, versions
     sample/pixels.npy               an input, raw
     sample/<output>.npy             the expected outputs, by name
-    README.md                       how to use it without this package
+    README.md                       how to use it without this package, and what Hugging Face reads of it
+    stac.json                       the model as a STAC Item with the extension MLM; earlier bundles have none
     SHA256SUMS                      the checksums of all others, as ``sha256sum --check`` reads them
 
 A bundle has no other members. It is untrusted: nothing is unpacked to disk, and each member's declared size must be
@@ -50,6 +51,7 @@ LIMITS = {
     rf"{SUMS}|params\.yaml": 1 << 16,
     r"README\.md": 1 << 20,
     r"model\.json": 1 << 21,
+    r"stac\.json": 1 << 23,
     r"(metrics|provenance)\.json": 1 << 24,
     r"sample/[a-z]{1,32}\.npy": 1 << 29,
     r"model\.(onnx|safetensors)": 1 << 31,

@@ -16,7 +16,7 @@ FROM = re.compile(
 IMPORT = re.compile(rf"import[ \t]+((?:\\\n|[^\n;])*\b{PACKAGE.name}\.(?:\\\n|[^\n;])*)")
 """An import of modules, at least one of this package: their names."""
 
-FREE = ("runtime", "plugins", "cluster", "serving", "server", "team", "cli", "errors")
+FREE = ("runtime", "plugins", "cluster", "serving", "server", "qgis", "team", "cli", "errors")
 """Folders and modules that decide no result; they are in no stage's ``deps`` in ``dvc.yaml``, and in no hash."""
 
 TASKS, SHARED = "tasks", "common"

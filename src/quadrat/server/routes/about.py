@@ -5,7 +5,7 @@ import json
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from quadrat.errors import BundleError
@@ -20,10 +20,6 @@ from quadrat.server.service import Service
 def about(service: Service, app: FastAPI) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["about"])
-
-    @router.get("/", include_in_schema=False)
-    def page() -> Response:
-        return RedirectResponse("/docs")
 
     @router.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:

@@ -35,6 +35,10 @@ class TaskLoss(TaskPart[AnyTask]):
     """The axis of ``scores`` along which the classes are."""
     sets: ClassVar[bool] = False
     """Whether layers can hold sets of classes (``Calibration.least``)."""
+    stac: ClassVar[str]
+    """What STAC's extension MLM calls the task."""
+    hub: ClassVar[str | None] = None
+    """What Hugging Face's model hub calls the task; None where it has no name for it."""
 
     def evidence(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Evidence | None:
         """Return what a model's outputs (chip, …) say of labels (chip, …); None for tasks without probabilities."""

@@ -48,6 +48,12 @@ class VectorLayer:
 
     name: str
     file: str
+    classes: tuple[Class, ...] = ()
+    """The classes of the field ``class``, for the style; none for no style."""
+    several: bool = False
+    """Whether a feature may have several classes: the field lists them."""
+    threshold: float | None = None
+    """The score from which features are shown at first; None for all."""
 
 
 @dataclass(frozen=True)

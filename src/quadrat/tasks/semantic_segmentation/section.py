@@ -115,6 +115,8 @@ class SegmentationLayers(LayersSection):
     def _check_polygons(cls, polygons: str | None) -> str | None:
         if polygons is not None and not POLYGONS.fullmatch(polygons):
             raise ValueError("polygons is the name of a file that ends in .parquet, .gpkg, .fgb or .geojson, or null")
+        if polygons is not None and re.fullmatch(r"labels\.(parquet|fgb|geojson)", polygons):
+            raise ValueError("polygons can't be called labels: QGIS would draw them in the style of labels.tif")
         return polygons
 
     def plain(self) -> Self:

@@ -13,7 +13,7 @@ class Layers(TaskLayers[ChipClassification]):
 
     def written(self, section: CellLayers) -> list[VectorLayer]:
         """Return what predict writes for a scene."""
-        return [VectorLayer("cells", section.cells)]
+        return [VectorLayer("cells", section.cells, self.task.classes, several=self.task.multi_label)]
 
     def canvas(self, section: CellLayers, area: Window, size: int, stride: int, shape: tuple[int, int]) -> CellCanvas:
         """Return the canvas for windows over ``area`` of a grid of ``shape``."""

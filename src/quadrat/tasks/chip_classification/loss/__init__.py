@@ -1,7 +1,7 @@
 """Logits of a chip's middle cell: their loss, and the scores that they become."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 class Loss(ClassLoss[ChipClassification]):
     """Cross-entropy, or of several classes at once the binary one of each; outputs are ``scores`` (chip, class)."""
+
+    stac: ClassVar[str] = "scene-classification"
+    hub: ClassVar[str | None] = "image-classification"
 
     def evidence(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Evidence:
         """Return ``classes`` (chip,), or (chip, class), and scores (chip, class)."""

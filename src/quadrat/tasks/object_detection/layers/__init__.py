@@ -5,7 +5,7 @@ from quadrat.tasks.common.layers import TaskLayers
 from quadrat.tasks.common.outputs import VectorLayer
 from quadrat.tasks.object_detection.layers.canvas import DetectionCanvas
 from quadrat.tasks.object_detection.layers.cores import Cores
-from quadrat.tasks.object_detection.section import LAYER, DetectionLayers, ObjectDetection
+from quadrat.tasks.object_detection.section import LAYER, LIKELY, DetectionLayers, ObjectDetection
 
 
 class Layers(TaskLayers[ObjectDetection]):
@@ -13,7 +13,7 @@ class Layers(TaskLayers[ObjectDetection]):
 
     def written(self, section: DetectionLayers) -> list[VectorLayer]:
         """Return what predict writes for a scene."""
-        return [VectorLayer(LAYER, section.detections)]
+        return [VectorLayer(LAYER, section.detections, self.task.classes, threshold=LIKELY)]
 
     def canvas(
         self, section: DetectionLayers, area: Window, size: int, stride: int, shape: tuple[int, int]

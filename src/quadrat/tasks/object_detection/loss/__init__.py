@@ -45,6 +45,8 @@ class Loss(TaskLoss[ObjectDetection]):
     """Outputs are ``scores`` (chip, location, class) and ``boxes`` (chip, location, 4)."""
 
     class_axis: ClassVar[int] = 2
+    stac: ClassVar[str] = "object-detection"
+    hub: ClassVar[str | None] = "object-detection"
 
     def evidence(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Evidence:
         """Return for each detection, made by the rules VALIDATING, whether it finds a box: 1 or 0 of its class.

@@ -1,7 +1,7 @@
 """One number for every pixel: its loss, and the value that it becomes."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ DECIDED = 100
 
 class Loss(LogitLoss[PixelRegression]):
     """Smooth L1 over labelled pixels; outputs are ``values`` (chip, 1, y, x)."""
+
+    stac: ClassVar[str] = "regression"
 
     def loss(
         self,

@@ -29,7 +29,7 @@ class Layers(TaskLayers[SemanticSegmentation]):
             about = {PROMISE: f"{1 - section.conformal:.2f}"}
             written.append(RasterLayer(SETS, "uint8", (*self.task.names, "several"), IGNORE, quick=True, about=about))
         if section.polygons:
-            written.append(VectorLayer("polygons", section.polygons))
+            written.append(VectorLayer("polygons", section.polygons, self.task.classes))
         return written
 
     def check(self, section: SegmentationLayers) -> None:

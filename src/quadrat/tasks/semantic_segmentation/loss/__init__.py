@@ -20,6 +20,8 @@ class Loss(ClassLoss[SemanticSegmentation]):
 
     deepness: ClassVar[str | None] = "Segmentor"
     sets: ClassVar[bool] = True
+    stac: ClassVar[str] = "semantic-segmentation"
+    hub: ClassVar[str | None] = "image-segmentation"
 
     def evidence(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Evidence:
         """Return ``classes`` (chip, y, x) and scores (chip, y, x, class)."""

@@ -1,0 +1,1 @@
+"""The run in the workspace as a project of QGIS."""
