@@ -12,6 +12,7 @@ import pytest
 from quadrat.bundle import loading
 from quadrat.bundle.loading import TEXTS, Agreement, OpenBundle, agreement, read_bundle
 from quadrat.errors import BundleError, ModelError
+from quadrat.models import Model
 from quadrat.models.common import bundle_zip
 from quadrat.models.common.bundle_zip import MEMBERS, write_bundle
 from quadrat.models.common.encoders import Encoder
@@ -20,7 +21,7 @@ from quadrat.models.start import given
 from quadrat.models.start.section import BundleStart
 from quadrat.serving.apply import verify
 from quadrat.tasks.common.calibration import Calibration
-from tests.bundling import FOREST, TASK, packed, prepared
+from tests.bundling import FOREST, NETWORK, TASK, packed, prepared
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +52,16 @@ def test_a_whole_bundle_is_read(whole: Path) -> None:
         assert agreement(opened.card.task, opened.expected, opened.predictor(runtime)(opened.sample), runtime).good
 
 
+@pytest.mark.parametrize("model", [FOREST, NETWORK], ids=["forest", "network"])
 def test_a_graph_gives_probabilities_and_predictors_the_scores_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = prepared(tmp_path, FOREST)
+    root = prepared(tmp_path, model)
     monkeypatch.chdir(root)
     saved = read_model(root / "model")
     heat = Calibration(temperatures=(2.5,), exclusive=True)
     write_model(root / "model", replace(saved, card=saved.card.model_copy(update={"calibration": heat})))
-    opened = read_bundle(packed(root, FOREST))
+    opened = read_bundle(packed(root, model))
     plain = saved.card.model.restore(saved.weights, TASK, saved.card.inputs)(opened.sample)
     assert opened.card.calibration == heat
     np.testing.assert_allclose(opened.expected["scores"], heat.applied(plain["scores"], 1), atol=2e-6)

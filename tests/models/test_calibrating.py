@@ -21,7 +21,7 @@ from quadrat.models.training.calibrating import calibrate, least, temperature
 from quadrat.tasks.common.calibration import Calibration
 from quadrat.tasks.common.parts import layers_of, loss_of
 from quadrat.tasks.semantic_segmentation.section import SegmentationLayers
-from tests.ground import segmentation
+from tests.ground import cells, detection, segmentation
 
 TASK = segmentation("a", "b", "c")
 HEAT = st.floats(0.3, 8)
@@ -99,6 +99,57 @@ def test_too_few_labels_and_no_chips_leave_scores_as_they_are() -> None:
     held.classes[:] = 255
     assert calibrate(said, held, TASK, seed=1) is None
     assert calibrate(said, Held(held.logits[:0], held.classes[:0]), TASK, seed=1) is None
+
+
+def test_of_several_classes_each_has_its_own_temperature() -> None:
+    generator = np.random.default_rng(3)
+    logits = generator.normal(0, 2, (4000, 3)).astype(np.float32)
+    there = (generator.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
+    there[:50] = 255
+    there[:, 2] = 255  # of which nothing is known
+    heats = np.array([0.5, 3, 1], np.float32)
+    several = cells("a", "b", "c", multi_label=True)
+
+    def predictor(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        return {"scores": 1 / (1 + np.exp(-pixels[..., 0, 0] * heats))}
+
+    found = calibrate(predictor, Held(logits[..., None, None], there), several, seed=1)
+    assert found is not None
+    assert not found.exclusive
+    assert found.least is None
+    assert found.temperatures == pytest.approx(heats.tolist(), rel=0.1)
+
+
+def test_of_boxes_it_is_how_likely_they_find_an_object() -> None:
+    task = detection("tree", "house")
+    generator = np.random.default_rng(4)
+    chips, places = 60, 30
+    corners = np.stack(np.meshgrid(np.arange(6), np.arange(5)), -1).reshape(-1, 2) * 20.0
+    boxes = np.broadcast_to(np.concatenate([corners, corners + 10], 1), (chips, places, 4)).astype(np.float32)
+    logits = generator.normal(0, 1.5, (chips, places)).astype(np.float32)
+    scores = np.zeros((chips, places, 2), np.float32)
+    scores[..., 1] = 1 / (1 + np.exp(-logits * 2))  # twice as sure as it may be
+    labels = np.concatenate([boxes, np.ones((chips, places, 1), np.float32)], -1)
+    labels[generator.random((chips, places)) >= 1 / (1 + np.exp(-logits))] = np.nan
+
+    class Chips:
+        def __len__(self) -> int:
+            return chips
+
+        def read(self, indices: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+            return np.asarray(indices, float)[:, None, None, None], {"boxes": labels[indices]}
+
+        def class_counts(self) -> np.ndarray:
+            return np.array([0, 1])
+
+    def predictor(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        mine = pixels[:, 0, 0, 0].astype(int)
+        return {"scores": scores[mine], "boxes": boxes[mine]}
+
+    found = calibrate(predictor, Chips(), task, seed=1)
+    assert found is not None
+    assert found.temperatures[0] == 1  # of which there is none
+    assert found.temperatures[1] == pytest.approx(2, rel=0.15)
 
 
 @given(HEAT, st.integers(0, 99))
