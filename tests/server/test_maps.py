@@ -206,8 +206,7 @@ def test_the_server_tells_what_it_serves(client: TestClient) -> None:
 
 
 def test_the_list_of_routes_loads_nothing_from_elsewhere(client: TestClient) -> None:
-    page = client.get("/")
-    assert page.url.path == "/docs"
+    page = client.get("/docs")
     assert "/tiles/{tms}/{z}/{x}/{y}" in page.text
     assert "http://" not in page.text
     assert "https://" not in page.text

@@ -31,10 +31,16 @@ FILE = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".img")
 
 @dataclass(frozen=True)
 class Shown:
-    """The file of an image, and how it is drawn."""
+    """The file of an image, and how it is drawn: the numbers of three bands or one, from 1, and their values."""
 
     file: str
-    style: ET.Element
+    bands: tuple[int, ...]
+    ranges: tuple[Range, ...]
+
+    @property
+    def style(self) -> ET.Element:
+        """Its style for QGIS."""
+        return image_style(self.bands, self.ranges)
 
 
 def write_image(scene: "Scene", opened: "OpenScene", bands: Sequence[str], pictures: Pictures, folder: Path) -> Shown:
@@ -45,16 +51,16 @@ def write_image(scene: "Scene", opened: "OpenScene", bands: Sequence[str], pictu
     has its name without a dot in front: see ``runtime.files.replaced``.
     """
     lattice = ThumbnailGrid.of(opened.area, SEEN)
-    ranges = [_range(band, pictures.stretch) for band in lattice.mean(opened.raster)]
+    ranges = tuple(_range(band, pictures.stretch) for band in lattice.mean(opened.raster))
     names = list(dict.fromkeys([*bands, *pictures.bands]))
     text = None if scene.image.dates else _virtual(scene, names, opened.grid, folder)
     if text is not None:
         file = f"{scene.id}.vrt"
         (folder / file).write_text(text, encoding="utf-8")
-        return Shown(file, image_style([names.index(band) + 1 for band in pictures.bands], ranges))
+        return Shown(file, tuple(names.index(band) + 1 for band in pictures.bands), ranges)
     file = f"{scene.id}-image.tif"
     _write_picture(folder / file, opened, ThumbnailGrid.of(opened.area, pictures.longest_side))
-    return Shown(file, image_style(range(1, len(pictures.bands) + 1), ranges))
+    return Shown(file, tuple(range(1, len(pictures.bands) + 1)), ranges)
 
 
 def _range(band: NDArray[np.float64], stretch: tuple[float, float]) -> Range:

@@ -3,7 +3,6 @@
 import hashlib
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from quadrat.geo.grids.windows import Window, tiles
 from quadrat.server.blocks.cache import BlockCache
 from quadrat.server.blocks.gallery import Served
+from quadrat.server.blocks.held import Held
 from quadrat.server.blocks.making import Arrays, Maker
 from quadrat.server.blocks.stored import packed, unpacked
 from quadrat.server.blocks.worker import BusyWorker, Worker
@@ -59,8 +59,8 @@ class Blocks:
         self._makers = {kind: maker() for kind in ("predicted", "pictured")}
         self.workers = {kind: Worker(f"quadrat-{kind}", QUEUE) for kind in self._makers}
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
-        self._bytes = self._requests = 0
+        self._held: Held[NDArray[Any]] = Held(HELD)
+        self._requests = 0
 
     def around(self, served: Served, window: Window) -> list[Window]:
         """Return the blocks that a window of the grid meets."""
@@ -94,7 +94,7 @@ class Blocks:
     def overview(self, served: Served, side: int) -> NDArray[np.uint8]:
         """Return the whole image in at most ``side`` px, drawn (4, y, x)."""
         key = hashlib.blake2b(f"{served.id} {served.stamp} {side}".encode()).hexdigest()
-        held = self._remembered(key, "overview")
+        held = self._held.get((key, "overview"))
         if held is not None:
             return held
         maker = self._makers["pictured"]
@@ -143,7 +143,7 @@ class Blocks:
         return self.workers[kind].submit(key, work)
 
     def _known(self, key: str, kind: Kind, names: Sequence[str] | None) -> Arrays | None:
-        held = None if names is None else {name: self._remembered(key, name) for name in names}
+        held = None if names is None else {name: self._held.get((key, name)) for name in names}
         if held is not None and all(values is not None for values in held.values()):
             self._meters.blocks.labels(kind, "memory").inc()
             return {name: values for name, values in held.items() if values is not None}
@@ -159,21 +159,9 @@ class Blocks:
         self._remember(key, arrays)
         return arrays
 
-    def _remembered(self, key: str, name: str) -> NDArray[Any] | None:
-        with self._lock:
-            found = self._held.get((key, name))
-            if found is not None:
-                self._held.move_to_end((key, name))
-            return found
-
     def _remember(self, key: str, arrays: Arrays) -> None:
-        with self._lock:
-            for name, values in arrays.items():
-                if (key, name) not in self._held:
-                    self._held[key, name] = values
-                    self._bytes += values.nbytes
-            while self._bytes > HELD:
-                self._bytes -= self._held.popitem(last=False)[1].nbytes
+        for name, values in arrays.items():
+            self._held.put((key, name), values, values.nbytes)
 
     def _key(self, served: Served, kind: Kind, window: Window) -> str:
         told = f"{self._digest} {served.id} {served.stamp} {kind} {self.side} {window}"

@@ -16,10 +16,11 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.server.blocks.blocks import Block, Blocks, Kind
 from quadrat.server.blocks.gallery import Served
+from quadrat.server.blocks.held import Held
 from quadrat.server.blocks.making import BOUNDS, FIELD, Arrays
 from quadrat.server.drawing.layers import MapLayer
 from quadrat.server.drawing.png import coloured, indexed
-from quadrat.server.drawing.warp import Target, moved, shown, warped
+from quadrat.server.drawing.warp import Shown, Target, moved, shown, warped
 from quadrat.tasks.common.classes import Class
 
 MOST_BLOCKS = 16
@@ -27,6 +28,9 @@ MOST_BLOCKS = 16
 
 AFAR = 1024
 """Side of an image from afar, px."""
+
+DRAWN = 64 << 20
+"""Bytes of pictures in memory: users look at the same places."""
 
 OUTLINE = (255, 90, 0, 255)
 """The colour of an outline: red, green, blue and opacity."""
@@ -56,12 +60,24 @@ class Canvas:
     def __init__(self, blocks: Blocks, classes: Sequence[Class]) -> None:
         """Draw what ``blocks`` give."""
         self.blocks, self.classes = blocks, classes
+        self._drawn: Held[Drawn] = Held(DRAWN)
 
     def draw(self, served: Served, layer: MapLayer, band: int, target: Target) -> Drawn | None:
         """Return a picture of a band of a layer; None where the image isn't. Raises BusyWorker."""
+        key = served.id, served.stamp, layer.name, band, target
+        held = self._drawn.get(key)
+        if held is not None:
+            return held
         seen = shown(served.grid, target)
         if seen is None:
             return None
+        found = self._draw(served, layer, band, (target, seen))
+        if found.hint is None:
+            self._drawn.put(key, found, len(found.content))
+        return found
+
+    def _draw(self, served: Served, layer: MapLayer, band: int, where: tuple[Target, Shown]) -> Drawn:
+        target, seen = where
         near = self.blocks.around(served, seen.window)
         if len(near) > MOST_BLOCKS:
             return self._from_afar(served, layer, target)
@@ -69,7 +85,7 @@ class Canvas:
             blocks = self.blocks.get(served, "pictured", near, ["image"])
             step = seen.step(self.blocks.side)
             return Drawn(coloured(warped(served.grid, blocks, "image", step, target, 0)))
-        numbers = self._numbers(served, layer, band, target)
+        numbers = self._numbers(served, layer, band, where)
         return Drawn(indexed(numbers, layer.palette(band, self.classes)))
 
     def values(self, served: Served, layer: MapLayer, target: Target) -> NDArray[Any] | None:
@@ -83,7 +99,7 @@ class Canvas:
             count, dtype = (4, "uint8") if layer.written is None else (len(layer.bands), layer.written.dtype)
             return np.full((count, target.height, target.width), nodata, dtype)
         if layer.kind == "features":
-            return self._numbers(served, layer, 0, target)[None]
+            return self._numbers(served, layer, 0, (target, seen))[None]
         kind: Kind = "pictured" if layer.kind == "image" else "predicted"
         blocks = self.blocks.get(served, kind, near, [layer.name])
         return warped(served.grid, blocks, layer.name, seen.step(self.blocks.side), target, nodata)
@@ -96,9 +112,8 @@ class Canvas:
         here = (left < window.right) & (right > window.col) & (top < window.bottom) & (bottom > window.row)
         return {name: values[here] for name, values in found.items()}
 
-    def _numbers(self, served: Served, layer: MapLayer, band: int, target: Target) -> NDArray[np.uint8]:
-        seen = shown(served.grid, target)
-        assert seen is not None
+    def _numbers(self, served: Served, layer: MapLayer, band: int, where: tuple[Target, Shown]) -> NDArray[np.uint8]:
+        target, seen = where
         if layer.kind == "features":
             return _burnt(served.grid, self.features(served, seen.window), target, filled=layer.filled)
         blocks = self.blocks.get(served, "predicted", self.blocks.around(served, seen.window), [layer.name])

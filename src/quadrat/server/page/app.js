@@ -7,6 +7,7 @@ import {Jobs} from "./jobs.js";
 import {MapView} from "./map.js";
 import {Panel} from "./panel.js";
 import {Place} from "./place.js";
+import {Run} from "./run.js";
 import {change, onChange, read, state} from "./state.js";
 
 // What of a state there is: an old link may name what is served no more.
@@ -37,14 +38,22 @@ async function start() {
   view.open();
   new Place(view, info);
   new Box(view, info);
-  panel.draw();
-  view.draw();
+  const run = info.run ? new Run(view, info) : null;
+  const draw = () => {
+    panel.draw();
+    view.draw();
+    run?.draw();
+  };
+  draw();
   onChange(changed => {
     if (changed.size === 1 && changed.has("at")) return;
     Object.assign(state, existing(state, info));
     if (changed.has("image")) view.open();
-    panel.draw();
-    view.draw();
+    draw();
+  });
+  window.addEventListener("renewed", () => {
+    Object.assign(state, existing(state, info));
+    draw();
   });
   window.addEventListener("hashchange", () => {
     const asked = existing(read(), info);

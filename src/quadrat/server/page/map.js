@@ -2,7 +2,7 @@
 
 import {query} from "./api.js";
 import {change, state} from "./state.js";
-import {Tiles, Whole, colorKey} from "./tiles.js";
+import {Shapes, Tiles, Whole, colorKey} from "./tiles.js";
 
 const FURTHER = 3; // zooms beyond the image's own pixels
 const PREVIEW = 2048;
@@ -58,10 +58,12 @@ export class MapView {
   fit() { this.map.fitBounds(this.bounds, {animate: false}); }
 
   // Go where the address says; false if it says nothing.
-  go() {
+  go(flying = false) {
     if (!state.at) return false;
     const [zoom, latitude, longitude] = state.at;
-    this.map.setView([latitude, longitude], zoom, {animate: false});
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (flying && !still) this.map.flyTo([latitude, longitude], zoom, {duration: 0.8});
+    else this.map.setView([latitude, longitude], zoom, {animate: false});
     return true;
   }
 
@@ -81,15 +83,23 @@ export class MapView {
   }
 
   put(pane, names) {
-    const asked = names && query({image: state.image, ...names});
+    const asked = names && query({image: state.image, ...names, v: this.image.stamp});
     const before = this.shown[pane];
     if (before?.asked === asked && before?.map === this.map) return;
     if (before) before.tiles.remove();
     delete this.shown[pane];
     if (!asked) return;
-    const tiles = this.placed ? this.tiles(asked, pane) : this.whole(asked, pane);
+    const tiles = this.placed ? this.made(asked, pane) : this.whole(asked, pane);
     tiles.addTo(this.map);
     this.shown[pane] = {asked, tiles, map: this.map};
+  }
+
+  made(asked, pane) {
+    const layer = this.layer;
+    if (pane === "layer" && this.info.run && layer.kind === "features") {
+      return new Shapes(`features?${asked}`, layer.classes || this.info.classes, {pane});
+    }
+    return this.tiles(asked, pane);
   }
 
   tiles(asked, pane) {
@@ -105,7 +115,7 @@ export class MapView {
   }
 
   hint(tiles, pane) {
-    if (pane !== "layer") return;
+    if (pane !== "layer" || !tiles._tiles) return;
     const found = Object.values(tiles._tiles).find(each => each.current && each.el.hint);
     this.say(found ? found.el.hint : "");
   }

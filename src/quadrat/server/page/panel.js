@@ -46,7 +46,7 @@ export class Panel {
   }
 
   legend(layer) {
-    if (layer?.kind === "values") fill(find("legend"), ...ramp(this.info.values));
+    if (layer?.kind === "values") fill(find("legend"), ...ramp({...this.info.values, range: layer.range || this.info.values.range}));
     else if (layer?.kind === "shares") fill(find("legend"), ...share(this.color(layer)));
     else if (layer) fill(find("legend"), ...(layer.classes || this.info.classes).map(one => this.entry(one)));
     else fill(find("legend"), make("p", {}, "No layer is shown."));

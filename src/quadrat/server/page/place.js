@@ -51,7 +51,7 @@ function told(found, classes) {
   for (const [name, value] of [["value", found.value], ["uncertainty", found.uncertainty]]) {
     if (typeof value === "number") parts.push(make("p", {}, `${name} ${rounded(value)}`));
   }
-  if (found.label) parts.push(make("p", {}, `label: ${found.label}`));
+  for (const name of ["label", "baseline"]) if (found[name]) parts.push(make("p", {}, `${name}: ${found[name]}`));
   if (found.scores) parts.push(scores(found.scores, classes));
   for (const one of found.features || []) {
     parts.push(make("p", {}, swatch(one.color || "#888"), ` ${one.class}`, one.score ? `, score ${rounded(one.score)}` : ""));

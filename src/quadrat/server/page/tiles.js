@@ -63,6 +63,30 @@ export const Tiles = L.GridLayer.extend({
   },
 });
 
+// Objects of a run, in the colours of their classes.
+export const Shapes = L.GeoJSON.extend({
+  initialize(address, classes, options) {
+    const colors = new Map(classes.map(one => [one.name, one.color]));
+    const of = feature => colors.get(feature.properties.kind) || colors.get(feature.properties.class) || "#888888";
+    this.hidden = new Set();
+    const style = feature => {
+      const color = of(feature);
+      const shown = this.hidden.has(colorKey(color)) ? 0 : 1;
+      return {color, weight: 2, opacity: shown, fillOpacity: 0.25 * shown, interactive: false};
+    };
+    L.GeoJSON.prototype.initialize.call(this, null, {...options, style});
+    get(address).then(response => response.ok ? response.json() : null).then(found => {
+      if (found) this.addData(found);
+      this.fire("load");
+    }, () => this.fire("tileerror"));
+  },
+
+  hide(colors) {
+    this.hidden = colors;
+    this.setStyle(this.options.style);
+  },
+});
+
 // A whole picture, for images without a place on Earth.
 export const Whole = L.ImageOverlay.extend({
   hide() {},

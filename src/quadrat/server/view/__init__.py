@@ -1,0 +1,1 @@
+"""The run in the workspace on the page with a map."""

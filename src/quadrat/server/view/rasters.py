@@ -1,0 +1,100 @@
+"""Draws rasters of a run: classes, values and images, from their files and the overviews in them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
+
+from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.server.drawing.layers import MapLayer
+from quadrat.server.drawing.png import coloured, indexed
+from quadrat.server.drawing.warp import Target
+from quadrat.tasks.common.classes import Class
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Raster:
+    """A raster of a scene."""
+
+    path: Path
+    classes: tuple[Class, ...] = ()
+    """Of class ids; else there are ranges."""
+    bands: tuple[int, ...] = (1,)
+    """Numbers, from 1, of one band or of red, green and blue."""
+    ranges: tuple[Range, ...] = ((0.0, 1.0),)
+    """Of each band, the values at the ends of its colours."""
+    image: bool = False
+
+    def draw(self, target: Target) -> bytes | None:
+        """Return a picture of the raster on a grid; None where it isn't."""
+        with _near(self.path, target) as dataset:
+            if dataset is None:
+                return None
+            options: dict[str, Any] = {} if dataset.nodata is not None else {"add_alpha": True}
+            place = {"crs": target.crs, "transform": target.transform}
+            size = {"width": target.width, "height": target.height}
+            with WarpedVRT(dataset, resampling=Resampling.nearest, **place, **size, **options) as warped:
+                return self._drawn(warped.read(self.bands), warped.read_masks(self.bands[0]) > 0, dataset.scales[0])
+
+    def whole(self, most: int) -> bytes:
+        """Return a picture of the whole raster on its own grid, with no side longer than ``most`` px."""
+        with rasterio.open(self.path) as dataset:
+            scale = max(1.0, max(dataset.shape) / most)
+            height, width = (max(1, round(side / scale)) for side in dataset.shape)
+            values = dataset.read(self.bands, out_shape=(len(self.bands), height, width))
+            valid = dataset.read_masks(self.bands[0], out_shape=(height, width)) > 0
+            return self._drawn(values, valid, dataset.scales[0])
+
+    def at(self, row: int, col: int) -> float | None:
+        """Return the value of the first band at a pixel; None without one."""
+        with rasterio.open(self.path) as dataset:
+            window = ((row, row + 1), (col, col + 1))
+            if not dataset.read_masks(self.bands[0], window=window).any():
+                return None
+            return float(dataset.read(self.bands[0], window=window)[0, 0]) * float(dataset.scales[0])
+
+    def _drawn(self, values: NDArray[Any], valid: NDArray[np.bool_], scale: float) -> bytes:
+        if self.image:
+            return coloured(_stretched(values, valid, self.ranges))
+        if self.classes:
+            layer, numbers = MapLayer("labels", "classes"), values[0].astype(np.uint8)
+        else:
+            layer = MapLayer("values", "values", range=self.ranges[0])
+            numbers = layer.stepped(values.astype(np.float32) * scale, 0)
+        return indexed(np.where(valid, numbers, np.uint8(IGNORE)), layer.palette(0, self.classes))
+
+
+def _stretched(values: NDArray[Any], valid: NDArray[np.bool_], ranges: tuple[Range, ...]) -> NDArray[np.uint8]:
+    low, high = (np.array(ends)[:, None, None] for ends in zip(*ranges, strict=True))
+    known = valid & np.isfinite(values).all(0)
+    shown = np.rint(255 * np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1)).astype(np.uint8)
+    pixels = np.concatenate([np.broadcast_to(shown, (3, *valid.shape)), np.full((1, *valid.shape), 255, np.uint8)])
+    return np.where(known, pixels, np.uint8(0))
+
+
+@contextmanager
+def _near(path: Path, target: Target) -> Iterator[Any]:
+    """Open a raster at the overview for a grid; give None if they don't meet."""
+    with rasterio.open(path) as dataset:
+        left, bottom, right, top = transform_bounds(target.crs, dataset.crs, *target.bounds)
+        west, south, east, north = dataset.bounds
+        if not (left < max(west, east) and right > min(west, east) and bottom < max(south, north) and top > south):
+            yield None
+            return
+        across = (right - left) / max(dataset.res) / target.width
+        levels = [number for number, step in enumerate(dataset.overviews(1)) if step <= across]
+        if not levels:
+            yield dataset
+            return
+    with rasterio.open(path, overview_level=levels[-1]) as dataset:
+        yield dataset
