@@ -1,7 +1,6 @@
 """quadrat view: starts the server of a run on this machine."""
 
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -15,6 +14,8 @@ from quadrat.server.view.app import application
 from quadrat.server.view.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quadrat.params import Params
 
 HOST = "127.0.0.1"
