@@ -45,7 +45,7 @@ class Bundle(Section):
 
 @dataclass(frozen=True)
 class BundleParams:
-    """All sections, because a bundle contains the parameters that made it."""
+    """All sections but folds, because a bundle contains the parameters that made it."""
 
     scenes: Path
     raw: Path

@@ -84,24 +84,27 @@ class SegmentationDecisions(PixelDecisions):
             return torch.where(covered, (some * SCORE_STEPS).round(), IGNORE).to(torch.uint8)
 
         highest, likeliest = values.max(0)
+        decided = {"labels": torch.where(covered, likeliest, IGNORE).to(torch.uint8)}
+        layers = self._layers
+        if not (self._polygoniser or layers.scores or layers.uncertainty or layers.confidence or layers.conformal):
+            return decided
         if self._calibration is not None:
             values = self._calibration.applied_to(values)
         largest = values.amax(0)
-        decided = {"labels": torch.where(covered, likeliest, IGNORE).to(torch.uint8)}
         if self._polygoniser:
             decided["largest"] = largest
-        if self._layers.scores:
+        if layers.scores:
             decided["scores"] = steps(values)
         if self._least is not None:
             sets = values >= torch.from_numpy(self._least).to(values.device)
             sets = torch.cat([sets, sets.sum(0, keepdim=True) > 1])
             decided[SETS] = torch.where(covered, sets, IGNORE).to(torch.uint8)
-        if self._layers.confidence:
+        if layers.confidence:
             decided["confidence"] = torch.stack([steps(largest), steps(highest)])
-        if self._layers.uncertainty == "margin":
+        if layers.uncertainty == "margin":
             first, second = values.topk(2, 0).values
             decided["uncertainty"] = steps((1 - (first - second)).clamp(0, 1))
-        elif self._layers.uncertainty == "entropy":
+        elif layers.uncertainty == "entropy":
             doubt = -torch.special.xlogy(values, values).sum(0) / math.log(len(values))
             decided["uncertainty"] = steps(doubt.clamp(0, 1))
         return decided
