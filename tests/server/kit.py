@@ -14,8 +14,8 @@ from quadrat.server.blocks import blocks as module
 from quadrat.server.blocks.blocks import Blocks
 from quadrat.server.blocks.cache import BlockCache
 from quadrat.server.blocks.gallery import Gallery, Served
+from quadrat.server.blocks.look import Look
 from quadrat.server.blocks.making import Maker
-from quadrat.server.drawing.pictures import Look
 from quadrat.server.metering import Meters
 from quadrat.serving.new_images import Reading, offered
 from quadrat.serving.ready import Plan, Ready

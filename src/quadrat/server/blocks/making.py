@@ -14,7 +14,7 @@ from quadrat.geo.grids.windows import Window
 from quadrat.prediction.sliding_window import Predict, predicted
 from quadrat.scenes.scene import OpenScene
 from quadrat.server.blocks.gallery import Served, stamp_of
-from quadrat.server.drawing.pictures import Look
+from quadrat.server.blocks.look import Look
 from quadrat.serving.ready import Ready
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows
 from quadrat.tasks.common.parts import layers_of
