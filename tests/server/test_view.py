@@ -113,6 +113,7 @@ def test_tiles_lie_where_the_scene_is(client: TestClient) -> None:
         assert tile.shape == (256, 256, 4)
         assert tile[..., 3].any()
     assert client.get(f"/tiles/WebMercatorQuad/{zoom}/0/0.png?image=e&layer=error").status_code == 204
+    assert picture(client, "/tiles/WebMercatorQuad/0/0/0.png?image=e&layer=error").shape == (256, 256, 4)
 
 
 def test_a_point_tells_prediction_and_label(client: TestClient, root: Path) -> None:

@@ -86,12 +86,12 @@ def _stretched(values: NDArray[Any], valid: NDArray[np.bool_], ranges: tuple[Ran
 def _near(path: Path, target: Target) -> Iterator[Any]:
     """Open a raster at the overview for a grid; give None if they don't meet."""
     with rasterio.open(path) as dataset:
-        left, bottom, right, top = transform_bounds(target.crs, dataset.crs, *target.bounds)
-        west, south, east, north = dataset.bounds
-        if not (left < max(west, east) and right > min(west, east) and bottom < max(south, north) and top > south):
+        west, south, east, north = transform_bounds(dataset.crs, target.crs, *dataset.bounds)
+        left, bottom, right, top = target.bounds
+        if not (left < east and right > west and bottom < north and top > south):
             yield None
             return
-        across = (right - left) / max(dataset.res) / target.width
+        across = dataset.width * (right - left) / target.width / (east - west)
         levels = [number for number, step in enumerate(dataset.overviews(1)) if step <= across]
         if not levels:
             yield dataset
