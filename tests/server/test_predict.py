@@ -57,7 +57,7 @@ def pixels_of(content: bytes) -> np.ndarray:
 
 def frame_of(content: bytes, path: Path) -> geopandas.GeoDataFrame:
     path.write_bytes(content)
-    return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
+    return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path, layer=0)
 
 
 def test_a_zip_holds_what_apply_writes(client: TestClient, image: Path, written: Path) -> None:
