@@ -25,6 +25,8 @@ class Job:
     """Its function in ``peer/hubconf.py``."""
     stride: int = 256
     batch: int = 8
+    doubt: bool = False
+    """Whether predict writes the layer ``confidence``, of a model that is calibrated, and eval counts it."""
 
     @property
     def predicted(self) -> Path:

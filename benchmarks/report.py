@@ -78,9 +78,8 @@ def table(rows: Sequence[Row], found: Sequence[dict[str, Any]]) -> str:
         )
         gain = one["times_peer"]
         gained = "–" if gain is None else _judged(f"{gain:.1f}", gain >= row.least)
-        lines.append(
-            f"| {row.title} | {one['variant']} | {' | '.join(told)} | {shown} | {aim} | {gained} | ≥ {row.least:g} |"
-        )
+        least = f"≥ {row.least:g}" if row.peer else "–"
+        lines.append(f"| {row.title} | {one['variant']} | {' | '.join(told)} | {shown} | {aim} | {gained} | {least} |")
     return "\n".join(lines) + "\n"
 
 

@@ -27,6 +27,8 @@ class Row:
     floor_amount: float = 1.0
     """How much of the row's work one of the floor's amounts is: a chip is so many px, and where windows overlap by
     half, each pixel is seen four times."""
+    doubt: bool = False
+    """Whether predict writes how sure it is, and eval counts it; the floor does the same work without."""
     side: int | None = None
     """Side of the scene, px, where it is another than that of the run."""
     variants: tuple[str, ...] = ("u16x4",)
@@ -38,7 +40,7 @@ class Row:
         ground = make(Ground(folder / f"{variant}-{height}-{scenes}", variant, height, height, scenes))
         work = ground.folder / "work"
         work.mkdir(exist_ok=True)
-        return Job(ground, work, network=self.network, stride=self.stride)
+        return Job(ground, work, network=self.network, stride=self.stride, doubt=self.doubt)
 
 
 BOTH = ("u16x4", "u8x3")
@@ -74,6 +76,19 @@ ROWS = (
     ),
     Row("own", "predict's own cost (1 × 1 convolution)", "Mpix/s", None, "predict", "predict", None, 8, "point"),
     Row("eval", "eval (segmentation)", "Mpix/s", "rasters", "evaluate", "evaluate", 5, 20, "point"),
+    Row(
+        "sure",
+        "predict, stride 128, with confidence",
+        "Mpix/s",
+        "unsure",
+        "predict",
+        None,
+        1.05,
+        0,
+        stride=128,
+        doubt=True,
+    ),
+    Row("trusted", "eval, with calibration", "Mpix/s", "untold", "evaluate", None, 1.25, 0, "point", doubt=True),
     Row("polygons", "polygons of 8192²", "Mpix/s", "polygonise", "polygonise", "polygonise", 3, 3, side=8192),
     Row("help", "--help", "1/s", None, "greet", "greet", 0.5, 10),
     Row("idle", "a stage with nothing to do", "1/s", None, "idle", "idle", 2, 10),

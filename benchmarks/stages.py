@@ -128,18 +128,20 @@ def predict(job: Job) -> dict[str, Any]:
     from quadrat.models.common.devices import readers
     from quadrat.prediction.sliding_window import Predict, at_once, predict_scene
     from quadrat.scenes.catalog import read_catalog
+    from quadrat.tasks.common.calibration import Calibration
     from quadrat.tasks.semantic_segmentation.section import SegmentationLayers
 
     ground, number = job.ground, job.ground.count - 1
     layers: dict[str, Any] = {"scores": False, "polygons": None, "polygon_classes": None, "outlines": {"kind": "edges"}}
-    layers |= {"kind": "semantic_segmentation", "min_pixels": 1, "max_hole_pixels": 0}
+    layers |= {"kind": "semantic_segmentation", "min_pixels": 1, "max_hole_pixels": 0, "confidence": job.doubt}
+    calibration = Calibration(temperatures=(1.5,), exclusive=True) if job.doubt else None
     plan = Predict(window_size=256, stride=job.stride, layers=SegmentationLayers.model_validate(layers, strict=False))
     (scene,) = (replace(scene, labels=()) for scene in read_catalog(ground.catalog({number: "test"})))  # as the stage
     run = predictor(job)
     run(np.zeros((at_once(256), len(ground.bands), 256, 256), ground.dtype))  # the first call sets the kernels up
     folder = fresh(job, "predictions") / scene.id
     with Timed() as timed, scene.open(ground.bands, task(ground), readers()) as opened:
-        predict_scene(opened, run, task(ground), plan, folder, None)
+        predict_scene(opened, run, task(ground), plan, folder, None, calibration=calibration)
     return timed.made(ground.height * ground.width)
 
 
@@ -148,7 +150,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     from quadrat.pipeline.eval import Eval, EvalParams, evaluate
 
     ground, number = job.ground, job.ground.count - 1
-    if not job.predicted.exists():
+    if job.doubt != job.predicted.with_name("confidence.tif").exists() or not job.predicted.exists():
         predict(job)
     if not (job.work / "analysis" / "scenes.parquet").exists():
         analyze(job)
@@ -173,6 +175,7 @@ def evaluate(job: Job) -> dict[str, Any]:
                 scene_scores=here / "scenes.csv",
                 confusion=here / "confusion.csv",
                 areas=here / "areas.csv",
+                reliability=here / "reliability.csv",
                 pictures=here / "pictures",
                 page=here / "report.html",
             ),

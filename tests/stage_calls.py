@@ -21,7 +21,7 @@ def analyze(**given: Any) -> None:
 
 
 def chip(**given: Any) -> None:
-    _call(_chip.chip, _chip.ChipParams, given)
+    _call(_chip.chip_part if given.get("part") else _chip.chip, _chip.ChipParams, given)
 
 
 def train(**given: Any) -> None:
@@ -29,7 +29,7 @@ def train(**given: Any) -> None:
 
 
 def predict(**given: Any) -> None:
-    _call(_predict.predict, _predict.PredictParams, given)
+    _call(_predict.predict_part if given.get("part") else _predict.predict, _predict.PredictParams, given)
 
 
 def evaluate(**given: Any) -> None:

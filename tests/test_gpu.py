@@ -112,7 +112,8 @@ def test_a_batch_fits_the_gpu_and_several_scenes_are_under_way(network: Predicto
 
 
 def test_eval_scores_what_the_gpu_predicted(project: Path, tmp_path: Path) -> None:
-    written = ("eval_metrics", "intervals", "class_scores", "scene_scores", "confusion", "areas", "pictures", "page")
+    tables = ("class_scores", "scene_scores", "confusion", "areas", "reliability")
+    written = ("eval_metrics", "intervals", *tables, "pictures", "page")
     paths = {"predictions": project / "predictions", "table": project / "table", "pins": project / "pins.json"}
     about = {"scenes": project / "scenes.yaml", "seed": 1, "task": TASK, "baseline": None, "eval": SECTIONS["eval"]}
     evaluate(**about, **paths, **{name: tmp_path / name for name in written}, executor=Threads(1))

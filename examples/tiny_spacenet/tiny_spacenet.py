@@ -117,6 +117,7 @@ def parameters() -> Params:
             layers=SegmentationLayers(
                 kind="semantic_segmentation",
                 scores=False,
+                confidence=True,
                 polygons="buildings.parquet",
                 min_pixels=50,
                 polygon_classes=("building",),

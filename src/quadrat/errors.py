@@ -20,6 +20,8 @@ QuadratError
 ├── DiskError       a file that can't be written: full disk, quota, or limit of file sizes
 ├── OutputError     an output folder or file that holds what quadrat did not make
 ├── BusyError       another command writes to the same workspace or folder
+├── SharedCacheError the cache that machines share: no such place, no server, or no permission
+├── ClusterError    a cluster: no scheduler, no worker, or workers with other code or another folder
 ├── WorkerError     the process that worked on a scene was killed
 ├── LockError       dvc.yaml, dvc.lock or a commit that DVC or git can't read
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
@@ -139,6 +141,14 @@ class OutputError(QuadratError):
 
 class BusyError(QuadratError):
     """Another command writes to the same workspace or folder."""
+
+
+class SharedCacheError(QuadratError):
+    """The cache that machines share can't be reached, or can't be used."""
+
+
+class ClusterError(QuadratError):
+    """A cluster can't be reached, or its workers can't do the work."""
 
 
 class WorkerError(QuadratError):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from quadrat.errors import ParamsError
 from quadrat.evaluation.intervals import Intervals
 from quadrat.evaluation.pictures import Pictures
+from quadrat.folds.section import Folds
 from quadrat.geo.sources.source import Source
 from quadrat.geo.sources.target_grid import TargetGrid
 from quadrat.geo.vectors.widths import Width
@@ -73,6 +74,7 @@ __all__ = [
     "FasterRcnn",
     "Fcos",
     "FileStart",
+    "Folds",
     "Forest",
     "Image",
     "Intervals",
@@ -148,6 +150,8 @@ class Params(Section):
     predict: Predict
     eval: Eval
     bundle: Bundle
+    folds: Folds | None = None
+    """How `quadrat folds` cuts the ground for cross-validation; null for none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -98,5 +98,5 @@ def test_extras_build_on_each_other() -> None:
     content = project_file()
     extras = content["optional-dependencies"]
     assert "quadrat[predict]" in extras["project"]
-    assert "quadrat[project]" in extras["dev"]
+    assert "quadrat[project,serve,cluster]" in extras["dev"]
     assert not modules(content["dependencies"]) & {"dvc", "dvclive", "pytorch_lightning", "torch"}

@@ -64,7 +64,7 @@ def test_layers_of_a_path_are_the_files_of_apply(predictor: quadrat.Predictor, r
     image = tagged(tmp_path / "new.tif", raw)
     written = predictor.predict(image, tmp_path / "python")
     apply(Path("models/bundle.zip"), [str(image)], tmp_path / "apply", Reading(), Plan("onnx", layers=SCORES))
-    assert [*written] == ["labels", "scores", "polygons"]
+    assert [*written] == ["labels", "scores", "confidence", "polygons"]
     assert {path.parent for path in written.values()} == {tmp_path / "python/new"}
     assert digests(tmp_path / "python") == digests(tmp_path / "apply")
 

@@ -3,6 +3,7 @@
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,17 @@ import pytest
 
 from quadrat.bundle import loading
 from quadrat.bundle.loading import TEXTS, Agreement, OpenBundle, agreement, read_bundle
-from quadrat.errors import BundleError
+from quadrat.errors import BundleError, ModelError
+from quadrat.models import Model
 from quadrat.models.common import bundle_zip
 from quadrat.models.common.bundle_zip import MEMBERS, write_bundle
 from quadrat.models.common.encoders import Encoder
+from quadrat.models.model_folder import card_of, read_model, write_model
 from quadrat.models.start import given
 from quadrat.models.start.section import BundleStart
-from tests.bundling import FOREST, TASK, packed, prepared
+from quadrat.serving.apply import verify
+from quadrat.tasks.common.calibration import Calibration
+from tests.bundling import FOREST, NETWORK, TASK, packed, prepared
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,35 @@ def test_a_whole_bundle_is_read(whole: Path) -> None:
     assert set(opened.expected) == {"scores"}
     for runtime in ("torch", "onnx"):
         assert agreement(opened.card.task, opened.expected, opened.predictor(runtime)(opened.sample), runtime).good
+
+
+@pytest.mark.parametrize("model", [FOREST, NETWORK], ids=["forest", "network"])
+def test_a_graph_gives_probabilities_and_predictors_the_scores_before(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = prepared(tmp_path, model)
+    monkeypatch.chdir(root)
+    saved = read_model(root / "model")
+    heat = Calibration(temperatures=(2.5,), exclusive=True)
+    write_model(root / "model", replace(saved, card=saved.card.model_copy(update={"calibration": heat})))
+    opened = read_bundle(packed(root, model))
+    plain = saved.card.model.restore(saved.weights, TASK, saved.card.inputs)(opened.sample)
+    assert opened.card.calibration == heat
+    np.testing.assert_allclose(opened.expected["scores"], heat.applied(plain["scores"], 1), atol=2e-6)
+    assert np.abs(opened.expected["scores"] - plain["scores"]).max() > 0.1
+    for runtime in ("torch", "onnx"):
+        scores = opened.predictor(runtime)(opened.sample)["scores"]
+        np.testing.assert_allclose(scores, plain["scores"], atol=1e-5)
+        assert agreement(TASK, opened.expected, opened.card.probabilities({"scores": scores}), runtime).good
+    verify(opened.path)
+    assert "Scores are probabilities: the graph's last step" in members(opened.path)["README.md"].decode()
+    told = opened.card.model_dump(mode="json", by_alias=True)
+    for wrong, said in (
+        (Calibration(temperatures=(2.0,) * 3, exclusive=False), "of another task"),
+        (heat.model_copy(update={"least": ((0.5,) * 50,)}), "of other classes"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            card_of({**told, "calibration": wrong.model_dump(mode="json")}, ModelError, Path("model.json"))
 
 
 def test_files_that_are_no_bundle(whole: Path, tmp_path: Path) -> None:

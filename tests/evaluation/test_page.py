@@ -23,10 +23,12 @@ from quadrat.evaluation.page.scenes import MOST_SCENES, shown_first
 from quadrat.evaluation.page.thumbnails import LONGEST, described, thumbnail
 from quadrat.evaluation.page.training import Training
 from quadrat.evaluation.pictures import Picture
+from quadrat.evaluation.trust import Trust
 from quadrat.runtime.provenance.origin import Commit, Origin
 from quadrat.tasks import ObjectDetection
 from quadrat.tasks.common.metrics import Confusion
 from quadrat.tasks.common.outputs import Outlines
+from quadrat.tasks.common.reliability import Reliability
 from quadrat.tasks.object_detection.scoring.counts import BoxCounts
 from tests.ground import segmentation
 from tests.tasks.boxes.scenes import drawn
@@ -100,6 +102,7 @@ def content(**changes: Any) -> Content:
         "estimate": Estimate.of(None, COUNTS.matrix, [Areas.none(3)], NAMES),
         "training": Training({"epoch": np.arange(3.0), "train_loss": np.array([2.0, 1, 0.5])}, 2),
         "parameters": 'task: {kind: "<b>"}\n',
+        "trust": Trust({"calibrated": Reliability.of(np.array([125, 250, 250], np.uint8), np.ones(3, np.bool_))}, {}),
     }
     return Content(**{**given, **changes})
 
@@ -134,7 +137,7 @@ def test_every_picture_has_text() -> None:
     assert "Scene east, error: 50 % of the labelled pixels are right." in texts
     charts = [svg for svg in found.each("svg") if svg.get("aria-hidden") != "true"]
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in charts)
-    assert sum(name == "desc" for name, _ in found.found) == len(charts) == 1
+    assert sum(name == "desc" for name, _ in found.found) == len(charts) == 2
 
 
 def test_the_score_stands_first_with_its_interval_and_gain() -> None:
@@ -151,11 +154,13 @@ def headings(text: str) -> list[str]:
 def test_what_is_unknown_has_no_heading() -> None:
     everything = headings(page(content(scenes=[scene(origin=made())])))
     assert everything == [
-        "All classes", "Each class", "Confusion", "Scenes", "Areas", "Training", "Parameters", "Origin"
+        "All classes", "Each class", "Confusion", "Probabilities", "Scenes", "Areas", "Training", "Parameters", "Origin"
     ]  # fmt: skip
     bare = [scene(summary={}, areas=None, thumbnail=None)]
     none = {"model": Confusion.none(3)}
-    text = page(content(scenes=bare, training=None, estimate=None, compared=none, spread=Spread(None, {}, {}, {})))
+    text = page(
+        content(scenes=bare, training=None, estimate=None, compared=none, spread=Spread(None, {}, {}, {}), trust=None)
+    )
     assert headings(text) == ["All classes", "Each class", "Confusion", "Parameters"]
     assert "Intervals are switched off" in text
     parsed(text)

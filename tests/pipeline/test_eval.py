@@ -101,6 +101,7 @@ def run(
         scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
         areas=root / "areas.csv",
+        reliability=root / "reliability.csv",
         pictures=root / "pictures",
         page=root / "report.html",
         executor=executor,

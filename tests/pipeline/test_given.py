@@ -67,6 +67,7 @@ def test_files_named_by_scenes_score_as_the_stage_scores_its_own(ground: Path) -
         "eval.json",
         "intervals.json",
         "pictures",
+        "reliability.csv",
         "report.html",
         "scene_scores.csv",
     ]
@@ -186,3 +187,16 @@ def test_options_of_given_predictions_need_them(ground: Path) -> None:
     result = CliRunner().invoke(app, ["eval", "--out", str(ground / "out")])
     assert result.exit_code == 2
     assert "goes with --predictions" in " ".join(result.output.split())
+
+
+def test_polygons_are_matched_as_polygons_too(ground: Path) -> None:
+    only(ground, "e")
+    (ground / "labels.gpkg").unlink()
+    labelled_boxes = [pixel_box(165, 20, 175, 30), pixel_box(180, 50, 190, 60), pixel_box(20, 20, 40, 40)]
+    write_areas(ground / "labels.gpkg", labelled_boxes, {"kind": ["wood", "lake", "lake"]})  # the last is elsewhere
+    found_boxes = [pixel_box(165, 20, 175, 29), pixel_box(180, 50, 184, 54), pixel_box(162, 80, 170, 90)]
+    write_areas(ground / "map.gpkg", found_boxes, {"class": ["wood", "lake", "wood"]})
+    found = scored("--predictions", "map.gpkg", "--background", "field")
+    assert found["polygons"] == {"f1": 0.4, "precision": 0.3333, "recall": 0.5, "support": 2}
+    assert "Polygons matched as polygons, from an IoU of 0.5: F1 0.400" in Path("scores/report.html").read_text()
+    assert "polygons" not in scored("--predictions", "given", out="raster")

@@ -133,8 +133,8 @@ class Ground:
         self.write()
 
 
-def chipped(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
-    """Cut chips to ``out``; return which scenes were cut."""
+def chipped(ground: Ground, out: Path, **how: Any) -> list[str]:
+    """Cut chips to ``out``, as ``how`` says of the run; return which scenes were cut."""
     table = ground.root / "table"
     table.touch()
     executor = Recorded()
@@ -150,14 +150,13 @@ def chipped(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
         chip_manifest=out / "manifest.json",
         hashes=out.with_name("hashes.json"),
         pins=ground.root / "pins.json",
-        executor=executor,
-        force=force,
+        **{"executor": executor, **how},
     )
     return executor.scenes
 
 
-def predicted(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
-    """Predict to ``out``; return which scenes were predicted."""
+def predicted(ground: Ground, out: Path, **how: Any) -> list[str]:
+    """Predict to ``out``, as ``how`` says of the run; return which scenes were predicted."""
     executor = Recorded()
     predict(
         scenes=ground.root / "scenes.yaml",
@@ -171,9 +170,8 @@ def predicted(ground: Ground, out: Path, *, force: bool = False) -> list[str]:
         prediction_manifest=out / "manifest.json",
         hashes=out.with_name("hashes.json"),
         pins=ground.root / "pins.json",
-        executor=executor,
         batch=4,
-        force=force,
+        **{"executor": executor, **how},
     )
     return executor.scenes
 

@@ -137,7 +137,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     learning = {"lr": 0.01, "epochs": 5, "batch_size": 8, "train": Train.model_validate({**TRAIN, "ema_decay": 0.8})}
     folders = {"model_folder": root / "model", "baseline_folder": root / "baseline"}
     places = {"stats", "table", "chips", "predictions", "confusion", "pictures", "eval_metrics", "train_metrics"}
-    at = {name: root / name for name in places | {"class_scores", "scene_scores", "intervals", "areas", "page"}}
+    tables = {"class_scores", "scene_scores", "areas", "reliability"}
+    at = {name: root / name for name in places | tables | {"intervals", "page"}}
 
     def files(*names: str) -> dict[str, Path]:
         return {name: at[name] for name in names}
@@ -164,7 +165,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
     evaluate(
         **taken(root, "scenes", "seed", "task", "pins", "executor"),
         **files("predictions", "table", "eval_metrics", "intervals", "class_scores", "scene_scores", "confusion"),
-        **files("areas", "pictures", "page"),
+        **files("areas", "reliability", "pictures", "page"),
         baseline=FOREST,
         eval=EVAL,
     )

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
+from quadrat.models.model_folder import read_model
 from quadrat.params import read_params, written
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.run import Paths, Run, subset
@@ -62,16 +64,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.usefixtures("project")
-def test_a_small_project_takes_few_lines_and_runs() -> None:
+def run_stages() -> Paths:
+    """Run the stages up to eval, and return the paths of what they wrote."""
     from quadrat.pipeline.analyze import AnalyzeParams, analyze
     from quadrat.pipeline.chip import ChipParams, chip
     from quadrat.pipeline.eval import EvalParams, evaluate
     from quadrat.pipeline.predict import PredictParams, predict
     from quadrat.pipeline.train import TrainParams, train
 
-    assert CATALOG.count("\n") <= 10
-    assert PARAMS.count("\n") <= 25
     params, paths, run = read_params(Path("params.yaml")), Paths(), Run(Threads(1))
     for stage, kind in (
         (analyze, AnalyzeParams),
@@ -81,9 +81,38 @@ def test_a_small_project_takes_few_lines_and_runs() -> None:
         (evaluate, EvalParams),
     ):
         stage(subset(kind, params), paths, run)
+    return paths
+
+
+@pytest.mark.usefixtures("project")
+def test_a_small_project_takes_few_lines_and_runs() -> None:
+    assert CATALOG.count("\n") <= 10
+    assert PARAMS.count("\n") <= 25
+    paths = run_stages()
     (statistics, *_) = json.loads(paths.stats.read_text())["bands"]
     assert statistics["band"] == "red"
     assert json.loads(paths.eval_metrics.read_text())["overall"]["accuracy"] > 0.9
+
+
+def test_probabilities_are_learnt_by_train_and_measured_by_eval(project: Path) -> None:
+    generator = np.random.default_rng(2)
+    pixels = generator.normal(100, 30, (3, 96, 96)) + np.where(np.arange(96) >= 40, 30, 0)[:, None]
+    write_raster(project / "image.tif", pixels.clip(1, 255).astype(np.uint8))
+    layers = "layers: {confidence: true, conformal: 0.1}"
+    Path("params.yaml").write_text(PARAMS.replace("stride: 32}\neval", f"stride: 32, {layers}}}\neval"))
+    paths = run_stages()
+    card = read_model(paths.model_folder).card
+    assert card.calibration is not None
+    assert json.loads(paths.train_metrics.read_text())["model"]["temperature"] == card.calibration.temperatures[0]
+    found = json.loads(paths.eval_metrics.read_text())
+    assert all(0 < error < 0.1 for error in found["calibration"].values())
+    assert found["sets"]["promised"] == 0.9
+    assert found["sets"]["covered_lowest"] == pytest.approx(0.9, abs=0.1)  # scores of a forest are few
+    with rasterio.open(paths.predictions / "east" / "conformal.tif") as dataset:
+        assert dataset.descriptions == ("wood", "lake", "several")
+        several, here = dataset.read(3), dataset.read(1) != 255
+    assert set(np.unique(several[here])) <= {0, 1}
+    assert np.mean(several[here]) == pytest.approx(found["sets"]["several"], abs=1e-4)
 
 
 @pytest.mark.usefixtures("project")

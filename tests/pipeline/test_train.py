@@ -16,6 +16,7 @@ from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
 from quadrat.models import Fitted
+from quadrat.models.model_folder import ModelCard
 from quadrat.runtime.files import write_json
 from quadrat.runtime.provenance.origin import unknown
 from quadrat.tasks.common.parts import targets_of
@@ -107,6 +108,9 @@ def test_a_fit_goes_on_after_one_of_the_same_chips_alone(tmp_path: Path) -> None
     assert repainted != first  # statistics don't know the pixels of validation
 
 
+OUTPUTS = {"scores": 1, "boxes": 4}
+
+
 class Counting:
     """A baseline that counts its fits."""
 
@@ -125,13 +129,16 @@ class Counting:
         self.fits += 1
         return Fitted({"weights": np.full(3, self.fits)}, {"accuracy": 0.1 + 0.2}, ())
 
+    def restore(self, *_: Any) -> Any:
+        return lambda pixels: {name: np.zeros((len(pixels), 1, n), np.float32) for name, n in OUTPUTS.items()}
+
 
 def test_a_baseline_is_fitted_again_only_if_what_it_follows_from_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrote: list[tuple[str, Any]] = []
     monkeypatch.setattr("quadrat.pipeline.train.write_model", lambda to, saved: wrote.append((to.name, saved.weights)))
-    monkeypatch.setattr("quadrat.pipeline.train._card", lambda *_: None)
+    monkeypatch.setattr("quadrat.pipeline.train._card", lambda *_: ModelCard.model_construct())
     monkeypatch.setattr("quadrat.pipeline.train.SavedModel", lambda _, weights: SimpleNamespace(weights=weights))
     cut(tmp_path, 1)
     baseline: Any = Counting()

@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 
 from quadrat.errors import ParamsError
 from quadrat.geo.grids.grid import Grid
+from quadrat.geo.vectors.vector_files import read
 from quadrat.prediction.writers import files_of, writer_for
 from quadrat.runtime.formats.yaml import check
 from quadrat.tasks.common.classes import Class
@@ -83,6 +84,7 @@ def test_a_geopackage_holds_its_style(tmp_path: Path) -> None:
     assert row[:2] == ("detections", 1)
     assert "score below 0.5" in row[2]
     assert len(pyogrio.read_dataframe(path, layer="detections")) == 3
+    assert len(read(str(path))) == 3  # without a warning of the second table
 
 
 def test_without_classes_there_is_no_style(tmp_path: Path) -> None:

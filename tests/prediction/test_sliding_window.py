@@ -149,7 +149,7 @@ def test_labels_lie_on_the_pixels_that_they_were_made_from(
 def test_polygons_are_cut_on_pixel_edges(tmp_path: Path, ground: tuple[Path, np.ndarray], ending: str) -> None:
     path, pixels = ground
     file = run(path, tmp_path / "out", predict(polygons=f"areas.{ending}")) / f"areas.{ending}"
-    areas = geopandas.read_parquet(file) if ending == "parquet" else geopandas.read_file(file)
+    areas = geopandas.read_parquet(file) if ending == "parquet" else geopandas.read_file(file, layer=0)
     areas = areas.to_crs(32633)
     shapes = zip(areas.geometry, areas["class_id"], strict=True)
     burnt = rasterize(shapes, pixels.shape, fill=255, transform=NORTH_UP, dtype="uint8")

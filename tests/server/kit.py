@@ -14,8 +14,8 @@ from quadrat.server.blocks import blocks as module
 from quadrat.server.blocks.blocks import Blocks
 from quadrat.server.blocks.cache import BlockCache
 from quadrat.server.blocks.gallery import Gallery, Served
+from quadrat.server.blocks.look import Look
 from quadrat.server.blocks.making import Maker
-from quadrat.server.drawing.pictures import Look
 from quadrat.server.metering import Meters
 from quadrat.serving.new_images import Reading, offered
 from quadrat.serving.ready import Plan, Ready
@@ -90,7 +90,8 @@ def ready_for(case: str) -> Ready:
     task, layers, model = CASES[case]
     predict = Predict.model_validate({"window_size": SIZE, "stride": STRIDE, "layers": layers})
     bands = (Band(name="a", dtype="uint8", unit="DN", scale=1.0, offset=0.0, nodata=0.0),)
-    card = SimpleNamespace(task=task, bands=bands, inputs=SimpleNamespace(bands=bands, statistics=()), gsd=10.0)
+    inputs = SimpleNamespace(bands=bands, statistics=())
+    card = SimpleNamespace(task=task, bands=bands, inputs=inputs, gsd=10.0, calibration=None)
     bundle: Any = SimpleNamespace(card=card, path=Path("bundle.zip"), params={})
     ready = Ready(bundle, Plan(), predict)
     vars(ready)["loaded"] = (model, 3)

@@ -114,6 +114,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "no names of bands": lambda: tiff(count=2),
     "too many bands": lambda: tiff(count=1200, shape=(1, 1)),
     "complex values": lambda: tiff(dtype="complex64"),
+    "blocks of 400 MB": lambda: tiff(
+        800, (512, 512), interleave="pixel", tiled=True, blockxsize=512, blockysize=512, sparse_ok=True
+    ),
     "sparse, of 2^36 px": lambda: tiff(shape=(1 << 18, 1 << 18), tiled=True, sparse_ok=True, bigtiff="YES"),
     "overviews elsewhere": overviews_elsewhere,
 }
@@ -297,6 +300,9 @@ def test_only_pages_that_are_named_are_answered(guarded: TestClient) -> None:
     known = {"authorization": f"Bearer {SECRET}"}
     answer = guarded.get("/info", headers={**known, "origin": "https://maps.example"})
     assert answer.headers["access-control-allow-origin"] == "https://maps.example"
+    before = {"origin": "https://maps.example", "access-control-request-method": "POST"}
+    assert "POST" in guarded.options("/predict", headers=before).headers["access-control-allow-methods"]
+    assert guarded.options("/predict", headers={**before, "origin": "https://other.example"}).status_code == 401
     assert guarded.post("/predict", headers={**known, "origin": "https://other.example"}).status_code == 403
 
 

@@ -17,7 +17,7 @@ import rasterio
 from rasterio.io import MemoryFile
 from starlette.testclient import TestClient
 
-from quadrat.server.jobs.runner import FullError, Jobs
+from quadrat.server.jobs.runner import FullError, Jobs, reason
 from quadrat.server.limits import Limits
 from quadrat.serving.apply import apply
 from quadrat.serving.new_images import Reading
@@ -57,7 +57,7 @@ def pixels_of(content: bytes) -> np.ndarray:
 
 def frame_of(content: bytes, path: Path) -> geopandas.GeoDataFrame:
     path.write_bytes(content)
-    return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
+    return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path, layer=0)
 
 
 def test_a_zip_holds_what_apply_writes(client: TestClient, image: Path, written: Path) -> None:
@@ -257,6 +257,18 @@ def test_jobs_of_a_server_that_ended_run_again(tmp_path: Path, jobs: tuple[Jobs,
     later.start()
     until(lambda: status(later, name) == "successful", 20)
     later.close()
+
+
+def test_a_failed_job_tells_an_error_in_words_and_no_stack_trace() -> None:
+    words = ["warning: something", "ImageError: the image can't be opened", "  file: /a/b/image.tif", "  got: nothing"]
+    assert reason(words) == "ImageError: the image can't be opened\n  file: image.tif\n  got: nothing"
+    for other in (
+        [],
+        ["Killed"],
+        ['  File "/a/b.py", line 3, in f', "    f()", "ValueError: x"],
+        ["ValueError: x", "y"],
+    ):
+        assert reason(other) == "the process failed; the server's log says why"
 
 
 def test_two_uploads_of_one_image_have_results_of_their_own(client: TestClient, image: Path) -> None:

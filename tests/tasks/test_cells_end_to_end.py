@@ -115,6 +115,8 @@ def test_every_stage_counts_cells(project: tuple[Path, Params]) -> None:
     assert ("macro_average_precision" in found["overall"]) != params.task.exclusive
     assert scores(root, "scene_scores").keys() == {"m", "e"}
     assert sum(scores(root, "class_scores")[kind]["support"] for kind in KINDS) > 30
+    assert 0 < found["calibration"]["ece"] < 0.3
+    assert (found["calibration"]["ece_uncalibrated"] is not None) == params.task.exclusive
     assert (root / PATHS["pictures"] / "e.png").stat().st_size > 1000
     assert len(pd.read_csv(root / PATHS["confusion"])) == (3 if params.task.exclusive else 4) ** 2
 

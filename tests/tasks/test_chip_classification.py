@@ -258,7 +258,7 @@ def test_a_cell_without_a_valid_pixel_is_none() -> None:
     assert shapely.bounds(found.geometry)[:, :2].astype(int).tolist() == [[0, 0], [32, 0], [0, 16], [16, 16], [32, 16]]
     nothing = pasted(TASK, area, 24, 16, drawn_scores(area, TASK, 24, 16), lambda window: np.zeros(window.shape, bool))
     assert [len(part.geometry) for part in nothing] == [0]
-    assert list(nothing[0].fields) == ["class", "class_id", "score", "score_a", "score_b", "score_c"]
+    assert list(nothing[0].fields) == ["class", "class_id", "score", "uncalibrated", "score_a", "score_b", "score_c"]
 
 
 GRIDS = {

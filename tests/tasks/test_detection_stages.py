@@ -129,6 +129,7 @@ def evaluated(root: Path, **match: float) -> dict[str, Any]:
         scene_scores=root / "scenes.csv",
         confusion=root / "confusion.csv",
         areas=root / "areas.csv",
+        reliability=root / "reliability.csv",
         pictures=root / "pictures",
         page=root / "report.html",
         executor=Threads(2),

@@ -365,7 +365,7 @@ def scene(path: Path, *aoi: Path, **options: Any) -> Scene:
 def test_what_is_there_is_found_in_every_format(world: World, size: int, stride: int, ending: str) -> None:
     file = world.predict(size, stride, detections=f"detections.{ending}")
     frame = geopandas.read_parquet(file) if ending == "parquet" else geopandas.read_file(file)
-    assert set(frame.columns) == {"class", "class_id", "score", "geometry"}
+    assert set(frame.columns) == {"class", "class_id", "score", "uncalibrated", "geometry"}
     counts, (truth, found) = world.score()
     assert counts.overall() == {
         "map50": 1.0,

@@ -88,6 +88,7 @@ class OpenBundle:
     def predictor(self, runtime: Runtime | None, seconds: float | None = None) -> Predictor:
         """Return the model, ready to predict by ``runtime``; None takes the runtime of the stage predict.
 
+        Its scores are uncalibrated, as layers take them; ``card.probabilities`` makes them what the graph gives.
         With ``onnx``, a batch may take ``seconds``. Raises BundleError if the runtime is not installed, or the outputs
         are not those of the task or not finite; ModelError if the model can't be read.
         """
@@ -96,7 +97,8 @@ class OpenBundle:
         try:
             plain: Predictor
             if runtime == "onnx":
-                plain = Confined(self.files.read(held), threads(), seconds)
+                graph = Confined(self.files.read(held), threads(), seconds)
+                plain = partial(_uncalibrated, card, graph)
             else:
                 make = card.model.restore if runtime else card.model.served
                 plain = make(weights_of(self.files.read(held)), card.task, card.inputs)
@@ -170,6 +172,15 @@ class _CheckedOnDevice(DevicePredictor):
 
     def windows_at_once(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
         return self._plain.windows_at_once(shape, dtype)
+
+
+def _uncalibrated(card: ModelCard, graph: Predictor, pixels: Pixels) -> Outputs:
+    """Return the outputs of a graph, whose scores are probabilities, as they were before the calibration."""
+    outputs = graph(pixels)
+    if not loss_of(card.task).signature().fits(outputs, pixels.shape):
+        return outputs  # which the caller refuses
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # the graph may be a stranger's
+        return card.uncalibrated(outputs)
 
 
 def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime) -> Agreement:

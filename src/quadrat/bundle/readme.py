@@ -47,7 +47,7 @@ If a pixel has no value in a band, give the nodata value, or NaN.
 {dates}
 ## Outputs, float32
 
-{outputs}
+{outputs}{calibrated}
 {title_of_classes}:
 
 {classes}{qgis}
@@ -61,6 +61,11 @@ If a pixel has no value in a band, give the nodata value, or NaN.
 PLUGIN = """
 Torch needs the plugin `{name}`, version `{version}`, which built the network and is not in this file; without it,
 onnxruntime runs the model.
+"""
+
+CALIBRATED = """
+Scores are probabilities: the graph's last step calibrates them, as fitted to validation images. On images of other
+regions or dates they may be off.
 """
 
 DATES = """\
@@ -113,6 +118,7 @@ def readme(title: str, card: ModelCard, tile: int, git: Commit | None) -> str:
         title_of_classes=signature.classes,
         windows=signature.windows,
         outputs=_table(("output", "axes and meaning"), [(f"`{n}`", text) for n, text in signature.outputs.items()]),
+        calibrated=CALIBRATED if card.calibration else "",
         qgis=QGIS.format(tile=tile) if loss.deepness else "",
         kind=card.model.kind,
         plugins="".join(

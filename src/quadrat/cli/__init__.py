@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import typer
 
-from quadrat.cli import serving, stages, tools, view
+from quadrat.cli import cluster, serving, stages, tools, view
 
 app = typer.Typer(
     help="Reproducible deep learning on satellite, aerial and drone imagery.",
@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (stages.app, tools.app, serving.app, view.app):
+for commands in (stages.app, tools.app, serving.app, view.app, cluster.app):
     app.add_typer(commands)
 
 

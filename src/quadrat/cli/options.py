@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from quadrat.cli.s3_endpoint import share_endpoint
 if TYPE_CHECKING:
     from quadrat.prediction.given import Given
     from quadrat.runtime.parallel import Executor
-    from quadrat.runtime.run import Paths, Run
+    from quadrat.runtime.run import Part, Paths, Run
 
 P = TypeVar("P")
 
@@ -28,6 +28,14 @@ Workers = Annotated[
 Work = Annotated[
     Literal["threads", "processes"],
     typer.Option("--executor", envvar="QUADRAT_EXECUTOR", help="Kind of workers: threads or processes."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        envvar="QUADRAT_SCHEDULER",
+        help="The address of a Dask scheduler, such as tcp://host:8786: its workers, which see this folder, run the "
+        "scenes.",
+    ),
 ]
 Force = Annotated[
     bool,
@@ -41,6 +49,18 @@ Batch = Annotated[
         help="Windows per batch.",
         show_default="as many as have 131,072 px; on a GPU as many as have 2,097,152 px, and fit",
     ),
+]
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        envvar="QUADRAT_CACHE",
+        help="A folder or URL (s3://bucket/folder) in which machines share the scenes that they have made.",
+    ),
+]
+PartOf = Annotated[
+    str | None,
+    typer.Option("--part", metavar="K/N", help="Make every N-th scene, from the K-th on, in the shared cache alone."),
 ]
 
 
@@ -69,7 +89,10 @@ def run_stage(
         names = [each.name for each in fields(kind)]  # type: ignore[arg-type] # a dataclass
         origin = origin_of(name, params, names) if traced else None
         check = partial(_check_sections, sections, params)
-        with alone(name, paths.lock), timed(name, paths.timing, run.executor):
+        with ExitStack() as held:
+            if run.part is None:  # what leaves the workspace as it is needs no lock
+                held.enter_context(alone(name, paths.lock))
+                held.enter_context(timed(name, paths.timing, run.executor))
             stage(sections, paths, replace(run, origin=origin, check=check))
             check()
 
@@ -116,7 +139,8 @@ def score(given: "Given", params: Path, catalog: Path | None, out: Path | None, 
             raise QuadratError("the folder for the scores is there", file=out, hint="give the name of a new folder")
         folder = out or Path(aside)
         folder.mkdir(parents=True, exist_ok=True)
-        names = ("eval_metrics", "intervals", "class_scores", "scene_scores", "confusion", "areas", "pictures", "page")
+        tables = ("class_scores", "scene_scores", "confusion", "areas", "reliability")
+        names = ("eval_metrics", "intervals", *tables, "pictures", "page")
         paths = replace(Paths(), **{name: folder / getattr(Paths(), name).name for name in names})
         score_given(EvalParams(scenes, sections.seed, sections.task, None, sections.eval), paths, run, given)
 
@@ -148,10 +172,28 @@ def print_full(params: Path) -> None:
         typer.echo(written(read_params(params)).decode(), nl=False)
 
 
-def executor_of(kind: str, workers: int | None) -> "Executor":
-    """Return the executor of the options; by default one worker per core."""
+def part_of(text: str | None) -> "Part | None":
+    """Return the part that the option ``--part`` names."""
+    from quadrat.runtime.run import Part
+
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isascii() and number.isdigit() and count.isascii() and count.isdigit()):
+        raise typer.BadParameter("--part takes K/N, such as 3/8")
+    if not 1 <= int(number) <= int(count):
+        raise typer.BadParameter(f"--part {text}: there are parts 1 to {int(count)}")
+    return Part(int(number), int(count))
+
+
+def executor_of(kind: str, workers: int | None, scheduler: str | None = None, *, gpu: bool = False) -> "Executor":
+    """Return the executor of the options; by default one worker per core. With ``gpu``, a cluster's GPUs run it."""
     from quadrat.runtime.parallel import Processes, Threads, cores
 
+    if scheduler:
+        from quadrat.cluster.dask_cluster import DaskCluster
+
+        return DaskCluster(scheduler, gpu)
     return (Processes if kind == "processes" else Threads)(workers or cores())
 
 

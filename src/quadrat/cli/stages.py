@@ -7,12 +7,16 @@ import typer
 
 from quadrat.cli.options import (
     Batch,
+    Cache,
     Force,
     ParamsFile,
+    PartOf,
+    Scheduler,
     Work,
     Workers,
     check_all,
     executor_of,
+    part_of,
     print_full,
     run_stage,
     score,
@@ -36,28 +40,37 @@ def parameters(
 
 
 @app.command()
-def analyze(params: ParamsFile = Path("params.yaml"), workers: Workers = None, executor: Work = "threads") -> None:
+def analyze(
+    params: ParamsFile = Path("params.yaml"),
+    workers: Workers = None,
+    executor: Work = "threads",
+    scheduler: Scheduler = None,
+) -> None:
     """Measure the training pixels, and report errors of scenes, labels and areas."""
     from quadrat.pipeline.analyze import AnalyzeParams
     from quadrat.pipeline.analyze import analyze as stage
     from quadrat.runtime.run import Run
 
-    run_stage(stage, AnalyzeParams, params, Run(executor_of(executor, workers)))
+    run_stage(stage, AnalyzeParams, params, Run(executor_of(executor, workers, scheduler)))
 
 
 @app.command()
-def chip(
+def chip(  # noqa: PLR0913, PLR0917 options
     params: ParamsFile = Path("params.yaml"),
     workers: Workers = None,
     executor: Work = "threads",
     force: Force = False,  # noqa: FBT002 a flag
+    cache: Cache = None,
+    part: PartOf = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Cut changed train and validation scenes into chips."""
-    from quadrat.pipeline.chip import ChipParams
-    from quadrat.pipeline.chip import chip as stage
+    from quadrat.pipeline.chip import ChipParams, chip_part
+    from quadrat.pipeline.chip import chip as whole
     from quadrat.runtime.run import Run
 
-    run_stage(stage, ChipParams, params, Run(executor_of(executor, workers), force))
+    run = Run(executor_of(executor, workers, scheduler), force, cache=cache, part=part_of(part))
+    run_stage(chip_part if run.part else whole, ChipParams, params, run)
 
 
 @app.command()
@@ -70,23 +83,27 @@ def train(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0913, PLR0917 options
     params: ParamsFile = Path("params.yaml"),
     batch: Batch = None,
     workers: Workers = None,
     executor: Work = "threads",
     force: Force = False,  # noqa: FBT002 a flag
+    cache: Cache = None,
+    part: PartOf = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Predict changed scenes, except training scenes.
 
     Each scene uses all cores; --executor processes predicts --workers scenes at once.
     """
-    from quadrat.pipeline.predict import PredictParams
-    from quadrat.pipeline.predict import predict as stage
+    from quadrat.pipeline.predict import PredictParams, predict_part
+    from quadrat.pipeline.predict import predict as whole
     from quadrat.runtime.run import Run
 
     at_once = workers if executor == "processes" else 1
-    run_stage(stage, PredictParams, params, Run(executor_of(executor, at_once), force, batch), traced=True)
+    run = Run(executor_of(executor, at_once, scheduler, gpu=True), force, batch, cache, part_of(part))
+    run_stage(predict_part if run.part else whole, PredictParams, params, run, traced=True)
 
 
 @app.command(name="eval")
@@ -94,6 +111,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 options
     params: ParamsFile = Path("params.yaml"),
     workers: Workers = None,
     executor: Work = "threads",
+    scheduler: Scheduler = None,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Score these instead: a folder with a file or folder per scene, or a file, by any program."),
@@ -117,7 +135,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 options
     from quadrat.pipeline.eval import evaluate as stage
     from quadrat.runtime.run import Run
 
-    run = Run(executor_of(executor, workers))
+    run = Run(executor_of(executor, workers, scheduler))
     if predictions is None:
         for option, value in (("catalog", catalog), ("background", background), ("class", one_class), ("out", out)):
             if value is not None:

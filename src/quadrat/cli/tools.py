@@ -46,6 +46,28 @@ def check(
 
 
 @app.command()
+def folds(
+    params: ParamsFile = Path("params.yaml"),
+    workers: Workers = None,
+    out: Annotated[Path, typer.Option(help="The new folder for metrics, models and maps.")] = Path("folds"),
+) -> None:
+    """Cross-validate on blocks of the ground of train and validation scenes, as the section folds says."""
+    from quadrat.errors import ParamsError
+    from quadrat.folds.running import run_folds, sentence
+    from quadrat.params import read_params
+    from quadrat.runtime.run import Run
+
+    share_endpoint(os.environ)
+    with report_errors():
+        sections = read_params(params)
+        if sections.folds is None:
+            hint = "add folds: {count: 5, block: 2000, gap: 200}, in metres"
+            raise ParamsError("the section folds is missing", file=params, hint=hint)
+        result = run_folds(sections, sections.folds, out, Run(executor_of("threads", workers)))
+        typer.echo(sentence(result))
+
+
+@app.command()
 def index(
     params: ParamsFile = Path("params.yaml"),
     check: Annotated[  # noqa: FBT002 a flag

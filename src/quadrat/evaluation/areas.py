@@ -135,6 +135,10 @@ class Measured:
         """Return what the prediction returns."""
         return self._prediction.features(layer, window)
 
+    def drawn(self, layer: str) -> bool:
+        """Return what the prediction returns."""
+        return self._prediction.drawn(layer)
+
     def areas(self) -> Areas:
         """Return the areas of the whole scene; rows that were not read yet are read."""
         area = self._scene.area

@@ -55,6 +55,12 @@ def bounded(value: float | None, bounds: tuple[float, float] | None) -> str:
     return figure(value) if bounds is None else f"{figure(value)} ({bounds[0]:.2f} to {bounds[1]:.2f})"
 
 
+def polygon_sentence(metrics: Metrics) -> str:
+    """Return how well polygons are found, in words."""
+    found = ", ".join(f"{word(name)} {figure(metrics[name])}" for name in ("f1", "precision", "recall"))
+    return f"Polygons matched as polygons, from an IoU of 0.5: {found}, of {figure(metrics['support'])} labelled ones."
+
+
 def gains(compared: Mapping[str, Counts], metric: str) -> dict[str, float | None]:
     """Return how much larger a metric of the model is than that of each other prediction, by name; None: undefined."""
     ours, *theirs = [(name, counts.summary()[metric]) for name, counts in compared.items()]

@@ -81,6 +81,11 @@ class Labels:
             np.concatenate([objects.class_ids for objects in some]),
         )
 
+    @property
+    def drawn(self) -> bool:
+        """Whether all labels are features, so that there are ``objects``."""
+        return all(isinstance(one, LabelledAreas) for one in self.ranked)
+
     def envelopes(self, window: Window) -> Envelopes:
         """Return the upright boxes of all objects that overlap the window; raise LabelError as ``objects``."""
         return self._envelopes.meeting(window)

@@ -17,12 +17,14 @@ from safetensors.numpy import load_file, save, save_file
 from quadrat.errors import ModelError, QuadratError
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.statistics.band_statistics import BandStatistics
-from quadrat.models import Fit, Fitted, Inputs
+from quadrat.models import Fit, Fitted, Inputs, Outputs
 from quadrat.runtime.files import replaced, write_json
 from quadrat.runtime.formats.section import Section
 from quadrat.runtime.formats.yaml import check, read
 from quadrat.runtime.provenance.origin import Origin, Parent, model_md5
 from quadrat.tasks import Task
+from quadrat.tasks.common.calibration import Calibration
+from quadrat.tasks.common.parts import loss_of
 
 FILES = CARD, WEIGHTS = "model.json", "model.safetensors"
 """The files of a model folder."""
@@ -69,6 +71,8 @@ class ModelCard(Section):
     """Of Python, packages and the plugins that it was made with."""
     origin: Origin | None = None
     """Null in folders of earlier versions."""
+    calibration: Calibration | None = None
+    """How scores become probabilities; null for tasks without them, and in folders of earlier versions."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -78,12 +82,34 @@ class ModelCard(Section):
             raise ValueError(f"bands are of the types {', '.join(DTYPES)}: not {strange[0]}")
         if not self.model.serves(self.task):
             raise ValueError(f"a model of the kind {self.model.kind} doesn't learn the task {self.task.kind}")
+        self._check_calibration()
         return self
+
+    def _check_calibration(self) -> None:
+        one, task = self.calibration, self.task
+        if one is None:
+            return
+        if task.unit == "values" or one.exclusive != (task.exclusive and task.unit != "boxes"):
+            raise ValueError("the calibration is of another task")
+        if not one.fits(len(task.names)):
+            raise ValueError("the calibration is of other classes")
 
     @property
     def inputs(self) -> Inputs:
         """Bands with their statistics."""
         return Inputs(self.bands, self.statistics)
+
+    def probabilities(self, outputs: Outputs) -> Outputs:
+        """Return a model's outputs with scores as probabilities."""
+        if self.calibration is None:
+            return outputs
+        return {**outputs, "scores": self.calibration.applied(outputs["scores"], loss_of(self.task).class_axis)}
+
+    def uncalibrated(self, outputs: Outputs) -> Outputs:
+        """Return the outputs that ``probabilities`` took, up to rounding: those that layers take."""
+        if self.calibration is None:
+            return outputs
+        return {**outputs, "scores": self.calibration.undone(outputs["scores"], loss_of(self.task).class_axis)}
 
 
 @dataclass(frozen=True)
@@ -161,6 +187,8 @@ def keep(folder: Path, name: str, fitted: Fitted) -> None:
         content = save({key: np.ascontiguousarray(values) for key, values in fitted.weights.items()})
         (part / WEIGHTS).write_bytes(content)
         about = {"name": name, "sha256": hashlib.sha256(content).hexdigest(), "metrics": dict(fitted.metrics)}
+        if fitted.calibration is not None:
+            about["calibration"] = fitted.calibration.model_dump(mode="json")
         write_json(part / KEPT, about)
 
 
@@ -171,7 +199,9 @@ def kept(folder: Path, name: str) -> Fitted | None:
         content = (folder / WEIGHTS).read_bytes()
         if (about["name"], about["sha256"]) != (name, hashlib.sha256(content).hexdigest()):
             return None
-        return Fitted(weights_of(content), about["metrics"], ())
+        told = about.get("calibration")
+        calibration = None if told is None else Calibration.model_validate_json(json.dumps(told))
+        return Fitted(weights_of(content), about["metrics"], (), calibration)
     except (OSError, ValueError, LookupError, TypeError, ModelError):
         return None
 

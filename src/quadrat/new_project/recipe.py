@@ -29,8 +29,11 @@ MOST, FEWEST = 8e6, 64
 EPOCHS = 5, 20
 """Fewest and most epochs."""
 
-DETECTIONS = {"min_score": 0.05, "max_detections": 1000, "nms": {"measure": "iou", "overlap": 0.5}}
-"""Section ``predict.layers`` of detection."""
+LAYERS: dict[str, dict[str, Any]] = {
+    "object_detection": {"min_score": 0.05, "max_detections": 1000, "nms": {"measure": "iou", "overlap": 0.5}},
+    "semantic_segmentation": {"confidence": True},
+}
+"""Section ``predict.layers`` where it says more than nothing."""
 
 LOSSES: dict[str, dict[str, float]] = {
     "semantic_segmentation": {"dice": 0.5, "label_smoothing": 0.05, "class_balance": 0.5},
@@ -127,7 +130,7 @@ def params_of(name: str, task: dict[str, Any], areas: Sequence[Area], sizes: Siz
         "predict": {
             "window_size": sizes.window,
             "stride": sizes.stride,
-            **({"layers": DETECTIONS} if detection else {}),
+            **({"layers": LAYERS[kind]} if kind in LAYERS else {}),
         },
         "eval": {
             **({"match": {"iou": 0.5, "score": 0.4}} if detection else {}),

@@ -21,7 +21,7 @@ from quadrat.evaluation.score_tables import read_scores
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Model, Train
 from quadrat.models.common.bundle_zip import write_bundle
-from quadrat.models.common.onnx_graphs import CPU, runner
+from quadrat.models.common.onnx_graphs import CPU, probable, runner
 from quadrat.models.model_folder import ModelCard, parent, read_model
 from quadrat.plugins.finding import versions
 from quadrat.plugins.section import plugins_in
@@ -45,7 +45,7 @@ class Bundle(Section):
 
 @dataclass(frozen=True)
 class BundleParams:
-    """All sections, because a bundle contains the parameters that made it."""
+    """All sections but folds, because a bundle contains the parameters that made it."""
 
     scenes: Path
     raw: Path
@@ -79,11 +79,13 @@ def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
     _check_current(card, paths.model_folder, task=task, model=params.model)
     _check_plugins(card, paths)
     sample = _sample(paths.chips, task, params.bands)
-    graph = _described(params.model.onnx(archive.weights, task, card.inputs), card, parameters)
+    graph = probable(params.model.onnx(archive.weights, task, card.inputs), card.calibration, loss_of(task).class_axis)
+    graph = _described(graph, card, parameters)
     expected = runner(graph, [CPU])(sample)
     made = run.origin or unknown("bundle")
     check_sample(paths.bundle_file, card, sample, expected)
-    found = agreement(task, expected, params.model.restore(archive.weights, task, card.inputs)(sample), "torch")
+    plain = params.model.restore(archive.weights, task, card.inputs)(sample)
+    found = agreement(task, expected, card.probabilities(plain), "torch")
     if not found.good:
         raise BundleError(
             "the model and its ONNX graph give different outputs for the sample", file=paths.model_folder, got=found

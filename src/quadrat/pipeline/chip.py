@@ -16,6 +16,7 @@ from quadrat.chips.writer import SceneChips
 from quadrat.errors import ChipError
 from quadrat.geo.grids.windows import Window, cover, scatter
 from quadrat.labels.labels import Labels
+from quadrat.runtime.cache.filling import Filling
 from quadrat.runtime.cache.hashes import Hashed
 from quadrat.runtime.cache.scene_cache import WHOLE, SceneCache, files_of, identity
 from quadrat.runtime.cache.snapshot import Snapshot
@@ -99,7 +100,8 @@ def chip(params: ChipParams, paths: Paths, run: Run) -> None:
         raise ChipError("the scenes are not analysed", file=paths.table, hint="run the stage 'analyze' first")
     begun = Snapshot.of(params.scenes, paths.pins, paths.table)
     scenes = _learnt_from(params.scenes)
-    with SceneCache(paths.chips, paths.chip_manifest, paths.hashes, force=run.force) as cache:
+    shared = run.shared("chip")
+    with SceneCache(paths.chips, paths.chip_manifest, paths.hashes, force=run.force, shared=shared) as cache:
         files = input_files([*scenes.values()], cache.hashes, check_pins([*scenes.values()], paths.pins))
         inputs = {one.scene.id: _identity(one, params) for one in files}
         stale, index_stale = cache.stale(inputs), cache.stale(_index_of(inputs))
@@ -110,6 +112,7 @@ def chip(params: ChipParams, paths: Paths, run: Run) -> None:
             console.print(f"chips: all {len(scenes)} scenes are up to date")
             return
         (paths.chips / INDEX).unlink(missing_ok=True)  # the store is incomplete until all scenes are done
+        stale = cache.fetch(stale)
         readers = max(1, run.executor.workers // max(1, len(stale)))
         work = partial(_chip_scene, params=params, readers=readers, chips=paths.chips)
         outcomes = run.executor.map(work, [one for one in files if one.scene.id in stale])
@@ -123,6 +126,28 @@ def chip(params: ChipParams, paths: Paths, run: Run) -> None:
         cache.done(WHOLE, files_of(paths.chips))
     shown = ", ".join(f"{counts.get(s, 0)} to {what}" for s, what in (("train", "train"), ("validation", "validate")))
     console.print(f"chips: {shown}; cut again for {len(stale)} of {len(scenes)} scenes")
+
+
+def chip_part(params: ChipParams, paths: Paths, run: Run) -> None:
+    """Cut the scenes of ``run.part`` that the shared cache lacks, and write them there alone.
+
+    So machines that share no files cut all scenes together; chip then finds them there.
+    """
+    keep_pieces_apart()
+    begun = Snapshot.of(params.scenes, paths.pins)
+    scenes = [*_learnt_from(params.scenes).values()]
+    with Filling.of(run, "chip") as filling:
+        files = filling.mine(input_files(scenes, filling.hashes, check_pins(scenes, paths.pins)))
+        inputs = {one.scene.id: _identity(one, params) for one in files}
+        lacking = filling.lacking(inputs)
+        due = [one for one in files if one.scene.id in lacking]
+        readers = max(1, run.executor.workers // max(1, len(due)))
+        work = partial(_chip_scene, params=params, readers=readers, chips=filling.folder)
+        done = track(run.executor.map(work, due), "chip", len(due), "scenes")
+        for name, _, written in succeeded(lacking, done):
+            filling.store(name, written)
+        raise_changes(begun, files)
+    console.print(f"chips: {len(due)} of {len(files)} scenes cut for the shared cache")
 
 
 def _identity(files: InputFiles, params: ChipParams) -> str:

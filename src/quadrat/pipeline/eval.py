@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,9 @@ from quadrat.evaluation.page.thumbnails import Thumbnail, thumbnail
 from quadrat.evaluation.page.training import Training
 from quadrat.evaluation.pictures import Picture, Pictures
 from quadrat.evaluation.score_tables import write_confusion, write_scores
-from quadrat.evaluation.summary import MODEL, figure, gains, tables, word
+from quadrat.evaluation.summary import MODEL, figure, gains, polygon_sentence, tables, word
 from quadrat.evaluation.thumbnails import ground_width, picture_of
+from quadrat.evaluation.trust import Counter, Trust
 from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.statistics.analysis_files import read_table
 from quadrat.runtime.cache.snapshot import Snapshot
@@ -41,6 +42,7 @@ from quadrat.scenes.scene import Scene
 from quadrat.tasks import Match, Task
 from quadrat.tasks.common.metrics import Counts, Metrics, rounded
 from quadrat.tasks.common.parts import scoring_of
+from quadrat.tasks.common.polygons import PolygonCounts
 from quadrat.tasks.common.truth import Truth
 
 if TYPE_CHECKING:
@@ -76,6 +78,9 @@ class Examined:
     areas: Areas | None
     """None for tasks without a raster of classes."""
     origin: Origin | None
+    trust: Trust
+    polygons: PolygonCounts | None = None
+    """Of given predictions only."""
     thumbnail: Thumbnail | None = None
 
 
@@ -160,10 +165,14 @@ def _evaluate(params: EvalParams, paths: Paths, run: Run, asked: _Asked) -> None
         folder.mkdir()
         examined = _all_examined(params, run, asked.given or paths.predictions, files, reference, folder)
         raise_changes(asked.begun, files)
-        result = _compared(params, examined, reference, asked.frequent)
+        result = _compared(params, examined, reference, asked)
         _write(params, paths, asked, examined, result)
     for part in tables(params.task, result.counts, reference, result.spread):
         console.print(part)
+    if result.polygons:
+        console.print(polygon_sentence(result.polygons))
+    if result.trust is not None:
+        console.print(result.trust.sentence(params.task.names))
 
 
 def _all_examined(
@@ -202,17 +211,26 @@ class _Compared:
     split: str
     counts: Mapping[str, Counts]
     spread: Spread
+    trust: Trust | None
+    """None for tasks without probabilities, and for given predictions that don't say how sure they are."""
+    polygons: Metrics
+    """Of given polygons; else empty."""
 
 
-def _compared(params: EvalParams, examined: Sequence[Examined], reference: str, frequent: int | None) -> _Compared:
-    scoring = scoring_of(params.task)
+def _compared(params: EvalParams, examined: Sequence[Examined], reference: str, asked: _Asked) -> _Compared:
+    scoring, frequent = scoring_of(params.task), asked.frequent
     compared = _together(examined, reference, scoring.no_counts(params.eval.match), params.rival)
     parts = [one.scored for one in examined if one.scored and one.scene.split == reference]
     always = None if frequent is None else compared[MODEL].always(frequent)
     if frequent is not None and always is not None:
         compared[MAJORITY] = always
         parts = [one.with_class(MAJORITY, MODEL, frequent) for one in parts]
-    return _Compared(reference, compared, Spread.of(parts, params.eval.intervals, params.seed, scoring.monitor))
+    trust = sum((one.trust for one in examined if one.scene.split == reference), Trust.none())
+    matched = [one.polygons for one in examined if one.polygons and one.scene.split == reference]
+    polygons = sum(matched[1:], matched[0]).metrics() if matched else {}
+    shown = trust if trust.known or (scoring.class_map and asked.given is None) else None
+    spread = Spread.of(parts, params.eval.intervals, params.seed, scoring.monitor)
+    return _Compared(reference, compared, spread, shown, polygons)
 
 
 def _write(params: EvalParams, paths: Paths, asked: _Asked, examined: Sequence[Examined], result: _Compared) -> None:
@@ -221,7 +239,10 @@ def _write(params: EvalParams, paths: Paths, asked: _Asked, examined: Sequence[E
     model = compared[MODEL]
     none = scoring_of(task).no_counts(params.eval.match)
     validation = _together(examined, "validation", none, params.rival)[MODEL]
-    write_json(paths.eval_metrics, _metrics(task, compared, split, validation, spread))
+    trust = {} if result.trust is None else result.trust.metrics()
+    polygons = {"polygons": rounded(result.polygons)} if result.polygons else {}
+    write_json(paths.eval_metrics, {**_metrics(task, compared, split, validation, spread), **trust, **polygons})
+    (result.trust or Trust.none()).write(paths.reliability)
     estimate = _estimate(examined, split, asked.design, task, model)
     adjusted = {} if estimate is None else estimate.written(task.names)
     areas = {"areas": {"design": asked.design, "classes": adjusted}} if adjusted else {}
@@ -234,7 +255,11 @@ def _write(params: EvalParams, paths: Paths, asked: _Asked, examined: Sequence[E
     write_areas(paths.areas, task.names, {one.scene.id: one.areas for one in examined if one.areas})
     training = None if asked.given else Training.read(paths.curves, paths.train_metrics)
     told = [_told(one) for one in examined]
-    write_page(paths.page, Content(task, metric, split, compared, spread, told, estimate, training, _shown(params)))
+    shown = _shown(params)
+    page = Content(
+        task, metric, split, compared, spread, told, estimate, training, shown, result.trust, result.polygons
+    )
+    write_page(paths.page, page)
 
 
 def _examine(
@@ -263,29 +288,49 @@ def _examine(
                 made = {n: stack.enter_context(Prediction(f, opened.grid, scene.id)) for n, f in folders.items()}
             else:
                 made = {MODEL: stack.enter_context(predictions.open(opened.grid, scene.id))}
-            layer = scoring_of(task).class_map
+            scoring, counter, counted = scoring_of(task), None, _Counted()
+            layer = scoring.class_map
             if layer is not None:
+                scoring.watch = counter = Counter(made[MODEL], len(task.classes))
                 made[MODEL] = Measured(made[MODEL], layer, opened, task.names)
             truth = None if opened.labels is None or scene.split not in SCORED else Truth(opened, opened.labels)
-            scored = None
             if truth is not None:
-                blocks = (
-                    fine_blocks(truth.area, len(task.classes)) if scene.split == blocked else Blocks.one(truth.area)
-                )
-                parts = scoring_of(task).score_blocks(truth, list(made.values()), blocks, section.match)
-                width = ground_width(opened.grid, truth.area)
-                scored = Scored(scene.id, blocks, width, dict(zip(made, parts, strict=True)))
+                fine = scene.split == blocked
+                blocks = fine_blocks(truth.area, len(task.classes)) if fine else Blocks.one(truth.area)
+                counted = _count(truth, scoring, made, blocks, section.match)
+                if not isinstance(predictions, Path):
+                    counted = replace(counted, polygons=scoring.polygons(truth, made[MODEL]))
+            trust = counted.trust if counter is None else counter.found
             picture = None
             if section.pictures is not None:
-                scoring = scoring_of(task)
                 picture = picture_of(opened, truth, made[MODEL], scoring, section.pictures, section.match)
             areas = None if layer is None else made[MODEL].areas()
     except QuadratError as error:
         error.scene, error.file = error.scene or scene.id, error.file or folders[MODEL]
         raise
-    none = scoring_of(task).no_counts(section.match)
-    totals = {} if scored is None else {name: sum(parts.values(), none) for name, parts in scored.counts.items()}
-    return Examined(scene, totals, scored, picture, areas, folder_origin(folders[MODEL]))
+    origin = folder_origin(folders[MODEL])
+    return Examined(scene, counted.totals, counted.scored, picture, areas, origin, trust, counted.polygons)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What was counted of a scene, for ``Examined``."""
+
+    totals: Mapping[str, Counts] = field(default_factory=dict)
+    scored: Scored | None = None
+    trust: Trust = field(default_factory=Trust.none)
+    polygons: PolygonCounts | None = None
+
+
+def _count(truth: Truth, scoring: Any, made: Mapping[str, Any], blocks: Blocks, match: Match) -> _Counted:
+    """Count the predictions of a scene, by name, in blocks and together."""
+    parts = scoring.score_blocks(truth, list(made.values()), blocks, match)
+    width = ground_width(truth.scene.grid, truth.area)
+    scored = Scored(truth.scene.id, blocks, width, dict(zip(made, parts, strict=True)))
+    none = scoring.no_counts(match)
+    totals = {name: sum(some.values(), none) for name, some in scored.counts.items()}
+    trust = Trust(scoring.reliability(truth, made[MODEL], totals[MODEL], match), {})
+    return _Counted(totals, scored, trust)
 
 
 def _most_frequent(table: Path, task: Task) -> int:

@@ -1,6 +1,6 @@
 """predict: write layers of all scenes except train scenes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
@@ -14,6 +14,7 @@ from quadrat.plugins.finding import versions
 from quadrat.plugins.section import plugins_in
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
 from quadrat.prediction.writers import files_of as layer_files
+from quadrat.runtime.cache.filling import Filling
 from quadrat.runtime.cache.hashes import Hashed
 from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
 from quadrat.runtime.cache.snapshot import Snapshot
@@ -92,24 +93,60 @@ def predict(params: PredictParams, paths: Paths, run: Run) -> None:
     shown = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
     plain = [replace(scene, labels=()) for scene in shown]  # labels do not affect predictions
     pinned = check_pins(plain, paths.pins)
-    with SceneCache(paths.predictions, paths.prediction_manifest, paths.hashes, force=run.force) as cache:
+    shared, made = run.shared("predict"), paths.prediction_manifest
+    with SceneCache(paths.predictions, made, paths.hashes, force=run.force, shared=shared) as cache:
         models = _models(params, paths, run.origin or unknown("predict"))
         files = input_files(plain, cache.hashes, pinned)
-        wanted = [_wanted(one, some, models, cache) for one, some in zip(shown, files, strict=True)]
+        wanted = [_wanted(one, some, models) for one, some in zip(shown, files, strict=True)]
+        inputs = {unit: of for one in wanted for unit, of in _inputs(one, params.task.kind).items()}
+        stale = cache.stale(inputs)
         cache.check_own(_files(models, params.task))
-        due = [one for one in wanted if one.stale]
+        due = _due(wanted, cache.fetch(stale))
         executor = _executor(run.executor) if due else run.executor
         work = partial(_predict, predictions=paths.predictions, batch=run.batch)
         outcomes = track(executor.map(work, due), "predict", len(due), "scenes")
         for one, written in succeeded((one.scene.id for one in due), outcomes):
             for name in one.models:
-                cache.done(one.unit(name), written[name])
+                cache.done(one.unit(name), written[name], made=name in one.stale)
         raise_changes(begun, files)
         for model in models.values():
             model.files.check()
         cache.remove_others()
         cache.note(None if run.origin is None else run.origin.inputs)
     console.print(f"predictions: {len(wanted)} scenes, {len(due)} made again")
+
+
+def predict_part(params: PredictParams, paths: Paths, run: Run) -> None:
+    """Write the layers of the scenes of ``run.part`` that the shared cache lacks, and write them there alone.
+
+    So machines that share no files predict all scenes together; predict then finds them there.
+    """
+    begun = Snapshot.of(params.scenes, paths.pins)
+    shown = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
+    plain = [replace(scene, labels=()) for scene in shown]
+    with Filling.of(run, "predict") as filling:
+        models = _models(params, paths, run.origin or unknown("predict"))
+        files = input_files(plain, filling.hashes, check_pins(plain, paths.pins))
+        wanted = filling.mine([_wanted(one, some, models) for one, some in zip(shown, files, strict=True)])
+        inputs = {unit: of for one in wanted for unit, of in _inputs(one, params.task.kind).items()}
+        due = _due(wanted, filling.lacking(inputs))
+        executor = _executor(run.executor) if due else run.executor
+        work = partial(_predict, predictions=filling.folder, batch=run.batch)
+        outcomes = track(executor.map(work, due), "predict", len(due), "scenes")
+        for one, written in succeeded((one.scene.id for one in due), outcomes):
+            for name in one.stale:
+                filling.store(one.unit(name), written[name])
+        raise_changes(begun, files)
+        for model in models.values():
+            model.files.check()
+    console.print(f"predictions: {len(due)} of {len(wanted)} scenes made for the shared cache")
+
+
+def _due(wanted: Sequence[Wanted], stale: Collection[str]) -> list[Wanted]:
+    """Return the scenes of which units are ``stale``, and which those are."""
+    units = frozenset(stale)
+    marked = [replace(one, stale=frozenset(n for n in one.models if one.unit(n) in units)) for one in wanted]
+    return [one for one in marked if one.stale]
 
 
 def _models(params: PredictParams, paths: Paths, origin: Origin) -> dict[str, LoadedModel]:
@@ -139,6 +176,8 @@ def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin, plug
                 f"the model learnt another {what}", file=folder, expected=ours, got=theirs, hint="train it"
             )
     told = tags(origin.model_copy(update={"parent": parent(folder)}))
+    if name == MODEL:
+        layers_of(params.task, card.calibration).check(params.predict.layers)
     plan = params.predict if name == MODEL else _plain(params.predict, params.task, card.model.context)
     return LoadedModel(folder, files, content(folder), plan, told, versions(plugins_in(card.model), plugins))
 
@@ -149,17 +188,21 @@ def _plain(predict: Predict, task: Task, context: int) -> Predict:
     return predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()})
 
 
-def _wanted(scene: Scene, files: InputFiles, models: Mapping[str, LoadedModel], cache: SceneCache) -> Wanted:
+def _wanted(scene: Scene, files: InputFiles, models: Mapping[str, LoadedModel]) -> Wanted:
+    """Return all that is wanted of a scene; the baseline's layers only where labels can score them."""
     mine = {name: model for name, model in models.items() if name == MODEL or scene.labels}
-    about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": files.contents}
-    parts = [part_module(models[MODEL].plan.layers.kind, part) for part in ("loss", "layers")]
-    inputs = {
-        name: identity(__name__, *parts, **about, model=one.content, plan=one.plan, plugins=one.plugins)
-        for name, one in mine.items()
+    return Wanted(files, mine, frozenset(mine))
+
+
+def _inputs(wanted: Wanted, kind: str) -> dict[str, str]:
+    """Return the identity of each of the scene's folders of layers, by its unit; ``kind`` is the task's."""
+    scene = wanted.scene
+    about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": wanted.files.contents}
+    parts = [part_module(kind, part) for part in ("loss", "layers")]
+    return {
+        wanted.unit(name): identity(__name__, *parts, **about, model=one.content, plan=one.plan, plugins=one.plugins)
+        for name, one in wanted.models.items()
     }
-    wanted = Wanted(files, mine, frozenset())
-    stale = cache.stale({wanted.unit(name): of for name, of in inputs.items()})
-    return replace(wanted, stale=frozenset(name for name in mine if wanted.unit(name) in stale))
 
 
 def _files(models: Mapping[str, LoadedModel], task: Task) -> set[str]:
@@ -181,7 +224,8 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[W
             _write_stale(wanted, part, batch)
         for name in wanted.models.keys() - wanted.stale:
             (part / name).mkdir(exist_ok=True)
-            for file in [file for file in (before / name).iterdir() if file.is_file()]:
+            there = before / name
+            for file in [file for file in there.iterdir() if file.is_file()] if there.is_dir() else ():
                 file.rename(part / name / file.name)
     return wanted, {name: files_of(before / name) for name in wanted.models}
 
@@ -197,7 +241,8 @@ def _write_stale(wanted: Wanted, part: Path, batch: int | None) -> None:
         card = archive.card
         with scene.open(names_of(card.bands), card.task, readers()) as opened:
             check_bands(card.bands, opened.raster.bands, scene.id)
-            predict_scene(opened, predictor, card.task, model.plan, part / name, batch, tags=model.tags)
+            write = partial(predict_scene, tags=model.tags, calibration=card.calibration)
+            write(opened, predictor, card.task, model.plan, part / name, batch)
         model.files.check(scene.id)
 
 

@@ -13,6 +13,7 @@ from quadrat.errors import InputError
 from quadrat.geo.statistics.analysis_files import read_statistics, read_table
 from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, unwatched
 from quadrat.models.model_folder import NONE, OWN, ModelCard, SavedModel, keep, kept, write_model
+from quadrat.models.training.calibrating import calibrate
 from quadrat.models.training.live_metrics import live
 from quadrat.plugins.finding import versions as plugin_versions
 from quadrat.plugins.section import plugins_in
@@ -70,9 +71,12 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
         made_with = {**versions(), **(plugins if kind is params.model else {})}
         checkpoint = paths.checkpoints / _identity(learnt + start, task, kind, recipe, made_with)
         fitted = before or kind.fit(training, validation, task, own, replace(recipe, watch=watch), checkpoint)
+        if before is None:
+            fitted = _calibrated(fitted, kind, validation, params, own)
         _check_unchanged(begun, paths.checkpoints)
         told = origin.model_copy(update={"versions": made_with})
-        write_model(to, SavedModel(_card(task, kind, own, training, gsd, told), fitted.weights))
+        card = _card(task, kind, own, training, gsd, told).model_copy(update={"calibration": fitted.calibration})
+        write_model(to, SavedModel(card, fitted.weights))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in fitted.metrics.items() if value is not None)
         console.print(f"{kind.kind}: {shown} (validation)", highlight=False, soft_wrap=True)
         return fitted
@@ -94,6 +98,16 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
         write(fit(paths.model_folder, params.model, watch))
     run.check()  # before the checkpoint is removed: with the parameters of the start, it is soon there again
     shutil.rmtree(paths.checkpoints, ignore_errors=True)
+
+
+def _calibrated(fitted: Fitted, kind: Fit, validation: Chips, params: TrainParams, inputs: Inputs) -> Fitted:
+    """Return the fit with its calibration, and the temperature among the metrics if all classes share one."""
+    task = params.task
+    predictor = kind.restore(fitted.weights, task, inputs)
+    found = calibrate(predictor, validation, task, params.seed, max(1, inputs.dates))
+    if found is None or not found.exclusive:
+        return replace(fitted, calibration=found)
+    return replace(fitted, calibration=found, metrics={**fitted.metrics, "temperature": found.temperatures[0]})
 
 
 def _check_unchanged(begun: Snapshot, checkpoints: Path) -> None:

@@ -49,6 +49,10 @@ PACKED = {"compress": "PACKBITS"}
 """Class ids come in runs, for which packbits takes a third of the time of deflate."""
 
 
+QUICK = {"LEVEL": 1, "PREDICTOR": "NO", "OVERVIEWS": "NONE"}
+"""Of probabilities, such a file takes a fifteenth of the time, and has about the size of one with overviews."""
+
+
 class RasterWriter:
     """Writes a raster layer to ``path``, completely or not at all; a context manager.
 
@@ -61,7 +65,7 @@ class RasterWriter:
 
     def __init__(self, layer: RasterLayer, grid: Grid, path: Path, tags: Mapping[str, str]) -> None:
         """Write ``layer`` on ``grid``; ``tags`` become the file's metadata."""
-        self._layer, self._grid, self._path, self._tags = layer, grid, path, dict(tags)
+        self._layer, self._grid, self._path, self._tags = layer, grid, path, {**tags, **layer.about}
         self._rows = path.with_name(f".rows-{path.name}")
         self._sum = _Sum.none(len(layer.bands))
         self._due: tuple[int, int, int] | None = None  # row, col and width of the next rows
@@ -133,7 +137,7 @@ class RasterWriter:
                 crs=grid.crs,
                 transform=None if grid.transform == Affine.identity() else grid.transform,
                 **TEMPORARY,
-                **({"compress": "DEFLATE", "zlevel": 1} if layer.classes is None else PACKED),
+                **self._temporary,
             )
         dataset.update_tags(**self._tags)
         dataset.descriptions = layer.bands
@@ -151,7 +155,6 @@ class RasterWriter:
     ) -> None:
         if kind is not None:
             return
-        coded = self._layer.classes is not None
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"):  # else GDAL does not find overviews beside a file
             rasterio.shutil.copy(
                 self._rows,
@@ -159,8 +162,7 @@ class RasterWriter:
                 driver="COG",
                 BLOCKSIZE=BLOCK,
                 COMPRESS="DEFLATE",
-                PREDICTOR="NO" if coded else "YES",  # differences of neighbouring class ids have no meaning
-                **({"OVERVIEWS": "FORCE_USE_EXISTING"} if coded else {"OVERVIEW_RESAMPLING": "AVERAGE"}),
+                **self._options,
                 BIGTIFF="IF_SAFER",
                 NUM_THREADS=cores(),
             )
@@ -178,6 +180,22 @@ class RasterWriter:
                 with replaced(beside) as part:
                     part.write_text(text, encoding="utf-8")
 
+    @property
+    def _temporary(self) -> Mapping[str, Any]:
+        """How the rows are compressed until they are a COG."""
+        if self._layer.quick:
+            return {}
+        return {"compress": "DEFLATE", "zlevel": 1} if self._layer.classes is None else PACKED
+
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        """How the COG is compressed, and what its overviews are."""
+        if self._layer.quick:
+            return QUICK
+        if self._layer.classes is None:
+            return {"PREDICTOR": "YES", "OVERVIEW_RESAMPLING": "AVERAGE"}
+        return {"PREDICTOR": "NO", "OVERVIEWS": "FORCE_USE_EXISTING"}  # differences of class ids have no meaning
+
     def _read_back(self) -> "_Sum":
         total = _Sum.none(len(self._layer.bands))
         with warnings.catch_warnings():
@@ -185,9 +203,8 @@ class RasterWriter:
             dataset = rasterio.open(self._part)
         with dataset:
             levels = dataset.overviews(1)
-            if (max(dataset.shape) > BLOCK and not levels) or (
-                self._overviews and len(levels) != self._overviews.count
-            ):
+            lacking = max(dataset.shape) > BLOCK and not levels and not self._layer.quick
+            if lacking or (self._overviews and len(levels) != self._overviews.count):
                 raise self._failure(f"a file with overviews {levels}")
             for window in strips(self._grid.area, BLOCK):
                 values = dataset.read(window=RasterioWindow(0, window.row, window.width, window.height))

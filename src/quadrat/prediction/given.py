@@ -93,7 +93,7 @@ class _GivenPrediction(Prediction):
 
         Raises PredictionError if it is not known which is the last.
         """
-        if not self._drawn(layer):
+        if not self.drawn(layer):
             self._check_unused()
             return super().class_ids(layer, window, names)
         if layer not in self._areas:
@@ -149,7 +149,7 @@ class _GivenPrediction(Prediction):
             problem, hint = "a raster says all classes itself", "leave these options out"
             raise self._unlike(self._place, problem, got=" ".join(unused), hint=hint)
 
-    def _drawn(self, layer: str) -> bool:
+    def drawn(self, layer: str) -> bool:
         """Return whether a raster layer is given as polygons."""
         if self._place.is_file():
             return self._place.suffix.lower() in ENDINGS
@@ -176,6 +176,10 @@ class _GivenPrediction(Prediction):
             return super()._raster_file(layer)
         self._check_ending(RASTERS)
         return self._place
+
+    def _beside(self, layer: str) -> Path:
+        """Return the path of a raster layer; of a file, what lies beside it is of other scenes."""
+        return super()._beside(layer) if not self._place.is_file() else self._place / f"{layer}.tif"
 
     def _file(self, layer: str) -> Path:
         if not self._place.is_file():

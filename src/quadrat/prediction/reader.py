@@ -1,7 +1,7 @@
 """Reads predictions of a scene, by predict or other programs, on the scene's grid."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,11 @@ HINT = "run the stage 'predict' again"
 
 ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
 """Endings of vector layers."""
+
+BYTES = "u"
+
+KINDS = {"iuf": ("values", "numbers"), "iu": ("class ids", "whole numbers"), BYTES: ("probabilities", "bytes")}
+"""What rasters hold, by the kinds of their types in NumPy."""
 
 MOST_SHOWN = 10
 """Largest number of values in an error."""
@@ -101,6 +106,30 @@ class Prediction:
         known = [some for some in (stored.given(values), mask, np.isfinite(numbers)) if some is not None]
         return np.where(np.logical_and.reduce(known), numbers, np.nan).astype(np.float32)
 
+    def stored(self, layer: str, window: Window, bands: Sequence[int]) -> NDArray[np.uint8] | None:
+        """Return a raster layer's stored values (band, y, x) in a window within the grid; None without the layer.
+
+        Raises PredictionError if the layer is damaged, on another grid, or not of bytes with one of the numbers of
+        ``bands``.
+        """
+        path = self._beside(layer)
+        if not path.exists():
+            return None
+        if path not in self._rasters:
+            self._rasters[path] = self._open(path, BYTES, bands)
+        found: NDArray[np.uint8] = self._stored(path, self._rasters[path], window)[0]
+        return found
+
+    def about(self, layer: str) -> Mapping[str, str]:
+        """Return what a raster layer's file says of itself; nothing without the layer."""
+        path = self._beside(layer)
+        if not path.exists():
+            return {}
+        with warnings.catch_warnings(), open_raster(str(path), PredictionError, self._scene) as dataset:
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            told: dict[str, str] = dataset.tags()
+        return told
+
     def features(self, layer: str, window: Window | None = None) -> Features:
         """Return a vector layer's features, whatever its format, in pixel coordinates of the grid.
 
@@ -121,6 +150,11 @@ class Prediction:
         return replace(
             features, geometry=features.geometry[some], fields={n: v[some] for n, v in features.fields.items()}
         )
+
+    def drawn(self, layer: str) -> bool:
+        """Return whether a raster layer is given as polygons: never of predict's own."""
+        del layer
+        return False
 
     def _read(self, layer: str) -> Features:
         path = self._file(layer)
@@ -197,6 +231,10 @@ class Prediction:
             self._rasters[path] = self._open(path, kinds)
         return path, self._rasters[path]
 
+    def _beside(self, layer: str) -> Path:
+        """Return the path of a raster layer that is not needed for scores."""
+        return self._folder / f"{layer}.tif"
+
     def _raster_file(self, layer: str) -> Path:
         """Return the path of a raster layer."""
         return self._folder / f"{layer}.tif"
@@ -209,8 +247,8 @@ class Prediction:
             problem = "the prediction can't be read: the file is damaged or cut short"
             raise PredictionError(problem, self._scene, path, window, got=cause, hint=self.hint) from cause
 
-    def _open(self, path: Path, kinds: str) -> Stored:
-        """Open a raster; raise PredictionError if its header does not fit the scene."""
+    def _open(self, path: Path, kinds: str, bands: Sequence[int] = (1,)) -> Stored:
+        """Open a raster of one of the numbers of ``bands``; raise PredictionError if it does not fit the scene."""
         if not path.exists():
             raise self._missing(path)
         try:
@@ -218,13 +256,14 @@ class Prediction:
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a scene may have no CRS
                 dataset = self._files.enter_context(open_raster(str(path), PredictionError, self._scene))
                 self._check_grid(path, Grid(dataset.crs, dataset.transform, dataset.shape))
-                if dataset.count != 1 or np.dtype(dataset.dtypes[0]).kind not in kinds:
-                    what, which = ("values", "numbers") if "f" in kinds else ("class ids", "whole numbers")
+                dtype = np.dtype(dataset.dtypes[0])
+                if dataset.count not in bands or dtype.kind not in kinds or (kinds == BYTES and dtype != np.uint8):
+                    what, which = KINDS[kinds]
                     got = f"{dataset.count} of {', '.join(dataset.dtypes)}"
-                    raise self._unlike(
-                        path, f"the prediction holds no {what}", expected=f"one band of {which}", got=got
-                    )
-                return Stored.of(dataset, (1,))
+                    counts = "one band" if bands == (1,) else f"{' or '.join(map(str, bands))} bands"
+                    problem = f"the prediction holds no {what}"
+                    raise self._unlike(path, problem, expected=f"{counts} of {which}", got=got)
+                return Stored.of(dataset, tuple(range(1, dataset.count + 1)))
         except (RasterioError, OSError) as cause:
             raise self._unlike(path, "the prediction can't be opened", got=cause) from cause
 

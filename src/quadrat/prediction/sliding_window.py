@@ -25,6 +25,8 @@ from quadrat.runtime.progress import track
 from quadrat.scenes.scene import OpenScene
 from quadrat.tasks import Layers
 from quadrat.tasks.common.blended import PixelDecisions
+from quadrat.tasks.common.calibration import Calibration
+from quadrat.tasks.common.layers import TaskLayers
 from quadrat.tasks.common.outputs import Canvas, Features, Rows
 from quadrat.tasks.common.parts import layers_of
 from quadrat.tasks.common.section import TaskSection
@@ -61,23 +63,24 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
     batch: int | None,
     *,
     tags: Mapping[str, str] = MappingProxyType({}),
+    calibration: Calibration | None = None,
 ) -> None:
     """Write the layers of what counts of ``scene`` to ``folder``, whole or not at all.
 
     Nodata stands where a band has no value and outside the AOI. ``batch`` windows go through the model at once;
-    with None, as many as the device takes. ``tags`` become metadata of every layer. The caller has checked what
-    ``folder`` holds: it is replaced.
+    with None, as many as the device takes. ``tags`` become metadata of every layer, and scores become probabilities by
+    the model's ``calibration``. The caller has checked what ``folder`` holds: it is replaced.
     """
     from quadrat.prediction.writers import writer_for
 
-    layers = layers_of(task)
+    layers = layers_of(task, calibration)
     with replaced(folder, ANY) as part, ExitStack() as writers:
         part.mkdir()
         writer = {
             layer.name: writers.enter_context(writer_for(layer, scene.grid, part, tags))
             for layer in layers.written(predict.layers)
         }
-        with closing(predicted(scene, predictor, task, predict, batch)) as made:  # all threads end before the files
+        with closing(predicted(scene, predictor, layers, predict, batch)) as made:  # all threads end before the files
             for finished in made:
                 writer[finished.layer].write(finished)
 
@@ -85,19 +88,18 @@ def predict_scene(  # noqa: PLR0913 (what is written in the layers' metadata dec
 def predicted(
     scene: OpenScene,
     predictor: Predictor,
-    task: TaskSection,
+    layers: TaskLayers[Any],
     predict: Predict,
     batch: int | None,
     part: Window | None = None,
 ) -> Generator[Rows | Features, None, None]:
-    """Give what is predicted of what counts of ``scene``, from top to bottom.
+    """Give what is predicted of what counts of ``scene``, as the task's ``layers`` make it, from top to bottom.
 
     With ``part``, a window of the scene's area, only the scene's windows that can change something there are predicted.
     Rows are then those of the part; features are all that these windows give, of which those with their centre in the
     part are the scene's.
     """
     size, stride = predict.window_size, predict.stride
-    layers = layers_of(task)
     windows = cover(scene.area, size, stride, layers.margin(size, stride))
     if part is not None:
         windows = _reaching(windows, part, layers.reach(size))

@@ -98,7 +98,7 @@ class Processes:
         If a process is killed, the items in progress run again, each in a process of its own. The item whose process
         is killed again gets a WorkerError, the others get their outcomes.
         """
-        work = partial(_attempt_elsewhere, function)
+        work = partial(attempt_elsewhere, function)
         with _Pool(self.workers) as pool:
             for item, future in _submitted(pool, work, items, 2 * self.workers):
                 yield _settled(work, item, future)
@@ -188,7 +188,7 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Result]:
         return Outcome(None, error)
 
 
-def _attempt_elsewhere(function: Callable[[Item], Result], item: Item) -> Outcome[Result]:
+def attempt_elsewhere(function: Callable[[Item], Result], item: Item) -> Outcome[Result]:
     """Return the outcome of an item; add the traceback to an error, which other processes do not have."""
     outcome = _attempt(function, item)
     if outcome.error is None or isinstance(outcome.error, QuadratError):

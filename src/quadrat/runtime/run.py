@@ -1,14 +1,16 @@
 """Arguments of every stage: its parameters, the paths of its files, and how it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from quadrat.runtime.cache.shared_cache import SharedCache
 from quadrat.runtime.parallel import Executor, Threads
 from quadrat.runtime.provenance.origin import Origin
 
 P = TypeVar("P")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Paths:
     scene_scores: Path = Path("metrics/plots/scene_scores.csv")
     confusion: Path = Path("metrics/plots/confusion.csv")
     areas: Path = Path("metrics/plots/areas.csv")
+    reliability: Path = Path("metrics/plots/reliability.csv")
     pictures: Path = Path("metrics/pictures")
     page: Path = Path("metrics/report.html")
     bundle_file: Path = Path("models/bundle.zip")
@@ -57,6 +60,19 @@ class Paths:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of the scenes, for one of several machines that fill the shared cache."""
+
+    number: int
+    """From 1 on."""
+    count: int
+
+    def of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return this part's share of the items."""
+        return items[self.number - 1 :: self.count]
+
+
+@dataclass(frozen=True)
 class Run:
     """Where and how a stage runs. None of it changes a result."""
 
@@ -66,10 +82,18 @@ class Run:
     """Redo all scenes, also unchanged ones."""
     batch: int | None = None
     """Windows per batch in predict; None for as many as suit the device."""
+    cache: str | None = None
+    """The URL of the cache that machines share; None if there is none."""
+    part: Part | None = None
+    """Make these scenes alone, and only in the shared cache; None for all, in the workspace."""
     origin: Origin | None = None
     """The origin to write into the outputs; None if unknown."""
     check: Callable[[], None] = lambda: None
     """Raises InputError if the parameters' file has other parameters now than the stage was given."""
+
+    def shared(self, stage: str) -> SharedCache | None:
+        """Return the shared cache of a stage, if there is one."""
+        return SharedCache(self.cache, stage) if self.cache else None
 
 
 def subset(kind: type[P], params: Any) -> P:

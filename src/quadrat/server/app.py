@@ -12,6 +12,7 @@ from quadrat.server.guard.bodies import Bounded
 from quadrat.server.limits import Access
 from quadrat.server.metering import Counted
 from quadrat.server.routes.about import about
+from quadrat.server.routes.jobs import jobs
 from quadrat.server.routes.maps import maps
 from quadrat.server.routes.page import add_page
 from quadrat.server.routes.places import places
@@ -42,7 +43,7 @@ def application(service: Service, access: Access) -> FastAPI:
     )
 
     add_answers(app, service.meters)
-    for router in (about(service, app), predict(service), places(service), maps(service)):
+    for router in (about(service, app), predict(service), jobs(service), places(service), maps(service)):
         app.include_router(router)
     add_page(app)
     app.add_middleware(Counted, meters=service.meters)

@@ -17,6 +17,8 @@ class Limits:
     pixels: int = 1 << 32
     """Px of an image that is predicted at all."""
     bands: int = 1024
+    block: int = 256 << 20
+    """Bytes of what is decoded at once of an image that is sent."""
     uploads: int = 4
     """Images that are received at once."""
     pause: float = 20.0

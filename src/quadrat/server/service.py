@@ -15,10 +15,10 @@ from quadrat.runtime.provenance.origin import versions
 from quadrat.server.blocks.blocks import Blocks
 from quadrat.server.blocks.cache import BlockCache
 from quadrat.server.blocks.gallery import Gallery, Served, collected
+from quadrat.server.blocks.look import Look
 from quadrat.server.blocks.making import Maker
 from quadrat.server.drawing.canvas import Canvas
 from quadrat.server.drawing.layers import MapLayer, map_layers
-from quadrat.server.drawing.pictures import Look
 from quadrat.server.jobs.runner import Jobs
 from quadrat.server.limits import Limits, Place
 from quadrat.server.metering import Meters

@@ -84,7 +84,8 @@ def _run(
         table.add_row(runtime, f"skipped: {error.expected} isn't installed", "", "")
         return None, None
     started = time.perf_counter()
-    found = agreement(opened.card.task, opened.expected, predictor(opened.sample), runtime)
+    outputs = opened.card.probabilities(predictor(opened.sample))
+    found = agreement(opened.card.task, opened.expected, outputs, runtime)
     seconds = time.perf_counter() - started
     table.add_row(runtime, f"{found.difference:.2g}", f"{found.equal} of {found.pixels}", f"{seconds:.2f}")
     return found, seconds

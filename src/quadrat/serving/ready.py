@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from quadrat.runtime.provenance.origin import digest, tags, unknown
 from quadrat.scenes.input_files import input_files
 from quadrat.serving.folder_models import FolderModel
 from quadrat.serving.new_images import Offered, Reading
+from quadrat.tasks.common.parts import layers_of
 
 GSD_TOLERANCE = 1.2
 """Largest ratio of the ground sample distances of an image and the training scenes without a warning."""
@@ -97,7 +98,8 @@ class Ready:
             files.unchanged(),
             one.open(card.inputs) as scene,
         ):
-            predict_scene(scene, predictor, card.task, self.predict, part, batch, tags=self._tags)
+            write = partial(predict_scene, tags=self._tags, calibration=card.calibration)
+            write(scene, predictor, card.task, self.predict, part, batch)
 
     def load(self) -> None:
         """Load the model and its origin now; raise BundleError if it is damaged, or no runtime for it is installed."""
@@ -154,6 +156,7 @@ def _predict(opened: OpenBundle | FolderModel, plan: Plan) -> Predict:
             got=f"{predict.layers.kind}: {', '.join(unknown)}",
         )
     _check_windows(opened, predict, plan)
+    layers_of(task, opened.card.calibration).check(predict.layers)
     return predict
 
 

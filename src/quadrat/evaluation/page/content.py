@@ -1,7 +1,7 @@
 """What the page tells."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from quadrat.evaluation.adjusted_areas import Estimate
@@ -9,6 +9,7 @@ from quadrat.evaluation.areas import Areas
 from quadrat.evaluation.intervals import Spread
 from quadrat.evaluation.page.thumbnails import Thumbnail
 from quadrat.evaluation.page.training import Training
+from quadrat.evaluation.trust import Trust
 from quadrat.runtime.provenance.origin import Origin
 from quadrat.tasks.common.metrics import Counts, Metrics
 
@@ -49,3 +50,7 @@ class Content:
     training: Training | None
     parameters: str
     """In YAML."""
+    trust: Trust | None = None
+    """None for tasks without a raster of classes, and where predictions don't say how sure they are."""
+    polygons: Metrics = field(default_factory=dict)
+    """Of given polygons; else empty."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from quadrat.evaluation.page import background, scenes, scores
+from quadrat.evaluation.page import background, scenes, scores, trust
 from quadrat.evaluation.page.content import Content
 from quadrat.evaluation.page.markup import Markup, joined, paragraph, tag
 from quadrat.evaluation.page.style import STYLE
@@ -35,6 +35,8 @@ def page(content: Content) -> str:
         scores.classes(content),
         scores.confusion(content),
         scores.precision_recall(content),
+        trust.reliability(content),
+        trust.sets(content),
         scenes.scenes(content),
         scenes.areas(content),
         background.training(content),

@@ -8,7 +8,7 @@ from quadrat.evaluation.intervals import LEVEL, Bounds
 from quadrat.evaluation.page.charts import Axes, Line, bar, chart
 from quadrat.evaluation.page.content import Content
 from quadrat.evaluation.page.markup import Markup, joined, paragraph, section, swatch, table, tag
-from quadrat.evaluation.summary import BOUNDED, MODEL, bounded, figure, gains, word
+from quadrat.evaluation.summary import BOUNDED, MODEL, bounded, figure, gains, polygon_sentence, word
 from quadrat.tasks.common.classes import NONE
 
 MOST_CLASSES = 24
@@ -49,9 +49,9 @@ def comparison(content: Content) -> Markup:
         [name, *(bounded(metrics.get(key), bounds.get(name, {}).get(key)) for key in names)]
         for name, metrics in rows.items()
     ]
-    return section(
-        "All classes", table(f"Metrics over all classes, {content.split} scenes", ["", *map(word, names)], body)
-    )
+    polygons = [paragraph(polygon_sentence(content.polygons))] if content.polygons else []
+    shown = table(f"Metrics over all classes, {content.split} scenes", ["", *map(word, names)], body)
+    return section("All classes", shown, *polygons)
 
 
 def classes(content: Content) -> Markup:

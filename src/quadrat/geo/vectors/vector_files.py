@@ -65,7 +65,7 @@ def ending(path: str) -> str | None:
 
 
 def read(path: str, layer: str | None = None, **options: Any) -> "geopandas.GeoDataFrame | pd.DataFrame":
-    """Return the features of a file or a layer of it, by ``pyogrio.read_dataframe`` with these options.
+    """Return the features of a file, of its first layer or the one named, by ``pyogrio.read_dataframe`` with options.
 
     Raises OSError if it is not a plain file, and all errors of the libraries.
     """
@@ -74,7 +74,8 @@ def read(path: str, layer: str | None = None, **options: Any) -> "geopandas.GeoD
     if ending(path) == PARQUET:
         return _parquet(path)
     with opening(path) as name:
-        frame = pyogrio.read_dataframe(name, layer=layer, **options)
+        first = 0 if _suffix(path) == ".gpkg" else None  # others may be styles of QGIS, of which pyogrio would warn
+        frame = pyogrio.read_dataframe(name, layer=first if layer is None else layer, **options)
         if _suffix(path) == ".fgb" and pyogrio.read_info(name)["features"] > len(frame):
             raise ValueError("the file is cut short: it holds fewer features than it says")
         return frame

@@ -16,6 +16,7 @@ from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.plugins.section import Plugin
 from quadrat.runtime.formats.section import Section
 from quadrat.tasks import Loss
+from quadrat.tasks.common.calibration import Calibration
 from quadrat.tasks.common.classes import Unit
 from quadrat.tasks.common.section import TaskSection
 
@@ -146,6 +147,8 @@ class Fitted:
     weights: Mapping[str, NDArray[Any]]
     metrics: Mapping[str, float | int | None]
     history: Sequence[Epoch]
+    calibration: Calibration | None = None
+    """None before it is learnt, and for tasks without probabilities."""
 
 
 def unwatched(_: Fitted) -> None:

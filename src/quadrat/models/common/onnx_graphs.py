@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from quadrat.errors import ModelError
 from quadrat.models.common.model import Outputs, Pixels, Predictor
 from quadrat.runtime.parallel import cores
+from quadrat.tasks.common.calibration import Calibration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +63,41 @@ def export(network: "TrainableModule", example: "Tensor", axes: Axes) -> bytes:
             hint = "choose another 'model' in params.yaml"
             raise ModelError("the network can't be exported to ONNX", got=error, hint=hint) from error
     return written.getvalue()
+
+
+def probable(graph: bytes, calibration: Calibration | None, axis: int) -> bytes:
+    """Return a graph whose output ``scores``, with classes along ``axis``, is made probabilities by its last steps."""
+    if calibration is None or set(calibration.temperatures) == {1.0}:
+        return graph
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    for node in model.graph.node:
+        for number, name in enumerate(node.output):
+            if name == "scores":
+                node.output[number] = "uncalibrated"
+        for number, name in enumerate(node.input):
+            if name == "scores":
+                node.input[number] = "uncalibrated"
+    powers = np.array([1 / each for each in calibration.temperatures], np.float32)
+    constants: dict[str, NDArray[Any]] = {"power": powers}
+    steps: list[tuple[str, list[str], str]] = [("Pow", ["uncalibrated", "calibration/power"], "calibration/yes")]
+    if calibration.exclusive:
+        constants["axis"] = np.array([axis], np.int64)
+        steps += [("ReduceSum", ["calibration/yes", "calibration/axis"], "calibration/sum")]
+    else:  # these classes are along the last axis, as the powers are
+        constants["one"] = np.array(1, np.float32)
+        steps += [
+            ("Sub", ["calibration/one", "uncalibrated"], "calibration/rest"),
+            ("Pow", ["calibration/rest", "calibration/power"], "calibration/no"),
+            ("Add", ["calibration/yes", "calibration/no"], "calibration/sum"),
+        ]
+    for operator, taken, made in [*steps, ("Div", ["calibration/yes", "calibration/sum"], "scores")]:
+        model.graph.node.append(onnx.helper.make_node(operator, taken, [made]))
+    for name, value in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, f"calibration/{name}"))
+    serialised: bytes = model.SerializeToString()
+    return serialised
 
 
 def threads() -> int:

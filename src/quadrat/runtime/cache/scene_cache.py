@@ -9,7 +9,8 @@ Output files are compared by content, so a folder that was changed, partly fetch
 import hashlib
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -18,12 +19,18 @@ from pydantic_core import to_jsonable_python
 
 from quadrat.errors import DiskError
 from quadrat.runtime.cache.code_hash import code_hash
-from quadrat.runtime.cache.hashes import Hashed, Hashes, read
+from quadrat.runtime.cache.hashes import Hashed, Hashes, read, stamp_of
+from quadrat.runtime.cache.shared_cache import SharedCache
 from quadrat.runtime.files import LEFT_BEHIND, check_own, remove, write_json
+from quadrat.runtime.parallel import Threads, results
+from quadrat.runtime.progress import track
 from quadrat.runtime.provenance.origin import installed
 
 WHOLE = "."
 """The unit of what all scenes have together."""
+
+UPLOADS = 4
+"""Units that go to or come from the shared cache at once."""
 
 EVERY = 1.0
 """Seconds between writes of a manifest; a killed stage repeats what it made since the last one."""
@@ -53,10 +60,22 @@ class SceneCache:
     recorded even after an error: an interrupted or failed stage redoes only the rest.
     """
 
-    def __init__(self, folder: Path, manifest: Path, hashes: Path, *, force: bool = False) -> None:
-        """Read ``manifest`` and the cached ``hashes``; with ``force``, redo everything."""
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Path,
+        hashes: Path,
+        *,
+        force: bool = False,
+        shared: SharedCache | None = None,
+    ) -> None:
+        """Read ``manifest`` and the cached ``hashes``; with ``force``, redo everything.
+
+        Units are taken from the cache that machines ``shared``, and offered to it.
+        """
         self.hashes = Hashes(hashes)
-        self._path, self._folder, self._force = manifest, folder, force
+        self._path, self._folder, self._force, self._shared = manifest, folder, force, shared
+        self._uploads = ThreadPoolExecutor(UPLOADS)
         self._inputs: dict[str, str] = {}
         self._written, self._changed = 0.0, False
         self._entries: dict[str, dict[str, Any]] = {}
@@ -68,7 +87,8 @@ class SceneCache:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Write the manifest and the hashes."""
+        """Write the manifest and the hashes, when the last unit is in the shared cache."""
+        self._uploads.shutdown(cancel_futures=kind is not None and not issubclass(kind, Exception))
         if kind is None:
             self.hashes.save()
             self._save()
@@ -82,14 +102,52 @@ class SceneCache:
         self._inputs |= inputs
         return [name for name, of in inputs.items() if self._force or not self._current(name, of)]
 
-    def done(self, name: str, files: Mapping[str, Hashed]) -> None:
-        """Record a finished unit of ``stale``; ``files`` is the result of ``files_of``."""
+    def fetch(self, names: Sequence[str]) -> list[str]:
+        """Take units of ``stale`` from the shared cache; return those that it lacks, in order."""
+        if self._shared is None or self._force or not names:
+            return list(names)
+        found = track(results(Threads(UPLOADS).map(self._fetched, names)), "fetch", len(names), "scenes")
+        lacking = []
+        for name, files in zip(names, found, strict=True):
+            if files is None:
+                lacking.append(name)
+            else:
+                self._record(name, files)
+        return lacking
+
+    def done(self, name: str, files: Mapping[str, Hashed], *, made: bool = True) -> None:
+        """Record a finished unit, and share it if it was ``made`` now; ``files`` is the result of ``files_of``."""
+        self._record(name, files)
+        if made and self._shared is not None and name != WHOLE:
+            of, contents = self._entries[name]["of"], self._entries[name]["files"]
+            self._uploads.submit(self._shared.offer, of, self._folder / name, contents)
+
+    def _record(self, name: str, files: Mapping[str, Hashed]) -> None:
         for file, found in files.items():
             self.hashes.remember(self._folder / name / file, found)
         files_now = {file: found for file, (_, found) in files.items()}
         self._entries[name], self._changed = {"of": self._inputs[name], "files": files_now}, True
         if time.monotonic() - self._written > EVERY:
             self._save()
+
+    def _fetched(self, name: str) -> Mapping[str, Hashed] | None:
+        """Put the files of a unit of the shared cache in the place of what is there, and return them, if it has it."""
+        assert self._shared is not None
+        place = self._folder / name
+        part = self._folder / f".part-{name.replace('/', '-')}"
+        remove(part)
+        try:
+            files = self._shared.fetch(self._inputs[name], part)
+            if files is None:
+                return None
+            place.mkdir(parents=True, exist_ok=True)
+            for old in _names(place):
+                (place / old).unlink()
+            for file in files:
+                (part / file).rename(place / file)
+        finally:
+            remove(part)
+        return {file: (stamp_of(place / file), found) for file, found in files.items()}
 
     def check_own(self, own: Collection[str]) -> None:
         """Raise OutputError if the folder holds files that the stage did not make, and would delete.

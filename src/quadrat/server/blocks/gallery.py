@@ -87,6 +87,11 @@ class Gallery:
                 self._seen[name] = time.monotonic()
             return found
 
+    def fresh(self, name: str) -> Served | None:
+        """Return the image if its files need not be looked at again; do not wait."""
+        seen = self._seen.get(name)
+        return self._images[name] if seen is not None and time.monotonic() - seen <= FRESH else None
+
     def _checked(self, one: Offered) -> Served:
         stamp = stamp_of(one)
         resampled = self._ready.resampled(one, self._reading)

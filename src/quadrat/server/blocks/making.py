@@ -14,7 +14,7 @@ from quadrat.geo.grids.windows import Window
 from quadrat.prediction.sliding_window import Predict, predicted
 from quadrat.scenes.scene import OpenScene
 from quadrat.server.blocks.gallery import Served, stamp_of
-from quadrat.server.drawing.pictures import Look
+from quadrat.server.blocks.look import Look
 from quadrat.serving.ready import Ready
 from quadrat.tasks.common.outputs import Features, RasterLayer, Rows
 from quadrat.tasks.common.parts import layers_of
@@ -60,15 +60,16 @@ class Maker:
     def predicted(self, served: Served, block: Window) -> Arrays:
         """Return the layers of a block of the grid: rasters (band, y, x), or what ``BOUNDS`` says of features."""
         scene = self._scenes.get(served)
-        written = layers_of(self._ready.bundle.card.task).written(self._predict.layers)
+        card = self._ready.bundle.card
+        layers = layers_of(card.task, card.calibration)
+        written = layers.written(self._predict.layers)
         rasters = [layer for layer in written if isinstance(layer, RasterLayer)]
         arrays = {each.name: np.full((len(each.bands), *block.shape), each.nodata, each.dtype) for each in rasters}
         features: list[Features] = []
         part = block.intersection(served.area)
         if part is not None:
             predictor, batch = self._ready.loaded
-            task = self._ready.bundle.card.task
-            with closing(predicted(scene, predictor, task, self._predict, batch, part)) as made:
+            with closing(predicted(scene, predictor, layers, self._predict, batch, part)) as made:
                 for piece in made:
                     if isinstance(piece, Rows):
                         where = Window(piece.row, piece.col, *piece.values.shape[1:]).slices(block)

@@ -64,8 +64,7 @@ class Canvas:
 
     def draw(self, served: Served, layer: MapLayer, band: int, target: Target) -> Drawn | None:
         """Return a picture of a band of a layer; None where the image isn't. Raises BusyWorker."""
-        key = served.id, served.stamp, layer.name, band, target
-        held = self._drawn.get(key)
+        held = self.held(served, layer, band, target)
         if held is not None:
             return held
         seen = shown(served.grid, target)
@@ -73,8 +72,12 @@ class Canvas:
             return None
         found = self._draw(served, layer, band, (target, seen))
         if found.hint is None:
-            self._drawn.put(key, found, len(found.content))
+            self._drawn.put((served.id, served.stamp, layer.name, band, target.key), found, len(found.content))
         return found
+
+    def held(self, served: Served, layer: MapLayer, band: int, target: Target) -> Drawn | None:
+        """Return a picture if it is in memory; do not wait."""
+        return self._drawn.get((served.id, served.stamp, layer.name, band, target.key))
 
     def _draw(self, served: Served, layer: MapLayer, band: int, where: tuple[Target, Shown]) -> Drawn:
         target, seen = where

@@ -42,6 +42,11 @@ class Target:
         across, down = (right - left) / width, (top - bottom) / height
         return cls(crs, Affine(across, 0, left, 0, -down, top), height, width)
 
+    @cached_property
+    def key(self) -> tuple[object, ...]:
+        """What stands for it; the hash of a CRS takes as long as a tile from memory."""
+        return None if self.crs is None else self.crs.to_wkt(), *self.transform, self.height, self.width
+
     @property
     def grid(self) -> Grid:
         """It as a grid."""

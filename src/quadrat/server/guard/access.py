@@ -2,7 +2,7 @@
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +17,12 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 OPEN = ("/health",)
 """Routes that need no token."""
+
+PREFLIGHT = (
+    (b"access-control-allow-methods", b"GET, POST, DELETE"),
+    (b"access-control-allow-headers", b"authorization, content-type, prefer"),
+)
+"""What pages of other hosts that may ask are told before they do."""
 
 POLICY = (
     (b"x-content-type-options", b"nosniff"),
@@ -45,6 +51,9 @@ class Gate:
         if scope["type"] != "http":
             return  # no web sockets
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["method"] == "OPTIONS" and self._shared(headers):
+            await _answer(send, 200, "ask", [*self._shared(headers), *PREFLIGHT])
+            return
         refused = self._refused(scope, headers)
         if refused is not None:
             await _answer(send, *refused)
@@ -113,9 +122,9 @@ def _token(headers: Mapping[str, str]) -> str:
     return cookie.value if cookie else ""
 
 
-async def _answer(send: Send, status: int, problem: str) -> None:
+async def _answer(send: Send, status: int, problem: str, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
     body = json.dumps({"detail": problem}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *POLICY]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *POLICY, *more]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -107,13 +107,13 @@ def told(error: QuadratError) -> dict[str, Any]:
     shown = {"problem": error.problem, "expected": error.expected, "got": error.got, "hint": error.hint}
     if error.file is not None:
         shown["file"] = PurePath(str(error.file)).name
-    return {name: _plain(str(value)) for name, value in shown.items() if value is not None}
+    return {name: without_folders(str(value)) for name, value in shown.items() if value is not None}
 
 
 FOLDERS = re.compile(r"(?<![\w:/])/(?:[^/\s'\"]+/)+")
 """Folders of a path, which tell of the server."""
 
 
-def _plain(text: str) -> str:
+def without_folders(text: str) -> str:
     """Return a text without the folders of paths."""
     return printable(FOLDERS.sub("", text))[:1000]

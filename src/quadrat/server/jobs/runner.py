@@ -3,6 +3,7 @@
 A process can be ended at once, its memory is given back, and what an image of a stranger does to it ends with it.
 """
 
+import logging
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from quadrat.server.guard.answers import without_folders
 from quadrat.server.jobs.store import ENDED, Job, Store, now
 from quadrat.server.limits import Limits
 
@@ -26,6 +28,12 @@ ERROR_LINES = 8
 
 GRACE = 5.0
 """Seconds for a process to end when it is told to."""
+
+
+TOLD = re.compile(r"(\w+Error: .*|  \w+: .*)")
+"""Lines of an error in words, which a client may see."""
+
+log = logging.getLogger("quadrat.server")
 
 
 class FullError(Exception):
@@ -130,8 +138,8 @@ class Jobs:
             job.image.unlink(missing_ok=True)
             self.store.note(job.id, status="successful", finished=now(), progress=100, message="")
         else:
-            message = "\n".join(lines) or f"the process ended with {status}"
-            self.store.note(job.id, status="failed", finished=now(), message=message.replace(f"{job.folder}/", ""))
+            log.warning("job %s ended with %s:\n%s", job.id, status, "\n".join(lines))
+            self.store.note(job.id, status="failed", finished=now(), message=reason(lines))
 
     def _followed(self, job: Job, process: "subprocess.Popen[str]") -> list[str]:
         """Note progress while a process runs; return its last lines."""
@@ -144,3 +152,12 @@ class Jobs:
             else:
                 last = [*last, line.rstrip()][-ERROR_LINES:]
         return last
+
+
+def reason(lines: list[str]) -> str:
+    """Return what a client may know of why a process failed: an error in words, no stack trace and no folders."""
+    first = next((number for number, line in enumerate(lines) if re.match(r"\w+Error: ", line)), None)
+    told = [] if first is None else lines[first:]
+    if not told or not all(TOLD.fullmatch(line) for line in lines[first:]) or any('File "' in line for line in lines):
+        return "the process failed; the server's log says why"
+    return without_folders("\n".join(told))

@@ -5,12 +5,13 @@ from functools import lru_cache
 from typing import Annotated, Literal
 
 from fastapi import Depends, HTTPException, Path, Query
-from morecantile import TileMatrixSet
+from morecantile import Tile, TileMatrixSet
 from morecantile import tms as matrix_sets
 from rasterio.crs import CRS
 
 from quadrat.server.blocks.gallery import Served
 from quadrat.server.drawing.layers import MapLayer
+from quadrat.server.drawing.warp import Target
 from quadrat.server.service import Service
 
 ImageName = Annotated[str | None, Query(max_length=250, description="Name of an image; left out: the first.")]
@@ -37,16 +38,25 @@ PNG: dict[int | str, dict[str, object]] = {
 class Named:
     """What a request names."""
 
-    image: ImageName = None
+    image: str | None = None
+    layer: str | None = None
+    band: str | None = None
+
+
+async def named(
+    image: ImageName = None,
     layer: Annotated[
         str | None, Query(max_length=50, description="image, or a layer of /info; left out: the first prediction.")
-    ] = None
+    ] = None,
     band: Annotated[
         str | None, Query(alias="class", max_length=200, description="Of scores, whose; left out: the first class.")
-    ] = None
+    ] = None,
+) -> Named:
+    """Return what a request names; a coroutine, as FastAPI calls others in threads."""
+    return Named(image, layer, band)
 
 
-Names = Annotated[Named, Depends()]
+Names = Annotated[Named, Depends(named)]
 
 
 @dataclass(frozen=True)
@@ -104,9 +114,9 @@ def image_of(service: Service, name: str | None) -> Served:
     return service.gallery.get(wanted)
 
 
-def asked(service: Service, names: Named) -> Asked:
+def asked(service: Service, names: Named, served: Served | None = None) -> Asked:
     """Return what is asked for; answer 404 for what there isn't."""
-    served, band = image_of(service, names.image), names.band
+    served, band = served or image_of(service, names.image), names.band
     name = names.layer if names.layer is not None else list(service.layers)[1]
     if name not in service.layers:
         raise HTTPException(404, f"there is no such layer, but {', '.join(service.layers)}")
@@ -114,6 +124,13 @@ def asked(service: Service, names: Named) -> Asked:
     if band is not None and band not in found.bands:
         raise HTTPException(404, f"the layer has no such class, but {', '.join(found.bands) or 'none'}")
     return Asked(served, found, 0 if band is None else found.bands.index(band))
+
+
+def known(service: Service, names: Named) -> Served | None:
+    """Return the image if it has just been looked at, without waiting for files."""
+    first = service.first()
+    name = names.image if names.image is not None else first.id if first else None
+    return None if name is None else service.gallery.fresh(name)
 
 
 def placed(served: Served) -> CRS:
@@ -134,9 +151,16 @@ def system(code: str) -> CRS:
         raise HTTPException(422, "there is no such CRS") from None
 
 
+@lru_cache(8)
 def matrices(name: str) -> TileMatrixSet:
-    """Return a tile matrix set."""
+    """Return a tile matrix set; morecantile makes a copy each time."""
     return matrix_sets.get(name)
+
+
+@lru_cache(1 << 14)
+def tile_target(name: str, tile: tuple[int, int, int], side: int) -> Target:
+    """Return the grid of a tile: its column, row and zoom."""
+    return Target.of(matrix_system(name), matrices(name).xy_bounds(Tile(*tile)), side, side)
 
 
 @lru_cache(8)

@@ -35,7 +35,7 @@ About (``routes.about``)
 - ``GET /legend`` ``?f=json|html|png``: classes with colours; of values, the ramp of colours.
 - ``GET /health``: ``{"status": "ok"}``. ``GET /metrics``: Prometheus.
 
-Predictions of images that are sent (``routes.predict``)
+Predictions of images that are sent (``routes.predict``, ``routes.jobs``)
 
 - ``POST /predict`` ``?f=zip|tif|geojson|parquet|gpkg&layer&bands&scale&offset&nodata&unchecked&resolution``: a GeoTIFF
   as the body (``image/tiff`` or ``application/octet-stream``), or as the part ``file`` of ``multipart/form-data``. The
@@ -48,21 +48,23 @@ Predictions of images that are sent (``routes.predict``)
 """
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from morecantile import Tile
+from starlette.concurrency import run_in_threadpool
 
 from quadrat.server.drawing.warp import Target
 from quadrat.server.routes.asked import (
     PNG,
     MatrixName,
     MaxSize,
+    Named,
     Names,
     Number,
     TileSize,
     Zoom,
     asked,
+    known,
     matrices,
-    matrix_system,
     placed,
+    tile_target,
 )
 from quadrat.server.routes.pictures import drawn, picture, whole
 from quadrat.server.routes.tilesets import capabilities, tilejson
@@ -75,24 +77,21 @@ def maps(service: Service) -> APIRouter:
 
     @router.get("/tiles/{tms}/{z}/{x}/{y}", response_class=Response, responses=PNG)
     @router.get("/tiles/{tms}/{z}/{x}/{y}.png", response_class=Response, responses=PNG)
-    def tile(
-        tms: MatrixName,
-        z: Zoom,
-        x: Number,
-        y: Number,
-        names: Names,
-        tilesize: TileSize = "256",
+    async def tile(
+        tms: MatrixName, z: Zoom, x: Number, y: Number, names: Names, tilesize: TileSize = "256"
     ) -> Response:
         """Return a tile of a layer."""
-        what = asked(service, names)
-        placed(what.served)
-        scheme, side = matrices(tms), int(tilesize)
-        matrix = scheme.matrix(z)
+        matrix = matrices(tms).matrix(z)
         if x >= matrix.matrixWidth or y >= matrix.matrixHeight:
             raise HTTPException(404, "the tile matrix has no such tile")
-        target = Target.of(matrix_system(tms), scheme.xy_bounds(Tile(x, y, z)), side, side)
-        found = drawn(service, what, target)
-        return Response(status_code=204) if found is None else picture(found)
+        target = tile_target(tms, (x, y, z), int(tilesize))
+        served = known(service, names)
+        if served is not None:  # in memory, a tile needs no thread
+            what = asked(service, names, served)
+            held = service.canvas.held(what.served, what.layer, what.band, target)
+            if held is not None:
+                return picture(held)
+        return await run_in_threadpool(_tile, service, names, target)
 
     @router.get("/{tms}/tilejson.json")
     def tilejson_of_matrices(request: Request, tms: MatrixName, names: Names) -> dict[str, object]:
@@ -117,3 +116,10 @@ def maps(service: Service) -> APIRouter:
         return Response(capabilities(service, str(request.base_url)), media_type="application/xml")
 
     return router
+
+
+def _tile(service: Service, names: Named, target: Target) -> Response:
+    what = asked(service, names)
+    placed(what.served)
+    found = drawn(service, what, target)
+    return Response(status_code=204) if found is None else picture(found)

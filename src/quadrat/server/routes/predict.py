@@ -1,4 +1,4 @@
-"""Predictions of images that are sent, and their jobs, in the manner of OGC API – Processes."""
+"""Predictions of images that are sent; large ones become jobs."""
 
 import asyncio
 import shutil
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi import Path as InPath
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
@@ -19,7 +18,7 @@ from quadrat.errors import ParamsError
 from quadrat.server.blocks.worker import BusyWorker
 from quadrat.server.guard.answers import TooMuchError
 from quadrat.server.jobs.runner import FullError
-from quadrat.server.jobs.store import Job
+from quadrat.server.routes.jobs import as_file, told
 from quadrat.server.routes.results import TYPES, Wanted, layer_options, result, wanted
 from quadrat.server.routes.uploads import looked_at, received
 from quadrat.server.service import Service
@@ -28,7 +27,6 @@ from quadrat.serving.new_images import Offered, Reading, offered, side
 Form = Literal["zip", "tif", "geojson", "parquet", "gpkg"]
 Text = Annotated[str | None, Query(max_length=2000)]
 Finite = Annotated[float | None, Query(allow_inf_nan=False)]
-JobName = Annotated[str, InPath(max_length=64, description="The job's name.")]
 
 BODY = {
     "requestBody": {
@@ -114,32 +112,7 @@ def predict(service: Service) -> APIRouter:
             except BaseException:
                 await run_in_threadpool(shutil.rmtree, folder, True)  # noqa: FBT003 (ignore errors)
                 raise
-        return _file(found, want, BackgroundTask(shutil.rmtree, folder, ignore_errors=True))
-
-    @router.get("/jobs")
-    def jobs() -> dict[str, Any]:
-        """Return all jobs."""
-        return {"jobs": [_told(job, state) for job, state in service.jobs.store.listed()], "links": []}
-
-    @router.get("/jobs/{name}")
-    def job(name: JobName) -> dict[str, Any]:
-        """Return the state of a job."""
-        return _told(*_found(service, name))
-
-    @router.delete("/jobs/{name}")
-    def dismiss(name: JobName) -> dict[str, Any]:
-        """Cancel a job; forget one that has ended."""
-        found, _ = _found(service, name)
-        return {**_told(found, service.jobs.cancel(name)), "status": "dismissed"}
-
-    @router.get("/jobs/{name}/results", response_class=Response, responses={200: {"description": "The result."}})
-    def results(name: JobName) -> Response:
-        """Return the result of a job."""
-        found, state = _found(service, name)
-        if state["status"] != "successful":
-            raise HTTPException(404, f"the job has no result: it is {state['status']}")
-        want = Wanted(found.asked["form"], found.asked["layer"])
-        return _file(result(service, want, found.out / found.asked["id"]), want, None)
+        return as_file(found, want, BackgroundTask(shutil.rmtree, folder, ignore_errors=True))
 
     return router
 
@@ -170,8 +143,8 @@ def _job(service: Service, file: Path, about: About, want: Wanted) -> Response:
     (one,) = offered(str(file), service.bands, about.reading())
     asked = {"file": file.name, "id": one.id, "options": about.options(layers), "form": want.form, "layer": want.layer}
     job = service.jobs.add(file.parent, asked)
-    told = _told(*service.jobs.store.get(job.id))
-    return JSONResponse(told, 201, {"Location": f"/jobs/{job.id}", "Preference-Applied": "respond-async"})
+    state = told(*service.jobs.store.get(job.id))
+    return JSONResponse(state, 201, {"Location": f"/jobs/{job.id}", "Preference-Applied": "respond-async"})
 
 
 def _direct(service: Service, one: Offered, want: Wanted, folder: Path) -> Path:
@@ -191,26 +164,6 @@ def _direct(service: Service, one: Offered, want: Wanted, folder: Path) -> Path:
         raise BusyWorker
     future.result()
     return result(service, want, out)
-
-
-def _found(service: Service, name: str) -> tuple[Job, dict[str, Any]]:
-    try:
-        return service.jobs.store.get(name)
-    except KeyError:
-        raise HTTPException(404, "there is no such job") from None
-
-
-def _told(job: Job, state: Mapping[str, Any]) -> dict[str, Any]:
-    links = [{"rel": "self", "href": f"/jobs/{job.id}"}]
-    if state["status"] == "successful":
-        media = TYPES[str(job.asked["form"])]
-        rel = "http://www.opengis.net/def/rel/ogc/1.0/results"
-        links.append({"rel": rel, "href": f"/jobs/{job.id}/results", "type": media})
-    return {"jobID": job.id, "type": "process", "processID": "predict", **state, "links": links}
-
-
-def _file(path: Path, want: Wanted, after: BackgroundTask | None) -> Response:
-    return FileResponse(path, media_type=TYPES[want.form], filename=path.name, background=after)
 
 
 def _as_yaml(value: Any) -> str:

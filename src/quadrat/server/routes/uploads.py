@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastapi import HTTPException, Request
 from python_multipart.multipart import parse_options_header
+from rasterio.enums import Interleaving
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
@@ -78,9 +80,13 @@ def looked_at(file: Path, limits: Limits) -> int:
 
 def _measured(dataset: Any, file: Path, limits: Limits) -> int:
     height, width = dataset.shape
+    rows, cols = dataset.block_shapes[0]
+    each = np.dtype("complex128" if "complex" in dataset.dtypes[0] else dataset.dtypes[0]).itemsize
+    block = rows * cols * each * (dataset.count if dataset.interleaving == Interleaving.pixel else 1)
     for wrong, problem, expected, got in (
         (dataset.count > limits.bands, "the image has too many bands", limits.bands, dataset.count),
         (height * width > limits.pixels, "the image is too large", f"{limits.pixels} px", f"{width} × {height} px"),
+        (block > limits.block, "the image's blocks are too large", f"{limits.block >> 20} MB", f"{block >> 20} MB"),
         (any("complex" in dtype for dtype in dataset.dtypes), "the image has complex values", "numbers", "complex"),
     ):
         if wrong:

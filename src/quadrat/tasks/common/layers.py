@@ -6,6 +6,7 @@ from typing import Any
 
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.blended import PixelDecisions
+from quadrat.tasks.common.calibration import Calibration
 from quadrat.tasks.common.outputs import Canvas, RasterLayer, VectorLayer
 from quadrat.tasks.common.part import AnyTask, TaskPart
 
@@ -13,12 +14,21 @@ from quadrat.tasks.common.part import AnyTask, TaskPart
 class TaskLayers(TaskPart[AnyTask]):
     """Lists the layers of a scene, and makes them, for predict and apply.
 
-    ``section`` is the task's own section ``predict.layers``.
+    ``section`` is the task's own section ``predict.layers``. Models give scores as they learnt to; layers show them
+    as probabilities by the model's ``calibration``, after blending, so that it changes no label.
     """
+
+    def __init__(self, task: AnyTask, calibration: Calibration | None = None) -> None:
+        """Make layers of ``task``; scores are shown as they are without a ``calibration``."""
+        super().__init__(task)
+        self.calibration = calibration
 
     @abstractmethod
     def written(self, section: Any) -> Sequence[RasterLayer | VectorLayer]:
         """Return the layers of a scene."""
+
+    def check(self, section: Any) -> None:
+        """Raise ModelError for layers that the model's calibration does not allow."""
 
     @abstractmethod
     def canvas(self, section: Any, area: Window, size: int, stride: int, shape: tuple[int, int]) -> Canvas:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,15 +16,33 @@ if TYPE_CHECKING:
     import torch
 
 
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a model said of labelled things."""
+
+    truth: NDArray[np.uint8]
+    """Class ids (…), IGNORE where unknown; or of classes that don't exclude each other (…, class): 1, 0 or IGNORE."""
+    scores: NDArray[np.float32]
+    """(…, class)."""
+
+
 class TaskLoss(TaskPart[AnyTask]):
     """Says what comes out of the task's models: for all that runs or bundles one."""
 
     deepness: ClassVar[str | None] = None
     """What QGIS's plugin Deepness calls a model of this task; None where it can't run one."""
+    class_axis: ClassVar[int] = 1
+    """The axis of ``scores`` along which the classes are."""
+    sets: ClassVar[bool] = False
+    """Whether layers can hold sets of classes (``Calibration.least``)."""
     stac: ClassVar[str]
     """What STAC's extension MLM calls the task."""
     hub: ClassVar[str | None] = None
     """What Hugging Face's model hub calls the task; None where it has no name for it."""
+
+    def evidence(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Evidence | None:
+        """Return what a model's outputs (chip, …) say of labels (chip, …); None for tasks without probabilities."""
+        return None
 
     @abstractmethod
     def decided(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[Any]:

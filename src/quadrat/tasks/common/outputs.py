@@ -1,7 +1,7 @@
 """Outputs of a task: layers and their pieces, outlines for pictures, and the description for a bundle."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +10,18 @@ from numpy.typing import NDArray
 from quadrat.geo.geometry.parts import Geometries
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.classes import Class
+
+SCORE_STEPS = 250
+"""Scores are stored as whole numbers from 0 to this many."""
+
+CONFIDENCE = ("confidence", "uncalibrated")
+"""Bands of the layer ``confidence``."""
+
+SETS = "conformal"
+"""The layer of sets of classes: a band per class, 1 where it is in the set, and one for sets of several classes."""
+
+PROMISE = "PROMISED_COVERAGE"
+"""What the layer of sets says of itself: the share of sets that hold the truth."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,10 @@ class RasterLayer:
     scale: float = 1.0
     classes: tuple[Class, ...] | None = None
     """The classes, for the colour table and the names, if values are class ids."""
+    quick: bool = False
+    """Whether it is written fast, with light compression and without overviews: to be counted rather than looked at."""
+    about: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What its file says of itself, by name."""
 
 
 @dataclass(frozen=True)

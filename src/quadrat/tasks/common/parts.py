@@ -7,6 +7,7 @@ the part's name. ``dvc.yaml`` lists the parts that a stage uses.
 from importlib import import_module
 from typing import Any
 
+from quadrat.tasks.common.calibration import Calibration
 from quadrat.tasks.common.layers import TaskLayers
 from quadrat.tasks.common.loss import ClassLoss, LogitLoss, TaskLoss
 from quadrat.tasks.common.scoring import TaskScoring
@@ -42,9 +43,9 @@ def class_loss_of(task: TaskSection) -> ClassLoss[Any]:
     return loss
 
 
-def layers_of(task: TaskSection) -> TaskLayers[Any]:
-    """Return the part that makes layers from a network's outputs."""
-    layers: TaskLayers[Any] = _part(task, "layers")
+def layers_of(task: TaskSection, calibration: Calibration | None = None) -> TaskLayers[Any]:
+    """Return the part that makes layers from a network's outputs, with probabilities by its ``calibration``."""
+    layers: TaskLayers[Any] = _part(task, "layers", calibration)
     return layers
 
 
@@ -59,5 +60,5 @@ def part_module(kind: str, part: str) -> str:
     return f"quadrat.tasks.{kind}.{part}"
 
 
-def _part(task: TaskSection, part: str) -> Any:
-    return getattr(import_module(part_module(task.kind, part)), part.title())(task)
+def _part(task: TaskSection, part: str, *more: object) -> Any:
+    return getattr(import_module(part_module(task.kind, part)), part.title())(task, *more)

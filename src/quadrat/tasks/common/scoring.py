@@ -1,7 +1,7 @@
 """The part ``scoring`` of a task: counts predictions against labels."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -13,12 +13,18 @@ from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.metrics import Counts
 from quadrat.tasks.common.outputs import Features, Outlines
 from quadrat.tasks.common.part import AnyTask, TaskPart
+from quadrat.tasks.common.polygons import PolygonCounts
+from quadrat.tasks.common.reliability import Reliability
 from quadrat.tasks.common.targets import Target
 
 if TYPE_CHECKING:
     import torch
 
     from quadrat.tasks.common.truth import Truth
+
+
+Watch = Callable[[Window, NDArray[np.uint8], NDArray[np.uint8]], None]
+"""Is told the true class ids (y, x) of a window that is scored, and the first prediction's; IGNORE where none is."""
 
 
 class Prediction(Protocol):
@@ -39,6 +45,10 @@ class Prediction(Protocol):
         """Return a vector layer's features, or those that meet the window."""
         ...
 
+    def drawn(self, layer: str) -> bool:
+        """Return whether a raster layer is given as polygons, which are ``features`` then."""
+        ...
+
 
 class TaskScoring(TaskPart[AnyTask]):
     """Scores chips for train, and scenes for eval. ``match`` is the section ``eval.match``."""
@@ -47,6 +57,8 @@ class TaskScoring(TaskPart[AnyTask]):
     """The metric of ``Counts.summary`` by which weights are chosen; larger is better."""
     class_map: ClassVar[str | None] = None
     """The raster layer of class ids that is measured on the ground; None for tasks without one."""
+    watch: Watch | None = None
+    """Watches how maps of classes are scored."""
 
     @property
     def painted(self) -> Sequence[Class]:
@@ -92,6 +104,19 @@ class TaskScoring(TaskPart[AnyTask]):
         Returns counts by the block's number for each prediction; blocks without anything to count are left out, the
         same ones for all predictions.
         """
+
+    def reliability(
+        self, truth: "Truth", prediction: Prediction, counts: Counts, match: Any = None
+    ) -> Mapping[str, Reliability]:
+        """Count how often the probabilities of a scene's prediction are right, by PROBABILITIES.
+
+        ``counts`` are those of the scene. Of maps of classes nothing: ``watch`` sees them.
+        """
+        return {}
+
+    def polygons(self, truth: "Truth", prediction: Prediction) -> PolygonCounts | None:
+        """Match predicted polygons with labelled ones; None where there are none, and for other tasks."""
+        return None
 
     @abstractmethod
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:

@@ -91,3 +91,13 @@ class DetectionMatch(Section):
     """Smallest intersection over union with a box of its class that no better detection has found."""
     score: float = Field(ge=0, le=1)
     """Smallest score of a detection."""
+
+
+VALIDATING = DetectionLayers(
+    kind="object_detection",
+    detections="detections.parquet",
+    min_score=0.05,
+    max_detections=1000,
+    nms=Suppression(measure="iou", overlap=0.5),
+)
+"""How detections of validation chips are made in training, independent of the section predict."""

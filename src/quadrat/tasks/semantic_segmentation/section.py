@@ -85,6 +85,13 @@ class SegmentationLayers(LayersSection):
     """Write ``uncertainty.tif``: how doubtful each pixel is, from 0 to 1. ``margin`` is 1 minus the difference between
     the two largest probabilities; ``entropy`` that of all probabilities, divided by the largest possible. Null for
     none."""
+    confidence: bool = False
+    """Write ``confidence.tif``: the probability of each pixel's label, and as a second band the same before the model's
+    calibration. Eval needs it to say how far probabilities can be trusted."""
+    conformal: float | None = Field(default=None, ge=0.01, le=0.5)
+    """Write ``conformal.tif``: for each class a band, 1 where it is in the set of classes that holds the truth in all
+    but this share of each class's pixels, 0 elsewhere; and the band ``several``, 1 where the set has more than one
+    class. A share in whole percent, such as 0.1; null for none. See [eval](pipeline.md#eval)."""
     polygons: str | None = None
     """Name of the vector file of the predicted areas, with the ending of a format; null for none."""
     min_pixels: int = Field(default=1, ge=1)
@@ -95,6 +102,13 @@ class SegmentationLayers(LayersSection):
     """Largest hole of a polygon that is filled, px; 0 fills none. The raster does not change."""
     outlines: Outline = Edges(kind="edges")
     """How the outlines of polygons are drawn."""
+
+    @field_validator("conformal")
+    @classmethod
+    def _check_conformal(cls, conformal: float | None) -> float | None:
+        if conformal is not None and abs(100 * conformal - round(100 * conformal)) > 1e-6:
+            raise ValueError("conformal is a share in whole percent, from 0.01 to 0.5, such as 0.1")
+        return conformal
 
     @field_validator("polygons")
     @classmethod
@@ -107,11 +121,13 @@ class SegmentationLayers(LayersSection):
 
     def plain(self) -> Self:
         """Return the section with labels only."""
-        return self.model_copy(update={"scores": False, "uncertainty": None, "polygons": None})
+        none = {"scores": False, "uncertainty": None, "confidence": False, "conformal": None, "polygons": None}
+        return self.model_copy(update=none)
 
     def full(self) -> Self:
-        """Return the section with scores too."""
-        return self.model_copy(update={"scores": True})
+        """Return the section with all layers but polygons that it doesn't have."""
+        every = {"scores": True, "uncertainty": "margin", "confidence": True, "conformal": 0.1}
+        return self.model_copy(update=every)
 
     def shown(self) -> Self:
         """Return the section with all rasters, and no polygons."""

@@ -17,7 +17,7 @@ class Layers(TaskLayers[ChipClassification]):
 
     def canvas(self, section: CellLayers, area: Window, size: int, stride: int, shape: tuple[int, int]) -> CellCanvas:
         """Return the canvas for windows over ``area`` of a grid of ``shape``."""
-        return CellCanvas(self.task, area, whole(shape))
+        return CellCanvas(self.task, area, whole(shape), self.calibration)
 
     def margin(self, size: int, stride: int) -> int:
         """Return the px of context above and left of a cell, so that the first cell starts at the area's corner."""

@@ -9,15 +9,18 @@ from numpy.typing import NDArray
 from quadrat.geo.grids.cells import as_cells, boxes, middle
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.chip_classification.section import HALF, LISTED, ChipClassification
+from quadrat.tasks.common.calibration import Calibration
 from quadrat.tasks.common.outputs import Features
 
 
 class CellCanvas:
     """Collects the cells of a row of windows, and gives their parts on the grid as features."""
 
-    def __init__(self, task: ChipClassification, area: Window, grid: Window) -> None:
-        """Start empty; only ``area`` of the ``grid`` counts."""
-        self._task, self._area, self._grid = task, area, grid
+    def __init__(
+        self, task: ChipClassification, area: Window, grid: Window, calibration: Calibration | None = None
+    ) -> None:
+        """Start empty; only ``area`` of the ``grid`` counts. Classes follow from the scores before ``calibration``."""
+        self._task, self._area, self._grid, self._calibration = task, area, grid, calibration
         self._names = np.array(task.names, object)
         self._row: int | None = None
         self._cells: list[Window] = []
@@ -48,10 +51,16 @@ class CellCanvas:
         cells = as_cells(self._cells)
         scores = np.array(self._scores, np.float32).reshape(-1, len(self._names))
         self._cells, self._scores = [], []
-        own: dict[str, NDArray[Any]] = {f"score_{name}": s for name, s in zip(self._names, scores.T, strict=True)}
+        shown = scores if self._calibration is None else self._calibration.applied(scores, 1)
+        own: dict[str, NDArray[Any]] = {f"score_{name}": s for name, s in zip(self._names, shown.T, strict=True)}
         if self._task.multi_label:
             listed = [LISTED.join(self._names[there]) for there in scores >= HALF]
             return Features("cells", boxes(cells), {"class": np.array(listed, object), **own})
         ids = scores.argmax(1).astype(np.uint8)
-        fields = {"class": self._names[ids], "class_id": ids, "score": scores.max(1, initial=0)}
+        fields = {
+            "class": self._names[ids],
+            "class_id": ids,
+            "score": shown.max(1, initial=0),
+            "uncalibrated": scores.max(1, initial=0),
+        }
         return Features("cells", boxes(cells), {**fields, **own})

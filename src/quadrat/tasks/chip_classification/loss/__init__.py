@@ -10,7 +10,7 @@ from quadrat.geo.grids.cells import middle
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.chip_classification.section import HALF, ChipClassification, ClassificationLoss
-from quadrat.tasks.common.loss import ClassLoss
+from quadrat.tasks.common.loss import ClassLoss, Evidence
 from quadrat.tasks.common.outputs import Signature
 from quadrat.tasks.common.targets import Target
 
@@ -23,6 +23,10 @@ class Loss(ClassLoss[ChipClassification]):
 
     stac: ClassVar[str] = "scene-classification"
     hub: ClassVar[str | None] = "image-classification"
+
+    def evidence(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Evidence:
+        """Return ``classes`` (chip,), or (chip, class), and scores (chip, class)."""
+        return Evidence(target["classes"], outputs["scores"])
 
     @property
     def pool(self) -> int:

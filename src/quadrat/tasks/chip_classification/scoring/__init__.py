@@ -11,10 +11,11 @@ from quadrat.geo.grids.cells import Cells, bands, centred, frame, painted
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.chip_classification.scoring.multilabel_counts import Presence
-from quadrat.tasks.chip_classification.scoring.predicted_cells import read_cells
+from quadrat.tasks.chip_classification.scoring.predicted_cells import read_cells, read_scores
 from quadrat.tasks.chip_classification.section import HALF, ChipClassification
 from quadrat.tasks.chip_classification.targets.cell_rule import labelled_cells
-from quadrat.tasks.common.metrics import Confusion, confuse
+from quadrat.tasks.common.metrics import Confusion, Counts, confuse
+from quadrat.tasks.common.reliability import CALIBRATED, UNCALIBRATED, Reliability
 from quadrat.tasks.common.scoring import Prediction, TaskScoring
 from quadrat.tasks.common.targets import Target
 
@@ -78,6 +79,24 @@ class Scoring(TaskScoring[ChipClassification]):
             for parts, counts in zip(scored, found_here, strict=True):
                 parts[number] = counts
         return scored
+
+    def reliability(
+        self, truth: "Truth", prediction: Prediction, counts: Counts, match: None = None
+    ) -> dict[str, Reliability]:
+        """Count the cells whose class is correct by its probability; with several classes, each known class of a cell.
+
+        What those were before calibration is known of single classes only.
+        """
+        if isinstance(counts, Presence):
+            known = counts.truth != IGNORE
+            return {CALIBRATED: Reliability.of_scores(counts.scores[known], counts.truth[known] == 1)}
+        cells, class_ids = read_cells(self.task, prediction)
+        labelled = labelled_cells(self.task, truth.labels, cells)
+        labelled[~_inside(truth, cells)] = IGNORE
+        told = {CALIBRATED: "score", UNCALIBRATED: "uncalibrated"}
+        scores = {name: read_scores(self.task, prediction, field) for name, field in told.items()}
+        known, right = labelled != IGNORE, labelled == class_ids
+        return {name: Reliability.of_scores(some[known], right[known]) for name, some in scores.items() if some.size}
 
     def _counts(self, labelled: NDArray[np.uint8], predicted: list[NDArray[Any]]) -> Sequence[Confusion | Presence]:
         """Count cells: labels (cell, …) against the class ids or scores (cell, …) of each prediction."""

@@ -30,6 +30,15 @@ def read_cells(
     return cells[order], np.column_stack(scores)[order]
 
 
+def read_scores(task: ChipClassification, prediction: Prediction, field: str) -> NDArray[np.float32]:
+    """Return the scores (cell,) of a field in the order of ``read_cells``; none without the field."""
+    features = prediction.features("cells")
+    if field not in features.fields:
+        return np.empty(0, np.float32)
+    cells = _cells(features, task.cell_size)
+    return prediction_features.scores(features, field)[np.lexsort((cells[:, 0], cells[:, 1]))]
+
+
 def _cells(features: Features, cell_size: int) -> Cells:
     """Return features as cells; raise PredictionError if they are not cells of ``cell_size`` px."""
     edges = shapely.bounds(features.geometry)

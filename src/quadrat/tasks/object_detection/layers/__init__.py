@@ -19,7 +19,8 @@ class Layers(TaskLayers[ObjectDetection]):
         self, section: DetectionLayers, area: Window, size: int, stride: int, shape: tuple[int, int]
     ) -> DetectionCanvas:
         """Return the canvas for windows over ``area`` of a grid of ``shape``."""
-        return DetectionCanvas(self.task, section, Cores(area, size, stride, self.margin(size, stride)), shape)
+        cores = Cores(area, size, stride, self.margin(size, stride))
+        return DetectionCanvas(self.task, section, cores, shape, self.calibration)
 
     def reach(self, size: int) -> int:
         """Return the side of a window: boxes that reach into an area suppress each other, in chains of a few."""

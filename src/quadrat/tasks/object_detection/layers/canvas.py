@@ -1,11 +1,13 @@
 """The canvas of object detection."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.windows import Window, whole
+from quadrat.tasks.common.calibration import Calibration
 from quadrat.tasks.common.outputs import Features
 from quadrat.tasks.object_detection.layers.cores import Cores
 from quadrat.tasks.object_detection.section import LAYER, DetectionLayers, ObjectDetection
@@ -18,9 +20,16 @@ from quadrat.tasks.object_detection.targets.suppression import StreamingNMS
 class DetectionCanvas:
     """Takes each window's detections, suppresses duplicates, and gives those that no later window can change."""
 
-    def __init__(self, task: ObjectDetection, layers: DetectionLayers, cores: Cores, shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        task: ObjectDetection,
+        layers: DetectionLayers,
+        cores: Cores,
+        shape: tuple[int, int],
+        calibration: Calibration | None = None,
+    ) -> None:
         """Start empty."""
-        self._layers, self._cores, self._grid = layers, cores, whole(shape)
+        self._layers, self._cores, self._grid, self._calibration = layers, cores, whole(shape), calibration
         self._names = np.array(task.names, object)
         self._nms = StreamingNMS(layers.nms)
         self._row = -np.inf
@@ -38,10 +47,11 @@ class DetectionCanvas:
         inside = window.intersection(self._grid)
         if inside is None:
             return
-        found = decoded(outputs["scores"], outputs["boxes"], self._layers.min_score, self._layers.max_detections)
+        least, most = self._layers.min_score, self._layers.max_detections
+        found = decoded(outputs["scores"], outputs["boxes"], least, most, self._calibration)
         boxes = clipped(found.boxes + [window.col, window.row] * 2, inside)
         mine = solid(boxes) & centred(boxes, window, valid) & self._cores.owned(window, boxes)
-        self._nms.add(Detections(boxes, found.class_ids, found.scores).picked(mine))
+        self._nms.add(replace(found, boxes=boxes).picked(mine))
 
     def close(self) -> Iterator[Features]:
         """Give the remaining detections."""
@@ -52,5 +62,6 @@ class DetectionCanvas:
             "class": self._names[detections.class_ids],
             "class_id": detections.class_ids,
             "score": detections.scores,
+            "uncalibrated": detections.scores if detections.before is None else detections.before,
         }
         return Features(LAYER, outlined(detections.boxes), fields)

@@ -12,7 +12,10 @@ from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common import prediction_features
+from quadrat.tasks.common.metrics import Counts
 from quadrat.tasks.common.outputs import Outlines
+from quadrat.tasks.common.polygons import PolygonCounts, matching
+from quadrat.tasks.common.reliability import CALIBRATED, UNCALIBRATED, Reliability
 from quadrat.tasks.common.scoring import Prediction, TaskScoring
 from quadrat.tasks.common.targets import Target
 from quadrat.tasks.object_detection.scoring.counts import BoxCounts
@@ -20,10 +23,9 @@ from quadrat.tasks.object_detection.scoring.resampling import split
 from quadrat.tasks.object_detection.section import (
     LAYER,
     LIKELY,
-    DetectionLayers,
+    VALIDATING,
     DetectionMatch,
     ObjectDetection,
-    Suppression,
 )
 from quadrat.tasks.object_detection.targets.decoding import decoded
 from quadrat.tasks.object_detection.targets.detections import Detections
@@ -34,15 +36,6 @@ from quadrat.tasks.object_detection.targets.suppression import suppressed
 
 if TYPE_CHECKING:
     from quadrat.tasks.common.truth import Truth
-
-VALIDATING = DetectionLayers(
-    kind="object_detection",
-    detections="detections.parquet",
-    min_score=0.05,
-    max_detections=1000,
-    nms=Suppression(measure="iou", overlap=0.5),
-)
-"""How detections of validation chips are made in training, independent of the section predict."""
 
 RIGHT = DetectionMatch(iou=0.5, score=LIKELY)
 """When these detections are correct, independent of the section eval."""
@@ -86,6 +79,26 @@ class Scoring(TaskScoring[ObjectDetection]):
             {number: replace(none, images=(part,)) for number, part in parts.items()}
             for parts in split(self._seen(truth, predictions), blocks, none.iou)
         ]
+
+    def reliability(
+        self, truth: "Truth", prediction: Prediction, counts: Counts, match: DetectionMatch | None = None
+    ) -> dict[str, Reliability]:
+        """Count the detections that find a box, by their scores; those on ignored boxes count nowhere."""
+        del truth, prediction
+        assert isinstance(counts, BoxCounts)
+        found: dict[str, Reliability] = {}
+        for seen in counts.images:
+            matches = matched(seen, (match or RIGHT).iou)
+            told = {CALIBRATED: seen.found.scores, UNCALIBRATED: seen.found.before}
+            for name, scores in told.items():
+                if scores is not None:
+                    some = Reliability.of_scores(scores[~matches.absorbed], matches.truth[~matches.absorbed] >= 0)
+                    found[name] = found[name] + some if name in found else some
+        return found
+
+    def polygons(self, truth: "Truth", prediction: Prediction) -> PolygonCounts:
+        """Match the outlines of detections with those of labelled objects, in place of the boxes around both."""
+        return matching(truth, prediction.features(LAYER), self.task.names)
 
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return IGNORE (y, x): boxes are drawn as outlines."""
@@ -144,4 +157,6 @@ class Scoring(TaskScoring[ObjectDetection]):
             got = [f"{flat} of {len(boxes)} without an area"]
             raise prediction_features.unlike(features, "detections are not boxes", "polygons", got)
         class_ids = prediction_features.class_ids(features, self.task.names)
-        return Detections(boxes, class_ids, prediction_features.scores(features, "score"))
+        known = "uncalibrated" in features.fields
+        before = prediction_features.scores(features, "uncalibrated") if known else None
+        return Detections(boxes, class_ids, prediction_features.scores(features, "score"), before)

@@ -17,6 +17,8 @@ class Detections:
     boxes: Boxes
     class_ids: NDArray[np.uint8]
     scores: NDArray[np.float32]
+    before: NDArray[np.float32] | None = None
+    """The scores before they were calibrated; None where they are not known."""
 
     def __len__(self) -> int:
         """Return the number of detections."""
@@ -30,16 +32,20 @@ class Detections:
     @classmethod
     def joined(cls, some: Sequence["Detections"]) -> "Detections":
         """Return the concatenation of several."""
+        before = [one.before for one in some if len(one) and one.before is not None]
+        lost = any(len(one) and one.before is None for one in some)
         some = [cls.none(), *some]
         return cls(
             np.concatenate([one.boxes for one in some]),
             np.concatenate([one.class_ids for one in some]),
             np.concatenate([one.scores for one in some]),
+            None if lost or not before else np.concatenate(before),
         )
 
     def picked(self, which: NDArray[Any]) -> "Detections":
         """Return those selected by a mask or by indices."""
-        return Detections(self.boxes[which], self.class_ids[which], self.scores[which])
+        before = None if self.before is None else self.before[which]
+        return Detections(self.boxes[which], self.class_ids[which], self.scores[which], before)
 
     def ranked(self) -> "Detections":
         """Return them by falling score, then by place and class, so that the order is unique."""

@@ -11,16 +11,14 @@ from quadrat.geo.grids.class_ids import IGNORE, counting
 from quadrat.geo.grids.tiling import Blended
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.blended import Decided, PixelDecisions
-from quadrat.tasks.common.outputs import Features, Rows
+from quadrat.tasks.common.calibration import Calibration
+from quadrat.tasks.common.outputs import SCORE_STEPS, SETS, Features, Rows
 from quadrat.tasks.semantic_segmentation.layers.outlines import draw, filled
 from quadrat.tasks.semantic_segmentation.layers.polygoniser import Polygoniser, Polygons
 from quadrat.tasks.semantic_segmentation.section import SegmentationLayers, SemanticSegmentation
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SCORE_STEPS = 250
-"""Scores are stored as whole numbers from 0 to this many."""
 
 CACHED = 1 << 16
 """Px processed at once, so that their scores stay in the processor's cache."""
@@ -31,9 +29,16 @@ class SegmentationDecisions(PixelDecisions):
 
     output: ClassVar[str] = "scores"
 
-    def __init__(self, task: SemanticSegmentation, layers: SegmentationLayers, area: Window) -> None:
-        """Start empty."""
+    def __init__(
+        self, task: SemanticSegmentation, layers: SegmentationLayers, area: Window, calibration: Calibration | None
+    ) -> None:
+        """Start empty; labels follow from scores, and all else from the probabilities that ``calibration`` makes."""
         self._layers = layers
+        self._calibration = calibration
+        self._least: NDArray[np.float32] | None = None
+        if layers.conformal and calibration is not None and calibration.least is not None:
+            percent = round(100 * layers.conformal)
+            self._least = np.array([each[percent - 1] for each in calibration.least], np.float32)[:, None, None]
         self._names = np.array(task.names, object)
         self._polygoniser = Polygoniser(area.col, layers.min_pixels) if layers.polygons else None
         self._drawn = np.full(IGNORE + 1, IGNORE, np.uint8)  # maps each class id to the one for polygons
@@ -50,34 +55,58 @@ class SegmentationDecisions(PixelDecisions):
 
         The latter two are in steps.
         """
-        likeliest, largest = _largest(rows.values)
+        layers = self._layers
+        likeliest, highest = _largest(rows.values)
+        values, largest = rows.values, highest
+        if self._calibration is not None:
+            if layers.scores or layers.uncertainty or layers.conformal:
+                values = self._calibration.applied(rows.values, 0)
+            if self._polygoniser or layers.confidence or layers.uncertainty:
+                largest = self._calibration.largest(rows.values, highest)
         decided: dict[str, NDArray[Any]] = {"labels": counting(likeliest, rows.covered), "largest": largest}
-        if self._layers.scores:
-            steps = np.where(rows.covered, np.rint(rows.values * SCORE_STEPS), IGNORE)
-            decided["scores"] = steps.astype(np.uint8)
-        if self._layers.uncertainty:
-            doubt = DOUBTS[self._layers.uncertainty](rows.values, largest)
-            decided["uncertainty"] = np.where(rows.covered, np.rint(doubt * SCORE_STEPS), IGNORE).astype(np.uint8)
+        if layers.scores:
+            decided["scores"] = _steps(values, rows.covered)
+        if layers.uncertainty:
+            decided["uncertainty"] = _steps(DOUBTS[layers.uncertainty](values, largest), rows.covered)
+        if self._least is not None:
+            sets = (values >= self._least).view(np.uint8)
+            sets = np.concatenate([sets, [sets.sum(0, np.uint8) > 1]], dtype=np.uint8)
+            decided[SETS] = np.where(rows.covered, sets, np.uint8(IGNORE))
+        if layers.confidence:
+            decided["confidence"] = np.stack([_steps(some, rows.covered) for some in (largest, highest)])
         return decided
 
     def decide_tensors(self, values: "Tensor", covered: "Tensor") -> "dict[str, Tensor]":
         """Return the same; the ``largest`` only if there are polygons, which alone need it."""
         import torch
 
-        largest, likeliest = values.max(0)
+        def steps(some: "Tensor") -> "Tensor":
+            return torch.where(covered, (some * SCORE_STEPS).round(), IGNORE).to(torch.uint8)
+
+        highest, likeliest = values.max(0)
         decided = {"labels": torch.where(covered, likeliest, IGNORE).to(torch.uint8)}
+        layers = self._layers
+        if not (self._polygoniser or layers.scores or layers.uncertainty or layers.confidence or layers.conformal):
+            return decided
+        if self._calibration is not None:
+            values = self._calibration.applied_to(values)
+        largest = values.amax(0)
         if self._polygoniser:
             decided["largest"] = largest
-        if self._layers.scores:
-            decided["scores"] = torch.where(covered, (values * SCORE_STEPS).round(), IGNORE).to(torch.uint8)
-        if self._layers.uncertainty == "margin":
+        if layers.scores:
+            decided["scores"] = steps(values)
+        if self._least is not None:
+            sets = values >= torch.from_numpy(self._least).to(values.device)
+            sets = torch.cat([sets, sets.sum(0, keepdim=True) > 1])
+            decided[SETS] = torch.where(covered, sets, IGNORE).to(torch.uint8)
+        if layers.confidence:
+            decided["confidence"] = torch.stack([steps(largest), steps(highest)])
+        if layers.uncertainty == "margin":
             first, second = values.topk(2, 0).values
-            doubt = 1 - (first - second)
-        elif self._layers.uncertainty == "entropy":
+            decided["uncertainty"] = steps((1 - (first - second)).clamp(0, 1))
+        elif layers.uncertainty == "entropy":
             doubt = -torch.special.xlogy(values, values).sum(0) / math.log(len(values))
-        else:
-            return decided
-        decided["uncertainty"] = torch.where(covered, (doubt.clamp(0, 1) * SCORE_STEPS).round(), IGNORE).to(torch.uint8)
+            decided["uncertainty"] = steps(doubt.clamp(0, 1))
         return decided
 
     def finish(self, row: int, col: int, decided: Decided) -> Iterator[Rows | Features]:
@@ -88,6 +117,10 @@ class SegmentationDecisions(PixelDecisions):
             yield Rows("scores", row, col, decided["scores"])
         if self._layers.uncertainty:
             yield Rows("uncertainty", row, col, decided["uncertainty"][None])
+        if self._least is not None:
+            yield Rows(SETS, row, col, decided[SETS])
+        if self._layers.confidence:
+            yield Rows("confidence", row, col, decided["confidence"])
         if self._polygoniser:
             areas = labels if self._layers.polygon_classes is None else self._drawn[labels]
             yield self._features(self._polygoniser.add(row, areas, decided["largest"]))
@@ -106,6 +139,12 @@ class SegmentationDecisions(PixelDecisions):
         }
         geometry = draw(self._layers.outlines, filled(polygons.geometry, self._layers.max_hole_pixels))
         return Features("polygons", geometry, fields)
+
+
+def _steps(values: NDArray[np.float32], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return values from 0 to 1 (…, y, x) as they are stored, IGNORE where nothing is covered."""
+    steps: NDArray[np.uint8] = np.where(covered, np.rint(values * SCORE_STEPS), IGNORE).astype(np.uint8)
+    return steps
 
 
 def _margin(scores: NDArray[np.float32], largest: NDArray[np.float32]) -> NDArray[np.float32]:

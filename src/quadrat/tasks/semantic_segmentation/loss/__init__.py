@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.tasks.common.loss import ClassLoss
+from quadrat.tasks.common.loss import ClassLoss, Evidence
 from quadrat.tasks.common.outputs import Signature
 from quadrat.tasks.common.targets import Target
 from quadrat.tasks.semantic_segmentation.section import SegmentationLoss, SemanticSegmentation
@@ -19,8 +19,13 @@ class Loss(ClassLoss[SemanticSegmentation]):
     """Cross-entropy and Dice over labelled pixels; outputs are ``scores`` (chip, class, y, x)."""
 
     deepness: ClassVar[str | None] = "Segmentor"
+    sets: ClassVar[bool] = True
     stac: ClassVar[str] = "semantic-segmentation"
     hub: ClassVar[str | None] = "image-segmentation"
+
+    def evidence(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Evidence:
+        """Return ``classes`` (chip, y, x) and scores (chip, y, x, class)."""
+        return Evidence(target["classes"], np.moveaxis(outputs["scores"], 1, -1))
 
     def balanced(self, loss: SegmentationLoss, class_shares: Sequence[float]) -> list[float]:
         """Return weights whose mean is 1; 0 of classes that no training pixel has."""

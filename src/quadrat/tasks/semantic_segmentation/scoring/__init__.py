@@ -10,6 +10,7 @@ from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.grids.class_ids import IGNORE, counting
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.metrics import Confusion, confuse
+from quadrat.tasks.common.polygons import PolygonCounts, matching
 from quadrat.tasks.common.scoring import Prediction, TaskScoring
 from quadrat.tasks.common.targets import Target
 from quadrat.tasks.semantic_segmentation.section import SemanticSegmentation
@@ -53,12 +54,20 @@ class Scoring(TaskScoring[SemanticSegmentation]):
         for window in truth.windows():
             classes = counting(self._labelled(truth, window), truth.inside(window))
             predicted = [self.predicted_map(prediction, window) for prediction in predictions]
+            if self.watch is not None:
+                self.watch(window, classes, predicted[0])
             for number, here in blocks.parts(window):
                 found = confuse(classes[here], [ids[here] for ids in predicted], len(self.task.classes), IGNORE)
                 for parts, counts in zip(scored, found, strict=True):
                     if counts.matrix.any() or counts.unpredicted.any():
                         parts[number] = parts[number] + counts if number in parts else counts
         return scored
+
+    def polygons(self, truth: "Truth", prediction: Prediction) -> PolygonCounts | None:
+        """Match polygons with labelled areas; without a field ``score``, the first of several counts first."""
+        if not prediction.drawn("labels") or not truth.labels.drawn:
+            return None
+        return matching(truth, prediction.features("labels"), self.task.names)
 
     def label_map(self, truth: "Truth", prediction: Prediction, window: Window) -> NDArray[np.uint8]:
         """Return the labels' class ids (y, x), IGNORE where unlabelled."""

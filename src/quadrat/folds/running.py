@@ -1,0 +1,185 @@
+"""quadrat folds: train and score the stages' work on each fold, and put the predictions together."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from quadrat.errors import CatalogError, OutputError
+from quadrat.folds.cutting import Cut, cut
+from quadrat.folds.section import Folds
+from quadrat.geo.geometry.footprints import EARTH
+from quadrat.runtime.files import write_json
+from quadrat.runtime.progress import console
+from quadrat.runtime.run import Paths, Run, subset
+from quadrat.scenes.catalog import Catalog, load_catalog, written
+from quadrat.tasks.common.metrics import Metrics, rounded
+from quadrat.tasks.common.parts import scoring_of
+
+LEARNT = ("train", "validation")
+"""Splits of the scenes whose ground is cut; test scenes are not touched."""
+
+SHARED = ("pins", "weights", "plugins", "lock")
+"""Paths of the project that folds use as they are."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The metrics over the classes of each fold, on its scored blocks."""
+
+    folds: Sequence[Metrics]
+
+    def summary(self) -> dict[str, Metrics]:
+        """Return the mean and the standard deviation of each metric over the folds that define it."""
+        columns = {name: [fold[name] for fold in self.folds] for name in self.folds[0] if name != "support"}
+        known = {name: np.array([v for v in values if v is not None], float) for name, values in columns.items()}
+        return {
+            "mean": {name: float(values.mean()) if len(values) else None for name, values in known.items()},
+            "deviation": {
+                name: float(values.std(ddof=1)) if len(values) > 1 else None for name, values in known.items()
+            },
+        }
+
+
+def run_folds(params: Any, settings: Folds, out: Path, run: Run) -> Result:
+    """Cross-validate what ``params``, all parameters, train, on the ground of train and validation scenes.
+
+    Writes to the new folder ``out``: ``folds.json`` with the metrics of each fold, their mean and deviation;
+    ``blocks.geojson``; the model and metrics of each fold; and for tasks with a raster of classes ``maps``, predictions
+    of all the ground by models that have not seen it, with their scores in ``scores``. Raises OutputError if ``out``
+    is there, and the stages' errors.
+    """
+    if out.exists():
+        raise OutputError("the folder for the folds is there", file=out, hint="delete it, or name another by --out")
+    catalog = load_catalog(params.scenes)
+    scenes = [scene for scene in catalog.resolve() if scene.split in LEARNT]
+    if not scenes:
+        raise CatalogError("the catalog has no train or validation scene", file=params.scenes)
+    ground = cut(scenes, params.task, settings, params.seed)
+    out.mkdir(parents=True)
+    ground.frame().to_file(out / "blocks.geojson")
+    found = []
+    for fold in range(settings.count):
+        console.rule(f"fold {fold + 1} of {settings.count}")
+        found.append(_run(params, settings, ground, fold, out / str(fold + 1), run))
+    result = Result(found)
+    summary = {name: rounded(metrics) for name, metrics in result.summary().items()}
+    write_json(out / "folds.json", {**summary, "folds": [rounded(each) for each in found]})
+    if scoring_of(params.task).class_map is not None:
+        _join(params, catalog, settings.count, out, run)
+    return result
+
+
+def sentence(result: Result) -> str:
+    """Return mean and deviation of the summarised metrics in words."""
+    summary = result.summary()
+    told = [
+        f"{name} {value:.3f} ± {summary['deviation'][name] or 0:.3f}"
+        for name, value in summary["mean"].items()
+        if value is not None
+    ]
+    return f"{len(result.folds)} folds, mean ± standard deviation: {', '.join(told)}"
+
+
+def _run(params: Any, settings: Folds, ground: Cut, fold: int, folder: Path, run: Run) -> Metrics:
+    """Run the stages of a fold in a folder; return its metrics."""
+    import json
+
+    from quadrat.pipeline.analyze import AnalyzeParams, analyze
+    from quadrat.pipeline.chip import ChipParams, chip
+    from quadrat.pipeline.eval import EvalParams, evaluate
+    from quadrat.pipeline.predict import PredictParams, predict
+    from quadrat.pipeline.train import TrainParams, train
+
+    areas = folder / "areas"
+    areas.mkdir(parents=True)
+    catalog = _catalog(load_catalog(params.scenes), ground, ground.parts(fold, settings), areas)
+    (folder / "scenes.yaml").write_bytes(written(catalog))
+    plain = params.eval.model_copy(update={"pictures": None})
+    own = params.model_copy(update={"scenes": folder / "scenes.yaml", "aoi": areas, "eval": plain})
+    paths = _paths(folder)
+    stages: tuple[tuple[Any, Any], ...] = (
+        (analyze, AnalyzeParams),
+        (chip, ChipParams),
+        (train, TrainParams),
+        (predict, PredictParams),
+        (evaluate, EvalParams),
+    )
+    for stage, kind in stages:
+        stage(subset(kind, own), paths, run)
+    shutil.rmtree(paths.chips)
+    metrics: Metrics = json.loads(paths.eval_metrics.read_bytes())["overall"]
+    return metrics
+
+
+def _paths(folder: Path) -> Paths:
+    """Return the stages' paths below a folder, but for what is the project's own."""
+    plain = Paths()
+    own = {each.name: folder / getattr(plain, each.name) for each in fields(plain) if each.name not in SHARED}
+    return replace(plain, **own)
+
+
+def _catalog(catalog: Catalog, ground: Cut, parts: Mapping[str, Any], areas: Path) -> Catalog:
+    """Return the catalog of a fold: each scene as up to three, whose areas of interest are written to ``areas``."""
+    import geopandas
+
+    entries = []
+    for entry in catalog.scenes:
+        if entry.split not in LEARNT:
+            continue
+        for split, part in parts.items():
+            here = shapely.intersection(ground.areas[entry.id], part)
+            polygons = [one for one in shapely.get_parts(here) if one.geom_type == "Polygon"]
+            if not polygons:
+                continue
+            file = areas / f"{entry.id}-{split}.geojson"
+            geopandas.GeoSeries(polygons, crs=ground.plane).to_crs(EARTH).to_file(file)
+            changed = {"id": f"{entry.id}-{split}", "split": split, "aoi": file.as_posix()}
+            entries.append(entry.model_copy(update=changed))
+    return catalog.model_copy(update={"scenes": tuple(entries)})
+
+
+def _join(params: Any, catalog: Catalog, count: int, out: Path, run: Run) -> None:
+    """Put the predicted classes of all folds together, each where it was scored, and score these maps."""
+    from quadrat.pipeline.eval import EvalParams, score_given
+    from quadrat.prediction.given import Given
+
+    maps = out / "maps"
+    for scene in (scene for scene in catalog.resolve() if scene.split in LEARNT):
+        with scene.open((scene.image.grid_band,), params.task) as opened:
+            _join_scene(params.task, opened.grid, scene.id, [out / str(n + 1) for n in range(count)], maps / scene.id)
+    entries = [one.model_copy(update={"split": "test"}) for one in catalog.scenes if one.split in LEARNT]
+    whole = out / "scenes.yaml"
+    whole.write_bytes(written(catalog.model_copy(update={"scenes": tuple(entries)})))
+    paths = _paths(out / "scores")
+    sections = EvalParams(whole, params.seed, params.task, None, params.eval.model_copy(update={"pictures": None}))
+    console.rule("all folds together")
+    score_given(sections, paths, run, Given(maps))
+
+
+def _join_scene(task: Any, grid: Any, scene: str, folders: Sequence[Path], to: Path) -> None:
+    """Write the classes of a scene that its folds predicted."""
+    from contextlib import ExitStack
+
+    from quadrat.geo.grids.class_ids import IGNORE
+    from quadrat.geo.grids.windows import STRIP_ROWS, strips
+    from quadrat.prediction.reader import Prediction
+    from quadrat.prediction.writers import writer_for
+    from quadrat.tasks.common.outputs import RasterLayer, Rows
+
+    layer = str(scoring_of(task).class_map)
+    places = [folder / Paths().predictions / f"{scene}-test" for folder in folders]
+    to.mkdir(parents=True)
+    with ExitStack() as files:
+        made = [files.enter_context(Prediction(place, grid, scene)) for place in places if place.exists()]
+        about = RasterLayer(layer, "uint8", ("class",), IGNORE, classes=task.classes)
+        writer = files.enter_context(writer_for(about, grid, to, {}))
+        for window in strips(grid.area, STRIP_ROWS):
+            ids = np.full(window.shape, IGNORE, np.uint8)
+            for one in made:
+                np.minimum(ids, one.class_ids(layer, window, task.names), out=ids)  # IGNORE is the largest
+            writer.write(Rows(layer, window.row, window.col, ids[None]))
