@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from PIL import Image
+from shapely.geometry import box
 from starlette.testclient import TestClient
 
 from quadrat.params import read_params, written
@@ -23,7 +25,7 @@ from quadrat.server.view.app import Shown, application
 from quadrat.server.view.workspace import Workspace
 from tests.browser import BROWSER, browser
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared
-from tests.ground import BANDS, kept, write_world
+from tests.ground import BANDS, kept, write_areas, write_raster, write_world
 from tests.project import ROOT
 from tests.qgis.test_project import found as detected
 from tests.server.test_page_in_browser import PIXELS, READY, press, running
@@ -204,6 +206,27 @@ def test_two_runs_are_shown_side_by_side(root: Path, tmp_path: Path) -> None:
         ours, theirs = (picture(client, f"/preview.png?image=e&layer={n}prediction") for n in ("", "beside "))
         assert {tuple(color[:3]) for color in theirs[theirs[..., 3] > 0]} == {TASK.classes[0].rgb}
         assert (ours != theirs).any()
+
+
+def test_photos_are_shown_as_a_whole(root: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(1, 255, (3, 80, 120)).astype(np.uint8)
+    write_raster(tmp_path / "a.tif", pixels, transform=Affine.identity(), crs=None)
+    write_areas(tmp_path / "l.gpkg", [box(0, 0, 60, 80), box(60, 0, 120, 80)], {"kind": ["wood", "lake"]}, crs=None)
+    source = {"path": str(tmp_path / "a.tif"), "bands": list(BANDS), "unit": "DN"}
+    labels = {"kind": "vector", "path": str(tmp_path / "l.gpkg"), "field": "kind"}
+    scene = {"id": "p", "split": "test", "image": "i", "labels": "l"}
+    catalog = {"images": {"i": {"sources": [source]}}, "labels": {"l": labels}, "scenes": [scene]}
+    (tmp_path / "scenes.yaml").write_text(json.dumps(catalog))
+    params = read_params(root / "params.yaml").model_copy(update={"scenes": tmp_path / "scenes.yaml"})
+    (tmp_path / "params.yaml").write_bytes(written(params))
+    workspace = Workspace(tmp_path / "params.yaml", read_params, tmp_path / "made", Paths(predictions=tmp_path / "no"))
+    with TestClient(application(Shown(workspace), OPEN)) as client:
+        (image,) = client.get("/info").json()["images"]
+        assert (image["bounds"], image["layers"], image["overlays"]) == (None, ["image", "labels"], [])
+        shown = picture(client, "/preview.png?image=p&layer=labels")
+        assert tuple(shown[40, 20, :3]) == TASK.classes[0].rgb
+        assert client.get("/tiles/WebMercatorQuad/0/0/0.png?image=p&layer=labels").status_code == 204
+        assert client.get("/point/0,0?image=p").status_code == 404
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")

@@ -86,6 +86,9 @@ def _stretched(values: NDArray[Any], valid: NDArray[np.bool_], ranges: tuple[Ran
 def _near(path: Path, target: Target) -> Iterator[Any]:
     """Open a raster at the overview for a grid; give None if they don't meet."""
     with rasterio.open(path) as dataset:
+        if dataset.crs is None:  # a photo
+            yield None
+            return
         west, south, east, north = transform_bounds(dataset.crs, target.crs, *dataset.bounds)
         left, bottom, right, top = target.bounds
         if not (left < east and right > west and bottom < north and top > south):
