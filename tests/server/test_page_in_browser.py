@@ -1,5 +1,6 @@
 """The page with a map in a browser, where there is one: Debian's chromium."""
 
+import re
 import socket
 import threading
 import time
@@ -146,17 +147,23 @@ def test_a_link_shows_the_same(page: Page, address: str) -> None:
 
 def test_the_swipe_cuts_the_layer(page: Page) -> None:
     page.run(press("#swiping"))
-    places = []
-    for _ in range(2):
-        places.append(page.run("parseFloat(document.querySelector('#line').style.left)"))
-        left, top = page.run(
-            "(() => { const box = document.querySelector('#swipe').getBoundingClientRect();"
-            "return [box.left + box.width / 2, box.top + box.height / 2] })()"
-        )
-        page.drag((left, top), (left + 200, top))
-    assert abs(places[1] - places[0] - 200) < 15
-    clip = page.run("document.querySelector('.leaflet-layer-pane').style.clipPath")
-    assert clip.startswith("polygon(")
+    where = "parseFloat(document.querySelector('#line').style.left)"
+    before = page.run(where)
+    left, top = page.run(
+        "(() => { const box = document.querySelector('#swipe').getBoundingClientRect();"
+        "return [box.left + box.width / 2, box.top + box.height / 2] })()"
+    )
+    page.drag((left, top), (left + 200, top))
+    assert abs(page.run(where) - before - 200) < 15
+    page.run("document.querySelector('#beneath').value = 'uncertainty'")
+    page.run("document.querySelector('#beneath').dispatchEvent(new Event('change'))")
+    page.wait("document.querySelectorAll('.leaflet-beneath-pane canvas').length > 0")
+    panes = [
+        page.run(f"document.querySelector('.leaflet-{name}-pane').style.clipPath") for name in ("beneath", "layer")
+    ]
+    (_, until, *_), (begin, *_) = (re.findall(r"(-?[\d.]+)px -?[\d.]+px", clip) for clip in panes)
+    assert until == begin  # what lies beneath ends where the layer begins
+    assert "beneath=uncertainty" in page.run("location.hash")
     page.run("document.querySelector('#swipe').focus()")
     before = page.run("document.querySelector('#swipe').value")
     page.key("ArrowRight", 39)

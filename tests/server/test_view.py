@@ -5,6 +5,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from quadrat.params import read_params, written
 from quadrat.runtime.parallel import Threads
 from quadrat.runtime.run import Paths
 from quadrat.server.limits import Access
-from quadrat.server.view.app import application
+from quadrat.server.view.app import Shown, application
 from quadrat.server.view.workspace import Workspace
 from tests.browser import BROWSER, browser
 from tests.bundling import FOREST, SECTIONS, TASK, packed, prepared
@@ -59,9 +60,8 @@ def paths_of(root: Path) -> Paths:
 
 @pytest.fixture(scope="module")
 def app(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return application(
-        Workspace(root / "params.yaml", read_params, tmp_path_factory.mktemp("made"), paths_of(root)), OPEN
-    )
+    made = tmp_path_factory.mktemp("made")
+    return application(Shown(Workspace(root / "params.yaml", read_params, made, paths_of(root))), OPEN)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_a_run_that_goes_on_is_shown_anew(root: Path, tmp_path: Path) -> None:
     predictions = shutil.copytree(root / "predictions", tmp_path / "predictions")
     paths = Paths(predictions=predictions, eval_metrics=tmp_path / "eval.json", intervals=tmp_path / "none.json")
     with TestClient(
-        application(Workspace(root / "params.yaml", read_params, tmp_path / "made", paths), OPEN)
+        application(Shown(Workspace(root / "params.yaml", read_params, tmp_path / "made", paths)), OPEN)
     ) as client:
         before = client.get("/stamp").json()["stamp"]
         assert client.get("/info").json()["run"]["scores"] == []
@@ -173,7 +173,7 @@ def test_objects_are_shown_as_shapes(tmp_path: Path) -> None:
     own = {name: getattr(params, name) for name in ("scenes", "task", "bands", "predict", "eval")}
     (tmp_path / "params.yaml").write_bytes(written(example.model_copy(update=own)))
     workspace = Workspace(tmp_path / "params.yaml", read_params, tmp_path / "made", paths)
-    with TestClient(application(workspace, OPEN)) as client:
+    with TestClient(application(Shown(workspace), OPEN)) as client:
         info = client.get("/info").json()
         assert {one["name"]: one["kind"] for one in info["layers"]} == {
             "image": "image",
@@ -184,6 +184,26 @@ def test_objects_are_shown_as_shapes(tmp_path: Path) -> None:
         kinds = sorted(one["properties"]["kind"] for one in listed["error"])
         assert kinds == ["missed", "missed", "right", "wrong"]
         assert client.get("/worst").json()["worst"][0]["wrong"] >= 1
+
+
+def test_two_runs_are_shown_side_by_side(root: Path, tmp_path: Path) -> None:
+    other = replace(paths_of(root), predictions=shutil.copytree(root / "predictions", tmp_path / "predictions"))
+    with rasterio.open(other.predictions / "e/labels.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.write(np.where(file.read(1) == 255, 255, 0).astype(np.uint8), 1)
+    (tmp_path / "eval.json").write_text('{"overall": {"accuracy": 0.5}}')
+    other = replace(other, eval_metrics=tmp_path / "eval.json")
+    runs = [
+        Workspace(root / "params.yaml", read_params, tmp_path / str(n), paths)
+        for n, paths in enumerate((paths_of(root), other))
+    ]
+    with TestClient(application(Shown(*runs, name="before"), OPEN)) as client:
+        info = client.get("/info").json()
+        assert info["images"][0]["layers"][-2:] == ["beside prediction", "beside error"]
+        assert info["layers"][-1]["title"] == "error of before"
+        assert info["run"]["scores"][0]["other"] == 0.5
+        ours, theirs = (picture(client, f"/preview.png?image=e&layer={n}prediction") for n in ("", "beside "))
+        assert {tuple(color[:3]) for color in theirs[theirs[..., 3] > 0]} == {TASK.classes[0].rgb}
+        assert (ours != theirs).any()
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")

@@ -16,6 +16,9 @@ app = typer.Typer()
 def view(
     params: ParamsFile = Path("params.yaml"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 8001,
+    beside: Annotated[
+        Path | None, typer.Option(help="A clone of the project with another run of the same scenes.")
+    ] = None,
 ) -> None:
     """Show the run in a browser: image, labels, prediction and error of each scene, scores, and the worst places."""
     with report_errors():
@@ -25,4 +28,4 @@ def view(
 
         _check_extra()
         share_endpoint(os.environ)
-        show(params, read_params, port)
+        show(params, read_params, port, beside)

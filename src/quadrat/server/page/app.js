@@ -16,8 +16,9 @@ function existing(asked, info) {
   const layers = info.layers.filter(one => one.name !== "image" && (!image.layers || image.layers.includes(one.name)));
   const named = layers.find(one => one.name === asked.layer);
   const layer = asked.layer === "none" ? null : named || layers[0] || null;
+  const beneath = layers.find(one => one.name === asked.beneath)?.name || null;
   const band = layer?.bands?.includes(asked.band) ? asked.band : layer?.kind === "shares" ? layer.bands[0] : null;
-  return {...asked, image: image.id, layer: layer ? layer.name : "none", band};
+  return {...asked, image: image.id, layer: layer ? layer.name : "none", beneath, band};
 }
 
 async function start() {

@@ -6,6 +6,8 @@ import {Shapes, Tiles, Whole, colorKey} from "./tiles.js";
 
 const FURTHER = 3; // zooms beyond the image's own pixels
 const PREVIEW = 2048;
+const PATIENCE = 700; // milliseconds
+const WAITING = "Drawing …";
 
 const view = document.getElementById("map");
 const swipe = document.getElementById("swipe");
@@ -22,7 +24,9 @@ export class MapView {
 
   get image() { return this.info.images.find(one => one.id === state.image); }
 
-  get layer() { return this.info.layers.find(one => one.name === state.layer); }
+  get layer() { return this.named(state.layer); }
+
+  named(name) { return this.info.layers.find(one => one.name === name); }
 
   // Make the map anew where the next image lies on other coordinates.
   open() {
@@ -34,7 +38,7 @@ export class MapView {
       this.map = L.map(view, {crs: placed ? L.CRS.EPSG3857 : L.CRS.Simple, minZoom: placed ? 0 : -8, zoomSnap: 1});
       this.map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
       if (placed) L.control.scale({imperial: false}).addTo(this.map);
-      for (const [name, order] of [["image", 210], ["layer", 220]]) this.map.createPane(name).style.zIndex = order;
+      for (const [name, order] of [["image", 210], ["beneath", 215], ["layer", 220]]) this.map.createPane(name).style.zIndex = order;
       this.map.on("moveend", () => this.moved());
       this.map.on("move zoom resize", () => this.clip());
       for (const [event, listen] of this.listeners || []) this.map.on(event, listen);
@@ -75,8 +79,9 @@ export class MapView {
 
   draw() {
     this.put("image", state.under ? {layer: "image"} : null);
-    const layer = this.layer;
-    this.put("layer", layer ? {layer: layer.name, class: layer.kind === "shares" ? state.band : null} : null);
+    for (const [pane, layer] of [["beneath", this.named(state.beneath)], ["layer", this.layer]]) {
+      this.put(pane, layer ? {layer: layer.name, class: layer.kind === "shares" ? state.band : null} : null);
+    }
     this.filter();
     this.fade();
     this.clip();
@@ -95,8 +100,8 @@ export class MapView {
   }
 
   made(asked, pane) {
-    const layer = this.layer;
-    if (pane === "layer" && this.info.run && layer.kind === "features") {
+    const layer = this.named(state[pane]);
+    if (this.info.run && layer?.kind === "features") {
       return new Shapes(`features?${asked}`, layer.classes || this.info.classes, {pane});
     }
     return this.tiles(asked, pane);
@@ -106,6 +111,9 @@ export class MapView {
     const address = `tiles/WebMercatorQuad/{z}/{x}/{y}.png?${asked}`;
     const tiles = new Tiles(address, {pane, bounds: this.bounds, maxNativeZoom: this.image.maxzoom, maxZoom: 30});
     tiles.on("hint load", () => this.hint(tiles, pane));
+    tiles.on("loading", () => setTimeout(() => {
+      if (tiles.isLoading() && this.shown[pane]?.tiles === tiles && hint.hidden) this.say(WAITING);
+    }, PATIENCE));
     tiles.on("tileerror", () => this.say("Some tiles can't be shown: the server gives none."));
     return tiles;
   }
@@ -117,7 +125,8 @@ export class MapView {
   hint(tiles, pane) {
     if (pane !== "layer" || !tiles._tiles) return;
     const found = Object.values(tiles._tiles).find(each => each.current && each.el.hint);
-    this.say(found ? found.el.hint : "");
+    if (found) this.say(found.el.hint);
+    else if (!tiles.isLoading()) this.say("");
   }
 
   say(text) {
@@ -129,17 +138,20 @@ export class MapView {
     const drawn = ["classes", "features"].includes(this.layer?.kind);
     const classes = this.layer?.classes || this.info.classes;
     const off = drawn ? classes.filter(one => state.off.includes(one.id)) : [];
-    this.shown.layer?.tiles.hide(new Set(off.map(one => colorKey(one.color))));
+    const hidden = new Set(off.map(one => colorKey(one.color)));
+    for (const pane of ["beneath", "layer"]) this.shown[pane]?.tiles.hide(hidden);
   }
 
-  fade() { this.map.getPane("layer").style.opacity = state.opacity / 100; }
+  fade() {
+    for (const pane of ["beneath", "layer"]) this.map.getPane(pane).style.opacity = state.opacity / 100;
+  }
 
   clip() {
-    const pane = this.map.getPane("layer");
+    const panes = ["beneath", "layer"].map(name => this.map.getPane(name));
     const on = state.swipe !== null && Boolean(this.layer);
     swipe.hidden = line.hidden = !on;
     if (!on) {
-      pane.style.clipPath = "";
+      for (const pane of panes) pane.style.clipPath = "";
       return;
     }
     swipe.value = state.swipe;
@@ -147,8 +159,11 @@ export class MapView {
     const thumb = 34;
     const x = thumb / 2 + (size.x - thumb) * state.swipe / 100;
     line.style.left = `${x}px`;
-    const first = this.map.containerPointToLayerPoint([x, 0]), last = this.map.containerPointToLayerPoint(size);
-    const corners = [[first.x, first.y], [last.x, first.y], [last.x, last.y], [first.x, last.y]];
-    pane.style.clipPath = `polygon(${corners.map(each => `${each[0]}px ${each[1]}px`).join(", ")})`;
+    for (const [pane, from, to] of [[panes[0], 0, x], [panes[1], x, size.x]]) {
+      const first = this.map.containerPointToLayerPoint([from, 0]);
+      const last = this.map.containerPointToLayerPoint([to, size.y]);
+      const corners = [[first.x, first.y], [last.x, first.y], [last.x, last.y], [first.x, last.y]];
+      pane.style.clipPath = `polygon(${corners.map(each => `${each[0]}px ${each[1]}px`).join(", ")})`;
+    }
   }
 }

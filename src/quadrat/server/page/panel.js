@@ -9,6 +9,7 @@ export class Panel {
     find("title").textContent = document.title = info.title;
     find("image").addEventListener("change", event => change({image: event.target.value, at: null}));
     find("layer").addEventListener("change", event => change({layer: event.target.value || "none", off: []}));
+    find("beneath").addEventListener("change", event => change({beneath: event.target.value || null}));
     find("band").addEventListener("change", event => change({band: event.target.value}));
     find("opacity").addEventListener("input", event => change({opacity: Number(event.target.value)}));
     find("swiping").addEventListener("change", event => change({swipe: event.target.checked ? 50 : null}));
@@ -35,6 +36,8 @@ export class Panel {
     fill(find("image"), ...this.info.images.map(one => option(one.id, one.title || one.id, state.image)));
     const named = this.layers.map(one => option(one.name, one.title || one.name, state.layer));
     fill(find("layer"), ...named, option("none", "none", state.layer));
+    const others = this.layers.map(one => option(one.name, one.title || one.name, state.beneath));
+    fill(find("beneath"), option("", "only the image", state.beneath || ""), ...others);
     const layer = this.layers.find(one => one.name === state.layer);
     const several = layer?.kind === "shares" && layer.bands.length > 1;
     find("of-class").hidden = !several;

@@ -20,12 +20,15 @@ export class Run {
   }
 
   told() {
+    const other = this.info.run.beside;
     const rows = this.info.run.scores.map(one => make("tr", {},
       make("th", {scope: "row"}, one.name.replaceAll("_", " ")),
       make("td", {className: "number"}, one.value.toFixed(3)),
       make("td", {className: "number"}, one.low === null ? "" : `${one.low.toFixed(2)} to ${one.high.toFixed(2)}`),
+      other && make("td", {className: "number"}, typeof one.other === "number" ? one.other.toFixed(3) : ""),
     ));
-    const head = make("tr", {}, ...["metric", "score", "95 % interval"].map(name => make("th", {scope: "col"}, name)));
+    const named = ["metric", "score", "95 % interval", ...(other ? [other] : [])];
+    const head = make("tr", {}, ...named.map(name => make("th", {scope: "col"}, name)));
     fill(find("scores"), rows.length ? make("table", {}, head, ...rows) : make("p", {}, "Eval has not run yet."));
     this.worst();
   }

@@ -1,6 +1,6 @@
 // What is shown, which the address after # keeps: a link to it shows the same.
 
-const START = {image: null, layer: null, band: null, off: [], opacity: 80, swipe: null, under: true, at: null};
+const START = {image: null, layer: null, beneath: null, band: null, off: [], opacity: 80, swipe: null, under: true, at: null};
 
 export const state = {...START};
 const listeners = [];
@@ -18,7 +18,7 @@ export function change(values) {
 
 function written() {
   const names = new URLSearchParams();
-  for (const name of ["image", "layer", "band"]) if (state[name]) names.set(name, state[name]);
+  for (const name of ["image", "layer", "beneath", "band"]) if (state[name]) names.set(name, state[name]);
   if (state.off.length) names.set("off", state.off.join(","));
   if (state.opacity !== START.opacity) names.set("opacity", state.opacity);
   if (state.swipe !== null) names.set("swipe", state.swipe);
@@ -40,6 +40,7 @@ export function read() {
     ...START,
     image: names.get("image"),
     layer: names.get("layer"),
+    beneath: names.get("beneath"),
     band: names.get("band"),
     off: (names.get("off") || "").split(",").filter(Boolean).map(Number).filter(Number.isInteger),
     opacity: number(names.get("opacity"), 0, 100) ?? START.opacity,
