@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 
 from quadrat.geo.grids.windows import Window
 from quadrat.server.blocks import blocks as module
@@ -20,6 +21,9 @@ from quadrat.server.blocks.gallery import Served
 from quadrat.server.blocks.making import BOUNDS, FIELD
 from quadrat.server.blocks.stored import MAGIC, packed, unpacked
 from quadrat.server.blocks.worker import BusyWorker, Worker
+from quadrat.server.drawing.canvas import Canvas
+from quadrat.server.drawing.layers import map_layers
+from quadrat.server.drawing.warp import Target
 from tests.ground import NORTH_UP, pixel_box, write_areas
 from tests.server.kit import CASES, applied, blocks_of, ground, ready_for, served
 
@@ -237,3 +241,28 @@ def test_a_worker_that_closes_lets_work_end_and_refuses_what_waits() -> None:
     assert isinstance(waiting.exception(0), BusyWorker)
     with pytest.raises(BusyWorker):
         worker.submit("c", work)
+
+
+@pytest.mark.parametrize("case", VECTORS)
+def test_tiles_draw_features_in_the_colours_of_their_classes(case: str, tmp_path: Path) -> None:
+    ready = ready_for(case)
+    one = served(ready, ground(tmp_path))
+    task = ready.bundle.card.task
+    (layer,) = (found for found in map_layers(task, ready.predict.layers).values() if found.kind == "features")
+    assert one.grid.crs is not None
+    target = Target(one.grid.crs, one.grid.transform @ Affine.scale(0.25), 4 * 190, 4 * 230)
+    with blocks_of(ready, tmp_path / "cache") as blocks:
+        found = [Canvas(blocks, task.classes, least).values(one, layer, target) for least in (0, 0.9)]
+        features = blocks.get(one, "predicted", blocks.around(one, one.grid.area), None)
+    assert found[0] is not None
+    assert found[1] is not None
+    drawn, few = (values[0] != 255 for values in found)
+    assert {*np.unique(found[0])} <= {0, 1, 255}
+    if case == "boxes":
+        assert few.sum() < drawn.sum() / 2
+        return
+    assert {*np.unique(found[0])} == {0, 1, 255}
+    for block in features:
+        for bounds, class_id in zip(block.arrays[BOUNDS], block.arrays[FIELD + "class_id"], strict=True):
+            left, top, right, bottom = (4 * bounds).astype(int)
+            assert (found[0][0, top:bottom, left:right] == class_id).all()

@@ -60,9 +60,10 @@ class Service:
         digest = hashlib.sha256(repr((told, look.percentiles)).encode()).hexdigest()
         cache = BlockCache(place.cache, place.cache_bytes)
         blocks = Blocks(lambda: Maker(ready, predict, look), predict.window_size, digest, cache, meters)
+        canvas = Canvas(blocks, bundle.card.task.classes, least_shown(bundle.params))
         layers = map_layers(bundle.card.task, predict.layers)
         jobs = Jobs(place.jobs, bundle.path.resolve(), limits)
-        return cls(ready, gallery, blocks, Canvas(blocks, bundle.card.task.classes), layers, jobs, limits, meters)
+        return cls(ready, gallery, blocks, canvas, layers, jobs, limits, meters)
 
     @property
     def bundle(self) -> OpenBundle:
@@ -108,6 +109,14 @@ class Service:
         for status, count in self.jobs.counts().items():
             self.meters.jobs.labels(status).set(count)
         return self.meters.registry
+
+
+def least_shown(params: Mapping[str, Any]) -> float:
+    """Return the score from which detections count in ``eval.match`` of parameters; 0 if it says nothing."""
+    section: Any = params.get("eval")
+    match = section.get("match") if isinstance(section, dict) else None
+    score = match.get("score") if isinstance(match, dict) else None
+    return float(score) if isinstance(score, int | float) else 0.0
 
 
 def default_place(cache: Path | None, cache_bytes: int) -> Place:

@@ -57,8 +57,9 @@ class Drawn:
 class Canvas:
     """Draws layers of served images."""
 
-    def __init__(self, blocks: Blocks, classes: Sequence[Class]) -> None:
-        """Draw what ``blocks`` give."""
+    def __init__(self, blocks: Blocks, classes: Sequence[Class], least: float = 0) -> None:
+        """Draw what ``blocks`` give; of features that may overlap, those with a score of ``least`` or more."""
+        self._least = least
         self.blocks, self.classes = blocks, classes
         self._drawn: Held[Drawn] = Held(DRAWN)
 
@@ -118,7 +119,12 @@ class Canvas:
     def _numbers(self, served: Served, layer: MapLayer, band: int, where: tuple[Target, Shown]) -> NDArray[np.uint8]:
         target, seen = where
         if layer.kind == "features":
-            return _burnt(served.grid, self.features(served, seen.window), target, filled=layer.filled)
+            features = self.features(served, seen.window)
+            if layer.filled:
+                return _burnt(served.grid, features, target, filled=True)
+            enough = features[f"{FIELD}score"] >= self._least
+            some = {name: values[enough] for name, values in features.items()}
+            return _burnt(served.grid, some, target, filled=False)
         blocks = self.blocks.get(served, "predicted", self.blocks.around(served, seen.window), [layer.name])
         one = [Block(b.window, {layer.name: b.arrays[layer.name][band : band + 1]}) for b in blocks]
         found = warped(served.grid, one, layer.name, seen.step(self.blocks.side), target, _nodata(layer))
