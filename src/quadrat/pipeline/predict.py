@@ -10,6 +10,7 @@ from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import names_of
 from quadrat.models import Baseline, Predictor
 from quadrat.models.model_folder import SavedModel, content, parent, read_model
+from quadrat.models.training.neural import Neural
 from quadrat.plugins.finding import versions
 from quadrat.plugins.section import plugins_in
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
@@ -20,7 +21,7 @@ from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
 from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import ANY, replaced
-from quadrat.runtime.parallel import Executor, Threads
+from quadrat.runtime.parallel import Executor, Threads, cores
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin, tags, unknown
 from quadrat.runtime.run import Paths, Run
@@ -50,6 +51,8 @@ class LoadedModel:
     """Origin of run and model for the layers' metadata; does not affect staleness."""
     plugins: Mapping[str, str]
     """Versions of the plugins that it is built of."""
+    network: bool
+    """Whether torch runs it."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def predict(params: PredictParams, paths: Paths, run: Run) -> None:
         stale = cache.stale(inputs)
         cache.check_own(_files(models, params.task))
         due = _due(wanted, cache.fetch(stale))
-        executor = _executor(run.executor) if due else run.executor
+        executor = _executor(run.executor, models) if due else run.executor
         work = partial(_predict, predictions=paths.predictions, batch=run.batch)
         outcomes = track(executor.map(work, due), "predict", len(due), "scenes")
         for one, written in succeeded((one.scene.id for one in due), outcomes):
@@ -130,7 +133,7 @@ def predict_part(params: PredictParams, paths: Paths, run: Run) -> None:
         wanted = filling.mine([_wanted(one, some, models) for one, some in zip(shown, files, strict=True)])
         inputs = {unit: of for one in wanted for unit, of in _inputs(one, params.task.kind).items()}
         due = _due(wanted, filling.lacking(inputs))
-        executor = _executor(run.executor) if due else run.executor
+        executor = _executor(run.executor, models) if due else run.executor
         work = partial(_predict, predictions=filling.folder, batch=run.batch)
         outcomes = track(executor.map(work, due), "predict", len(due), "scenes")
         for one, written in succeeded((one.scene.id for one in due), outcomes):
@@ -159,8 +162,10 @@ def _models(params: PredictParams, paths: Paths, origin: Origin) -> dict[str, Lo
     return {name: _loaded(name, folder, params, origin, paths.plugins) for name, folder in folders.items()}
 
 
-def _executor(asked: Executor) -> Executor:
+def _executor(asked: Executor, models: Mapping[str, LoadedModel]) -> Executor:
     """Tell the device; return what runs the scenes: one after the other, but for a GPU, unless more are asked for."""
+    if not any(model.network for model in models.values()):
+        return asked  # a processor's, and torch takes seconds to load
     from quadrat.models.common.devices import described, scenes_at_once
 
     console.print(f"predict on {described()}", highlight=False, soft_wrap=True)
@@ -179,7 +184,8 @@ def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin, plug
     if name == MODEL:
         layers_of(params.task, card.calibration).check(params.predict.layers)
     plan = params.predict if name == MODEL else _plain(params.predict, params.task, card.model.context)
-    return LoadedModel(folder, files, content(folder), plan, told, versions(plugins_in(card.model), plugins))
+    made_of, network = versions(plugins_in(card.model), plugins), isinstance(card.model, Neural)
+    return LoadedModel(folder, files, content(folder), plan, told, made_of, network)
 
 
 def _plain(predict: Predict, task: Task, context: int) -> Predict:
@@ -232,18 +238,25 @@ def _predict(wanted: Wanted, *, predictions: Path, batch: int | None) -> tuple[W
 
 def _write_stale(wanted: Wanted, part: Path, batch: int | None) -> None:
     """Write the stale layers of a scene to folders in ``part``."""
-    from quadrat.models.common.devices import readers
-
     scene = wanted.scene
     for name in [name for name in wanted.models if name in wanted.stale]:
         model = wanted.models[name]
         archive, predictor = _read(model.folder, model.content)
         card = archive.card
-        with scene.open(names_of(card.bands), card.task, readers()) as opened:
+        with scene.open(names_of(card.bands), card.task, _readers(model)) as opened:
             check_bands(card.bands, opened.raster.bands, scene.id)
             write = partial(predict_scene, tags=model.tags, calibration=card.calibration)
             write(opened, predictor, card.task, model.plan, part / name, batch)
         model.files.check(scene.id)
+
+
+def _readers(model: LoadedModel) -> int:
+    """Return how many threads are to read for a model."""
+    if not model.network:
+        return min(cores(), 2)
+    from quadrat.models.common.devices import readers
+
+    return readers()
 
 
 def _read(folder: Path, content: str) -> tuple[SavedModel, Predictor]:
