@@ -229,12 +229,3 @@ def test_heads_are_bounded(server: Server) -> None:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 200_000)
         said = connection.recv(200)
     assert b" 400 " in said or not said
-
-
-def test_answers_do_not_wait_for_the_clients_word(server: Server) -> None:
-    """Which they would for 40 ms each, if head and body went out one after the other by Nagle's rule."""
-    server.client.get("/legend")
-    started = time.monotonic()
-    for _ in range(20):
-        assert server.client.get("/legend").status_code == 200
-    assert time.monotonic() - started < 20 * 0.03
