@@ -11,6 +11,7 @@ import pytest
 
 from quadrat.cli import app
 from quadrat.cli.serving import _own_catalog
+from quadrat.server.running import Asked, _bound
 
 
 def test_without_the_extra_it_says_what_to_install(
@@ -60,3 +61,9 @@ def test_the_projects_own_bundle_is_served_with_its_catalog(
     monkeypatch.chdir(tmp_path)
     assert _own_catalog(Path("models/bundle.zip")) == "data/scenes.yaml"
     assert _own_catalog(Path("other/bundle.zip")) is None
+
+
+def test_the_socket_says_that_it_is_tcps() -> None:
+    """Else asyncio doesn't send at once, and each answer waits 40 ms for the client's word (Nagle)."""
+    with closing(_bound(Asked(port=0))) as found:
+        assert found.proto == socket.IPPROTO_TCP

@@ -100,7 +100,8 @@ def _run(server: uvicorn.Server, socket_: socket.socket, limits: Limits) -> None
 def _bound(asked: Asked) -> socket.socket:
     """Return the open address; raise QuadratError if it is taken or not this machine's."""
     family = socket.AF_INET6 if ":" in asked.host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends at once only on sockets that say they are TCP's: else each answer waits 40 ms for the client's word
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((asked.host, asked.port))
