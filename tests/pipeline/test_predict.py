@@ -14,10 +14,13 @@ from quadrat.runtime.parallel import Processes, Threads
 
 
 def test_scenes_are_under_way_together_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert stage._executor(Threads(1)) == Threads(devices.scenes_at_once())
+    network: Any = {"": SimpleNamespace(network=True)}
+    forest: Any = {"": SimpleNamespace(network=False)}
+    assert stage._executor(Threads(1), network) == Threads(devices.scenes_at_once())
     monkeypatch.setattr(devices, "scenes_at_once", lambda: 4)
-    assert stage._executor(Threads(1)) == Threads(4)
-    assert stage._executor(Processes(2)) == Processes(2)
+    assert stage._executor(Threads(1), network) == Threads(4)
+    assert stage._executor(Threads(1), forest) == Threads(1)
+    assert stage._executor(Processes(2), network) == Processes(2)
 
 
 def test_threads_that_ask_at_once_get_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
