@@ -147,6 +147,7 @@ class DaskCluster:
         """Connect; raise ClusterError if no scheduler answers for PATIENCE seconds."""
         try:
             from distributed import Client
+            from distributed.comm.addressing import get_address_host_port
         except ModuleNotFoundError as error:
             raise ClusterError(
                 "a Dask cluster needs the package distributed, which isn't installed",
@@ -155,6 +156,9 @@ class DaskCluster:
         until = time.monotonic() + PATIENCE
         while True:
             try:
+                get_address_host_port(
+                    self.address
+                )  # a client of a wrong one would be closed late, and with a traceback
                 client: Any = Client(self.address, timeout=5, set_as_default=False)  # type: ignore[no-untyped-call]
                 break
             except (OSError, ValueError) as error:
