@@ -63,9 +63,9 @@ class DaskCluster:
 
     @property
     def workers(self) -> int:
-        """How many workers there are now."""
+        """How many items are worked on at once now: at least 2, because stages do what one worker would do here."""
         with self._client() as client:
-            return len(_workers(client))
+            return max(2, len(_workers(client)))
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
         """Yield outcomes in order, with at most twice as many items under way as there are workers.
