@@ -2,19 +2,25 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
+from pyproj import Geod, Transformer
 from typer.testing import CliRunner
 
 from quadrat.cli import app
 from quadrat.errors import CatalogError
 from quadrat.folds.cutting import cut
+from quadrat.folds.running import catalog_of
 from quadrat.folds.section import Folds
-from quadrat.scenes.catalog import read_catalog
+from quadrat.scenes.catalog import load_catalog, read_catalog
+from quadrat.scenes.image import Image
+from quadrat.scenes.scene import Scene
 from tests.ground import NORTH_UP, UTM, segmentation, write_raster
 from tests.pipeline.test_small_project import CATALOG, PARAMS, project
 
@@ -62,6 +68,49 @@ def test_what_can_not_be_cut_is_an_error(project: Path) -> None:
     ]
     with pytest.raises(CatalogError, match="no place on Earth"):
         cut(bare, TASK, blocks_of(), 1)
+
+
+def test_scenes_without_a_pixel_in_a_part_are_left_out_of_it(project: Path) -> None:
+    catalog = load_catalog(project / "scenes.yaml")
+    settings = blocks_of(4, block=479, gap=20)  # 480 m are the width of a scene: some parts are empty, or slivers
+    counts = set()
+    for seed in range(4):
+        ground = cut(catalog.resolve(), TASK, settings, seed)
+        areas = project / str(seed)
+        areas.mkdir()
+        made = catalog_of(catalog, ground, ground.parts(0, settings), areas)
+        counts.add(len(made.scenes))
+        for scene in made.resolve():
+            with scene.open(("red",), TASK) as opened:
+                assert opened.inside(opened.area).any()
+        assert {f"{scene.id}.fgb" for scene in made.scenes} == {file.name for file in areas.iterdir()}
+    assert min(counts) < 6
+    nothing = {**ground.parts(0, settings), "train": shapely.Polygon()}
+    with pytest.raises(CatalogError, match="no ground is left for the split train"):
+        catalog_of(catalog, ground, nothing, areas)
+
+
+@pytest.mark.parametrize("others", [(), ((-70, -30, 32719), (10, 60, 32632))], ids=["antimeridian", "continents"])
+def test_gaps_are_as_wide_on_the_ground_anywhere(others: tuple[Any, ...], project: Path) -> None:
+    images, settings = [], blocks_of(block=400, gap=100)
+    for lon, lat, crs in ((179.999, -17, 32760), *others):
+        x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(lon, lat)
+        images.append(f"{crs}.tif")
+        write_raster(project / images[-1], np.ones((1, 96, 96), np.uint8), Affine(10, 0, x, 0, -10, y), f"EPSG:{crs}")
+    sources = [f'{{"sources": [{{"path": "{path}", "bands": ["a"]}}]}}' for path in images]
+    scenes = [
+        Scene(path, "train", Image.model_validate_json(one), (), ()) for path, one in zip(images, sources, strict=True)
+    ]
+    ground = cut(scenes, TASK, settings, 1)
+    parts, shortest = ground.parts(0, settings), {}
+    to_earth = Transformer.from_crs(ground.plane, 4326, always_xy=True)
+    for scene, area in ground.areas.items():
+        test, train = (shapely.intersection(area, parts[name]) for name in ("test", "train"))
+        corners = shapely.points(shapely.get_coordinates(shapely.segmentize(test, 50)))
+        lines = shapely.get_coordinates(shapely.shortest_line(corners, train)).reshape(-1, 4)
+        ends = [*to_earth.transform(*lines[:, :2].T), *to_earth.transform(*lines[:, 2:].T)]
+        shortest[scene] = Geod(ellps="WGS84").inv(*ends)[2].min()
+    assert all(99.9 < metres < 160 for metres in shortest.values()), shortest
 
 
 def run(*options: str) -> str:

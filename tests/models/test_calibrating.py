@@ -101,6 +101,26 @@ def test_too_few_labels_and_no_chips_leave_scores_as_they_are() -> None:
     assert calibrate(said, Held(held.logits[:0], held.classes[:0]), TASK, seed=1) is None
 
 
+@pytest.mark.parametrize("classes", [2, 20])
+def test_networks_that_are_very_sure_of_many_classes_are_cooled_enough(classes: int) -> None:
+    generator = np.random.default_rng(3)
+    logits = generator.normal(0, 2, (20_000, classes))
+    truth = (softmax(logits).cumsum(1) > generator.random((len(logits), 1))).argmax(1).astype(np.uint8)
+    found = temperature(truth, softmax(4 * logits), np.ones(len(truth)))
+    assert found == pytest.approx(4, rel=0.03)
+
+
+def test_scores_of_zero_say_little() -> None:
+    generator = np.random.default_rng(3)
+    trees = (generator.multinomial(10, (0.5, 0.3, 0.2), 5000) / 10).astype(
+        np.float32
+    )  # a forest's: some are 0 of the truth
+    truth = generator.choice(3, 5000, p=(0.5, 0.3, 0.2)).astype(np.uint8)
+    assert (trees[np.arange(5000), truth] == 0).any()
+    cut = np.maximum(trees, np.float32(calibrating.LEAST))
+    assert temperature(truth, trees, np.ones(5000)) == temperature(truth, cut, np.ones(5000))
+
+
 def test_of_several_classes_each_has_its_own_temperature() -> None:
     generator = np.random.default_rng(3)
     logits = generator.normal(0, 2, (4000, 3)).astype(np.float32)

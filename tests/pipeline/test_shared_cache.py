@@ -131,7 +131,10 @@ def test_old_units_are_pruned_whole_and_other_files_stay(ground: Ground, tmp_pat
     (cache / "notes.txt").write_text("of the user's own")
     (cache / "chip/notes.txt").write_text("of the user's own")
     old = units(cache)[0].parent
-    for file in old.iterdir():
+    registry = cache / "v2/sha256" / old.parent.name / old.name / "data"  # as Docker's registries lie in buckets
+    registry.parent.mkdir(parents=True)
+    registry.write_text("of another program")
+    for file in (registry, *old.iterdir()):
         os.utime(file, (time.time() - 7200,) * 2)
     found = stored(str(cache))
     assert {tuple(sorted(one.paths)) for one in found} == {
@@ -142,6 +145,7 @@ def test_old_units_are_pruned_whole_and_other_files_stay(ground: Ground, tmp_pat
     assert len(units(cache)) == 2
     assert (cache / "notes.txt").exists()
     assert (cache / "chip/notes.txt").exists()
+    assert registry.exists()
     assert prune(str(cache), 3600) == []
     assert stored(str(tmp_path / "nowhere")) == []
 

@@ -21,6 +21,7 @@ from quadrat.cluster import dask_cluster
 from quadrat.cluster.dask_cluster import DaskCluster
 from quadrat.cluster.identity import Identity, identity
 from quadrat.errors import ClusterError, WorkerError
+from quadrat.pipeline.predict import _executor
 from tests.pipeline.test_increments import Ground, chipped, learn, predicted
 from tests.pipeline.test_increments import models as models  # noqa: PLC0414 a fixture
 from tests.project import ROOT, digests, environment, until
@@ -122,6 +123,7 @@ def slow(number: int) -> int:
 def test_a_restarted_scheduler_gets_what_was_under_way(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with cluster(tmp_path / "cluster", 1) as made:
+        assert _executor(DaskCluster(made.address, gpu=True)) == DaskCluster(made.address, gpu=True)  # not this process
         outcomes = DaskCluster(made.address).map(slow, range(12))
         found = [next(outcomes).given for _ in range(3)]
         for process in made.processes:

@@ -63,9 +63,9 @@ class DaskCluster:
 
     @property
     def workers(self) -> int:
-        """How many workers there are now."""
+        """How many items are worked on at once now: at least 2, because stages do what one worker would do here."""
         with self._client() as client:
-            return len(_workers(client))
+            return max(2, len(_workers(client)))
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
         """Yield outcomes in order, with at most twice as many items under way as there are workers.
@@ -147,6 +147,7 @@ class DaskCluster:
         """Connect; raise ClusterError if no scheduler answers for PATIENCE seconds."""
         try:
             from distributed import Client
+            from distributed.comm.addressing import get_address_host_port
         except ModuleNotFoundError as error:
             raise ClusterError(
                 "a Dask cluster needs the package distributed, which isn't installed",
@@ -155,6 +156,9 @@ class DaskCluster:
         until = time.monotonic() + PATIENCE
         while True:
             try:
+                get_address_host_port(
+                    self.address
+                )  # a client of a wrong one would be closed late, and with a traceback
                 client: Any = Client(self.address, timeout=5, set_as_default=False)  # type: ignore[no-untyped-call]
                 break
             except (OSError, ValueError) as error:

@@ -47,8 +47,9 @@ class Submitted:
         found = {}
         for number in range(1, self.parts + 1) if self.parts else (0,):
             file = folder / f"{self.name}-{number}.status"
-            if file.is_file():
-                found[number] = int(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+            if text:  # else the part is about to write it
+                found[number] = int(text)
         return found
 
 

@@ -21,6 +21,7 @@ SHOWN = 12
 def submit(jobs: Sequence[Job], folder: Path, options: str, tries: int) -> list[Submitted]:
     """Submit the jobs, each after the one before it, and note them; raise ClusterError if SLURM refuses one."""
     _needs("sbatch")
+    _free(folder)
     begin(folder, [job.name for job in jobs])
     given: list[Submitted] = []
     for job in jobs:
@@ -46,7 +47,12 @@ def commands(job: Job, folder: Path, options: str, after: str | None) -> list[st
     words += [f"--array=1-{job.parts}"] * bool(job.parts)
     words += ["--gres=gpu:1"] * job.gpu
     words += [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"] if after else []
-    return [*words, *shlex.split(options), str(folder / f"{job.name}.sh")]
+    try:
+        return [*words, *shlex.split(options), str(folder / f"{job.name}.sh")]
+    except ValueError as error:
+        raise ClusterError(
+            "the options of sbatch can't be read", expected="words", got=f"{options}: {error}"
+        ) from error
 
 
 def scripted(job: Job, tries: int, folder: Path) -> str:
@@ -56,41 +62,68 @@ def scripted(job: Job, tries: int, folder: Path) -> str:
 
 
 def status(folder: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """Return of each job its name, its id and what it does; and what failed parts said last."""
+    """Return of each job its name, its id and what it does; and what failed parts said last.
+
+    A part that SLURM knows no more, and that has left no exit status, is ``stopped``: cancelled, out of time or memory.
+    """
     given = recorded(folder)
     queued = _queued([one.id for one in given])
     rows: list[tuple[str, str, str]] = []
     failed: list[str] = []
+    broken = False
     for one in given:
-        ended = one.results(folder)
-        counts = Counter("done" if code == 0 else "failed" for code in ended.values())
-        counts += Counter(state for job, state in queued if job == one.id)
-        rest = max(1, one.parts) - sum(counts.values())
-        counts += Counter({"not run" if counts["failed"] or _broken(rows) else "waiting": max(0, rest)})
+        ended, states = one.results(folder), dict[int, str]()
+        for number in range(1, one.parts + 1) if one.parts else (0,):
+            log = folder / f"{one.name}-{number}.log"
+            if number in ended and queued.get((one.id, number), "completing") == "completing":
+                states[number] = "failed" if ended[number] else "done"
+            else:
+                lost = "not run" if broken and not log.exists() else "stopped"
+                states[number] = queued.get((one.id, number), lost)
+            if states[number] == "failed" or (states[number] == "stopped" and log.exists()):
+                failed.append(_told(one, number, states[number], log))
+        broken |= not {"failed", "stopped", "not run"}.isdisjoint(states.values())
+        counts = Counter(states.values())
         rows.append((one.name, one.id, ", ".join(f"{number} {state}" for state, number in counts.items())))
-        for number, code in ended.items():
-            if code:
-                log = folder / f"{one.name}-{number}.log"
-                lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-                failed.append("\n".join([f"{one.name} {number or ''}".strip() + f": {log}", *lines[-SHOWN:]]))
     return rows, failed
 
 
 def cancel(folder: Path) -> list[Submitted]:
     """Cancel all jobs that have not ended, and return the submitted ones."""
     given = recorded(folder)
-    _run(["scancel", *(one.id for one in given)])
+    _run(["scancel", *(one.id for one in given)], missing=True)
     return given
 
 
-def _broken(rows: Sequence[tuple[str, str, str]]) -> bool:
-    return any("failed" in row[2] or "not run" in row[2] for row in rows)
+def _free(folder: Path) -> None:
+    """Raise ClusterError if jobs that were submitted before have not ended: DVC runs one command in a folder."""
+    try:
+        given = recorded(folder)
+    except ClusterError:
+        return
+    queued = _queued([one.id for one in given])
+    names = [f"{one.name} ({one.id})" for one in given if any(job == one.id for job, _ in queued)]
+    if names:
+        raise ClusterError(
+            "jobs that were submitted before have not ended",
+            got=", ".join(names),
+            hint="`quadrat submit status` tells how far they are; `quadrat submit cancel` ends them",
+        )
 
 
-def _queued(ids: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the jobs and states of what waits or runs, a part each."""
-    said = _run(["squeue", "--noheader", "--array", "--format=%F %T", f"--jobs={','.join(ids)}"], missing=True)
-    return [(job, state.lower()) for job, state in (line.split() for line in said.splitlines())]
+def _told(job: Submitted, number: int, state: str, log: Path) -> str:
+    """Return the name of a part, its log, and the end of it."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    if state == "stopped":
+        lines.append("stopped by SLURM, without an exit status: it was cancelled, or out of time or memory")
+    return "\n".join([f"{job.name} {number or ''}".strip() + f": {log}", *lines[-SHOWN:]])
+
+
+def _queued(ids: Sequence[str]) -> dict[tuple[str, int], str]:
+    """Return the states of what waits or runs, by job and part; a job without parts has part 0."""
+    said = _run(["squeue", "--noheader", "--array", "--format=%F %K %T", f"--jobs={','.join(ids)}"], missing=True)
+    found = (line.split() for line in said.splitlines())
+    return {(job, int(part) if part.isdigit() else 0): state.lower() for job, part, state in found}
 
 
 def _needs(program: str) -> None:

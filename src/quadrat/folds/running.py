@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import shapely
 
-from quadrat.errors import CatalogError, OutputError
+from quadrat.errors import AOIError, CatalogError, OutputError
 from quadrat.folds.cutting import Cut, cut
 from quadrat.folds.section import Folds
-from quadrat.geo.geometry.footprints import EARTH
 from quadrat.runtime.files import write_json
 from quadrat.runtime.progress import console
 from quadrat.runtime.run import Paths, Run, subset
+from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.catalog import Catalog, load_catalog, written
 from quadrat.tasks.common.metrics import Metrics, rounded
 from quadrat.tasks.common.parts import scoring_of
@@ -62,10 +62,15 @@ def run_folds(params: Any, settings: Folds, out: Path, run: Run) -> Result:
     ground = cut(scenes, params.task, settings, params.seed)
     out.mkdir(parents=True)
     ground.frame().to_file(out / "blocks.geojson")
+    folders = [out / str(fold + 1) for fold in range(settings.count)]
+    prepared = []
+    for fold, folder in enumerate(folders):  # what can't be learnt from is known before the first training
+        console.rule(f"the ground of fold {fold + 1} of {settings.count}")
+        prepared.append(_prepared(params, catalog, ground, ground.parts(fold, settings), folder, run))
     found = []
-    for fold in range(settings.count):
+    for fold, (own, paths) in enumerate(prepared):
         console.rule(f"fold {fold + 1} of {settings.count}")
-        found.append(_run(params, settings, ground, fold, out / str(fold + 1), run))
+        found.append(_run(own, paths, run))
     result = Result(found)
     summary = {name: rounded(metrics) for name, metrics in result.summary().items()}
     write_json(out / "folds.json", {**summary, "folds": [rounded(each) for each in found]})
@@ -85,32 +90,39 @@ def sentence(result: Result) -> str:
     return f"{len(result.folds)} folds, mean ± standard deviation: {', '.join(told)}"
 
 
-def _run(params: Any, settings: Folds, ground: Cut, fold: int, folder: Path, run: Run) -> Metrics:
-    """Run the stages of a fold in a folder; return its metrics."""
+def _prepared(
+    params: Any, catalog: Catalog, ground: Cut, parts: Mapping[str, Any], folder: Path, run: Run
+) -> tuple[Any, Paths]:
+    """Analyse the ground of a fold in a folder; return its parameters and paths."""
+    from quadrat.pipeline.analyze import AnalyzeParams, analyze
+
+    areas = folder / "areas"
+    areas.mkdir(parents=True)
+    (folder / "scenes.yaml").write_bytes(written(catalog_of(catalog, ground, parts, areas)))
+    plain = params.eval.model_copy(update={"pictures": None})
+    own = params.model_copy(update={"scenes": folder / "scenes.yaml", "aoi": areas, "eval": plain})
+    paths = _paths(folder)
+    analyze(subset(AnalyzeParams, own), paths, run)
+    return own, paths
+
+
+def _run(params: Any, paths: Paths, run: Run) -> Metrics:
+    """Run the stages of a fold after analyze; return its metrics."""
     import json
 
-    from quadrat.pipeline.analyze import AnalyzeParams, analyze
     from quadrat.pipeline.chip import ChipParams, chip
     from quadrat.pipeline.eval import EvalParams, evaluate
     from quadrat.pipeline.predict import PredictParams, predict
     from quadrat.pipeline.train import TrainParams, train
 
-    areas = folder / "areas"
-    areas.mkdir(parents=True)
-    catalog = _catalog(load_catalog(params.scenes), ground, ground.parts(fold, settings), areas)
-    (folder / "scenes.yaml").write_bytes(written(catalog))
-    plain = params.eval.model_copy(update={"pictures": None})
-    own = params.model_copy(update={"scenes": folder / "scenes.yaml", "aoi": areas, "eval": plain})
-    paths = _paths(folder)
     stages: tuple[tuple[Any, Any], ...] = (
-        (analyze, AnalyzeParams),
         (chip, ChipParams),
         (train, TrainParams),
         (predict, PredictParams),
         (evaluate, EvalParams),
     )
     for stage, kind in stages:
-        stage(subset(kind, own), paths, run)
+        stage(subset(kind, params), paths, run)
     shutil.rmtree(paths.chips)
     metrics: Metrics = json.loads(paths.eval_metrics.read_bytes())["overall"]
     return metrics
@@ -123,24 +135,44 @@ def _paths(folder: Path) -> Paths:
     return replace(plain, **own)
 
 
-def _catalog(catalog: Catalog, ground: Cut, parts: Mapping[str, Any], areas: Path) -> Catalog:
-    """Return the catalog of a fold: each scene as up to three, whose areas of interest are written to ``areas``."""
-    import geopandas
+def catalog_of(catalog: Catalog, ground: Cut, parts: Mapping[str, Any], areas: Path) -> Catalog:
+    """Return the catalog of a fold: each scene as up to three, whose areas of interest are written to ``areas``.
 
+    These are in the plane of the cut: by longitude, ground at the 180th meridian would go around the Earth.
+    Raises CatalogError if a split has no ground.
+    """
     entries = []
     for entry in catalog.scenes:
         if entry.split not in LEARNT:
             continue
         for split, part in parts.items():
-            here = shapely.intersection(ground.areas[entry.id], part)
-            polygons = [one for one in shapely.get_parts(here) if one.geom_type == "Polygon"]
-            if not polygons:
-                continue
-            file = areas / f"{entry.id}-{split}.geojson"
-            geopandas.GeoSeries(polygons, crs=ground.plane).to_crs(EARTH).to_file(file)
-            changed = {"id": f"{entry.id}-{split}", "split": split, "aoi": file.as_posix()}
-            entries.append(entry.model_copy(update=changed))
+            file = areas / f"{entry.id}-{split}.fgb"
+            if _write_area(shapely.intersection(ground.areas[entry.id], part), ground, entry.id, file):
+                changed = {"id": f"{entry.id}-{split}", "split": split, "aoi": file.as_posix()}
+                entries.append(entry.model_copy(update=changed))
+    for split in parts.keys() - {entry.split for entry in entries}:
+        raise CatalogError(
+            f"no ground is left for the split {split}",
+            file=areas,
+            hint="set a smaller folds.gap or folds.block, or fewer folds.count",
+        )
     return catalog.model_copy(update={"scenes": tuple(entries)})
+
+
+def _write_area(area: Any, ground: Cut, scene: str, file: Path) -> bool:
+    """Write an area of interest; return False, and write none, if it has no pixel of the scene."""
+    import geopandas
+
+    polygons = [one for one in shapely.get_parts(area) if one.geom_type == "Polygon" and not one.is_empty]
+    if not polygons:
+        return False
+    geopandas.GeoSeries(polygons, crs=ground.plane).to_file(file)
+    try:
+        open_aoi((str(file),), ground.grids[scene], scene)
+    except AOIError:  # its own file is readable: it covers no pixel
+        file.unlink()
+        return False
+    return True
 
 
 def _join(params: Any, catalog: Catalog, count: int, out: Path, run: Run) -> None:

@@ -30,7 +30,8 @@ SCORES = 1 << 24
 """Most scores of these pixels."""
 
 LEAST = 1e-6
-"""Scores below it count as this much: the logarithm of 0 would outweigh all others."""
+"""Scores of 0 count as this much, or as the smallest score if that is less: their logarithm would outweigh all others.
+"""
 
 DIGITS = 4
 """Digits of a temperature."""
@@ -67,9 +68,10 @@ def calibrate(
 def temperature(truth: NDArray[np.uint8], scores: NDArray[np.float32], weights: NDArray[np.float64]) -> float:
     """Return the temperature of ``scores`` (item, class) of classes that exclude each other, by the ``truth`` (item,).
 
-    The loss is convex in 1 / T, so one minimum is found.
+    The loss is convex in 1 / T, so one minimum is found. Small scores count as they are: networks that are very sure
+    have many, and cut off these would seem less sure.
     """
-    logs = np.log(np.maximum(scores, LEAST))
+    logs = np.log(np.maximum(scores, scores.min(initial=LEAST, where=scores > 0)))
     logs -= logs.max(1, keepdims=True)
     own = logs[np.arange(len(truth)), truth].astype(np.float64)
 

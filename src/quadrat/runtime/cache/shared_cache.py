@@ -29,8 +29,9 @@ INDEX = "files.json"
 MOST = 1 << 20
 """Largest index, bytes."""
 
-UNIT = re.compile(r"(\w+)/([0-9a-f]{2})/(\2[0-9a-f]{62})/([0-9a-z.]+)$")
-"""The end of an object's path: stage, two digits, identity, file. Nothing else is ever deleted."""
+UNIT = re.compile(r"(chip|predict)/([0-9a-f]{2})/(\2[0-9a-f]{62})/(?:files\.json|[0-9a-f]{32})(?:\.part-[0-9a-f]{32})?")
+"""An object's path below the place: stage, two digits, identity, file. Nothing else is ever deleted: other stores of
+objects have similar paths, deeper down."""
 
 S3 = {"config_kwargs": {"connect_timeout": 5, "retries": {"max_attempts": 3}}}
 """Options for S3: a dead server is noticed in seconds."""
@@ -182,7 +183,7 @@ def stored(url: str) -> list[Stored]:
         ) from error
     units: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for path, about in found.items():
-        if match := UNIT.search(path):
+        if match := UNIT.fullmatch(path.removeprefix(root).lstrip("/")):
             units.setdefault(match[3] + match[1], []).append((path, about))
     now = time.time()
     return sorted(
