@@ -24,7 +24,7 @@ from quadrat.models import Outputs
 from quadrat.models.common.devices import on_device as on_the_device
 from quadrat.models.common.model import DevicePredictor, Predictor
 from quadrat.prediction import on_device
-from quadrat.prediction.sliding_window import Predict, predict_scene
+from quadrat.prediction.sliding_window import Predict, _Shown, predict_scene
 from quadrat.prediction.sliding_window import _on_device as by_device
 from quadrat.prediction.sliding_window import _on_processor as by_processor
 from quadrat.runtime.parallel import Threads, results
@@ -151,10 +151,12 @@ def test_a_device_decides_the_same(scene: OpenScene, size: int, data: st.DataObj
         layers = layers_of(task)
         windows = plans.cover(scene.area, size, stride, layers.margin(size, stride))
         canvas = layers.canvas(section, scene.area, size, stride, scene.grid.shape)
-        expected = together(by_processor(scene, Judge(), canvas, windows, batch))
+        expected = together(by_processor(_Shown(scene, windows, silent=True), Judge(), canvas, batch))
         decisions = layers.decisions(section, scene.area)
         assert decisions is not None
-        found = together(by_device(scene, Judge(), decisions, windows, stride, batch))
+        found = together(
+            by_device(_Shown(scene, windows, silent=True), Judge(), decisions, scene.area, (stride, batch))
+        )
         assert found.keys() == expected.keys()
         for name, values in expected.items():
             np.testing.assert_array_equal(found[name], values, err_msg=name)

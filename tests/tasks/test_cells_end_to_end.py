@@ -91,7 +91,7 @@ def scores(root: Path, key: str) -> dict[str, Metrics]:
 
 def frame(path: Path) -> tuple[geopandas.GeoDataFrame, list[tuple[int, ...]]]:
     """Return the cells in row order, and their edges in px of the image: left, top, right, bottom."""
-    found = geopandas.read_file(path) if path.suffix != ".parquet" else geopandas.read_parquet(path)
+    found = geopandas.read_file(path, layer=0) if path.suffix != ".parquet" else geopandas.read_parquet(path)
     edges = shapely.bounds(shapely.transform(found.geometry.to_numpy(), lambda xy: np.column_stack(~NORTH_UP @ xy.T)))
     np.testing.assert_allclose(edges, edges.round(), atol=1e-6)
     found[["left", "top", "right", "bottom"]] = edges.round().astype(int)

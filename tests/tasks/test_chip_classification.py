@@ -380,7 +380,7 @@ def test_the_fields_are_for_people_and_machines(tmp_path: Path) -> None:
     layer = layers_of(SEVERAL).written(CellLayers(kind="chip_classification", cells="cells.gpkg"))[0]
     with writer_for(layer, GRIDS["utm"], tmp_path, {}) as writer:
         writer.write(several)
-    assert geopandas.read_file(tmp_path / "cells.gpkg")["class"].tolist() == ["a, b", "", "c"]
+    assert geopandas.read_file(tmp_path / "cells.gpkg", layer=0)["class"].tolist() == ["a, b", "", "c"]
 
 
 def predicted(task: ChipClassification, area: Window, seed: int, keep: float = 1.0) -> Predicted:

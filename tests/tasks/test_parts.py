@@ -40,10 +40,10 @@ def test_a_part_is_that_of_the_tasks_kind(task: Task) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
-def test_no_part_has_more_than_thirteen_public_members(task: Task) -> None:
+def test_no_part_has_more_than_seventeen_public_members(task: Task) -> None:
     for take in (layers_of, loss_of, scoring_of, targets_of):
         members = [name for name in dir(take(task)) if not name.startswith("_")]
-        assert len(members) <= 13, members
+        assert len(members) <= 17, members
 
 
 def test_boxes_come_without_logits() -> None:
