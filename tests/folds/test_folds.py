@@ -21,7 +21,7 @@ from quadrat.folds.section import Folds
 from quadrat.scenes.catalog import load_catalog, read_catalog
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import Scene
-from tests.ground import NORTH_UP, UTM, segmentation, write_raster
+from tests.ground import NORTH_UP, UTM, pixel_box, segmentation, write_areas, write_raster
 from tests.pipeline.test_small_project import CATALOG, PARAMS, project
 
 __all__ = ["project"]  # a fixture
@@ -121,6 +121,11 @@ def run(*options: str) -> str:
 
 def test_the_map_of_all_folds_is_put_together_of_those_that_were_scored(project: Path) -> None:
     (project / "params.yaml").write_text(PARAMS + "folds: {count: 3, block: 240, gap: 20}\n")
+    halves = [pixel_box(0, 0, 48, 96), pixel_box(48, 0, 96, 96)]
+    items = {"ml-aoi:split": ["train", "validate"]}  # and none for test, as which both are scored
+    write_areas(project / "both.geojson", halves, items, to_crs="EPSG:4326")
+    catalog = CATALOG.replace("west.geojson", "both.geojson").replace("east.geojson", "both.geojson")
+    (project / "scenes.yaml").write_text(catalog)
     told = run("--out", "crossed")
     found = json.loads((project / "crossed/folds.json").read_text())
     assert len(found["folds"]) == 3

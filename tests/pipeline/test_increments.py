@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import rasterio
 import rasterio.shutil
 import xxhash
 from hypothesis import given, settings
@@ -521,3 +522,20 @@ def test_of_objects_elsewhere_the_pins_tell_what_changed(models: list[Path], tmp
         predicted(ground, new / "shown")
         for folder in ("cut/chips", "shown/predictions"):
             assert digests(out / folder) == digests(new / folder) != {}
+
+
+def test_layers_are_those_of_the_split_that_a_scene_has_now(models: list[Path], tmp_path: Path) -> None:
+    ground = Ground(tmp_path / "ground", ("a",))
+    learn(ground, models, 1)
+    halves = [pixel_box(0, 0, 28, 40), pixel_box(28, 0, 56, 40)]
+    write_areas(ground.root / "aoi.geojson", halves, {"ml-aoi:split": ["validate", "test"]}, to_crs="EPSG:4326")
+    catalog = ground.root / "scenes.yaml"
+    content = json.loads(catalog.read_text())
+    for split, cols in (("validation", slice(0, 28)), ("test", slice(28, 56))):
+        content["scenes"][0] |= {"split": split, "aoi": str(ground.root / "aoi.geojson")}
+        catalog.write_text(json.dumps(content))
+        predicted(ground, tmp_path / "out", cache=str(tmp_path / "cache"))
+        with rasterio.open(tmp_path / "out/predictions/a/labels.tif") as dataset:
+            there = dataset.read(1) != 255
+        assert there[:, cols].any()
+        assert there.sum() == there[:, cols].sum()

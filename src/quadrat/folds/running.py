@@ -75,7 +75,7 @@ def run_folds(params: Any, settings: Folds, out: Path, run: Run) -> Result:
     summary = {name: rounded(metrics) for name, metrics in result.summary().items()}
     write_json(out / "folds.json", {**summary, "folds": [rounded(each) for each in found]})
     if scoring_of(params.task).class_map is not None:
-        _join(params, catalog, settings.count, out, run)
+        _join(params, catalog, ground, settings.count, out, run)
     return result
 
 
@@ -175,7 +175,7 @@ def _write_area(area: Any, ground: Cut, scene: str, file: Path) -> bool:
     return True
 
 
-def _join(params: Any, catalog: Catalog, count: int, out: Path, run: Run) -> None:
+def _join(params: Any, catalog: Catalog, ground: Cut, count: int, out: Path, run: Run) -> None:
     """Put the predicted classes of all folds together, each where it was scored, and score these maps."""
     from quadrat.pipeline.eval import EvalParams, score_given
     from quadrat.prediction.given import Given
@@ -184,7 +184,12 @@ def _join(params: Any, catalog: Catalog, count: int, out: Path, run: Run) -> Non
     for scene in (scene for scene in catalog.resolve() if scene.split in LEARNT):
         with scene.open((scene.image.grid_band,), params.task) as opened:
             _join_scene(params.task, opened.grid, scene.id, [out / str(n + 1) for n in range(count)], maps / scene.id)
-    entries = [one.model_copy(update={"split": "test"}) for one in catalog.scenes if one.split in LEARNT]
+    areas, entries = out / "areas", []
+    areas.mkdir()
+    for entry in (one for one in catalog.scenes if one.split in LEARNT):
+        file = areas / f"{entry.id}.fgb"  # an area of interest may have items for each split, and others for test
+        known = entry.aoi and _write_area(ground.areas[entry.id], ground, entry.id, file)
+        entries.append(entry.model_copy(update={"split": "test", "aoi": file.as_posix() if known else entry.aoi}))
     whole = out / "scenes.yaml"
     whole.write_bytes(written(catalog.model_copy(update={"scenes": tuple(entries)})))
     paths = _paths(out / "scores")

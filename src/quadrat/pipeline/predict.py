@@ -203,7 +203,8 @@ def _wanted(scene: Scene, files: InputFiles, models: Mapping[str, LoadedModel]) 
 def _inputs(wanted: Wanted, kind: str) -> dict[str, str]:
     """Return the identity of each of the scene's folders of layers, by its unit; ``kind`` is the task's."""
     scene = wanted.scene
-    about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "files": wanted.files.contents}
+    split = scene.split if scene.aoi else None  # items of an area of interest may be of one split
+    about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "split": split, "files": wanted.files.contents}
     parts = [part_module(kind, part) for part in ("loss", "layers")]
     return {
         wanted.unit(name): identity(__name__, *parts, **about, model=one.content, plan=one.plan, plugins=one.plugins)
