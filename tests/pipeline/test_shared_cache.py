@@ -117,6 +117,13 @@ def test_without_the_place_all_is_made_here(
         run(ground, tmp_path / "new/out", cache="nothing://there", part=Part(1, 1))
 
 
+def test_a_cache_in_a_folder_that_a_stage_empties_is_refused(ground: Ground, tmp_path: Path) -> None:
+    for place in (tmp_path / "out/chips", tmp_path / "out/chips/shared", tmp_path / "out/../out/chips/shared"):
+        with pytest.raises(SharedCacheError, match="a stage empties"):
+            chipped(ground, tmp_path / "out", cache=str(place))
+    assert chipped(ground, tmp_path / "out", cache=str(tmp_path / "out/shared")) == ["a", "b", "c"]
+
+
 def test_force_makes_all_anew_and_stores_it(ground: Ground, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     chipped(ground, tmp_path / "one/out", cache=str(cache))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from quadrat.cluster.jobs import CACHE, Job, Submitted, begin, record, recorded, script
 from quadrat.errors import ClusterError
+from quadrat.runtime.process import sole_writer
 
 SHOWN = 12
 """Last lines of a failed part's log that are shown."""
@@ -21,8 +22,13 @@ SHOWN = 12
 def submit(jobs: Sequence[Job], folder: Path, options: str, tries: int) -> list[Submitted]:
     """Submit the jobs, each after the one before it, and note them; raise ClusterError if SLURM refuses one."""
     _needs("sbatch")
-    _free(folder)
-    begin(folder, [job.name for job in jobs])
+    with sole_writer("submit", folder, folder / ".lock"):
+        _free(folder)
+        begin(folder, [job.name for job in jobs])
+        return _chained(jobs, folder, options, tries)
+
+
+def _chained(jobs: Sequence[Job], folder: Path, options: str, tries: int) -> list[Submitted]:
     given: list[Submitted] = []
     for job in jobs:
         command = commands(job, folder, options, given[-1].id if given else None)

@@ -73,6 +73,8 @@ class SceneCache:
 
         Units are taken from the cache that machines ``shared``, and offered to it.
         """
+        if shared is not None:
+            shared.check_outside(folder)
         self.hashes = Hashes(hashes)
         self._path, self._folder, self._force, self._shared = manifest, folder, force, shared
         self._uploads = ThreadPoolExecutor(UPLOADS)

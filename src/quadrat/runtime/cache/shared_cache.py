@@ -55,6 +55,17 @@ class SharedCache:
     failed: bool = False
     _lock: Lock = field(default_factory=Lock, repr=False)
 
+    def check_outside(self, folder: Path) -> None:
+        """Raise SharedCacheError if the cache lies in ``folder``, whose stage deletes what it doesn't know there."""
+        system, path = self._system
+        if "file" in _protocols(system) and Path(path).resolve().is_relative_to(folder.resolve()):
+            raise SharedCacheError(
+                "the shared cache lies in a folder that a stage empties",
+                file=self.url,
+                expected=f"a folder outside of {folder}",
+                hint="set QUADRAT_CACHE to another folder",
+            )
+
     def lacks(self, of: str) -> bool:
         """Return whether a unit isn't there; raise SharedCacheError if that can't be known."""
         try:
