@@ -17,7 +17,7 @@ import rasterio
 from rasterio.io import MemoryFile
 from starlette.testclient import TestClient
 
-from quadrat.server.jobs.runner import FullError, Jobs, reason
+from quadrat.server.jobs.runner import FullError, Jobs, Runs, reason
 from quadrat.server.limits import Limits
 from quadrat.serving.apply import apply
 from quadrat.serving.new_images import Reading
@@ -193,7 +193,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Jobs
         return plain([sys.executable, "-c", SLOW.format(**how)], **options)
 
     monkeypatch.setattr(runner.subprocess, "Popen", popen)
-    found = Jobs(tmp_path / "jobs", tmp_path / "bundle.zip", Limits(waiting_jobs=2, kept_jobs=3))
+    found = Jobs(tmp_path / "jobs", Runs(tmp_path / "bundle.zip"), Limits(waiting_jobs=2, kept_jobs=3))
     yield found, how
     found.close()
 
@@ -251,7 +251,7 @@ def test_jobs_of_a_server_that_ended_run_again(tmp_path: Path, jobs: tuple[Jobs,
     assert status(some, name) == "running"
     (tmp_path / "jobs" / "half-received").mkdir()
     how.update(seconds=0)
-    later = Jobs(tmp_path / "jobs", tmp_path / "bundle.zip", Limits())
+    later = Jobs(tmp_path / "jobs", Runs(tmp_path / "bundle.zip"), Limits())
     assert status(later, name) == "accepted"
     assert not (tmp_path / "jobs" / "half-received").exists()
     later.start()

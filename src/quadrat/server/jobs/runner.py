@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ TOLD = re.compile(r"(\w+Error: .*|  \w+: .*)")
 log = logging.getLogger("quadrat.server")
 
 
+@dataclass(frozen=True)
+class Runs:
+    """What jobs run."""
+
+    bundle: Path
+    md5: str | None = None
+    """Its hash: jobs that were sent to another bundle, before the server was started anew, aren't run."""
+    options: tuple[str, ...] = ()
+    """Of ``quadrat apply``, so that jobs give what the server gives directly."""
+
+
 class FullError(Exception):
     """Too many jobs wait, or there is no room for them."""
 
@@ -43,10 +55,10 @@ class FullError(Exception):
 class Jobs:
     """Jobs of a server, and the thread that has them run."""
 
-    def __init__(self, folder: Path, bundle: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, runs: Runs, limits: Limits) -> None:
         """Read the jobs of ``folder``; they run from ``start`` on."""
         self.store = Store(folder)
-        self._bundle, self._limits = bundle, limits
+        self._runs, self._limits = runs, limits
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._open = True
@@ -74,7 +86,7 @@ class Jobs:
 
     def add(self, folder: Path, asked: Mapping[str, Any]) -> Job:
         """Let a job wait for its turn."""
-        job = self.store.add(folder, asked)
+        job = self.store.add(folder, {**asked, "bundle": self._runs.md5})
         self._wake.set()
         return job
 
@@ -116,9 +128,14 @@ class Jobs:
                 self._work(job)
 
     def _work(self, job: Job) -> None:
+        if job.asked.get("bundle") != self._runs.md5:
+            message = "another bundle is served now: send the image again"
+            self.store.note(job.id, status="failed", finished=now(), message=message)
+            return
         self.store.note(job.id, status="running", started=now(), progress=0)
         command = [sys.executable, "-m", "quadrat.server.jobs.process", str(os.getpid())]
-        command += ["apply", str(self._bundle), str(job.image), "--out", str(job.out), *job.asked["options"]]
+        command += ["apply", str(self._runs.bundle), str(job.image), "--out", str(job.out)]
+        command += [*self._runs.options, *job.asked["options"]]
         with subprocess.Popen(  # noqa: S603 (this program, with checked arguments)
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
         ) as process:
