@@ -22,6 +22,7 @@ from quadrat.server.limits import Limits
 from quadrat.serving.apply import apply
 from quadrat.serving.new_images import Reading
 from quadrat.serving.ready import Plan
+from tests.ground import NORTH_UP
 from tests.project import until
 from tests.server.conftest import serving
 
@@ -137,6 +138,52 @@ def test_what_does_not_fit_is_said_so(
     assert says in answer.text
     assert "Traceback" not in answer.text
     assert str(client.service.jobs.store._folder) not in answer.text  # type: ignore[attr-defined]
+
+
+def sparse(path: Path, image: Path, shape: tuple[int, int]) -> bytes:
+    """Return an image of few bytes that has values in its first block alone."""
+    with rasterio.open(image) as file:
+        profile, pixels = file.profile, file.read()[:, :1, :64]
+    own = {"height": shape[0], "width": shape[1], "tiled": True, "blockxsize": 1024, "blockysize": 16}
+    with rasterio.open(path, "w", **{**profile, **own}, sparse_ok=True, compress="deflate") as file:
+        file.write(pixels, window=((0, 1), (0, 64)))
+        file.descriptions, file.scales = ("B1", "B2", "B3"), [0.0001] * 3
+    return path.read_bytes()
+
+
+def test_narrow_images_count_by_their_windows(image: Path, client: TestClient, project: Path, tmp_path: Path) -> None:
+    strip = sparse(tmp_path / "strip.tif", image, (1, 80_000))
+    answer = client.post("/predict?f=tif&unchecked=true", content=strip, headers=TIFF)
+    assert answer.status_code == 201, answer.text
+    client.delete(answer.headers["location"])
+    with serving(project, tmp_path, None, row=1 << 20) as small:
+        answer = small.post("/predict?f=tif&unchecked=true", content=strip, headers=TIFF)
+        assert answer.status_code == 422
+        assert "MB in a row of windows" in answer.text
+
+
+def test_an_image_in_another_unit_is_refused_and_one_of_other_pixels_is_a_warning(
+    client: TestClient, image: Path, tmp_path: Path
+) -> None:
+    with rasterio.open(image) as file:
+        pixels, profile = file.read(), file.profile
+    for name, units, transform in (
+        ("kelvin", "K", profile["transform"]),
+        ("coarse", "Reflectance", NORTH_UP @ NORTH_UP.scale(3)),
+    ):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **{**profile, "transform": transform}) as file:
+            file.write(pixels)
+            file.descriptions, file.scales, file.units = ("B1", "B2", "B3"), [0.0001] * 3, [units] * 3
+    kelvin, coarse = ((tmp_path / f"{name}.tif").read_bytes() for name in ("kelvin", "coarse"))
+    answer = client.post("/predict?f=tif", content=kelvin, headers=TIFF)
+    assert answer.status_code == 422
+    assert (answer.json()["detail"]["expected"], answer.json()["detail"]["got"]) == ("reflectance", "K")
+    assert client.post("/predict?f=tif&scale=0.0001", content=kelvin, headers=TIFF).status_code == 200
+    answer = client.post("/predict?f=tif", content=coarse, headers=TIFF)
+    assert "pixels of 30 m" in answer.headers["x-quadrat-warning"]
+    job = client.post("/predict?f=tif", content=coarse, headers={**TIFF, "Prefer": "respond-async"})
+    assert "pixels of 30 m" in job.json()["warnings"][0]
+    client.delete(job.headers["location"])
 
 
 def ended(client: TestClient, location: str) -> dict[str, Any]:

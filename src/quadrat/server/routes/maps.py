@@ -39,12 +39,13 @@ Predictions of images that are sent (``routes.predict``, ``routes.jobs``)
 
 - ``POST /predict`` ``?f=zip|tif|geojson|parquet|gpkg&layer&bands&scale&offset&nodata&unchecked&resolution``: a GeoTIFF
   as the body (``image/tiff`` or ``application/octet-stream``), or as the part ``file`` of ``multipart/form-data``. The
-  answer is the result, of an image of at most ``limits.direct_px``; of a larger one, or with ``Prefer: respond-async``,
-  201 with ``Location: /jobs/{id}`` and the job. ``f`` may be left out where ``Accept`` says it; else zip.
+  answer is the result, of an image of at most ``limits.direct_px``, with headers ``X-Quadrat-Warning``; of a larger
+  one, or with ``Prefer: respond-async``, 201 with ``Location: /jobs/{id}`` and the job. ``f`` may be left out where
+  ``Accept`` says it; else zip.
 - ``GET /jobs``: ``{"jobs": [job…]}``. ``GET /jobs/{id}``: a job: ``{"jobID", "type": "process", "processID": "predict",
   "status": "accepted|running|successful|failed|dismissed", "message", "progress": 0…100, "created", "started",
-  "finished", "updated", "links": [{"rel", "href"}]}``. ``DELETE /jobs/{id}``: cancels a job, and forgets one that has
-  ended. ``GET /jobs/{id}/results``: the result, 404 while there is none.
+  "finished", "updated", "warnings": […], "links": [{"rel", "href"}]}``. ``DELETE /jobs/{id}``: cancels a job, and
+  forgets one that has ended. ``GET /jobs/{id}/results``: the result, 404 while there is none.
 """
 
 from fastapi import APIRouter, HTTPException, Request, Response
