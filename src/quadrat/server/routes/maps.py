@@ -31,7 +31,7 @@ About (``routes.about``)
   "md5", "images": […], "limits": {…}, "formats": […]}``. ``kind`` is ``image``, ``classes``, ``shares`` (scores),
   ``values`` or ``features``.
 - ``GET /images``: ``{"images": [{"id", "bounds": [west, south, east, north] | null, "crs", "shape": [height, width],
-  "gsd", "minzoom", "maxzoom", "warnings"}]}``; as in ``/info``.
+  "gsd", "minzoom", "maxzoom", "warnings"}]}``; as in ``/info``. East is above 180 of an image across 180°.
 - ``GET /legend`` ``?f=json|html|png``: classes with colours; of values, the ramp of colours.
 - ``GET /health``: ``{"status": "ok"}``. ``GET /metrics``: Prometheus.
 
