@@ -58,6 +58,35 @@ def test_jobs_of_another_bundle_are_not_run(tmp_path: Path) -> None:
     assert "another bundle" in after.store.get(name)[1]["message"]
 
 
+def test_a_job_whose_state_cannot_be_written_fails_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quadrat.server.jobs import runner, store
+
+    commands: list[list[str]] = []
+
+    def popen(command: list[str], **_: object) -> None:
+        commands.append(command)
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(runner.subprocess, "Popen", popen)
+    jobs = Jobs(tmp_path / "jobs", Runs(tmp_path / "bundle.zip", "1"), Limits())
+    first, plain = sent(jobs), store.write_json
+
+    def full(path: Path, content: object, **options: bool) -> None:
+        if path.parent.name == first:
+            raise OSError(28, "No space left on device")
+        plain(path, content, **options)
+
+    monkeypatch.setattr(store, "write_json", full)
+    second = sent(jobs)
+    jobs.start()
+    until(lambda: jobs.counts()["failed"] == 2, 10)
+    jobs.close()
+    assert any(second in word for word in commands[0])
+    assert len(commands) == 1
+
+
 def test_jobs_run_as_the_server_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from quadrat.server.jobs import runner
 

@@ -1,5 +1,6 @@
 """Images that are sent: the same results as by ``quadrat apply``, at once or by jobs."""
 
+import errno
 import hashlib
 import io
 import json
@@ -138,6 +139,21 @@ def test_what_does_not_fit_is_said_so(
     assert says in answer.text
     assert "Traceback" not in answer.text
     assert str(client.service.jobs.store._folder) not in answer.text  # type: ignore[attr-defined]
+
+
+def test_a_full_disk_is_said_so(client: TestClient, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Path.open
+
+    def full(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if "w" in mode and path.suffix == ".tif":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return plain(path, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    for sent in ({"content": image.read_bytes(), "headers": TIFF}, {"files": {"file": ("a.tif", image.read_bytes())}}):
+        answer = client.post("/predict?f=tif", **sent)  # type: ignore[arg-type] # one of its two forms
+        assert answer.status_code == 507, answer.text
+        assert "no room" in answer.text
 
 
 def sparse(path: Path, image: Path, shape: tuple[int, int]) -> bytes:

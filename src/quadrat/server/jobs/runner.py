@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quadrat.errors import QuadratError
 from quadrat.server.guard.answers import without_folders
 from quadrat.server.jobs.store import ENDED, Job, Store, now
 from quadrat.server.limits import Limits
@@ -33,6 +34,8 @@ GRACE = 5.0
 
 TOLD = re.compile(r"(\w+Error: .*|  \w+: .*)")
 """Lines of an error in words, which a client may see."""
+
+NO_ROOM = "the server couldn't run it; its log says why"
 
 log = logging.getLogger("quadrat.server")
 
@@ -124,8 +127,14 @@ class Jobs:
             if job is None:
                 self._wake.wait(1.0)
                 continue
-            with suppress(KeyError):  # it was cancelled and forgotten meanwhile
+            try:
                 self._work(job)
+            except KeyError:
+                continue  # it was cancelled and forgotten meanwhile
+            except (OSError, QuadratError) as error:  # the disk is full: the next jobs run all the same
+                log.warning("job %s couldn't run: %s", job.id, error)
+                with suppress(OSError, QuadratError, KeyError):
+                    self.store.note(job.id, status="failed", finished=now(), message=NO_ROOM)
 
     def _work(self, job: Job) -> None:
         if job.asked.get("bundle") != self._runs.md5:
