@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.crs import CRS
 from starlette.testclient import TestClient
 
+from quadrat.geo.grids.grid import Grid
+from quadrat.server.view.workspace import bounds_of
 from tests.server.conftest import serving
 from tests.server.test_maps import picture
 
@@ -48,3 +51,9 @@ def test_they_are_shown_on_both_sides(project: Path, beyond: tuple[Path, float],
             assert picture(client, f"/tiles/WebMercatorQuad/15/{tile.x}/{tile.y}.png")[..., 3].any()
         told = client.get("/tilejson.json").json()["bounds"]
         assert -180 <= told[0] < told[2] <= 180
+
+
+def test_a_run_across_the_date_line_is_in_one_piece() -> None:
+    grid = Grid(CRS.from_epsg(32601), Affine(100, 0, 260_000, 0, -100, 5_822_040), (600, 700))
+    found = bounds_of(grid, grid.area)
+    np.testing.assert_allclose(found, (179.46, 51.95, 180.53, 52.53), atol=0.01)
