@@ -1,10 +1,11 @@
 """Tiles, pictures and points of served images; and the list of all routes.
 
 Images and layers are asked for by name, never by address: ``image=NAME`` (of ``/images``; left out, the first) and
-``layer=NAME`` (of ``/info``: ``image``, and of the bundle's task ``labels``, ``scores``, ``uncertainty``, ``values``,
-``cells`` or ``detections``; left out, the first prediction). Of ``scores``, ``class=NAME`` says which; left out, the
-first. Pictures are PNG with opacity. Errors are ``{"detail": …}``, where detail is a text or an object with
-``problem``, ``expected``, ``got``, ``hint``. 503 and 429 carry ``Retry-After``.
+``layer=NAME`` (of ``/info``: ``image``, and of the bundle's task ``labels``, ``scores``, ``uncertainty``,
+``confidence``, ``values``, ``cells`` or ``detections``; left out, the first prediction). Of ``scores`` and
+``confidence``, ``class=NAME`` says which; left out, the first. Pictures are PNG with opacity. Errors are
+``{"detail": …}``, where detail is a text or an object with ``problem``, ``expected``, ``got``, ``hint``. 503 and 429
+carry ``Retry-After``.
 
 Maps (this module)
 
