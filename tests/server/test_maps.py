@@ -18,6 +18,7 @@ from rasterio.warp import Resampling, reproject, transform
 from starlette.testclient import TestClient
 
 from quadrat.server.drawing import canvas
+from quadrat.server.drawing.layers import DOUBT, MapLayer
 from quadrat.serving.apply import apply
 from quadrat.serving.new_images import Reading
 from quadrat.serving.ready import Plan
@@ -113,6 +114,15 @@ def test_previews_have_the_colours_of_the_bundle(client: TestClient, written: di
     np.testing.assert_allclose(found[..., 3], written["scores"][1] * (255 / 250), atol=0.51)
     assert picture(client, "/preview?image=all&layer=image").shape == (120, 200, 4)
     assert picture(client, "/preview?image=all&max_size=50").shape == (30, 50, 4)
+
+
+def test_only_scores_have_the_colours_of_classes() -> None:
+    layers = (
+        MapLayer("confidence", "shares", ("confidence", "uncalibrated")),
+        MapLayer("scores", "shares", ("a", "b")),
+    )
+    palettes = [tuple(layer.palette(0, TASK.classes[:2])[250, :3].tolist()) for layer in layers]
+    assert palettes == [DOUBT, TASK.classes[0].rgb]
 
 
 def test_zoomed_out_tiles_show_some_of_the_pixels(client: TestClient) -> None:

@@ -126,6 +126,19 @@ def test_a_class_is_hidden_without_asking_again(page: Page) -> None:
     assert "off=0%2C1%2C2" in page.run("location.hash")
 
 
+def test_classes_of_one_colour_are_hidden_together(page: Page) -> None:
+    script = """
+    Promise.all([import("/page/panel.js"), import("/page/state.js")]).then(([panel, state]) => {
+      const classes = ["#aa0000", "#00bb00", "#AA0000"].map((color, id) => ({id, name: `class ${id}`, color}));
+      const entry = panel.Panel.prototype.entry.call({}, classes[0], classes);
+      document.body.append(entry); // elsewhere a box tells no change
+      entry.querySelector("input").click();
+      return state.state.off;
+    })
+    """
+    assert page.run(script) == [0, 2]  # tiles hold colours, by which they hide classes
+
+
 def test_a_link_shows_the_same(page: Page, address: str) -> None:
     page.run(press("#class-1"))
     page.run("document.querySelector('.leaflet-control-zoom-in').click()")

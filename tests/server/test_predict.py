@@ -1,5 +1,6 @@
 """Images that are sent: the same results as by ``quadrat apply``, at once or by jobs."""
 
+import errno
 import hashlib
 import io
 import json
@@ -17,11 +18,12 @@ import rasterio
 from rasterio.io import MemoryFile
 from starlette.testclient import TestClient
 
-from quadrat.server.jobs.runner import FullError, Jobs, reason
+from quadrat.server.jobs.runner import FullError, Jobs, Runs, reason
 from quadrat.server.limits import Limits
 from quadrat.serving.apply import apply
 from quadrat.serving.new_images import Reading
 from quadrat.serving.ready import Plan
+from tests.ground import NORTH_UP
 from tests.project import until
 from tests.server.conftest import serving
 
@@ -139,6 +141,67 @@ def test_what_does_not_fit_is_said_so(
     assert str(client.service.jobs.store._folder) not in answer.text  # type: ignore[attr-defined]
 
 
+def test_a_full_disk_is_said_so(client: TestClient, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Path.open
+
+    def full(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if "w" in mode and path.suffix == ".tif":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return plain(path, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    for sent in ({"content": image.read_bytes(), "headers": TIFF}, {"files": {"file": ("a.tif", image.read_bytes())}}):
+        answer = client.post("/predict?f=tif", **sent)  # type: ignore[arg-type] # one of its two forms
+        assert answer.status_code == 507, answer.text
+        assert "no room" in answer.text
+
+
+def sparse(path: Path, image: Path, shape: tuple[int, int]) -> bytes:
+    """Return an image of few bytes that has values in its first block alone."""
+    with rasterio.open(image) as file:
+        profile, pixels = file.profile, file.read()[:, :1, :64]
+    own = {"height": shape[0], "width": shape[1], "tiled": True, "blockxsize": 1024, "blockysize": 16}
+    with rasterio.open(path, "w", **{**profile, **own}, sparse_ok=True, compress="deflate") as file:
+        file.write(pixels, window=((0, 1), (0, 64)))
+        file.descriptions, file.scales = ("B1", "B2", "B3"), [0.0001] * 3
+    return path.read_bytes()
+
+
+def test_narrow_images_count_by_their_windows(image: Path, client: TestClient, project: Path, tmp_path: Path) -> None:
+    strip = sparse(tmp_path / "strip.tif", image, (1, 80_000))
+    answer = client.post("/predict?f=tif&unchecked=true", content=strip, headers=TIFF)
+    assert answer.status_code == 201, answer.text
+    client.delete(answer.headers["location"])
+    with serving(project, tmp_path, None, row=1 << 20) as small:
+        answer = small.post("/predict?f=tif&unchecked=true", content=strip, headers=TIFF)
+        assert answer.status_code == 422
+        assert "MB in a row of windows" in answer.text
+
+
+def test_an_image_in_another_unit_is_refused_and_one_of_other_pixels_is_a_warning(
+    client: TestClient, image: Path, tmp_path: Path
+) -> None:
+    with rasterio.open(image) as file:
+        pixels, profile = file.read(), file.profile
+    for name, units, transform in (
+        ("kelvin", "K", profile["transform"]),
+        ("coarse", "Reflectance", NORTH_UP @ NORTH_UP.scale(3)),
+    ):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **{**profile, "transform": transform}) as file:
+            file.write(pixels)
+            file.descriptions, file.scales, file.units = ("B1", "B2", "B3"), [0.0001] * 3, [units] * 3
+    kelvin, coarse = ((tmp_path / f"{name}.tif").read_bytes() for name in ("kelvin", "coarse"))
+    answer = client.post("/predict?f=tif", content=kelvin, headers=TIFF)
+    assert answer.status_code == 422
+    assert (answer.json()["detail"]["expected"], answer.json()["detail"]["got"]) == ("reflectance", "K")
+    assert client.post("/predict?f=tif&scale=0.0001", content=kelvin, headers=TIFF).status_code == 200
+    answer = client.post("/predict?f=tif", content=coarse, headers=TIFF)
+    assert "pixels of 30 m" in answer.headers["x-quadrat-warning"]
+    job = client.post("/predict?f=tif", content=coarse, headers={**TIFF, "Prefer": "respond-async"})
+    assert "pixels of 30 m" in job.json()["warnings"][0]
+    client.delete(job.headers["location"])
+
+
 def ended(client: TestClient, location: str) -> dict[str, Any]:
     state: dict[str, Any] = {}
 
@@ -193,7 +256,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Jobs
         return plain([sys.executable, "-c", SLOW.format(**how)], **options)
 
     monkeypatch.setattr(runner.subprocess, "Popen", popen)
-    found = Jobs(tmp_path / "jobs", tmp_path / "bundle.zip", Limits(waiting_jobs=2, kept_jobs=3))
+    found = Jobs(tmp_path / "jobs", Runs(tmp_path / "bundle.zip"), Limits(waiting_jobs=2, kept_jobs=3))
     yield found, how
     found.close()
 
@@ -251,7 +314,7 @@ def test_jobs_of_a_server_that_ended_run_again(tmp_path: Path, jobs: tuple[Jobs,
     assert status(some, name) == "running"
     (tmp_path / "jobs" / "half-received").mkdir()
     how.update(seconds=0)
-    later = Jobs(tmp_path / "jobs", tmp_path / "bundle.zip", Limits())
+    later = Jobs(tmp_path / "jobs", Runs(tmp_path / "bundle.zip"), Limits())
     assert status(later, name) == "accepted"
     assert not (tmp_path / "jobs" / "half-received").exists()
     later.start()

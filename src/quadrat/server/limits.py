@@ -13,9 +13,11 @@ class Limits:
     body: int = 1 << 16
     """Bytes of any other request."""
     direct: int = 2048 * 2048
-    """Px of an image that is predicted while the request waits; larger ones become jobs."""
+    """Px of the windows of an image that is predicted while the request waits; larger ones become jobs."""
     pixels: int = 1 << 32
     """Px of an image that is predicted at all."""
+    row: int = 8 << 30
+    """Bytes of bands and scores of a row of windows, which memory holds."""
     bands: int = 1024
     block: int = 256 << 20
     """Bytes of what is decoded at once of an image that is sent."""

@@ -17,6 +17,7 @@ from quadrat.errors import QuadratError
 from quadrat.runtime.progress import console, warn
 from quadrat.server.app import application
 from quadrat.server.guard.slow import Patient
+from quadrat.server.jobs.own import owned
 from quadrat.server.limits import Access, Limits
 from quadrat.server.service import Service, default_place
 from quadrat.serving.new_images import Reading
@@ -51,9 +52,9 @@ class Asked:
 def serve(bundle: Path, asked: Asked, reading: Reading, plan: Plan, limits: Limits | None = None) -> None:
     """Serve a bundle until a signal ends it; raise QuadratError if bundle, images or address can't be used."""
     limits = limits or Limits()
-    ready = Ready.of(read_bundle(bundle), plan)
-    with _bound(asked) as socket_:
-        place = default_place(asked.cache, asked.cache_bytes)
+    read_bundle(bundle)
+    with _bound(asked) as socket_, owned(default_place(asked.cache, asked.cache_bytes), bundle) as (place, copy):
+        ready = Ready.of(read_bundle(copy), plan)
         service = Service.of(ready, asked.images, reading, place, limits)
         for served in service.gallery:
             for line in served.warnings:

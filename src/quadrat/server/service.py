@@ -19,7 +19,7 @@ from quadrat.server.blocks.look import Look
 from quadrat.server.blocks.making import Maker
 from quadrat.server.drawing.canvas import Canvas
 from quadrat.server.drawing.layers import MapLayer, map_layers
-from quadrat.server.jobs.runner import Jobs
+from quadrat.server.jobs.runner import Jobs, Runs
 from quadrat.server.limits import Limits, Place
 from quadrat.server.metering import Meters
 from quadrat.serving.new_images import Reading
@@ -40,6 +40,8 @@ class Service:
     jobs: Jobs
     limits: Limits
     meters: Meters
+    md5: str
+    """Hash of the bundle."""
 
     @classmethod
     def of(cls, ready: Ready, images: str | None, reading: Reading, place: Place, limits: Limits) -> Self:
@@ -50,10 +52,11 @@ class Service:
         predict = ready.predict.model_copy(update={"layers": ready.predict.layers.shown()})
         look = Look.of(bundle.params, bundle.card.bands)
         gallery = Gallery(collected(images, ready, reading), ready, reading)
+        md5, plan = bundle.files.md5(), ready.plan
         told = (
-            bundle.files.md5(),
+            md5,
             to_jsonable_python(predict, by_alias=True),
-            ready.plan.runtime,
+            plan.runtime,
             look.places,
             versions(),
         )
@@ -62,8 +65,9 @@ class Service:
         blocks = Blocks(lambda: Maker(ready, predict, look), predict.window_size, digest, cache, meters)
         canvas = Canvas(blocks, bundle.card.task.classes, least_shown(bundle.params))
         layers = map_layers(bundle.card.task, predict.layers)
-        jobs = Jobs(place.jobs, bundle.path.resolve(), limits)
-        return cls(ready, gallery, blocks, canvas, layers, jobs, limits, meters)
+        options = [f"--{name}={value}" for name, value in (("runtime", plan.runtime), ("batch", plan.batch)) if value]
+        jobs = Jobs(place.jobs, Runs(bundle.path.resolve(), md5, tuple(options)), limits)
+        return cls(ready, gallery, blocks, canvas, layers, jobs, limits, meters, md5)
 
     @property
     def bundle(self) -> OpenBundle:

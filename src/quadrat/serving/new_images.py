@@ -43,6 +43,12 @@ FAR = 10.0
 """Values smaller than the training pixels' by this factor in every band are in another unit."""
 
 
+NO_UNITS = ("", "1", "dn", "none", "unitless", "dimensionless")
+"""What files say in place of a unit, of numbers that may mean anything."""
+
+METRES = ("metre", "metres", "meter", "meters")
+
+
 @dataclass(frozen=True)
 class Reading:
     """Options for images whose files lack or misstate bands and units; None takes the file's value."""
@@ -248,9 +254,22 @@ def source(path: str, number: int, said: Said, learnt: Band, reading: Reading) -
 
 
 def _source(path: str, number: int, dataset: Any, learnt: Band, reading: Reading) -> Source:
+    unit = (dataset.units[number - 1] or "").strip()
+    if (reading.scale, reading.offset) == (None, None) and _plain(unit) not in {*NO_UNITS, _plain(learnt.unit)}:
+        raise ImageError(
+            f"band {learnt.name} is in another unit than what the model learnt from",
+            file=path,
+            expected=learnt.unit,
+            got=unit,
+            hint=f"convert the image, or say with --scale and --offset how its values become {learnt.unit}",
+        )
     meaning = (dataset.scales[number - 1], dataset.offsets[number - 1])
     scale, offset = (None, None) if meaning == (1, 0) else meaning  # GDAL's values for a file without tags
     return source(path, number, Said(scale, offset, nodata_of(dataset)[number - 1]), learnt, reading)
+
+
+def _plain(unit: str) -> str:
+    return "m" if unit.casefold() in METRES else unit.casefold()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
 from quadrat.errors import ImageError, QuadratError
 from quadrat.geo.geometry.footprints import on_earth
@@ -42,7 +43,7 @@ class Served:
     """Changes with the files."""
     warnings: tuple[str, ...]
     bounds: tuple[float, float, float, float] | None
-    """West, south, east, north, degrees; None without a place on Earth."""
+    """West, south, east, north, degrees; None without a place on Earth. East is above 180 if it lies across 180°."""
 
     @property
     def id(self) -> str:
@@ -141,4 +142,10 @@ def _bounds(grid: Grid, area: Window) -> tuple[float, float, float, float] | Non
     except (QuadratError, ValueError):
         return None
     found = footprint.bounds
-    return found if len(found) == 4 and np.isfinite(found).all() else None
+    if len(found) != 4 or not np.isfinite(found).all():
+        return None
+    parts = shapely.bounds(shapely.get_parts(footprint))
+    beyond = parts[:, 2] <= 0
+    if found[0] <= -180 and found[2] >= 180 and beyond.any() and (parts[~beyond, 0] >= 0).all():
+        return float(parts[~beyond, 0].min()), found[1], float(parts[beyond, 2].max()) + 360, found[3]
+    return (found[0], found[1], found[2], found[3])

@@ -62,7 +62,7 @@ class MapLayer:
                 table[: MOST + 1, channel] = np.rint(np.interp(np.arange(MOST + 1), ends, colors))
             table[: MOST + 1, 3] = 255
         else:
-            table[: MOST + 1, :3] = classes[band].rgb if len(self.bands) == len(classes) else DOUBT
+            table[: MOST + 1, :3] = classes[band].rgb if self.name == "scores" else DOUBT
             table[: MOST + 1, 3] = np.rint(np.arange(MOST + 1) * (255 / MOST))
         return table
 

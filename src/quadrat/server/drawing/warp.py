@@ -22,6 +22,12 @@ POINTS = 17
 AROUND = 2
 """Px around that, as it may bulge between the points."""
 
+INSET = 1e-3
+"""Px by which the outer points lie inside: on 180°, one can't tell on which side of the Earth they are."""
+
+TURN = 360.0
+"""Degrees around the Earth."""
+
 PLANE = CRS.from_epsg(3857)
 """Stands for that of an image without one, which is only drawn on its own grid."""
 
@@ -77,7 +83,7 @@ class Shown:
 
 def shown(grid: Grid, target: Target) -> Shown | None:
     """Return what of a grid with a CRS a target shows; None if nothing."""
-    cols, rows = np.meshgrid(np.linspace(0, target.width, POINTS), np.linspace(0, target.height, POINTS))
+    cols, rows = np.meshgrid(*(np.linspace(INSET, side - INSET, POINTS) for side in (target.width, target.height)))
     places = moved(np.column_stack([cols.ravel(), rows.ravel()]), target.transform, target.crs, grid)
     known = np.isfinite(places).all(1)
     if not known.any():
@@ -109,6 +115,9 @@ def placed(x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS | None, grid
     if crs is not None and grid.crs is not None and crs != grid.crs:
         there = way(system_of(crs), system_of(grid.crs)).transform(x, y)
         x, y = (np.where(np.isfinite(values), values, np.nan) for values in there)
+    if grid.crs is not None and grid.crs.is_geographic:  # a grid of longitudes may go beyond 180°
+        (middle, _), *_ = applied(grid.transform, np.array([[grid.shape[1] / 2, grid.shape[0] / 2]]))
+        x = x - TURN * np.round((x - middle) / TURN)
     return applied(~grid.transform, np.column_stack([x, y]))
 
 

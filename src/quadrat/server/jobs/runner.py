@@ -13,9 +13,11 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quadrat.errors import QuadratError
 from quadrat.server.guard.answers import without_folders
 from quadrat.server.jobs.store import ENDED, Job, Store, now
 from quadrat.server.limits import Limits
@@ -33,7 +35,20 @@ GRACE = 5.0
 TOLD = re.compile(r"(\w+Error: .*|  \w+: .*)")
 """Lines of an error in words, which a client may see."""
 
+NO_ROOM = "the server couldn't run it; its log says why"
+
 log = logging.getLogger("quadrat.server")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What jobs run."""
+
+    bundle: Path
+    md5: str | None = None
+    """Its hash: jobs that were sent to another bundle, before the server was started anew, aren't run."""
+    options: tuple[str, ...] = ()
+    """Of ``quadrat apply``, so that jobs give what the server gives directly."""
 
 
 class FullError(Exception):
@@ -43,10 +58,10 @@ class FullError(Exception):
 class Jobs:
     """Jobs of a server, and the thread that has them run."""
 
-    def __init__(self, folder: Path, bundle: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, runs: Runs, limits: Limits) -> None:
         """Read the jobs of ``folder``; they run from ``start`` on."""
         self.store = Store(folder)
-        self._bundle, self._limits = bundle, limits
+        self._runs, self._limits = runs, limits
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._open = True
@@ -74,7 +89,7 @@ class Jobs:
 
     def add(self, folder: Path, asked: Mapping[str, Any]) -> Job:
         """Let a job wait for its turn."""
-        job = self.store.add(folder, asked)
+        job = self.store.add(folder, {**asked, "bundle": self._runs.md5})
         self._wake.set()
         return job
 
@@ -112,13 +127,24 @@ class Jobs:
             if job is None:
                 self._wake.wait(1.0)
                 continue
-            with suppress(KeyError):  # it was cancelled and forgotten meanwhile
+            try:
                 self._work(job)
+            except KeyError:
+                continue  # it was cancelled and forgotten meanwhile
+            except (OSError, QuadratError) as error:  # the disk is full: the next jobs run all the same
+                log.warning("job %s couldn't run: %s", job.id, error)
+                with suppress(OSError, QuadratError, KeyError):
+                    self.store.note(job.id, status="failed", finished=now(), message=NO_ROOM)
 
     def _work(self, job: Job) -> None:
+        if job.asked.get("bundle") != self._runs.md5:
+            message = "another bundle is served now: send the image again"
+            self.store.note(job.id, status="failed", finished=now(), message=message)
+            return
         self.store.note(job.id, status="running", started=now(), progress=0)
         command = [sys.executable, "-m", "quadrat.server.jobs.process", str(os.getpid())]
-        command += ["apply", str(self._bundle), str(job.image), "--out", str(job.out), *job.asked["options"]]
+        command += ["apply", str(self._runs.bundle), str(job.image), "--out", str(job.out)]
+        command += [*self._runs.options, *job.asked["options"]]
         with subprocess.Popen(  # noqa: S603 (this program, with checked arguments)
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
         ) as process:

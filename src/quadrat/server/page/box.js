@@ -72,7 +72,7 @@ export class Box {
       fill(find("files"));
       return;
     }
-    this.bounds = within.map(value => Number(value.toFixed(7)));
+    this.bounds = within.map(value => Number(value.toFixed(9)));
     this.outline(L.latLngBounds([within[1], within[0]], [within[3], within[2]]));
     const [west, south, east, north] = this.bounds.map(value => value.toFixed(4));
     find("box").textContent = `${west}° to ${east}° east, ${south}° to ${north}° north`;

@@ -73,9 +73,10 @@ export class Jobs {
     const progress = make("progress", {max: 100, value: 0, "aria-label": `Progress of ${name}`});
     const status = make("p", {role: "status"}, "waits");
     const buttons = make("div", {className: "row"});
-    const element = make("li", {}, make("strong", {}, name), progress, status, buttons);
+    const warnings = make("div");
+    const element = make("li", {}, make("strong", {}, name), progress, status, warnings, buttons);
     find("jobs").prepend(element);
-    this.items.set(id, {name, element, progress, status, buttons});
+    this.items.set(id, {name, element, progress, status, warnings, buttons});
     this.follow(id);
   }
 
@@ -99,6 +100,7 @@ export class Jobs {
     item.progress.hidden = job.status === "failed";
     item.status.textContent = words[job.status] || job.message || "failed";
     item.status.classList.toggle("error", job.status === "failed");
+    if (job.warnings?.length) fill(item.warnings, ...job.warnings.map(line => make("p", {}, `Warning: ${line}`)));
     const forget = make("button", {type: "button"}, ENDED.includes(job.status) ? "Remove" : "Cancel");
     forget.addEventListener("click", () => this.cancel(id));
     const result = job.status === "successful" && make("a", {className: "button", href: `jobs/${id}/results`}, "Download");

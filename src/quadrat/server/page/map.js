@@ -73,7 +73,7 @@ export class MapView {
 
   moved() {
     const {lat, lng} = this.map.getCenter();
-    const digits = this.placed ? 5 : 1;
+    const digits = this.placed ? 7 : 1; // 1 cm
     change({at: [this.map.getZoom(), Number(lat.toFixed(digits)), Number(lng.toFixed(digits))]});
   }
 

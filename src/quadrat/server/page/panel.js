@@ -51,21 +51,21 @@ export class Panel {
   legend(layer) {
     if (layer?.kind === "values") fill(find("legend"), ...ramp({...this.info.values, range: layer.range || this.info.values.range}));
     else if (layer?.kind === "shares") fill(find("legend"), ...share(this.color(layer)));
-    else if (layer) fill(find("legend"), ...(layer.classes || this.info.classes).map(one => this.entry(one)));
+    else if (layer) fill(find("legend"), ...(layer.classes || this.info.classes).map((one, _, all) => this.entry(one, all)));
     else fill(find("legend"), make("p", {}, "No layer is shown."));
   }
 
   color(layer) {
     const number = layer.bands.indexOf(state.band);
-    return layer.bands.length > 1 ? this.info.classes[Math.max(0, number)].color : "#d61478";
+    return layer.name === "scores" ? this.info.classes[Math.max(0, number)].color : "#d61478";
   }
 
-  entry(one) {
+  entry(one, classes) {
     const box = make("input", {type: "checkbox", checked: !state.off.includes(one.id), id: `class-${one.id}`});
     box.addEventListener("change", () => {
       const off = new Set(state.off);
-      if (box.checked) off.delete(one.id);
-      else off.add(one.id);
+      const alike = classes.filter(other => other.color.toLowerCase() === one.color.toLowerCase()); // tiles hold colours
+      for (const {id} of alike) if (box.checked) off.delete(id); else off.add(id);
       change({off: [...off].sort((a, b) => a - b)});
     });
     return make("label", {className: "tick"}, box, swatch(one.color), one.name);

@@ -23,7 +23,7 @@ export class Place {
     fill(find("place"), make("p", {}, "Asking …"));
     let content;
     try {
-      const address = `point/${at.lng.toFixed(6)},${at.lat.toFixed(6)}?${query({image: state.image})}`;
+      const address = `point/${at.lng.toFixed(9)},${at.lat.toFixed(9)}?${query({image: state.image})}`;
       content = told(await json(address), this.info.classes);
     } catch (error) {
       content = [make("p", {className: "error"}, error.message)];

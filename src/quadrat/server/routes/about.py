@@ -96,7 +96,7 @@ def _bundle(service: Service) -> dict[str, Any]:
         "model": card.model_dump(mode="json", by_alias=True, exclude={"origin", "statistics", "bands"}),
         "metrics": texts["metrics"],
         "origin": texts["provenance"],
-        "md5": bundle.files.md5(),
+        "md5": service.md5,
         "formats": forms(service),
         "limits": {"upload_bytes": limits.upload, "direct_px": limits.direct, "job_px": limits.pixels},
     }

@@ -62,7 +62,8 @@ def told(job: Job, state: Mapping[str, Any]) -> dict[str, Any]:
         media = TYPES[str(job.asked["form"])]
         rel = "http://www.opengis.net/def/rel/ogc/1.0/results"
         links.append({"rel": rel, "href": f"/jobs/{job.id}/results", "type": media})
-    return {"jobID": job.id, "type": "process", "processID": "predict", **state, "links": links}
+    warnings = job.asked.get("warnings", [])
+    return {"jobID": job.id, "type": "process", "processID": "predict", **state, "warnings": warnings, "links": links}
 
 
 def as_file(path: Path, want: Wanted, after: BackgroundTask | None) -> Response:

@@ -1,10 +1,11 @@
 """Tiles, pictures and points of served images; and the list of all routes.
 
 Images and layers are asked for by name, never by address: ``image=NAME`` (of ``/images``; left out, the first) and
-``layer=NAME`` (of ``/info``: ``image``, and of the bundle's task ``labels``, ``scores``, ``uncertainty``, ``values``,
-``cells`` or ``detections``; left out, the first prediction). Of ``scores``, ``class=NAME`` says which; left out, the
-first. Pictures are PNG with opacity. Errors are ``{"detail": …}``, where detail is a text or an object with
-``problem``, ``expected``, ``got``, ``hint``. 503 and 429 carry ``Retry-After``.
+``layer=NAME`` (of ``/info``: ``image``, and of the bundle's task ``labels``, ``scores``, ``uncertainty``,
+``confidence``, ``values``, ``cells`` or ``detections``; left out, the first prediction). Of ``scores`` and
+``confidence``, ``class=NAME`` says which; left out, the first. Pictures are PNG with opacity. Errors are
+``{"detail": …}``, where detail is a text or an object with ``problem``, ``expected``, ``got``, ``hint``. 503 and 429
+carry ``Retry-After``.
 
 Maps (this module)
 
@@ -31,7 +32,7 @@ About (``routes.about``)
   "md5", "images": […], "limits": {…}, "formats": […]}``. ``kind`` is ``image``, ``classes``, ``shares`` (scores),
   ``values`` or ``features``.
 - ``GET /images``: ``{"images": [{"id", "bounds": [west, south, east, north] | null, "crs", "shape": [height, width],
-  "gsd", "minzoom", "maxzoom", "warnings"}]}``; as in ``/info``.
+  "gsd", "minzoom", "maxzoom", "warnings"}]}``; as in ``/info``. East is above 180 of an image across 180°.
 - ``GET /legend`` ``?f=json|html|png``: classes with colours; of values, the ramp of colours.
 - ``GET /health``: ``{"status": "ok"}``. ``GET /metrics``: Prometheus.
 
@@ -39,12 +40,13 @@ Predictions of images that are sent (``routes.predict``, ``routes.jobs``)
 
 - ``POST /predict`` ``?f=zip|tif|geojson|parquet|gpkg&layer&bands&scale&offset&nodata&unchecked&resolution``: a GeoTIFF
   as the body (``image/tiff`` or ``application/octet-stream``), or as the part ``file`` of ``multipart/form-data``. The
-  answer is the result, of an image of at most ``limits.direct_px``; of a larger one, or with ``Prefer: respond-async``,
-  201 with ``Location: /jobs/{id}`` and the job. ``f`` may be left out where ``Accept`` says it; else zip.
+  answer is the result, of an image of at most ``limits.direct_px``, with headers ``X-Quadrat-Warning``; of a larger
+  one, or with ``Prefer: respond-async``, 201 with ``Location: /jobs/{id}`` and the job. ``f`` may be left out where
+  ``Accept`` says it; else zip.
 - ``GET /jobs``: ``{"jobs": [job…]}``. ``GET /jobs/{id}``: a job: ``{"jobID", "type": "process", "processID": "predict",
   "status": "accepted|running|successful|failed|dismissed", "message", "progress": 0…100, "created", "started",
-  "finished", "updated", "links": [{"rel", "href"}]}``. ``DELETE /jobs/{id}``: cancels a job, and forgets one that has
-  ended. ``GET /jobs/{id}/results``: the result, 404 while there is none.
+  "finished", "updated", "warnings": […], "links": [{"rel", "href"}]}``. ``DELETE /jobs/{id}``: cancels a job, and
+  forgets one that has ended. ``GET /jobs/{id}/results``: the result, 404 while there is none.
 """
 
 from fastapi import APIRouter, HTTPException, Request, Response

@@ -45,6 +45,12 @@ BODY = {
 }
 """For the OpenAPI document: the body is read as it comes."""
 
+BYTES = 4
+"""Of a value of a band or a score."""
+
+WARNING = "X-Quadrat-Warning"
+"""Header with a warning about the image."""
+
 DIRECT = 600.0
 """Seconds that a prediction of a small image may take, with those before it."""
 
@@ -76,6 +82,16 @@ class About:
         return [*given, *["--unchecked"] * self.unchecked, *written]
 
 
+@dataclass(frozen=True)
+class Judged:
+    """An image that was sent, as the bundle takes it."""
+
+    one: Offered
+    pixels: int
+    """Px that are predicted."""
+    warnings: tuple[str, ...]
+
+
 def predict(service: Service) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["predict"])
@@ -105,14 +121,17 @@ def predict(service: Service) -> APIRouter:
             folder = await run_in_threadpool(_room, service)
             try:
                 file = await received(request, folder)
-                one, pixels = await run_in_threadpool(_judged, service, file, reading)
-                if pixels > service.limits.direct or "respond-async" in request.headers.get("prefer", ""):
-                    return await run_in_threadpool(_job, service, file, about, want)
-                found = await run_in_threadpool(_direct, service, one, want, folder)
+                judged = await run_in_threadpool(_judged, service, file, reading)
+                if judged.pixels > service.limits.direct or "respond-async" in request.headers.get("prefer", ""):
+                    return await run_in_threadpool(_job, service, file, (about, judged), want)
+                found = await run_in_threadpool(_direct, service, judged.one, want, folder)
             except BaseException:
                 await run_in_threadpool(shutil.rmtree, folder, True)  # noqa: FBT003 (ignore errors)
                 raise
-        return as_file(found, want, BackgroundTask(shutil.rmtree, folder, ignore_errors=True))
+        answer = as_file(found, want, BackgroundTask(shutil.rmtree, folder, ignore_errors=True))
+        for line in judged.warnings:
+            answer.headers.append(WARNING, line.encode("ascii", "backslashreplace").decode())
+        return answer
 
     return router
 
@@ -125,24 +144,29 @@ def _room(service: Service) -> Path:
     return service.jobs.store.room()
 
 
-def _judged(service: Service, file: Path, reading: Reading) -> tuple[Offered, int]:
-    """Return an image as the bundle takes it, and its px; raise QuadratError if it can't be predicted."""
-    pixels = looked_at(file, service.limits)
+def _judged(service: Service, file: Path, reading: Reading) -> Judged:
+    """Return an image as the bundle takes it; raise QuadratError if it can't be predicted."""
+    stored, limits = looked_at(file, service.limits), service.limits
     (one,) = offered(str(file), service.bands, reading)
     one = service.ready.resampled(one, reading)
+    side = service.ready.predict.window_size
     with one.open(service.bundle.card.inputs) as scene:
-        pixels = max(pixels, scene.grid.area.size)
-    if pixels > service.limits.pixels:
-        raise ParamsError("the image would be too large", expected=f"at most {service.limits.pixels} px", got=pixels)
-    service.ready.warnings(one, reading)
-    return one, pixels
+        height, width = (max(each, side) for each in scene.grid.shape)  # a window is predicted whole
+    pixels, row = max(stored, height * width), side * width * BYTES * (len(service.bands) + len(service.task.names))
+    for wrong, expected, got in (
+        (pixels > limits.pixels, f"{limits.pixels} px of windows", f"{pixels} px"),
+        (row > limits.row, f"{limits.row >> 20} MB in a row of windows", f"{row >> 20} MB"),
+    ):
+        if wrong:
+            raise ParamsError("the image would be too large", expected=f"at most {expected}", got=got)
+    return Judged(one, pixels, tuple(service.ready.warnings(one, reading)))
 
 
-def _job(service: Service, file: Path, about: About, want: Wanted) -> Response:
-    layers = layer_options(service, want)
-    (one,) = offered(str(file), service.bands, about.reading())
-    asked = {"file": file.name, "id": one.id, "options": about.options(layers), "form": want.form, "layer": want.layer}
-    job = service.jobs.add(file.parent, asked)
+def _job(service: Service, file: Path, sent: tuple[About, Judged], want: Wanted) -> Response:
+    about, judged = sent
+    options = about.options(layer_options(service, want))
+    asked = {"file": file.name, "id": judged.one.id, "options": options, "form": want.form, "layer": want.layer}
+    job = service.jobs.add(file.parent, {**asked, "warnings": judged.warnings})
     state = told(*service.jobs.store.get(job.id))
     return JSONResponse(state, 201, {"Location": f"/jobs/{job.id}", "Preference-Applied": "respond-async"})
 

@@ -47,7 +47,7 @@ def tilejson(service: Service, request: Request, what: Asked, tms: str) -> dict[
     placed(what.served)
     assert what.served.bounds is not None
     low, high = zooms(service, what.served, tms)
-    west, south, east, north = what.served.bounds
+    west, south, east, north = _within(what.served.bounds)
     return {
         "tilejson": "3.0.0",
         "name": f"{what.served.id}, {what.layer.name}",
@@ -58,6 +58,12 @@ def tilejson(service: Service, request: Request, what: Asked, tms: str) -> dict[
         "bounds": [west, south, east, north],
         "center": [(west + east) / 2, (south + north) / 2, low],
     }
+
+
+def _within(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Return bounds within 180° west and east: all around the Earth for what lies across 180°."""
+    _, south, east, north = bounds
+    return (-180.0, south, 180.0, north) if east > 180 else bounds
 
 
 def capabilities(service: Service, base: str) -> bytes:
@@ -82,7 +88,7 @@ def capabilities(service: Service, base: str) -> bytes:
 
 def _layer(contents: ET.Element, served: Served, what: Asked, base: str) -> None:
     assert served.bounds is not None
-    west, south, east, north = served.bounds
+    west, south, east, north = _within(served.bounds)
     layer = ET.SubElement(contents, f"{{{WMTS}}}Layer")
     _text(layer, OWS, "Title", f"{served.id}: {what.layer.name}")
     box = ET.SubElement(layer, f"{{{OWS}}}WGS84BoundingBox", crs="urn:ogc:def:crs:OGC:2:84")

@@ -12,9 +12,10 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
-from quadrat.errors import ImageError
+from quadrat.errors import DiskError, ImageError
 from quadrat.geo.files.opening import TIFF, Opener
 from quadrat.geo.files.raster_files import TROUBLE
+from quadrat.runtime.files import FULL
 from quadrat.server.limits import Limits
 
 BODIES = ("image/tiff", "application/octet-stream", "application/x-www-form-urlencoded", "")
@@ -28,7 +29,10 @@ STEM = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 async def received(request: Request, folder: Path) -> Path:
-    """Write the image of a request to ``folder``; answer 400 or 415 for a request without one."""
+    """Write the image of a request to ``folder``; answer 400 or 415 for a request without one.
+
+    Raises DiskError where there is no room for it.
+    """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     media = kind.decode("latin-1").lower()
     try:
@@ -42,6 +46,10 @@ async def received(request: Request, folder: Path) -> Path:
                 target.write(piece)
     except ClientDisconnect:
         raise HTTPException(400, "the request was broken off") from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskError("there is no room for the image", got=error.strerror, hint="send it again later") from error
     return file
 
 

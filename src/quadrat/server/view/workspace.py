@@ -90,17 +90,11 @@ class Workspace:
 
     def place(self, scene: "Scene") -> Place:
         """Return where a scene lies; of the image only the head is read."""
-        from rasterio.crs import CRS
-        from rasterio.warp import transform_bounds
-
         with self._lock:
             if scene.id not in self._places:
                 with scene.open(pictures_of(self.params).bands[:1], self.params.task) as opened:
                     grid, area = opened.grid, opened.area
-                bounds = None
-                if grid.on_earth and grid.crs is not None:
-                    bounds = transform_bounds(grid.crs, CRS.from_epsg(4326), *grid.footprint(area).bounds)
-                self._places[scene.id] = Place(grid, area, bounds)
+                self._places[scene.id] = Place(grid, area, bounds_of(grid, area))
             return self._places[scene.id]
 
     def listed(self, scene: "Scene") -> tuple[list[str], list[str]]:
@@ -147,6 +141,20 @@ class Workspace:
         for scene in self.scenes:
             if "error" in self.listed(scene)[0]:
                 yield scene, self.layers(scene)
+
+
+def bounds_of(grid: Grid, area: Window) -> tuple[float, float, float, float] | None:
+    """Return west, south, east, north of a part of a grid, degrees, east above 180 where it lies across 180°.
+
+    None without a place on Earth.
+    """
+    from rasterio.crs import CRS
+    from rasterio.warp import transform_bounds
+
+    if not grid.on_earth or grid.crs is None:
+        return None
+    west, south, east, north = transform_bounds(grid.crs, CRS.from_epsg(4326), *grid.footprint(area).bounds)
+    return west, south, east + 360 * (west > east), north
 
 
 def _states(files: Any) -> object:
