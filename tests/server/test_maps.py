@@ -210,6 +210,7 @@ def test_the_server_tells_what_it_serves(client: TestClient) -> None:
     assert all(name in client.get("/legend?f=html").text for name in TASK.names)
     assert picture(client, "/legend?f=png").shape[1] == 240
     assert client.get("/health").json() == {"status": "ok"}
+    assert client.head("/health").status_code == 200
     counted = client.get("/metrics").text
     assert 'quadrat_requests_total{route="/info",status="200"}' in counted
     assert 'quadrat_blocks_total{by="made",kind="predicted"}' in counted

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -123,7 +124,9 @@ def slow(number: int) -> int:
 def test_a_restarted_scheduler_gets_what_was_under_way(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with cluster(tmp_path / "cluster", 1) as made:
-        assert _executor(DaskCluster(made.address, gpu=True)) == DaskCluster(made.address, gpu=True)  # not this process
+        network: Any = {"": SimpleNamespace(network=True)}
+        asked = DaskCluster(made.address, gpu=True)
+        assert _executor(asked, network) == asked  # and not this process
         outcomes = DaskCluster(made.address).map(slow, range(12))
         found = [next(outcomes).given for _ in range(3)]
         for process in made.processes:

@@ -25,6 +25,7 @@ def about(service: Service, app: FastAPI) -> APIRouter:
     def docs() -> HTMLResponse:
         return HTMLResponse(_listed(app.openapi()))
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     def health() -> dict[str, str]:
         """Say that the server answers."""
