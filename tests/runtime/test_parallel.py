@@ -206,3 +206,23 @@ def until(true: Callable[[], bool]) -> None:
             return
         time.sleep(0.1)
     pytest.fail("it never came true")
+
+
+def test_an_error_is_raised_when_what_is_under_way_has_ended() -> None:
+    ended: list[int] = []
+
+    def work(number: int) -> int:
+        if number == 0:
+            raise ValueError("no zero")
+        time.sleep(0.05)
+        ended.append(number)
+        return number
+
+    outcomes = Threads(3).map(work, range(6))
+    with pytest.raises(ValueError, match="no zero"):
+        list(results(outcomes))
+    seen = list(ended)
+    assert {1, 2} <= {*seen}  # they had begun, and nothing is left for whoever collects the garbage
+    assert next(outcomes, None) is None
+    time.sleep(0.1)
+    assert ended == seen

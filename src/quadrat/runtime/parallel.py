@@ -56,10 +56,17 @@ class Executor(Protocol):
         ...
 
 
-def results(outcomes: Iterable[Outcome[Result]]) -> Iterator[Result]:
-    """Yield the results, and raise the first error."""
-    for outcome in outcomes:
-        yield outcome.result()
+def results(outcomes: Iterable[Outcome[Result]]) -> Generator[Result, None, None]:
+    """Yield the results, and raise the first error, when what is under way has ended.
+
+    Left to the garbage collector, ``outcomes`` could wait for its threads in one that they wait for, such as fsspec's.
+    """
+    try:
+        for outcome in outcomes:
+            yield outcome.result()
+    finally:
+        if isinstance(outcomes, Generator):
+            outcomes.close()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -108,13 +108,13 @@ class SceneCache:
         """Take units of ``stale`` from the shared cache; return those that it lacks, in order."""
         if self._shared is None or self._force or not names:
             return list(names)
-        found = track(results(Threads(UPLOADS).map(self._fetched, names)), "fetch", len(names), "scenes")
         lacking = []
-        for name, files in zip(names, found, strict=True):
-            if files is None:
-                lacking.append(name)
-            else:
-                self._record(name, files)
+        with closing(results(Threads(UPLOADS).map(self._fetched, names))) as found:
+            for name, files in zip(names, track(found, "fetch", len(names), "scenes"), strict=True):
+                if files is None:
+                    lacking.append(name)
+                else:
+                    self._record(name, files)
         return lacking
 
     def done(self, name: str, files: Mapping[str, Hashed], *, made: bool = True) -> None:
