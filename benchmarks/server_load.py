@@ -97,6 +97,8 @@ async def user(number: int, tiles: list[Tiles], query: str, until: float, seen: 
         for tile in [one for one in wanted if one not in held]:
             started = time.perf_counter()
             address = "/tiles/WebMercatorQuad/{}/{}/{}.png{}".format(*tile, query)
+            if reader.at_eof():  # the server closes connections that nobody uses for a while
+                reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
             writer.write(f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
             status, _ = await answer(reader)
             seen.seconds.append(time.perf_counter() - started)
