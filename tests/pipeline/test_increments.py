@@ -73,6 +73,9 @@ class Recorded:
     def __init__(self) -> None:
         self.scenes: list[str] = []
 
+    def threads_each(self, items: int) -> int:
+        return Threads(2).threads_each(items)
+
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Outcome[Any]]:
         return Threads(2).map(function, (self._seen(item) for item in items))
 

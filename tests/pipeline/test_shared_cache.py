@@ -61,6 +61,13 @@ def test_parts_fill_the_cache_and_nothing_else(run: Stage, ground: Ground, tmp_p
     assert alone == ["a", "b", "c"]
 
 
+@STAGES
+def test_a_part_reads_no_files_of_other_parts(run: Stage, ground: Ground, tmp_path: Path) -> None:
+    (ground.root / "b.tif").unlink()
+    how: dict[str, Any] = {"cache": str(tmp_path / "cache"), "part": Part(1, 2)}
+    assert run(ground, tmp_path / "part/out", **how) == ["a", "c"]
+
+
 def test_a_part_without_a_cache_is_an_error(ground: Ground, tmp_path: Path) -> None:
     with pytest.raises(SharedCacheError, match="there is none"):
         chipped(ground, tmp_path / "out", part=Part(1, 2))

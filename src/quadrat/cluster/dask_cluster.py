@@ -63,9 +63,13 @@ class DaskCluster:
 
     @property
     def workers(self) -> int:
-        """How many items are worked on at once now: at least 2, because stages do what one worker would do here."""
+        """How many workers there are now."""
         with self._client() as client:
-            return max(2, len(_workers(client)))
+            return len(_workers(client))
+
+    def threads_each(self, items: int) -> int:  # noqa: ARG002 the protocol's
+        """Return 1: each worker has one, however few items there are."""
+        return 1
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
         """Yield outcomes in order, with at most twice as many items under way as there are workers.

@@ -113,7 +113,7 @@ def chip(params: ChipParams, paths: Paths, run: Run) -> None:
             return
         (paths.chips / INDEX).unlink(missing_ok=True)  # the store is incomplete until all scenes are done
         stale = cache.fetch(stale)
-        readers = max(1, run.executor.workers // max(1, len(stale)))
+        readers = run.executor.threads_each(len(stale))
         work = partial(_chip_scene, params=params, readers=readers, chips=paths.chips)
         outcomes = run.executor.map(work, [one for one in files if one.scene.id in stale])
         done = track(outcomes, "chip", len(stale), "scenes", lambda one: one.given[1] if one.given else 0)
@@ -135,13 +135,13 @@ def chip_part(params: ChipParams, paths: Paths, run: Run) -> None:
     """
     keep_pieces_apart()
     begun = Snapshot.of(params.scenes, paths.pins)
-    scenes = [*_learnt_from(params.scenes).values()]
     with Filling.of(run, "chip") as filling:
-        files = filling.mine(input_files(scenes, filling.hashes, check_pins(scenes, paths.pins)))
+        scenes = filling.mine([*_learnt_from(params.scenes).values()])
+        files = input_files(scenes, filling.hashes, check_pins(scenes, paths.pins))
         inputs = {one.scene.id: _identity(one, params) for one in files}
         lacking = filling.lacking(inputs)
         due = [one for one in files if one.scene.id in lacking]
-        readers = max(1, run.executor.workers // max(1, len(due)))
+        readers = run.executor.threads_each(len(due))
         work = partial(_chip_scene, params=params, readers=readers, chips=filling.folder)
         done = track(run.executor.map(work, due), "chip", len(due), "scenes")
         for name, _, written in succeeded(lacking, done):

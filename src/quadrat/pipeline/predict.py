@@ -1,6 +1,6 @@
 """predict: write layers of all scenes except train scenes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
@@ -16,12 +16,12 @@ from quadrat.plugins.section import plugins_in
 from quadrat.prediction.sliding_window import Predict, check_bands, predict_scene
 from quadrat.prediction.writers import files_of as layer_files
 from quadrat.runtime.cache.filling import Filling
-from quadrat.runtime.cache.hashes import Hashed
+from quadrat.runtime.cache.hashes import Hashed, Hashes
 from quadrat.runtime.cache.scene_cache import SceneCache, files_of, identity
 from quadrat.runtime.cache.snapshot import Snapshot
 from quadrat.runtime.failures import succeeded
 from quadrat.runtime.files import ANY, replaced
-from quadrat.runtime.parallel import Executor, Threads, cores
+from quadrat.runtime.parallel import Executor, Processes, Threads, cores
 from quadrat.runtime.progress import console, track
 from quadrat.runtime.provenance.origin import Origin, tags, unknown
 from quadrat.runtime.run import Paths, Run
@@ -93,27 +93,18 @@ def predict(params: PredictParams, paths: Paths, run: Run) -> None:
     scene that was read then, nothing is kept.
     """
     begun = Snapshot.of(params.scenes, paths.pins)
-    shown = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
-    plain = [replace(scene, labels=()) for scene in shown]  # labels do not affect predictions
-    pinned = check_pins(plain, paths.pins)
+    shown = _predicted(params.scenes)
     shared, made = run.shared("predict"), paths.prediction_manifest
     with SceneCache(paths.predictions, made, paths.hashes, force=run.force, shared=shared) as cache:
         models = _models(params, paths, run.origin or unknown("predict"))
-        files = input_files(plain, cache.hashes, pinned)
-        wanted = [_wanted(one, some, models) for one, some in zip(shown, files, strict=True)]
-        inputs = {unit: of for one in wanted for unit, of in _inputs(one, params.task.kind).items()}
-        stale = cache.stale(inputs)
+        wanted = _wanted(shown, models, cache.hashes, paths.pins)
+        stale = cache.stale(_inputs(wanted, params.task.kind))
         cache.check_own(_files(models, params.task))
         due = _due(wanted, cache.fetch(stale))
-        executor = _executor(run.executor, models) if due else run.executor
-        work = partial(_predict, predictions=paths.predictions, batch=run.batch)
-        outcomes = track(executor.map(work, due), "predict", len(due), "scenes")
-        for one, written in succeeded((one.scene.id for one in due), outcomes):
+        for one, written in _made(due, models, paths.predictions, run):
             for name in one.models:
                 cache.done(one.unit(name), written[name], made=name in one.stale)
-        raise_changes(begun, files)
-        for model in models.values():
-            model.files.check()
+        _check_unchanged(begun, wanted, models)
         cache.remove_others()
         cache.note(None if run.origin is None else run.origin.inputs)
     console.print(f"predictions: {len(wanted)} scenes, {len(due)} made again")
@@ -125,24 +116,36 @@ def predict_part(params: PredictParams, paths: Paths, run: Run) -> None:
     So machines that share no files predict all scenes together; predict then finds them there.
     """
     begun = Snapshot.of(params.scenes, paths.pins)
-    shown = [scene for scene in read_catalog(params.scenes) if scene.split != "train"]
-    plain = [replace(scene, labels=()) for scene in shown]
     with Filling.of(run, "predict") as filling:
         models = _models(params, paths, run.origin or unknown("predict"))
-        files = input_files(plain, filling.hashes, check_pins(plain, paths.pins))
-        wanted = filling.mine([_wanted(one, some, models) for one, some in zip(shown, files, strict=True)])
-        inputs = {unit: of for one in wanted for unit, of in _inputs(one, params.task.kind).items()}
-        due = _due(wanted, filling.lacking(inputs))
-        executor = _executor(run.executor, models) if due else run.executor
-        work = partial(_predict, predictions=filling.folder, batch=run.batch)
-        outcomes = track(executor.map(work, due), "predict", len(due), "scenes")
-        for one, written in succeeded((one.scene.id for one in due), outcomes):
+        wanted = _wanted(filling.mine(_predicted(params.scenes)), models, filling.hashes, paths.pins)
+        due = _due(wanted, filling.lacking(_inputs(wanted, params.task.kind)))
+        for one, written in _made(due, models, filling.folder, run):
             for name in one.stale:
                 filling.store(one.unit(name), written[name])
-        raise_changes(begun, files)
-        for model in models.values():
-            model.files.check()
+        _check_unchanged(begun, wanted, models)
     console.print(f"predictions: {len(due)} of {len(wanted)} scenes made for the shared cache")
+
+
+def _predicted(scenes: Path) -> list[Scene]:
+    """Return the catalog's scenes but those of split train."""
+    return [scene for scene in read_catalog(scenes) if scene.split != "train"]
+
+
+def _made(
+    due: Sequence[Wanted], models: Mapping[str, LoadedModel], folder: Path, run: Run
+) -> Iterator[tuple[Wanted, dict[str, dict[str, Hashed]]]]:
+    """Write stale layers to ``folder``; give each scene with the files of all its layers."""
+    executor = _executor(run.executor, models) if due else run.executor
+    outcomes = executor.map(partial(_predict, predictions=folder, batch=run.batch), due)
+    yield from succeeded((one.scene.id for one in due), track(outcomes, "predict", len(due), "scenes"))
+
+
+def _check_unchanged(begun: Snapshot, wanted: Sequence[Wanted], models: Mapping[str, LoadedModel]) -> None:
+    """Raise InputError if a file of the catalog, of a scene or of a model was changed meanwhile."""
+    raise_changes(begun, [one.files for one in wanted])
+    for model in models.values():
+        model.files.check()
 
 
 def _due(wanted: Sequence[Wanted], stale: Collection[str]) -> list[Wanted]:
@@ -169,7 +172,7 @@ def _executor(asked: Executor, models: Mapping[str, LoadedModel]) -> Executor:
     from quadrat.models.common.devices import described, scenes_at_once
 
     console.print(f"predict on {described()}", highlight=False, soft_wrap=True)
-    return Threads(scenes_at_once()) if asked.workers == 1 else asked
+    return Threads(scenes_at_once()) if asked in (Threads(1), Processes(1)) else asked
 
 
 def _loaded(name: str, folder: Path, params: PredictParams, origin: Origin, plugins: Path) -> LoadedModel:
@@ -194,22 +197,28 @@ def _plain(predict: Predict, task: Task, context: int) -> Predict:
     return predict.model_copy(update={"stride": stride, "layers": predict.layers.plain()})
 
 
-def _wanted(scene: Scene, files: InputFiles, models: Mapping[str, LoadedModel]) -> Wanted:
-    """Return all that is wanted of a scene; the baseline's layers only where labels can score them."""
-    mine = {name: model for name, model in models.items() if name == MODEL or scene.labels}
-    return Wanted(files, mine, frozenset(mine))
+def _wanted(shown: Sequence[Scene], models: Mapping[str, LoadedModel], hashes: Hashes, pins: Path) -> list[Wanted]:
+    """Return all that is wanted of scenes; the baseline's layers only where labels can score them."""
+    plain = [replace(scene, labels=()) for scene in shown]  # labels do not affect predictions
+    found = []
+    for scene, files in zip(shown, input_files(plain, hashes, check_pins(plain, pins)), strict=True):
+        mine = {name: model for name, model in models.items() if name == MODEL or scene.labels}
+        found.append(Wanted(files, mine, frozenset(mine)))
+    return found
 
 
-def _inputs(wanted: Wanted, kind: str) -> dict[str, str]:
-    """Return the identity of each of the scene's folders of layers, by its unit; ``kind`` is the task's."""
-    scene = wanted.scene
-    split = scene.split if scene.aoi else None  # items of an area of interest may be of one split
-    about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "split": split, "files": wanted.files.contents}
+def _inputs(wanted: Sequence[Wanted], kind: str) -> dict[str, str]:
+    """Return the identity of each folder of layers, by its unit; ``kind`` is the task's."""
     parts = [part_module(kind, part) for part in ("loss", "layers")]
-    return {
-        wanted.unit(name): identity(__name__, *parts, **about, model=one.content, plan=one.plan, plugins=one.plugins)
-        for name, one in wanted.models.items()
-    }
+    found = {}
+    for one in wanted:
+        scene = one.scene
+        split = scene.split if scene.aoi else None  # items of an area of interest may be of one split
+        about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "split": split, "files": one.files.contents}
+        for name, model in one.models.items():
+            made_of = {"model": model.content, "plan": model.plan, "plugins": model.plugins}
+            found[one.unit(name)] = identity(__name__, *parts, **about, **made_of)
+    return found
 
 
 def _files(models: Mapping[str, LoadedModel], task: Task) -> set[str]:

@@ -51,6 +51,10 @@ class Executor(Protocol):
         """How many items are worked on at once."""
         ...
 
+    def threads_each(self, items: int) -> int:
+        """Return how many threads each of so many items may use."""
+        ...
+
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
         """Yield the outcome of ``function(item)`` for each item, in order; an error affects only its item."""
         ...
@@ -75,6 +79,10 @@ class Threads:
 
     workers: int
 
+    def threads_each(self, items: int) -> int:
+        """Return a worker's share, and what is left over where there are fewer items than workers."""
+        return max(1, self.workers // max(1, items))
+
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
         """Yield outcomes in order, with at most twice as many items in progress as workers."""
         work = partial(_attempt, function)
@@ -98,6 +106,10 @@ class Processes:
     """Processes on this machine. A process that is killed loses only its own item."""
 
     workers: int
+
+    def threads_each(self, items: int) -> int:
+        """Return a worker's share, and what is left over where there are fewer items than workers."""
+        return max(1, self.workers // max(1, items))
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
         """Yield outcomes in order, with at most twice as many items in progress as workers.
