@@ -62,6 +62,20 @@ PartOf = Annotated[
     str | None,
     typer.Option("--part", metavar="K/N", help="Make every N-th scene, from the K-th on, in the shared cache alone."),
 ]
+BundleRuntime = Annotated[
+    Literal["torch", "onnx"] | None,
+    typer.Option("--runtime", help="The runtime of the model.", show_default="as in predict: the faster one here"),
+]
+BandNames = Annotated[str | None, typer.Option("--bands", help="The file's bands in order, e.g. B02,B03,B04.")]
+Unchecked = Annotated[bool, typer.Option("--unchecked", help="Accept values far from the training values.")]
+Resolution = Annotated[
+    str | None,
+    typer.Option(
+        "--resolution",
+        help="Bring images to pixels of this side, in units of their CRS; 'model': to the model's.",
+        show_default="as the image has",
+    ),
+]
 
 
 def run_stage(
@@ -170,6 +184,11 @@ def print_full(params: Path) -> None:
 
     with report_errors():
         typer.echo(written(read_params(params)).decode(), nl=False)
+
+
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """Return the names of the option ``--bands``."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def part_of(text: str | None) -> "Part | None":

@@ -2,11 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from quadrat.cli.options import Batch, report_errors
+from quadrat.cli.options import BandNames, Batch, BundleRuntime, Resolution, Unchecked, names_of, report_errors
 from quadrat.cli.s3_endpoint import share_endpoint
 
 app = typer.Typer()
@@ -40,21 +40,10 @@ def serve(  # noqa: PLR0913, PLR0917 the options of a command
         Path | None, typer.Option(help="The folder of predicted blocks and jobs.", show_default="in the user's cache")
     ] = None,
     cache_mb: Annotated[int, typer.Option(min=1, help="Size of the blocks on disk, MB.")] = 2048,
-    runtime: Annotated[
-        Literal["torch", "onnx"] | None,
-        typer.Option(help="The runtime of the model.", show_default="as in predict: the faster one here"),
-    ] = None,
-    bands: Annotated[str | None, typer.Option(help="The images' bands in order, e.g. B02,B03,B04.")] = None,
-    unchecked: Annotated[  # noqa: FBT002 a flag
-        bool, typer.Option("--unchecked", help="Accept values far from the training values.")
-    ] = False,
-    resolution: Annotated[
-        str | None,
-        typer.Option(
-            help="Bring images to pixels of this side, in units of their CRS; 'model': to the model's.",
-            show_default="as the image has",
-        ),
-    ] = None,
+    runtime: BundleRuntime = None,
+    bands: BandNames = None,
+    unchecked: Unchecked = False,  # noqa: FBT002 a flag
+    resolution: Resolution = None,
     batch: Batch = None,
 ) -> None:
     """Serve a bundle: its predictions of images as map tiles, and of images that are sent."""
@@ -66,7 +55,7 @@ def serve(  # noqa: PLR0913, PLR0917 the options of a command
         from quadrat.serving.ready import Plan
 
         share_endpoint(os.environ)
-        names = None if bands is None else tuple(name.strip() for name in bands.split(","))
+        names = names_of(bands)
         allowed = tuple(allow_host or ()), tuple(allow_origin or ())
         asked = Asked(images or _own_catalog(bundle), host, port, token or None, *allowed, cache, cache_mb * MB)
         run(bundle, asked, Reading(names, unchecked=unchecked, resolution=side(resolution)), Plan(runtime, batch))

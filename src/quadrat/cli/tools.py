@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from quadrat.cli.options import Batch, ParamsFile, Workers, executor_of, report_errors
+from quadrat.cli.options import (
+    BandNames,
+    Batch,
+    BundleRuntime,
+    ParamsFile,
+    Resolution,
+    Unchecked,
+    Workers,
+    executor_of,
+    names_of,
+    report_errors,
+)
 from quadrat.cli.s3_endpoint import share_endpoint
 from quadrat.errors import printable
 
@@ -159,24 +170,13 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder that gets a folder of layers for each image.")],
-    runtime: Annotated[
-        Literal["torch", "onnx"] | None,
-        typer.Option(help="The runtime of the model.", show_default="as in predict: the faster one here"),
-    ] = None,
-    bands: Annotated[str | None, typer.Option(help="The file's bands in order, e.g. B02,B03,B04.")] = None,
+    runtime: BundleRuntime = None,
+    bands: BandNames = None,
     scale: Annotated[float | None, typer.Option(help="Value × scale + offset is in the model's unit.")] = None,
     offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
     nodata: Annotated[float | None, typer.Option(help="The stored value that means nodata.")] = None,
-    unchecked: Annotated[  # noqa: FBT002 a flag
-        bool, typer.Option("--unchecked", help="Accept values far from the training values.")
-    ] = False,
-    resolution: Annotated[
-        str | None,
-        typer.Option(
-            help="Bring images to pixels of this side, in units of their CRS; 'model': to the model's.",
-            show_default="as the image has",
-        ),
-    ] = None,
+    unchecked: Unchecked = False,  # noqa: FBT002 a flag
+    resolution: Resolution = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -197,7 +197,7 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
         from quadrat.serving.ready import Plan
 
         share_endpoint(os.environ)
-        names = None if bands is None else tuple(name.strip() for name in bands.split(","))
+        names = names_of(bands)
         reading = Reading(names, scale, offset, nodata, unchecked, side(resolution))
         apply(bundle, images, out, reading, Plan(runtime, batch, size, stride, settings(layer or [])))
 
