@@ -59,6 +59,8 @@ class Seen:
 
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    anew: int = 0
+    """Requests that were sent again, on a new connection."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,16 @@ async def user(number: int, tiles: list[Tiles], query: str, until: float, seen: 
         for tile in [one for one in wanted if one not in held]:
             started = time.perf_counter()
             address = "/tiles/WebMercatorQuad/{}/{}/{}.png{}".format(*tile, query)
-            if reader.at_eof():  # the server closes connections that nobody uses for a while
+            request = f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+            writer.write(request)
+            try:
+                status, _ = await answer(reader)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                # servers close connections that nobody uses for a while; browsers, too, then ask on a new one, once
                 reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
-            writer.write(f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            status, _ = await answer(reader)
+                seen.anew += 1
+                writer.write(request)
+                status, _ = await answer(reader)
             seen.seconds.append(time.perf_counter() - started)
             if status not in DONE:
                 seen.errors.append(f"{status} {address}")
@@ -165,6 +173,7 @@ def measured(command: list[str], tiles: list[Tiles], query: str, options: argpar
         "requests": len(times),
         "per second": len(times) / options.seconds,
         "errors": len(seen.errors),
+        "connected anew": seen.anew,
         "first errors": seen.errors[:3],
         "p50 ms": float(np.percentile(times, 50)),
         "p95 ms": float(np.percentile(times, 95)),

@@ -12,7 +12,8 @@ import pytest
 
 from quadrat.errors import SharedCacheError
 from quadrat.runtime.cache import shared_cache
-from quadrat.runtime.cache.shared_cache import INDEX, SharedCache, prune, stored
+from quadrat.runtime.cache.shared_cache import INDEX, SharedCache
+from quadrat.runtime.cache.stored_units import prune, stored
 from quadrat.runtime.run import Part
 from tests.pipeline.test_increments import Ground, chipped, learn, predicted
 from tests.pipeline.test_increments import models as models  # noqa: PLC0414 a fixture

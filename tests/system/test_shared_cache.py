@@ -11,7 +11,8 @@ import pytest
 
 from quadrat.errors import SharedCacheError
 from quadrat.runtime.cache.hashes import read
-from quadrat.runtime.cache.shared_cache import SharedCache, prune, stored
+from quadrat.runtime.cache.shared_cache import SharedCache
+from quadrat.runtime.cache.stored_units import prune, stored
 from quadrat.runtime.run import Part
 from tests.pipeline.test_increments import Ground, chipped
 from tests.project import digests, environment

@@ -25,7 +25,7 @@ Place = Annotated[str, typer.Option("--cache", envvar="QUADRAT_CACHE", help="The
 @cache.command(name="list")
 def list_units(place: Place) -> None:
     """Tell how many scenes' chips and layers there are, their size and age."""
-    from quadrat.runtime.cache.shared_cache import stored
+    from quadrat.runtime.cache.stored_units import stored
 
     share_endpoint(os.environ)
     with report_errors():
@@ -44,7 +44,7 @@ def prune_units(
     older: Annotated[str, typer.Option(help="Delete what was stored longer ago: hours, days or weeks (12h, 30d, 8w).")],
 ) -> None:
     """Delete what was stored long ago; it is made again when it is needed."""
-    from quadrat.runtime.cache.shared_cache import prune
+    from quadrat.runtime.cache.stored_units import prune
 
     share_endpoint(os.environ)
     seconds = _seconds(older)

@@ -1,15 +1,12 @@
 """What all machines of a run must have in common: quadrat's code, and the versions of libraries."""
 
-import hashlib
 import platform
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from quadrat.errors import ClusterError
+from quadrat.runtime.cache.code_hash import PACKAGE, hash_of
 from quadrat.runtime.provenance.origin import installed
-
-PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,5 @@ class Identity:
 @cache
 def identity() -> Identity:
     """Return that of this process, as its files were when it was first asked."""
-    digest = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        digest.update(f"{file.relative_to(PACKAGE).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
     versions = {"python": platform.python_version(), **installed()}
-    return Identity(digest.hexdigest(), tuple(sorted(versions.items())))
+    return Identity(hash_of(sorted(PACKAGE.rglob("*.py"))), tuple(sorted(versions.items())))

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -32,8 +32,13 @@ def code_hash(module: str, *parts: str) -> str:
     ``parts`` are modules that it imports by name, e.g. ``quadrat.tasks.semantic_segmentation.targets``. Kinds of task
     without a module in ``parts`` are left out; kinds of model that are not used are included.
     """
+    return hash_of(closure(module, *parts))
+
+
+def hash_of(files: Iterable[Path]) -> str:
+    """Return a hash of files of this package: their paths in it, and their contents."""
     digest = hashlib.sha256()
-    for file in closure(module, *parts):
+    for file in files:
         digest.update(f"{file.relative_to(PACKAGE).as_posix()}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

@@ -10,10 +10,9 @@ folder. Who may write there decides what a project's chips and layers are: it is
 
 import json
 import re
-import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -29,21 +28,8 @@ INDEX = "files.json"
 MOST = 1 << 20
 """Largest index, bytes."""
 
-UNIT = re.compile(r"(chip|predict)/([0-9a-f]{2})/(\2[0-9a-f]{62})/(?:files\.json|[0-9a-f]{32})(?:\.part-[0-9a-f]{32})?")
-"""An object's path below the place: stage, two digits, identity, file. Nothing else is ever deleted: other stores of
-objects have similar paths, deeper down."""
-
 S3 = {"config_kwargs": {"connect_timeout": 5, "retries": {"max_attempts": 3}}}
 """Options for S3: a dead server is noticed in seconds."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A unit, or what a killed writer left of one: its objects, their size in bytes, and the age of the newest."""
-
-    paths: tuple[str, ...]
-    size: int
-    seconds: float
 
 
 @dataclass
@@ -180,47 +166,6 @@ def system_of(url: str) -> tuple[Any, str]:
     return system, str(path).rstrip("/")
 
 
-def stored(url: str) -> list[Stored]:
-    """Return all units of all stages below ``url``, oldest first; raise SharedCacheError if they can't be listed."""
-    system, root = system_of(url)
-    try:
-        system.invalidate_cache()
-        found = system.find(root, detail=True)
-    except FileNotFoundError:
-        return []
-    except Exception as error:
-        raise SharedCacheError(
-            "the shared cache can't be listed", file=url, got=f"{type(error).__name__}: {error}"
-        ) from error
-    units: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
-    for path, about in found.items():
-        if match := UNIT.fullmatch(path.removeprefix(root).lstrip("/")):
-            units.setdefault(match[3] + match[1], []).append((path, about))
-    now = time.time()
-    return sorted(
-        (
-            Stored(
-                tuple(path for path, _ in objects),
-                sum(int(about.get("size") or 0) for _, about in objects),
-                now - max(_written(about) for _, about in objects),
-            )
-            for objects in units.values()
-        ),
-        key=lambda one: -one.seconds,
-    )
-
-
-def prune(url: str, older: float) -> list[Stored]:
-    """Delete the units that were stored more than ``older`` seconds ago, and return them."""
-    system, _ = system_of(url)
-    gone = [one for one in stored(url) if one.seconds > older]
-    for one in gone:
-        for path in sorted(one.paths, key=lambda path: not path.endswith(INDEX)):  # the index first: never half a unit
-            with suppress(FileNotFoundError):  # another prunes too
-                system.rm_file(path)
-    return gone
-
-
 @contextmanager
 def _whole(system: Any, path: str) -> Iterator[str]:
     """Yield a path to write to, which becomes ``path`` when all is there; stores of objects need none aside."""
@@ -246,12 +191,3 @@ def _plain(found: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{32}", name):
         raise ValueError(f"{found!r} is no hash")
     return name
-
-
-def _written(about: Mapping[str, Any]) -> float:
-    """Return when an object was written, s since 1970; stores have different names for it."""
-    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
-        value = about.get(key)
-        if value is not None:
-            return float(value.timestamp() if hasattr(value, "timestamp") else value)
-    return time.time()
