@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -136,7 +137,8 @@ def asked(address: str) -> bytes:
 
 @contextlib.contextmanager
 def running(command: list[str]) -> Iterator[psutil.Process]:
-    """Run a server, from when it answers."""
+    """Run a server, from when it answers; it must be alone on its port, or another one would be measured."""
+    socket.create_server(("127.0.0.1", PORT)).close()
     with subprocess.Popen(  # noqa: S603 (this program's own commands)
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -149,6 +151,7 @@ def running(command: list[str]) -> Iterator[psutil.Process]:
             yield psutil.Process(process.pid)
         finally:
             process.terminate()
+            process.wait()
 
 
 def memory(process: psutil.Process) -> float:
