@@ -1,5 +1,6 @@
 """The chip store gives back what was put in, and says what it was made for."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def test_chips_come_back_in_any_order_from_several_shards(tmp_path: Path, monkey
     assert chips.index.crs.to_epsg() == 4326
     shard = np.load(tmp_path / "s" / "pixels-000.npy")  # plain .npy: any program reads it
     assert shard.shape == (3, 1, 8, 8)
+
+
+def test_chips_go_to_other_processes_without_their_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(Path("store"), {"s": 17, "t": 5})
+    chips = open_chips(Path("store"), "train", ("x", "y"), ("a",))
+    sent = pickle.dumps(chips)
+    assert len(sent) < 1000 < chips.shards[0]["pixels"].nbytes
+    monkeypatch.chdir("/")
+    there, order = pickle.loads(sent), np.arange(22)[::-1]  # noqa: S301 of this test
+    np.testing.assert_array_equal(there.read(order)[0], chips.read(order)[0])
 
 
 def test_targets_of_any_length_come_back_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,12 @@ class Chips:
     slot: NDArray[np.intp]
     columns: tuple[str, ...]
     """The columns of ``index`` that count labels, by class id."""
+    folder: Path
+    split: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle where the chips are, without their pixels."""
+        return open_chips, (self.folder.absolute(), self.split, self.columns, names_of(self.bands))
 
     def __len__(self) -> int:
         """Return the number of chips."""
@@ -193,7 +199,8 @@ def open_chips(folder: Path, split: str, columns: Sequence[str], bands: Sequence
     keys = index[["scene", "shard"]].drop_duplicates().reset_index(drop=True)
     shards = tuple(_shard(folder / scene, number) for scene, number in keys.itertuples(index=False))
     number = index.merge(keys.assign(number=keys.index), on=["scene", "shard"], how="left")["number"]
-    return Chips(about.bands, index, shards, number.to_numpy(np.intp), index["slot"].to_numpy(np.intp), tuple(columns))
+    places = number.to_numpy(np.intp), index["slot"].to_numpy(np.intp)
+    return Chips(about.bands, index, shards, *places, tuple(columns), folder, split)
 
 
 def _shard(folder: Path, number: int) -> dict[str, NDArray[Any]]:
