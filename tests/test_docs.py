@@ -144,25 +144,37 @@ def test_commands_run(copy: Path, command: str) -> None:
     assert run(command, copy) or command == "dvc metrics diff"
 
 
-@pytest.mark.parametrize("command", sorted({command for _, command in COMMANDS} - {*CHEAP, *OWN}))
-def test_costly_commands_have_what_they_name(copy: Path, command: str, tmp_path: Path) -> None:
-    settings = ("QUADRAT_", "PYTHONPATH=")
+SETTINGS = ("QUADRAT_", "PYTHONPATH=")
+"""How variables begin that are set before commands."""
+
+
+def _without_settings(command: str) -> list[str]:
     words = [word for word in shlex.split(command) if word != "&"]
     while "=" in words[0]:
-        assert words.pop(0).startswith(settings)
-    program, *words = words
+        assert words.pop(0).startswith(SETTINGS)
+    return words
+
+
+@pytest.mark.parametrize("command", sorted({command for _, command in COMMANDS} - {*CHEAP, *OWN}))
+def test_costly_commands_have_what_they_name(copy: Path, command: str, tmp_path: Path) -> None:
+    program, *words = _without_settings(command)
     match program:
         case "dask":
             (found,) = entry_points(group="dask_cli", name=words[0])
             found.load().make_context(words[0], words[1:])
         case "export":
-            assert words[0].startswith(settings)
+            assert words[0].startswith(SETTINGS)
         case "make":
             assert run(f"make --dry-run {shlex.join(words)}", copy)
         case "quadrat":
             group: Any = typer.main.get_command(app)
             name, taken, rest = group.resolve_command(group.make_context("quadrat", list(words)), list(words))
             taken.make_context(name, rest)
+        case "torchrun":
+            from torch.distributed.run import get_args_parser
+
+            given = get_args_parser().parse_args(words)
+            assert (given.module, given.training_script, given.training_script_args) == (True, "quadrat", ["train"])
         case "dvc":
             arguments = parse_args(words)
             _check_dvc(arguments, tmp_path)

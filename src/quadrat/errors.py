@@ -22,7 +22,7 @@ QuadratError
 ├── BusyError       another command writes to the same workspace or folder
 ├── SharedCacheError the cache that machines share: no such place, no server, or no permission
 ├── ClusterError    a cluster: no scheduler, no worker, or workers with other code or another folder
-├── WorkerError     the process that worked on a scene was killed
+├── WorkerError     a process that worked on a scene, or trained with others, was killed
 ├── LockError       dvc.yaml, dvc.lock or a commit that DVC or git can't read
 ├── RemoteError     the DVC remote: no address, no server, no bucket, or no permission
 ├── ProjectError    a new project that can't be made: files in its folder, no git, no DVC
@@ -152,7 +152,7 @@ class ClusterError(QuadratError):
 
 
 class WorkerError(QuadratError):
-    """A process that worked on a scene was killed."""
+    """A process that worked on a scene, or trained with others, was killed."""
 
 
 class LockError(QuadratError):

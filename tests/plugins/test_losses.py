@@ -13,7 +13,8 @@ from quadrat.models import Recipe, Train
 from quadrat.models.common.devices import device
 from quadrat.models.training.learner import Learner
 from quadrat.models.training.neural import build
-from quadrat.models.training.own_code import augmentation_of, loss_of, try_plugin
+from quadrat.models.training.own_code import OwnLoss, augmentation_of, loss_of, try_plugin
+from quadrat.tasks.common import together
 from quadrat.tasks.common.parts import targets_of
 from tests.ground import cells, detection, regression, segmentation
 from tests.models.test_network import NETWORK, TASK, TRAIN, Memory, inputs
@@ -123,6 +124,22 @@ def test_a_loss_of_each_label_is_averaged_over_those_that_count() -> None:
     loss = loss_of(training("Focal", gamma=0), task)
     wanted = cross_entropy(logits, truth, reduction="none")[mask].mean()
     torch.testing.assert_close(loss(logits, target), wanted)
+
+
+@pytest.mark.parametrize("reduce", ["labels", "mean"])
+def test_on_devices_that_have_the_same_the_loss_is_the_same(reduce: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, logits, target, _ = masked("px")
+    named: Any = training("Focal", reduce=reduce).loss
+    loss = OwnLoss(named, task)
+    logits = logits.requires_grad_()
+    alone = loss(logits, target)
+    (wanted,) = torch.autograd.grad(alone, logits)
+    monkeypatch.setattr(together, "_summed", lambda values: 2 * values)
+    with together.together(2):
+        found = loss(logits, target)
+        (gradient,) = torch.autograd.grad(found, logits)
+    torch.testing.assert_close(found, alone)
+    torch.testing.assert_close(gradient, wanted)
 
 
 def test_no_label_leaves_no_loss_and_no_gradient_that_is_not_a_number() -> None:

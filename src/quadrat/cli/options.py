@@ -50,6 +50,15 @@ Batch = Annotated[
         show_default="as many as have 131,072 px; on a GPU as many as have 2,097,152 px, and fit",
     ),
 ]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        envvar="QUADRAT_DEVICES",
+        min=1,
+        help="Train a network on so many GPUs of this machine, or, without GPUs, in so many processes.",
+        show_default="1",
+    ),
+]
 Cache = Annotated[
     str | None,
     typer.Option(

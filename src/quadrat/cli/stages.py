@@ -1,5 +1,6 @@
 """A command for each stage, called by dvc.yaml."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from quadrat.cli.options import (
     Batch,
     Cache,
+    Devices,
     Force,
     ParamsFile,
     PartOf,
@@ -18,6 +20,7 @@ from quadrat.cli.options import (
     executor_of,
     part_of,
     print_full,
+    report_errors,
     run_stage,
     score,
 )
@@ -74,12 +77,17 @@ def chip(  # noqa: PLR0913, PLR0917 options
 
 
 @app.command()
-def train(params: ParamsFile = Path("params.yaml")) -> None:
-    """Fit the model and the baseline."""
+def train(params: ParamsFile = Path("params.yaml"), devices: Devices = None) -> None:
+    """Fit the model and the baseline; under torchrun, all its processes train the model."""
+    from quadrat.models.training.processes import torchrun
     from quadrat.pipeline.train import TrainParams
     from quadrat.pipeline.train import train as stage
 
-    run_stage(stage, TrainParams, params, traced=True)
+    if devices is not None:
+        os.environ["QUADRAT_DEVICES"] = str(devices)
+    with report_errors(), torchrun() as leads:
+        if leads:
+            run_stage(stage, TrainParams, params, traced=True)
 
 
 @app.command()

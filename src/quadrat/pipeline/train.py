@@ -15,6 +15,7 @@ from quadrat.models import Baseline, Fit, Fitted, Inputs, Model, Recipe, Train, 
 from quadrat.models.model_folder import NONE, OWN, ModelCard, SavedModel, keep, kept, write_model
 from quadrat.models.training.calibrating import calibrate
 from quadrat.models.training.live_metrics import live
+from quadrat.models.training.processes import warn_of_one
 from quadrat.plugins.finding import versions as plugin_versions
 from quadrat.plugins.section import plugins_in
 from quadrat.runtime.cache.hashes import Hashes
@@ -51,6 +52,7 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     """
     for folder in (paths.model_folder, paths.baseline_folder):
         check_own(folder, OWN)  # before hours of training
+    warn_of_one(params.model)
     begun = Snapshot.of(paths.chips, paths.stats, paths.table, paths.weights)
     task, chips, splits = params.task, paths.chips, ("train", "validation")
     training, validation = (open_chips(chips, split, task.columns, params.bands) for split in splits)

@@ -182,11 +182,11 @@ class _Pool:
     def _new(self) -> ProcessPoolExecutor:
         # spawned: a fork of a process with threads may wait for locks that nobody holds
         context = multiprocessing.get_context("spawn")
-        begin = partial(_begin, os.getpid(), max(1, cores() // self._workers))
+        begin = partial(begin_worker, os.getpid(), max(1, cores() // self._workers))
         return ProcessPoolExecutor(self._workers, context, begin)
 
 
-def _begin(parent: int, threads: int) -> None:
+def begin_worker(parent: int, threads: int) -> None:
     """Set up a worker: it uses its share of the cores, ends with its parent, and ignores Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -57,6 +57,8 @@ class Took:
     seconds: float
 
 
+_voice = False
+
 took: list[Took] = []
 """All parts that have ended in this process, in order."""
 
@@ -149,6 +151,12 @@ class _Bars:
 _bars = _Bars()
 
 
+def speak() -> None:
+    """Let this worker show its progress, for the process that has started it merely waits."""
+    global _voice  # noqa: PLW0603 a process has one
+    _voice = True
+
+
 def _speaks() -> bool:
-    """Return whether this is the process that the user has started; workers print nothing."""
-    return multiprocessing.parent_process() is None
+    """Return whether this is the process that the user has started, or speaks for it; other workers print nothing."""
+    return _voice or multiprocessing.parent_process() is None

@@ -22,6 +22,7 @@ from quadrat.models.detector.targets import (
     taught,
     together,
 )
+from quadrat.tasks.common.together import total
 
 RADIUS = 1.5
 """Largest distance of an object's locations from its middle, in strides (FCOS's centre sampling)."""
@@ -117,7 +118,7 @@ class Fcos(BoxNetwork[Dense]):
         wanted = dense_taught(target, seen.starts, matched_by_place(seen.starts))
         aim = torch.where(wanted.found, centredness(seen.starts, wanted.boxes), 0)
         each = nn.functional.binary_cross_entropy_with_logits(seen.centred, aim, reduction="none")
-        centred = torch.where(wanted.found, each, 0).sum() / wanted.count
+        centred = total(torch.where(wanted.found, each, 0).sum()) / wanted.count
         return Losses(class_loss(seen.logits, wanted), box_loss(seen.boxes, wanted) + centred)
 
 

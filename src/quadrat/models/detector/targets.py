@@ -10,6 +10,7 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.tasks.common.together import total
 
 BACKGROUND = Matcher.BELOW_LOW_THRESHOLD
 """The class of a location without an object."""
@@ -42,7 +43,7 @@ class Taught:
     @property
     def count(self) -> Tensor:
         """The number of locations with objects, at least 1, by which losses are divided."""
-        return self.found.sum().clamp(min=1)
+        return total(self.found.sum()).clamp(min=1)
 
 
 def taught(labels: Tensor, starts: Tensor, match: Match) -> Taught:
@@ -89,13 +90,13 @@ def class_loss(logits: Tensor, wanted: Taught) -> Tensor:
     """Return the focal loss (Lin et al. 2017) of logits (…, location, class), summed, by object location."""
     truth = wanted.classes[..., None] == torch.arange(logits.shape[-1], device=logits.device)
     each = sigmoid_focal_loss(logits, truth.to(logits), reduction="none")
-    return torch.where((wanted.classes != UNSURE)[..., None], each, 0).sum() / wanted.count
+    return total(torch.where((wanted.classes != UNSURE)[..., None], each, 0).sum()) / wanted.count
 
 
 def box_loss(boxes: Tensor, wanted: Taught) -> Tensor:
     """Return the generalised IoU loss (Rezatofighi et al. 2019) of boxes (…, location, 4), the mean of objects'."""
     told = torch.where(wanted.found[..., None], boxes, wanted.boxes)  # what finds nothing has no gradient
-    return torch.where(wanted.found, 1 - generalised_iou(told, wanted.boxes), 0).sum() / wanted.count
+    return total(torch.where(wanted.found, 1 - generalised_iou(told, wanted.boxes), 0).sum()) / wanted.count
 
 
 def generalised_iou(one: Tensor, other: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from quadrat.models.detector.targets import (
     taught,
     together,
 )
+from quadrat.tasks.common.together import total
 
 CANDIDATES = 4
 """Number of best anchors per proposal that go into suppression."""
@@ -172,8 +173,8 @@ def proposal_loss(logits: Tensor, targets: Taught) -> Tensor:
     """Return the mean cross-entropy of logits (…, proposal, class + 1) over the proposals that are not ignored."""
     none = logits.shape[-1] - 1
     classes = targets.classes.masked_fill(targets.classes == BACKGROUND, none)
-    total = functional.cross_entropy(logits.flatten(0, -2), classes.flatten(), ignore_index=UNSURE, reduction="sum")
-    mean: Tensor = total / (classes != UNSURE).sum().clamp(min=1)
+    summed = functional.cross_entropy(logits.flatten(0, -2), classes.flatten(), ignore_index=UNSURE, reduction="sum")
+    mean: Tensor = total(summed) / total((classes != UNSURE).sum()).clamp(min=1)
     return mean
 
 

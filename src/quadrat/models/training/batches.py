@@ -1,5 +1,6 @@
 """Batches of chips: gathered at once, in an order that the seed and the epoch fix."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from quadrat.models.common.devices import Upload, as_tensor, device
 from quadrat.models.common.model import Samples
+from quadrat.models.training.ranks import current
 from quadrat.runtime.parallel import Threads, cores, results
 
 Batch = tuple[Tensor, dict[str, Tensor]]
@@ -22,24 +24,33 @@ THREADS = 4
 
 
 class Order:
-    """Indices of each batch: shuffled anew in each epoch from the seed, or in order where there is none."""
+    """Indices of each batch: shuffled anew in each epoch from the seed, or in order where there is none.
+
+    Of processes that train together, each takes its part of a shuffled batch; of others, whole batches in turn.
+    """
 
     def __init__(self, count: int, batch_size: int, seed: int | None, epoch: Callable[[], int]) -> None:
         """Put ``count`` chips into batches; when shuffled, the last, smaller one is left out if there are others."""
         self._count, self._batch_size, self._seed, self._epoch = count, batch_size, seed, epoch
 
     def __len__(self) -> int:
-        """Return the number of batches."""
+        """Return the number of batches, the same in all processes."""
         whole, rest = divmod(self._count, self._batch_size)
-        return whole if self._seed is not None and whole else whole + bool(rest)
+        if self._seed is not None and whole:
+            return whole
+        return math.ceil((whole + bool(rest)) / (1 if self._seed is not None else current().count))
 
     def __iter__(self) -> Iterator[NDArray[np.intp]]:
-        """Give each batch's indices, in the order of the epoch that begins."""
-        order = np.arange(self._count)
-        if self._seed is not None:
-            order = np.random.default_rng([self._seed, self._epoch()]).permutation(order)
+        """Give each batch's indices, in the order of the epoch that begins; none where there is no batch left."""
+        order, size, rank = np.arange(self._count), self._batch_size, current()
+        if self._seed is None:
+            for batch in range(rank.number, len(self) * rank.count, rank.count):
+                yield order[batch * size : (batch + 1) * size]
+            return
+        order = np.random.default_rng([self._seed, self._epoch()]).permutation(order)
         for batch in range(len(self)):
-            yield order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            whole = order[batch * size : (batch + 1) * size]
+            yield whole[rank.part(len(whole))]
 
 
 class Batches:
@@ -59,6 +70,8 @@ class Batches:
             yield arrived()
 
     def _sent(self, indices: NDArray[np.intp]) -> Callable[[], Batch]:
+        if not len(indices):
+            return lambda: (torch.empty(0), {})
         pixels, target = self._samples.read(indices)
         return self._send((as_tensor(pixels), {name: torch.from_numpy(values) for name, values in target.items()}))
 

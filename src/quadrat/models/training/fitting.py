@@ -12,6 +12,8 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.precision import MixedPrecision
+from timm.layers.norm_act import convert_sync_batchnorm
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from quadrat.models.common.devices import compiles, described, device, precision
 from quadrat.models.common.model import Fitted, Recipe, Samples
@@ -19,8 +21,9 @@ from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.batches import Order, loader
 from quadrat.models.training.checkpoint_files import Whole
 from quadrat.models.training.learner import Learner, worth
+from quadrat.models.training.ranks import current, trainer_options
 from quadrat.runtime.memory import keep_all
-from quadrat.runtime.progress import Meter, console
+from quadrat.runtime.progress import Meter, console, warn
 from quadrat.tasks.common.section import TaskSection
 
 CHUNK = 1 << 18
@@ -42,10 +45,12 @@ def fit(
 
     After a kill, the same call goes on after the last whole epoch and ends as if nothing had been: what is drawn
     depends on the seed and the epoch alone. ``checkpoint`` is Lightning's, read with ``weights_only``.
+
+    Of processes that train together, the first alone writes, and returns weights.
     """
     keep_all()
-    network = network.to(memory_format=torch.channels_last)
-    learner = Learner(network, task, recipe, training.class_counts())
+    network = _synchronised(network).to(memory_format=torch.channels_last)
+    learner = Learner(network, task, recipe, training.class_counts(), min(recipe.batch_size, len(training)))
     monitor = learner.monitor
     best = ModelCheckpoint(
         checkpoint, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False
@@ -59,11 +64,12 @@ def fit(
     at_once = _at_once(validation, network.images_per_chip, recipe.batch_size)
     check = loader(validation, Order(len(validation), at_once, None, lambda: 0))
     steps = recipe.epochs * len(learn)
-    compiling = compiles(default=_pays(learner, steps))
+    compiling = current().count == 1 and compiles(default=_pays(learner, steps))
     if compiling:
         learner.compile_step()
     how = ", compiled: the first steps take minutes" if compiling else ""
-    console.print(f"train on {described()}, {precision()}{how}", highlight=False, soft_wrap=True)
+    on = f"{current().count} × " if current().count > 1 else ""
+    console.print(f"train on {on}{described()}, {precision()}{how}", highlight=False, soft_wrap=True)
     with torch.random.fork_rng(), _unfilled(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its advice is not the user's
@@ -76,10 +82,13 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             deterministic="warn",
+            **trainer_options(),
             use_distributed_sampler=False,
         )
         resumed = checkpoint / "last.ckpt"
         trainer.fit(learner, learn, check, ckpt_path=resumed if resumed.exists() else None, weights_only=True)
+    if not current().leads:
+        return Fitted({}, _best(learner.history, monitor), learner.history)
     state = torch.load(checkpoint / "best.ckpt", weights_only=True)["state_dict"]
     mean = "average.module."
     weights = {name.removeprefix(mean): t.cpu().numpy() for name, t in state.items() if name.startswith(mean)}
@@ -123,6 +132,16 @@ def _unfilled() -> Iterator[None]:
         yield
     finally:
         mode.fill_uninitialized_memory = before
+
+
+def _synchronised(network: TrainableModule) -> TrainableModule:
+    """Let layers of batch normalisation see the whole batch where processes train together; on GPUs alone."""
+    if current().count == 1 or not any(isinstance(each, _BatchNorm) for each in network.modules()):
+        return network
+    if device().type == "cuda":
+        return cast("TrainableModule", convert_sync_batchnorm(network))  # type: ignore[no-untyped-call] # timm's
+    warn("without GPUs, batch normalisation is by each process's own part of the batch, as if batches were smaller")
+    return network
 
 
 def _mixed() -> list[MixedPrecision]:

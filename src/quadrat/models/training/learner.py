@@ -17,6 +17,7 @@ from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.augment import jittered, noise, symmetries, turned
 from quadrat.models.training.batches import Batch
 from quadrat.models.training.own_code import augmentation_of, loss_of
+from quadrat.models.training.ranks import as_the_first, current, in_turn
 from quadrat.tasks.common.parts import scoring_of, targets_of
 from quadrat.tasks.common.section import TaskSection
 
@@ -29,11 +30,20 @@ class Learner(lightning.LightningModule):
 
     _class_weights: Tensor
     _generator: torch.Generator
+    _own_generator: torch.Generator
 
     def __init__(
-        self, network: TrainableModule, task: TaskSection, recipe: Recipe, class_counts: NDArray[np.int64]
+        self,
+        network: TrainableModule,
+        task: TaskSection,
+        recipe: Recipe,
+        class_counts: NDArray[np.int64],
+        batch: int | None = None,
     ) -> None:
-        """Learn ``task`` with ``network``; ``class_counts`` (K,) are those of the training chips."""
+        """Learn ``task`` with ``network``; ``class_counts`` (K,) are those of the training chips.
+
+        A ``batch`` has so many chips on all devices together; by default, one device has all.
+        """
         super().__init__()
         self._targets, self._scoring = targets_of(task), scoring_of(task)
         self.monitor = f"validation_{self._scoring.monitor}"
@@ -42,7 +52,7 @@ class Learner(lightning.LightningModule):
             weight.requires_grad_(name not in network.frozen)
         self.average = ModelEmaV3(network, stochastic_rounding=False)
         self.history: list[dict[str, float | int | None]] = []
-        self._recipe = recipe
+        self._recipe, self._batch = recipe, batch
         self._loss = loss_of(recipe.train, task)
         self._augmentation = augmentation_of(recipe.train, self._targets)
         shares = (class_counts / max(1, class_counts.sum())).tolist()
@@ -50,7 +60,7 @@ class Learner(lightning.LightningModule):
         self.register_buffer("_class_weights", weights, persistent=False)
         self._losses: list[Tensor] = []
         self._validation_losses: list[Tensor] = []
-        self._counts = self._scoring.no_counts()
+        self._counts: list[Any] = []
         self._tally: Tensor | None = None
         self._step = self.augmented_loss
 
@@ -67,8 +77,10 @@ class Learner(lightning.LightningModule):
         """Return the loss of a batch: raw pixels (chip, band, y, x) and targets (chip, …) by name."""
         raw, target = batch
         chips, bands = raw.shape[:2]
-        turns = symmetries(chips, self._generator) if self._recipe.train.augment.flip_rotate else None
-        loss = self._step(raw, target, turns, noise(chips, bands, self._generator))
+        whole = self._batch or chips
+        own = current().part(whole)  # drawn for all, so that chips change alike on any number of devices
+        turns = symmetries(whole, self._generator)[own] if self._recipe.train.augment.flip_rotate else None
+        loss = self._step(raw, target, turns, noise(whole, bands, self._generator)[:, own])
         self._losses.append(loss.detach())
         return loss
 
@@ -79,7 +91,7 @@ class Learner(lightning.LightningModule):
         if turns is not None:
             normalised, target = turned(normalised, target, self._targets.turn, turns)
         if self._augmentation is not None:
-            normalised, target = self._augmentation(normalised, target, self._generator)
+            normalised, target = self._augmentation(normalised, target, self._own_generator)
         normalised = jittered(normalised, train.augment.gain, train.augment.offset, jitter)
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         return self.network.loss(normalised, target, self._loss, self._class_weights)
@@ -87,6 +99,8 @@ class Learner(lightning.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count what the batch's chips show, and their loss."""
         raw, target = batch
+        if not len(raw):
+            return
         said, loss = self.average.module.examined(raw, target, self._loss, self._class_weights)
         tally = self._scoring.tally(target, said)
         if tally is not None:
@@ -94,7 +108,7 @@ class Learner(lightning.LightningModule):
         else:
             outputs = {name: values.float().cpu().numpy() for name, values in said.items()}
             truth = {name: values.cpu().numpy() for name, values in target.items()}
-            self._counts = self._counts + self._scoring.chip_counts(truth, outputs)
+            self._counts.append(self._scoring.chip_counts(truth, outputs))
         if loss is not None:
             self._validation_losses.append(loss)
 
@@ -109,24 +123,32 @@ class Learner(lightning.LightningModule):
             self.network.get_submodule(path).eval()
         seed = int(np.random.SeedSequence([self._recipe.seed, self.current_epoch]).generate_state(1)[0])
         self._generator = torch.Generator(self.device).manual_seed(seed)
-        torch.manual_seed(seed)  # dropout draws from it; ``fit`` has forked it
+        torch.manual_seed(seed + current().number)  # dropout draws from it; ``fit`` has forked it
+        several = current().count > 1  # what only one device draws must not change what all draw
+        self._own_generator = (
+            torch.Generator(self.device).manual_seed(seed + current().number) if several else self._generator
+        )
         self._losses = []
 
     def on_validation_epoch_start(self) -> None:
         """Count from nothing."""
-        self._counts, self._tally = self._scoring.no_counts(), None
+        as_the_first(self.average.buffers())
+        self._counts, self._tally = [], None
         self._validation_losses = []
 
     def on_validation_epoch_end(self) -> None:
         """Add the epoch to the history."""
-        counts = self._counts if self._tally is None else self._scoring.tallied(self._tally.cpu().numpy())
+        tallies = in_turn([] if self._tally is None else [self._tally])
+        counts = sum(in_turn(self._counts), self._scoring.no_counts())
+        if tallies:
+            counts = self._scoring.tallied(torch.stack(tallies).sum(0).cpu().numpy())
         metrics = counts.summary()
         self.history.append(
             {
                 "epoch": self.current_epoch,
                 "lr": self._optimizer_lr(),
                 "train_loss": _mean(self._losses),
-                "validation_loss": _mean(self._validation_losses),
+                "validation_loss": _mean(in_turn(self._validation_losses)),
                 **{f"validation_{name}": value for name, value in metrics.items()},
             }
         )

@@ -128,11 +128,25 @@ class Neural(Model):
         recipe: Recipe,
         checkpoint: Path,
     ) -> Fitted:
-        """Learn on the best device there is; see ``quadrat.models.training.fitting``.
+        """Learn on as many devices as were asked for; see ``quadrat.models.training.processes``.
 
         Raises ModelError where the network can't take the chips, or a batch leaves a single value of each channel,
         which can't be normalised.
         """
+        from quadrat.models.training import processes
+
+        return processes.fit(self, processes.Job(training, validation, task, inputs, recipe, checkpoint))
+
+    def fit_here(
+        self,
+        training: Samples,
+        validation: Samples,
+        task: TaskSection,
+        inputs: Inputs,
+        recipe: Recipe,
+        checkpoint: Path,
+    ) -> Fitted:
+        """Learn in this process, on the best device there is; see ``quadrat.models.training.fitting``."""
         from quadrat.models.training.fitting import fit
 
         pixels, _ = training.read(np.arange(1))

@@ -16,6 +16,7 @@ from quadrat.tasks.common.cross_entropy import share
 from quadrat.tasks.common.parts import logit_loss_of, targets_of
 from quadrat.tasks.common.section import PluginLoss, TaskSection
 from quadrat.tasks.common.targets import TaskTargets
+from quadrat.tasks.common.together import total
 
 Target = Mapping[str, Tensor]
 """The targets of a batch (chip, …) by name."""
@@ -92,7 +93,11 @@ class OwnLoss:
                 expected=f"a tensor of the shape (), or that of the mask, {tuple(mask.shape)}",
                 got=_shown(found),
             )
-        return share(found.where(mask, 0).sum(), mask.sum()) if found.shape == mask.shape else found
+        if found.shape == mask.shape:
+            return share(total(found.where(mask, 0).sum()), total(mask.sum()))
+        chips = mask.new_full((), len(mask), dtype=found.dtype)
+        share_of_all = chips / total(chips)  # 1 on one device
+        return total(found * share_of_all)
 
 
 class OwnAugmentation:

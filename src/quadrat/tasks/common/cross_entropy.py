@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from quadrat.tasks.common.together import total
+
 
 def one_hot(truth: Tensor, classes: int) -> Tensor:
     """Return (chip, class, …), True at the class id that ``truth`` (chip, …) holds; of other ids, False of all."""
@@ -25,7 +27,7 @@ def cross_entropy(logs: Tensor, true: Tensor, weights: Tensor, smoothing: float)
     loss = (1 - smoothing) * (weights * by_class(logs, true)).sum()
     if smoothing:
         loss = loss + smoothing / logs.shape[1] * (weights * by_class(logs, true.any(1, keepdim=True))).sum()
-    return -share(loss, (weights * by_class(true)).sum())
+    return -share(total(loss), total((weights * by_class(true)).sum()))
 
 
 def share(part: Tensor, of: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ class Loss(ClassLoss[ChipClassification]):
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         from quadrat.tasks.common.cross_entropy import cross_entropy, one_hot, share
+        from quadrat.tasks.common.together import total
 
         truth, logits, smoothing = target["classes"], outputs.float(), loss.label_smoothing
         if not self.task.multi_label:
@@ -58,7 +59,7 @@ class Loss(ClassLoss[ChipClassification]):
         known = truth != IGNORE
         wanted = (truth == 1) * (1 - smoothing) + smoothing / 2
         each = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        return share((each * known * class_weights).sum(), known.sum())
+        return share(total((each * known * class_weights).sum()), total(known.sum()))
 
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return ``scores`` (chip, class) from logits: they sum to 1, or are each class's own."""

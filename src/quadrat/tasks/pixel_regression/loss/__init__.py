@@ -33,11 +33,14 @@ class Loss(LogitLoss[PixelRegression]):
         from torch import where
         from torch.nn.functional import smooth_l1_loss
 
+        from quadrat.tasks.common.together import total
+
         low, high = self.task.range
         wanted = (target["values"] - low) / (high - low)
         counted = ~wanted.isnan()
         told, wanted = (where(counted, values, 0) for values in (outputs[:, 0].float(), wanted))
-        return smooth_l1_loss(told, wanted, beta=loss.beta, reduction="sum") / counted.sum().clamp(min=1)
+        each = smooth_l1_loss(told, wanted, beta=loss.beta, reduction="sum")
+        return total(each) / total(counted.sum()).clamp(min=1)
 
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return ``values`` (chip, 1, y, x), in the labels' own unit."""

@@ -45,16 +45,17 @@ class Loss(ClassLoss[SemanticSegmentation]):
         Dice: the batch's soft Dice of the classes that it holds (Milletari et al. 2016).
         """
         from quadrat.tasks.common.cross_entropy import by_class, cross_entropy, one_hot, share
+        from quadrat.tasks.common.together import total
 
         true = one_hot(target["classes"], self.channels)
         logs = outputs.float().contiguous().log_softmax(1)  # several times as fast, class after class
-        total = cross_entropy(logs, true, class_weights, loss.label_smoothing)
+        summed = cross_entropy(logs, true, class_weights, loss.label_smoothing)
         if loss.dice:
-            likely, pixels = logs.exp(), by_class(true)
-            both = by_class(likely, true.any(1, keepdim=True)) + pixels
-            alike, present = share(2 * by_class(likely, true), both), pixels > 0
-            total = total + loss.dice * share((1 - alike).where(present, 0).sum(), present.sum())
-        return total
+            likely, pixels = logs.exp(), total(by_class(true))
+            both = total(by_class(likely, true.any(1, keepdim=True))) + pixels
+            alike, present = share(2 * total(by_class(likely, true)), both), pixels > 0
+            summed = summed + loss.dice * share((1 - alike).where(present, 0).sum(), present.sum())
+        return summed
 
     def activate(self, outputs: "torch.Tensor") -> dict[str, "torch.Tensor"]:
         """Return ``scores`` (chip, class, y, x) that sum to 1, from logits."""
