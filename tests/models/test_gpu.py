@@ -68,7 +68,7 @@ def test_a_step_waits_for_nothing(kind: str, precision: str) -> None:
 def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_been(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test_fitting.test_a_fit_in_half_precision_goes_on_and_ends_as_if_nothing_had_been(precision, tmp_path, monkeypatch)
+    test_fitting.test_a_fit_that_was_ended_goes_on_and_ends_as_if_nothing_had_been(precision, tmp_path, monkeypatch)
 
 
 def test_batches_arrive_as_they_are_read() -> None:
@@ -85,3 +85,14 @@ def test_a_compiled_fit_learns_as_an_eager_one(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("QUADRAT_COMPILE", "1")
     compiled = test_network.fit(tmp_path / "compiled", epochs=1)
     assert compiled.history[0]["train_loss"] == pytest.approx(eager.history[0]["train_loss"], rel=0.05)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_learn_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With batch norm, and without dropout."""
+    monkeypatch.setenv("QUADRAT_PRECISION", "fp32")
+    one = test_fitting.dense(tmp_path / "one", architecture="unet")
+    monkeypatch.setenv("QUADRAT_DEVICES", "2")
+    two = test_fitting.dense(tmp_path / "two", architecture="unet")
+    assert two.history[0]["train_loss"] == pytest.approx(one.history[0]["train_loss"], rel=1e-3)
+    assert two.history[0]["validation_loss"] == pytest.approx(one.history[0]["validation_loss"], rel=0.01)
