@@ -62,7 +62,7 @@ def test_jobs_are_not_submitted_while_others_have_not_ended() -> None:
     with pytest.raises(ClusterError, match=r"have not ended\n  got: predict \(1\)\n"):
         slurm.submit(plan("predict", 2, gpu=False), FOLDER, "", 1)
     queue()
-    assert [one.id for one in slurm.submit(plan("predict", 2, gpu=False), FOLDER, "", 1)] == ["3", "4"]
+    assert [one.id for one in slurm.submit(plan("predict", 2, gpu=False), FOLDER, "", 1).jobs] == ["3", "4"]
 
 
 def test_options_that_are_no_words_are_an_error() -> None:

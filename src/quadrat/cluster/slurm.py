@@ -8,41 +8,28 @@ import shlex
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from quadrat.cluster.jobs import CACHE, Job, Submitted, begin, record, recorded, script
+from quadrat.cluster.jobs import CACHE, Chain, Job, Submitted, attempts, give_all, last, recorded, sole_chain
 from quadrat.errors import ClusterError
-from quadrat.runtime.process import sole_writer
-
-SHOWN = 12
-"""Last lines of a failed part's log that are shown."""
 
 
-def submit(jobs: Sequence[Job], folder: Path, options: str, tries: int) -> list[Submitted]:
+def submit(jobs: Sequence[Job], folder: Path, options: str, tries: int) -> Chain:
     """Submit the jobs, each after the one before it, and note them; raise ClusterError if SLURM refuses one."""
     _needs("sbatch")
-    with sole_writer("submit", folder, folder / ".lock"):
-        _free(folder)
-        begin(folder, [job.name for job in jobs])
-        return _chained(jobs, folder, options, tries)
+    with sole_chain(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in [file for job in jobs for end in ("status", "log") for file in folder.glob(f"{job.name}-*.{end}")]:
+            file.unlink()
+        return give_all(jobs, folder, Chain("slurm", "", ()), partial(_give, folder, options, tries))
 
 
-def _chained(jobs: Sequence[Job], folder: Path, options: str, tries: int) -> list[Submitted]:
-    given: list[Submitted] = []
-    for job in jobs:
-        command = commands(job, folder, options, given[-1].id if given else None)
-        text = scripted(job, tries, folder)
-        (folder / f"{job.name}.sh").write_text(text, encoding="utf-8")
-        try:
-            said = _run(command)
-        except ClusterError:
-            if given:
-                _run(["scancel", *(one.id for one in given)])
-            raise
-        given.append(Submitted(job.name, said.strip().partition(";")[0], job.parts))
-        record(folder, given)
-    return given
+def _give(folder: Path, options: str, tries: int, job: Job, after: str | None) -> str:
+    command = commands(job, folder, options, after)
+    (folder / f"{job.name}.sh").write_text(scripted(job, tries, folder), encoding="utf-8")
+    return _run(command).strip().partition(";")[0]
 
 
 def commands(job: Job, folder: Path, options: str, after: str | None) -> list[str]:
@@ -62,9 +49,17 @@ def commands(job: Job, folder: Path, options: str, after: str | None) -> list[st
 
 
 def scripted(job: Job, tries: int, folder: Path) -> str:
-    """Return the script of a job."""
+    """Return the script of a job, which runs it, or the part that SLURM asks for, and leaves its exit status."""
     cache = os.environ.get("QUADRAT_CACHE") or str(CACHE.absolute())
-    return script(job, "${SLURM_ARRAY_TASK_ID:-0}", cache, tries, folder)
+    return f"""#!/bin/bash
+# {job.name}: made by quadrat submit
+cd {shlex.quote(str(Path.cwd()))} || exit 1
+export QUADRAT_CACHE={shlex.quote(cache)}
+part=${{SLURM_ARRAY_TASK_ID:-0}}
+{attempts(job, tries)}
+echo "$status" >{shlex.quote(str(folder / job.name))}-"$part".status
+exit "$status"
+"""
 
 
 def status(folder: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
@@ -72,14 +67,14 @@ def status(folder: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
 
     A part that SLURM knows no more, and that has left no exit status, is ``stopped``: cancelled, out of time or memory.
     """
-    given = recorded(folder)
+    given = recorded(folder).jobs
     queued = _queued([one.id for one in given])
     rows: list[tuple[str, str, str]] = []
     failed: list[str] = []
     broken = False
     for one in given:
-        ended, states = one.results(folder), dict[int, str]()
-        for number in range(1, one.parts + 1) if one.parts else (0,):
+        ended, states = _results(one, folder), dict[int, str]()
+        for number in one.numbers:
             log = folder / f"{one.name}-{number}.log"
             if number in ended and queued.get((one.id, number), "completing") == "completing":
                 states[number] = "failed" if ended[number] else "done"
@@ -94,27 +89,32 @@ def status(folder: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
     return rows, failed
 
 
-def cancel(folder: Path) -> list[Submitted]:
-    """Cancel all jobs that have not ended, and return the submitted ones."""
-    given = recorded(folder)
-    _run(["scancel", *(one.id for one in given)], missing=True)
-    return given
+def logs(folder: Path, name: str | None) -> Iterator[tuple[str, str]]:
+    """Yield the path and the text of the logs of a job, or of all, in order."""
+    for file in sorted(folder.glob(f"{name or '*'}-*.log"), key=lambda file: file.stat().st_mtime):
+        yield str(file), file.read_text(encoding="utf-8", errors="replace")
 
 
-def _free(folder: Path) -> None:
-    """Raise ClusterError if jobs that were submitted before have not ended: DVC runs one command in a folder."""
-    try:
-        given = recorded(folder)
-    except ClusterError:
-        return
+def unended(given: Sequence[Submitted]) -> list[Submitted]:
+    """Return those of the jobs that wait or run."""
     queued = _queued([one.id for one in given])
-    names = [f"{one.name} ({one.id})" for one in given if any(job == one.id for job, _ in queued)]
-    if names:
-        raise ClusterError(
-            "jobs that were submitted before have not ended",
-            got=", ".join(names),
-            hint="`quadrat submit status` tells how far they are; `quadrat submit cancel` ends them",
-        )
+    return [one for one in given if any(job == one.id for job, _ in queued)]
+
+
+def end(given: Sequence[Submitted]) -> None:
+    """End jobs; those that have ended already are left as they are."""
+    _run(["scancel", *(one.id for one in given)], missing=True)
+
+
+def _results(job: Submitted, folder: Path) -> dict[int, int]:
+    """Return the exit status of each part that has ended, by its number."""
+    found = {}
+    for number in job.numbers:
+        file = folder / f"{job.name}-{number}.status"
+        text = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+        if text:  # else the part is about to write it
+            found[number] = int(text)
+    return found
 
 
 def _told(job: Submitted, number: int, state: str, log: Path) -> str:
@@ -122,7 +122,7 @@ def _told(job: Submitted, number: int, state: str, log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     if state == "stopped":
         lines.append("stopped by SLURM, without an exit status: it was cancelled, or out of time or memory")
-    return "\n".join([f"{job.name} {number or ''}".strip() + f": {log}", *lines[-SHOWN:]])
+    return last(f"{job.name} {number or ''}".strip() + f": {log}", lines)
 
 
 def _queued(ids: Sequence[str]) -> dict[tuple[str, int], str]:

@@ -1,0 +1,210 @@
+"""The project at its commit, for machines that share no files: sent there, worked on by jobs, and brought back.
+
+``<QUADRAT_CACHE>/jobs/<commit>/project.bundle``  the commit and its history, for ``git clone``
+``<QUADRAT_CACHE>/jobs/<commit>/state.patch``     what jobs have changed since: dvc.lock, metrics, tables of plots
+
+What the stages read and write is in the DVC remote, and scenes that parts have made are in the shared cache.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from quadrat.cluster.jobs import Chain
+from quadrat.errors import ClusterError, SharedCacheError
+from quadrat.runtime.cache.shared_cache import system_of
+from quadrat.runtime.provenance.workspace import git_output
+
+BUNDLE, STATE = "project.bundle", "state.patch"
+
+MOST = 20
+"""Most changed files that an error lists."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A commit, and where machines find it."""
+
+    cache: str
+    commit: str
+    prefix: str
+    """The project's folder in the git repository."""
+
+    @property
+    def place(self) -> str:
+        """The URL of its folder."""
+        return f"{self.cache.rstrip('/')}/jobs/{self.commit}"
+
+
+def project(cache: str | None) -> Project:
+    """Return the project of the working folder; raise ClusterError if no machine could get it as it is here."""
+    if not cache or _local(cache):
+        raise ClusterError(
+            "the machines share no files, and QUADRAT_CACHE is no place that they reach",
+            expected="a URL such as s3://bucket/folder",
+            got=cache or "nothing",
+            hint="export QUADRAT_CACHE=s3://bucket/folder",
+        )
+    commit = _git("rev-parse", "--verify", "--quiet", "HEAD")
+    if not commit or _git("rev-parse", "--is-shallow-repository") == "true":
+        raise ClusterError("jobs run from a commit with its history, and there is none", hint="git fetch --unshallow")
+    changed = git_output("status", "--porcelain").decode(errors="replace").splitlines()
+    if changed:
+        raise ClusterError(
+            "jobs run from a commit, and files differ from it",
+            got="\n".join(["", *changed[:MOST], *[f"and {len(changed) - MOST} more"] * (len(changed) > MOST)]),
+            hint="git add and commit them, or git stash --include-untracked",
+        )
+    _check_remote()
+    return Project(cache, commit, _git("rev-parse", "--show-prefix"))
+
+
+def send(found: Project, before: str) -> None:
+    """Push the data to the DVC remote, and store the commit.
+
+    Where no job of this commit has run, jobs go on from what those of ``before``, the URL of an earlier commit or "",
+    have recorded, if it applies; DVC runs again what it isn't true of. Raises ClusterError.
+    """
+    if subprocess.run([sys.executable, "-m", "dvc", "push"], check=False).returncode:
+        raise ClusterError("the data can't be pushed to the DVC remote", hint="dvc push says why; see quadrat doctor")
+    with TemporaryDirectory(prefix="quadrat-submit-") as folder:
+        bundle, patch = Path(folder) / BUNDLE, Path(folder) / STATE
+        _git("bundle", "create", "--quiet", str(bundle), "HEAD")
+        if not bundle.exists():
+            raise ClusterError("git makes no bundle of the commit", got=found.commit)
+        system, place = _system(found.place)
+        try:
+            if not system.exists(f"{place}/{STATE}"):
+                patch.write_bytes(b"")
+                with suppress(FileNotFoundError):  # what is old may have been deleted
+                    patch.write_bytes(_content(f"{before}/{STATE}") if before else b"")
+                if not _applies(patch):
+                    patch.write_bytes(b"")
+                _put(system, patch, f"{place}/{STATE}")
+            _put(system, bundle, f"{place}/{BUNDLE}")
+        except Exception as error:  # the libraries of stores raise anything
+            raise _failed(found.place, error) from error
+
+
+def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
+    """Bring back what jobs have recorded, and pull ``targets``, or all, from the DVC remote; raise ClusterError.
+
+    What an earlier call has brought is undone before. Files with changes of one's own are an error.
+    """
+    if not chain.place:
+        raise ClusterError("the jobs of SLURM have recorded in this folder", hint="there is nothing to fetch")
+    try:
+        content = _content(f"{chain.place}/{STATE}")
+    except Exception as error:  # the libraries of stores raise anything
+        raise _failed(chain.place, error) from error
+    patch, kept = folder / "fetched.part.patch", folder / "fetched.patch"
+    patch.write_bytes(content)
+    if kept.exists() and _applies(kept, "--reverse"):
+        _apply(kept, "--reverse")
+    if not _applies(patch):
+        raise ClusterError(
+            "what the jobs have recorded doesn't fit the files here",
+            file="dvc.lock, metrics",
+            expected=f"as in commit {chain.place.rpartition('/')[2]}",
+            hint="git checkout that commit, or git stash what differs, and fetch again",
+        )
+    _apply(patch)
+    patch.replace(kept)
+    done = subprocess.run([sys.executable, "-m", "dvc", "pull", *targets], check=False)  # noqa: S603 the user's own DVC
+    if done.returncode:
+        raise ClusterError("the results can't be pulled from the DVC remote", hint="dvc pull says why")
+
+
+def pull(stages: Sequence[str]) -> None:
+    """Pull what stages read, and don't write themselves, from the DVC remote; raise ClusterError."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        with Repo() as repo:
+            found = [stage for name in stages for stage in repo.stage.collect(name)]
+            own = {out.fs_path for stage in found for out in stage.outs}
+            read = [Path(dep.fs_path) for stage in found for dep in stage.deps if not hasattr(dep, "params")]
+            outs = [out.fs_path for out in repo.index.outs if out.use_cache and out.hash_info]
+            needed = {out for out in outs if out not in own and any(_overlap(Path(out), path) for path in read)}
+            if needed:
+                repo.pull(sorted(os.path.relpath(out) for out in needed))
+    except (DvcException, SCMError) as error:
+        raise ClusterError(
+            "what the stages read can't be pulled from the DVC remote",
+            expected=", ".join(stages),
+            got=error,
+            hint="an earlier stage has not run: submit from that one on; or dvc push, where the data is",
+        ) from error
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _check_remote() -> None:
+    """Raise ClusterError if the DVC remote that git keeps isn't one that other machines reach."""
+    from dvc.config import Config
+
+    settings: dict[str, Any] = Config(".dvc").read("repo")
+    name = settings.get("core", {}).get("remote")
+    url = settings.get("remote", {}).get(name, {}).get("url", "")
+    if _local(url):
+        raise ClusterError(
+            "the DVC remote is no place that other machines reach",
+            file=".dvc/config",
+            expected="a URL such as s3://bucket/folder",
+            got=url or "no remote",
+            hint="quadrat remote s3://bucket/folder, and commit .dvc/config",
+        )
+
+
+def _local(url: str) -> bool:
+    return "://" not in url or url.startswith(("file://", "local://"))
+
+
+def _git(*words: str) -> str:
+    return git_output(*words).decode(errors="replace").strip()
+
+
+def _apply(patch: Path, *options: str) -> bool:
+    """Change the working folder by a patch, which may be empty, whole or not at all; say whether it fits."""
+    words = ["git", "apply", *options, str(patch)]
+    return not patch.stat().st_size or subprocess.run(words, check=False, capture_output=True).returncode == 0  # noqa: S603 the user's own Git
+
+
+def _applies(patch: Path, *options: str) -> bool:
+    return _apply(patch, "--check", *options)
+
+
+def _content(url: str) -> bytes:
+    system, path = _system(url)
+    return bytes(system.cat_file(path))
+
+
+def _put(system: Any, file: Path, path: str) -> None:
+    system.makedirs(path.rpartition("/")[0], exist_ok=True)
+    system.put_file(str(file), path)
+
+
+def _system(url: str) -> tuple[Any, str]:
+    try:
+        return system_of(url)
+    except SharedCacheError as error:
+        raise ClusterError(error.problem, file=url, got=error.got, hint=error.hint) from error
+
+
+def _failed(place: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        "the place of the jobs can't be used",
+        file=place,
+        got=f"{type(error).__name__}: {error}",
+        hint="check QUADRAT_CACHE, and the credentials",
+    )
