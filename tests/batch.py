@@ -87,6 +87,12 @@ class Machines:
         self.folder, self.containers = folder, self
         self.attempts: dict[str, int] = {}
         self.begun: list[Container] = []
+        self.jobs: list[Job] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether all jobs have ended."""
+        return all(job.status in ENDED for job in self.jobs)
 
     def run(self, *, command: list[str], environment: dict[str, str], name: str, **_: Any) -> Container:
         _, _, index = environment["AWS_BATCH_JOB_ID"].partition(":")
@@ -107,6 +113,7 @@ def running(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]
         number = json.loads(said)["jobId"]
         machines.attempts[number] = (self._get_param("retryStrategy") or {}).get("attempts", 1)
         job = self.batch_backend._jobs[number]
+        machines.jobs.append(job)
         if job._child_jobs:
             Thread(target=_wait_for_parts, args=(job,), daemon=True).start()
         return said

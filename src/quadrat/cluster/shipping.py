@@ -71,7 +71,7 @@ def send(found: Project, before: str) -> None:
     Where no job of this commit has run, jobs go on from what those of ``before``, the URL of an earlier commit or "",
     have recorded, if it applies; DVC runs again what it isn't true of. Raises ClusterError.
     """
-    if subprocess.run([sys.executable, "-m", "dvc", "push"], check=False).returncode:
+    if not _dvc("push"):
         raise ClusterError("the data can't be pushed to the DVC remote", hint="dvc push says why; see quadrat doctor")
     with TemporaryDirectory(prefix="quadrat-submit-") as folder:
         bundle, patch = Path(folder) / BUNDLE, Path(folder) / STATE
@@ -116,8 +116,7 @@ def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
         )
     _apply(patch)
     patch.replace(kept)
-    done = subprocess.run([sys.executable, "-m", "dvc", "pull", *targets], check=False)  # noqa: S603 the user's own DVC
-    if done.returncode:
+    if not _dvc("pull", *targets):
         raise ClusterError("the results can't be pulled from the DVC remote", hint="dvc pull says why")
 
 
@@ -168,6 +167,11 @@ def _check_remote() -> None:
 
 def _local(url: str) -> bool:
     return "://" not in url or url.startswith(("file://", "local://"))
+
+
+def _dvc(*words: str) -> bool:
+    """Run the user's own DVC, which says how far it is; return whether it ended well."""
+    return subprocess.run([sys.executable, "-m", "dvc", *words], check=False).returncode == 0  # noqa: S603
 
 
 def _git(*words: str) -> str:
