@@ -84,7 +84,7 @@ def send(found: Project, before: str) -> None:
                 patch.write_bytes(b"")
                 with suppress(FileNotFoundError):  # what is old may have been deleted
                     patch.write_bytes(_content(f"{before}/{STATE}") if before else b"")
-                if not _applies(patch):
+                if not _apply(patch, "--check"):
                     patch.write_bytes(b"")
                 _put(system, patch, f"{place}/{STATE}")
             _put(system, bundle, f"{place}/{BUNDLE}")
@@ -105,16 +105,16 @@ def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
         raise _failed(chain.place, error) from error
     patch, kept = folder / "fetched.part.patch", folder / "fetched.patch"
     patch.write_bytes(content)
-    if kept.exists() and _applies(kept, "--reverse"):
-        _apply(kept, "--reverse")
-    if not _applies(patch):
+    undone = kept.exists() and _apply(kept, "--reverse")
+    if not _apply(patch):
+        if undone:
+            _apply(kept)
         raise ClusterError(
             "what the jobs have recorded doesn't fit the files here",
             file="dvc.lock, metrics",
             expected=f"as in commit {chain.place.rpartition('/')[2]}",
             hint="git checkout that commit, or git stash what differs, and fetch again",
         )
-    _apply(patch)
     patch.replace(kept)
     if not _dvc("pull", *targets):
         raise ClusterError("the results can't be pulled from the DVC remote", hint="dvc pull says why")
@@ -182,10 +182,6 @@ def _apply(patch: Path, *options: str) -> bool:
     """Change the working folder by a patch, which may be empty, whole or not at all; say whether it fits."""
     words = ["git", "apply", *options, str(patch)]
     return not patch.stat().st_size or subprocess.run(words, check=False, capture_output=True).returncode == 0  # noqa: S603 the user's own Git
-
-
-def _applies(patch: Path, *options: str) -> bool:
-    return _apply(patch, "--check", *options)
 
 
 def _content(url: str) -> bytes:
