@@ -55,7 +55,7 @@ def run_folds(params: Any, settings: Folds, out: Path, run: Run) -> Result:
     """
     if out.exists():
         raise OutputError("the folder for the folds is there", file=out, hint="delete it, or name another by --out")
-    catalog = load_catalog(params.scenes)
+    catalog = load_catalog(params.scenes).spelt_out()
     scenes = [scene for scene in catalog.resolve() if scene.split in LEARNT]
     if not scenes:
         raise CatalogError("the catalog has no train or validation scene", file=params.scenes)

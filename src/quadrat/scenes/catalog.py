@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ from quadrat.runtime.formats.yaml import dumped, load
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import LONGEST_ID, Scene, Split
 
+S = TypeVar("S", bound=Section)
+
 TAKEN = ("chips.json", "index.parquet")
 """Names that no scene may have, because the folder of scenes has such files."""
 
@@ -22,11 +24,23 @@ Design = Literal["random", "stratified"]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class SceneEntry(Section):
-    """A scene of the catalog: names of an image and of labels, and the files of its area of interest."""
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Its name in all outputs, of at most 244 characters."""
+PLACE = "{id}"
+"""What stands for a scene's id in paths."""
+
+PATHS = ("path", "stac", "item")
+"""Keys of sources and labels in which it may stand."""
+
+
+class SceneEntry(Section):
+    """A scene of the catalog, or many alike: names of an image and of labels, and files of the area of interest."""
+
+    id: Id = ""
+    """Its name in all outputs, of at most 244 characters. In paths of its image, labels and area of interest, ``{id}``
+    stands for it."""
+    ids: tuple[Id, ...] = ()
+    """Instead of ``id``, those of many scenes whose paths differ by ``{id}``."""
     split: Split
     """Its purpose: training, choosing weights, scoring, or prediction only."""
     image: str
@@ -40,20 +54,28 @@ class SceneEntry(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len(self.id) > LONGEST_ID:
-            raise ValueError(
-                f"scene {self.id[:20]}…: files are named after scenes, so an id has at most {LONGEST_ID} characters; "
-                f"this one has {len(self.id)}"
-            )
-        if self.id in TAKEN:
-            raise ValueError(f"scene {self.id}: the store of chips has a file of that name")
+        if bool(self.id) == bool(self.ids):
+            raise ValueError("a scene has an 'id', or many alike have 'ids', and not both")
+        for each in self.named:
+            if len(each) > LONGEST_ID:
+                raise ValueError(
+                    f"scene {each[:20]}…: files are named after scenes, so an id has at most {LONGEST_ID} characters; "
+                    f"this one has {len(each)}"
+                )
+            if each in TAKEN:
+                raise ValueError(f"scene {each}: the store of chips has a file of that name")
         if self.split != "predict" and self.labels is None:
             raise ValueError(f"a scene of split '{self.split}' needs labels; without labels its split is 'predict'")
         for key, names in (("labels", self.label_names), ("aoi", self.aoi_files)):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
-                raise ValueError(f"scene {self.id} names {key} twice: {', '.join(twice)}")
+                raise ValueError(f"scene {self.named[0]} names {key} twice: {', '.join(twice)}")
         return self
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Its id, or all of many."""
+        return self.ids or (self.id,)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -82,7 +104,7 @@ class Catalog(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        ids = [entry.id for entry in self.scenes]
+        ids = [each for entry in self.scenes for each in entry.named]
         twice = sorted(i for i, count in Counter(ids).items() if count > 1)
         if twice:
             raise ValueError(f"each scene needs its own id, but these occur twice: {', '.join(twice)}")
@@ -90,27 +112,53 @@ class Catalog(Section):
             named = [("image", entry.image, self.images), *(("labels", n, self.labels) for n in entry.label_names)]
             for what, name, known in named:
                 if name not in known:
-                    raise ValueError(f"scene {entry.id} names {what} '{name}'; the catalog has {', '.join(known)}")
+                    raise ValueError(
+                        f"scene {entry.named[0]} names {what} '{name}'; the catalog has {', '.join(known)}"
+                    )
+            if entry.ids and not self._differ(entry):
+                raise ValueError(
+                    f"scenes {', '.join(entry.ids[:2])}, … would be the same: let {PLACE} stand for each in the path "
+                    "of their image or area of interest"
+                )
             closed = next((n for n in entry.label_names[:-1] if self.labels[n].background is not None), None)
             if closed is not None:
                 raise ValueError(
-                    f"scene {entry.id}: labels '{closed}' give a class to all pixels ('background'), so none is left "
-                    "to those after them: name them last"
+                    f"scene {entry.named[0]}: labels '{closed}' give a class to all pixels ('background'), so none is "
+                    "left to those after them: name them last"
                 )
         return self
+
+    def _differ(self, entry: SceneEntry) -> bool:
+        """Return whether the image or the area of interest of many scenes is another for each."""
+        return _filled(self.images[entry.image], "") is not self.images[entry.image] or any(
+            PLACE in path for path in entry.aoi_files
+        )
 
     def resolve(self) -> tuple[Scene, ...]:
         """Return the scenes, in the catalog's order."""
         return tuple(
             Scene(
-                entry.id,
+                each,
                 entry.split,
-                self.images[entry.image],
-                tuple(self.labels[name] for name in entry.label_names),
-                entry.aoi_files,
+                _filled(self.images[entry.image], each),
+                tuple(_filled(self.labels[name], each) for name in entry.label_names),
+                tuple(path.replace(PLACE, each) for path in entry.aoi_files),
             )
             for entry in self.scenes
+            for each in entry.named
         )
+
+    def spelt_out(self) -> Self:
+        """Return the same catalog with an entry, and where they differ an image and labels, for each scene."""
+        images, labels, entries = dict(self.images), dict(self.labels), list[SceneEntry]()
+        for entry in self.scenes:
+            for each in entry.named:
+                image = _named_by_scene(images, entry.image, each)
+                sources = tuple(_named_by_scene(labels, name, each) for name in entry.label_names) or None
+                aoi = tuple(path.replace(PLACE, each) for path in entry.aoi_files) or None
+                changed = {"id": each, "ids": (), "image": image, "labels": sources, "aoi": aoi}
+                entries.append(entry.model_copy(update=changed))
+        return self.model_copy(update={"images": images, "labels": labels, "scenes": tuple(entries)})
 
 
 def read_catalog(path: Path) -> tuple[Scene, ...]:
@@ -126,6 +174,31 @@ def load_catalog(path: Path) -> Catalog:
 def written(catalog: Catalog) -> bytes:
     """Return ``catalog`` as bytes that ``read_catalog`` reads, without neutral values."""
     return dumped(catalog.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+
+
+def _filled(section: S, scene: str) -> S:
+    """Return an image or labels with a scene's id in the place of ``{id}``: itself if it stands nowhere."""
+    if isinstance(section, Image):
+        sources = tuple(_filled(source, scene) for source in section.sources)
+        same = all(one is other for one, other in zip(sources, section.sources, strict=True))
+        return section if same else section.model_copy(update={"sources": sources})
+    found: dict[str, str | tuple[str, ...]] = {}
+    for key in PATHS:
+        value = getattr(section, key, None)
+        if isinstance(value, str) and PLACE in value:
+            found[key] = value.replace(PLACE, scene)
+        elif isinstance(value, tuple) and any(PLACE in path for path in value):
+            found[key] = tuple(path.replace(PLACE, scene) for path in value)
+    return section.model_copy(update=found) if found else section
+
+
+def _named_by_scene(sections: dict[str, S], name: str, scene: str) -> str:
+    """Return the name of the section called ``name`` as it is for a scene, and add it if that is another."""
+    own = _filled(sections[name], scene)
+    if own is sections[name]:
+        return name
+    sections[f"{name} of {scene}"] = own
+    return f"{name} of {scene}"
 
 
 def _listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
