@@ -87,7 +87,7 @@ def check_own(folder: Path, own: Collection[str]) -> None:
 def _foreign(folder: Path, own: Collection[str]) -> Iterator[str]:
     names, patterns = frozenset(own), [pattern for pattern in own if "*" in pattern]
     for at, folders, files in os.walk(folder):
-        beginning = "".join(f"{part}/" for part in Path(at).relative_to(folder).parts)
+        beginning = f"{at[len(str(folder)) + 1 :].replace(os.sep, '/')}/" if len(at) > len(str(folder)) else ""
         folders[:] = [name for name in folders if not name.startswith(LITTER)]
         for name in [*files, *(name for name in folders if Path(at, name).is_symlink())]:
             path = f"{beginning}{name}"

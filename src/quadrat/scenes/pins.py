@@ -92,8 +92,11 @@ def objects(scenes: Iterable[Scene], *, strict: bool = False) -> dict[str, str]:
     If a scene's files are unknown, raise if ``strict``, else leave it out.
     """
     found: dict[str, str] = {}
-    with ThreadPoolExecutor(AT_ONCE) as pool:  # STAC items may be remote, too
-        for scene, files in pool.map(lambda scene: (scene, _files(scene, strict=strict)), scenes):
+    every = list(scenes)
+    items = any(source.stac for scene in every for source in scene.image.sources)  # which may be remote, too
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        each = pool.map if items else map
+        for scene, files in each(lambda scene: (scene, _files(scene, strict=strict)), every):
             for file in files:
                 if is_remote(file):
                     found.setdefault(file, scene.id)

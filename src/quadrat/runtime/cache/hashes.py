@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from quadrat.runtime.files import write_json
+from quadrat.runtime.files import replaced
 from quadrat.runtime.parallel import Threads, cores, results
 from quadrat.runtime.progress import track
 
@@ -63,6 +63,7 @@ class Hashes:
         """Load ``memory``; start empty if it is missing or damaged."""
         self._memory = memory
         self._known: dict[str, Hashed] = {}
+        self._changed = not memory.is_file()
         with suppress(OSError, ValueError, TypeError, AttributeError):
             for path, (*stamp, found) in json.loads(memory.read_text(encoding="utf-8")).items():
                 if found.startswith(KIND):
@@ -74,8 +75,8 @@ class Hashes:
 
     def hashed(self, path: Path) -> Hashed:
         """Return the hash of a file's content, and the file's stamp before it was read."""
-        known = self._known.get(os.fspath(path))
-        if known and known[0] == stamp_of(path):
+        known = self._unchanged(path)
+        if known is not None:
             return known
         stamp, found = read(path)
         settled = max(stamp.written, stamp.changed) < (time.time() - SETTLED) * 1e9
@@ -85,18 +86,28 @@ class Hashes:
 
     def remember(self, path: Path, found: Hashed) -> None:
         """Cache the result of ``read`` for a file that has not changed since."""
-        self._known[os.fspath(path)] = found
+        self._known[os.fspath(path)], self._changed = found, True
 
     def of_all(self, paths: Iterable[Path]) -> dict[Path, Hashed]:
         """Return the hashes and stamps of many files, read in parallel."""
-        unique = list(dict.fromkeys(paths))
-        found = results(Threads(cores()).map(self.hashed, unique))
-        return dict(zip(unique, track(found, "hash", len(unique), "files"), strict=True))
+        found = {path: self._unchanged(path) for path in paths}
+        new = [path for path, known in found.items() if known is None]
+        read_now = track(results(Threads(cores()).map(self.hashed, new)), "hash", len(new), "files")
+        return {**found, **dict(zip(new, read_now, strict=True))}  # type: ignore[dict-item]  # none is None
 
     def save(self) -> None:
-        """Write the hashes of files that still exist."""
+        """Write the hashes of files that still exist, if there are new ones."""
+        if not self._changed:
+            return
         known = {path: [*stamp, found] for path, (stamp, found) in sorted(self._known.items()) if os.path.exists(path)}  # noqa: PTH110 many
-        write_json(self._memory, known, synced=False)
+        with replaced(self._memory) as part:
+            part.write_text(json.dumps(known), encoding="utf-8")
+        self._changed = False
+
+    def _unchanged(self, path: Path) -> Hashed | None:
+        """Return what is known of a file if it has not changed since."""
+        known = self._known.get(os.fspath(path))
+        return known if known and known[0] == stamp_of(path) else None
 
 
 def stamp_of(path: Path) -> Stamp:

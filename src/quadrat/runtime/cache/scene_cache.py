@@ -8,6 +8,7 @@ Output files are compared by content, so a folder that was changed, partly fetch
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,10 @@ UPLOADS = 4
 """Units that go to or come from the shared cache at once."""
 
 EVERY = 1.0
-"""Seconds between writes of a manifest; a killed stage repeats what it made since the last one."""
+"""Least seconds between writes of a manifest; a killed stage repeats what it made since the last one."""
+
+SHARE = 0.05
+"""Largest share of the time that goes into these writes, which take longer the more units there are."""
 
 
 def identity(stage: str, *parts: str, **inputs: Any) -> str:
@@ -79,7 +83,7 @@ class SceneCache:
         self._path, self._folder, self._force, self._shared = manifest, folder, force, shared
         self._uploads = ThreadPoolExecutor(UPLOADS)
         self._inputs: dict[str, str] = {}
-        self._written, self._changed = 0.0, False
+        self._next, self._changed = 0.0, False
         self._entries: dict[str, dict[str, Any]] = {}
         with suppress(OSError, ValueError, TypeError):  # missing or damaged: start empty
             self._entries = dict(json.loads(manifest.read_text(encoding="utf-8")))
@@ -129,7 +133,7 @@ class SceneCache:
             self.hashes.remember(self._folder / name / file, found)
         files_now = {file: found for file, (_, found) in files.items()}
         self._entries[name], self._changed = {"of": self._inputs[name], "files": files_now}, True
-        if time.monotonic() - self._written > EVERY:
+        if time.monotonic() > self._next:
             self._save()
 
     def _fetched(self, name: str) -> Mapping[str, Hashed] | None:
@@ -162,15 +166,15 @@ class SceneCache:
 
     def remove_others(self, files: Collection[str] = ()) -> None:
         """Remove all units except those passed to ``stale``, and all files except ``files``; after ``check_own``."""
-        kept = {name: entry for name, entry in self._entries.items() if name in {*self._inputs, WHOLE}}
+        kept = {name: entry for name, entry in self._entries.items() if name in self._inputs or name == WHOLE}
         self._changed |= kept != self._entries
         self._entries = kept
         places = {self._folder / name for name in self._inputs}
         known = {*places, *(self._folder / name for name in files)}
         for folder in (self._folder, *places):
-            for path in list(folder.iterdir()) if folder.is_dir() else ():
-                if path not in known and (folder == self._folder or path.is_dir()):
-                    remove(path)
+            for entry in _entries(folder):
+                if (folder == self._folder or entry.is_dir()) and folder / entry.name not in known:
+                    remove(folder / entry.name)
 
     def note(self, inputs: Mapping[str, str | None] | None) -> None:
         """Record DVC's hashes of the inputs of which all units are now; None if they are unknown."""
@@ -198,10 +202,21 @@ class SceneCache:
         return files if isinstance(files, dict) else {}
 
     def _save(self) -> None:
+        begun = time.monotonic()
         if self._changed or not self._path.exists():
             write_json(self._path, dict(sorted(self._entries.items())))
-        self._written, self._changed = time.monotonic(), False
+        ended = time.monotonic()
+        self._next, self._changed = ended + max(EVERY, (ended - begun) / SHARE), False
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    return sorted(entry.name for entry in _entries(folder) if entry.is_file())
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, which tells without another question to the file system whether it is a file."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
