@@ -56,6 +56,7 @@ NOTHING = dict.fromkeys(["farm", "forest", "grass", "meadow", "residential", "sc
         ("lr", "1e-3", r"lr: Input should be a valid number"),
         ("epochs", 2.5, r"epochs: Input should be a valid integer"),
         ("epochs", True, r"epochs: Input should be a valid integer"),
+        ("epochs", 0, r"epochs: 0 would leave random weights"),
         ("lr", -1.0, r"lr: Input should be greater than 0"),
         ("lr", ..., r"lr: Field required"),
         ("train.loss.class_weights", {"moor": 2.0}, r"train\.loss(.|\n)*class_weights and class_balance both"),
@@ -153,7 +154,7 @@ def test_a_section_of_another_task_is_told_in_one_line(root: Path, tmp_path: Pat
 
 def test_all_errors_are_reported_at_once(root: Path, tmp_path: Path) -> None:
     path = changed(root / "params.yaml", tmp_path / "a.yaml", "lr", "fast")
-    path = changed(path, tmp_path / "b.yaml", "epochs", 0)
+    path = changed(path, tmp_path / "b.yaml", "epochs", -1)
     with pytest.raises(ParamsError, match=r"lr(.|\n)*also epochs"):
         read_params(path)
 

@@ -19,6 +19,7 @@ from quadrat.models import Baseline, Classifier, Detector, Forest, Model, Peaks,
 from quadrat.models.common.model import Augment, PluginAugmentation
 from quadrat.models.detector.detector import FasterRcnn, Fcos, RetinaNet
 from quadrat.models.start.section import BundleStart, FileStart, NoStart, TimmStart
+from quadrat.models.training.neural import Neural
 from quadrat.pipeline.analyze import Analyze
 from quadrat.pipeline.bundle import Bundle
 from quadrat.pipeline.chip import Chip, Random, Sliding
@@ -142,8 +143,8 @@ class Params(Section):
     """A simple model of the same task, for comparison; null for none."""
     lr: float = Field(gt=0)
     """The largest learning rate."""
-    epochs: int = Field(ge=1)
-    """The largest number of passes over the training chips."""
+    epochs: int = Field(ge=0)
+    """The largest number of passes over the training chips; 0 takes the weights of ``model.start`` as they are."""
     batch_size: int = Field(ge=1)
     """Chips per training step."""
     train: Train
@@ -202,6 +203,8 @@ class Params(Section):
         for path in self.model.files:
             if ".." in path.parts or Paths.weights not in path.parents:
                 raise ValueError(f"model.start.path must lie in {Paths.weights}, which DVC watches: {path}")
+        if not self.epochs and isinstance(self.model, Neural) and self.model.start.kind == "none":
+            raise ValueError("epochs: 0 would leave random weights: let the network learn, or name a model.start")
 
 
 class ScoringParams(Section):

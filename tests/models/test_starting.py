@@ -365,6 +365,23 @@ def test_a_network_that_starts_from_a_model_says_the_same(fitted: SavedModel, be
     assert begun.notes == ["bands: by name: x, y, z", "classes: by name: a, b, c"]  # and all are used
 
 
+def test_without_epochs_the_weights_stay_as_they_are_and_are_scored(
+    fitted: SavedModel, before: Path, tmp_path: Path
+) -> None:
+    one = model({"kind": "bundle", "path": str(before)})
+    recipe = Recipe(3, 0.1, 0, 4, Train.model_validate(TRAIN))
+    memory = Memory(8, 5)
+    known = one.fit(memory, memory, TASK, one.own_inputs(inputs()), recipe, tmp_path)
+    assert known.weights.keys() == fitted.weights.keys()
+    for name, weight in fitted.weights.items():
+        if not name.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(known.weights[name], weight)
+    assert known.metrics["epochs"] == 0
+    assert known.metrics["macro_f1"] is not None
+    assert known.history == []
+    assert list(tmp_path.iterdir()) == [before]
+
+
 def test_other_orders_of_bands_and_classes_and_new_ones_say_the_same_of_the_old(
     fitted: SavedModel, before: Path
 ) -> None:

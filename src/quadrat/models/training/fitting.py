@@ -43,8 +43,9 @@ def fit(
 ) -> Fitted:
     """Return the weights of the epoch that was best on ``validation``.
 
-    After a kill, the same call goes on after the last whole epoch and ends as if nothing had been: what is drawn
-    depends on the seed and the epoch alone. ``checkpoint`` is Lightning's, read with ``weights_only``.
+    Without epochs, these are the weights that it has. After a kill, the same call goes on after the last whole epoch
+    and ends as if nothing had been: what is drawn depends on the seed and the epoch alone. ``checkpoint`` is
+    Lightning's, read with ``weights_only``.
 
     Of processes that train together, the first alone writes, and returns weights.
     """
@@ -85,6 +86,9 @@ def fit(
             **trainer_options(),
             use_distributed_sampler=False,
         )
+        if not recipe.epochs:
+            trainer.validate(learner, check, verbose=False)
+            return _as_it_began(learner)
         resumed = checkpoint / "last.ckpt"
         trainer.fit(learner, learn, check, ckpt_path=resumed if resumed.exists() else None, weights_only=True)
     if not current().leads:
@@ -165,6 +169,12 @@ def _at_once(samples: Samples, images_per_chip: int, batch_size: int) -> int:
         return 2 * batch_size
     pixels = samples.read(np.arange(min(1, len(samples))))[0]
     return max(1, CHUNK // max(1, pixels[:1, 0].size * images_per_chip))
+
+
+def _as_it_began(learner: Learner) -> Fitted:
+    """Return the weights before training, and how good they are."""
+    weights = {name: t.cpu().numpy() for name, t in learner.average.module.state_dict().items()}
+    return Fitted(weights, {**_best(learner.history, learner.monitor), "epoch": 0, "epochs": 0}, [])
 
 
 def _best(history: list[dict[str, float | int | None]], monitor: str) -> dict[str, float | int | None]:

@@ -206,7 +206,7 @@ class Learner(lightning.LightningModule):
         ]
 
     def _optimizer_lr(self) -> float:
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"]) if self.trainer.optimizers else 0.0
 
 
 def _mean(losses: list[Tensor]) -> float | None:

@@ -135,7 +135,8 @@ class Neural(Model):
         """
         from quadrat.models.training import processes
 
-        return processes.fit(self, processes.Job(training, validation, task, inputs, recipe, checkpoint))
+        job = processes.Job(training, validation, task, inputs, recipe, checkpoint)
+        return processes.fit(self, job) if recipe.epochs else self.fit_here(*job)
 
     def fit_here(
         self,
