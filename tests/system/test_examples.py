@@ -1,18 +1,29 @@
 """The examples, each in a fresh clone: one file changes, and the pipeline runs."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pyogrio
 import pytest
+import torch
 from affine import Affine
 from rasterio.features import rasterize
 
 from quadrat.errors import CatalogError
 from quadrat.evaluation.score_tables import read_scores
+from quadrat.geo.sources.bands import Band
+from quadrat.geo.statistics.band_statistics import BandStatistics
+from quadrat.models import Inputs, PluginModel
+from quadrat.models.start.section import FileStart
+from quadrat.models.training.neural import build
+from quadrat.models.training.starting import start
+from quadrat.params import read_params
 from quadrat.runtime.formats.yaml import load
+from quadrat.samples import fetch
 from quadrat.scenes.catalog import Catalog
 from tests.ground import pixel_box, write_areas, write_raster
 from tests.http_server import Served, served
@@ -105,6 +116,36 @@ def test_the_example_of_cells_has_the_counts_of_its_readme(tmp_path: Path, landu
     counts = pd.read_csv(folder / "metrics/plots/classes.csv").pivot_table("labels", "scene", "class", sort=False)
     for name, *shown in rows("landuse-cells", "labelled cells"):
         assert [int(cell) for cell in shown] == counts.loc[name.partition(",")[0]].tolist()
+
+
+def test_the_published_network_of_clouds_says_here_what_its_own_graph_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its weights are found by name. The graph computes in half precision, and so rounds."""
+    fetch("csmask", tmp_path)
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "dvc.yaml").touch()  # plugins are a project's
+    shutil.copy(ROOT / "examples/clouds/csmask.py", tmp_path / "plugins")
+    monkeypatch.chdir(tmp_path)
+    params = read_params(ROOT / "examples/clouds/params.yaml")
+    assert isinstance(params.model, PluginModel)
+    assert isinstance(params.model.start, FileStart)
+    plain = BandStatistics(band="", count=1, mean=0, std=1, min=0, max=9000, percentiles={}, histogram=(1,))
+    bands = [Band(name=n, dtype="int16", unit="", scale=1e-4, offset=0, nodata=-9999) for n in params.bands]
+    inputs = Inputs(tuple(bands), tuple(plain.model_copy(update={"band": name}) for name in params.bands))
+    inputs = params.model.own_inputs(inputs)
+    network = build(params.model, params.task, inputs, seed=0)
+    begun = start(params.model, network, params.task, inputs)
+    assert begun.counts["encoder"]["adapted"] == begun.counts["decoder and heads"]["new"] == 0
+    assert begun.counts["encoder"]["new"] == 5  # of the layer behind the features, which segmentation doesn't use
+    pixels = np.random.default_rng(0).integers(0, 7000, (1, 6, 256, 256)).astype(np.float32)
+    with torch.inference_mode():
+        ours = network.eval().body(network.prepared(torch.from_numpy(pixels))).numpy()
+    own = onnxruntime.InferenceSession(params.model.start.path, providers=["CPUExecutionProvider"])
+    about = np.array([params.model.start.mean, params.model.start.std], np.float32)[:, None, :, None, None]
+    (theirs,) = own.run(None, {own.get_inputs()[0].name: (pixels - about[0]) / about[1]})
+    assert np.abs(ours - theirs).mean() < 0.02 * theirs.std()
+    assert (ours.argmax(1) == theirs.argmax(1)).mean() > 0.99
 
 
 def run(example: str, tmp_path: Path, sample: Path, stage: str = "bundle") -> Path:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from zipfile import ZipFile
 
 from quadrat.errors import SampleError
+from quadrat.samples.csmask import CSMASK
 from quadrat.samples.landsat import LANDSAT
 from quadrat.samples.landuse import LANDUSE
 from quadrat.samples.lite0 import LITE0
@@ -18,7 +19,7 @@ from quadrat.samples.sample import README, Sample
 from quadrat.samples.trees import TREES
 
 SAMPLES: Mapping[str, Sample] = MappingProxyType(
-    {"landuse": LANDUSE, "trees": TREES, "landsat": LANDSAT, "lite0": LITE0}
+    {"landuse": LANDUSE, "trees": TREES, "landsat": LANDSAT, "lite0": LITE0, "csmask": CSMASK}
 )
 """The samples by name."""
 
