@@ -9,6 +9,15 @@ from quadrat.cluster.shipping import STATE, Project, fetch, pull, send
 from quadrat.errors import ClusterError
 from tests.project import bare, call, commit
 
+ADDED = """diff --git a/table.csv b/table.csv
+new file mode 100644
+--- /dev/null
++++ b/table.csv
+@@ -0,0 +1 @@
++kept\x20
+"""
+"""What a job adds; its line ends with a space."""
+
 
 def stored(folder: Path, cache: Path) -> Project:
     return Project(str(cache), call("git rev-parse HEAD", folder).strip(), "")
@@ -57,6 +66,12 @@ def test_what_jobs_have_recorded_is_brought_back_and_goes_on_to_the_next_commit(
     third = stored(folder, cache)
     send(third, second.place)
     assert (Path(third.place) / STATE).read_bytes() == b""  # the commit has it
+    call("git config apply.whitespace fix", folder)
+    (Path(third.place) / STATE).write_text(ADDED)
+    fetch(Chain("batch", third.place, ()), kept, [])
+    assert (folder / "dvc.lock").read_text() == "schema: '2.0'\nstages: {}\n"  # what is committed stays
+    assert (folder / "table.csv").read_text() == "kept \n"
+    assert call("git status --short", folder) == "?? table.csv\n"
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # within DVC

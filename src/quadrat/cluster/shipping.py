@@ -95,7 +95,8 @@ def send(found: Project, before: str) -> None:
 def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
     """Bring back what jobs have recorded, and pull ``targets``, or all, from the DVC remote; raise ClusterError.
 
-    What an earlier call has brought is undone before. Files with changes of one's own are an error.
+    What an earlier call has brought of the same commit is undone before; what it has brought of another is in the
+    commit that the jobs began from. Files with changes of one's own are an error.
     """
     if not chain.place:
         raise ClusterError("the jobs of SLURM have recorded in this folder", hint="there is nothing to fetch")
@@ -103,7 +104,8 @@ def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
         content = _content(f"{chain.place}/{STATE}")
     except Exception as error:  # the libraries of stores raise anything
         raise _failed(chain.place, error) from error
-    patch, kept = folder / "fetched.part.patch", folder / "fetched.patch"
+    commit = chain.place.rpartition("/")[2]
+    patch, kept = folder / "fetched.part.patch", folder / f"fetched-{commit}.patch"
     patch.write_bytes(content)
     undone = kept.exists() and _apply(kept, "--reverse")
     if not _apply(patch):
@@ -112,7 +114,7 @@ def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
         raise ClusterError(
             "what the jobs have recorded doesn't fit the files here",
             file="dvc.lock, metrics",
-            expected=f"as in commit {chain.place.rpartition('/')[2]}",
+            expected=f"as in commit {commit}",
             hint="git checkout that commit, or git stash what differs, and fetch again",
         )
     patch.replace(kept)
@@ -180,7 +182,7 @@ def _git(*words: str) -> str:
 
 def _apply(patch: Path, *options: str) -> bool:
     """Change the working folder by a patch, which may be empty, whole or not at all; say whether it fits."""
-    words = ["git", "apply", *options, str(patch)]
+    words = ["git", "apply", "--whitespace=nowarn", *options, str(patch)]
     return not patch.stat().st_size or subprocess.run(words, check=False, capture_output=True).returncode == 0  # noqa: S603 the user's own Git
 
 
