@@ -19,6 +19,7 @@ from quadrat.cluster.shipping import Project
 from tests.project import bare, call, commit
 
 PROJECT = Project("s3://bucket/cache/", "c0ffee", "sub folder/")
+NO_IMAGE = "CannotPullContainerError: no such image"
 OPTIONS = batch.Options("cpu", "gpu", "image", 3)
 
 
@@ -97,7 +98,7 @@ def test_answers_are_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     jobs = [{"name": name, "id": name[0], "parts": parts} for name, parts in names.items()]
     (FOLDER / RECORD).write_text(json.dumps({"engine": "batch", "place": "s3://b/jobs/1", "jobs": jobs}))
     failed = [part(f"c:{number}", f"log {number}") for number in range(11)]
-    failed += [part("c:11", statusReason=batch.CANCELLED), part("c:12", startedAt=None)]
+    failed += [part("c:11", statusReason=batch.CANCELLED), part("c:12", startedAt=None, statusReason=NO_IMAGE)]
     failed[3]["container"]["reason"] = "OutOfMemoryError"
     summary = {"SUCCEEDED": 20, "RUNNING": 7, "RUNNABLE": 0, "FAILED": 13}
     answers = Answers(
@@ -114,18 +115,36 @@ def test_answers_are_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     rows, told = batch.status(FOLDER)
     assert [row[2] for row in rows] == [
         "1 forgotten by AWS",
-        "20 done, 7 running, 11 failed, 1 cancelled, 1 not run",
+        "20 done, 7 running, 12 failed, 1 cancelled",
         "1 not run",
         "40 not run",
         "1 runnable",
     ]
     assert told[0] == "chip 1: log 0\nend of log 0"
     assert told[3] == "chip 4: log 3\nend of log 3\nOutOfMemoryError"
-    assert told[-1] == "chip: 1 more parts failed"
+    assert told[-1] == "chip: 2 more parts failed"
     asked = CliRunner().invoke(app, ["submit", "batch"], env={"QUADRAT_CACHE": "s3://b/c"})
     assert asked.exit_code == 1
     assert CliRunner().invoke(app, ["submit", "cancel"]).exit_code == 0
     assert answers.ended == ["r", "p", "t", "c", "a"]
+
+
+@pytest.mark.parametrize("parts", [0, 2])
+def test_a_job_whose_machine_has_no_image_has_failed(
+    parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    FOLDER.mkdir(parents=True)
+    jobs = [{"name": "chip", "id": "c", "parts": parts}, {"name": "train", "id": "t", "parts": 0}]
+    (FOLDER / RECORD).write_text(json.dumps({"engine": "batch", "place": "s3://b/jobs/1", "jobs": jobs}))
+    never = {"jobId": "c", "status": "FAILED", "statusReason": NO_IMAGE, "container": {}}
+    after = {"jobId": "t", "status": "FAILED", "statusReason": "Dependent Job failed", "container": {}}
+    monkeypatch.setattr(batch, "client_of", lambda _: Answers([never, after], []))
+    monkeypatch.setattr("quadrat.cluster.aws.client_of", lambda _: Answers([], []))
+    rows, told = batch.status(FOLDER)
+    assert [row[2] for row in rows] == [f"{parts or 1} failed", "1 not run"]
+    assert told == [f"chip: no log\n{NO_IMAGE}"]
+    assert CliRunner().invoke(app, ["submit", "status"]).exit_code == 1
 
 
 def refused(cache: str | None) -> str:

@@ -127,11 +127,13 @@ def status(folder: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
     given = recorded(folder).jobs
     rows: list[tuple[str, str, str]] = []
     failed: list[str] = []
+    stopped = False
     with asked():
         client = client_of("batch")
         found = described(client, [one.id for one in given])
         for one in given:
-            counts, broken = _states(client, one, found.get(one.id))
+            counts, broken = _states(client, one, found.get(one.id), after="not run" if stopped else "failed")
+            stopped |= not {"failed", "cancelled", "not run"}.isdisjoint(counts)
             rows.append((one.name, one.id, ", ".join(f"{number} {state}" for state, number in counts.items())))
             failed += [_told(one, detail) for detail in described(client, broken[:TOLD]).values()]
             failed += [f"{one.name}: {len(broken) - TOLD} more parts failed"] * (len(broken) > TOLD)
@@ -165,31 +167,38 @@ def end(given: Sequence[Submitted]) -> None:
             client.terminate_job(jobId=one.id, reason=CANCELLED)
 
 
-def _states(client: Any, job: Submitted, detail: Mapping[str, Any] | None) -> tuple[Counter[str], list[str]]:
-    """Return how many parts are in each state, and the ids of those that failed."""
+def _states(
+    client: Any, job: Submitted, detail: Mapping[str, Any] | None, after: str
+) -> tuple[Counter[str], list[str]]:
+    """Return how many parts are in each state, and the ids of those that failed; see ``_word``."""
     count = max(job.parts, 1)
     if detail is None:
         return Counter({"forgotten by AWS": count}), []
+    whole = _word(detail, after)
     if job.parts < 2:
-        state = _word(detail)
-        return Counter([state]), [job.id] * (state == "failed")
+        return Counter([whole]), [job.id] * (whole == "failed")
     summary = detail.get("arrayProperties", {}).get("statusSummary", {})
     counts = Counter({STATES.get(state, state.lower()): number for state, number in summary.items() if number})
     broken = []
     if counts.pop("failed", 0):
         pages = client.get_paginator("list_jobs").paginate(arrayJobId=job.id, jobStatus="FAILED")
-        failed = {one["jobId"]: _word(one) for page in pages for one in page["jobSummaryList"]}
+        failed = {one["jobId"]: _word(one, after) for page in pages for one in page["jobSummaryList"]}
         broken = [child for child, state in failed.items() if state == "failed"]
         counts.update(failed.values())
-    return counts or Counter({_word(detail): count}), broken
+    if not counts:
+        return Counter({whole: count}), [job.id] * (whole == "failed")
+    return counts, broken
 
 
-def _word(detail: Mapping[str, Any]) -> str:
-    """Return the state of a job or a part in a word."""
+def _word(detail: Mapping[str, Any], after: str) -> str:
+    """Return the state of a job or a part in a word; ``after`` is that of one which ended before it began to run.
+
+    AWS also ends those whose machine can't get the image, or lacks a right.
+    """
     if detail["status"] == "FAILED" and detail.get("statusReason") == CANCELLED:
         return "cancelled"
     if detail["status"] == "FAILED" and not detail.get("startedAt"):
-        return "not run"
+        return after
     return STATES.get(detail["status"], str(detail["status"]).lower())
 
 
