@@ -153,6 +153,7 @@ def refused(cache: str | None) -> str:
     return done.output
 
 
+@pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # within DVC
 def test_what_no_machine_could_get_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = bare(tmp_path, monkeypatch)
     monkeypatch.chdir(folder)
@@ -162,6 +163,27 @@ def test_what_no_machine_could_get_is_refused(tmp_path: Path, monkeypatch: pytes
     assert "the DVC remote is no place that other machines reach\n  file: .dvc/config" in refused("s3://b/c")
     call("dvc remote modify storage url s3://b/data", folder)
     assert "files differ from it\n  got: \n M .dvc/config\n" in refused("s3://b/c")
+    commit(folder)
+    call("git config status.showUntrackedFiles no", folder)
+    (folder / "code.py").touch()
+    assert "files differ from it\n  got: \n?? code.py\n" in refused("s3://b/c")
+    (folder / "code.py").unlink()
+    call("dvc remote add --local --default mine s3://mine/data", folder)
+    assert "expected: s3://b/data\n  got: s3://mine/data\n" in refused("s3://b/c")
+    call("dvc config --local --unset core.remote", folder)
+    (folder / "data").mkdir()
+    for name in ("kept", "gone", "drawn"):
+        (folder / "data" / name).write_text(name)
+    call("dvc add --quiet data", folder)
+    (folder / "data/gone").unlink()  # as in a clone that has pulled a part
+    commit(folder)
+    (folder / "data/new").touch()
+    (folder / "data/drawn").unlink()
+    (folder / "data/drawn").write_text("anew")
+    assert "files differ from it\n  got: \ndata/drawn: modified\ndata/new: added\n  hint: dvc add" in refused(
+        "s3://b/c"
+    )
+    call("dvc add --quiet data", folder)
     commit(folder)
     call(f"git clone --quiet --depth 1 file://{folder} {tmp_path / 'shallow'}", tmp_path)
     done = CliRunner().invoke(app, ["submit", "batch", "--dry-run", "--parts", "3"], env={"QUADRAT_CACHE": "s3://b/c"})

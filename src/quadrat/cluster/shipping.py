@@ -9,7 +9,7 @@ What the stages read and write is in the DVC remote, and scenes that parts have 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +54,13 @@ def project(cache: str | None) -> Project:
     commit = _git("rev-parse", "--verify", "--quiet", "HEAD")
     if not commit or _git("rev-parse", "--is-shallow-repository") == "true":
         raise ClusterError("jobs run from a commit with its history, and there is none", hint="git fetch --unshallow")
-    changed = git_output("status", "--porcelain").decode(errors="replace").splitlines()
-    if changed:
-        raise ClusterError(
-            "jobs run from a commit, and files differ from it",
-            got="\n".join(["", *changed[:MOST], *[f"and {len(changed) - MOST} more"] * (len(changed) > MOST)]),
-            hint="git add and commit them, or git stash --include-untracked",
-        )
+    words = ("status", "--porcelain", "--untracked-files=normal")
+    _check_same(
+        git_output(*words).decode(errors="replace").splitlines(),
+        "git add and commit them, or git stash --include-untracked",
+    )
     _check_remote()
+    _check_same(_changed_data(), "dvc add and commit them, or dvc checkout --force what the commit has")
     return Project(cache, commit, _git("rev-parse", "--show-prefix"))
 
 
@@ -146,6 +145,30 @@ def pull(stages: Sequence[str]) -> None:
         ) from error
 
 
+def _check_same(changed: Sequence[str], hint: str) -> None:
+    """Raise ClusterError if files are changed."""
+    if changed:
+        more = [f"and {len(changed) - MOST} more"] * (len(changed) > MOST)
+        problem = "jobs run from a commit, and files differ from it"
+        raise ClusterError(problem, got="\n".join(["", *changed[:MOST], *more]), hint=hint)
+
+
+def _changed_data() -> list[str]:
+    """Return files of `dvc add` that are others than their commit has, or new; what is missing here isn't needed."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            outs = [out for stage in repo.index.stages if stage.is_data_source for out in stage.outs]
+            there = [out.fs_path for out in outs if out.exists and out.changed_checksum()]
+            found = repo.data_status(targets=there, granular=True)["uncommitted"] if there else {}
+    except DvcException as error:
+        raise ClusterError("DVC can't tell which data are changed", got=error, hint="dvc data status") from error
+    files = [f"{path}: {how}" for how in ("modified", "added") for path in found.get(how, ())]
+    return sorted(one for one in files if "/: " not in one)  # folders of such files
+
+
 def _overlap(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
 
@@ -154,9 +177,8 @@ def _check_remote() -> None:
     """Raise ClusterError if the DVC remote that git keeps isn't one that other machines reach."""
     from dvc.config import Config
 
-    settings: dict[str, Any] = Config(".dvc").read("repo")
-    name = settings.get("core", {}).get("remote")
-    url = settings.get("remote", {}).get(name, {}).get("url", "")
+    config = Config(".dvc")
+    (_, url), own = (_remote(settings) for settings in (config.read("repo"), config))
     if _local(url):
         raise ClusterError(
             "the DVC remote is no place that other machines reach",
@@ -165,6 +187,20 @@ def _check_remote() -> None:
             got=url or "no remote",
             hint="quadrat remote s3://bucket/folder, and commit .dvc/config",
         )
+    if own[1] != url:
+        raise ClusterError(
+            "the DVC remote of this machine is another than that which git keeps, so jobs wouldn't find the data",
+            file=".dvc/config.local",
+            expected=url,
+            got=own[1],
+            hint=f"dvc config --local --unset core.remote, or remote.{own[0]}.url",
+        )
+
+
+def _remote(settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Return name and URL of the default remote; empty without one."""
+    name = settings.get("core", {}).get("remote") or ""
+    return name, settings.get("remote", {}).get(name, {}).get("url", "")
 
 
 def _local(url: str) -> bool:
