@@ -125,7 +125,8 @@ def test_answers_are_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert told[-1] == "chip: 2 more parts failed"
     asked = CliRunner().invoke(app, ["submit", "batch"], env={"QUADRAT_CACHE": "s3://b/c"})
     assert asked.exit_code == 1
-    assert CliRunner().invoke(app, ["submit", "cancel"]).exit_code == 0
+    done = CliRunner().invoke(app, ["submit", "cancel"])
+    assert (done.exit_code, done.stdout) == (0, "chip: c cancelled\nrest: r cancelled\n")
     assert answers.ended == ["r", "p", "t", "c", "a"]
 
 
@@ -145,6 +146,10 @@ def test_a_job_whose_machine_has_no_image_has_failed(
     assert [row[2] for row in rows] == [f"{parts or 1} failed", "1 not run"]
     assert told == [f"chip: no log\n{NO_IMAGE}"]
     assert CliRunner().invoke(app, ["submit", "status"]).exit_code == 1
+    assert CliRunner().invoke(app, ["submit", "cancel"]).stdout == "all jobs had ended\n"
+    done = CliRunner().invoke(app, ["submit", "logs", "predict"])
+    assert done.exit_code == 1
+    assert "no such job was submitted\n  expected: chip, train\n  got: predict" in done.output
 
 
 def refused(cache: str | None) -> str:
@@ -156,6 +161,8 @@ def refused(cache: str | None) -> str:
 @pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # within DVC
 def test_what_no_machine_could_get_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = bare(tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert "there is none\n  hint: git init, git add and git commit\n" in refused("s3://b/c")
     monkeypatch.chdir(folder)
     for cache in (None, "/mnt/cache", "file:///mnt/cache"):
         words = f"expected: a URL such as s3://bucket/folder\n  got: {cache or 'nothing'}\n"

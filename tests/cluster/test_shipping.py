@@ -101,3 +101,6 @@ def test_a_machine_pulls_what_a_stage_reads_and_nothing_else(tmp_path: Path, mon
     }
     with pytest.raises(ClusterError, match="can't be pulled"):
         pull(["three"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ClusterError, match="this folder is in no DVC project"):
+        pull(["two"])

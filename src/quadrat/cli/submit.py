@@ -101,10 +101,10 @@ def submit_logs(
     job: Annotated[str | None, typer.Argument(help="Of one job, such as chip; else of all.")] = None,
 ) -> None:
     """Print the logs."""
-    from quadrat.cluster.jobs import FOLDER, engine, recorded
+    from quadrat.cluster.jobs import FOLDER, logs
 
     with report_errors():
-        for title, text in engine(recorded(FOLDER).engine).logs(FOLDER, job):
+        for title, text in logs(FOLDER, job):
             typer.echo(f"== {title}")
             typer.echo(text, nl=False)
 
@@ -115,8 +115,11 @@ def submit_cancel() -> None:
     from quadrat.cluster.jobs import FOLDER, cancel
 
     with report_errors():
-        for one in cancel(FOLDER):
-            typer.echo(f"{one.name}: {one.id} cancelled")
+        cancelled = cancel(FOLDER)
+    for one in cancelled:
+        typer.echo(f"{one.name}: {one.id} cancelled")
+    if not cancelled:
+        typer.echo("all jobs had ended")
 
 
 @submit.command(name="fetch")

@@ -175,11 +175,22 @@ def engine(name: str) -> Engine:
     return cast("Engine", import_module(f"quadrat.cluster.{name}"))
 
 
-def cancel(folder: Path) -> Sequence[Submitted]:
-    """Cancel all jobs that have not ended, and return the submitted ones."""
+def logs(folder: Path, name: str | None) -> Iterator[tuple[str, str]]:
+    """Return the titles and texts of the logs of a job, or of all; raise ClusterError if there is no such job."""
     chain = recorded(folder)
-    engine(chain.engine).end(chain.jobs)
-    return chain.jobs
+    names = [one.name for one in chain.jobs]
+    if name is not None and name not in names:
+        raise ClusterError("no such job was submitted", expected=", ".join(names), got=name)
+    return engine(chain.engine).logs(folder, name)
+
+
+def cancel(folder: Path) -> Sequence[Submitted]:
+    """Cancel all jobs that have not ended, and return them."""
+    chain = recorded(folder)
+    runner = engine(chain.engine)
+    waiting = runner.unended(chain.jobs)
+    runner.end(chain.jobs)  # all: what was submitted just now may not be listed yet
+    return waiting
 
 
 def last(title: str, lines: Sequence[str]) -> str:

@@ -52,8 +52,12 @@ def project(cache: str | None) -> Project:
             hint="export QUADRAT_CACHE=s3://bucket/folder",
         )
     commit = _git("rev-parse", "--verify", "--quiet", "HEAD")
-    if not commit or _git("rev-parse", "--is-shallow-repository") == "true":
-        raise ClusterError("jobs run from a commit with its history, and there is none", hint="git fetch --unshallow")
+    if not commit:
+        raise ClusterError("jobs run from a commit, and there is none", hint="git init, git add and git commit")
+    if _git("rev-parse", "--is-shallow-repository") == "true":
+        raise ClusterError(
+            "jobs run from a commit with its history, which this clone lacks", hint="git fetch --unshallow"
+        )
     words = ("status", "--porcelain", "--untracked-files=normal")
     _check_same(
         git_output(*words).decode(errors="replace").splitlines(),
@@ -123,7 +127,7 @@ def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
 
 def pull(stages: Sequence[str]) -> None:
     """Pull what stages read, and don't write themselves, from the DVC remote; raise ClusterError."""
-    from dvc.exceptions import DvcException
+    from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
@@ -136,6 +140,8 @@ def pull(stages: Sequence[str]) -> None:
             needed = {out for out in outs if out not in own and any(_overlap(Path(out), path) for path in read)}
             if needed:
                 repo.pull(sorted(os.path.relpath(out) for out in needed))
+    except NotDvcRepoError as error:
+        raise ClusterError("this folder is in no DVC project", got=Path.cwd(), hint="cd to the project") from error
     except (DvcException, SCMError) as error:
         raise ClusterError(
             "what the stages read can't be pulled from the DVC remote",
