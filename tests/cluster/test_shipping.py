@@ -38,17 +38,19 @@ def test_what_jobs_have_recorded_is_brought_back_and_goes_on_to_the_next_commit(
     machine = tmp_path / "machine"
     assert call("git rev-parse HEAD", machine).strip() == first.commit
     (machine / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
-    (machine / "metrics.json").write_text("{}\n")
-    call("git add --all", machine)
     state = Path(first.place) / STATE
     assert state.read_bytes() == b""
-    state.write_text(call("git diff --cached --binary HEAD", machine))
 
     chain = Chain("batch", first.place, ())
-    for _ in range(2):
+    for metrics in ("[]\n", "{}\n", "{}\n"):
+        (machine / "metrics.json").write_text(metrics)
+        call("git add --all", machine)
+        state.write_text(call("git diff --cached --binary HEAD", machine))
         fetch(chain, kept, [])
-        assert (folder / "metrics.json").read_text() == "{}\n"
+        assert (folder / "metrics.json").read_text() == metrics
         assert (folder / "dvc.lock").read_text() == "schema: '2.0'\nstages: {}\n"
+        if metrics == "{}\n":
+            (kept / f"fetched-{first.commit}.patch").unlink()  # as if it were killed before
     (folder / "metrics.json").write_text("of my own\n")
     with pytest.raises(ClusterError, match="doesn't fit the files here"):
         fetch(chain, kept, [])

@@ -110,8 +110,9 @@ def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
     commit = chain.place.rpartition("/")[2]
     patch, kept = folder / "fetched.part.patch", folder / f"fetched-{commit}.patch"
     patch.write_bytes(content)
-    undone = kept.exists() and _apply(kept, "--reverse")
-    if not _apply(patch):
+    known = bool(content) and _apply(patch, "--reverse", "--check")  # a call that was killed has brought it
+    undone = not known and kept.exists() and _apply(kept, "--reverse")
+    if not known and not _apply(patch):
         if undone:
             _apply(kept)
         raise ClusterError(
