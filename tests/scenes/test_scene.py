@@ -89,15 +89,32 @@ def test_many_scenes_have_the_files_that_their_ids_name(tmp_path: Path) -> None:
         ({"labels": "own", "ids": ["n1", "../n2"]}, "ids"),
         ({"labels": "none"}, "scene n1 names labels 'none'"),
         ({"labels": "own", "image": "one"}, "scenes n1, n2, … would be the same"),
+        ({"labels": "layer"}, "labels.layer: {id} stands for a scene's id in path, stac, item, and nowhere else"),
+        ({"labels": "own", "image": "dated"}, "images.dated: {id} stands for a scene's id in path, stac, item"),
     ],
 )
 def test_ids_that_name_no_scenes_are_errors(entry: dict[str, object], message: str, tmp_path: Path) -> None:
     path = many(tmp_path, **entry)
     content = json.loads(path.read_text())
     content["images"]["one"] = {"sources": [{"path": "a/one.tif", "bands": ["red"]}]}
+    if entry["labels"] == "layer":
+        content["labels"]["layer"] = {"kind": "vector", "path": "c/{id}.gpkg", "layer": "{id}", "default": "car"}
+    if entry.get("image") == "dated":
+        source = {"path": "a/{id}-{date}.tif", "bands": ["red"]}
+        content["images"]["dated"] = {"dates": {"2020": "{id}"}, "sources": [source]}
     path.write_text(json.dumps(content))
     with pytest.raises(CatalogError, match=re.escape(message)):
         read_catalog(path)
+
+
+def test_a_catalog_that_is_spelt_out_keeps_an_image_whose_name_is_like_those_it_adds(tmp_path: Path) -> None:
+    path = many(tmp_path, labels="own")
+    content = json.loads(path.read_text())
+    content["images"]["tiles of n1"] = {"sources": [{"path": "a/own.tif", "bands": ["red"]}]}
+    content["scenes"].append({"ids": ["n3"], "split": "predict", "image": "tiles of n1"})
+    path.write_text(json.dumps(content))
+    assert load_catalog(path).spelt_out().resolve() == read_catalog(path)
+    assert [scene.image.sources[0].path for scene in read_catalog(path)][2:] == ["a/own.tif"]
 
 
 def test_one_image_may_be_many_scenes_by_their_areas(tmp_path: Path) -> None:

@@ -104,6 +104,8 @@ class Catalog(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for key, sections in (("images", self.images), ("labels", self.labels)):
+            _check_places(key, sections)
         ids = [each for entry in self.scenes for each in entry.named]
         twice = sorted(i for i, count in Counter(ids).items() if count > 1)
         if twice:
@@ -115,7 +117,7 @@ class Catalog(Section):
                     raise ValueError(
                         f"scene {entry.named[0]} names {what} '{name}'; the catalog has {', '.join(known)}"
                     )
-            if entry.ids and not self._differ(entry):
+            if len(entry.ids) > 1 and not self._differ(entry):
                 raise ValueError(
                     f"scenes {', '.join(entry.ids[:2])}, … would be the same: let {PLACE} stand for each in the path "
                     "of their image or area of interest"
@@ -192,13 +194,23 @@ def _filled(section: S, scene: str) -> S:
     return section.model_copy(update=found) if found else section
 
 
+def _check_places(key: str, sections: Mapping[str, Section]) -> None:
+    """Raise ValueError where ``{id}`` stands in another key of images or labels than those in which it is filled."""
+    for name, section in sections.items():
+        if PLACE in section.model_dump_json() and PLACE in _filled(section, "").model_dump_json():
+            raise ValueError(f"{key}.{name}: {PLACE} stands for a scene's id in {', '.join(PATHS)}, and nowhere else")
+
+
 def _named_by_scene(sections: dict[str, S], name: str, scene: str) -> str:
     """Return the name of the section called ``name`` as it is for a scene, and add it if that is another."""
     own = _filled(sections[name], scene)
     if own is sections[name]:
         return name
-    sections[f"{name} of {scene}"] = own
-    return f"{name} of {scene}"
+    new = f"{name} of {scene}"
+    while sections.get(new, own) != own:
+        new += "_"  # the user's own catalog has the name
+    sections[new] = own
+    return new
 
 
 def _listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
