@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from quadrat.geo.sources.channel import is_remote
 from quadrat.geo.sources.source import Source
 from quadrat.geo.sources.stac import read_items
 from quadrat.geo.vectors.features import read_features
+from quadrat.labels.stac import StacLabels
 from quadrat.labels.vector import VectorLabels
 from quadrat.scenes.pins import check_pins, companions, objects, pin_errors, read_pins, written
 from quadrat.scenes.scene import Scene
@@ -137,6 +139,17 @@ def test_items_elsewhere_and_their_assets(web: Served, tmp_path: Path) -> None:
     source = Source(stac=f"{web.url}/item.json", bands=("a",), resampling="nearest")
     scene = Scene("s", "predict", image("x").model_copy(update={"sources": (source,)}), (), ())
     assert objects([scene]) == {f"{web.url}/item.json": "s", f"{web.url}/a.tif": "s"}
+
+
+@pytest.mark.parametrize("of", ["image", "labels"])
+def test_items_are_read_side_by_side(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Barrier(2, timeout=20)
+    monkeypatch.setattr("quadrat.scenes.pins._files", lambda *_, **__: [str(both.wait() * 0)])
+    item = Source(stac="item.json", bands=("a",), resampling="nearest")
+    source = item if of == "image" else Source(path="a.tif", bands=("a",), resampling="nearest")
+    labels = (StacLabels(kind="stac", path="item.json", default="a"),) if of == "labels" else ()
+    scene = Scene("s", "predict", image("x").model_copy(update={"sources": (source,)}), labels, ())
+    assert objects([scene, scene]) == {}
 
 
 SPELLINGS = {

@@ -93,7 +93,10 @@ def objects(scenes: Iterable[Scene], *, strict: bool = False) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     every = list(scenes)
-    items = any(source.stac for scene in every for source in scene.image.sources)  # which may be remote, too
+    items = any(  # which may be remote, too
+        any(source.stac for source in scene.image.sources) or any(labels.kind == "stac" for labels in scene.labels)
+        for scene in every
+    )
     with ThreadPoolExecutor(AT_ONCE) as pool:
         each = pool.map if items else map
         for scene, files in each(lambda scene: (scene, _files(scene, strict=strict)), every):
