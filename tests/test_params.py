@@ -128,6 +128,24 @@ def test_what_is_wrong_is_named(root: Path, tmp_path: Path, key: str, value: Any
 
 
 @pytest.mark.parametrize(
+    "start",
+    [
+        {"kind": "timm", "bands": ["B04", "B03", "B02"]},
+        {"kind": "bundle", "path": "data/weights/a.zip", "part": "encoder"},
+        {"kind": "bundle", "path": "data/weights/a.zip"},
+    ],
+)
+def test_without_epochs_no_part_of_the_network_may_be_random(root: Path, tmp_path: Path, start: dict[str, Any]) -> None:
+    path = changed(root / "params.yaml", tmp_path / "a.yaml", "model.start", start)
+    path = changed(path, tmp_path / "b.yaml", "epochs", 0)
+    if start["kind"] == "bundle" and "part" not in start:
+        assert read_params(path).epochs == 0
+        return
+    with pytest.raises(ParamsError, match="epochs: 0 would leave random weights"):
+        read_params(path)
+
+
+@pytest.mark.parametrize(
     ("key", "misspelt", "hint"),
     [
         ("epochs", "epoch", "'epoch': did you mean 'epochs'?"),

@@ -203,8 +203,13 @@ class Params(Section):
         for path in self.model.files:
             if ".." in path.parts or Paths.weights not in path.parents:
                 raise ValueError(f"model.start.path must lie in {Paths.weights}, which DVC watches: {path}")
-        if not self.epochs and isinstance(self.model, Neural) and self.model.start.kind == "none":
-            raise ValueError("epochs: 0 would leave random weights: let the network learn, or name a model.start")
+        if self.epochs or not isinstance(self.model, Neural):
+            return
+        start = self.model.start
+        if start.kind in {"none", "timm"} or getattr(start, "part", "network") == "encoder":  # the rest is random
+            raise ValueError(
+                "epochs: 0 would leave random weights: let the network learn, or start from a whole network"
+            )
 
 
 class ScoringParams(Section):
