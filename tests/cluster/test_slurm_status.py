@@ -1,5 +1,7 @@
 """What is told of submitted jobs, with programs in the place of SLURM's; tests/system/test_slurm.py runs those."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,15 @@ def test_jobs_are_not_submitted_while_others_have_not_ended() -> None:
 def test_options_that_are_no_words_are_an_error() -> None:
     result = CliRunner().invoke(app, ["submit", "slurm", "--dry-run", "--options", "--comment='one"])
     assert (result.exit_code, "No closing quotation" in result.output) == (1, True)
+
+
+def test_logs_end_where_nobody_reads_on() -> None:
+    slurm.submit(plan("train", 1, gpu=False), FOLDER, "", 1)
+    (FOLDER / "train-0.log").write_text("line\n" * 100_000)
+    command = [sys.executable, "-m", "quadrat", "submit", "logs", "train"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("== ")
+        process.stdout.close()
+        assert process.stderr.read() == ""

@@ -1,6 +1,7 @@
 """Shared by commands: options, running a stage, printing errors."""
 
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -225,6 +226,16 @@ def executor_of(kind: str, workers: int | None, scheduler: str | None = None, *,
     return (Processes if kind == "processes" else Threads)(workers or cores())
 
 
+def _unread() -> bool:
+    """Return whether the program that read what is printed has ended, as `head` does: typer then ends in silence."""
+    try:
+        stream = select.poll()
+        stream.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError, AttributeError):  # no file, or a system without poll
+        return False
+    return any(event & select.POLLERR for _, event in stream.poll(0))
+
+
 @contextmanager
 def report_errors() -> Iterator[None]:
     """Print an error and exit with 1; with QUADRAT_TRACEBACK set, show the traceback."""
@@ -245,7 +256,7 @@ def report_errors() -> Iterator[None]:
         print_error(QuadratError(f"the command needs the package {error.name}, which isn't installed", hint=hint))
         sys.exit(1)
     except OSError as error:  # a full disk or a read-only folder: not a bug
-        if os.environ.get("QUADRAT_TRACEBACK"):
+        if os.environ.get("QUADRAT_TRACEBACK") or (isinstance(error, BrokenPipeError) and _unread()):
             raise
         print_error(
             OSError(
