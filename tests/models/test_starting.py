@@ -382,6 +382,19 @@ def test_without_epochs_the_weights_stay_as_they_are_and_are_scored(
     assert list(tmp_path.iterdir()) == [before]
 
 
+def test_without_epochs_nothing_behind_the_encoder_may_be_random(before: Path, tmp_path: Path) -> None:
+    recipe = Recipe(3, 0.1, 0, 4, Train.model_validate(TRAIN))
+    save_file(encoder(), tmp_path / "encoder.safetensors")
+    cases = (
+        (of_file(tmp_path / "encoder.safetensors"), TASK, "32 that are not there: "),
+        ({"kind": "bundle", "path": str(before)}, segmentation("a", "b", "d"), "1 that are not there: class d"),
+    )
+    for begins, task, told in cases:
+        one = model(begins)
+        with pytest.raises(ModelError, match=r"a part of the network would be random(.|\n)*" + told):
+            one.fit(Memory(8, 5), Memory(4, 6), task, one.own_inputs(inputs()), recipe, tmp_path / "fit")
+
+
 def test_other_orders_of_bands_and_classes_and_new_ones_say_the_same_of_the_old(
     fitted: SavedModel, before: Path
 ) -> None:

@@ -43,6 +43,8 @@ class Begun:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     """Of each part of the network: taken, adapted and left at random."""
     notes: list[str] = field(default_factory=list)
+    random: list[str] = field(default_factory=list)
+    """Weights behind the encoder that are random, and classes that the weights don't know."""
 
     def show(self) -> None:
         """Print it."""
@@ -53,6 +55,17 @@ class Begun:
         console.print(table)
         for note in self.notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
+
+    def check_whole(self) -> None:
+        """Raise ModelError where what the encoder has seen goes through random weights."""
+        if self.random:
+            raise ModelError(
+                "without training, a part of the network would be random",
+                file=self.source,
+                expected="weights of the whole network, and of its classes",
+                got=f"{len(self.random)} that are not there: {some(self.random)}",
+                hint="let it learn (epochs), or name what the weights know in model.start.classes",
+            )
 
 
 def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> Begun:
@@ -95,6 +108,8 @@ def begin(network: TrainableModule, given: Given, names: Names, part: Part) -> B
             "adapted": sum(name in begun.adapted for name in part_of),
             "new": sum(name not in state for name in part_of),
         }
+    new = [name for name in names.classes if given.classes is not None and name not in given.classes]
+    begun.random = [*(name for name in rest if name not in state), *(f"class {name}" for name in new)]
     begun.notes += _notes(given, names)
     if unused := [name for name in given.tensors if is_learnt(name) and name not in {*found.values()}]:
         begun.notes.append(f"{len(unused)} weights that are given are not used: {some(unused)}")

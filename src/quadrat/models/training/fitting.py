@@ -72,7 +72,8 @@ def fit(
     on = f"{current().count} × " if current().count > 1 else ""
     console.print(f"train on {on}{described()}, {precision()}{how}", highlight=False, soft_wrap=True)
     with torch.random.fork_rng(), _unfilled(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        for library in ("pytorch_lightning", "lightning_fabric"):
+            warnings.filterwarnings("ignore", module=library)
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its advice is not the user's
         trainer = lightning.Trainer(
             max_epochs=recipe.epochs,

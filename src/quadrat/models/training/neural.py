@@ -156,7 +156,10 @@ class Neural(Model):
         if self.start.kind != "none":
             from quadrat.models.training.starting import start
 
-            start(self, network, task, inputs).show()
+            begun = start(self, network, task, inputs)
+            begun.show()
+            if not recipe.epochs:
+                begun.check_whole()
         try:
             fitted = fit(network, training, validation, task, recipe, checkpoint)
         except ValueError as error:
