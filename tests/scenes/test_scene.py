@@ -125,3 +125,16 @@ def test_one_image_may_be_many_scenes_by_their_areas(tmp_path: Path) -> None:
     first, second = read_catalog(path)
     assert first.image == second.image
     assert first.aoi != second.aoi
+
+
+@pytest.mark.parametrize("path", ["a/{id}*.tif", "a/*{id}.tif", "a/{id}?.tif", "a/[xy]{id}.tif"])
+def test_a_pattern_that_an_id_touches_is_refused(path: str, tmp_path: Path) -> None:
+    catalog = many(tmp_path, labels="own")
+    content = json.loads(catalog.read_text())
+    content["images"]["tiles"]["sources"][0]["path"] = path
+    catalog.write_text(json.dumps(content))
+    with pytest.raises(CatalogError, match=r"images\.tiles: .* would be files of other scenes, too"):
+        read_catalog(catalog)
+    content["images"]["tiles"]["sources"][0]["path"] = "a/{id}_*.tif"
+    catalog.write_text(json.dumps(content))
+    assert len(read_catalog(catalog)) == 2

@@ -1,5 +1,6 @@
 """The typed catalog, ``scenes.yaml``, and its scenes."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,9 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 PLACE = "{id}"
 """What stands for a scene's id in paths."""
+
+BESIDE = re.compile(r"[*?\]]\{id\}|\{id\}[*?\[]")
+"""A pattern that an id touches, by which t1 would have the files of t10."""
 
 PATHS = ("path", "stac", "item")
 """Keys of sources and labels in which it may stand."""
@@ -199,6 +203,8 @@ def _check_places(key: str, sections: Mapping[str, Section]) -> None:
     for name, section in sections.items():
         if PLACE in section.model_dump_json() and PLACE in _filled(section, "").model_dump_json():
             raise ValueError(f"{key}.{name}: {PLACE} stands for a scene's id in {', '.join(PATHS)}, and nowhere else")
+        if beside := BESIDE.search(section.model_dump_json()):
+            raise ValueError(f"{key}.{name}: {beside[0]} would be files of other scenes, too, whose ids are longer")
 
 
 def _named_by_scene(sections: dict[str, S], name: str, scene: str) -> str:
