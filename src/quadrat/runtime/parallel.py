@@ -74,14 +74,19 @@ def results(outcomes: Iterable[Outcome[Result]]) -> Generator[Result, None, None
 
 
 @dataclass(frozen=True)
-class Threads:
-    """Threads of this process, for work that releases the interpreter's lock, as decoding does."""
+class _Here:
+    """So many workers on this machine."""
 
     workers: int
 
     def threads_each(self, items: int) -> int:
         """Return a worker's share, and what is left over where there are fewer items than workers."""
         return max(1, self.workers // max(1, items))
+
+
+@dataclass(frozen=True)
+class Threads(_Here):
+    """Threads of this process, for work that releases the interpreter's lock, as decoding does."""
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
         """Yield outcomes in order, with at most twice as many items in progress as workers."""
@@ -102,14 +107,8 @@ class Threads:
 
 
 @dataclass(frozen=True)
-class Processes:
+class Processes(_Here):
     """Processes on this machine. A process that is killed loses only its own item."""
-
-    workers: int
-
-    def threads_each(self, items: int) -> int:
-        """Return a worker's share, and what is left over where there are fewer items than workers."""
-        return max(1, self.workers // max(1, items))
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Outcome[Result]]:
         """Yield outcomes in order, with at most twice as many items in progress as workers.
