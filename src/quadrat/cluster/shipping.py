@@ -9,8 +9,8 @@ What the stages read and write is in the DVC remote, and scenes that parts have 
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,18 +81,17 @@ def send(found: Project, before: str) -> None:
         _git("bundle", "create", "--quiet", str(bundle), "HEAD")
         if not bundle.exists():
             raise ClusterError("git makes no bundle of the commit", got=found.commit)
-        system, place = _system(found.place)
-        try:
+        with _reached(found.place):
+            system, place = system_of(found.place)
             if not system.exists(f"{place}/{STATE}"):
-                patch.write_bytes(b"")
+                earlier = b""
                 with suppress(FileNotFoundError):  # what is old may have been deleted
-                    patch.write_bytes(_content(f"{before}/{STATE}") if before else b"")
+                    earlier = _content(f"{before}/{STATE}") if before else b""
+                patch.write_bytes(earlier)
                 if not _apply(patch, "--check"):
                     patch.write_bytes(b"")
                 _put(system, patch, f"{place}/{STATE}")
             _put(system, bundle, f"{place}/{BUNDLE}")
-        except Exception as error:  # the libraries of stores raise anything
-            raise _failed(found.place, error) from error
 
 
 def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
@@ -103,10 +102,8 @@ def fetch(chain: Chain, folder: Path, targets: Sequence[str]) -> None:
     """
     if not chain.place:
         raise ClusterError("the jobs of SLURM have recorded in this folder", hint="there is nothing to fetch")
-    try:
+    with _reached(chain.place):
         content = _content(f"{chain.place}/{STATE}")
-    except Exception as error:  # the libraries of stores raise anything
-        raise _failed(chain.place, error) from error
     commit = chain.place.rpartition("/")[2]
     patch, kept = folder / "fetched.part.patch", folder / f"fetched-{commit}.patch"
     patch.write_bytes(content)
@@ -230,7 +227,7 @@ def _apply(patch: Path, *options: str) -> bool:
 
 
 def _content(url: str) -> bytes:
-    system, path = _system(url)
+    system, path = system_of(url)
     return bytes(system.cat_file(path))
 
 
@@ -239,17 +236,17 @@ def _put(system: Any, file: Path, path: str) -> None:
     system.put_file(str(file), path)
 
 
-def _system(url: str) -> tuple[Any, str]:
+@contextmanager
+def _reached(place: str) -> Iterator[None]:
+    """Raise ClusterError where the place of the jobs can't be used."""
     try:
-        return system_of(url)
+        yield
     except SharedCacheError as error:
-        raise ClusterError(error.problem, file=url, got=error.got, hint=error.hint) from error
-
-
-def _failed(place: str, error: Exception) -> ClusterError:
-    return ClusterError(
-        "the place of the jobs can't be used",
-        file=place,
-        got=f"{type(error).__name__}: {error}",
-        hint="check QUADRAT_CACHE, and the credentials",
-    )
+        raise ClusterError(error.problem, file=place, got=error.got, hint=error.hint) from error
+    except Exception as error:  # the libraries of stores raise anything
+        raise ClusterError(
+            "the place of the jobs can't be used",
+            file=place,
+            got=f"{type(error).__name__}: {error}",
+            hint="check QUADRAT_CACHE, and the credentials",
+        ) from error
