@@ -91,6 +91,10 @@ class SceneEntry(Section):
         """The files of its area of interest."""
         return _listed(self.aoi)
 
+    def aoi_of(self, scene: str) -> tuple[str, ...]:
+        """Return those of one of its scenes."""
+        return tuple(path.replace(PLACE, scene) for path in self.aoi_files)
+
 
 class Catalog(Section):
     """Images and labels by name, and the scenes that use them. Paths start at the project's root."""
@@ -136,9 +140,8 @@ class Catalog(Section):
 
     def _differ(self, entry: SceneEntry) -> bool:
         """Return whether the image or the area of interest of many scenes is another for each."""
-        return _filled(self.images[entry.image], "") is not self.images[entry.image] or any(
-            PLACE in path for path in entry.aoi_files
-        )
+        image = self.images[entry.image]
+        return _filled(image, "") is not image or entry.aoi_of("") != entry.aoi_files
 
     def resolve(self) -> tuple[Scene, ...]:
         """Return the scenes, in the catalog's order."""
@@ -148,7 +151,7 @@ class Catalog(Section):
                 entry.split,
                 _filled(self.images[entry.image], each),
                 tuple(_filled(self.labels[name], each) for name in entry.label_names),
-                tuple(path.replace(PLACE, each) for path in entry.aoi_files),
+                entry.aoi_of(each),
             )
             for entry in self.scenes
             for each in entry.named
@@ -161,8 +164,7 @@ class Catalog(Section):
             for each in entry.named:
                 image = _named_by_scene(images, entry.image, each)
                 sources = tuple(_named_by_scene(labels, name, each) for name in entry.label_names) or None
-                aoi = tuple(path.replace(PLACE, each) for path in entry.aoi_files) or None
-                changed = {"id": each, "ids": (), "image": image, "labels": sources, "aoi": aoi}
+                changed = {"id": each, "ids": (), "image": image, "labels": sources, "aoi": entry.aoi_of(each) or None}
                 entries.append(entry.model_copy(update=changed))
         return self.model_copy(update={"images": images, "labels": labels, "scenes": tuple(entries)})
 
@@ -201,9 +203,10 @@ def _filled(section: S, scene: str) -> S:
 def _check_places(key: str, sections: Mapping[str, Section]) -> None:
     """Raise ValueError where ``{id}`` stands in another key of images or labels than those in which it is filled."""
     for name, section in sections.items():
-        if PLACE in section.model_dump_json() and PLACE in _filled(section, "").model_dump_json():
+        text = section.model_dump_json()
+        if PLACE in text and PLACE in _filled(section, "").model_dump_json():
             raise ValueError(f"{key}.{name}: {PLACE} stands for a scene's id in {', '.join(PATHS)}, and nowhere else")
-        if beside := BESIDE.search(section.model_dump_json()):
+        if beside := BESIDE.search(text):
             raise ValueError(f"{key}.{name}: {beside[0]} would be files of other scenes, too, whose ids are longer")
 
 
