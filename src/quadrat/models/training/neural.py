@@ -27,6 +27,7 @@ from quadrat.tasks.common.section import TaskSection
 
 if TYPE_CHECKING:
     from quadrat.models.common.trainable import TrainableModule
+    from quadrat.models.training.processes import Job
 
 WRONG = (AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 """What libraries raise of parameters of which no network can be built, and of windows that one can't take."""
@@ -136,20 +137,13 @@ class Neural(Model):
         from quadrat.models.training import processes
 
         job = processes.Job(training, validation, task, inputs, recipe, checkpoint)
-        return processes.fit(self, job) if recipe.epochs else self.fit_here(*job)
+        return processes.fit(self, job) if recipe.epochs else self.fit_here(job)
 
-    def fit_here(
-        self,
-        training: Samples,
-        validation: Samples,
-        task: TaskSection,
-        inputs: Inputs,
-        recipe: Recipe,
-        checkpoint: Path,
-    ) -> Fitted:
+    def fit_here(self, job: "Job") -> Fitted:
         """Learn in this process, on the best device there is; see ``quadrat.models.training.fitting``."""
         from quadrat.models.training.fitting import fit
 
+        training, validation, task, inputs, recipe, checkpoint = job
         pixels, _ = training.read(np.arange(1))
         network, encoder = build(self, task, inputs, recipe.seed), self.origin()
         self.check_windows(network, task, inputs, pixels.shape[-1])

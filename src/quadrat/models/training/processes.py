@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from signal import Signals
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from quadrat.errors import ModelError, QuadratError, WorkerError
 from quadrat.models.common.model import Fitted, Inputs, Kind, Recipe, Samples, unwatched
@@ -46,7 +46,11 @@ class Job(NamedTuple):
 
     def packed(self, model: "Neural") -> bytes:
         """Return it with the model, for other processes."""
-        return pickle.dumps((model, *self._replace(recipe=replace(self.recipe, watch=unwatched))))
+        return pickle.dumps((model, self.watched(unwatched)))
+
+    def watched(self, watch: Callable[[Fitted], None]) -> Self:
+        """Return it with another watch over its epochs."""
+        return self._replace(recipe=replace(self.recipe, watch=watch))
 
 
 def asked() -> int:
@@ -76,7 +80,7 @@ def fit(model: "Neural", job: Job) -> Fitted:
     Raises WorkerError if a process is killed, and ModelError if there are too few devices, or chips in a batch.
     """
     if asked() == 1:
-        return model.fit_here(*job)
+        return model.fit_here(job)
     _check_batch(min(job.recipe.batch_size, len(job.training)), asked())
     if _torchrun is None:
         check_devices(asked())
@@ -84,7 +88,7 @@ def fit(model: "Neural", job: Job) -> Fitted:
         return _fit_by_children(model, job, asked())
     _torchrun.publish(job.packed(model))
     with joined(_torchrun.rank, _torchrun.store):
-        return model.fit_here(*job)
+        return model.fit_here(job)
 
 
 def _check_batch(chips: int, devices: int) -> None:
@@ -149,10 +153,9 @@ def _follow(rank: Rank, store: "Store") -> None:
 
 
 def _fit_packed(rank: Rank, store: "Store", watch: Callable[[Fitted], None], job: bytes) -> Fitted:
-    model, *given = pickle.loads(job)  # noqa: S301 by the process that leads
-    taken = Job(*given)
+    model, taken = pickle.loads(job)  # noqa: S301 by the process that leads
     with joined(rank, store):
-        fitted: Fitted = model.fit_here(*taken._replace(recipe=replace(taken.recipe, watch=watch)))
+        fitted: Fitted = model.fit_here(taken.watched(watch))
     return fitted
 
 
