@@ -226,3 +226,8 @@ def test_an_error_is_raised_when_what_is_under_way_has_ended() -> None:
     assert next(outcomes, None) is None
     time.sleep(0.1)
     assert ended == seen
+
+
+@pytest.mark.parametrize("kind", [Threads, Processes])
+def test_workers_without_an_item_lend_their_threads_to_the_others(kind: type[Threads | Processes]) -> None:
+    assert [kind(8).threads_each(items) for items in (0, 1, 2, 3, 8, 100)] == [8, 8, 4, 2, 1, 1]
