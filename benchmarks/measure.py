@@ -11,20 +11,10 @@ from benchmarks.job import Job
 from quadrat.__main__ import settle
 
 LOADED_LATE = (
-    *("geopandas", "pandas", "pyarrow.parquet", "pyogrio", "pyproj", "rasterio.features", "rasterio.vrt"),
-    *(
-        "rasterio.shutil",
-        "rasterio.warp",
-        "quadrat.preflight.problems",
-        "quadrat.preflight.survey",
-        "quadrat.geo.reading.reader",
-    ),
-    *(
-        "quadrat.labels.raster",
-        "quadrat.geo.reading.open_image",
-        "quadrat.prediction.cog",
-        "quadrat.prediction.vector_file",
-    ),
+    *("geopandas", "pandas", "pyarrow.parquet", "pyogrio", "pyproj", "scipy.special"),
+    *("rasterio.features", "rasterio.shutil", "rasterio.vrt", "rasterio.warp"),
+    *("quadrat.preflight.problems", "quadrat.preflight.survey", "quadrat.geo.reading.reader", "quadrat.labels.raster"),
+    *("quadrat.geo.reading.open_image", "quadrat.prediction.cog", "quadrat.prediction.vector_file"),
 )
 """What stages load where they need it: time and memory that imports take are not what is measured."""
 

@@ -103,12 +103,9 @@ class Place:
 
     grid: Grid
     area: Window
-    aoi: object = True
 
-    def inside(self, window: Window) -> NDArray[np.bool_]:
-        mask = np.zeros(window.shape, np.bool_)
-        mask[:, :20] = True
-        return mask
+    def within(self, window: Window, class_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.where(np.arange(window.width) < 20, class_ids, np.uint8(IGNORE))
 
 
 @contextmanager

@@ -35,9 +35,10 @@ def test_occurrences_leave_out_what_is_beyond(count: int) -> None:
     assert occurrences(values, count).tolist() == np.bincount(values.ravel(), minlength=256)[:count].tolist()
 
 
-@pytest.mark.parametrize("size", [PAIRED - 1, PAIRED, PAIRED + 1])
-@pytest.mark.parametrize("dtype", ["uint8", "int8"])
-def test_bytes_are_counted_alike_one_by_one_and_in_pairs(size: int, dtype: str) -> None:
-    values = np.random.default_rng(size).integers(-128, 128, size).astype(dtype)
+@pytest.mark.parametrize("size", [PAIRED - 1, PAIRED, PAIRED + 1, 2**16 + 1])
+@pytest.mark.parametrize(("lowest", "highest"), [(0, 0), (0, 8), (80, 81), (0, 255), (-128, 127)])
+def test_bytes_are_counted_alike_one_by_one_and_in_pairs(size: int, lowest: int, highest: int) -> None:
+    dtype = "uint8" if lowest >= 0 else "int8"
+    values = np.random.default_rng(size).integers(lowest, highest + 1, size).astype(dtype)
     low = np.iinfo(dtype).min
     assert (histogram(values) == np.bincount(values.astype(np.int64) - low, minlength=256)).all()

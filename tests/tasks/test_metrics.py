@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 
 from quadrat.geo.grids.class_ids import IGNORE
-from quadrat.tasks.common.metrics import Confusion, confuse, rounded
+from quadrat.tasks.common.metrics import Confusion, Joined, confuse, rounded
 
 K = 5
 IDS = st.sampled_from([*range(K - 1), IGNORE])
@@ -33,7 +33,7 @@ def pairs(draw: st.DrawFn) -> Pair:
 
 
 def counted(truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> Confusion:
-    return confuse(truth, [predicted], K, IGNORE)[0]
+    return confuse(truth, [predicted], K)[0]
 
 
 def known(value: float) -> float | None:
@@ -102,7 +102,7 @@ def test_always_is_a_prediction_of_one_class(pair: Pair, class_id: int) -> None:
 def test_predictions_are_counted_on_the_pixels_that_all_have(pair: Pair, seed: int) -> None:
     truth, one = pair
     other = np.random.default_rng(seed).permuted(one)
-    first, second = confuse(truth, [one, other], K, IGNORE)
+    first, second = confuse(truth, [one, other], K)
     shared = (one != IGNORE) & (other != IGNORE)
     assert first == counted(truth, np.where(shared, one, np.uint8(IGNORE)))
     assert second == counted(truth, np.where(shared, other, np.uint8(IGNORE)))
@@ -146,13 +146,27 @@ def test_without_pixels_no_metric_is_defined() -> None:
 @pytest.mark.parametrize(("truth", "predicted", "named"), [(3, 0, "truth"), (0, 7, "prediction")])
 def test_a_class_id_of_no_class_is_refused(truth: int, predicted: int, named: str) -> None:
     with pytest.raises(ValueError, match=rf"{named} holds .* 3 classes: \[{max(truth, predicted)}\]"):
-        confuse(np.array([[truth]], np.uint8), [np.array([[predicted]], np.uint8)], 3, IGNORE)
+        confuse(np.array([[truth]], np.uint8), [np.array([[predicted]], np.uint8)], 3)
 
 
 def test_255_classes_have_a_bin_each() -> None:
     ids = np.arange(IGNORE, dtype=np.uint8)[None]
-    found = confuse(ids, [ids[:, ::-1]], IGNORE, IGNORE)[0]
+    found = confuse(ids, [ids[:, ::-1]], IGNORE)[0]
     np.testing.assert_array_equal(found.matrix, np.eye(IGNORE, dtype=np.int64)[::-1])
+
+
+@pytest.mark.parametrize("classes", [1, 2, 15, 16, 255])
+def test_parts_are_counted_alone(classes: int) -> None:
+    ids = np.random.default_rng(classes).integers(0, classes + 1, (2, 300, 70))
+    truth, predicted = np.where(ids == classes, IGNORE, ids).astype(np.uint8)
+    joined = Joined.of(truth, [predicted], classes)
+    for here in ((slice(0, 280), slice(0, 61)), (slice(280, 300), slice(3, 9)), ()):
+        rows, cols = truth[here].ravel(), predicted[here].ravel()
+        expected = np.zeros((256, 256), np.int64)
+        np.add.at(expected, (rows, cols), 1)
+        (found,) = joined.counts(here)
+        np.testing.assert_array_equal(found.matrix, expected[:classes, :classes])
+        np.testing.assert_array_equal(found.unpredicted, expected[:classes, IGNORE])
 
 
 def test_rounding_leaves_counts_and_none() -> None:

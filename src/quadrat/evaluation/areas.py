@@ -10,7 +10,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import STRIP_ROWS, Window, strips, tiles
 from quadrat.geo.statistics.histogram import occurrences
@@ -122,8 +121,7 @@ class Measured:
         ids = self._prediction.class_ids(layer, window, names)
         area = self._scene.area
         if layer == self._layer and window.row == self._next and (window.col, window.width) == (area.col, area.width):
-            inside = ids if self._scene.aoi is None else np.where(self._scene.inside(window), ids, np.uint8(IGNORE))
-            self._areas += self._ground.areas(window, inside, len(names))
+            self._areas += self._ground.areas(window, self._scene.within(window, ids), len(names))
             self._next = window.bottom
         return ids
 

@@ -86,7 +86,7 @@ def plan(scenes: Sequence[Scored], settings: Intervals) -> Plan:
     """
     scenes = [scene for scene in scenes if any(scene.counts.values())]
     model = next(iter(scenes[0].counts)) if scenes else ""
-    if not any(scene.maps(model)[1].any() for scene in scenes):
+    if not any(counts.wrong()[1] for scene in scenes for counts in scene.counts[model].values()):
         return Plan([], [], {})
     if scenes_are_blocks(len(scenes), settings):
         return Plan(*_merged(scenes, [max(scene.blocks.shape) for scene in scenes]), {})

@@ -21,7 +21,7 @@ from quadrat.geo.files.opening import open_raster
 from quadrat.geo.files.stored_bands import Stored
 from quadrat.geo.geometry.extents import nearest, period
 from quadrat.geo.geometry.parts import single
-from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.geo.grids.class_ids import IGNORE, all_known
 from quadrat.geo.grids.grid import SHIFT, Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.vectors.features import UNREADABLE, bounds, crs_name, extent, no_way
@@ -75,6 +75,10 @@ class Prediction:
             self._check_classes(path, stored, names)
             self._checked.add(path)
         values, mask = self._stored(path, stored, window)
+        plain = values.dtype == np.uint8 and stored.nodata == (IGNORE,) and mask is None
+        if plain and all_known(values[0], len(names)):
+            plain_ids: NDArray[np.uint8] = values[0]
+            return plain_ids
         given = stored.given(values)
         masks = [some for some in (given, mask) if some is not None]
         wrong = np.logical_and.reduce([(values[0] < 0) | (values[0] >= len(names)), *masks])
@@ -88,10 +92,8 @@ class Prediction:
                 got=", ".join(map(str, np.unique(values[0][wrong])[:MOST_SHOWN])),
                 hint=f"declare the value for no class as nodata (gdal_edit.py -a_nodata …), or {self.hint}",
             )
-        if stored.nodata != (IGNORE,) or mask is not None:
-            return np.where(np.logical_and.reduce(masks), values[0], IGNORE).astype(np.uint8)
-        ids: NDArray[np.uint8] = values[0].astype(np.uint8, copy=False)
-        return ids
+        known = np.logical_and.reduce(masks) if masks else True
+        return np.where(known, values[0], IGNORE).astype(np.uint8)
 
     def values(self, layer: str, window: Window) -> NDArray[np.float32]:
         """Return a raster layer's values (y, x), NaN where there is none, in a window within the grid.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
 from quadrat.geo.files.file_errors import library_errors_as
+from quadrat.geo.grids.class_ids import counting
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.tiling import Cut, cut, reach
 from quadrat.geo.grids.windows import Window
@@ -100,6 +101,10 @@ class OpenScene:
     def inside(self, window: Window) -> NDArray[np.bool_]:
         """Return (y, x), True within the AOI."""
         return np.ones(window.shape, np.bool_) if self.aoi is None else self.aoi.mask(window)
+
+    def within(self, window: Window, class_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the window's ``class_ids`` (y, x) within the AOI, IGNORE elsewhere."""
+        return class_ids if self.aoi is None else counting(class_ids, self.aoi.mask(window))
 
     def cut(self, windows: Sequence[Window]) -> Iterator[Cut]:
         """Read ``windows`` (in row order), each pixel once; they may reach beyond the grid."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 PIECE = 1 << 18
 """Values counted at once; with fewer, making and adding bins takes longer than counting."""
 
-PAIRED = 1 << 17
-"""With fewer bytes, adding up the bins of pairs takes longer than counting bytes one by one."""
+PAIRED = 1 << 14
+"""With fewer bytes, or fewer than bins of pairs, adding those up takes longer than counting bytes one by one."""
 
 FEW = 10
 """Up to this many values, comparing with each is faster than counting."""
@@ -37,11 +37,13 @@ def occurrences(values: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
 
 def _bytes(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Count bytes in pairs: in class maps, equal neighbours would make the processor wait for one bin."""
-    if flat.size < PAIRED:
+    rows = int(flat.max(initial=0)) + 1
+    if flat.size < max(PAIRED, 256 * rows):
         return np.bincount(flat, minlength=256)
     even = flat.size // 2 * 2
-    pairs = added(_pieces(flat[:even].view(np.uint16)), np.zeros(1 << 16, np.int64)).reshape(256, 256)
-    bins: NDArray[np.int64] = pairs.sum(0) + pairs.sum(1)
+    pairs = added(_pieces(flat[:even].view(np.uint16)), np.zeros(256 * rows, np.int64)).reshape(rows, 256)
+    bins: NDArray[np.int64] = pairs.sum(0)
+    bins[:rows] += pairs.sum(1)
     if even < flat.size:
         bins[flat[-1]] += 1
     return bins

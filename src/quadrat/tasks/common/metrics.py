@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.class_ids import IGNORE, all_known
 from quadrat.geo.statistics.histogram import added, histogram
 
 Metrics = dict[str, float | int | None]
@@ -191,7 +192,8 @@ class Confusion:
 
     def wrong(self) -> tuple[float, float]:
         """Return the number with another class than the label's, and the number with both."""
-        return float(self.matrix.sum() - self._found.sum()), float(self.matrix.sum())
+        total = float(self.matrix.sum())
+        return total - float(self._found.sum()), total
 
     @classmethod
     def resampled(cls, parts: Sequence[Self], times: NDArray[np.int64]) -> Sampled:
@@ -222,42 +224,49 @@ class Confusion:
         return np.diagonal(self.matrix, axis1=-2, axis2=-1)
 
 
-def confuse(
-    truth: NDArray[np.uint8],
-    predictions: Sequence[NDArray[np.uint8]],
-    classes: int,
-    ignore: int,
-) -> list[Confusion]:
-    """Count each of ``predictions`` against ``truth``, where all of them have a prediction.
+@dataclass(frozen=True)
+class Joined:
+    """Class ids of the truth and of predictions, as one number a pixel for each prediction: counted part by part."""
 
-    All are class ids of one shape, ``ignore`` where there is none. Raises ValueError for other ids from ``classes`` on.
-    """
-    if len(predictions) > 1:
-        lacking = np.logical_or.reduce([predicted == ignore for predicted in predictions])
-        predictions = [np.where(lacking, np.uint8(ignore), predicted) for predicted in predictions]
-    return [_confuse(truth, predicted, classes, ignore) for predicted in predictions]
+    classes: int
+    numbers: list[NDArray[np.uint8] | NDArray[np.uint16]]
+    """True class × (classes + 1) + predicted class, of one shape; ``classes`` stands for none."""
+
+    @classmethod
+    def of(cls, truth: NDArray[np.uint8], predictions: Sequence[NDArray[np.uint8]], classes: int) -> Self:
+        """Join ``truth`` with each of ``predictions``; where one of them lacks a class, no other is counted.
+
+        All are class ids of one shape, IGNORE where there is none. Raises ValueError for other ids from ``classes`` on.
+        """
+        for what, ids in (("truth", truth), *(("prediction", each) for each in predictions)):
+            if not all_known(ids, classes):
+                wrong = [int(value) for value in np.unique(ids) if classes <= value != IGNORE]
+                raise ValueError(f"the {what} holds class ids outside the {classes} classes: {wrong}")
+        if len(predictions) > 1:
+            lacking = np.logical_or.reduce([predicted == IGNORE for predicted in predictions])
+            predictions = [np.where(lacking, np.uint8(IGNORE), predicted) for predicted in predictions]
+        dtype, none = np.min_scalar_type((classes + 1) ** 2 - 1), np.uint8(classes)
+        rows = np.minimum(truth, none).astype(dtype) * dtype.type(classes + 1)
+        return cls(classes, [rows + np.minimum(predicted, none) for predicted in predictions])
+
+    def counts(self, here: tuple[slice, ...] = ()) -> list[Confusion]:
+        """Count each prediction in a part, or everywhere."""
+        return [self._count(numbers[here]) for numbers in self.numbers]
+
+    def _count(self, numbers: NDArray[Any]) -> Confusion:
+        side = self.classes + 1
+        bins = added(histogram(numbers), np.zeros(side**2, np.int64))[: side**2].reshape(side, side)
+        return Confusion(bins[:-1, :-1].copy(), bins[:-1, -1].copy())
+
+
+def confuse(truth: NDArray[np.uint8], predictions: Sequence[NDArray[np.uint8]], classes: int) -> list[Confusion]:
+    """Count each of ``predictions`` against ``truth``, where all of them have a prediction, as ``Joined`` does."""
+    return Joined.of(truth, predictions, classes).counts()
 
 
 def rounded(metrics: Mapping[str, float | int | None]) -> Metrics:
     """Return ``metrics`` rounded to significant digits, as they are written."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in metrics.items()}
-
-
-def _confuse(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int, ignore: int) -> Confusion:
-    few = 16
-    if classes < few and ignore % few == few - 1 and all(_known(each, classes, ignore) for each in (truth, predicted)):
-        bins = histogram(truth << 4 | predicted & (few - 1)).reshape(few, few)
-        return Confusion(bins[:classes, :classes].copy(), bins[:classes, few - 1].copy())
-    bins = added(histogram(truth.astype(np.uint16) << 8 | predicted), np.zeros(1 << 16, np.int64)).reshape(256, 256)
-    for what, seen in (("truth", bins.any(1)), ("prediction", bins.any(0))):
-        wrong = [int(value) for value in np.flatnonzero(seen) if classes <= value != ignore]
-        if wrong:
-            raise ValueError(f"the {what} holds class ids outside the {classes} classes: {wrong}")
-    return Confusion(bins[:classes, :classes].copy(), bins[:classes, ignore].copy())
-
-
-def _known(ids: NDArray[np.uint8], classes: int, ignore: int) -> bool:
-    return not ((ids >= classes) & (ids != ignore)).any()
 
 
 def ratio(part: NDArray[Any], of: NDArray[Any]) -> NDArray[np.float64]:

@@ -40,7 +40,7 @@ class Scoring(TaskScoring[ChipClassification]):
         if self.task.multi_label:
             return Presence(target["classes"], outputs["scores"])
         predicted = outputs["scores"].argmax(1).astype(np.uint8)
-        return confuse(target["classes"], [predicted], len(self.task.classes), IGNORE)[0]
+        return confuse(target["classes"], [predicted], len(self.task.classes))[0]
 
     def tally(
         self, target: Mapping[str, "torch.Tensor"], outputs: Mapping[str, "torch.Tensor"]
@@ -101,7 +101,7 @@ class Scoring(TaskScoring[ChipClassification]):
     def _counts(self, labelled: NDArray[np.uint8], predicted: list[NDArray[Any]]) -> Sequence[Confusion | Presence]:
         """Count cells: labels (cell, …) against the class ids or scores (cell, …) of each prediction."""
         if not self.task.multi_label:
-            return confuse(labelled, predicted, len(self.task.classes), IGNORE)
+            return confuse(labelled, predicted, len(self.task.classes))
         common = ~np.isnan(predicted).any((0, 2))
         lost = int((labelled[~common] != IGNORE).any(1).sum())
         return [Presence(labelled[common], scores[common], lost) for scores in predicted]

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.blocks import Blocks
-from quadrat.geo.grids.class_ids import IGNORE, counting
 from quadrat.geo.grids.windows import Window
-from quadrat.tasks.common.metrics import Confusion, confuse
+from quadrat.tasks.common.metrics import Confusion, Joined, confuse
 from quadrat.tasks.common.polygons import PolygonCounts, matching
 from quadrat.tasks.common.scoring import Prediction, TaskScoring
 from quadrat.tasks.common.targets import Target
@@ -34,7 +33,7 @@ class Scoring(TaskScoring[SemanticSegmentation]):
     def chip_counts(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Confusion:
         """Count ``scores`` (chip, class, y, x) against ``classes`` (chip, y, x)."""
         predicted = outputs["scores"].argmax(1).astype(np.uint8)
-        return confuse(target["classes"], [predicted], len(self.task.classes), IGNORE)[0]
+        return confuse(target["classes"], [predicted], len(self.task.classes))[0]
 
     def tally(self, target: Mapping[str, "torch.Tensor"], outputs: Mapping[str, "torch.Tensor"]) -> "torch.Tensor":
         """Return the confusion of ``scores`` and ``classes``."""
@@ -52,13 +51,13 @@ class Scoring(TaskScoring[SemanticSegmentation]):
         """Count the pixels within the AOI that have a label and a class in each of ``predictions``."""
         scored: list[dict[int, Confusion]] = [{} for _ in predictions]
         for window in truth.windows():
-            classes = counting(self._labelled(truth, window), truth.inside(window))
+            classes = truth.scene.within(window, self._labelled(truth, window))
             predicted = [self.predicted_map(prediction, window) for prediction in predictions]
             if self.watch is not None:
                 self.watch(window, classes, predicted[0])
+            joined = Joined.of(classes, predicted, len(self.task.classes))
             for number, here in blocks.parts(window):
-                found = confuse(classes[here], [ids[here] for ids in predicted], len(self.task.classes), IGNORE)
-                for parts, counts in zip(scored, found, strict=True):
+                for parts, counts in zip(scored, joined.counts(here), strict=True):
                     if counts.matrix.any() or counts.unpredicted.any():
                         parts[number] = parts[number] + counts if number in parts else counts
         return scored
