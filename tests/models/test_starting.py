@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from quadrat.errors import ModelError
 from quadrat.models import Inputs, Recipe, Segmenter, Train
-from quadrat.models.common.model import Fitted
+from quadrat.models.common.model import Fitted, Sizes
 from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.model_folder import ModelCard, SavedModel, read_model, write_model
 from quadrat.models.start.begin import Begun, Names, begin
@@ -393,6 +393,9 @@ def test_without_epochs_nothing_behind_the_encoder_may_be_random(before: Path, t
         one = model(begins)
         with pytest.raises(ModelError, match=r"a part of the network would be random(.|\n)*" + told):
             one.fit(Memory(8, 5), Memory(4, 6), task, one.own_inputs(inputs()), recipe, tmp_path / "fit")
+        one.check(task, inputs(), Sizes(32, 4, 32))
+        with pytest.raises(ModelError, match="a part of the network would be random"):
+            one.check(task, inputs(), Sizes(32, 4, 32, trains=False))
 
 
 def test_other_orders_of_bands_and_classes_and_new_ones_say_the_same_of_the_old(

@@ -101,6 +101,7 @@ def told(
         "model": FOREST,
         "baseline": None,
         "chip": chip(),
+        "epochs": 1,
         "batch_size": 4,
         "train": None,
         "predict": SimpleNamespace(window_size=64),

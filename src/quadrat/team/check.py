@@ -66,7 +66,7 @@ def check(params: "Params", paths: Paths, executor: Executor) -> int:
     broken = [] if damaged is None else [damaged]
     found = merged([*broken, *pin_errors(catalog, paths.pins), *find_errors(findings, task), *unpictured])
     if not found:
-        sizes = Sizes(params.chip.chip_size, params.batch_size, params.predict.window_size)
+        sizes = Sizes(params.chip.chip_size, params.batch_size, params.predict.window_size, trains=params.epochs > 0)
         kinds = [one for one in (params.model, params.baseline) if one is not None]
         found = list(_without_plugins(params))
         found += [error for one in kinds for error in _without_model(findings, task, one, sizes)]

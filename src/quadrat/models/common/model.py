@@ -178,6 +178,8 @@ class Sizes:
     """Chips in a training step."""
     window: int
     """Height and width of a window that is predicted, px."""
+    trains: bool = True
+    """Whether there are training steps; without, a network's weights must be whole."""
 
 
 class Kind(Section, ABC):

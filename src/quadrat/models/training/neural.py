@@ -99,7 +99,7 @@ class Neural(Model):
         self.check_windows(network, task, inputs, sizes.chip)
         window = (sizes.window, sizes.window)
         trials.take(network, window, "windows", f"set another predict.window_size, or {self.hint}")
-        if not inputs.dates:  # what is normalised depends on the dates that are there
+        if sizes.trains and not inputs.dates:  # what is normalised depends on the dates that are there
             trials.learn(network, sizes.batch, sizes.chip)
         encoder = self.origin()
         if self.start.kind == "timm" and not encoder.local:
@@ -107,7 +107,10 @@ class Neural(Model):
         elif self.start.kind != "none":
             from quadrat.models.training.starting import start
 
-            start(self, network, task, self.own_inputs(inputs)).show()
+            begun = start(self, network, task, self.own_inputs(inputs))
+            begun.show()
+            if not sizes.trains:
+                begun.check_whole()
 
     def check_windows(self, network: "TrainableModule", task: TaskSection, inputs: Inputs, size: int) -> None:
         """Raise ModelError where ``network`` can't take windows of more than one size, or chips of ``size`` px."""
