@@ -53,7 +53,7 @@ def test_hectares_are_those_of_each_pixel_by_itself(place: str) -> None:
     window = Window(10, 20, *ids.shape)
     grid = Grid(CRS.from_user_input(crs), transform, (100, 330))
     rows, cols = np.indices(ids.shape)
-    each = grid.pixel_areas(np.column_stack([cols.ravel() + 20.0, rows.ravel() + 10.0])).reshape(ids.shape)
+    each = grid.pixel_areas(np.column_stack([cols.ravel() + 20.5, rows.ravel() + 10.5])).reshape(ids.shape)
     found = Ground.of(grid, window).areas(window, ids, 3)
     np.testing.assert_array_equal(found.pixels, [np.count_nonzero(ids == n) for n in range(3)])
     np.testing.assert_allclose(found.hectares, [each[ids == n].sum() / 1e4 for n in range(3)], rtol=5e-5)
@@ -66,6 +66,21 @@ def test_a_field_has_the_area_of_its_geodesic_outline() -> None:
     outline = Polygon([(13.05, 51.9), (13.15, 51.9), (13.15, 51.7), (13.05, 51.7)]).segmentize(0.001)
     area, _ = Geod(ellps="WGS84").geometry_area_perimeter(outline)
     assert measured(grid, ids, 1).hectares[0] == pytest.approx(abs(area) / 1e4, rel=2e-5)
+
+
+@pytest.mark.parametrize("side", [0.05, 0.5, 2.0])
+@pytest.mark.parametrize("south", [False, True])
+def test_coarse_pixels_have_the_area_of_their_outlines(side: float, south: bool) -> None:
+    top = -30.0 if south else 80.0
+    grid = Grid(CRS.from_user_input("EPSG:4326"), Affine(side, 0, 20, 0, -side, top), (24, 6))
+    ids = np.repeat(np.arange(24, dtype=np.uint8), 6).reshape(24, 6)
+    found = measured(grid, ids, 24).hectares
+    for number, hectares in enumerate(found.tolist()):
+        high, low = top - side * number, top - side * (number + 1)
+        east = 20 + 6 * side
+        outline = Polygon([(20, low), (east, low), (east, high), (20, high)]).segmentize(side / 20)
+        area, _ = Geod(ellps="WGS84").geometry_area_perimeter(outline)
+        assert hectares == pytest.approx(abs(area) / 1e4, rel=1e-4 + side**2 / 1e4)  # a pixel's middle is its mean
 
 
 def test_the_whole_earth_in_degrees_has_its_area() -> None:

@@ -71,7 +71,7 @@ class Ground:
         rows = np.arange(area.row // height, -(-area.bottom // height))
         cols = np.arange(area.col // width, -(-area.right // width))
         middles = [
-            (np.maximum(numbers * side, start) + np.minimum((numbers + 1) * side, end) - 1) / 2
+            (np.maximum(numbers * side, start) + np.minimum((numbers + 1) * side, end)) / 2
             for numbers, side, start, end in (
                 (cols, width, area.col, area.right),
                 (rows, height, area.row, area.bottom),
@@ -95,7 +95,7 @@ class Ground:
 
 def _alike(grid: Grid, area: Window) -> tuple[int, int]:
     """Return the height and width, px, of tiles of an area, within which pixels are about equally large."""
-    rows, cols = (np.linspace(0, length - 1, LATTICE) for length in area.shape)
+    rows, cols = (np.linspace(0.5, length - 0.5, LATTICE) for length in area.shape)  # of pixels' centres
     places = np.stack(np.meshgrid(cols + area.col, rows + area.row), -1)
     sizes = np.log(grid.pixel_areas(places.reshape(-1, 2)).reshape(LATTICE, LATTICE))
     sides = []
