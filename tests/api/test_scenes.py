@@ -34,6 +34,12 @@ def test_bands_can_be_chosen() -> None:
         assert scene.to_xarray()["band"].values.tolist() == ["B3", "B1"]
 
 
+@pytest.mark.parametrize("picked", [[0, 0], [2, 0, 2], [1, 1, 1]])
+def test_a_band_can_be_asked_for_twice(picked: list[int]) -> None:
+    with quadrat.open_scene("east") as scene, rasterio.open("data/image.tif") as file:
+        np.testing.assert_array_equal(scene.to_xarray().isel(band=picked), file.read()[picked])
+
+
 def test_labels_are_class_ids_within_the_area_of_interest() -> None:
     with quadrat.open_scene("east") as scene:
         assert scene.labels is not None

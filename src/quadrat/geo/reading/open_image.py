@@ -105,8 +105,15 @@ class Raster:
         return Strip(window, values, seen)
 
     def values(self, window: Window, places: Sequence[int]) -> NDArray[Any]:
-        """Return the raw values (place, y, x) of the bands at ``places``, in a window within the grid."""
-        return self._read(window, places, np.empty)[0]
+        """Return the raw values (place, y, x) of the bands at ``places``, in a window within the grid.
+
+        A band may be named more than once.
+        """
+        distinct, order = np.unique(np.asarray(places, np.intp), return_inverse=True)
+        if len(distinct) == len(places):
+            return self._read(window, places, np.empty)[0]
+        found: NDArray[Any] = self._read(window, distinct.tolist(), np.empty)[0][order]
+        return found
 
     def reduced(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return the whole image at (height, width) px: raw values and validity, (band, y, x) each."""
