@@ -167,6 +167,22 @@ def test_values_are_brought_to_the_unit_of_the_model(
     np.testing.assert_array_equal(labels(predictor, plain), expected)
 
 
+@pytest.mark.filterwarnings("ignore:(Scales|Offsets) differ across bands:UserWarning")
+def test_scale_and_offset_of_each_band_that_rioxarray_applied_are_not_applied_again(
+    predictor: quadrat.Predictor, raw: Any, expected: Any, tmp_path: Path
+) -> None:
+    doubled = np.stack([raw[0], raw[1], raw[2] * 2])
+    shifted = np.stack([raw[0], raw[1], raw[2] + 1000]) * np.float32(0.0001)
+    for name, pixels, tags in (
+        ("a.tif", doubled, {"scales": [0.0001, 0.0001, 0.00005]}),
+        ("b.tif", shifted.astype(np.float32), {"offsets": [0.0, 0.0, -0.1]}),
+    ):
+        path = tagged(tmp_path / name, pixels, **tags)
+        image = rioxarray.open_rasterio(path, mask_and_scale=True)
+        assert np.nanmax(image.values) < 10  # in reflectance
+        np.testing.assert_array_equal(labels(predictor, image), expected, err_msg=name)
+
+
 def test_an_array_may_have_its_bytes_in_another_order(predictor: quadrat.Predictor, raw: Any, expected: Any) -> None:
     for kind in (">u2", ">i4", ">f4", ">f8"):
         np.testing.assert_array_equal(labels(predictor, raw.astype(kind)), expected, err_msg=kind)

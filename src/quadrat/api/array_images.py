@@ -73,7 +73,7 @@ def _said(image: NDArray[Any] | xarray.DataArray, number: int) -> Said:
     """Return what a DataArray says of the values of a band, counted from 0.
 
     Coordinates along ``band`` come first, then the attributes that rioxarray gives. Where rioxarray has applied scale
-    and offset, they stand in ``encoding``, and values are in the unit.
+    and offset, they stand in ``encoding``, and values are in the unit of all bands, even if those of one are 1 and 0.
     """
     if not isinstance(image, xarray.DataArray):
         return Said()
@@ -82,7 +82,11 @@ def _said(image: NDArray[Any] | xarray.DataArray, number: int) -> Said:
     said: dict[str, Any] = {
         name: None if values is None else _of_band(image, values, number) for name, values in told.items()
     }
-    applied = any(image.encoding.get(name, plain) != plain for name, plain in (("scale_factor", 1), ("add_offset", 0)))
+    applied = any(
+        np.any(np.asarray(image.encoding.get(name, plain)) != plain)
+        for plain, (one, each) in ((1, attributes["scale"]), (0, attributes["offset"]))
+        for name in (one, each)
+    )
     if applied or (said["scale"] in {None, 1} and said["offset"] in {None, 0}):
         said |= {"scale": 1.0, "offset": 0.0} if applied else {"scale": None, "offset": None}  # no tags: 1 and 0
     said["nodata"] = image.rio.nodata
