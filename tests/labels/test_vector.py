@@ -47,6 +47,24 @@ def test_labels_in_another_crs_fall_on_the_same_pixels(tmp_path: Path, to_crs: s
 
 
 @pytest.mark.parametrize(
+    ("ending", "kinds", "left", "pairs"),
+    [
+        ("fgb", ["forest", "lake"], 15, 1),
+        ("fgb", ["forest", "lake"], 20, 0),  # they only touch
+        ("fgb", ["forest", "wood"], 15, 0),
+        ("gpkg", ["forest", "lake"], 15, 0),
+    ],
+)
+def test_overlaps_in_a_file_that_keeps_no_order_are_told(
+    tmp_path: Path, ending: str, kinds: list[str], left: int, pairs: int
+) -> None:
+    areas = [pixel_box(3, 5, 20, 30), pixel_box(left, 10, 45, 38)]
+    told = labels(write_areas(tmp_path / f"l.{ending}", areas, {"kind": kinds})).remarks
+    assert len(told) == pairs
+    assert all("1 pairs of features of different classes overlap" in each for each in told)
+
+
+@pytest.mark.parametrize(
     "transform",
     [
         Affine(2.0, 0.0, 400_000.0, 0.0, 2.0, 5_000_000.0),  # south-up

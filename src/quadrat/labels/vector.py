@@ -20,6 +20,7 @@ from quadrat.geo.grids.windows import Window
 from quadrat.geo.vectors.burning import Areas
 from quadrat.geo.vectors.feature_filter import FilterError, matches, parse
 from quadrat.geo.vectors.features import around, bounds, clipped, crs_name, extent, on_grid, read_features, workable
+from quadrat.geo.vectors.vector_files import UNORDERED, ending
 from quadrat.geo.vectors.widths import Width, class_widths, widened
 from quadrat.labels.class_mapping import ClassMapping, class_id, text, unclaimed
 from quadrat.labels.objects import DIGITS, Objects, boxed, gathered
@@ -35,7 +36,8 @@ MARGIN = 1
 class VectorLabels(Section):
     """Polygons, and lines and points with a width, of a vector file: classes by a field's values, or one class for all.
 
-    Where areas overlap, the last in the file wins.
+    Where areas overlap, the last in the file wins. A FlatGeobuf (.fgb) may not keep the order in which they were
+    written.
     """
 
     kind: Literal["vector"]
@@ -102,8 +104,9 @@ class VectorLabels(Section):
         order = np.argsort(drawn != IGNORE, kind="stable")  # dropped features are drawn first
         flat = (ids != IGNORE) & without_area(frame.geometry.to_numpy())
         thin = (ids != IGNORE) & ~shapely.is_empty(whole) & np.isnan(boxed(whole)).any(1)
+        layered = Areas(areas[order], drawn[order])
         yield LabelledAreas(
-            Areas(areas[order], drawn[order]),
+            layered,
             Objects(whole, ids),
             background,
             remarks=(
@@ -111,8 +114,17 @@ class VectorLabels(Section):
                 *self._idle(len(read), len(frame)),
             ),
             box_remarks=self._remarks(frame, thin, f"an extent below {10**-DIGITS} px: they are no objects"),
-            doubt=partial(doubtful_place, self.path, frame.crs, grid),
+            doubt=partial(self._doubts, frame.crs, grid, layered if class_mapping.unit == "px" else None),
         )
+
+    def _doubts(self, crs: object, grid: Grid, layered: Areas | None) -> tuple[str, ...]:
+        """Return warnings that take time: about the place of features, and about which of several lies on top."""
+        placed = doubtful_place(self.path, crs, grid)
+        pairs = layered.contested() if layered is not None and ending(self.path) in UNORDERED else 0
+        if not pairs:
+            return placed
+        problem = f"{pairs} pairs of features of different classes overlap, and a FlatGeobuf may not keep their order"
+        return (*placed, f"{self.path}: {problem}: convert what it was made of to .gpkg, where the last one counts")
 
     def _filtered(self, frame: "geopandas.GeoDataFrame", scene: str) -> "geopandas.GeoDataFrame":
         import pandas as pd

@@ -14,15 +14,13 @@ from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.vectors.burning import Areas
+from quadrat.geo.vectors.vector_files import UNORDERED
 from quadrat.prediction.reader import ENDINGS, Prediction
 from quadrat.tasks.common import prediction_features
 from quadrat.tasks.common.outputs import Features
 
 RASTERS = (".tif", ".tiff")
 """Endings of raster files."""
-
-UNORDERED = {".fgb"}
-"""Endings of vector files that may hold features in another order than they were written: by their place."""
 
 NO_CLASS = "none"
 """For ``Given.background``: pixels outside all polygons have no prediction."""

@@ -21,6 +21,14 @@ class Areas:
         """Index the polygons."""
         object.__setattr__(self, "_tree", shapely.STRtree(self.geometry))
 
+    def contested(self) -> int:
+        """Return how many pairs of polygons with different values share more than a pixel's area."""
+        tree: shapely.STRtree = self._tree  # type: ignore[attr-defined]
+        one, other = tree.query(self.geometry, predicate="intersects")
+        unlike = (one < other) & (self.values[one] != self.values[other])
+        one, other = one[unlike], other[unlike]
+        return int((shapely.area(shapely.intersection(self.geometry[one], self.geometry[other])) > 1).sum())
+
     def draw(self, window: Window, *, fill: int, all_touched: bool = False) -> NDArray[np.uint8]:
         """Return (y, x) values, ``fill`` where no polygon is; of overlapping polygons the last counts."""
         from affine import Affine

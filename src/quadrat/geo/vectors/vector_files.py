@@ -40,6 +40,9 @@ DRIVERS = {
 SINGLE = frozenset(DRIVERS) - {".gpkg"}
 """Endings of formats with one layer per file."""
 
+UNORDERED = frozenset({".fgb"})
+"""Endings of formats that may hold features in another order than they were written: by their place."""
+
 SHALLOW = 1000
 """Geometries with at most this many bytes can't nest collections deeply."""
 
