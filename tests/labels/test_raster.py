@@ -565,3 +565,30 @@ def test_colours_stand_in_the_bands_that_the_file_calls_so(tmp_path: Path, order
         file.write(pixels)
     key = legend(wood=["#0080ff"], rest=["#ff8000"], lake=["#ffff80"])
     assert (read(path, key=key, values="colors") == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("nodata", "options", "told"),
+    [
+        (0, {}, ["0 is its nodata value, so these pixels are unlabelled, though class lake lists it"]),
+        (0, {"drop": ["0"]}, []),
+        (0, {"background": "lake"}, []),
+        (1, {}, []),
+        (None, {}, []),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "int16"])
+def test_a_class_that_nodata_hides_is_told(
+    tmp_path: Path, dtype: str, nodata: int | None, options: dict[str, Any], told: list[str]
+) -> None:
+    path = write_raster(tmp_path / "l.tif", np.zeros((1, *GRID.shape), dtype), nodata=nodata)
+    with labels(path, **options) as opened:
+        assert [remark.removeprefix(f"{path}: ").partition(":")[0] for remark in opened.remarks] == told
+
+
+@pytest.mark.parametrize(("nodata", "told"), [(0, 1), (16, 0), (None, 0)])
+def test_a_colour_that_nodata_hides_is_told(tmp_path: Path, nodata: int | None, told: int) -> None:
+    key = legend(wood=["#000000"], lake=["#001000"])
+    path = write_raster(tmp_path / "l.tif", np.zeros((3, *GRID.shape), np.uint8), nodata=nodata, photometric="RGB")
+    with labels(path, key=key, values="colors") as opened:
+        assert len(opened.remarks) == told

@@ -171,8 +171,19 @@ class LabelledPixels:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Possible problems of the file."""
-        return self._pixels.doubt()
+        """Possible problems of the file, and classes whose values it hides."""
+        return (*self._pixels.doubt(), *self._hidden())
+
+    def _hidden(self) -> Iterator[str]:
+        """Yield a warning about each value of a class that is the file's nodata value."""
+        key, path = self._key, self._pixels.path
+        lost = self._pixels.hidden(self._form, key.numbers) & ~np.isin(key.ids, (IGNORE, self.background))
+        for number, own in zip(key.numbers[lost].tolist(), key.ids[lost].tolist(), strict=True):
+            name = key.class_mapping.names[own]
+            yield (
+                f"{path}: {key.text(number)} is its nodata value, so these pixels are unlabelled, though class {name} "
+                "lists it: remove the nodata value (gdal_edit.py -unsetnodata), or make a copy without it"
+            )
 
     def class_ids(self, window: Window, *, all_touched: bool) -> NDArray[np.uint8]:  # noqa: ARG002 (for polygons only)
         """Return (y, x) class ids, IGNORE if there is none; the window may reach beyond the grid.

@@ -93,6 +93,16 @@ class Pixels:
         numbers, labelled = _meant(np.arange(256, dtype=np.uint8)[None, None], None, form)
         return numbers[0], labelled[0]
 
+    def hidden(self, form: Format, numbers: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which of ``numbers`` (n,) nodata hides; none of a colour table, whose nodata has no colour."""
+        stored = form.stored
+        if form.palette is not None:
+            return np.zeros(numbers.shape, np.bool_)
+        shifts = range(8 * len(stored.bands) - 8, -8, -8)
+        values = [numbers >> shift & 255 for shift in shifts] if len(stored.bands) > 1 else [numbers]
+        shown = stored.given(np.stack(values))
+        return np.zeros(numbers.shape, np.bool_) if shown is None else ~shown
+
     def _read(self, window: Window, form: Format) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return stored values (band, y, x), and the mask (y, x), in a window of the grid."""
         if self._nearest is None:
