@@ -56,10 +56,35 @@ def test_an_offset_is_taken_off() -> None:
 
 def test_no_value_is_the_models_no_value() -> None:
     values = np.array([65535, 0, 7], np.uint16)
-    for nodata, expected in ((0.0, [0, 0, 7]), (9.0, [9, 0, 7]), (None, [np.nan, 0, 7])):
+    for nodata, expected in ((0.0, [0, 1, 7]), (9.0, [9, 0, 7]), (None, [np.nan, 0, 7])):
         converted, known = in_units(values, band(nodata=65535.0), band(nodata=nodata))
         np.testing.assert_array_equal(converted, expected)
-        assert known.tolist() == [False, nodata != 0, True]
+        assert known.tolist() == [False, True, True]
+
+
+def test_a_value_that_becomes_the_models_no_value_counts_as_the_next() -> None:
+    values = np.array([0, 999, 1000, 1001], np.uint16)  # of Sentinel-2 since 2022: 1000 is a reflectance of 0
+    converted, known = in_units(values, band(offset=-0.1), band())
+    np.testing.assert_array_equal(converted, [0, -1, 1, 1])
+    assert known.tolist() == [False, True, True, True]
+    for dtype, nodata, beside in (
+        ("uint8", 255.0, 254),
+        ("int16", -32768.0, -32767),
+        ("float32", -9999.0, np.nextafter(np.float32(-9999), np.float32(0))),
+        ("float32", 0.0, np.finfo(np.float32).tiny),
+        ("int32", 2.0**31 - 1, np.float32(2**31 - 256)),
+    ):
+        values = np.array([nodata * 2, 5], np.float64)
+        stored = band(dtype="float64", scale=0.5, nodata=-77.0)
+        converted, known = in_units(values, stored, band(dtype=dtype, scale=1.0, nodata=nodata))
+        np.testing.assert_array_equal(converted, np.float32([beside, 2.5]))
+        assert known.all()
+
+
+def test_the_models_no_value_is_none_in_an_image_that_says_none() -> None:
+    converted, known = in_units(np.array([0, 0.1], np.float32), band(dtype="float32", scale=1.0, nodata=None), band())
+    np.testing.assert_array_equal(converted, [0, 1000])
+    assert known.tolist() == [False, True]
 
 
 def test_an_image_is_read_in_the_models_units(tmp_path: Path) -> None:

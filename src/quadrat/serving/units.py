@@ -68,7 +68,9 @@ class InUnits(Raster):
 def in_units(values: NDArray[Any], stored: Band, learnt: Band) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return raw values of band ``stored`` as raw values of band ``learnt``, and which are valid.
 
-    Values that are whole but for rounding of float32 become whole: reflectance becomes the original counts.
+    Values that are whole but for rounding of float32 become whole: reflectance becomes the original counts. One that
+    becomes the model's nodata value counts as the next; but it is none where the image doesn't say what its own nodata
+    value is, because it may have filled its holes with it.
     """
     known = is_valid(values, stored)
     factor, shift = stored.scale / learnt.scale, (stored.offset - learnt.offset) / learnt.scale
@@ -79,9 +81,22 @@ def in_units(values: NDArray[Any], stored: Band, learnt: Band) -> tuple[NDArray[
         exact = np.where(abs(exact - whole) <= ROUNDING * abs(exact), whole, exact)
     raw = exact.astype(np.float32)
     if learnt.nodata is not None:
-        known &= raw != learnt.nodata
+        alike = known & (raw == learnt.nodata)
+        if stored.nodata is None:
+            known &= ~alike
+        else:
+            raw[alike] = _beside(learnt.nodata, learnt.dtype)
     raw[~known] = np.nan if learnt.nodata is None else learnt.nodata
     return raw, known
+
+
+def _beside(nodata: float, dtype: str) -> np.float32:
+    """Return the value of a type that lies beside ``nodata``, towards 0; above it if that is 0."""
+    at, zero = np.float32(nodata), np.float32(0)
+    if dtype.startswith("float"):
+        return np.nextafter(at, zero) if at else np.finfo(np.float32).tiny
+    step = max(np.float32(1), np.spacing(abs(at)))
+    return np.float32(at - step if at > 0 else at + step)
 
 
 def _check_dates(image: Image, learnt: int) -> None:
