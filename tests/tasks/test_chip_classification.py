@@ -469,7 +469,14 @@ def test_cells_beyond_the_image_count_nowhere() -> None:
     every = Features("cells", np.concatenate([more.geometry, far]), joined([more, more]).fields)
     on = (shapely.bounds(more.geometry)[:, 2:] <= 32).all(1)
     inner = Predicted(Features("cells", more.geometry[on], {name: v[on] for name, v in more.fields.items()}))
-    assert scoring_of(TASK).score(truth, [Predicted(every)]) == scoring_of(TASK).score(truth, [inner])
+    scoring = scoring_of(TASK)
+    (found,), (expected,) = scoring.score(truth, [Predicted(every)]), scoring.score(truth, [inner])
+    assert found == expected
+    sure, right = (scoring.reliability(truth, one, found) for one in (Predicted(every), inner))
+    assert sure.keys() == right.keys() == {"calibrated", "uncalibrated"}
+    assert right["calibrated"].counts[0].sum() == found.summary()["support"]
+    for name, one in right.items():
+        np.testing.assert_array_equal(sure[name].counts, one.counts)
 
 
 def test_a_prediction_that_is_not_of_this_task_is_refused() -> None:

@@ -61,7 +61,8 @@ class Scoring(TaskScoring[ChipClassification]):
 
         A cell belongs to the block of its centre.
         """
-        found = [_near(truth, *read_cells(self.task, prediction)) for prediction in predictions]
+        read = [read_cells(self.task, prediction) for prediction in predictions]
+        found = [(cells[near], values[near]) for cells, values in read for near in (_near(truth, cells),)]
         cells, places = np.unique(np.concatenate([own for own, _ in found]), axis=0, return_inverse=True)
         ends = np.cumsum([len(own) for own, _ in found])[:-1]
         labelled = labelled_cells(self.task, truth.labels, cells)
@@ -91,12 +92,15 @@ class Scoring(TaskScoring[ChipClassification]):
             known = counts.truth != IGNORE
             return {CALIBRATED: Reliability.of_scores(counts.scores[known], counts.truth[known] == 1)}
         cells, class_ids = read_cells(self.task, prediction)
-        labelled = labelled_cells(self.task, truth.labels, cells)
-        labelled[~_inside(truth, cells)] = IGNORE
+        near = _near(truth, cells)
+        labelled = labelled_cells(self.task, truth.labels, cells[near])
+        labelled[~_inside(truth, cells[near])] = IGNORE
         told = {CALIBRATED: "score", UNCALIBRATED: "uncalibrated"}
         scores = {name: read_scores(self.task, prediction, field) for name, field in told.items()}
-        known, right = labelled != IGNORE, labelled == class_ids
-        return {name: Reliability.of_scores(some[known], right[known]) for name, some in scores.items() if some.size}
+        known, right = labelled != IGNORE, labelled == class_ids[near]
+        return {
+            name: Reliability.of_scores(some[near][known], right[known]) for name, some in scores.items() if some.size
+        }
 
     def _counts(self, labelled: NDArray[np.uint8], predicted: list[NDArray[Any]]) -> Sequence[Confusion | Presence]:
         """Count cells: labels (cell, …) against the class ids or scores (cell, …) of each prediction."""
@@ -126,12 +130,14 @@ class Scoring(TaskScoring[ChipClassification]):
         return painted(cells, _largest(values) if self.task.multi_label else values, window, IGNORE)
 
 
-def _near(truth: "Truth", cells: Cells, values: NDArray[Any]) -> tuple[Cells, NDArray[Any]]:
-    """Return the cells with their centre on a pixel that counts, with their values (cell, …)."""
+def _near(truth: "Truth", cells: Cells) -> NDArray[np.bool_]:
+    """Return which cells have their centre in the area that contains all that counts."""
     cols, rows = _centres(cells)
     area = truth.area
-    near = (rows >= area.row) & (rows < area.bottom) & (cols >= area.col) & (cols < area.right)
-    return cells[near], values[near]
+    near: NDArray[np.bool_] = np.logical_and.reduce(
+        [rows >= area.row, rows < area.bottom, cols >= area.col, cols < area.right]
+    )
+    return near
 
 
 def _centres(cells: Cells) -> NDArray[np.int64]:
