@@ -200,3 +200,13 @@ def test_polygons_are_matched_as_polygons_too(ground: Path) -> None:
     assert found["polygons"] == {"f1": 0.4, "precision": 0.3333, "recall": 0.5, "support": 2}
     assert "Polygons matched as polygons, from an IoU of 0.5: F1 0.400" in Path("scores/report.html").read_text()
     assert "polygons" not in scored("--predictions", "given", out="raster")
+
+
+def test_a_polygon_at_the_images_edge_is_matched_by_what_of_it_lies_on_the_image(ground: Path) -> None:
+    only(ground, "e")
+    (ground / "labels.gpkg").unlink()
+    write_areas(ground / "labels.gpkg", [pixel_box(190, 20, 209, 30)], {"kind": ["wood"]})  # the image is 200 px wide
+    for name, right in (("cut", 200), ("beyond", 209)):
+        write_areas(ground / f"{name}.gpkg", [pixel_box(190, 20, right, 29)], {"class": ["wood"]})
+        found = scored("--predictions", f"{name}.gpkg", "--background", "field", out=name)
+        assert found["polygons"] == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "support": 1}

@@ -68,8 +68,8 @@ class PolygonCounts:
 def matching(truth: "Truth", features: Features, names: Sequence[str]) -> PolygonCounts:
     """Count a prediction's ``features`` against the labelled objects of a scene, which have features.
 
-    Both count where the middle of their bounds is on a pixel that counts. Classes are called ``names``. Raises
-    PredictionError for features without one of them.
+    Both count where the middle of their bounds is on a pixel that counts, and are compared by what of them lies on the
+    image. Classes are called ``names``. Raises PredictionError for features without one of them.
     """
     objects = truth.labels.objects(truth.area)
     class_ids = prediction_features.class_ids(features, names)
@@ -79,7 +79,10 @@ def matching(truth: "Truth", features: Features, names: Sequence[str]) -> Polygo
     counted = on_ground(truth, np.concatenate([objects.geometry, shapes]))
     ids = np.where(counted, np.concatenate([objects.class_ids, class_ids]), np.uint8(IGNORE))
     labelled, predicted = np.split(ids, [len(objects.class_ids)])
-    return counts(Polygons(objects.geometry, labelled), Polygons(shapes, predicted), scores)
+    shape = truth.labels.grid.shape
+    return counts(
+        Polygons(_on_image(objects.geometry, shape), labelled), Polygons(_on_image(shapes, shape), predicted), scores
+    )
 
 
 def counts(truth: Polygons, predicted: Polygons, scores: NDArray[np.floating]) -> PolygonCounts:
@@ -107,6 +110,16 @@ def matched(truth: Polygons, predicted: Polygons, scores: NDArray[np.floating]) 
         if of[one] < 0 and not taken[label]:
             of[one], taken[label] = label, True
     return of
+
+
+def _on_image(geometry: Geometries, shape: tuple[int, int]) -> Geometries:
+    """Return geometries cut at the edges of an image of ``shape`` (height, width), px."""
+    height, width = shape
+    left, top, right, bottom = shapely.bounds(geometry).reshape(-1, 4).T
+    beyond = (left < 0) | (top < 0) | (right > width) | (bottom > height)
+    cut = geometry.copy()
+    cut[beyond] = shapely.intersection(geometry[beyond], shapely.box(0, 0, width, height))
+    return cut
 
 
 def on_ground(truth: "Truth", geometry: Geometries) -> NDArray[np.bool_]:
