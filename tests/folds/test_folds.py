@@ -18,6 +18,8 @@ from quadrat.errors import CatalogError
 from quadrat.folds.cutting import cut
 from quadrat.folds.running import catalog_of
 from quadrat.folds.section import Folds
+from quadrat.geo.grids.windows import cover
+from quadrat.scenes.aoi import open_aoi
 from quadrat.scenes.catalog import load_catalog, read_catalog
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import Scene
@@ -111,6 +113,29 @@ def test_gaps_are_as_wide_on_the_ground_anywhere(others: tuple[Any, ...], projec
         ends = [*to_earth.transform(*lines[:, :2].T), *to_earth.transform(*lines[:, 2:].T)]
         shortest[scene] = Geod(ellps="WGS84").inv(*ends)[2].min()
     assert all(99.9 < metres < 160 for metres in shortest.values()), shortest
+
+
+@pytest.mark.parametrize(("turned", "sides"), [(0, 1.0), (45, 2**0.5)])
+def test_no_pixel_of_a_scored_block_is_in_a_chip_that_trains(turned: float, sides: float, project: Path) -> None:
+    size, side = 16, 10.0
+    transform = NORTH_UP @ Affine.scale(side / NORTH_UP.a) @ Affine.rotation(turned)
+    write_raster(project / "turned.tif", np.ones((1, 160, 160), np.uint8), transform)
+    image = Image.model_validate_json('{"sources": [{"path": "turned.tif", "bands": ["a"]}]}')
+    settings = blocks_of(block=350, gap=1.01 * size * side * sides)
+    ground = cut([Scene("t", "train", image, (), ())], TASK, settings, 1)
+    grid = ground.grids["t"]
+    for fold in range(3):
+        masks = {}
+        for split, part in ground.parts(fold, settings).items():
+            file = project / f"{split}.fgb"
+            area = shapely.get_parts(shapely.intersection(ground.areas["t"], part))
+            geopandas.GeoSeries(area, crs=ground.plane).to_file(file)
+            aoi = open_aoi((str(file),), grid, "t")
+            assert aoi is not None
+            masks[split] = aoi.mask(grid.area)
+        windows = [window.slices() for window in cover(grid.area, size, 4)]
+        assert any(masks["train"][some].any() for some in windows)
+        assert not any(masks["train"][some].any() and masks["test"][some].any() for some in windows)
 
 
 def run(*options: str) -> str:

@@ -14,5 +14,5 @@ class Folds(Section):
     """Side of the blocks that the folds consist of, m on the ground: several times the distance over which errors
     correlate, which eval prints."""
     gap: float = Field(default=0, ge=0)
-    """Width of the ground around scored blocks that is left out of training, m: a chip's side or more, so that no pixel
-    of a scored block is in a chip."""
+    """Width of the ground around scored blocks that is left out of training, m: a chip's side or more, of
+    images that are turned on the ground its diagonal, so that no pixel of a scored block is in a chip."""
