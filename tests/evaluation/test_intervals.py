@@ -29,8 +29,13 @@ def field(size: int, scale: float, generator: np.random.Generator) -> NDArray[np
     return found
 
 
-def scored(name: str = "s", width: float | None = 10, side: int = 8, **maps: NDArray[np.bool_]) -> Scored:
-    """Return the counts of maps (y, x), True where a prediction is wrong; all is of the first of two classes."""
+def scored(
+    name: str = "s", width: float | None = 10, side: int = 8, taller: float = 1, **maps: NDArray[np.bool_]
+) -> Scored:
+    """Return the counts of maps (y, x), True where a prediction is wrong; all is of the first of two classes.
+
+    Pixels are of ``width`` m, and ``taller`` than that.
+    """
     (shape,) = {wrong.shape for wrong in maps.values()}
     blocks = Blocks(Window(0, 0, *shape), side)
     parts: dict[str, dict[int, Counts]] = {each: {} for each in maps}
@@ -38,7 +43,7 @@ def scored(name: str = "s", width: float | None = 10, side: int = 8, **maps: NDA
         for each, wrong in maps.items():
             lost = int(wrong[here].sum())
             parts[each][number] = Confusion(np.array([[wrong[here].size - lost, lost], [0, 0]]), np.zeros(2, np.int64))
-    return Scored(name, blocks, width, parts)
+    return Scored(name, blocks, None if width is None else (width * taller, width), parts)
 
 
 def spread(*scenes: Scored, settings: Intervals | None = QUICK, seed: int = 1) -> Spread:
@@ -112,6 +117,22 @@ def test_blocks_have_the_side_that_is_given_on_the_ground_of_each_scene() -> Non
     assert somewhere.about["unit"] == "px"
 
 
+def test_pixels_that_are_taller_than_wide_count_by_their_place_on_the_ground() -> None:
+    square = field(320, 20, np.random.default_rng(4)) > 1
+    flat = square[::2]  # the same ground, in pixels twice as tall, as in degrees at 60°
+    for side, count in ((320, 10), (800, 4)):
+        chosen = plan([scored(model=flat, taller=2)], Intervals(block=side))
+        assert (len(chosen.blocks), chosen.about["block"]) == (count**2, side)
+    square = field(512, 30, np.random.default_rng(1)) > 1
+    flat = square[::2]
+    whole, same = (
+        correlation_range([one], "model", "m") for one in (scored(model=square), scored(model=flat, taller=2))
+    )
+    assert whole is not None
+    assert same is not None
+    assert whole <= same <= whole + 160  # the side of a fine block
+
+
 def test_of_many_scenes_each_is_a_block() -> None:
     wrong = np.random.default_rng(1).random((30, 40, 40)) < 0.1
     scenes = [scored(str(number), model=one) for number, one in enumerate(wrong)]
@@ -137,14 +158,14 @@ def test_the_same_seed_gives_the_same_and_says_so() -> None:
 
 def test_without_settings_or_scores_there_are_none() -> None:
     assert spread(scored(model=np.zeros((80, 80), np.bool_)), settings=None) == Spread(None, {}, {}, {})
-    nothing = spread(Scored("s", Blocks.one(Window(0, 0, 9, 9)), 1, {"model": {}}))
+    nothing = spread(Scored("s", Blocks.one(Window(0, 0, 9, 9)), (1, 1), {"model": {}}))
     assert nothing.plan
     assert nothing.plan.sentence == "nothing was scored"
 
 
 def test_pixels_without_a_prediction_are_nothing_that_was_scored() -> None:
     lost = Confusion(np.zeros((2, 2), np.int64), np.array([64, 0]))
-    nothing = spread(Scored("s", Blocks(Window(0, 0, 16, 16), 8), 1, {"model": dict.fromkeys(range(4), lost)}))
+    nothing = spread(Scored("s", Blocks(Window(0, 0, 16, 16), 8), (1, 1), {"model": dict.fromkeys(range(4), lost)}))
     assert nothing.predictions == {}
     assert nothing.plan
     assert nothing.plan.sentence == "nothing was scored"

@@ -21,13 +21,19 @@ class Scored:
 
     scene: str
     blocks: Blocks
-    width: float | None
-    """Width of a pixel, m on the ground; None without a place on Earth."""
+    pixel: tuple[float, float] | None
+    """Height and width of a pixel, m on the ground; None without a place on Earth. In degrees they differ."""
     counts: Mapping[str, Mapping[int, Counts]]
 
-    def side(self, unit: str) -> float:
-        """Return the side of a block, in ``m`` on the ground or in ``px``."""
-        return self.blocks.side * (self.width or 1 if unit == "m" else 1)
+    def sides(self, unit: str) -> tuple[float, float]:
+        """Return height and width of a block, in ``m`` on the ground or in ``px``."""
+        height, width = (1, 1) if unit == "px" or self.pixel is None else self.pixel
+        return self.blocks.side * height, self.blocks.side * width
+
+    def extent(self, unit: str) -> tuple[float, float]:
+        """Return height and width of all blocks together."""
+        (rows, cols), (height, width) = self.blocks.shape, self.sides(unit)
+        return rows * height, cols * width
 
     def maps(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return how much is wrong in each block (row, column) of a prediction, and of how much."""
@@ -43,17 +49,21 @@ class Scored:
         known = {number: counts for number, counts in parts.items() if counts is not None}
         return replace(self, counts={**self.counts, **({name: known} if known else {})})
 
-    def merged(self, step: int) -> Iterator[tuple[str, Mapping[str, Counts]]]:
-        """Yield the place, and the counts by the prediction's name, of blocks of ``step`` × ``step`` blocks."""
+    def merged(self, steps: tuple[int, int]) -> Iterator[tuple[str, Mapping[str, Counts]]]:
+        """Yield the place, and the counts by the prediction's name, of blocks of ``steps``, rows × columns, of these.
+
+        A place is named by their size in px.
+        """
         _, across = self.blocks.shape
+        size = " × ".join(dict.fromkeys(str(self.blocks.side * step) for step in steps))
         groups: dict[tuple[int, int], dict[str, Counts]] = {}
         for name, parts in self.counts.items():
             for number, counts in sorted(parts.items()):
                 row, col = divmod(number, across)
-                found = groups.setdefault((row // step, col // step), {})
+                found = groups.setdefault((row // steps[0], col // steps[1]), {})
                 found[name] = found[name] + counts if name in found else counts
         for place in sorted(groups):
-            yield f"{self.scene} {self.blocks.side * step} px {place}", groups[place]
+            yield f"{self.scene} {size} px {place}", groups[place]
 
 
 def fine_blocks(area: Window, classes: int) -> Blocks:
@@ -70,12 +80,12 @@ def correlation_range(scenes: Sequence[Scored], name: str, unit: str) -> float |
     maps = [scene.maps(name) for scene in scenes]
     total = sum(of.sum() for _, of in maps)
     mean = sum(wrong.sum() for wrong, _ in maps) / total
-    bin_width = max(scene.side(unit) for scene in scenes)
-    longest = max(math.hypot(*scene.blocks.shape) * scene.side(unit) for scene in scenes)
+    bin_width = max(max(scene.sides(unit)) for scene in scenes)
+    longest = max(math.hypot(*scene.extent(unit)) for scene in scenes)
     bins = np.zeros((2, int(longest / bin_width) + 2))
     for scene, (wrong, of) in zip(scenes, maps, strict=True):
-        products, pairs, distance = _lags(wrong - mean * of, of)
-        places = np.rint(distance * scene.side(unit) / bin_width).astype(int)
+        products, pairs, distance = _lags(wrong - mean * of, of, scene.sides(unit))
+        places = np.rint(distance / bin_width).astype(int)
         bins += [np.bincount(places, values, bins.shape[1]) for values in (products, pairs)]
     covariance = bins[0] / np.where(bins[1] > 0, bins[1], np.nan)
     if not covariance[0] > 0:
@@ -85,13 +95,16 @@ def correlation_range(scenes: Sequence[Scored], name: str, unit: str) -> float |
 
 
 def _lags(
-    wrong: NDArray[np.float64], of: NDArray[np.float64]
+    wrong: NDArray[np.float64], of: NDArray[np.float64], sides: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return sums of products of ``wrong`` and of ``of`` over all pairs of each lag, and the lag's length in blocks."""
+    """Return sums of products of ``wrong`` and of ``of`` over all pairs of each lag, and the lag's length.
+
+    ``sides`` are height and width of a block.
+    """
     rows, cols = of.shape
     size = 2 * rows - 1, 2 * cols - 1
     down, across = np.meshgrid(np.fft.ifftshift(np.arange(1 - rows, rows)), np.fft.ifftshift(np.arange(1 - cols, cols)))
     powers = [np.abs(np.fft.rfft2(each, size)) ** 2 for each in (wrong, of)]
     products, pairs = (np.fft.irfft2(power, size) for power in powers)
     pairs[pairs < 0.5] = 0  # rounding of the transform
-    return products.ravel(), pairs.ravel(), np.hypot(down.T, across.T).ravel()
+    return products.ravel(), pairs.ravel(), np.hypot(down.T * sides[0], across.T * sides[1]).ravel()

@@ -89,19 +89,25 @@ def plan(scenes: Sequence[Scored], settings: Intervals) -> Plan:
     if not any(counts.wrong()[1] for scene in scenes for counts in scene.counts[model].values()):
         return Plan([], [], {})
     if scenes_are_blocks(len(scenes), settings):
-        return Plan(*_merged(scenes, [max(scene.blocks.shape) for scene in scenes]), {})
-    unit = "m" if all(scene.width for scene in scenes) else "px"
+        return Plan(*_merged(scenes, [scene.blocks.shape for scene in scenes]), {})
+    unit = "m" if all(scene.pixel for scene in scenes) else "px"
     longest = correlation_range(scenes, model, unit)
-    finest = max(scene.side(unit) for scene in scenes)
-    farthest = max(max(scene.blocks.shape) * scene.side(unit) for scene in scenes)
+    finest = max(max(scene.sides(unit)) for scene in scenes)
+    farthest = max(max(scene.extent(unit)) for scene in scenes)
     side = settings.block or (farthest if longest is None else WIDER * max(longest, finest))
-    steps = [max(1, round(side / scene.side(unit))) for scene in scenes]
-    sides = [step * scene.side(unit) for scene, step in zip(scenes, steps, strict=True)]
+    steps = [_steps(side, scene.sides(unit)) for scene in scenes]
+    sides = [max(np.multiply(step, scene.sides(unit)).tolist()) for scene, step in zip(scenes, steps, strict=True)]
     shown = {"correlation": None if longest is None else float(f"{longest:.4g}"), "block": float(f"{max(sides):.4g}")}
     return Plan(*_merged(scenes, steps), {**shown, "unit": unit})
 
 
-def _merged(scenes: Sequence[Scored], steps: Sequence[int]) -> tuple[list[str], list[Mapping[str, Counts]]]:
+def _steps(side: float, of: tuple[float, float]) -> tuple[int, int]:
+    """Return how many fine blocks, of height and width ``of``, make one of ``side``: rows, columns."""
+    height, width = of
+    return max(1, round(side / height)), max(1, round(side / width))
+
+
+def _merged(scenes: Sequence[Scored], steps: Sequence[tuple[int, int]]) -> tuple[list[str], list[Mapping[str, Counts]]]:
     pairs = [pair for scene, step in zip(scenes, steps, strict=True) for pair in scene.merged(step)]
     return [place for place, _ in pairs], [counts for _, counts in pairs]
 

@@ -72,15 +72,21 @@ class ThumbnailGrid:
 
 
 def ground_width(grid: Grid, area: Window) -> float | None:
-    """Return the width of a pixel at the centre of ``area``, in m on the ellipsoid; None without a place on Earth.
+    """Return the width of a pixel at the centre of ``area``; see ``ground_sides``."""
+    sides = ground_sides(grid, area)
+    return None if sides is None else sides[1]
+
+
+def ground_sides(grid: Grid, area: Window) -> tuple[float, float] | None:
+    """Return height and width of a pixel at the centre of ``area``, m on the ellipsoid; None without a place on Earth.
 
     The CRS's unit is not used: it may be degrees, and metres of Web Mercator are not metres on the ground.
     """
     if not grid.on_earth:
         return None
     (metres,) = grid.metres(np.array([[area.col + area.width / 2, area.row + area.height / 2]]))
-    width = math.hypot(*metres[:, 0])
-    return width if math.isfinite(width) and width > 0 else None
+    width, height = (math.hypot(*step) for step in metres.T)
+    return (height, width) if all(math.isfinite(side) and side > 0 for side in (height, width)) else None
 
 
 def picture_of(

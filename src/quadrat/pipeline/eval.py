@@ -23,7 +23,7 @@ from quadrat.evaluation.page.training import Training
 from quadrat.evaluation.pictures import Picture, Pictures
 from quadrat.evaluation.score_tables import write_confusion, write_scores
 from quadrat.evaluation.summary import MODEL, figure, gains, polygon_sentence, tables, word
-from quadrat.evaluation.thumbnails import ground_width, picture_of
+from quadrat.evaluation.thumbnails import ground_sides, picture_of
 from quadrat.evaluation.trust import Counter, Trust
 from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.statistics.analysis_files import read_table
@@ -325,8 +325,8 @@ class _Counted:
 def _count(truth: Truth, scoring: Any, made: Mapping[str, Any], blocks: Blocks, match: Match) -> _Counted:
     """Count the predictions of a scene, by name, in blocks and together."""
     parts = scoring.score_blocks(truth, list(made.values()), blocks, match)
-    width = ground_width(truth.scene.grid, truth.area)
-    scored = Scored(truth.scene.id, blocks, width, dict(zip(made, parts, strict=True)))
+    sides = ground_sides(truth.scene.grid, truth.area)
+    scored = Scored(truth.scene.id, blocks, sides, dict(zip(made, parts, strict=True)))
     none = scoring.no_counts(match)
     totals = {name: sum(some.values(), none) for name, some in scored.counts.items()}
     trust = Trust(scoring.reliability(truth, made[MODEL], totals[MODEL], match), {})
