@@ -215,6 +215,31 @@ def test_classes_in_another_order_are_an_error(tmp_path: Path) -> None:
         read_ids(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("categories", "right"),
+    [
+        (["wood", "lake"], True),
+        (["", "lake", "unclassified"], True),
+        (["background", "water"], True),  # of another language: they contradict nothing
+        (["lake", "wood"], False),
+        (["none", "wood", "lake"], False),
+    ],
+)
+def test_names_that_gdal_keeps_must_not_give_classes_other_ids(
+    tmp_path: Path, categories: list[str], right: bool
+) -> None:
+    write_raster(tmp_path / "labels.tif", np.ones((1, 60, 80), np.uint8), nodata=255)
+    said = "".join(f"<Category>{name}</Category>" for name in categories)
+    band = f'<PAMRasterBand band="1"><CategoryNames>{said}</CategoryNames></PAMRasterBand>'
+    (tmp_path / "labels.tif.aux.xml").write_text(f"<PAMDataset>{band}</PAMDataset>")
+    with Prediction(tmp_path, GRIDS[0], "s") as prediction:
+        if right:
+            assert (prediction.class_ids("labels", GRIDS[0].area, ["wood", "lake"]) == 1).all()
+            return
+        with pytest.raises(PredictionError, match="other classes"):
+            prediction.class_ids("labels", GRIDS[0].area, ["wood", "lake"])
+
+
 def refused(folder: Path, grid: Grid = GRIDS[0]) -> str:
     with Prediction(folder, grid, "s") as prediction, pytest.raises(PredictionError) as caught:
         prediction.features("found")

@@ -18,6 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from quadrat.errors import PredictionError
 from quadrat.geo.files.opening import open_raster
+from quadrat.geo.files.raster_files import category_names
 from quadrat.geo.files.stored_bands import Stored
 from quadrat.geo.geometry.extents import nearest, period
 from quadrat.geo.geometry.parts import single
@@ -270,7 +271,7 @@ class Prediction:
             raise self._unlike(path, "the prediction can't be opened", got=cause) from cause
 
     def _check_classes(self, path: Path, stored: Stored, names: Sequence[str]) -> None:
-        """Raise PredictionError if the header of a raster of class ids names other classes."""
+        """Raise PredictionError if the header of a raster of class ids names other classes, or these by other ids."""
         (nodata,) = stored.nodata
         if nodata is not None and nodata in range(len(names)):
             problem = "the prediction's nodata value is a class id"
@@ -278,6 +279,10 @@ class Prediction:
             raise self._unlike(path, problem, expected=f"none of {_classes(names)}", got=f"{nodata:g}", hint=hint)
         tags = stored.dataset.tags(1)
         own = [tags.get(f"class_{number}", name) for number, name in enumerate(names)]
+        if own == list(names):  # else names that GDAL keeps, such as those of a .aux.xml
+            said = category_names(stored.dataset)
+            others = any(name in names and names.index(name) != number for number, name in said.items())
+            own = [said.get(number, name) for number, name in enumerate(names)] if others else own
         if own != list(names):
             raise self._unlike(path, "the prediction is of other classes", expected=_listed(names), got=_listed(own))
 

@@ -178,6 +178,15 @@ def nodata_of(dataset: Any) -> tuple[float | None, ...]:
     return tuple(found)
 
 
+def category_names(dataset: Any) -> dict[int, str]:
+    """Return the names that a file has for the values of its first band."""
+    with MemoryFile(ext=".vrt") as file:
+        rasterio.shutil.copy(dataset, file.name, driver="VRT")
+        root = ET.fromstring(bytes(file.getbuffer()))  # noqa: S314 (GDAL wrote it)
+    listed = root.findall("VRTRasterBand[@band='1']/CategoryNames/Category")
+    return {number: one.text.strip() for number, one in enumerate(listed) if one.text and one.text.strip()}
+
+
 def _number(text: str) -> float:
     try:
         return int(text)

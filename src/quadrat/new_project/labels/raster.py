@@ -1,20 +1,17 @@
 """Looks at raster labels for a new project: the values, with their names and colours."""
 
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
-import rasterio.shutil
 from numpy.typing import NDArray
-from rasterio.io import MemoryFile
 
 from quadrat.errors import LabelError
 from quadrat.geo.files.file_errors import grid_of, library_errors_as
 from quadrat.geo.files.opening import open_raster
-from quadrat.geo.files.raster_files import environment
+from quadrat.geo.files.raster_files import category_names, environment
 from quadrat.geo.grids.grid import Grid
 from quadrat.geo.grids.windows import strips
 from quadrat.labels.raster import STRIP_ROWS
@@ -48,7 +45,7 @@ def raster_legend(files: Sequence[Given], task: str) -> Legend:
         with _opened(one) as dataset:
             painted = dataset.count >= 3
             grid = grid_of(dataset, str(one.file), LabelError)
-            names |= {} if painted else _names(dataset)
+            names |= {} if painted else {str(n): name for n, name in category_names(dataset).items()}
             colors |= {} if painted else _colors(dataset)
         for found in _values(one, grid, painted=painted):
             unique, times = np.unique(found, return_counts=True)
@@ -109,15 +106,6 @@ def _values(one: Given, grid: Grid, *, painted: bool) -> Iterator[NDArray[Any]]:
         for strip in strips(grid.area, STRIP_ROWS):
             for _, numbers, labelled in pixels.read(strip, form):
                 yield numbers[labelled]
-
-
-def _names(dataset: Any) -> dict[str, str]:
-    """Return the names that the file has for its values."""
-    with MemoryFile(ext=".vrt") as file:
-        rasterio.shutil.copy(dataset, file.name, driver="VRT")
-        root = ET.fromstring(bytes(file.getbuffer()))  # noqa: S314 (GDAL wrote it)
-    listed = root.findall("VRTRasterBand[@band='1']/CategoryNames/Category")
-    return {str(number): one.text.strip() for number, one in enumerate(listed) if one.text and one.text.strip()}
 
 
 def _colors(dataset: Any) -> dict[str, str]:
