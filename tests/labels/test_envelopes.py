@@ -99,6 +99,35 @@ def test_features_around_which_there_is_no_box_are_told(tmp_path: Path, to_crs: 
     assert sum(int(one.split(": ")[1].split(" of ")[0]) for one in told) == 3
 
 
+@pytest.mark.parametrize(
+    ("kinds", "more", "copies"),
+    [
+        (["tree", "tree", "car"], [], "1 object is"),
+        (["tree", "car", "car"], [], None),
+        (["tree", "tree", "tree"], ["tree", "car"], "2 objects are"),
+        (["crown", "crown", "car"], [], None),
+    ],
+)
+def test_objects_that_are_labelled_twice_are_told(
+    tmp_path: Path, kinds: list[str], more: list[str], copies: str | None
+) -> None:
+    areas = [pixel_box(3, 5, 20, 30), pixel_box(3, 5, 20, 30), pixel_box(3, 5, 20, 29)]
+    paths = [write_areas(tmp_path / "l.gpkg", areas, {"kind": kinds}, to_crs="EPSG:3035")]
+    paths += [write_areas(tmp_path / "m.gpkg", areas[: len(more)], {"kind": more})] if more else []
+    sources = [
+        VectorLabels.model_validate(
+            {"kind": "vector", "path": str(path), "field": "kind", "drop": ["crown"]}, strict=False
+        )
+        for path in paths
+    ]
+    with open_labels(sources, GRID, TASK, "s") as labels:
+        assert labels is not None
+        assert labels.remarks == ()
+        labels.envelopes(GRID.area)
+        told = [one for one in labels.remarks if "once more" in one]
+    assert [one.partition(" in the labels")[0] for one in told] == ([f"scene s: {copies}"] if copies else [])
+
+
 def test_lines_and_points_far_away_are_not_flat(tmp_path: Path) -> None:
     points = [Point(NORTH_UP @ (10, 20)), Point(NORTH_UP @ (9000, 20))]
     path = write_areas(tmp_path / "l.gpkg", points, {"kind": ["tree", "tree"]})

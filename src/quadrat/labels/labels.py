@@ -92,9 +92,21 @@ class Labels:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Warnings: inaccurate places, features that label nothing, and features without a box, if boxes were read."""
+        """Warnings: inaccurate places, and features that label nothing; of boxes, if they were read, bad ones too."""
         asked = "_envelopes" in vars(self)
-        return tuple(remark for one in self.ranked for remark in one.remarks + one.box_remarks * asked)
+        each = tuple(remark for one in self.ranked for remark in one.remarks + one.box_remarks * asked)
+        return each + self._repeated() if asked else each
+
+    def _repeated(self) -> tuple[str, ...]:
+        """Return a warning about objects with the box of another of their class."""
+        kept = self._envelopes.class_ids != IGNORE
+        boxes = np.column_stack([self._envelopes.bounds[kept].round(1), self._envelopes.class_ids[kept]])
+        copies = len(boxes) - len(np.unique(boxes, axis=0))
+        if not copies:
+            return ()
+        what = "objects are" if copies > 1 else "object is"
+        told = f"{copies} {what} in the labels once more, with the same box and class: each counts, and one detection"
+        return (f"scene {self.scene}: {told} finds only one of them; delete the copies",)
 
     @cached_property
     def _envelopes(self) -> Envelopes:
