@@ -13,10 +13,13 @@ from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.chip_classification.scoring.multilabel_counts import Presence
 from quadrat.tasks.common.metrics import Confusion, Counts
+from quadrat.tasks.common.parts import scoring_of
 from quadrat.tasks.object_detection.scoring.counts import BoxCounts
 from quadrat.tasks.object_detection.scoring.resampling import split
+from quadrat.tasks.object_detection.targets.detections import Detections
 from quadrat.tasks.object_detection.targets.matching import Seen
 from quadrat.tasks.pixel_regression.scoring.errors import Errors, compared
+from tests.ground import detection
 from tests.tasks.boxes.scenes import drawn
 
 PARTS = 5
@@ -84,3 +87,25 @@ def test_blocks_of_boxes_split_no_match(seed: int, count: int, iou: float, side:
     together = sum(parts, none)
     np.testing.assert_array_equal(together.confused(), whole.confused())
     np.testing.assert_allclose(together.figures.precisions, whole.figures.precisions, equal_nan=True)
+
+
+@pytest.mark.parametrize("scores", [1, 3])
+def test_scores_of_a_scene_do_not_depend_on_its_blocks_where_scores_tie(scores: int) -> None:
+    task, generator = scoring_of(detection("a", "b")), np.random.default_rng(scores)
+    apart = 0
+    for _ in range(20):
+        middle, half = generator.uniform(10, 90, (60, 2)), generator.uniform(2, 6, (60, 2))
+        truth = np.concatenate([middle - half, middle + half], 1)
+        ids = generator.choice(np.array([0, 1, IGNORE], np.uint8), 60)
+        number = generator.integers(0, 60, 80)
+        boxes = truth[number] + generator.uniform(-2, 2, (80, 4))
+        found = np.where(generator.random(80) < 0.7, ids[number] % 2, generator.integers(0, 2, 80)).astype(np.uint8)
+        tied = (generator.integers(1, scores + 1, 80) / scores).astype(np.float32)
+        whole = Seen(truth, ids, Detections(boxes, found, tied).ranked())
+        (parts,) = split([whole], Blocks(Window(0, 0, 100, 100), 25), 0.5)
+        none = task.no_counts()
+        blocks = [replace(none, images=(part,)) for part in parts.values()]
+        expected = replace(none, images=(whole,)).overall()
+        assert task.together(blocks).overall() == pytest.approx(expected)
+        apart += sum(blocks, none).overall() != pytest.approx(expected)
+    assert apart

@@ -327,8 +327,7 @@ def _count(truth: Truth, scoring: Any, made: Mapping[str, Any], blocks: Blocks, 
     parts = scoring.score_blocks(truth, list(made.values()), blocks, match)
     sides = ground_sides(truth.scene.grid, truth.area)
     scored = Scored(truth.scene.id, blocks, sides, dict(zip(made, parts, strict=True)))
-    none = scoring.no_counts(match)
-    totals = {name: sum(some.values(), none) for name, some in scored.counts.items()}
+    totals = {name: scoring.together(some.values(), match) for name, some in scored.counts.items()}
     trust = Trust(scoring.reliability(truth, made[MODEL], totals[MODEL], match), {})
     return _Counted(totals, scored, trust)
 

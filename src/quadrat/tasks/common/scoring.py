@@ -1,7 +1,7 @@
 """The part ``scoring`` of a task: counts predictions against labels."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -93,7 +93,11 @@ class TaskScoring(TaskPart[AnyTask]):
         Raises PredictionError for predictions of another task.
         """
         scored = self.score_blocks(truth, predictions, Blocks.one(truth.area), match)
-        return [sum(parts.values(), self.no_counts(match)) for parts in scored]
+        return [self.together(parts.values(), match) for parts in scored]
+
+    def together(self, blocks: Iterable[Any], match: Any = None) -> Counts:
+        """Return the counts of the ``blocks`` of a scene as those of the whole scene."""
+        return sum(blocks, self.no_counts(match))
 
     @abstractmethod
     def score_blocks(

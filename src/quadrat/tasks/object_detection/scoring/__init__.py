@@ -1,6 +1,6 @@
 """Scores detections against the labels' boxes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,7 +19,7 @@ from quadrat.tasks.common.reliability import CALIBRATED, UNCALIBRATED, Reliabili
 from quadrat.tasks.common.scoring import Prediction, TaskScoring
 from quadrat.tasks.common.targets import Target
 from quadrat.tasks.object_detection.scoring.counts import BoxCounts
-from quadrat.tasks.object_detection.scoring.resampling import split
+from quadrat.tasks.object_detection.scoring.resampling import joined, split
 from quadrat.tasks.object_detection.section import (
     LAYER,
     LIKELY,
@@ -79,6 +79,15 @@ class Scoring(TaskScoring[ObjectDetection]):
             {number: replace(none, images=(part,)) for number, part in parts.items()}
             for parts in split(self._seen(truth, predictions), blocks, none.iou)
         ]
+
+    def together(self, blocks: Iterable[BoxCounts], match: DetectionMatch | None = None) -> BoxCounts:
+        """Return the counts of a scene as one image, in which the order of equal scores is that of places.
+
+        So average precision does not depend on the blocks.
+        """
+        images = [seen for counts in blocks for seen in counts.images]
+        none = self.no_counts(match)
+        return replace(none, images=(joined(images),)) if images else none
 
     def reliability(
         self, truth: "Truth", prediction: Prediction, counts: Counts, match: DetectionMatch | None = None

@@ -113,6 +113,19 @@ def split(seen: Sequence[Seen], blocks: Blocks, iou: float) -> Iterator[Mapping[
         yield parts
 
 
+def joined(parts: Sequence[Seen]) -> Seen:
+    """Return the boxes and detections of a scene's blocks, of which there is one at least, as ``split`` took them.
+
+    Boxes that count come before ignored ones, each of which is there once.
+    """
+    truth, class_ids = (np.concatenate([getattr(p, name) for p in parts]) for name in ("truth", "class_ids"))
+    counted = class_ids != IGNORE
+    ignored = np.unique(truth[~counted], axis=0)
+    found = Detections.joined([part.found for part in parts]).ranked()
+    class_ids = np.append(class_ids[counted], np.full(len(ignored), IGNORE, np.uint8))
+    return Seen(np.concatenate([truth[counted], ignored]), class_ids, found)
+
+
 def _placed(seen: Seen, blocks: Blocks, iou: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the block of each box and of each detection."""
     boxes = np.concatenate([seen.truth, seen.found.boxes])
