@@ -173,7 +173,9 @@ def apply(  # noqa: PLR0913, PLR0917 the options of a command
     runtime: BundleRuntime = None,
     bands: BandNames = None,
     scale: Annotated[float | None, typer.Option(help="Value × scale + offset is in the model's unit.")] = None,
-    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
+    offset: Annotated[
+        float | None, typer.Option(help="See --scale, with which alone it is 0; alone, the scale is 1.")
+    ] = None,
     nodata: Annotated[float | None, typer.Option(help="The stored value that means nodata.")] = None,
     unchecked: Unchecked = False,  # noqa: FBT002 a flag
     resolution: Resolution = None,

@@ -58,6 +58,7 @@ class Reading:
     scale: float | None = None
     """Value × scale + offset is in the model's unit."""
     offset: float | None = None
+    """With a scale alone it is 0, whatever the file says; with an offset alone, the scale is 1."""
     nodata: float | None = None
     unchecked: bool = False
     """Accept values far from the training values."""
