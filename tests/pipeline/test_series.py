@@ -280,7 +280,7 @@ def test_check_tells_of_dates(
         (few, MODEL, 1, "different numbers of dates"),
     ):
         about = {**taken(root, "task", "bands"), "scenes": catalog, "raw": root, "aoi": root}
-        windows = {"chip": CHIP, "batch_size": 8, "predict": PREDICT}
+        windows = {"chip": CHIP, "epochs": 1, "batch_size": 8, "predict": PREDICT}
         params: Any = SimpleNamespace(**about, **windows, model=model, baseline=FOREST, train=None, eval=EVAL)
         assert check(params, Paths(pins=root / "pins.json"), Threads(2)) == errors
         captured = capsys.readouterr()
