@@ -104,6 +104,8 @@ def test_a_fit_goes_on_after_one_of_the_same_chips_alone(tmp_path: Path) -> None
     (tmp_path / "first/weights").mkdir()
     (tmp_path / "first/weights/model.safetensors").write_bytes(b"others to start from")
     assert checkpoint(tmp_path / "first") != first
+    coded = unknown("train").model_copy(update={"code": "of another commit"})
+    assert checkpoint(tmp_path / "again", origin=coded) != again
     assert moved != first  # the index counts boxes, and doesn't know where they are
     assert repainted != first  # statistics don't know the pixels of validation
 

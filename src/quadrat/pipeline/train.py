@@ -46,7 +46,7 @@ class TrainParams:
 def train(params: TrainParams, paths: Paths, run: Run) -> None:
     """Write the model folder, the baseline's, metrics of the fit on the validation chips, and the curves.
 
-    ``paths.checkpoints`` holds the checkpoint from which an interrupted fit of the same chips and parameters resumes.
+    ``paths.checkpoints`` holds the checkpoint from which an interrupted fit of the same inputs and code resumes.
     Raises InputError if chips, statistics or weights to start from are changed meanwhile; then no model is written, and
     the checkpoint is removed.
     """
@@ -71,7 +71,7 @@ def train(params: TrainParams, paths: Paths, run: Run) -> None:
     def fit(to: Path, kind: Fit, watch: Callable[[Fitted], None], before: Fitted | None = None) -> Fitted:
         own, origin = kind.own_inputs(inputs), run.origin or unknown("train")
         made_with = {**versions(), **(plugins if kind is params.model else {})}
-        checkpoint = paths.checkpoints / _identity(learnt + start, task, kind, recipe, made_with)
+        checkpoint = paths.checkpoints / _identity(learnt + start, task, kind, recipe, (origin.code, made_with))
         fitted = before or kind.fit(training, validation, task, own, replace(recipe, watch=watch), checkpoint)
         if before is None:
             fitted = _calibrated(fitted, kind, validation, params, own)
@@ -136,8 +136,8 @@ def _card(task: Task, model: Fit, inputs: Inputs, chips: Chips, gsd: float, orig
     )
 
 
-def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe, made_with: Mapping[str, str]) -> str:
-    """Return a name of this fit, which depends on chips, weights to start from, parameters and versions."""
+def _identity(learnt: tuple[str, ...], task: Task, model: Fit, recipe: Recipe, made_with: object) -> str:
+    """Return a name of this fit, which depends on chips, weights to start from, parameters, code and versions."""
     return hashlib.sha256(repr((learnt, task, model, recipe, made_with)).encode()).hexdigest()[:16]
 
 
