@@ -410,6 +410,16 @@ def test_only_what_is_centred_in_the_aoi_counts(world: World, tmp_path: Path) ->
     assert inside.score()[0].overall() == counts.overall()
 
 
+def test_detections_are_compared_by_what_of_them_lies_on_the_image(world: World, tmp_path: Path) -> None:
+    (tmp_path / "labels.gpkg").unlink()
+    write_areas(tmp_path / "labels.gpkg", [pixel_box(90, 50, 102, 60)], {"kind": ["tree"]})  # the image is 100 px wide
+    world.out.mkdir()
+    given = [pixel_box(90, 50, 112, 60), pixel_box(-9, 5, -1, 9)]
+    write_areas(world.out / "detections.gpkg", given, {"class": ["tree", "tree"], "score": [0.9, 0.8]})
+    counts, _ = world.score()
+    assert counts.overall() | {"map": 1.0, "macro_precision": 1.0, "support": 1, "detections": 1} == counts.overall()
+
+
 def test_what_lies_on_nodata_counts_nowhere(world: World, tmp_path: Path) -> None:
     pixels = marked((60, 100), BOXES, IDS)
     pixels[0, :, 58:75] = 0  # the second tree; the centre of the third car

@@ -1,13 +1,14 @@
 """Detections: boxes with a class and a score."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrat.tasks.object_detection.targets.overlaps import Boxes
+from quadrat.geo.grids.windows import Window
+from quadrat.tasks.object_detection.targets.overlaps import Boxes, clipped, solid
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,11 @@ class Detections:
         """Return those selected by a mask or by indices."""
         before = None if self.before is None else self.before[which]
         return Detections(self.boxes[which], self.class_ids[which], self.scores[which], before)
+
+    def within(self, window: Window) -> "Detections":
+        """Return those that meet a window, with their boxes cut to it."""
+        boxes = clipped(self.boxes, window)
+        return replace(self, boxes=boxes).picked(solid(boxes))
 
     def ranked(self) -> "Detections":
         """Return them by falling score, then by place and class, so that the order is unique."""
