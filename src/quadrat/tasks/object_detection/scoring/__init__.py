@@ -140,7 +140,7 @@ class Scoring(TaskScoring[ObjectDetection]):
         )
 
     def _seen(self, truth: "Truth", predictions: Sequence[Prediction]) -> list[Seen]:
-        """Return the boxes of a scene's labels, with the detections of each prediction: what is on the image of both."""
+        """Return what is on the image of the boxes of a scene's labels, with the detections of each prediction."""
         bounds, class_ids = labelled_boxes(self.task, truth.labels, truth.area)
         found = [self._detections(prediction).within(truth.labels.grid.area) for prediction in predictions]
         every = np.concatenate([bounds, *(detections.boxes for detections in found)])
