@@ -33,6 +33,8 @@ def decode(job: Job) -> dict[str, Any]:
 
 def rasters(job: Job) -> dict[str, Any]:
     """Read the labels and the prediction of a scene as ``decode`` does."""
+    if not job.predicted.exists():
+        stages.predict(job)
     with Timed() as timed:
         _read(job.ground.labels[0])
         _read(job.predicted)
