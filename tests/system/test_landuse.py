@@ -11,8 +11,6 @@ import rasterio
 
 from tests.project import call, change, clone, commit, digests, here, ran
 
-pytestmark = pytest.mark.xdist_group("landuse")  # one worker runs the pipeline
-
 QUICK = {
     "chip.windows.count": 24,
     "epochs": 1,

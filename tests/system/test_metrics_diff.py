@@ -12,8 +12,6 @@ from quadrat.runtime.files import write_json
 from quadrat.tasks.common.metrics import rounded
 from tests.project import call, clone, commit
 
-pytestmark = pytest.mark.xdist_group("metrics diff")  # one worker makes the project
-
 EVAL: dict[str, Any] = {
     "Test": {"macro_f1": 0.5123, "low": 0.45, "high": 0.55, "over_forest": {"macro_f1": 0.1, "low": 0, "high": 0.2}},
     "overall": {"accuracy": 0.6, "macro_f1": 0.5123, "support": 900, "macro_iou": 0.4, "unpredicted": 0.0},

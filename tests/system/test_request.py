@@ -19,8 +19,6 @@ from quadrat.team.report import MARK
 from tests.project import call, change, commit, environment, ran, small_run
 from tests.stores import Store
 
-pytestmark = pytest.mark.xdist_group("request")  # one worker runs the job
-
 AT = "https://example.org/reports/7"
 
 

@@ -17,7 +17,7 @@ from quadrat.cluster import slurm
 from quadrat.cluster.jobs import FOLDER, plan, recorded
 from tests.project import call, digests, environment, small_run, until
 
-pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.usefixtures("cluster")
 
 CONFIGURATION = """
 ClusterName=test

@@ -16,8 +16,6 @@ from quadrat.team.remote import Access, set_remote
 from tests.project import call, change, commit, digests, environment, here, ran, small_run
 from tests.stores import Store
 
-pytestmark = pytest.mark.xdist_group("team")  # one worker makes the clones
-
 MADE = ("data/analysis", "data/chips", "models/model", "data/predictions", "metrics")
 
 
