@@ -8,6 +8,9 @@ import pytest
 from tests.project import small_run
 from tests.stores import Store, running
 
+COLLECTED = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+"""Of connections that s3fs keeps until Python collects it, which may be in any later test of the worker."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all of them as slow, and give them the time that the pipeline takes on busy machines."""
@@ -15,6 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.timeout(1800))
+            item.add_marker(pytest.mark.filterwarnings(COLLECTED))
 
 
 @pytest.fixture
