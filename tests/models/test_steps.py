@@ -182,6 +182,45 @@ def test_validation_counts_as_arrays_are_counted_and_asks_once_an_epoch(kind: st
     assert made._scoring.tallied(made._tally.numpy()) == counts + counts
 
 
+def test_sums_of_errors_are_what_arrays_give() -> None:
+    task = regression("height")
+    generator = np.random.default_rng(0)
+    truth = generator.uniform(*task.range, (3, 40, 50)).astype(np.float32)
+    values = truth[:, None] + generator.normal(0.2, 1, (3, 1, 40, 50)).astype(np.float32)
+    truth[generator.random(truth.shape) < 0.2] = np.nan
+    values[generator.random(values.shape) < 0.1] = np.nan
+    scoring = scoring_of(task)
+    halves = [
+        scoring.tally({"values": torch.from_numpy(truth[some])}, {"values": torch.from_numpy(values[some])})
+        for some in (slice(1), slice(1, 3))
+    ]
+    for found, some in (*zip(halves, (slice(1), slice(1, 3)), strict=True), (sum(halves), slice(3))):  # type: ignore[arg-type]
+        expected = scoring.chip_counts({"values": truth[some]}, {"values": values[some]})
+        assert vars(scoring.tallied(found.numpy())) == pytest.approx(vars(expected), rel=1e-12, abs=1e-9)
+    nothing = torch.full((1, 4, 4), torch.nan)
+    empty = scoring.tally({"values": nothing}, {"values": nothing[:, None]})
+    assert empty is not None
+    assert scoring.tallied(empty.numpy()) == scoring.no_counts()
+
+
+@pytest.mark.parametrize("kind", ["classifier, several", "fcos"])
+def test_validation_counts_each_batch_while_the_next_is_seen(kind: str) -> None:
+    made, (raw, target) = learner(kind)
+    made.average.module.eval()
+    counted: list[int] = []
+    plain = made._scoring.chip_counts
+    made._scoring.chip_counts = lambda truth, outputs: counted.append(len(truth)) or plain(truth, outputs)
+    with torch.no_grad():
+        made.on_validation_epoch_start()
+        for number in range(3):
+            made.validation_step((raw, target), number)
+            assert len(counted) == number
+        made.on_validation_epoch_start()  # what another epoch left counts nowhere
+        made.validation_step((raw, target), 0)
+    assert len(made._seen) == 1
+    assert len(counted) == 2
+
+
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("task", [segmentation(*"abcde"), cells(*"abcde")], ids=["px", "cells"])
 def test_a_tally_is_exactly_what_arrays_give(task: Any, half: bool) -> None:

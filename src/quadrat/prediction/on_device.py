@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from quadrat.geo.grids.tiling import rows_needed, taper
 from quadrat.geo.grids.windows import Window
-from quadrat.models.common.devices import Upload, as_tensor, device, on_device, sent
+from quadrat.models.common.devices import Upload, as_tensor, device, fetched, on_device, sent
 from quadrat.models.common.model import DevicePredictor
 from quadrat.runtime.parallel import ahead
 from quadrat.scenes.scene import OpenScene
@@ -28,6 +28,9 @@ from quadrat.tasks.common.blended import Decided, PixelDecisions
 
 WAITING = 1
 """Batches that the device may be behind with before more are given to it."""
+
+_OnTheWay = list[tuple[int, Callable[[], dict[str, NDArray[Any]]]]]
+"""What is decided, and may not be back yet; each with its first row."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,18 @@ def decided(
     ``shown`` are the plan's windows, taken when they are cut.
     """
     blend = _Blend(decisions, plan)
-    under_way: deque[_Fetched] = deque()
+    under_way: deque[_OnTheWay] = deque()
     with closing(ahead(_sent(scene, plan.windows), depth=1)) as strips:
         first = next(strips)  # reading goes on while another scene has its turn
         with predictor.turn:
             for batch in _batches(chain([first], strips), plan, shown, scene.grid.shape):
                 outputs = predictor.tensors(batch.values)[decisions.output]
-                under_way.append(_Fetched.of(blend.paste(batch, outputs)))
+                under_way.append([(row, fetched(each)) for row, each in blend.paste(batch, outputs)])
                 if len(under_way) > WAITING:
-                    yield from under_way.popleft().rows()
-            under_way.append(_Fetched.of(blend.close()))
+                    yield from _arrived(under_way.popleft())
+            under_way.append([(row, fetched(each)) for row, each in blend.close()])
             while under_way:
-                yield from under_way.popleft().rows()
+                yield from _arrived(under_way.popleft())
 
 
 @dataclass(frozen=True)
@@ -198,29 +201,6 @@ class _Blend:
             self._top += count
 
 
-@dataclass(frozen=True)
-class _Fetched:
-    """What is decided, on its way back."""
-
-    decided: list[tuple[int, dict[str, Tensor]]]
-    there: torch.cuda.Event | None
-    """When it is there."""
-
-    @classmethod
-    def of(cls, decided: Iterable[tuple[int, dict[str, Tensor]]]) -> Self:
-        """Have it come."""
-        some = [(row, {name: _back(values) for name, values in each.items()}) for row, each in decided]
-        return cls(some, torch.cuda.current_stream().record_event() if device().type == "cuda" else None)
-
-    def rows(self) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        """Give it, once it is there."""
-        if self.there is not None:
-            self.there.synchronize()
-        for row, each in self.decided:
-            yield row, {name: values.numpy() for name, values in each.items()}
-
-
-def _back(values: Tensor) -> Tensor:
-    if values.device.type != "cuda":
-        return values
-    return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+def _arrived(some: _OnTheWay) -> Iterator[tuple[int, Decided]]:
+    for row, arrived in some:
+        yield row, arrived()

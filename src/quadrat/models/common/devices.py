@@ -1,7 +1,7 @@
 """Where networks run, and in which precision."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -74,6 +74,22 @@ class Upload:
             return there
 
         return arrived
+
+
+def fetched(held: Mapping[str, Tensor]) -> Callable[[], dict[str, NDArray[Any]]]:
+    """Begin to copy tensors from the device; the function that is returned waits for them, and gives them as arrays."""
+    if device().type != "cuda":
+        return lambda: {name: values.cpu().numpy() for name, values in held.items()}
+    pinned = {name: torch.empty(values.shape, dtype=values.dtype, pin_memory=True) for name, values in held.items()}
+    for name, values in held.items():
+        pinned[name].copy_(values, non_blocking=True)
+    copied = torch.cuda.current_stream().record_event()
+
+    def arrived() -> dict[str, NDArray[Any]]:
+        copied.synchronize()
+        return {name: values.numpy() for name, values in pinned.items()}
+
+    return arrived
 
 
 def compiles(*, default: bool = False) -> bool:

@@ -1,7 +1,8 @@
 """A step of learning, and a look at the validation chips after each epoch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]  
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
+from quadrat.models.common.devices import fetched
 from quadrat.models.common.model import Recipe
 from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.augment import jittered, noise, symmetries, turned
@@ -20,6 +22,11 @@ from quadrat.models.training.own_code import augmentation_of, loss_of
 from quadrat.models.training.ranks import as_the_first, current, in_turn
 from quadrat.tasks.common.parts import scoring_of, targets_of
 from quadrat.tasks.common.section import TaskSection
+
+WAITING = 1
+"""Batches of validation chips that are not counted yet while a device works on the next."""
+
+_Arrays = Callable[[], dict[str, NDArray[Any]]]
 
 UNDEFINED = -1e30
 """What an undefined metric counts as where the best epoch is looked for: less than any, and finite for Lightning."""
@@ -62,6 +69,7 @@ class Learner(lightning.LightningModule):
         self._validation_losses: list[Tensor] = []
         self._counts: list[Any] = []
         self._tally: Tensor | None = None
+        self._seen: deque[tuple[_Arrays, _Arrays]] = deque()  # truth and outputs
         self._step = self.augmented_loss
 
     @property
@@ -106,9 +114,9 @@ class Learner(lightning.LightningModule):
         if tally is not None:
             self._tally = tally if self._tally is None else self._tally + tally
         else:
-            outputs = {name: values.float().cpu().numpy() for name, values in said.items()}
-            truth = {name: values.cpu().numpy() for name, values in target.items()}
-            self._counts.append(self._scoring.chip_counts(truth, outputs))
+            self._seen.append((fetched(target), fetched({name: values.float() for name, values in said.items()})))
+            if len(self._seen) > WAITING:
+                self._count()
         if loss is not None:
             self._validation_losses.append(loss)
 
@@ -135,9 +143,12 @@ class Learner(lightning.LightningModule):
         as_the_first(self.average.buffers())
         self._counts, self._tally = [], None
         self._validation_losses = []
+        self._seen.clear()
 
     def on_validation_epoch_end(self) -> None:
         """Add the epoch to the history."""
+        while self._seen:
+            self._count()
         tallies = in_turn([] if self._tally is None else [self._tally])
         counts = sum(in_turn(self._counts), self._scoring.no_counts())
         if tallies:
@@ -192,6 +203,10 @@ class Learner(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the history up again."""
         self.history = list(checkpoint["history"])
+
+    def _count(self) -> None:
+        truth, outputs = self._seen.popleft()
+        self._counts.append(self._scoring.chip_counts(truth(), outputs()))
 
     def _apart(self, groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return groups of weights, those of the encoder after the others, with its own learning rate."""

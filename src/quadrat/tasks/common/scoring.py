@@ -77,13 +77,13 @@ class TaskScoring(TaskPart[AnyTask]):
     def tally(
         self, target: Mapping[str, "torch.Tensor"], outputs: Mapping[str, "torch.Tensor"]
     ) -> "torch.Tensor | None":
-        """Return what ``chip_counts`` counts as whole numbers, on the tensors' device, that add up over batches.
+        """Return what ``chip_counts`` counts as numbers on the tensors' device that add up over batches.
 
         None where only arrays are counted.
         """
         return None
 
-    def tallied(self, tally: NDArray[np.int64]) -> Counts:
+    def tallied(self, tally: NDArray[Any]) -> Counts:
         """Return the counts of a ``tally``, of one batch or of several added up."""
         raise NotImplementedError
 

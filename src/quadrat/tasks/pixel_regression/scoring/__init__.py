@@ -17,6 +17,8 @@ from quadrat.tasks.pixel_regression.scoring.errors import Errors, compared
 from quadrat.tasks.pixel_regression.section import PixelRegression
 
 if TYPE_CHECKING:
+    import torch
+
     from quadrat.tasks.common.truth import Truth
 
 STEPS = 8
@@ -49,6 +51,23 @@ class Scoring(TaskScoring[PixelRegression]):
     def chip_counts(self, target: Target, outputs: Mapping[str, NDArray[np.float32]]) -> Errors:
         """Sum up the errors of ``values`` (chip, 1, y, x) against ``values`` (chip, y, x)."""
         return compared(target["values"], [outputs["values"][:, 0]])[0]
+
+    def tally(
+        self, target: Mapping[str, "torch.Tensor"], outputs: Mapping[str, "torch.Tensor"]
+    ) -> "torch.Tensor | None":
+        """Return sums of the errors of ``values`` (chip, 1, y, x), float64; None where a device has no such numbers."""
+        from quadrat.tasks.pixel_regression.scoring.tally import sums
+
+        truth, predicted = target["values"], outputs["values"][:, 0]
+        return None if truth.device.type == "mps" else sums(truth, predicted, self._middle)
+
+    def tallied(self, tally: NDArray[np.float64]) -> Errors:
+        """Return the errors of a ``tally``."""
+        return Errors.tallied(tally, self._middle)
+
+    @property
+    def _middle(self) -> float:
+        return sum(self.task.range) / 2
 
     def score_blocks(
         self, truth: "Truth", predictions: Sequence[Prediction], blocks: Blocks, match: None = None

@@ -24,6 +24,14 @@ class Errors:
     unpredicted: int = 0
     """Number of pixels with a label but no prediction; only their share is a metric."""
 
+    @classmethod
+    def tallied(cls, tally: NDArray[np.float64], middle: float) -> "Errors":
+        """Return the errors of ``quadrat.tasks.pixel_regression.scoring.tally.sums``."""
+        known, pixels, error, absolute, squared, off, off_squared = tally.tolist()
+        spread = max(0.0, off_squared - off**2 / max(pixels, 1))
+        truth = off + middle * pixels
+        return cls(int(pixels), error, absolute, squared, truth, spread, int(known - pixels))
+
     def __add__(self, other: "Errors") -> "Errors":
         """Return both together; the spread after Chan, Golub and LeVeque (1983)."""
         between = 0.0

@@ -96,7 +96,8 @@ class SegmentationDecisions(PixelDecisions):
         if layers.scores:
             decided["scores"] = steps(values)
         if self._least is not None:
-            sets = values >= torch.from_numpy(self._least).to(values.device)
+            least = self._least.ravel().tolist()  # numbers, for which the device waits less than for an array
+            sets = torch.stack([each >= smallest for each, smallest in zip(values, least, strict=True)])
             sets = torch.cat([sets, sets.sum(0, keepdim=True) > 1])
             decided[SETS] = torch.where(covered, sets, IGNORE).to(torch.uint8)
         if layers.confidence:
