@@ -14,4 +14,4 @@ def counting(class_ids: NDArray[np.uint8], counted: NDArray[np.bool_]) -> NDArra
 
 def all_known(class_ids: NDArray[np.uint8], classes: int) -> bool:
     """Return whether all ``class_ids`` are below ``classes`` or IGNORE."""
-    return int((class_ids + np.uint8(1)).max(initial=0)) <= classes  # IGNORE is followed by 0: two passes, no copies
+    return int((class_ids + np.uint8(1)).max(initial=0)) <= classes  # IGNORE is followed by 0: two passes
