@@ -1,19 +1,15 @@
 """A small project under DVC, once through: one of each kind of what tests/system tries in all ways."""
 
 import json
-import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import rasterio
 
-from tests.project import NETWORK, call, change, digests, here, learnt, ran, small_run, started, until
+from tests.project import call, digests, ran, small_run
 
 pytestmark = pytest.mark.slow
-
-TRAIN = ["python", "-m", "quadrat", "train"]
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +24,6 @@ def project(built: Path) -> Iterator[Path]:
     yield built
     call("git checkout --quiet --force master", built)
     call("dvc checkout --quiet --force", built)
-
-
-def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project: Path) -> None:
-    change(project, {**NETWORK, "baseline": None, "epochs": 4, "train.patience": 4})
-    weights, figures = project / "models/model/model.safetensors", project / "metrics/train.json"
-    shutil.rmtree(project / "models/model")
-    with started(TRAIN, project) as process:
-        until(lambda: learnt(project))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not weights.exists()
-    here("train", project)
-    resumed = weights.read_bytes(), figures.read_bytes()
-    shutil.rmtree(project / "models/model")
-    here("train", project)
-    assert (weights.read_bytes(), figures.read_bytes()) == resumed
 
 
 def test_an_experiment_runs_what_has_changed_and_nothing_else(project: Path) -> None:

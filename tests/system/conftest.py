@@ -12,13 +12,23 @@ COLLECTED = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExcepti
 """Of connections that s3fs keeps until Python collects it, which may be in any later test of the worker."""
 
 
+LONG = ("slurm", "data", "examples", "mishaps", "experiments", "landuse", "team", "request", "batch")
+"""Files that take minutes: they come first, so that no worker is left with one of them at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all of them as slow, and give them the time that the pipeline takes on busy machines."""
+    """Mark all of them as slow, and give them the time that the pipeline takes on busy machines; long files first."""
+    order = {f"test_{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONG)) if _is_ours(item) else -1)
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if _is_ours(item):
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.timeout(1800))
             item.add_marker(pytest.mark.filterwarnings(COLLECTED))
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return Path(__file__).parent in item.path.parents
 
 
 @pytest.fixture

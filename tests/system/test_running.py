@@ -83,8 +83,9 @@ def test_a_stage_of_no_dvc_outlives_what_started_it(endless: Path) -> None:
 def test_a_training_that_is_stopped_again_and_again_ends_as_if_nothing_had_been(project: Path) -> None:
     change(project, {**NETWORK, "baseline": None, "epochs": 16, "train.patience": 16})
     model = project / "models/model"
+    made = model / "model.safetensors", project / "metrics/train.json"
     here("train", project)
-    weights = (model / "model.safetensors").read_bytes()
+    expected = [file.read_bytes() for file in made]
     stop_by_ctrl_c(project)
     for number in (signal.SIGTERM, signal.SIGKILL):
         kept = learnt(project)
@@ -97,7 +98,7 @@ def test_a_training_that_is_stopped_again_and_again_ends_as_if_nothing_had_been(
         assert ("stopped by SIGTERM" in printed) == (number == signal.SIGTERM)
         assert not model.exists()
     here("train", project)
-    assert (model / "model.safetensors").read_bytes() == weights
+    assert [file.read_bytes() for file in made] == expected
 
 
 def stop_by_ctrl_c(folder: Path) -> None:
