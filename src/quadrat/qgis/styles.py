@@ -8,8 +8,8 @@ from quadrat.prediction.qgis_style import Rule, pipe, rule_renderer
 Range = tuple[float, float]
 """The values that are black and full colour."""
 
-RAMP = ("#440154", "#31688e", "#35b779", "#fde725")
-"""Colours of low to high values (viridis)."""
+RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
+"""Colours of low to high values (viridis), the same in QGIS and on the server's maps."""
 
 
 def image_style(bands: Sequence[int], ranges: Sequence[Range]) -> ET.Element:

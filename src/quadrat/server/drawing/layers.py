@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.qgis.styles import RAMP
 from quadrat.tasks.common.classes import Class
 from quadrat.tasks.common.outputs import RasterLayer, VectorLayer
 from quadrat.tasks.common.parts import layers_of
@@ -15,9 +16,6 @@ from quadrat.tasks.common.section import LayersSection, TaskSection
 
 DOUBT = (214, 20, 120)
 """The colour of the largest uncertainty."""
-
-RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-"""Colours of values, from the low to the high end of the task's range."""
 
 MOST = 250
 """The step of a score of 1, and of the high end of a range; IGNORE is none."""
@@ -58,7 +56,7 @@ class MapLayer:
             table[: len(classes)] = [(*each.rgb, 255) for each in classes]
         elif self.kind == "values":
             ends = np.linspace(0, MOST, len(RAMP))
-            for channel, colors in enumerate(zip(*RAMP, strict=True)):
+            for channel, colors in enumerate(zip(*(bytes.fromhex(color[1:]) for color in RAMP), strict=True)):
                 table[: MOST + 1, channel] = np.rint(np.interp(np.arange(MOST + 1), ends, colors))
             table[: MOST + 1, 3] = 255
         else:

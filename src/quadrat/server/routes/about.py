@@ -9,9 +9,9 @@ from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from quadrat.errors import BundleError
+from quadrat.qgis.styles import RAMP
 from quadrat.runtime.formats.parsing import parsed
 from quadrat.server.blocks.gallery import Served
-from quadrat.server.drawing.layers import RAMP
 from quadrat.server.routes.results import forms
 from quadrat.server.routes.tilesets import SCHEME, zooms
 from quadrat.server.service import Service
@@ -108,8 +108,7 @@ def _legend(service: Service) -> dict[str, Any]:
     found: dict[str, Any] = {"classes": classes}
     for layer in service.layers.values():
         if layer.kind == "values":
-            colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in RAMP]
-            found["values"] = {"range": layer.range, "colors": colors}
+            found["values"] = {"range": layer.range, "colors": RAMP}
     return found
 
 

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse
 from morecantile import Tile
 from rasterio.warp import transform
 
-from quadrat.server.drawing.layers import RAMP
+from quadrat.qgis.styles import RAMP
 from quadrat.server.drawing.warp import Target
 from quadrat.server.guard.access import Gate
 from quadrat.server.guard.answers import add_answers
@@ -135,8 +135,7 @@ def _about(shown: Shown) -> APIRouter:
     def legend() -> dict[str, Any]:
         """Return the colours of classes, and of values."""
         ends = getattr(workspace.params.task, "range", (0.0, 1.0))
-        colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in RAMP]
-        return {"classes": colors_of(workspace.params.task.classes), "values": {"range": ends, "colors": colors}}
+        return {"classes": colors_of(workspace.params.task.classes), "values": {"range": ends, "colors": RAMP}}
 
     @router.get("/stamp")
     def stamp() -> dict[str, str]:
