@@ -18,9 +18,11 @@ from quadrat.errors import AOIError, ImageError, LabelError, QuadratError
 from quadrat.geo.files.file_errors import library_errors_as
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.sources.source import Source
+from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.labels.labels import LabelSource
 from quadrat.labels.raster import RasterLabels
 from quadrat.labels.vector import VectorLabels
+from quadrat.models import Inputs
 from quadrat.preflight.survey import survey
 from quadrat.scenes.image import Image
 from quadrat.scenes.scene import Scene
@@ -171,9 +173,10 @@ def test_what_a_container_holds_is_told_and_can_be_named(tmp_path: Path) -> None
 
 def test_a_container_that_a_bundle_is_applied_to_is_told(tmp_path: Path) -> None:
     band = Band(name="a", dtype="uint8", unit="DN", scale=1.0, offset=0.0, nodata=None)
+    learnt = BandStatistics(band="a", count=1, mean=1, std=1, min=1, max=1, percentiles={}, histogram=(1,))
     for path in (str(container(tmp_path / "a.nc")), str(container(tmp_path / "b_a.nc")).replace("b_a", "b_{band}")):
         with pytest.raises(ImageError, match=r"several rasters(.|\n)*netcdf:.*:x"):
-            offered(path, [band], Reading())
+            offered(path, Inputs((band,), (learnt,)), Reading())
 
 
 def test_further_images_of_a_file_are_a_warning(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from shapely.geometry import LineString
 
 from quadrat.errors import CatalogError, ImageError, LabelError, OverlapError, PinError
@@ -73,6 +74,24 @@ def test_statistics_are_those_of_the_valid_train_pixels(tmp_path: Path) -> None:
     assert table.loc["w", "gsd"] == pytest.approx(10, rel=1e-4)  # UTM's scale
     metrics = json.loads((out / "analyze.json").read_text())
     assert metrics["train"] == {"scenes": 1, "pixels": 13_200, "valid": 1.0, "labels": 13_200}
+
+
+def test_statistics_tell_how_bands_were_brought_to_the_grid(tmp_path: Path) -> None:
+    """By the way of most train scenes, so that a bundle can bring new images to it alike."""
+    catalog = json.loads(write_world(tmp_path).read_text())
+    coarse = np.full((1, 60, 100), 700, np.uint16)
+    write_raster(tmp_path / "coarse.tif", coarse, NORTH_UP @ Affine.scale(2), nodata=0)
+    (fine,) = catalog["images"]["i"]["sources"]
+    for name, way in (("i", "average"), ("j", "nearest"), ("k", "average")):
+        other = {**fine, "path": str(tmp_path / "coarse.tif"), "bands": ["B3"], "resampling": way}
+        two = {**fine, "bands": {"B1": 1, "B2": 2}, "resampling": "cubic"}
+        catalog["images"][name] = {"grid": "B1", "sources": [two, other]}
+    scene = catalog["scenes"][0]
+    catalog["scenes"] += [{**scene, "id": name, "image": name} for name in ("j", "k")]
+    (tmp_path / "scenes.yaml").write_text(json.dumps(catalog))
+    out = run(tmp_path / "scenes.yaml", tmp_path / "out")
+    bands = json.loads((out / "stats.json").read_text())["bands"]
+    assert [band["resampling"] for band in bands] == [None, None, "average"]
 
 
 def test_files_that_dvc_does_not_watch_are_a_warning(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def served(ready: Ready, path: Path, aoi: tuple[str, ...] = ()) -> Served:
     """Return an image as it is served."""
     from dataclasses import replace
 
-    (one,) = offered(str(path), ready.bundle.card.bands, Reading(bands=("a",), unchecked=True))
+    (one,) = offered(str(path), ready.bundle.card.inputs, Reading(bands=("a",), unchecked=True))
     gallery = Gallery([replace(one, aoi=aoi)], ready, Reading(unchecked=True))
     return gallery.get("image")
 

@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import geopandas
 import numpy as np
@@ -20,6 +21,7 @@ from rasterio.warp import Resampling, reproject
 from typer.testing import CliRunner
 
 from quadrat import load
+from quadrat.bundle.loading import read_bundle
 from quadrat.cli import app
 from quadrat.errors import BundleError, BusyError, ImageError, ModelError, ParamsError
 from quadrat.models import Model
@@ -28,7 +30,7 @@ from quadrat.runtime.formats.npy import as_npy
 from quadrat.runtime.parallel import Threads
 from quadrat.serving import ready
 from quadrat.serving.apply import apply, verify
-from quadrat.serving.new_images import Reading
+from quadrat.serving.new_images import Reading, offered
 from quadrat.serving.ready import Plan
 from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, NORTH_UP, kept, write_raster
@@ -158,6 +160,28 @@ def test_files_of_coarser_bands_are_interpolated_to_the_finest_ones_pixels(proje
     found, wanted = (layer(tmp_path / "out" / name, "scores") for name in ("a", "b"))
     np.testing.assert_array_equal(found, wanted)
     assert (found != layer(project / "predictions" / "all", "scores")).any()
+
+
+@pytest.mark.parametrize("way", ["nearest", "average"])
+def test_files_of_other_pixels_are_resampled_as_the_training_images_were(
+    project: Path, tmp_path: Path, way: Literal["nearest", "average"]
+) -> None:
+    """Averages and neighbours of pixels differ from what is interpolated between them."""
+    fine, place = pixels(project), NORTH_UP @ Affine.translation(0.8, 0.8) @ Affine.scale(0.8)
+    write_raster(tmp_path / "a_B1.tif", fine[:1], place, nodata=0)
+    for band, values in zip(BANDS[1:], fine[1:], strict=True):
+        write_raster(tmp_path / f"a_{band}.tif", values[None, :80, :140], NORTH_UP @ Affine.scale(0.79), nodata=0)
+    inputs = read_bundle(project / "bundle.zip").card.inputs
+    learnt = tuple(s.model_copy(update={"resampling": way if s.band == "B1" else None}) for s in inputs.statistics)
+    inputs = replace(inputs, statistics=learnt)
+    (one,) = offered(str(tmp_path / "a_{band}.tif"), inputs, Reading())
+    with one.open(inputs) as scene, rasterio.open(tmp_path / "a_B1.tif") as file:
+        found, expected = scene.raster.read(scene.grid.area).values[0], np.zeros(scene.grid.shape, np.uint16)
+        about = {"src_transform": file.transform, "src_crs": file.crs, "src_nodata": 0}
+        about |= {"dst_transform": scene.grid.transform, "dst_crs": file.crs, "tolerance": 1e-3}
+        reproject(file.read(1), expected, resampling=Resampling[way], **about)
+    assert (found > 0).mean() > 0.9
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_catalog_gives_all_its_scenes(project: Path, tmp_path: Path) -> None:

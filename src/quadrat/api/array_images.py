@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from quadrat.api.arrays import checked, grid_of, write
 from quadrat.errors import ImageError
-from quadrat.geo.sources.bands import Band, dates_of
+from quadrat.geo.sources.bands import Band
+from quadrat.models import Inputs
 from quadrat.scenes.image import Image
 from quadrat.serving.band_names import Holder, places
-from quadrat.serving.new_images import Offered, Reading, Said, source
+from quadrat.serving.new_images import Offered, Reading, Said, resampled_as, source
 
 ARRAY = "the array"
 """What errors call an array."""
@@ -23,10 +24,11 @@ HOLDER = Holder(ARRAY, "bands", "name all bands of the array, in order: bands=['
 
 
 def held(
-    image: NDArray[Any] | xarray.DataArray, learnt: Sequence[Band], reading: Reading, path: Path
+    image: NDArray[Any] | xarray.DataArray, inputs: Inputs, reading: Reading, path: Path
 ) -> tuple[Offered, Reading]:
     """Write an array to ``path``, and return it as an image of the bands that a model learnt from."""
-    if dates_of(learnt):
+    learnt = inputs.bands
+    if inputs.dates:
         raise ImageError(
             "the model learnt from time series, and an array doesn't say which dates there are",
             expected="the path of a catalog (.yaml) with one scene",
@@ -43,7 +45,8 @@ def held(
         sources.append(made if made.nodata is not None else made.model_copy(update={"nodata": said.nodata}))
     if grid is None:
         reading = replace(reading, sized=False)
-    return Offered("array", Image(grid=learnt[0].name, sources=tuple(sources))), reading
+    whole = Image(grid=learnt[0].name, sources=tuple(sources))
+    return Offered("array", resampled_as(whole, inputs)), reading
 
 
 def _names(

@@ -127,9 +127,9 @@ class Predictor:
         reading = Reading(**given)
         with TemporaryDirectory(prefix="quadrat-") as temporary, unplaced():
             if isinstance(image, str | Path):
-                one = _only(offered(str(image), self.bands, reading), image)
+                one = _only(offered(str(image), self._ready.bundle.card.inputs, reading), image)
             else:
-                one, reading = held(image, self.bands, reading, Path(temporary) / "array.tif")
+                one, reading = held(image, self._ready.bundle.card.inputs, reading, Path(temporary) / "array.tif")
             try:
                 return self._predicted(one, reading, None if out is None else Path(out), Path(temporary) / "layers")
             except QuadratError as error:

@@ -1,5 +1,6 @@
 """analyze: exact statistics of the training pixels, a table of the scenes, and what is wrong with them."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from quadrat.errors import printable
 from quadrat.geo.geometry.footprints import EARTH
+from quadrat.geo.grids.resampling import ResamplingName
 from quadrat.geo.grids.windows import Window, strips
 from quadrat.geo.sources.bands import Band, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics, Statistics, Tally
@@ -105,8 +107,10 @@ def analyze(params: AnalyzeParams, paths: Paths, run: Run) -> None:
     noted = find_warnings(findings, (params.raw, params.aoi)) + count_warnings(surveys, scene_counts, task)
     noted += [line for one in surveys for line in fill_warnings(one.scene, one.bands, found[one.scene.id])]
     statistics = tuple(
-        tally.statistics(name, params.analyze.percentiles, params.analyze.histogram_bins)
-        for name, tally in zip(bands, tallies, strict=True)
+        tally.statistics(name, params.analyze.percentiles, params.analyze.histogram_bins).model_copy(
+            update={"resampling": _resampling(surveys, number, len(bands))}
+        )
+        for number, (name, tally) in enumerate(zip(bands, tallies, strict=True))
     )
     raise_changes(begun, files)
     write_json(paths.stats, Statistics(bands=statistics).model_dump())
@@ -180,6 +184,13 @@ def _count_strip(strip: "Strip", scene: OpenScene, task: Task, so_far: Counted) 
 def _tallies(bands: Sequence[Band]) -> list[Tally]:
     """Return a tally per band, which all its dates share."""
     return [Tally(np.dtype(band.dtype)) for band in bands[: len(names_of(bands))]]
+
+
+def _resampling(surveys: Sequence[Survey], number: int, bands: int) -> ResamplingName | None:
+    """Return how the files of a band were brought to the grid, by ``BandStatistics.resampling``."""
+    train = [one.resampling[number::bands] for one in surveys if one.scene.split == "train"]
+    ways = Counter(way for found in train for way in dict.fromkeys(found) if way is not None)
+    return ways.most_common(1)[0][0] if ways else None
 
 
 def _write_table(

@@ -16,6 +16,7 @@ from quadrat.geo.files.file_errors import library_errors_as
 from quadrat.geo.geometry.footprints import on_earth
 from quadrat.geo.geometry.parts import Geometries
 from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.resampling import ResamplingName
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
 from quadrat.geo.vectors.features import check_file
@@ -48,6 +49,8 @@ class Survey:
     """What files say of themselves, and the catalog says otherwise; what may lie elsewhere; and labels of nothing."""
     files: tuple[str, ...]
     """All files of the scene."""
+    resampling: tuple[ResamplingName | None, ...] = ()
+    """How each band's files are brought to the grid, as ``Raster.resampling``; none if a band has an error."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def survey(scene: Scene, *, bands: Sequence[str], task: Task) -> Finding:
             labels=labels,
             remarks=(*placed.remarks, *check.remarks),
             files=check.attempt(lambda: tuple(scene.files())) or (),
+            resampling=raster.resampling if raster else (),
         )
         return Finding(scene, found, tuple(check.errors))
 

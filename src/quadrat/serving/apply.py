@@ -35,7 +35,7 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
     """
     begun = Snapshot.of(bundle)
     ready = Ready.of(read_bundle(bundle), plan)
-    found = [one for image in images for one in offered(image, ready.bundle.card.bands, reading)]
+    found = [one for image in images for one in offered(image, ready.bundle.card.inputs, reading)]
     found = [ready.resampled(one, reading) for one in found]
     check_folders(found, out, ready)
     for one in found:

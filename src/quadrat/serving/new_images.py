@@ -15,7 +15,7 @@ from quadrat.errors import ImageError, ParamsError, QuadratError
 from quadrat.geo.files.file_errors import grid_of
 from quadrat.geo.files.opening import open_raster
 from quadrat.geo.files.raster_files import TROUBLE, environment, nodata_of
-from quadrat.geo.sources.bands import Band, dates_of
+from quadrat.geo.sources.bands import Band
 from quadrat.geo.sources.source import Source
 from quadrat.geo.sources.target_grid import TargetGrid
 from quadrat.models import Inputs
@@ -171,11 +171,12 @@ class Offered:
         )
 
 
-def offered(path: str, bands: Sequence[Band], reading: Reading) -> list[Offered]:
+def offered(path: str, inputs: Inputs, reading: Reading) -> list[Offered]:
     """Return the images of ``path``: a file with several bands, one file per ``{band}``, or a catalog's scenes.
 
     Bands have the names that the file gives them, or those of ``reading``; their scale and offset are the file's,
-    and the model's where it has none. Raises ImageError if a band of the model isn't there.
+    and the model's where it has none; on another grid, they are resampled as those that the model learnt from, or
+    bilinearly. Raises ImageError if a band of the model isn't there.
     """
     if path.endswith((".yaml", ".yml")):
         if reading.given:
@@ -185,15 +186,23 @@ def offered(path: str, bands: Sequence[Band], reading: Reading) -> list[Offered]
                 hint="leave out --bands, --scale, --offset and --nodata",
             )
         return [Offered(scene.id, scene.image, scene.aoi) for scene in read_catalog(Path(path))]
-    if dates_of(bands):
+    if inputs.dates:
         raise ImageError(
             "the model learnt from time series, and a path alone doesn't say which dates there are",
             file=path,
-            expected=f"a catalog (.yaml) with an image of {len(dates_of(bands))} dates",
+            expected=f"a catalog (.yaml) with an image of {inputs.dates} dates",
             hint="describe the image in a catalog, with its 'dates', and apply the bundle to that",
         )
+    bands = inputs.bands
     whole = _by_file(path, bands, reading) if "{band}" in path else _in_one_file(path, bands, reading)
-    return [Offered(_stem(path), whole)]
+    return [Offered(_stem(path), resampled_as(whole, inputs))]
+
+
+def resampled_as(image: Image, inputs: Inputs) -> Image:
+    """Return an image with a source for each band of ``inputs``, in order, resampled as the model's were."""
+    pairs = zip(image.sources, inputs.statistics, strict=True)
+    sources = (source.model_copy(update={"resampling": s.resampling or "bilinear"}) for source, s in pairs)
+    return image.model_copy(update={"sources": tuple(sources)})
 
 
 def _by_file(path: str, bands: Sequence[Band], reading: Reading) -> Image:
@@ -245,7 +254,6 @@ def source(path: str, number: int, said: Said, learnt: Band, reading: Reading) -
     return Source(
         path=path,
         bands={learnt.name: number},
-        resampling="bilinear",
         unit=said.unit or learnt.unit,
         scale=scale,
         offset=offset,

@@ -18,6 +18,7 @@ from quadrat.geo.files.opening import open_raster, open_virtual
 from quadrat.geo.files.raster_files import Header, environment, keep_shared_blocks
 from quadrat.geo.geometry.extents import nearest
 from quadrat.geo.grids.grid import Grid
+from quadrat.geo.grids.resampling import ResamplingName
 from quadrat.geo.reading.mosaic import Mosaic, mosaic
 from quadrat.geo.reading.reader import MASK, TOLERANCE, Reader, Stored, Way
 from quadrat.geo.reading.wrapped_mosaic import towards, turn_of
@@ -34,10 +35,14 @@ class Layout:
     mosaic: Mosaic
     nodata: float | None
 
+    def way(self, grid: Grid) -> ResamplingName | None:
+        """Return how the files are brought to ``grid``; None where they are on it."""
+        return None if self.mosaic.grid == grid else self.channels[0].resampling
+
     def open(self, grid: Grid, files: ExitStack) -> Reader:
         """Open the files on ``grid``; raise ImageError if they don't overlap it."""
         with environment(self._paths):
-            return self._aligned(files) if self.mosaic.grid == grid else self._resampled(grid, files)
+            return self._resampled(grid, files) if self.way(grid) else self._aligned(files)
 
     def _aligned(self, files: ExitStack) -> Reader:
         """Open files that are on the grid; holes are given by a mask or by nodata."""

@@ -73,6 +73,9 @@ class Raster:
         _check_dates(origin.channels, self.bands)
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
         self._described = channels, headers
+        ways = {place: plan.way(self.grid) for plan in plans for place in plan.places}
+        self.resampling = tuple(ways[place] for place in range(len(self.bands)))
+        """How each band's files are brought to the grid; None where they are on it."""
         self._dates = max(1, len(dates_of(self.bands)))
         self._origin = origin
         self._files = ExitStack()

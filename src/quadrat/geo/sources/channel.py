@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quadrat.errors import ImageError
+from quadrat.geo.grids.resampling import ResamplingName
 from quadrat.geo.sources.target_grid import TargetGrid
 
 REMOTE = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
@@ -35,7 +36,7 @@ class Channel:
     offset: float | None
     nodata: float | None
     """The raw value for no data; None: the files' value."""
-    resampling: str
+    resampling: ResamplingName
     mask: bool | None
     """Whether the files' mask or alpha band is used; None: if they have one."""
     ignore_tags: bool

@@ -7,10 +7,10 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from quadrat.errors import ImageError
+from quadrat.geo.grids.resampling import ResamplingName
 from quadrat.geo.sources.channel import Channel, expand
 from quadrat.geo.sources.dates import PLACE, Date
 from quadrat.geo.sources.stac import AssetBand, Item, of_date, read_items, same
-from quadrat.geo.sources.target_grid import ResamplingName
 from quadrat.runtime.formats.section import Section
 
 

@@ -1,18 +1,17 @@
 """The grid that an image is brought to: another CRS, another size of pixels."""
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from quadrat.errors import ImageError
+from quadrat.geo.grids.resampling import ResamplingName
 from quadrat.runtime.formats.section import Section
 
 if TYPE_CHECKING:
     from quadrat.geo.grids.grid import Grid
-
-ResamplingName = Literal["nearest", "bilinear", "cubic", "average"]
 
 ROUNDING = 0.01
 """Px by which the image may reach over the last row or column without another being added."""

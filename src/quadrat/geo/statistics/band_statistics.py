@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrat.geo.grids.resampling import ResamplingName
 from quadrat.geo.statistics.histogram import added, histogram
 from quadrat.geo.statistics.value_spread import Spread
 from quadrat.runtime.formats.section import Section
@@ -32,6 +33,8 @@ class BandStatistics(Section):
     """Values by percentage: the smallest value that at least this share of the pixels does not exceed."""
     histogram: tuple[int, ...]
     """Pixels in equal bins from ``min`` to ``max``, both included."""
+    resampling: ResamplingName | None = None
+    """How its files were brought to the grid of most train scenes where they had another; null where they had it."""
 
 
 class Statistics(Section):

@@ -104,12 +104,12 @@ class Gallery:
 
 def collected(path: str | None, ready: Ready, reading: Reading) -> list[Offered]:
     """Return the images of a file, a folder of files or a catalog; raise ImageError for a folder without images."""
-    bands = ready.bundle.card.bands
+    inputs = ready.bundle.card.inputs
     if path is None:
         return []
     folder = Path(path)
     if not folder.is_dir():
-        return offered(path, bands, reading)
+        return offered(path, inputs, reading)
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
     if not 0 < len(files) <= MOST_LISTED:
         raise ImageError(
@@ -118,7 +118,7 @@ def collected(path: str | None, ready: Ready, reading: Reading) -> list[Offered]
             expected=f"up to {MOST_LISTED} files that end in {', '.join(ENDINGS)}",
             hint="name an image, or a catalog (.yaml)",
         )
-    return [one for file in files for one in offered(str(file), bands, reading)]
+    return [one for file in files for one in offered(str(file), inputs, reading)]
 
 
 def stamp_of(one: Offered) -> str:

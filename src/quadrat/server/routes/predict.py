@@ -147,7 +147,7 @@ def _room(service: Service) -> Path:
 def _judged(service: Service, file: Path, reading: Reading) -> Judged:
     """Return an image as the bundle takes it; raise QuadratError if it can't be predicted."""
     stored, limits = looked_at(file, service.limits), service.limits
-    (one,) = offered(str(file), service.bands, reading)
+    (one,) = offered(str(file), service.bundle.card.inputs, reading)
     one = service.ready.resampled(one, reading)
     side = service.ready.predict.window_size
     with one.open(service.bundle.card.inputs) as scene:
