@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from pyproj import Transformer
 from rasterio.crs import CRS
 
 from quadrat.errors import PredictionError
@@ -79,6 +80,43 @@ def test_features_across_180_degrees_are_where_they_were_written(
     np.testing.assert_allclose(shapely.bounds(found.geometry), shapely.bounds(geometry), atol=1e-2)
     np.testing.assert_allclose(shapely.area(found.geometry), shapely.area(geometry), rtol=1e-3)
     assert found.fields["number"].tolist() == [*range(len(geometry))]
+
+
+def as_drawn(polygon: shapely.Polygon, crs: str, grid: Grid) -> shapely.Polygon:
+    """Return a polygon whose edges are straight in ``crs``, in pixel coordinates, by many points on them."""
+    dense = shapely.segmentize(polygon, polygon.length / 2000)
+    x, y = Transformer.from_crs(crs, grid.crs, always_xy=True).transform(*shapely.get_coordinates(dense).T)
+    return shapely.Polygon(np.column_stack(~grid.transform @ (x, y)))
+
+
+WIDE = Grid(CRS.from_user_input(UTM), Affine(30, 0, 300_000, 0, -30, 6_800_000), (3000, 6000))
+"""A scene of Landsat's size, whose upper edge is bent by 18 px in longitude and latitude."""
+
+
+def test_long_edges_are_straight_in_the_crs_of_the_file(tmp_path: Path) -> None:
+    """Their ends alone would let them be straight in the image's."""
+    west, south, east, north = 12.5, 60.8, 15.5, 61.2
+    far = shapely.box(-60, 10, -50, 20)
+    polygons = [far, shapely.box(west, south, east, north), shapely.box(14, 60.9, 14.001, 60.901)]
+    frame = geopandas.GeoDataFrame({"number": [0, 1, 2]}, geometry=polygons, crs="EPSG:4326")
+    frame.to_file(tmp_path / "found.gpkg")
+    with Prediction(tmp_path, WIDE, "s") as prediction:
+        found = prediction.features("found")
+    assert found.fields["number"].tolist() == [1, 2]  # what is far away is no prediction of the scene
+    for mine, polygon in zip(found.geometry, polygons[1:], strict=True):
+        wanted = as_drawn(polygon, "EPSG:4326", WIDE)
+        assert shapely.hausdorff_distance(mine, wanted) < 0.02
+        assert shapely.area(shapely.symmetric_difference(mine, wanted)) < 1e-4 * wanted.area
+
+
+def test_long_edges_stay_where_they_are_in_geojson(tmp_path: Path) -> None:
+    whole = shapely.box(0, 0, 6000, 3000)
+    with writer_for(VectorLayer("found", "found.geojson"), WIDE, tmp_path, {}) as writer:
+        writer.write(Features("found", np.array([whole, shapely.box(9, 9, 99, 99)]), {"number": np.arange(2)}))
+    large, small = geopandas.read_file(tmp_path / "found.geojson").sort_values("number").geometry
+    drawn = as_drawn(large, "EPSG:4326", WIDE)
+    assert shapely.hausdorff_distance(drawn, whole) < 0.05
+    assert len(small.exterior.coords) == 5
 
 
 def test_features_beside_a_whole_degree_stay_where_they_are_in_geojson(tmp_path: Path) -> None:

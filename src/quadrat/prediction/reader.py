@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,12 +20,12 @@ from quadrat.errors import PredictionError
 from quadrat.geo.files.opening import open_raster
 from quadrat.geo.files.raster_files import category_names
 from quadrat.geo.files.stored_bands import Stored
-from quadrat.geo.geometry.extents import nearest, period
 from quadrat.geo.geometry.parts import single
+from quadrat.geo.geometry.reprojection import NoPlaceError, brought
 from quadrat.geo.grids.class_ids import IGNORE, all_known
 from quadrat.geo.grids.grid import SHIFT, Grid
 from quadrat.geo.grids.windows import Window
-from quadrat.geo.vectors.features import UNREADABLE, bounds, crs_name, extent, no_way
+from quadrat.geo.vectors.features import UNREADABLE, bounds, crs_name, extent, no_way, workable
 from quadrat.geo.vectors.vector_files import PARQUET, layers, read
 from quadrat.tasks.common.outputs import Features
 
@@ -167,8 +167,9 @@ class Prediction:
             raise self._unlike(path, "the prediction can't be read as vector data", got=cause) from cause
         if not isinstance(frame, geopandas.GeoDataFrame):
             raise self._unlike(path, "the prediction has no geometries", got=", ".join(map(str, frame.columns)))
-        geometry = self._placed(frame, path)
-        fields = {str(name): frame[name].to_numpy() for name in frame.columns if name != frame.geometry.name}
+        geometry, numbers = self._placed(frame, path)
+        names = (name for name in frame.columns if name != frame.geometry.name)
+        fields = {str(name): frame[name].to_numpy()[numbers] for name in names}
         return Features(layer, geometry, fields, path)
 
     def _file(self, layer: str) -> Path:
@@ -193,8 +194,8 @@ class Prediction:
             raise self._unlike(path, problem, expected=f"one, or one called {layer}", got=", ".join(names))
         return read(str(path), layer if layer in names else names[0])
 
-    def _placed(self, frame: geopandas.GeoDataFrame, path: Path) -> NDArray[np.object_]:
-        """Return the geometries in pixel coordinates of the grid."""
+    def _placed(self, frame: geopandas.GeoDataFrame, path: Path) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+        """Return the geometries around the grid in its pixel coordinates, and the number of each in the file."""
         crs = frame.crs
         if self._grid.crs is None and path.suffix.lower() == ".geojson" and crs is not None and crs.is_geographic:
             crs = None  # GeoJSON can't say that it has no CRS
@@ -203,21 +204,19 @@ class Prediction:
         lacking = int((frame.geometry.isna() | frame.geometry.is_empty).sum())
         if lacking:
             raise self._unlike(path, "features of the prediction have no geometry", got=f"{lacking} of {len(frame)}")
-        geometry = frame.geometry.to_numpy()
-        if crs is not None:
-            try:
-                geometry = frame.geometry.to_crs(CRS.from_user_input(self._grid.crs)).to_numpy()
-            except ProjError as cause:
-                raise no_way(self._grid, crs, str(path), PredictionError, self._scene) from cause
+        geometry, numbers = np.empty(0, object), np.empty(0, np.intp)
+        try:
+            if np.isfinite(shapely.get_coordinates(frame.geometry)).all():
+                with suppress(NoPlaceError), workable(str(path), PredictionError, self._scene):
+                    geometry, numbers = _around(frame, self._grid)
+        except ProjError as cause:
+            raise no_way(self._grid, crs, str(path), PredictionError, self._scene) from cause
         into = ~self._grid.transform
-        met = len(geometry) == 0
-        if np.isfinite(shapely.get_coordinates(geometry)).all():
-            geometry = _turned(geometry, self._grid)
-            geometry = shapely.transform(geometry, lambda xy: np.column_stack(into @ (xy[:, 0], xy[:, 1])))
-            left, top, right, bottom = shapely.bounds(geometry).T
-            height, width = self._grid.shape
-            met |= ((left < width) & (right > 0) & (top < height) & (bottom > 0)).any()
-        if not met:
+        geometry = shapely.transform(geometry, lambda xy: np.column_stack(into @ (xy[:, 0], xy[:, 1])))
+        left, top, right, bottom = shapely.bounds(geometry).reshape(-1, 4).T
+        height, width = self._grid.shape
+        met = ((left < width) & (right > 0) & (top < height) & (bottom > 0)).any()
+        if len(frame) and not met:
             raise self._unlike(
                 path,
                 "the prediction is not on its scene",
@@ -225,7 +224,7 @@ class Prediction:
                 got=f"features within {extent(frame)} ({crs_name(crs)})",
                 hint="check the file's CRS and that it belongs to this scene",
             )
-        return np.asarray(geometry, object)
+        return np.asarray(geometry, object), numbers
 
     def _raster(self, layer: str, kinds: str) -> tuple[Path, Stored]:
         """Return a raster layer, opened once: one band whose type is of one of NumPy's ``kinds``."""
@@ -308,29 +307,23 @@ class Prediction:
         return PredictionError(problem, self._scene, path, expected=expected, got=got, hint=hint or self.hint)
 
 
-def _turned(geometry: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:
-    """Return geometries in map coordinates, with each part shifted by multiples of 360° to the grid.
+def _around(frame: geopandas.GeoDataFrame, grid: Grid) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """Return features around a grid in its map coordinates, and the number of each, as labels are brought there.
 
-    GeoJSON cuts geometries at 180°, and has longitudes of both signs where those of a grid continue beyond 180°.
+    Of one that is cut, as GeoJSON does at 180°, the parts are joined.
     """
-    turn = 0.0 if grid.crs is None else period(CRS.from_user_input(grid.crs))
-    if not turn:
-        return geometry
+    geometry = shapely.force_2d(frame.geometry.to_numpy())
+    if frame.crs is None or grid.crs is None:
+        return geometry, np.arange(len(frame))
     parts, owners = single(geometry)
-    (left, _, right, _), (west, _, east, _) = shapely.bounds(parts).T, grid.footprint(grid.area).bounds
-    middle = (left + right) / 2
-    shift = nearest(middle, (west + east) / 2, turn) - middle
-    some = np.unique(owners[np.abs(shift) > turn / 2])
-    if not some.size:
-        return geometry
-    there = np.isin(owners, some)
-    points, inner = shapely.get_coordinates(parts[there], return_index=True)
-    points[:, 0] += shift[there][inner]
-    moved = shapely.set_coordinates(parts[there], points)
-    whole = shapely.geometrycollections(moved, indices=np.searchsorted(some, owners[there]))
-    geometry = geometry.copy()
-    geometry[some] = shapely.union_all(np.asarray(whole)[:, None], axis=1)
-    return geometry
+    moved, near = brought(parts, frame.crs, grid)
+    if moved is parts:
+        return geometry, np.arange(len(frame))
+    numbers, first, counts = np.unique(owners[near], return_index=True, return_counts=True)
+    found = np.asarray(moved[first], object)
+    for place in np.flatnonzero(counts > 1):
+        found[place] = shapely.union_all(shapely.make_valid(moved[first[place] : first[place] + counts[place]]))
+    return found, numbers
 
 
 def _same_crs(one: Any, other: Any) -> bool:

@@ -1,6 +1,7 @@
 """Vector layers as GeoParquet, GeoPackage, FlatGeobuf or GeoJSON."""
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,9 @@ DATE = "2000-01-01T00:00:00Z"
 
 EARTH_RADIUS = 6_371_007.0
 """Of a sphere with the Earth's surface, m."""
+
+BEND = 0.01
+"""Px by which an edge that is straight on the grid may be bent in longitude and latitude, which its ends don't show."""
 
 PIECE = 1 / 32
 """Sides of a polygon, in radians, over which a pixel's size on the ground changes evenly, but for 1e-4."""
@@ -109,7 +113,10 @@ class VectorWriter:
     def write(self, features: Features) -> None:
         """Write ``features``; all have the same fields."""
         opened = self._features or self._open({name: str(v.dtype) for name, v in features.fields.items()})
-        geometry = _moved(features.geometry, lambda x, y: self._grid.transform @ (x, y))
+        geometry = features.geometry
+        if self._to_wgs84 is not None:
+            geometry = shapely.segmentize(geometry, math.sqrt(8 * BEND / _radians(self._grid).max()))
+        geometry = _moved(geometry, lambda x, y: self._grid.transform @ (x, y))
         fields = dict(features.fields)
         if "pixels" in fields:
             fields["area"] = areas(self._grid, features.geometry)
