@@ -330,6 +330,8 @@ F32 = np.finfo(np.float32)
         ("int16", 0, -9999, "-9999, and count"),
         ("int16", None, -32768, "-32768, and count"),
         ("int32", -9999, 2**31 - 1, "2147483647, and count"),
+        ("int32", 2**31 - 1, 2**31 - 60, "2147483588, and count .nodata is 2147483647.*, which a network takes it for"),
+        ("int32", -(2**31), -(2**31) + 200, None),
         ("float32", -9999, -9999, None),
         ("float32", None, -99.5, None),
         ("uint16", 0, 65535, None),

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quadrat.errors import ModelError
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.sources.bands import Band
+from quadrat.scenes.image import Image
 from quadrat.serving.units import InUnits, in_units
 from tests.ground import image, write_raster
 
@@ -103,6 +105,27 @@ def test_an_image_is_read_in_the_models_units(tmp_path: Path) -> None:
     assert values.shape == valid.shape == (2, 13, 20)
     assert valid[1].all()
     assert not valid[0, 0].any()
+
+
+@pytest.mark.parametrize("nodata", [None, 0.0])
+def test_what_a_mask_hides_is_the_models_no_value(tmp_path: Path, nodata: float | None) -> None:
+    """Each band by its own mask; of a file without a nodata value, masks alone say what is none."""
+    pixels = np.random.default_rng(0).integers(100, 4000, (2, 40, 60)).astype(np.uint16)
+    sources = []
+    for name, values, hidden in zip("ab", pixels, (slice(0, 5), slice(3, 9)), strict=True):
+        path = write_raster(tmp_path / f"{name}.tif", values[None])
+        with rasterio.open(path, "r+") as file, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            mask = np.full(values.shape, 255, np.uint8)
+            mask[hidden] = 0
+            file.write_mask(mask)
+        sources += image(path, (name,), unit="reflectance", scale=1e-4).sources
+    learnt = (band("a", nodata=nodata, scale=2e-4), band("b", nodata=nodata))
+    with InUnits(Image(sources=tuple(sources)), learnt) as raster:
+        strip = raster.read(Window(2, 3, 20, 20))
+    expected = np.stack([pixels[0] / 2, pixels[1]])
+    expected[0, :5] = expected[1, 3:9] = np.nan if nodata is None else nodata
+    np.testing.assert_array_equal(strip.values, expected[:, 2:22, 3:23].astype(np.float32))
+    np.testing.assert_array_equal(strip.valid, np.broadcast_to(np.arange(2, 22)[:, None] >= 9, (20, 20)))
 
 
 def test_what_needs_no_change_is_not_touched(tmp_path: Path) -> None:

@@ -61,7 +61,14 @@ def _suspect(value: float, band: Band) -> bool:
     if dtype.kind == "f":
         return near or value in USUAL or abs(value) >= VAST
     bounds = np.iinfo(dtype)
+    if _alike(value, band.nodata):
+        return True
     return value in USUAL or value == bounds.min < 0 or (dtype.itemsize > 2 and value == bounds.max)
+
+
+def _alike(value: float, nodata: float | None) -> bool:
+    """Return whether a network, which computes in float32, can't tell a value from nodata."""
+    return nodata is not None and np.float32(value) == np.float32(nodata)
 
 
 def fill_warnings(scene: Scene, bands: Sequence[Band], found: Fills) -> Iterator[str]:
@@ -74,6 +81,7 @@ def fill_warnings(scene: Scene, bands: Sequence[Band], found: Fills) -> Iterator
         pixels = sum(found[place, value] for place in places)
         nodata = bands[places[0]].nodata
         known = "no nodata value is known" if nodata is None else f"nodata is {nodata}"
+        known += ", which a network takes it for" if _alike(value, nodata) else ""
         hint = "" if nodata is None else ", and 'ignore_tags: true' where the file says otherwise"
         yield (
             f"scene {scene.id}: {pixels} px of {names} in {file} are {value}, and count ({known}): if that stands for "

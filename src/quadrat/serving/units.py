@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from quadrat.errors import ModelError
 from quadrat.geo.grids.windows import Window
 from quadrat.geo.reading.open_image import Raster, Strip
+from quadrat.geo.reading.reader import Reader
 from quadrat.geo.sources.bands import Band, dates_of, is_valid, names_of, undated
 from quadrat.runtime.memory import Empty
 from quadrat.scenes.image import Image
@@ -45,11 +46,22 @@ class InUnits(Raster):
 
     def read(self, window: Window, empty: Empty = np.empty) -> Strip:
         """Return the pixels of a window within the grid, in the model's units."""
+        self._hidden: dict[int, NDArray[np.bool_]] = {}
         strip = super().read(window, empty)
         if self._alike:
             return strip
         values, known = self._converted(strip.values)
+        for place, hidden in self._hidden.items():
+            values[place][hidden] = _blank(self._learnt[place])
         return Strip(window, values, strip.seen & known.reshape(*strip.by_date.shape).all(1))
+
+    def _hide(
+        self, values: NDArray[Any], hidden: NDArray[np.bool_], place: int, reader: Reader, window: Window
+    ) -> None:
+        """Hide them as ``Raster`` does, and note where, since a band without a nodata value can't say it."""
+        super()._hide(values, hidden, place, reader, window)
+        if self._held[place].blank is None:
+            self._hidden[place] = self._hidden.get(place, False) | hidden
 
     def overview(self, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the image in at most ``side`` × ``side`` px, and its valid pixels: (band, y, x) each."""
@@ -86,8 +98,12 @@ def in_units(values: NDArray[Any], stored: Band, learnt: Band) -> tuple[NDArray[
             known &= ~alike
         else:
             raw[alike] = _beside(learnt.nodata, learnt.dtype)
-    raw[~known] = np.nan if learnt.nodata is None else learnt.nodata
+    raw[~known] = _blank(learnt)
     return raw, known
+
+
+def _blank(learnt: Band) -> float:
+    return np.nan if learnt.nodata is None else learnt.nodata
 
 
 def _beside(nodata: float, dtype: str) -> np.float32:
