@@ -15,4 +15,5 @@ class Folds(Section):
     correlate, which eval prints."""
     gap: float = Field(default=0, ge=0)
     """Width of the ground around scored blocks that is left out of training, m: a chip's side or more, of
-    images that are turned on the ground its diagonal, so that no pixel of a scored block is in a chip."""
+    images that are turned on the ground its diagonal, so that no pixel of a scored block is in a chip. Validation
+    blocks, which choose weights and the temperature, have no gap to training."""
