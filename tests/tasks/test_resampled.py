@@ -109,3 +109,16 @@ def test_scores_of_a_scene_do_not_depend_on_its_blocks_where_scores_tie(scores: 
         assert task.together(blocks).overall() == pytest.approx(expected)
         apart += sum(blocks, none).overall() != pytest.approx(expected)
     assert apart
+
+
+def test_labels_that_are_all_equal_in_a_draw_have_no_r2() -> None:
+    """Where a draw has only such blocks, a difference of large sums would leave a spread of rounding, and -1e20."""
+    rng = np.random.default_rng(0)
+    heights = np.repeat(np.float32([0.7, 31.3]), 3)
+    sizes = rng.integers(1, 5000, 6)
+    labels = [np.full(size, height, np.float32) for size, height in zip(sizes, heights, strict=True)]
+    parts = [compared(each, [each + rng.normal(size=each.size).astype(np.float32)])[0] for each in labels]
+    times = np.array([[1, 2, 0, 0, 0, 0], [3, 1, 2, 0, 0, 0], [0, 0, 0, 2, 2, 2], [1, 1, 1, 1, 1, 1]])
+    found = Errors.resampled(parts, times).overall["r2"]
+    assert np.isnan(found[:3]).all()
+    assert found[3] == pytest.approx(sum(parts, Errors()).summary()["r2"], rel=1e-9)

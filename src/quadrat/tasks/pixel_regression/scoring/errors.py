@@ -92,14 +92,14 @@ class Errors:
         """Yield the sum of ``parts`` for each row of ``times`` (sum, part)."""
         pixels = np.array([part.pixels for part in parts])
         truth = np.array([part.truth for part in parts])
-        mean = truth.sum() / max(pixels.sum(), 1)
-        spread = [part.spread for part in parts] + pixels * (truth / np.maximum(pixels, 1) - mean) ** 2
+        spread, means = np.array([part.spread for part in parts]), truth / np.maximum(pixels, 1)
         sums = np.array([(part.error, part.absolute, part.squared, part.unpredicted) for part in parts])
         for row in times:
             count, total = int(row @ pixels), float(row @ truth)
             error, absolute, squared, unpredicted = row @ sums
-            around = float(row @ spread) - count * (total / max(count, 1) - mean) ** 2
-            yield cls(count, error, absolute, squared, total, max(0.0, around), int(unpredicted))
+            # no difference of large sums: labels that are all equal have a spread of exactly 0
+            around = float(row @ spread + (row * pixels) @ (means - total / max(count, 1)) ** 2)
+            yield cls(count, error, absolute, squared, total, around, int(unpredicted))
 
     def _mean(self, total: float) -> float | None:
         return total / self.pixels if self.pixels else None
