@@ -148,3 +148,10 @@ def test_rows_are_measured_once_whoever_reads_them(before: str) -> None:
         assert math.isfinite(found.hectares.sum())
         if before in {"nothing", "the first rows", "all rows"}:
             assert source.read == Counter(range(5, 695))
+
+
+def test_small_plots_are_written_with_four_digits(tmp_path: Path) -> None:
+    found = Areas(np.array([9, 9, 9]), np.array([0.0000314159, 0.0, 12.3456789]))  # 0.3 m² of weeds
+    write_areas(tmp_path / "areas.csv", ["a", "b", "c"], {"s": found})
+    rows = (tmp_path / "areas.csv").read_text().splitlines()[1:]
+    assert rows == ["s,a,3.142e-05,9", "s,b,0.0,9", "s,c,12.3457,9"]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quadrat.evaluation.correlation import Scored, correlation_range
 from quadrat.evaluation.intervals import LEVEL, Intervals, Spread, interval, plan
+from quadrat.evaluation.summary import bounded
 from quadrat.geo.grids.blocks import Blocks
 from quadrat.geo.grids.windows import Window
 from quadrat.tasks.common.metrics import Confusion, Counts
@@ -182,3 +183,11 @@ def test_few_blocks_widen_an_interval_as_students_t_does() -> None:
 def test_a_metric_that_is_often_undefined_has_none() -> None:
     assert interval(np.array([0.5] * 89 + [math.nan] * 11), 30) is None
     assert interval(np.array([0.5] * 90 + [math.nan] * 10), 30) == (0.5, 0.5)
+
+
+def test_bounds_of_small_errors_are_not_rounded_to_0() -> None:
+    bounds = interval(np.linspace(2e-5, 4e-5, 500), 100)
+    assert bounds is not None
+    assert 1.9e-5 < bounds[0] < 2.2e-5 < 3.8e-5 < bounds[1] < 4.1e-5
+    assert bounded(3e-5, bounds) == "3e-05 (2e-05 to 4e-05)"
+    assert bounded(0.5, (0.0, 0.625)) == "0.500 (0.00 to 0.62)"

@@ -7,6 +7,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
@@ -92,6 +93,16 @@ def test_statistics_tell_how_bands_were_brought_to_the_grid(tmp_path: Path) -> N
     out = run(tmp_path / "scenes.yaml", tmp_path / "out")
     bands = json.loads((out / "stats.json").read_text())["bands"]
     assert [band["resampling"] for band in bands] == [None, None, "average"]
+
+
+def test_bins_of_small_values_have_edges_of_their_own(tmp_path: Path) -> None:
+    catalog = write_world(tmp_path)
+    with rasterio.open(tmp_path / "image.tif") as file:
+        write_raster(tmp_path / "image.tif", (file.read() * 1e-11).astype(np.float32))
+    edges = pd.read_csv(run(catalog, tmp_path / "out") / "bands.csv").query("band == 'B1'")["value"].to_numpy()
+    statistics = json.loads((tmp_path / "out" / "stats.json").read_text())["bands"][0]
+    wanted = np.linspace(statistics["min"], statistics["max"], 17)[:-1]
+    np.testing.assert_allclose(edges, wanted, atol=1e-4 * (wanted[1] - wanted[0]))
 
 
 def test_files_that_dvc_does_not_watch_are_a_warning(tmp_path: Path) -> None:

@@ -171,3 +171,8 @@ def test_parts_are_counted_alone(classes: int) -> None:
 
 def test_rounding_leaves_counts_and_none() -> None:
     assert rounded({"a": 0.123456, "b": 7, "c": None}) == {"a": 0.1235, "b": 7, "c": None}
+
+
+def test_small_errors_of_values_in_a_large_unit_are_written_with_four_digits() -> None:
+    found = rounded({"mae": 0.0000317249, "bias": -0.01234567, "gain": 5.6e-17, "rmse": 123456.78901, "r2": -0.0999999})
+    assert found == {"mae": 3.172e-05, "bias": -0.01235, "gain": 0.0, "rmse": 123456.789, "r2": -0.1}

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrat.evaluation.areas import Areas
+from quadrat.tasks.common.metrics import shortened
 
 NORMAL = 1.96
 """Half of a 95 % interval, in standard errors, as the paper has it."""
@@ -89,10 +90,10 @@ class Estimate:
         rows = zip(names, self.mapped, self.adjusted.areas, self.adjusted.margins, strict=True)
         return {
             name: {
-                "mapped": round(float(mapped), 4),
-                "adjusted": round(float(area), 4),
-                "low": round(max(float(area - margin), 0.0), 4),
-                "high": round(float(area + margin), 4),
+                "mapped": shortened(float(mapped)),
+                "adjusted": shortened(float(area)),
+                "low": shortened(max(float(area - margin), 0.0)),
+                "high": shortened(float(area + margin)),
             }
             for name, mapped, area, margin in rows
         }

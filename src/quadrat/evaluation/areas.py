@@ -15,6 +15,7 @@ from quadrat.geo.grids.windows import STRIP_ROWS, Window, strips, tiles
 from quadrat.geo.statistics.histogram import occurrences
 from quadrat.runtime.files import replaced
 from quadrat.scenes.scene import OpenScene
+from quadrat.tasks.common.metrics import shortened
 from quadrat.tasks.common.outputs import Features
 from quadrat.tasks.common.scoring import Prediction
 
@@ -154,4 +155,4 @@ def write_areas(path: Path, names: Sequence[str], areas: Mapping[str, Areas]) ->
         writer.writerow(["scene", "class", "hectares", "pixels"])
         for scene, one in areas.items():
             for name, hectares, pixels in zip(names, one.hectares.tolist(), one.pixels.tolist(), strict=True):
-                writer.writerow([scene, name, "" if math.isnan(hectares) else round(hectares, 4), pixels])
+                writer.writerow([scene, name, "" if math.isnan(hectares) else shortened(hectares), pixels])

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from quadrat.evaluation.correlation import Scored, correlation_range
 from quadrat.runtime.formats.section import Section
-from quadrat.tasks.common.metrics import Counts, Sampled
+from quadrat.tasks.common.metrics import Counts, Sampled, shortened
 
 LEVEL = 0.95
 """Share of samples in which an interval holds the true value."""
@@ -195,7 +195,7 @@ def interval(values: NDArray[np.float64], blocks: int) -> tuple[float, float] | 
     wide = math.sqrt(blocks / (blocks - 1)) * special.stdtrit(blocks - 1, (1 + LEVEL) / 2)
     tail = special.ndtr(-wide)
     low, high = np.quantile(known, [tail, 1 - tail])
-    return round(float(low), 4), round(float(high), 4)
+    return shortened(float(low)), shortened(float(high))
 
 
 def _hash(places: Sequence[str], times: NDArray[np.int64]) -> str:

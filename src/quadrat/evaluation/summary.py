@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from quadrat.evaluation.intervals import LEVEL, Bounds, Spread
-from quadrat.tasks.common.metrics import Counts, Metrics
+from quadrat.tasks.common.metrics import ZERO, Counts, Metrics
 
 if TYPE_CHECKING:
     from quadrat.tasks import Task
@@ -47,12 +47,21 @@ def word(name: str) -> str:
 
 def figure(value: float | None) -> str:
     """Return a metric as text."""
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else _decimal(value, 3)
+
+
+def _decimal(value: float, digits: int) -> str:
+    """Return a number with so many decimals, or as many digits if it is small."""
+    small = ZERO < abs(value) < 10 ** (1 - digits)
+    return f"{value:.{digits}g}" if small else f"{value:.{digits}f}"
 
 
 def bounded(value: float | None, bounds: tuple[float, float] | None) -> str:
     """Return a metric and its interval as text."""
-    return figure(value) if bounds is None else f"{figure(value)} ({bounds[0]:.2f} to {bounds[1]:.2f})"
+    if bounds is None:
+        return figure(value)
+    low, high = (_decimal(bound, 2) for bound in bounds)
+    return f"{figure(value)} ({low} to {high})"
 
 
 def polygon_sentence(metrics: Metrics) -> str:

@@ -1,5 +1,6 @@
 """analyze: exact statistics of the training pixels, a table of the scenes, and what is wrong with them."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -271,4 +272,5 @@ def _write_band_plot(path: Path, statistics: Sequence[BandStatistics]) -> None:
 
 def _edges(statistics: BandStatistics) -> Iterator[float]:
     width = (statistics.max - statistics.min) / len(statistics.histogram)
-    return (round(statistics.min + width * number, 6) for number in range(len(statistics.histogram)))
+    decimals = max(6, 5 - math.floor(math.log10(width))) if width else 6  # bins may be far narrower than 1e-6
+    return (round(statistics.min + width * number, decimals) for number in range(len(statistics.histogram)))

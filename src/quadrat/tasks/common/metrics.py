@@ -22,6 +22,12 @@ Metrics = dict[str, float | int | None]
 Columns = dict[str, NDArray[np.float64]]
 """Arrays of metrics by name; NaN is undefined."""
 
+DIGITS = 4
+"""Fewest significant digits, and decimals, of metrics that are written."""
+
+ZERO = 1e-12
+"""Absolute value below which a metric is 0 but for rounding."""
+
 TOGETHER = 2**22
 """Numbers that are held at once for sums of counts."""
 
@@ -265,8 +271,17 @@ def confuse(truth: NDArray[np.uint8], predictions: Sequence[NDArray[np.uint8]], 
 
 
 def rounded(metrics: Mapping[str, float | int | None]) -> Metrics:
-    """Return ``metrics`` rounded to significant digits, as they are written."""
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in metrics.items()}
+    """Return ``metrics`` as they are written: ``shortened``."""
+    return {name: shortened(value) if isinstance(value, float) else value for name, value in metrics.items()}
+
+
+def shortened(value: float) -> float:
+    """Return a number with at least four decimals and four significant digits; 0 where it is smaller than ZERO.
+
+    Errors of values in a large unit, and areas of a small map, are far below 1.
+    """
+    small = ZERO < abs(value) < 0.1  # where as many decimals have fewer digits
+    return float(f"{value:.{DIGITS}g}") if small else round(value, DIGITS)
 
 
 def ratio(part: NDArray[Any], of: NDArray[Any]) -> NDArray[np.float64]:
