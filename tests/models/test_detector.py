@@ -121,6 +121,20 @@ def test_onnx_says_the_same_for_any_chips_and_sizes(fitted: dict[str, Any], arch
         assert ((expected["scores"] >= 0) & (expected["scores"] <= 1)).all()
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_boxes_are_cut_at_the_windows_edge_as_labels_are(architecture: str) -> None:
+    net, pixels = network(architecture).eval(), torch.from_numpy(Memory(2, 3, 96, 3).pixels)[..., :64, :].float()
+    with torch.inference_mode():
+        seen = net.look(net.prepared(pixels))
+        whole, told = net.outputs(seen), net(pixels)
+        found, _ = net.examined(pixels, {"boxes": torch.full((2, 1, 5), NAN)}, Weights(), torch.ones(2))
+    assert architecture == "faster_rcnn" or (whole["boxes"][..., :2] < -1).any()
+    wanted = torch.stack([whole["boxes"][..., n].clamp(0, (96, 64)[n % 2]) for n in range(4)], -1)
+    for outputs in (told, found):
+        torch.testing.assert_close(outputs["boxes"], wanted, rtol=0, atol=0)
+        torch.testing.assert_close(outputs["scores"], whole["scores"], rtol=0, atol=0)
+
+
 NAMES = ["scores", "boxes"]
 
 

@@ -76,6 +76,22 @@ def test_it_finds_planted_blobs() -> None:
     assert "support" not in learnt.metrics
 
 
+def test_a_box_that_the_chips_edge_cuts_finds_what_is_left_of_an_object() -> None:
+    """The whole box would have an IoU of 0.43 with it."""
+    pixels, boxes = np.full((8, 3, 64, 64), 100, np.uint8), np.full((8, 2, 5), np.nan, np.float32)
+    for chip, middle in enumerate((20, 24, 28, 32, 36, 40, 44, 48)):
+        for place, row in enumerate((0.0, 40.0)):
+            boxes[chip, place] = middle - 8, max(0.0, row - 8), middle + 8, row + 8, 0
+            y, x = np.mgrid[:64, :64] + 0.5
+            pixels[chip, 0] += (100 * np.exp(-((x - middle) ** 2 + (y - row) ** 2) / 40)).astype(np.uint8)
+    chips = Held(pixels, boxes)
+    learnt = fit(kind(), chips, chips)
+    found = kind().restore(learnt.weights, Boxes(), inputs())(pixels)["boxes"]  # type: ignore[arg-type]
+    assert found.min() == 0
+    assert found.max() <= 64
+    assert learnt.metrics["map50"] == 1
+
+
 def test_it_learns_the_most_frequent_class() -> None:
     chips = Memory(32, 0)
     chips.boxes[chips.boxes[..., 4] == 0] = np.nan

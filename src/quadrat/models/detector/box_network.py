@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from quadrat.models.common.model import Inputs
@@ -26,6 +27,7 @@ class Losses:
 class BoxNetwork(TrainableModule, Generic[Seen]):
     """A detector: scores (chip, location, class) from 0 to 1 and boxes (chip, location, 4) in px of the window.
 
+    Boxes are cut at the window's edge, as labels are; one beyond it has no area.
     Targets are ``boxes`` (chip, box, 5): left, top, right, bottom, class id; rows of NaN are padding.
     """
 
@@ -48,7 +50,7 @@ class BoxNetwork(TrainableModule, Generic[Seen]):
 
     def forward(self, raw: Tensor) -> dict[str, Tensor]:
         """Return scores and boxes of raw pixels."""
-        return self.outputs(self.look(self.prepared(raw)))
+        return self._cut(self.look(self.prepared(raw)), raw)
 
     def loss(self, normalised: Tensor, target: Mapping[str, Tensor], loss: Any, class_weights: Tensor) -> Tensor:
         """Return the loss: those of classes and boxes, weighted by the keys of ``loss``."""
@@ -61,12 +63,23 @@ class BoxNetwork(TrainableModule, Generic[Seen]):
         """Return outputs and loss of one forward pass."""
         del class_weights
         seen = self.look(self.prepared(raw))
-        return self.outputs(seen), _weighed(self.losses(seen, target["boxes"]), loss)
+        return self._cut(seen, raw), _weighed(self.losses(seen, target["boxes"]), loss)
+
+    def _cut(self, seen: Seen, raw: Tensor) -> dict[str, Tensor]:
+        """Return scores, and boxes that are cut."""
+        outputs = self.outputs(seen)
+        return {**outputs, "boxes": within(outputs["boxes"], raw.shape[-2], raw.shape[-1])}
 
     def sizes(self, raw: Tensor) -> dict[int, tuple[int, int]]:
         """Return those of each level of the pyramid."""
         maps = self.pyramid(self.prepared(raw))
         return {s: (m.shape[2], m.shape[3]) for s, m in zip(self.pyramid.strides, maps, strict=True)}
+
+
+def within(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Return boxes (…, 4), cut at the edges of a window."""
+    edges = torch.stack([torch.as_tensor(n, device=boxes.device) for n in (width, height, width, height)])
+    return boxes.clamp(min=0).minimum(edges.to(boxes))
 
 
 def _weighed(losses: Losses, loss: Any) -> Tensor:

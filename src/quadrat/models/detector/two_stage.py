@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms, roi_align
 from quadrat.geo.grids.class_ids import IGNORE
 from quadrat.models.common.model import Inputs
 from quadrat.models.detector.anchors import anchors, cells, decoded
-from quadrat.models.detector.box_network import BoxNetwork, Losses
+from quadrat.models.detector.box_network import BoxNetwork, Losses, within
 from quadrat.models.detector.one_stage import Dense, dense_taught
 from quadrat.models.detector.pyramid import Pyramid
 from quadrat.models.detector.targets import (
@@ -140,8 +140,7 @@ def proposed(seen: Dense, height: int, width: int, count: int) -> Tensor:
     order is that of anchors, so that a tie of scores has the same result in all runtimes.
     """
     chips, many = seen.boxes.shape[0], CANDIDATES * count
-    edges = torch.stack([torch.as_tensor(n, device=seen.boxes.device) for n in (width, height, width, height)])
-    boxes = functional.pad(seen.boxes.clamp(min=0).minimum(edges.to(seen.boxes)), (0, 0, 0, many))
+    boxes = functional.pad(within(seen.boxes, height, width), (0, 0, 0, many))
     scores, anchor = functional.pad(seen.logits[..., 0], (0, many), value=-torch.inf).topk(many)
     boxes = _picked(boxes, anchor)
     chip = torch.arange(chips, device=boxes.device)[:, None].expand(-1, many)

@@ -98,7 +98,7 @@ class Peaks(Kind):
             heights = np.stack([height for height, _ in found])
             scores = np.zeros((*heights.shape, len(task.classes)), np.float32)
             scores[..., weights["class_id"][0]] = np.interp(heights, weights["heights"], scale, left=0)
-            boxes = np.stack([_boxes(places, weights["sides"]) for _, places in found])
+            boxes = np.stack([_boxes(places, weights["sides"], pixels.shape[2:]) for _, places in found])
             return {"scores": scores, "boxes": boxes}
 
         return predictor
@@ -115,7 +115,7 @@ class Peaks(Kind):
             for chip, labels in zip(pixels, target["boxes"], strict=True):
                 height, places = self._peaks(chip, inputs)
                 there = np.isfinite(height)
-                boxes = _boxes(places[there], sides).astype(np.float64)
+                boxes = _boxes(places[there], sides, chip.shape[1:]).astype(np.float64)
                 found = Detections(boxes, np.full(len(boxes), class_id, np.uint8), height[there])
                 known = labels[np.isfinite(labels).all(1)]
                 matches = matched(Seen(known[:, :4].astype(np.float64), known[:, 4].astype(np.uint8), found), RIGHT)
@@ -225,6 +225,11 @@ def _knots(heights: NDArray[np.float32], right: NDArray[np.bool_], objects: int)
     return knots
 
 
-def _boxes(places: NDArray[np.float32], sides: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return boxes (…, 4) with these ``sides`` around ``places`` (…, 2)."""
-    return np.concatenate([places - sides / 2, places + sides / 2], -1)
+def _boxes(places: NDArray[np.float32], sides: NDArray[np.float32], window: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return boxes (…, 4) with these ``sides`` around ``places`` (…, 2), cut at the edges of a window (height, width).
+
+    As labels are: a whole box would overlap what is left of an object by too little.
+    """
+    whole = np.concatenate([places - sides / 2, places + sides / 2], -1)
+    cut: NDArray[np.float32] = np.clip(whole, 0, np.array([*window[::-1], *window[::-1]], np.float32))
+    return cut

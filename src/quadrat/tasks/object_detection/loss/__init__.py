@@ -79,7 +79,8 @@ class Loss(TaskLoss[ObjectDetection]):
             f"a box at each of many locations, with a score for each of {len(self.task.classes)} classes",
             {
                 "scores": "(window, location, class): each class's score, 0 to 1; low where there is nothing",
-                "boxes": "(window, location, 4): left, top, right, bottom, px of the window from its upper left corner",
+                "boxes": "(window, location, 4): left, top, right, bottom, px of the window from its upper left "
+                "corner, cut at its edges",
             },
             RECIPE.format(likely=LIKELY),
             {"scores": ("window", "location", len(self.task.classes)), "boxes": ("window", "location", 4)},
