@@ -167,6 +167,15 @@ def test_cells_given_as_polygons_get_their_own_class(tmp_path: Path, to_crs: str
         assert found.tolist() == ["abc".index(kind) for kind in kinds]
 
 
+def test_what_is_tiny_in_coarse_pixels_has_its_own_class(tmp_path: Path) -> None:
+    """A plant of 300 m² is 4e-7 of a pixel of 0.25°."""
+    shapes = [pixel_box(2, 2, 2.0006, 2.0006), pixel_box(12, 2, 12.0002, 2.0002), pixel_box(14, 2, 14.0004, 2.0004)]
+    opened = labels(tmp_path, shapes, ["b", "c", "b"])
+    two = as_cells([Window(0, 0, 8, 8), Window(0, 8, 8, 8)])
+    found = CellRule(rule("polygon"), K).class_ids(opened.ranked, two)
+    assert found.tolist() == [1, 1]
+
+
 def test_cells_given_as_polygons_of_another_size_or_place(tmp_path: Path) -> None:
     shapes = [pixel_box(2, 1, 18, 17), pixel_box(32, 0, 64, 32), pixel_box(70, 20, 74, 24)]
     opened = labels(tmp_path, shapes, ["a", "b", "c"])

@@ -67,10 +67,12 @@ class CellRule:
             enough = counts.sum(1) >= np.maximum(self._least(cells), 1)
             return np.where(enough, counts.argmax(1), IGNORE).astype(np.uint8)
         areas, claimed = self._claims(Pieces.of(cells, objects.geometry), objects)
-        known = claimed[:, : self._classes]
-        weights = np.where(known, areas[:, : self._classes].round(6), 0) if self._rule.choose == "largest" else known
+        fits = claimed[:, : self._classes]
+        if self._rule.choose == "largest":  # of those that are equal but for rounding, the first
+            covered = np.where(fits, areas[:, : self._classes], 0)
+            fits = fits & (covered >= (1 - ROUNDING) * covered.max(1, keepdims=True))
         unclaimed = np.where(claimed[:, self._classes], IGNORE, part.background)
-        return np.where(known.any(1), weights.argmax(1), unclaimed).astype(np.uint8)
+        return np.where(fits.any(1), fits.argmax(1), unclaimed).astype(np.uint8)
 
     def _several(self, part: "Ranked", cells: Cells) -> NDArray[np.uint8]:
         window, least = frame(cells), self._least(cells)[:, None]
