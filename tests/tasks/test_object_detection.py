@@ -35,6 +35,7 @@ from quadrat.tasks.object_detection.section import DetectionMatch
 from quadrat.tasks.object_detection.targets.detections import Detections
 from quadrat.tasks.object_detection.targets.overlaps import overlaps
 from quadrat.tasks.object_detection.targets.suppression import suppressed
+from quadrat.tasks.object_detection.targets.uncounted import MOST, covering
 from tests.ground import NORTH_UP, UTM, detection, image, pixel_box, write_areas, write_raster
 from tests.tasks.patches import BOXES, IDS, layers, marked, reader
 
@@ -98,7 +99,11 @@ def test_a_window_teaches_what_a_naive_loop_says(
     target = targets_of(task).target(labels(boxes, ids, shape), window, counted)
     expected = naive_target(boxes, ids, shape, window, min_inside_fraction=least, partial=cut, counted=counted)
     assert target["boxes"].dtype == np.float32
-    np.testing.assert_array_equal(target["boxes"], expected)
+    taught, hidden = np.split(target["boxes"], [len(expected)])
+    np.testing.assert_array_equal(taught, expected)
+    assert (hidden[:, 4] == 255).all()
+    for left, top, right, bottom in hidden[:, :4].astype(int):
+        assert not counted[top:bottom, left:right].any()
     np.testing.assert_array_equal(
         targets_of(task).class_counts(target), [(expected[:, 4] == k).sum() for k in range(2)]
     )
@@ -171,7 +176,47 @@ def test_a_box_counts_by_its_centre_and_goes_with_its_class() -> None:
     counted = np.zeros((20, 30), bool)
     counted[:, 11:] = True  # an AOI: the centres lie in columns 5, 11 and 17
     target = targets_of(TASK).target(labels(boxes, ids, (20, 30)), whole((20, 30)), counted)
-    np.testing.assert_array_equal(target["boxes"], [[0, 0, 10, 10, 255], [6, 0, 16, 10, 0], [12, 0, 22, 10, 1]])
+    taught = [[0, 0, 10, 10, 255], [6, 0, 16, 10, 0], [12, 0, 22, 10, 1]]
+    np.testing.assert_array_equal(target["boxes"], [*taught, [0, 0, 11, 20, 255]])
+
+
+def test_ground_that_does_not_count_is_neither_object_nor_background() -> None:
+    """Beyond the AOI labels may lack; and beyond the image's edge, objects are mirrored."""
+    boxes, window = np.array([[30, 30, 38, 38]]), Window(16, 16, 32, 32)
+    counted = np.zeros(window.shape, bool)
+    counted[:24, 4:24] = True  # of an image of 40 × 40 px, and an AOI from column 20 on
+    target = targets_of(TASK).target(labels(boxes, [1], (40, 40)), window, counted)
+    np.testing.assert_array_equal(target["boxes"][:1], [[14, 14, 22, 22, 1]])
+    found = np.array([[[14, 14, 22, 22], [24, 14, 32, 22], [25, 25, 32, 32], [0, 8, 5, 16], [14, 2, 22, 10]]], float)
+    scores = np.zeros((1, 5, 2), np.float32)
+    scores[..., 1] = 0.9, 0.8, 0.8, 0.8, 0.7
+    outputs = {"scores": scores, "boxes": found.astype(np.float32)}
+    counts = scoring_of(TASK).chip_counts({"boxes": target["boxes"][None]}, outputs)
+    assert counts.confused().tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 0]]  # one found, one wrong: the last
+
+
+masks = st.tuples(st.integers(1, 20), st.integers(1, 20), st.floats(0, 1), st.integers(0, 999))
+
+
+@given(masks)
+def test_boxes_of_ground_are_of_nothing_else(drawn: tuple[int, int, float, int]) -> None:
+    height, width, share, seed = drawn
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    covered = np.zeros_like(mask)
+    found = covering(mask)
+    for left, top, right, bottom in found:
+        assert mask[top:bottom, left:right].all()
+        covered[top:bottom, left:right] = True
+    assert len(found) <= MOST
+    assert (covered == mask).all() or len(found) == MOST
+
+
+def test_straight_ground_is_covered_by_few_boxes() -> None:
+    mask = np.ones((60, 80), bool)
+    mask[10:30, 5:70] = False
+    sides = [[0, 0, 5, 60], [0, 0, 80, 10], [0, 30, 80, 60], [70, 0, 80, 60]]
+    assert sorted(covering(mask).tolist()) == sides
+    assert covering(~np.ones((5, 5), bool)).shape == (0, 4)
 
 
 def test_a_one_pixel_box_and_twins() -> None:

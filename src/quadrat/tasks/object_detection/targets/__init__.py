@@ -12,6 +12,7 @@ from quadrat.tasks.common.targets import Target, TaskTargets
 from quadrat.tasks.object_detection.section import ObjectDetection
 from quadrat.tasks.object_detection.targets.labelled_boxes import labelled_boxes
 from quadrat.tasks.object_detection.targets.overlaps import areas, centred, clipped, solid
+from quadrat.tasks.object_detection.targets.uncounted import covering
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,8 @@ class Targets(TaskTargets[ObjectDetection]):
     def target(self, labels: "Labels", window: Window, counted: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """Return ``boxes`` (box, 5): left, top, right, bottom in px of the window, cut at its edge, and the class id.
 
-        The id is IGNORE if the box's centre does not count, the catalog drops it, or too much of it is cut off.
+        The id is IGNORE if the box's centre does not count, the catalog drops it, or too much of it is cut off; and of
+        boxes around ground that does not count, which may show objects without labels.
         """
         bounds, class_ids = labelled_boxes(self.task, labels, window)
         inside = clipped(bounds, window)
@@ -42,7 +44,10 @@ class Targets(TaskTargets[ObjectDetection]):
         )
         boxes = np.column_stack([inside - [window.col, window.row] * 2, np.where(taught, class_ids, IGNORE)])
         boxes = boxes.astype(np.float32)
-        return {"boxes": boxes[solid(boxes[:, :4])]}  # the rest of a box may be empty after rounding
+        boxes = boxes[solid(boxes[:, :4])]  # the rest of a box may be empty after rounding
+        hidden = covering(~counted)
+        unknown = np.column_stack([hidden, np.full(len(hidden), IGNORE)]).astype(np.float32)
+        return {"boxes": np.concatenate([boxes, unknown])}
 
     def class_counts(self, target: Target) -> NDArray[np.int64]:
         """Return the number of boxes of each class (K,) in a target."""
