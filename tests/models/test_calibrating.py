@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from scipy.special import expit
 
 from quadrat.errors import ModelError
 from quadrat.geo.grids.tiling import Blended
@@ -108,6 +109,18 @@ def test_networks_that_are_very_sure_of_many_classes_are_cooled_enough(classes: 
     truth = (softmax(logits).cumsum(1) > generator.random((len(logits), 1))).argmax(1).astype(np.uint8)
     found = temperature(truth, softmax(4 * logits), np.ones(len(truth)))
     assert found == pytest.approx(4, rel=0.03)
+
+
+@pytest.mark.parametrize(("heat", "off"), [(4, 0.03), (8, 0.12)])
+def test_networks_that_are_very_sure_of_a_class_by_itself_are_cooled_enough(heat: float, off: float) -> None:
+    generator = np.random.default_rng(3)
+    logits = generator.normal(-1, 3, (100_000, 2)).astype(np.float32)
+    there = (generator.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
+    several = cells("a", "b", multi_label=True)
+    held = Held(logits[..., None, None], there)
+    found = calibrate(lambda pixels: {"scores": expit(pixels[..., 0, 0] * np.float32(heat))}, held, several, 1)
+    assert found is not None
+    assert found.temperatures == pytest.approx([heat, heat], rel=off)  # of float32, the largest are 1
 
 
 def test_scores_of_zero_say_little() -> None:

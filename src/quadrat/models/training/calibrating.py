@@ -93,12 +93,16 @@ def least(scores: NDArray[np.float32]) -> tuple[float, ...]:
 
 
 def _of_one(truth: NDArray[np.uint8], scores: NDArray[np.float32]) -> float:
-    """Return the temperature of the ``scores`` (item,) of a class by itself; ``truth`` (item,) is 1, 0 or IGNORE."""
+    """Return the temperature of the ``scores`` (item,) of a class by itself; ``truth`` (item,) is 1, 0 or IGNORE.
+
+    Small scores count as they are, as in ``temperature``, and so do those near 1.
+    """
     known = truth != IGNORE
-    there, found = truth[known], np.clip(scores[known].astype(np.float64), LEAST, 1 - LEAST)
+    there, found = truth[known], scores[known].astype(np.float64)
     if not len(there) >= FEWEST or there.min() == there.max():
         return 1.0
-    logits = np.where(there == 1, -1, 1) * np.log(found / (1 - found))
+    yes, no = (np.maximum(some, some.min(initial=LEAST, where=some > 0)) for some in (found, 1 - found))
+    logits = np.where(there == 1, -1, 1) * np.log(yes / no)
     return _coolest(lambda cold: float(np.logaddexp(0, cold * logits).mean()))
 
 
