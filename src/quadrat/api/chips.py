@@ -27,7 +27,8 @@ class ChipDataset(Dataset[Chip]):
 
     A chip is raw pixels (band, y, x) in their own data type and unit, and its targets by name: ``classes`` (y, x) with
     255 where nothing is learnt (semantic segmentation), ``values`` (y, x) with NaN (pixel regression), ``boxes``
-    (box, 5) in px with the class id (object detection), ``classes`` () or (class,) (chip classification).
+    (box, 5) in px with the class id, or 255 where a box is neither object nor background (object detection),
+    ``classes`` () or (class,) (chip classification).
 
     Files are mapped, so pixels move when they are read. Workers of a DataLoader map them anew and copy nothing; where
     chips have boxes, the DataLoader needs ``collate_fn=ChipDataset.collate``.
