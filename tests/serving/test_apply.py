@@ -31,7 +31,7 @@ from quadrat.runtime.parallel import Threads
 from quadrat.serving import ready
 from quadrat.serving.apply import apply, verify
 from quadrat.serving.new_images import Reading, offered
-from quadrat.serving.ready import Plan
+from quadrat.serving.ready import Plan, Ready
 from tests.bundling import FOREST, NETWORK, SECTIONS, TASK, packed, prepared
 from tests.ground import BANDS, NORTH_UP, kept, write_raster
 from tests.stage_calls import predict
@@ -205,6 +205,18 @@ def test_reflectance_is_brought_to_what_the_model_learnt_from(project: Path, tmp
     run(project, written(tmp_path / "mixed.tif", halves, **tags, nodata=0), out=tmp_path / "out")
     for name in ("shifted", "given", "mixed"):
         assert_as_predicted(project, tmp_path / "out" / name)
+
+
+def test_several_threads_and_images_at_once_as_for_a_gpu_give_the_same(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ready, "images_at_once", 3)
+    monkeypatch.setattr(Ready, "_readers", 4)
+    values = pixels(project).astype(np.float32) / 1e4
+    images = [written(tmp_path / f"{name}.tif", values, nodata=0, blockysize=16) for name in "abcde"]
+    run(project, *images, out=tmp_path / "out", scale=1.0, offset=0.0)
+    for image in images:
+        assert_as_predicted(project, tmp_path / "out" / image.stem)
 
 
 def test_values_in_another_unit_stop_before_anything_is_written(project: Path, tmp_path: Path) -> None:

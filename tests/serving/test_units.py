@@ -122,9 +122,11 @@ def test_what_a_mask_hides_is_the_models_no_value(tmp_path: Path, nodata: float 
     learnt = (band("a", nodata=nodata, scale=2e-4), band("b", nodata=nodata))
     with InUnits(Image(sources=tuple(sources)), learnt) as raster:
         strip = raster.read(Window(2, 3, 20, 20))
+        several = np.concatenate([each.values for each in raster.strips(raster.grid.area, 7, readers=3)], 1)
     expected = np.stack([pixels[0] / 2, pixels[1]])
     expected[0, :5] = expected[1, 3:9] = np.nan if nodata is None else nodata
     np.testing.assert_array_equal(strip.values, expected[:, 2:22, 3:23].astype(np.float32))
+    np.testing.assert_array_equal(several, expected.astype(np.float32))
     np.testing.assert_array_equal(strip.valid, np.broadcast_to(np.arange(2, 22)[:, None] >= 9, (20, 20)))
 
 

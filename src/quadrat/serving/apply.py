@@ -13,6 +13,7 @@ from quadrat.bundle.loading import RUNTIMES, Agreement, OpenBundle, Runtime, agr
 from quadrat.errors import BundleError, ImageError
 from quadrat.prediction.writers import files_of
 from quadrat.runtime.cache.snapshot import Snapshot
+from quadrat.runtime.parallel import Threads, results
 from quadrat.runtime.process import sole_writer
 from quadrat.runtime.progress import console, warn
 from quadrat.scenes.scene import LONGEST_ID
@@ -44,8 +45,8 @@ def apply(bundle: Path, images: Sequence[str], out: Path, reading: Reading, plan
     ready.load()
     begun.check()
     with sole_writer("apply", out, out / ".lock"):
-        for one in found:
-            ready.write(one, out / one.id)
+        for _ in results(Threads(ready.images_at_once).map(lambda one: ready.write(one, out / one.id), found)):
+            pass
 
 
 def verify(bundle: Path) -> None:

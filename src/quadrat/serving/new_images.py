@@ -114,11 +114,11 @@ class Offered:
         return Scene(self.id, "predict", self.image, (), self.aoi)
 
     @contextmanager
-    def open(self, inputs: Inputs) -> Iterator[OpenScene]:
-        """Open it as a scene whose raw values have the meaning of ``inputs``."""
+    def open(self, inputs: Inputs, readers: int = 1) -> Iterator[OpenScene]:
+        """Open it as a scene whose raw values have the meaning of ``inputs``; so many threads read in ``cut``."""
         try:
             with InUnits(self.image, inputs.bands) as raster:
-                yield OpenScene(self.id, "predict", raster, None, open_aoi(self.aoi, raster.grid, self.id))
+                yield OpenScene(self.id, "predict", raster, None, open_aoi(self.aoi, raster.grid, self.id), readers)
         except QuadratError as error:
             error.scene = error.scene or self.id
             raise

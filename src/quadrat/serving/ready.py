@@ -12,9 +12,11 @@ from pydantic_core import to_jsonable_python
 from quadrat.bundle.loading import OpenBundle, Runtime
 from quadrat.errors import BundleError, ImageError, ParamsError
 from quadrat.models import Predictor
+from quadrat.models.common.model import DevicePredictor
 from quadrat.prediction.sliding_window import Predict, at_once, predict_scene
 from quadrat.runtime.files import ANY, replaced
 from quadrat.runtime.formats.yaml import check
+from quadrat.runtime.parallel import cores
 from quadrat.runtime.process import sole_writer
 from quadrat.runtime.provenance.origin import digest, tags, unknown
 from quadrat.scenes.input_files import input_files
@@ -96,7 +98,7 @@ class Ready:
             sole_writer("apply", folder, lock),
             replaced(folder, ANY) as part,
             files.unchanged(),
-            one.open(card.inputs) as scene,
+            one.open(card.inputs, self._readers) as scene,
         ):
             write = partial(predict_scene, tags=self._tags, calibration=card.calibration)
             write(scene, predictor, card.task, self.predict, part, batch)
@@ -125,6 +127,24 @@ class Ready:
             predictor = self.bundle.predictor(runtime)
         few = at_once(self.predict.window_size) if runtime == "onnx" else None  # torch may be missing
         return predictor, self.plan.batch or few
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images ``write`` is to have under way: several on a GPU, which works on one at a time."""
+        if not isinstance(self.loaded[0], DevicePredictor):
+            return 1
+        from quadrat.models.common.devices import scenes_at_once
+
+        return scenes_at_once()
+
+    @property
+    def _readers(self) -> int:
+        """How many threads read an image, as in the stage predict."""
+        if not isinstance(self.loaded[0], DevicePredictor):
+            return min(cores(), 2)
+        from quadrat.models.common.devices import readers
+
+        return readers()
 
     @cached_property
     def _tags(self) -> Mapping[str, str]:

@@ -28,6 +28,8 @@ class InUnits(Raster):
         """Open ``image``; raise ModelError if a band is in another unit, or the number of dates differs."""
         _check_dates(image, len(dates_of(bands)))
         super().__init__(image.origin(names_of(bands)))
+        self._asked = image, bands
+        self._hidden: dict[int, NDArray[np.bool_]] = {}
         self._stored, self._learnt = undated(self._held), undated(bands)
         self.bands = tuple(b.model_copy(update={"date": h.date}) for b, h in zip(bands, self._held, strict=True))
         for learnt, theirs in zip(self._learnt, self._stored, strict=True):
@@ -44,9 +46,13 @@ class InUnits(Raster):
         if not self._alike:
             self.dtype = np.dtype(np.float32)
 
+    def again(self) -> "InUnits":
+        """Return the same, opened once more, for another thread."""
+        return InUnits(*self._asked)
+
     def read(self, window: Window, empty: Empty = np.empty) -> Strip:
         """Return the pixels of a window within the grid, in the model's units."""
-        self._hidden: dict[int, NDArray[np.bool_]] = {}
+        self._hidden = {}
         strip = super().read(window, empty)
         if self._alike:
             return strip

@@ -94,6 +94,10 @@ class Raster:
         """Close all files."""
         self._files.close()
 
+    def again(self) -> "Raster":
+        """Return the same image, opened once more, for another thread."""
+        return Raster(self._origin)
+
     @cached_property
     def remarks(self) -> list[str]:
         """Warnings: contradictions of files and catalog, and inaccurate places."""
@@ -197,7 +201,7 @@ class Raster:
         each = max(one.size for one in wanted) * len(self.bands) * self.dtype.itemsize
         readers = min(readers, len(wanted), AHEAD_BYTES * max(4, readers) // 4 // (2 * each))
         if readers > 1:
-            yield from read_side_by_side(partial(Raster, self._origin), wanted, readers)
+            yield from read_side_by_side(self.again, wanted, readers)
         else:
             yield from self._in_turn(wanted)
 
