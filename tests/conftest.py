@@ -50,6 +50,12 @@ def landsat() -> Path:
     return fetch("landsat", ROOT)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let a warning end no test of the GPU: there, libraries warn of what no processor shows."""
+    if item.get_closest_marker("gpu"):
+        item.add_marker(pytest.mark.filterwarnings("default"))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests of the GPU where there is none."""
     if item.get_closest_marker("gpu"):

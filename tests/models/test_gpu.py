@@ -11,17 +11,16 @@ from quadrat.models.common.devices import PRECISIONS
 from quadrat.models.training.batches import Batches, Order, uploading
 from tests.models import test_fitting, test_network, test_steps
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning"),  # some kernels have no such variant
-]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture
 def strict() -> Iterator[None]:
-    """Let whatever waits for the GPU fail."""
+    """Compute as ``fit`` does, and let whatever waits for the GPU fail."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.cuda.set_sync_debug_mode("default")
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
