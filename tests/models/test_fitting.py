@@ -15,6 +15,7 @@ from quadrat.models.common.devices import PRECISIONS
 from quadrat.models.segmenter.segmenter import Architecture
 from quadrat.models.training import fitting
 from quadrat.models.training.learner import Learner
+from quadrat.models.training.neural import build
 from quadrat.tasks import ChipClassification
 from tests.ground import cells
 from tests.models import boxes, test_classifier, test_dates, test_network
@@ -173,6 +174,34 @@ def test_a_fit_that_was_ended_goes_on_and_ends_as_if_nothing_had_been(
     assert resumed.history == whole.history
     for name, values in whole.weights.items():
         np.testing.assert_array_equal(resumed.weights[name], values, err_msg=name)
+
+
+def test_a_fit_repeats_where_torch_can_and_leaves_torch_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def modes() -> tuple[int, bool]:
+        return torch.get_deterministic_debug_mode(), torch.utils.deterministic.fill_uninitialized_memory
+
+    seen: list[tuple[int, bool]] = []
+    step = Learner.training_step
+
+    def noted(learner: Learner, batch: Any, number: int) -> torch.Tensor:
+        seen.append(modes())
+        return step(learner, batch, number)
+
+    monkeypatch.setattr(Learner, "training_step", noted)
+    before, drawn = modes(), torch.get_rng_state()
+    dense(tmp_path, architecture="fpn")
+    assert set(seen) == {(1, False)}
+    assert modes() == before == (0, True)
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_several_gpus_are_not_asked_what_they_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's warning of it would fail."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.random, "_fork_rng_warned_already", False)
+    build(test_network.NETWORK, test_network.TASK, test_network.inputs(), 1)
 
 
 def test_a_precision_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

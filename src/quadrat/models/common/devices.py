@@ -123,6 +123,14 @@ def precision() -> str:
     return asked or ("fp32" if device().type != "cuda" else "bf16" if _has_bfloat16() else "fp16")
 
 
+def forked() -> AbstractContextManager[None]:
+    """Return a context after which torch draws, on the processor and the device, as if nothing had been drawn in it.
+
+    Of several GPUs it looks at the one in use alone.
+    """
+    return torch.random.fork_rng([torch.cuda.current_device()] if device().type == "cuda" else [])
+
+
 def readers() -> int:
     """Return how many threads are to read for a model: two, but for a GPU, which leaves all processors to them."""
     return min(cores(), 2) if device().type == "cpu" else cores()

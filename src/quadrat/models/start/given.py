@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ValidationError
 from safetensors.torch import load
 from torch import Tensor
@@ -14,6 +13,7 @@ from quadrat.errors import ModelError
 from quadrat.geo.sources.bands import Band, names_of
 from quadrat.geo.statistics.band_statistics import BandStatistics
 from quadrat.models.common.bundle_zip import checked
+from quadrat.models.common.devices import forked
 from quadrat.models.common.encoders import DESCRIPTION, Encoder
 from quadrat.models.common.model import Inputs
 from quadrat.models.start.renaming import in_names_of_timm
@@ -172,7 +172,7 @@ def _of_timm(encoder: Encoder) -> dict[str, Tensor]:
     import timm
 
     try:
-        with torch.random.fork_rng():
+        with forked():
             body: Any = timm.create_model(encoder.name, pretrained=True, **encoder.arguments)
     except (AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(

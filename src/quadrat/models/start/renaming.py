@@ -4,9 +4,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from quadrat.models.common.devices import forked
 from quadrat.models.common.encoders import Encoder
 from quadrat.models.start.matching import beginning, count, paired
 
@@ -43,7 +43,7 @@ def in_names_of_timm(tensors: Mapping[str, Tensor], encoder: Encoder) -> Mapping
     """
     import timm
 
-    with torch.random.fork_rng():
+    with forked():
         body: Any = timm.create_model(encoder.name, num_classes=0, **encoder.arguments)
     names = [*body.state_dict()]
     best, most = tensors, count(names, tensors)

@@ -15,7 +15,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from quadrat.models.common.devices import compiles, described, device, precision
+from quadrat.models.common.devices import compiles, described, device, forked, precision
 from quadrat.models.common.model import Fitted, Recipe, Samples
 from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.batches import Order, loader
@@ -71,10 +71,10 @@ def fit(
     how = ", compiled: the first steps take minutes" if compiling else ""
     on = f"{current().count} × " if current().count > 1 else ""
     console.print(f"train on {on}{described()}, {precision()}{how}", highlight=False, soft_wrap=True)
-    with torch.random.fork_rng(), _unfilled(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
+    with forked(), _repeatable(), warnings.catch_warnings(), Meter("train", steps, "steps") as meter:
         for library in ("pytorch_lightning", "lightning_fabric"):
             warnings.filterwarnings("ignore", module=library)
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its advice is not the user's
+            logging.getLogger(library).setLevel(logging.ERROR)  # its advice is not the user's
         trainer = lightning.Trainer(
             max_epochs=recipe.epochs,
             plugins=[Whole(), *_mixed()],
@@ -125,18 +125,20 @@ class Shown(Callback):
 
 
 @contextmanager
-def _unfilled() -> Iterator[None]:
-    """Let torch leave memory as it gets it: in its deterministic mode it fills all with NaN first, a sixth of a step.
+def _repeatable() -> Iterator[None]:
+    """Let what Lightning sets, torch's deterministic mode, end with the fit, and let torch leave memory as it gets it.
 
-    What reads memory that nothing was written to would be a fault of torch's own.
+    In that mode torch fills all memory with NaN first, a sixth of a step. What reads memory that nothing was written to
+    would be a fault of torch's own.
     """
     mode: Any = torch.utils.deterministic  # a module whose stubs lack it
-    before = mode.fill_uninitialized_memory
+    filled, before = mode.fill_uninitialized_memory, torch.get_deterministic_debug_mode()
     mode.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        mode.fill_uninitialized_memory = before
+        mode.fill_uninitialized_memory = filled
+        torch.set_deterministic_debug_mode(before)
 
 
 def _synchronised(network: TrainableModule) -> TrainableModule:

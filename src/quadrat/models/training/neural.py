@@ -232,8 +232,10 @@ def build(
     """
     import torch
 
+    from quadrat.models.common.devices import forked
+
     _check_dates(model, inputs)
-    with torch.random.fork_rng():
+    with forked():
         torch.manual_seed(seed)
         try:
             return model.assemble(task, inputs, encoder or model.origin())
