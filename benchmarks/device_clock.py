@@ -72,9 +72,13 @@ def idle_share(spans: list[tuple[float, float]], wall: float) -> float | None:
 
 @contextmanager
 def compiling(compiled: bool) -> Iterator[None]:  # noqa: FBT001 (as the variable says it)
-    """Let networks be compiled that are made or fitted meanwhile, or not; for the environment says so."""
+    """Let networks be compiled that are made or fitted meanwhile, or not; for the environment says so.
+
+    What was compiled before is forgotten then: torch compiles a function for a few networks and sizes, and no more.
+    """
     before = os.environ.pop("QUADRAT_COMPILE", None)
     if compiled:
+        torch.compiler.reset()
         os.environ["QUADRAT_COMPILE"] = "1"
     try:
         yield

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from rasterio.windows import Window as RasterioWindow
 from shapely import affinity, box
 from shapely.geometry.base import BaseGeometry
 
+from quadrat.runtime.parallel import Threads, cores, results
 from quadrat.scenes.catalog import Catalog, written
 
 Variant = Literal["u16x4", "u8x3"]
@@ -91,13 +93,14 @@ def make(ground: Ground) -> Ground:
     if ground.folder.name != "held":
         make(ground.held)
     ground.folder.mkdir(parents=True, exist_ok=True)
-    for number, (image, labels) in enumerate(zip(ground.images, ground.labels, strict=True)):
-        if not (image.exists() and labels.exists()):
-            _write(ground, number, image, labels)
+    absent = [n for n in range(ground.count) if not (ground.images[n].exists() and ground.labels[n].exists())]
+    for _ in results(Threads(cores()).map(partial(_write, ground), absent)):
+        pass
     return ground
 
 
-def _write(ground: Ground, number: int, image: Path, labels: Path) -> None:
+def _write(ground: Ground, number: int) -> None:
+    image, labels = ground.images[number], ground.labels[number]
     generator = np.random.default_rng([7, ground.height, ground.width, number])
     shapes = list(_buildings(ground, generator))
     fields = [_Field(generator, ground, cell) for cell, _ in CELLS]

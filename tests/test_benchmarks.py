@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import device
-from benchmarks.device_clock import idle_share
+from benchmarks.device_clock import compiling, idle_share
 from benchmarks.ground import Ground, make
 from benchmarks.job import FailedError, Job, measured, ours
 from benchmarks.others import Others
@@ -81,6 +82,33 @@ def test_a_measurement_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_a_device_idles_when_nothing_runs_on_it() -> None:
     assert idle_share([(0, 4), (1, 2), (3, 5), (8, 10)], 14.0) == 0.5
     assert idle_share([], 14.0) is None
+
+
+class Doubled(torch.nn.Module):
+    """A network whose code torch finds in all such networks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(width))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return 2 * values * self.weight
+
+
+def test_each_row_is_compiled_however_many_were_before() -> None:
+    """Torch compiles a function for eight kinds of input by default, and then leaves it as it is."""
+    compiled = []
+
+    def note(graph: Any, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    for width in range(2, 14):
+        with compiling(compiled=True):
+            network = Doubled(width)
+            network.compile(backend=note)
+            network(torch.ones(width, width))
+    assert len(compiled) == 12
 
 
 ROWS_OF_A_DEVICE: list[dict[str, Any]] = [
