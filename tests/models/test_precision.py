@@ -2,12 +2,15 @@
 
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from quadrat.bundle.loading import in_float32
+from quadrat.models.common import devices
 from quadrat.models.common.devices import device, on_device
 from quadrat.models.common.model import DevicePredictor
 from quadrat.models.common.torch_predictor import PIXELS, TorchPredictor
@@ -32,6 +35,25 @@ def test_half_precision_changes_hardly_any_label(network: Any, dtype: torch.dtyp
     assert half.dtype == torch.float32
     assert not torch.equal(half, plain)
     assert (half.argmax(1) == plain.argmax(1)).float().mean() >= 0.998
+
+
+def test_a_sample_is_run_in_float32_where_a_gpu_computes_in_half_precision(
+    network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, _ = Memory(4, 5).read(np.arange(4))
+    plain = TorchPredictor(deepcopy(network))(pixels)["scores"]
+    real = torch.autocast
+    monkeypatch.setattr(devices, "device", lambda: SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(torch, "autocast", lambda _, dtype: real("cpu", dtype))
+    monkeypatch.setenv("QUADRAT_PRECISION", "bf16")
+    raw, run = torch.from_numpy(pixels), TorchPredictor(deepcopy(network))
+    for _ in range(2):
+        assert (run.tensors(raw)["scores"].numpy() != plain).any()
+        before = torch.backends.cudnn.allow_tf32
+        with in_float32():
+            assert not torch.backends.cudnn.allow_tf32
+            np.testing.assert_array_equal(run.tensors(raw)["scores"].numpy(), plain)
+        assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_outputs_of_tensors_are_those_of_arrays(network: Any) -> None:

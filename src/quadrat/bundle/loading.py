@@ -1,7 +1,8 @@
 """Opens a bundle and makes its model ready to predict; ``quadrat.models.common.bundle_zip`` reads the file."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,8 +38,8 @@ MOST_CHIPS = 16
 LONGEST_SIDE = 4096
 """Largest side of a sample's chips, px."""
 
-HALF_ROUNDING = 0.05
-"""Largest difference by rounding on a GPU, which computes in half precision."""
+GPU_ROUNDING = 0.05
+"""Largest difference by rounding on a GPU, which onnxruntime has round factors to TF32."""
 
 Runtime = Literal["torch", "onnx"]
 """The runtime of a model: its own library (torch; for a forest scikit-learn), or onnxruntime."""
@@ -187,7 +188,7 @@ def agreement(task: Task, expected: Outputs, outputs: Outputs, runtime: Runtime)
     """Compare the outputs of ``runtime`` by name, and the labels that follow from them."""
     loss = loss_of(task)
     labels = loss.decided(expected)
-    tolerance = HALF_ROUNDING if _on_gpu(runtime) else ROUNDING
+    tolerance = GPU_ROUNDING if _on_gpu(runtime) else ROUNDING
     comparable = {name: v.shape for name, v in expected.items()} == {name: v.shape for name, v in outputs.items()}
     equal = int((loss.decided(outputs) == labels).sum()) if comparable else 0
     return Agreement(apart(expected, outputs), equal, labels.size, tolerance)
@@ -206,6 +207,18 @@ def read_bundle(path: Path) -> OpenBundle:
     sample = arrays.pop("pixels")
     check_sample(path, card, sample, arrays)
     return OpenBundle(files, card, texts["params.yaml"], sample, arrays)
+
+
+@contextmanager
+def in_float32() -> Iterator[None]:
+    """Let a model that torch runs compute in float32 on a GPU, too: by half precision, boxes are others."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from quadrat.models.common.devices import in_full
+
+    with in_full():
+        yield
 
 
 def _on_gpu(runtime: Runtime) -> bool:

@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from quadrat.bundle.front_matter import front_matter
-from quadrat.bundle.loading import agreement, check_sample
+from quadrat.bundle.loading import agreement, check_sample, in_float32
 from quadrat.bundle.readme import readme
 from quadrat.bundle.stac_item import stac_item
 from quadrat.chips.store import ground_of, open_chips
@@ -84,7 +84,9 @@ def bundle(params: BundleParams, paths: Paths, run: Run) -> None:
     expected = runner(graph, [CPU])(sample)
     made = run.origin or unknown("bundle")
     check_sample(paths.bundle_file, card, sample, expected)
-    plain = params.model.restore(archive.weights, task, card.inputs)(sample)
+    restored = params.model.restore(archive.weights, task, card.inputs)
+    with in_float32():
+        plain = restored(sample)
     found = agreement(task, expected, card.probabilities(plain), "torch")
     if not found.good:
         raise BundleError(

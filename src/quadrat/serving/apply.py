@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from quadrat.bundle.loading import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, read_bundle
+from quadrat.bundle.loading import RUNTIMES, Agreement, OpenBundle, Runtime, agreement, in_float32, read_bundle
 from quadrat.errors import BundleError, ImageError
 from quadrat.prediction.writers import files_of
 from quadrat.runtime.cache.snapshot import Snapshot
@@ -85,7 +85,8 @@ def _run(
         table.add_row(runtime, f"skipped: {error.expected} isn't installed", "", "")
         return None, None
     started = time.perf_counter()
-    outputs = opened.card.probabilities(predictor(opened.sample))
+    with in_float32():
+        outputs = opened.card.probabilities(predictor(opened.sample))
     found = agreement(opened.card.task, opened.expected, outputs, runtime)
     seconds = time.perf_counter() - started
     table.add_row(runtime, f"{found.difference:.2g}", f"{found.equal} of {found.pixels}", f"{seconds:.2f}")

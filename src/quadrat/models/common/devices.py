@@ -1,8 +1,9 @@
 """Where networks run, and in which precision."""
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,9 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 STORED = (np.uint8, np.int16, np.uint16, np.float32)
 """Types of pixels that are sent to the device as they are."""
+
+_full = ContextVar("full", default=False)
+"""Whether ``in_full`` is in force."""
 
 
 @cache
@@ -105,9 +109,21 @@ def compiled(network: nn.Module) -> None:
             part.compile()
 
 
+@contextmanager
+def in_full() -> Iterator[None]:
+    """Let this thread's networks predict in float32, whatever the precision; a GPU doesn't round factors to TF32."""
+    before, token = torch.backends.cudnn.allow_tf32, _full.set(True)
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+        _full.reset(token)
+
+
 def autocast() -> AbstractContextManager[Any]:
     """Return the context of the device's precision: half on CUDA, float32 elsewhere (faster there)."""
-    if device().type != "cuda" or precision() == "fp32":
+    if device().type != "cuda" or precision() == "fp32" or _full.get():
         return nullcontext()
     return torch.autocast("cuda", torch.bfloat16 if precision() == "bf16" else torch.float16)
 
