@@ -52,10 +52,11 @@ class TorchPredictor(DevicePredictor):
         """Return how many windows like two fit the memory of a GPU, at least one; None without one."""
         if device().type != "cuda":
             return None
-        self(pair)  # what is set up once doesn't count
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        self(pair)
+        with torch.compiler.set_stance("force_eager"):  # it would be compiled for two first, then for any number
+            self(pair)  # what is set up once doesn't count
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            self(pair)
         each = (torch.cuda.max_memory_allocated() - before) / len(pair)
         free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return max(1, int(SHARE * free / each))
