@@ -29,7 +29,7 @@ class Row:
     title: str
     unit: str
     least: float | None
-    measure: Callable[[], dict[str, float | None]]
+    measure: Callable[[], dict[str, Any]]
 
 
 def run(asked: argparse.Namespace) -> None:
@@ -54,18 +54,19 @@ def run(asked: argparse.Namespace) -> None:
             gc.collect()
         content["rows"].append(found)
         content["seconds"] = round(time.monotonic() - started)
-        console.print(f"{content['seconds']} s: {table([found]).splitlines()[-1]}", markup=False, soft_wrap=True)
+        console.print(f"{content['seconds']} s: {shown([found]).splitlines()[-1]}", markup=False, soft_wrap=True)
         report.write(asked.out, content)
         if asked.page:
             page(asked.page, content)
-    print(table(content["rows"]))  # noqa: T201 (what was asked for)
+    print(shown(content["rows"]))  # noqa: T201 (what was asked for)
 
 
 def _rows(asked: argparse.Namespace) -> Iterator[Row]:
     """Give the rows, those first that say most; what is compiled takes longest."""
     from benchmarks import device_work as work
+    from benchmarks.device_answers import answers
 
-    sizes = work.Sizes(32, 2, 1, 4) if asked.quick else work.Sizes()
+    sizes = work.Sizes(32, 2, 1, 4, ("fp32",)) if asked.quick else work.Sizes()
     side, scenes = (64, 2) if asked.quick else (asked.size, asked.scenes)
     folder = asked.work.resolve() / "device"
     ground = make(Ground(folder / f"{side}-{scenes}", "u16x4", side, side, scenes, 5))
@@ -81,12 +82,21 @@ def _rows(asked: argparse.Namespace) -> Iterator[Row]:
             for batch in (2,) if asked.quick else (64, 16, 256):
                 least = 0.8 if batch == 16 else 0.9
                 yield Row(f"train, {name}, batches of {batch}", "chips/s", least, partial(work.train, setting, batch))
+            if (compiled, encoder) == (False, encoders[0]):
+                yield Row(name, "", None, partial(answers, setting))
     if not asked.quick:
         yield Row("ResNet-50, 224 px, compiled", "images/s", None, partial(work.anchor, sizes, compiled=True))
 
 
+def shown(found: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as Markdown: a table, and below it what others tell."""
+    told = [f"- {one['row']}: {line}\n" for one in found for line in one.get("told", ())]
+    measured = [one for one in found if "told" not in one]
+    return "\n".join([table(measured)] * bool(measured) + ["".join(told)] * bool(told))
+
+
 def table(found: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as Markdown; a ratio that misses its aim is bold."""
+    """Return the rows as a table; a ratio that misses its aim is bold."""
     lines = [
         "| work | in memory | quadrat | quadrat ÷ in memory | aim | idle | peak, GiB |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -114,7 +124,7 @@ def page(path: Path, content: dict[str, Any]) -> None:
     versions = ", ".join(f"{name} {about[name]}" for name in ("quadrat", "torch", "torchvision", *_versions()))
     told = f"{about['date']}: {about['device']}; {about['processor']}, {about['cores']} cores; {versions}."
     after = rest.partition(END)[2]
-    path.write_text("\n".join([before + BEGIN, "", told, "", table(content["rows"]), END]) + after, encoding="utf-8")
+    path.write_text("\n".join([before + BEGIN, "", told, "", shown(content["rows"]), END]) + after, encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

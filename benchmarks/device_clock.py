@@ -76,13 +76,21 @@ def compiling(compiled: bool) -> Iterator[None]:  # noqa: FBT001 (as the variabl
 
     What was compiled before is forgotten then: torch compiles a function for a few networks and sizes, and no more.
     """
-    before = os.environ.pop("QUADRAT_COMPILE", None)
     if compiled:
         torch.compiler.reset()
-        os.environ["QUADRAT_COMPILE"] = "1"
+    with variable("QUADRAT_COMPILE", "1" if compiled else None):
+        yield
+
+
+@contextmanager
+def variable(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable meanwhile, or unset it."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
     try:
         yield
     finally:
-        os.environ.pop("QUADRAT_COMPILE", None)
+        os.environ.pop(name, None)
         if before is not None:
-            os.environ["QUADRAT_COMPILE"] = before
+            os.environ[name] = before

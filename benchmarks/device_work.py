@@ -23,7 +23,7 @@ from benchmarks.device_clock import compiling, each, now, timed, traced, watched
 from benchmarks.ground import Ground
 from benchmarks.job import Job
 from quadrat.models import Inputs, Recipe, Segmenter, Train
-from quadrat.models.common.devices import autocast, device, on_device, readers, scenes_at_once
+from quadrat.models.common.devices import PRECISIONS, autocast, device, on_device, readers, scenes_at_once
 from quadrat.models.common.torch_predictor import TorchPredictor
 from quadrat.models.common.trainable import TrainableModule
 from quadrat.models.training.fitting import fit
@@ -49,6 +49,8 @@ class Sizes:
     """Images of 224 px that the device's own pace is measured with."""
     held: int = 512
     """Chips in memory."""
+    precisions: tuple[str, ...] = PRECISIONS
+    """Those whose answers are compared."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def predict(setting: Setting, stride: int, folder: Path) -> Found:
     """Predict all scenes to COGs of labels, and beside it run the network in memory, and decode: Mpix/s of scenes."""
     ground, side = setting.ground, setting.sizes.chip
     with compiling(setting.compiled):
-        run = TorchPredictor(_network(setting).to(device()).eval())
+        run = TorchPredictor(network_of(setting).to(device()).eval())
     shape = len(ground.bands), side, side
     at_once = min(run.windows_at_once(shape, ground.dtype), (ground.height // stride) * (ground.width // stride))
     pixels = on_device(np.random.default_rng(1).integers(0, 3000, (at_once, *shape), "u2"))
@@ -127,7 +129,8 @@ class _Chips:
         return np.bincount(self._classes.ravel())
 
 
-def _network(setting: Setting) -> TrainableModule:
+def network_of(setting: Setting) -> TrainableModule:
+    """Return the untrained network."""
     about = {"kind": "segmenter", "architecture": "unet", "depth": 5, "encoder": setting.encoder}
     return build(Segmenter.model_validate(about), plan.task(setting.ground), _inputs(setting.ground), seed=1)
 
@@ -138,7 +141,7 @@ def _inputs(ground: Ground) -> Inputs:
 
 def _steps_in_memory(setting: Setting, batch: int) -> float:
     """Return the seconds of a step of the network alone: cross-entropy and AdamW, on one batch, channels last."""
-    network: Any = _network(setting).to(memory_format=torch.channels_last).to(device())
+    network: Any = network_of(setting).to(memory_format=torch.channels_last).to(device())
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
     raw, target = _Chips(setting, batch).read(np.arange(batch))
     pixels, truth = network.prepared(on_device(raw)), torch.from_numpy(target["classes"]).long().to(device())
@@ -176,8 +179,8 @@ def _epochs(setting: Setting, batch: int) -> tuple[float, float | None]:
         ):
             job = Job(setting.ground, setting.ground.folder, batch=batch)
             chips, few = _Chips(setting, batch * setting.sizes.steps), _Chips(setting, 4)
-            network, task = _network(setting), plan.task(setting.ground)
-            fit(network, chips, few, task, _recipe(batch), plan.fresh(job, "checkpoints"))
+            network, task = network_of(setting), plan.task(setting.ground)
+            fit(network, chips, few, task, recipe(batch), plan.fresh(job, "checkpoints"))
     return (marks[3] - marks[2]) / setting.sizes.steps, told[0]()
 
 
@@ -189,7 +192,7 @@ def _before(method: Callable[..., Any], told: Callable[[], None]) -> Callable[..
     return both
 
 
-def _recipe(batch: int) -> Recipe:
+def recipe(batch: int) -> Recipe:
     """Return how a network learns in ``params.yaml``, for three epochs."""
     loss = {"kind": "semantic_segmentation", "dice": 0.5, "label_smoothing": 0.05, "class_balance": 0.5}
     augment = {"flip_rotate": True, "gain": 0.03, "offset": 0.03}

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import device
+from benchmarks.device_answers import apart
 from benchmarks.device_clock import compiling, idle_share
 from benchmarks.ground import Ground, make
 from benchmarks.job import FailedError, Job, measured, ours
@@ -159,9 +161,21 @@ def test_all_of_a_device_is_measured_on_small_scenes(tmp_path: Path) -> None:
     about = {"quick": True, "seconds": 600.0, "work": tmp_path, "out": tmp_path / "a.json", "page": None}
     device.run(argparse.Namespace(device=kind().type, **about))
     found = json.loads((tmp_path / "a.json").read_text())["rows"]
-    assert len(found) == 4
-    assert all(row["floor"] > 0 for row in found)
-    assert all(row["ours"] > 0 for row in found[1:])
+    *measured, last = found
+    assert len(measured) == 4
+    assert all(row["floor"] > 0 for row in measured)
+    assert all(row["ours"] > 0 for row in measured[1:])
+    assert [line.split(",")[0] for line in last["told"]] == ["Trained twice in fp32", "100.00 % of 4"]
+
+
+def test_trainings_that_differ_are_told() -> None:
+    one = {"a": np.float32([1, np.nan]), "b": np.float32([0.5, 2])}
+    assert (
+        apart(one, {name: values.copy() for name, values in one.items()})
+        == "all 2 arrays of weights are the same bit by bit"
+    )
+    other = {**one, "b": np.float32([0.5, 1.75])}
+    assert apart(one, other) == "1 of 2 arrays of weights differ, by 0.25 at most"
 
 
 def test_others_never_take_less_than_nothing() -> None:
