@@ -107,6 +107,15 @@ def test_a_box_on_the_images_own_grid_has_its_very_values(
         np.testing.assert_array_equal(file.read(), written[layer][:, 5:111, 17:190])
 
 
+@pytest.mark.parametrize(("crs", "height", "width"), [("EPSG:4326", 20, 180), ("EPSG:4326", 110, 15), (UTM, 20, 180)])
+def test_a_box_of_any_shape_keeps_the_images_resolution(crs: str, height: int, width: int, client: TestClient) -> None:
+    corners = transform(UTM, crs, *np.array([NORTH_UP @ (5, 5), NORTH_UP @ (5 + width, 5 + height)]).T)
+    (left, right), (top, bottom) = corners
+    answer = client.get(f"/bbox/{left},{bottom},{right},{top}.tif?image=all&coord_crs={crs}")
+    with MemoryFile(answer.content) as memory, memory.open() as file:
+        np.testing.assert_allclose(file.shape, (height, width), atol=8)  # north is not quite up
+
+
 def test_previews_have_the_colours_of_the_bundle(client: TestClient, written: dict[str, np.ndarray]) -> None:
     np.testing.assert_array_equal(picture(client, "/preview?image=all"), painted(written["labels"][0]))
     found = picture(client, "/preview?image=all&layer=scores&class=lake")

@@ -68,15 +68,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Shown:
-    """What of an image a target shows: a window of its grid, and how many of its px make one of the target's."""
+    """What of an image a target shows: a window of its grid, and how wide and high the target's px are in its px."""
 
     window: Window
-    scale: float
+    across: float
+    down: float
 
     def step(self, side: int) -> int:
         """Return the power of two by which blocks of ``side`` px are thinned out."""
         step = 1
-        while step * 2 <= self.scale and side % (step * 2) == 0:
+        while step * 2 <= min(self.across, self.down) and side % (step * 2) == 0:
             step *= 2
         return step
 
@@ -90,16 +91,15 @@ def shown(grid: Grid, target: Target) -> Shown | None:
         return None
     some = np.clip(places[known], -(2.0**40), 2.0**40)
     low, high = np.floor(some.min(0)).astype(int) - AROUND, np.ceil(some.max(0)).astype(int) + AROUND
-    scale = _scale(places.reshape(POINTS, POINTS, 2), target)
+    apart = places.reshape(POINTS, POINTS, 2)
+    across, down = _scale(np.diff(apart, axis=1), target.width), _scale(np.diff(apart, axis=0), target.height)
     inside = Window(int(low[1]), int(low[0]), int(high[1] - low[1]), int(high[0] - low[0])).intersection(grid.area)
-    return None if inside is None else Shown(inside, scale)
+    return None if inside is None else Shown(inside, across, down)
 
 
-def _scale(places: NDArray[np.float64], target: Target) -> float:
-    """Return px of the image per px of the target, the median of where it is known."""
-    across = np.linalg.norm(np.diff(places, axis=1), axis=-1).ravel() / (target.width / (POINTS - 1))
-    down = np.linalg.norm(np.diff(places, axis=0), axis=-1).ravel() / (target.height / (POINTS - 1))
-    every = np.concatenate([across, down])
+def _scale(steps: NDArray[np.float64], side: int) -> float:
+    """Return px of the image per px of a target of ``side`` px, the median of the ``steps`` (…, 2) that are known."""
+    every = np.linalg.norm(steps, axis=-1).ravel() * ((POINTS - 1) / (side - 2 * INSET))
     every = every[np.isfinite(every)]
     return float(np.median(every)) if every.size else 1.0
 

@@ -18,6 +18,10 @@ KEPT = "private, max-age=60"
 """How long browsers keep pictures: files and models change."""
 
 
+SEEN = 1024
+"""Px of a box, by side, whose size in px of the image is looked up."""
+
+
 def drawn(service: Service, what: Asked, target: Target) -> Drawn | None:
     """Draw a layer; None where the image isn't."""
     return service.canvas.draw(what.served, what.layer, what.band, target)
@@ -44,20 +48,10 @@ def whole(service: Service, what: Asked, most: int) -> Drawn | None:
 def box_of(what: Asked, bounds: Sequence[float], crs: CRS, most: int) -> Target:
     """Return the grid of a box: in the image's own resolution, unless it has more than ``most`` px."""
     placed(what.served)
-    left, bottom, right, top = bounds
-    seen = shown(what.served.grid, Target.of(crs, bounds, 1024, 1024))
+    seen = shown(what.served.grid, Target.of(crs, bounds, SEEN, SEEN))
     if seen is None:
         raise HTTPException(404, "the image isn't there")
-    own = what.served.grid
-    if own.crs == crs:
-        across, down = (
-            (right - left) / abs(own.transform.a or own.transform.b),
-            (top - bottom) / abs(own.transform.e or own.transform.d),
-        )
-    else:
-        ratio = (right - left) / (top - bottom)
-        side = 1024 * seen.scale
-        across, down = side * min(1.0, ratio), side * min(1.0, 1 / ratio)
+    across, down = SEEN * seen.across, SEEN * seen.down
     scale = max(1.0, across / most, down / most)
     return Target.of(crs, bounds, max(1, round(down / scale)), max(1, round(across / scale)))
 
