@@ -38,3 +38,17 @@ def test_threads_that_ask_at_once_get_the_same_model(monkeypatch: pytest.MonkeyP
     assert len(read) == 1
     assert all(one is found[0] for one in found)
     stage._remembered.cache_clear()
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_layers_of_networks_are_made_again_in_another_precision(
+    monkeypatch: pytest.MonkeyPatch, *, network: bool
+) -> None:
+    model = SimpleNamespace(content="a", plan=None, plugins={}, network=network)
+    scene = SimpleNamespace(id="a", split="test", image="a.tif", aoi=())
+    one: Any = SimpleNamespace(scene=scene, files=SimpleNamespace(contents={}), models={"": model}, unit=lambda _: "a")
+    found = []
+    for asked in ("bf16", "fp32"):
+        monkeypatch.setenv("QUADRAT_PRECISION", asked)
+        found.append(stage._inputs([one], "semantic_segmentation")["a"])
+    assert (found[0] != found[1]) == network

@@ -1,5 +1,6 @@
 """predict: write layers of all scenes except train scenes."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -210,13 +211,15 @@ def _wanted(shown: Sequence[Scene], models: Mapping[str, LoadedModel], hashes: H
 def _inputs(wanted: Sequence[Wanted], kind: str) -> dict[str, str]:
     """Return the identity of each folder of layers, by its unit; ``kind`` is the task's."""
     parts = [part_module(kind, part) for part in ("loss", "layers")]
-    found = {}
+    precision, found = os.environ.get("QUADRAT_PRECISION"), {}
     for one in wanted:
         scene = one.scene
         split = scene.split if scene.aoi else None  # items of an area of interest may be of one split
         about = {"scene": scene.id, "image": scene.image, "aoi": scene.aoi, "split": split, "files": one.files.contents}
         for name, model in one.models.items():
             made_of = {"model": model.content, "plan": model.plan, "plugins": model.plugins}
+            if precision and model.network:
+                made_of["precision"] = precision
             found[one.unit(name)] = identity(__name__, *parts, **about, **made_of)
     return found
 

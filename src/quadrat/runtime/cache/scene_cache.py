@@ -22,6 +22,7 @@ from quadrat.errors import DiskError
 from quadrat.runtime.cache.code_hash import code_hash
 from quadrat.runtime.cache.hashes import Hashed, Hashes, read, stamp_of
 from quadrat.runtime.cache.shared_cache import SharedCache
+from quadrat.runtime.cache.surroundings import surroundings
 from quadrat.runtime.files import LEFT_BEHIND, check_own, remove, write_json
 from quadrat.runtime.parallel import Threads, results
 from quadrat.runtime.progress import track
@@ -41,7 +42,7 @@ SHARE = 0.05
 
 
 def identity(stage: str, *parts: str, **inputs: Any) -> str:
-    """Return a hash of the code of module ``stage``, the versions of libraries, and ``inputs``.
+    """Return a hash of the code of module ``stage``, the versions of libraries, the surroundings, and ``inputs``.
 
     ``parts`` are modules that it imports by name.
     """
@@ -49,6 +50,7 @@ def identity(stage: str, *parts: str, **inputs: Any) -> str:
 
     versions = {"GDAL": __gdal_version__, **installed()}
     content = {"code": code_hash(stage, *parts), "versions": versions, **to_jsonable_python(inputs, by_alias=True)}
+    content |= {"surroundings": surroundings()} if surroundings() else {}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
