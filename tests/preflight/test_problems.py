@@ -1,6 +1,7 @@
 """Scenes are compared with their neighbours, not each with each."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pyproj
@@ -16,6 +17,7 @@ from quadrat.preflight import problems
 from quadrat.preflight.label_survey import LabelSurvey
 from quadrat.preflight.problems import find_errors, find_warnings
 from quadrat.preflight.survey import Finding, Survey
+from quadrat.scenes.image import Clear
 from quadrat.scenes.scene import Scene, Split
 from tests.ground import image, segmentation
 
@@ -94,3 +96,13 @@ def test_the_same_overlaps_are_found_as_by_comparing_each_with_each(
 def test_photos_of_the_same_pixels_are_different_ground() -> None:
     findings = tiles(9, None, 1)
     assert not [error for error in find_errors(findings, segmentation("a", "b")) if isinstance(error, OverlapError)]
+
+
+def test_entries_of_the_catalog_with_the_pixels_of_one_photo_share_ground() -> None:
+    findings = tiles(2, None, SIDE - 3, "photo.jpg")
+    other = findings[1].scene.image.model_copy(update={"clear": Clear(band="a", values=(1,))})
+    findings[1] = replace(
+        findings[1], survey=replace(findings[1].survey, scene=replace(findings[1].scene, image=other))
+    )
+    (error,) = [one for one in find_errors(findings, segmentation("a", "b")) if isinstance(one, OverlapError)]
+    assert error.scene == "s0 and s1"

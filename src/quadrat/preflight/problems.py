@@ -151,7 +151,8 @@ def _neighbours(surveys: Sequence[Survey]) -> Iterator[tuple[Survey, Survey]]:
     photos: defaultdict[str, list[int]] = defaultdict(list)
     for number, one in enumerate(surveys):
         if earth[number] is None:
-            photos[one.scene.image.model_dump_json()].append(number)
+            image = one.scene.image  # entries of the catalog may differ, and be of the same pixels
+            photos[os.path.realpath(image.file_of(image.grid_band))].append(number)
     for mine in photos.values():
         near |= _near(shapely.bounds([surveys[number].ground for number in mine]), np.array(mine), surveys)
     yield from ((surveys[first], surveys[second]) for first, second in sorted(near))
