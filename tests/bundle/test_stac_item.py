@@ -10,6 +10,7 @@ import onnxruntime
 import pystac
 import pytest
 from ruamel.yaml import YAML
+from shapely.geometry import shape
 from typer.testing import CliRunner
 
 from quadrat.bundle.front_matter import front_matter
@@ -96,10 +97,12 @@ def test_the_schema_refuses_what_is_wrong(members: dict[str, bytes]) -> None:
 )
 def test_items_of_all_tasks_are_valid(task: Any, card: ModelCard) -> None:
     bands = tuple(band.model_copy(update={"date": f"2020-0{n}-01"}) for n, band in enumerate(card.bands, 1))
-    for ground in (None, (12.0, 50.0, 13.0, 51.0)):
+    for ground in (None, (12.0, 50.0, 13.0, 51.0), (179.0, -18.0, -179.0, -16.0)):
         item = check(stac_item("Ü <b>", card.model_copy(update={"task": task, "bands": bands}), ground))
         assert item.properties["start_datetime"] == "2020-01-01T00:00:00Z"
         assert (item.geometry is None) == (ground is None)
+    assert item.bbox == [179.0, -18.0, -179.0, -16.0]
+    assert shape(item.geometry).area == pytest.approx(4)
 
 
 def test_hugging_face_reads_the_head_of_the_readme(members: dict[str, bytes], card: ModelCard) -> None:

@@ -8,9 +8,11 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+from affine import Affine
+from rasterio.crs import CRS
 
 from quadrat.chips import store, writer
-from quadrat.chips.store import About, open_chips, write_index
+from quadrat.chips.store import About, ground_of, open_chips, write_index
 from quadrat.chips.writer import SceneChips
 from quadrat.errors import ChipError
 from quadrat.geo.grids.grid import Grid
@@ -40,6 +42,20 @@ def fill(folder: Path, counts: dict[str, int], split: str = "train") -> dict[str
                 held["classes"].append(classes)
     write_index(folder, list(counts))
     return held
+
+
+@pytest.mark.parametrize(("left", "west", "east"), [(815_000, 179.95, -179.84), (500_000, 177.0, 177.2)])
+def test_the_ground_of_chips_across_180_degrees_is_narrow(tmp_path: Path, left: int, west: float, east: float) -> None:
+    grid = Grid(CRS.from_epsg(32760), Affine(100, 0, left, 0, -100, 8_200_000), (8, 220))
+    with SceneChips(tmp_path, "s", "train", grid, about("x")) as scene_chips:
+        for col in (0, 110, 212):
+            pixels, classes = np.zeros((1, 8, 8), np.uint16), np.zeros((8, 8), np.uint8)
+            scene_chips.append(Window(0, col, 8, 8), pixels, {"classes": classes}, 1.0, np.array([64]))
+    write_index(tmp_path, ["s"])
+    found = ground_of(tmp_path, "train")
+    assert found is not None
+    np.testing.assert_allclose(found, (west, -16.27, east, -16.26), atol=0.06)
+    assert ground_of(tmp_path, "test") is None
 
 
 def test_chips_come_back_in_any_order_from_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ ALWAYS = ("1900-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
 """The time of a model that learnt from images of unknown dates, as MLM recommends."""
 
 Bounds = tuple[float, float, float, float]
-"""West, south, east, north."""
+"""West, south, east, north; west is larger than east across 180°."""
 
 
 def stac_item(title: str, card: ModelCard, ground: Bounds | None) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def stac_item(title: str, card: ModelCard, ground: Bounds | None) -> dict[str, A
         "stac_version": STAC,
         "stac_extensions": [MLM],
         "id": slug(title),
-        "geometry": None if ground is None else {"type": "Polygon", "coordinates": [_ring(ground)]},
+        "geometry": None if ground is None else _area(ground),
         **({} if ground is None else {"bbox": list(ground)}),
         "properties": {
             "title": title,
@@ -68,6 +68,14 @@ def _are_days(dates: Sequence[str]) -> bool:
     return (
         bool(dates) and all(re.fullmatch(r"\d{4}-\d\d-\d\d", date) for date in dates) and list(dates) == sorted(dates)
     )
+
+
+def _area(ground: Bounds) -> dict[str, Any]:
+    west, south, east, north = ground
+    if west <= east:
+        return {"type": "Polygon", "coordinates": [_ring(ground)]}
+    parts = (west, south, 180.0, north), (-180.0, south, east, north)
+    return {"type": "MultiPolygon", "coordinates": [[_ring(part)] for part in parts]}
 
 
 def _ring(ground: Bounds) -> list[list[float]]:

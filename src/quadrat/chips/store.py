@@ -69,14 +69,26 @@ def write_index(folder: Path, scenes: Sequence[str]) -> dict[str, int]:
 
 
 def ground_of(folder: Path, split: str) -> tuple[float, float, float, float] | None:
-    """Return west, south, east and north of a split's chips; None where they have no place on Earth."""
+    """Return west, south, east and north of a split's chips; None where they have no place on Earth.
+
+    West is larger than east where they are nearest to each other across 180° (RFC 7946, 5.2).
+    """
     import geopandas
+    import shapely
 
     index = geopandas.read_parquet(folder / INDEX, columns=["split", "geometry"])
     if index.crs is None or not (index["split"] == split).any():
         return None
-    west, south, east, north = map(float, index[index["split"] == split].total_bounds)
-    return None if np.isnan(west) else (west, south, east, north)
+    bounds = shapely.bounds(shapely.get_parts(index.geometry[index["split"] == split].to_numpy()))
+    if not len(bounds):
+        return None
+    (west, south), (east, north) = bounds[:, :2].min(0).tolist(), bounds[:, 2:].max(0).tolist()
+    bounds = bounds[bounds[:, 0].argsort()]
+    ends = np.maximum.accumulate(bounds[:-1, 2])
+    gaps = bounds[1:, 0] - ends
+    if gaps.max(initial=0) > 360 - (east - west):
+        west, east = float(bounds[1 + gaps.argmax(), 0]), float(ends[gaps.argmax()])
+    return west, south, east, north
 
 
 def write_about(folder: Path, about: About, *, synced: bool = True) -> None:
