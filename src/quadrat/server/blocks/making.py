@@ -83,7 +83,7 @@ class Maker:
         """Return ``image``: red, green, blue and opacity (4, y, x) of a block of the grid."""
         scene = self._scenes.get(served)
         strip = scene.raster.read(block)
-        picture = self._look.drawn(served.id + served.stamp, scene, strip.values, strip.valid)
+        picture = self._look.drawn(served.id + served.stamp, scene, strip.values, strip.seen)
         _check(served)
         return {"image": picture}
 
