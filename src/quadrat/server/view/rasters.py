@@ -1,22 +1,21 @@
 """Draws rasters of a run: classes, values and images, from their files and the overviews in them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
 
 from quadrat.geo.grids.class_ids import IGNORE
+from quadrat.geo.grids.grid import Grid
+from quadrat.server.blocks.blocks import Block
 from quadrat.server.drawing.layers import MapLayer
 from quadrat.server.drawing.png import coloured, indexed
-from quadrat.server.drawing.warp import Target
+from quadrat.server.drawing.warp import Target, shown, warped
 from quadrat.tasks.common.classes import Class
 
 Range = tuple[float, float]
@@ -37,14 +36,22 @@ class Raster:
 
     def draw(self, target: Target) -> bytes | None:
         """Return a picture of the raster on a grid; None where it isn't."""
-        with _near(self.path, target) as dataset:
-            if dataset is None:
+        with rasterio.open(self.path) as dataset:
+            grid = Grid(dataset.crs, dataset.transform, dataset.shape)
+            seen = None if grid.crs is None else shown(grid, target)  # a photo has no place
+            if seen is None:
                 return None
-            options: dict[str, Any] = {} if dataset.nodata is not None else {"add_alpha": True}
-            place = {"crs": target.crs, "transform": target.transform}
-            size = {"width": target.width, "height": target.height}
-            with WarpedVRT(dataset, resampling=Resampling.nearest, **place, **size, **options) as warped:
-                return self._drawn(warped.read(self.bands), warped.read_masks(self.bands[0]) > 0, dataset.scales[0])
+            part, step = seen.window, max(1, int(min(seen.across, seen.down)))
+            shape = math.ceil(part.height / step), math.ceil(part.width / step)
+            place = {"window": ((part.row, part.bottom), (part.col, part.right))}
+            values = dataset.read(self.bands, out_shape=(len(self.bands), *shape), **place)
+            valid = dataset.read_masks(self.bands[0], out_shape=shape, **place) > 0
+            nodata, scale = dataset.nodata or 0, dataset.scales[0]
+        corner = Affine.translation(part.col, part.row) @ Affine.scale(part.width / shape[1], part.height / shape[0])
+        near = Grid(grid.crs, grid.transform @ corner, shape)
+        block = Block(near.area, {"values": values, "valid": valid[None].astype(np.uint8)})
+        there = warped(near, [block], "valid", 1, target, 0)[0] > 0
+        return self._drawn(warped(near, [block], "values", 1, target, nodata), there, scale)
 
     def whole(self, most: int) -> bytes:
         """Return a picture of the whole raster on its own grid, with no side longer than ``most`` px."""
@@ -80,24 +87,3 @@ def _stretched(values: NDArray[Any], valid: NDArray[np.bool_], ranges: tuple[Ran
     shown = np.rint(255 * np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1)).astype(np.uint8)
     pixels = np.concatenate([np.broadcast_to(shown, (3, *valid.shape)), np.full((1, *valid.shape), 255, np.uint8)])
     return np.where(known, pixels, np.uint8(0))
-
-
-@contextmanager
-def _near(path: Path, target: Target) -> Iterator[Any]:
-    """Open a raster at the overview for a grid; give None if they don't meet."""
-    with rasterio.open(path) as dataset:
-        if dataset.crs is None:  # a photo
-            yield None
-            return
-        west, south, east, north = transform_bounds(dataset.crs, target.crs, *dataset.bounds)
-        left, bottom, right, top = target.bounds
-        if not (left < east and right > west and bottom < north and top > south):
-            yield None
-            return
-        across = dataset.width * (right - left) / target.width / (east - west)
-        levels = [number for number, step in enumerate(dataset.overviews(1)) if step <= across]
-        if not levels:
-            yield dataset
-            return
-    with rasterio.open(path, overview_level=levels[-1]) as dataset:
-        yield dataset
