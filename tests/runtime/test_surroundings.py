@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from quadrat.cluster import identity as cluster
+from quadrat.errors import ClusterError
 from quadrat.runtime.cache.scene_cache import identity
 from quadrat.runtime.cache.surroundings import SETTINGS, surroundings
 
@@ -16,6 +18,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     surroundings.cache_clear()
     yield
     surroundings.cache_clear()
+    cluster.identity.cache_clear()
 
 
 def made_of() -> str:
@@ -32,6 +35,18 @@ def test_settings_that_move_pixels_or_labels_make_another_unit(
     assert made_of() == before
     monkeypatch.setenv(name, value)
     assert made_of() != before
+
+
+def test_a_worker_with_other_settings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.identity.cache_clear()
+    head = cluster.identity()
+    head.check("here")
+    monkeypatch.setenv("PROJ_NETWORK", "ON")
+    surroundings.cache_clear()
+    cluster.identity.cache_clear()
+    with pytest.raises(ClusterError, match="other settings") as error:
+        head.check("there")
+    assert "PROJ_NETWORK ON" in str(error.value.got)
 
 
 def test_grid_files_that_are_fetched_make_another_unit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

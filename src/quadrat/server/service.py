@@ -1,6 +1,7 @@
 """The parts of a server, put together: bundle, images, blocks, canvas, jobs."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from quadrat.bundle.loading import OpenBundle
 from quadrat.geo.sources.bands import Band
+from quadrat.runtime.cache.surroundings import surroundings
 from quadrat.runtime.provenance.origin import versions
 from quadrat.server.blocks.blocks import Blocks
 from quadrat.server.blocks.cache import BlockCache
@@ -59,6 +61,8 @@ class Service:
             plan.runtime,
             look.places,
             versions(),
+            surroundings(),
+            os.environ.get("QUADRAT_PRECISION"),
         )
         digest = hashlib.sha256(repr((told, look.percentiles)).encode()).hexdigest()
         cache = BlockCache(place.cache, place.cache_bytes)
@@ -125,8 +129,6 @@ def least_shown(params: Mapping[str, Any]) -> float:
 
 def default_place(cache: Path | None, cache_bytes: int) -> Place:
     """Return the folders of a server: below ``cache``, or in the user's cache."""
-    import os
-
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache or home / "quadrat" / "serve"
     return Place(folder / "blocks", folder / "jobs", cache_bytes)
