@@ -18,10 +18,12 @@ from rasterio.warp import Resampling, reproject, transform
 from starlette.testclient import TestClient
 
 from quadrat.server.drawing import canvas
-from quadrat.server.drawing.layers import DOUBT, MapLayer
+from quadrat.server.drawing.layers import DOUBT, MapLayer, map_layers
 from quadrat.serving.apply import apply
 from quadrat.serving.new_images import Reading
 from quadrat.serving.ready import Plan
+from quadrat.tasks.common.outputs import SETS
+from quadrat.tasks.semantic_segmentation.section import SegmentationLayers
 from tests.bundling import TASK
 from tests.ground import NORTH_UP, UTM
 from tests.server.conftest import serving
@@ -132,6 +134,14 @@ def test_only_scores_have_the_colours_of_classes() -> None:
     )
     palettes = [tuple(layer.palette(0, TASK.classes[:2])[250, :3].tolist()) for layer in layers]
     assert palettes == [DOUBT, TASK.classes[0].rgb]
+
+
+def test_sets_of_classes_are_seen() -> None:
+    section = SegmentationLayers(kind="semantic_segmentation", scores=True, conformal=0.1)
+    layers = map_layers(TASK, section)
+    sets, scores = np.array([[[0, 1, NONE]]], np.uint8), np.array([[[0, 250, NONE]]], np.uint8)
+    for layer, values in ((layers[SETS], sets), (layers["scores"], scores)):
+        assert layer.palette(0, TASK.classes)[layer.stepped(values, 0)][0, :, 3].tolist() == [0, 255, 0]
 
 
 def test_zoomed_out_tiles_show_some_of_the_pixels(client: TestClient) -> None:

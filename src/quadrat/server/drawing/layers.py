@@ -42,6 +42,8 @@ class MapLayer:
     def stepped(self, values: NDArray[Any], band: int) -> NDArray[np.uint8]:
         """Return a band of stored ``values`` (band, y, x) as numbers of the palette (y, x)."""
         one = values[band]
+        if self.kind == "shares" and self.written is not None and self.written.scale == 1:  # 0 or 1, as of sets
+            return np.where(one == IGNORE, IGNORE, one * np.uint8(MOST)).astype(np.uint8)
         if self.kind != "values":
             return np.asarray(one, np.uint8)
         low, high = self.range
