@@ -83,6 +83,19 @@ def test_an_array_gives_what_predict_gives(predictor: quadrat.Predictor, raw: An
     assert layers["polygons"].total_bounds.tolist() == [0, 0, 200, 120]
 
 
+def test_polygons_in_memory_lie_where_the_image_does_also_of_a_bundle_that_writes_geojson(
+    built: Path, raw: Any, view: Any, tmp_path: Path
+) -> None:
+    layers = {"polygons": "polygons.geojson"}
+    predictor = quadrat.load(built / "models/bundle.zip", runtime="onnx", layers=layers)
+    plain, placed = (predictor.predict(image)["polygons"] for image in (raw, view))
+    assert isinstance(plain, geopandas.GeoDataFrame)
+    assert (plain.crs, plain.total_bounds.tolist()) == (None, [0, 0, 200, 120])
+    assert placed.crs == view.rio.crs
+    np.testing.assert_allclose(placed.total_bounds, view.rio.bounds())
+    assert predictor.predict(view, tmp_path)["polygons"].name == "polygons.geojson"
+
+
 @pytest.mark.filterwarnings("error")  # the project ignores rasterio's warning of what has no place
 def test_an_array_without_a_place_is_nothing_to_warn_of(predictor: quadrat.Predictor, raw: Any) -> None:
     layer = predictor.predict(raw)["labels"]

@@ -146,8 +146,9 @@ class Predictor:
         for line in self._ready.warnings(one, reading):
             warnings.warn(printable(line), stacklevel=3)
         folder = temporary if out is None else out / one.id
-        self._ready.write(one, folder)
-        written = layers_of(self.task).written(self._ready.predict.layers)
+        ready = _with_own_crs(self._ready) if out is None else self._ready
+        ready.write(one, folder)
+        written = layers_of(self.task).written(ready.predict.layers)
         files = {layer: file_of(layer) for layer in written}
         if out is not None:
             return {layer.name: folder / file for layer, file in files.items()}
@@ -201,6 +202,15 @@ def _folder(model: Path, params: Path) -> FolderModel:
 
     predict = read_params(params).predict.model_dump(mode="json", by_alias=True)
     return FolderModel(model, read_model(model), {"predict": predict})
+
+
+def _with_own_crs(ready: Ready) -> Ready:
+    """Return the bundle with vector layers in the image's CRS, which GeoJSON is not."""
+    named = ready.predict.layers.model_dump()
+    files = {name: file for name, file in named.items() if isinstance(file, str) and file.endswith(".geojson")}
+    if not files:
+        return ready
+    return ready.with_layers({name: str(Path(file).with_suffix(".parquet")) for name, file in files.items()})
 
 
 def _only(found: Sequence[Offered], path: str | Path) -> Offered:
