@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from quadrat.geo.sources.bands import Band
+from quadrat.geo.statistics.band_statistics import BandStatistics
+from quadrat.models import Inputs
 from quadrat.prediction.sliding_window import Predict, predict_scene
 from quadrat.server.blocks import blocks as module
 from quadrat.server.blocks.blocks import Blocks
@@ -90,7 +92,8 @@ def ready_for(case: str) -> Ready:
     task, layers, model = CASES[case]
     predict = Predict.model_validate({"window_size": SIZE, "stride": STRIDE, "layers": layers})
     bands = (Band(name="a", dtype="uint8", unit="DN", scale=1.0, offset=0.0, nodata=0.0),)
-    inputs = SimpleNamespace(bands=bands, statistics=())
+    known = {"count": 9, "mean": 128.0, "std": 70.0, "min": 1.0, "max": 254.0, "percentiles": {}, "histogram": (9,)}
+    inputs = Inputs(bands, (BandStatistics.model_validate({"band": "a", **known}),))
     card = SimpleNamespace(task=task, bands=bands, inputs=inputs, gsd=10.0, calibration=None)
     bundle: Any = SimpleNamespace(card=card, path=Path("bundle.zip"), params={})
     ready = Ready(bundle, Plan(), predict)

@@ -76,10 +76,12 @@ class BoxNetwork(TrainableModule, Generic[Seen]):
         return {s: (m.shape[2], m.shape[3]) for s, m in zip(self.pyramid.strides, maps, strict=True)}
 
 
-def within(boxes: Tensor, height: int, width: int) -> Tensor:
+def within(boxes: Tensor, height: int | Tensor, width: int | Tensor) -> Tensor:
     """Return boxes (…, 4), cut at the edges of a window."""
-    edges = torch.stack([torch.as_tensor(n, device=boxes.device) for n in (width, height, width, height)])
-    return boxes.clamp(min=0).minimum(edges.to(boxes))
+    right, bottom = (
+        side if isinstance(side, Tensor) else torch.full((), side, device=boxes.device) for side in (width, height)
+    )  # of an export, which may be of any size, they are tensors; a device isn't sent numbers
+    return boxes.clamp(min=0).minimum(torch.stack([right, bottom, right, bottom]).to(boxes))
 
 
 def _weighed(losses: Losses, loss: Any) -> Tensor:

@@ -1,7 +1,9 @@
 """What decides results beside files, parameters and code: settings in the environment, and PROJ's grid files."""
 
 import os
+import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,26 @@ def surroundings() -> dict[str, Any]:
 
 
 def _folders() -> list[Path]:
-    """Return the folders in which PROJ looks for grid files."""
-    from pyproj import datadir
+    """Return the folders in which PROJ looks for grid files: of wheels, of the system, of the user, and named ones."""
+    wheels = [
+        (find_spec(name), inside) for name, inside in (("pyproj", "proj_dir/share/proj"), ("rasterio", "proj_data"))
+    ]
+    own = os.environ.get("PROJ_USER_WRITABLE_DIRECTORY") or str(_user_folder())
+    named = [own, *(os.environ.get(name, "") for name in ("PROJ_DATA", "PROJ_LIB"))]
+    return [
+        *(Path(spec.origin).parent / inside for spec, inside in wheels if spec and spec.origin),
+        Path(sys.prefix) / "share" / "proj",
+        *(Path(each) for some in named for each in some.split(os.pathsep) if each),
+    ]
 
-    own = datadir.get_user_data_dir()  # type: ignore[attr-defined]  # it is documented, but imported there
-    named = (datadir.get_data_dir(), own, *map(os.environ.get, ("PROJ_DATA", "PROJ_LIB")))
-    return [Path(each) for some in named if some for each in some.split(os.pathsep)]
+
+def _user_folder() -> Path:
+    """Return where PROJ keeps what it fetches for a user."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", "")) / "proj"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "proj"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "proj"
 
 
 def _is_grid(file: Path) -> bool:
