@@ -170,6 +170,7 @@ def test_tiles_where_the_image_is_not_are_empty_and_such_that_cannot_be_are_refu
     assert client.get("/tiles/WebMercatorQuad/15/0/0.png").status_code == 204
     assert client.get("/tiles/WebMercatorQuad/2/4/0.png").status_code == 404
     assert client.get("/tiles/WebMercatorQuad/25/0/0.png").status_code == 422
+    assert client.get("/tiles/WorldCRS84Quad/24/31785673/14776316.png").status_code == 404  # its last one is 23
     assert client.get("/tiles/Nowhere/2/0/0.png").status_code == 422
 
 

@@ -83,7 +83,10 @@ def maps(service: Service) -> APIRouter:
         tms: MatrixName, z: Zoom, x: Number, y: Number, names: Names, tilesize: TileSize = "256"
     ) -> Response:
         """Return a tile of a layer."""
-        matrix = matrices(tms).matrix(z)
+        scheme = matrices(tms)
+        if z > scheme.maxzoom:
+            raise HTTPException(404, "the set has no such tile matrix")
+        matrix = scheme.matrix(z)
         if x >= matrix.matrixWidth or y >= matrix.matrixHeight:
             raise HTTPException(404, "the tile matrix has no such tile")
         target = tile_target(tms, (x, y, z), int(tilesize))
