@@ -197,6 +197,16 @@ def test_sums_of_errors_are_what_arrays_give() -> None:
     for found, some in (*zip(halves, (slice(1), slice(1, 3)), strict=True), (sum(halves), slice(3))):  # type: ignore[arg-type]
         expected = scoring.chip_counts({"values": truth[some]}, {"values": values[some]})
         assert vars(scoring.tallied(found.numpy())) == pytest.approx(vars(expected), rel=1e-12, abs=1e-9)
+    for value in (task.range[1] * 0.37, task.range[0], 0.1):  # labels that are all equal have no R²
+        equal = np.full((4, 30, 30), value, np.float32)
+        equal[generator.random(equal.shape) < 0.3] = np.nan
+        batches = [
+            scoring.tally({"values": torch.from_numpy(some)}, {"values": torch.from_numpy(some[:, None] + 1)})
+            for some in np.array_split(equal, 3)
+        ]
+        together = scoring.tallied(sum(batches).numpy())  # type: ignore[union-attr, arg-type]
+        assert together.summary()["r2"] is None
+        assert together.summary()["mae"] == pytest.approx(1, rel=1e-6)
     nothing = torch.full((1, 4, 4), torch.nan)
     empty = scoring.tally({"values": nothing}, {"values": nothing[:, None]})
     assert empty is not None

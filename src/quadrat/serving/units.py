@@ -29,7 +29,7 @@ class InUnits(Raster):
         _check_dates(image, len(dates_of(bands)))
         super().__init__(image.origin(names_of(bands)))
         self._asked = image, bands
-        self._hidden: dict[int, NDArray[np.bool_]] = {}
+        self._hidden: dict[int, NDArray[np.bool_]] | None = None  # but in ``read``
         self._stored, self._learnt = undated(self._held), undated(bands)
         self.bands = tuple(b.model_copy(update={"date": h.date}) for b, h in zip(bands, self._held, strict=True))
         for learnt, theirs in zip(self._learnt, self._stored, strict=True):
@@ -52,12 +52,15 @@ class InUnits(Raster):
 
     def read(self, window: Window, empty: Empty = np.empty) -> Strip:
         """Return the pixels of a window within the grid, in the model's units."""
-        self._hidden = {}
-        strip = super().read(window, empty)
+        self._hidden = hidden_at = dict[int, NDArray[np.bool_]]()
+        try:
+            strip = super().read(window, empty)
+        finally:
+            self._hidden = None
         if self._alike:
             return strip
         values, known = self._converted(strip.values)
-        for place, hidden in self._hidden.items():
+        for place, hidden in hidden_at.items():
             values[place][hidden] = _blank(self._learnt[place])
         return Strip(window, values, strip.seen & known.reshape(*strip.by_date.shape).all(1))
 
@@ -66,7 +69,7 @@ class InUnits(Raster):
     ) -> None:
         """Hide them as ``Raster`` does, and note where, since a band without a nodata value can't say it."""
         super()._hide(values, hidden, place, reader, window)
-        if self._held[place].blank is None:
+        if self._held[place].blank is None and self._hidden is not None:
             self._hidden[place] = self._hidden.get(place, False) | hidden
 
     def overview(self, side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

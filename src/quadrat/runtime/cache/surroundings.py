@@ -55,4 +55,4 @@ def _user_folder() -> Path:
 
 
 def _is_grid(file: Path) -> bool:
-    return file.suffix.lower() in GRIDS
+    return file.suffix.lower() in GRIDS and file.is_file()

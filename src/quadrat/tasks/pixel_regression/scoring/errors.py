@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from quadrat.tasks.common.metrics import Metrics, Sampled
 
+ROUNDING = 1e-12
+"""Share of a sum of squares below which a difference of two such sums is nothing but rounding."""
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -28,7 +31,8 @@ class Errors:
     def tallied(cls, tally: NDArray[np.float64], middle: float) -> "Errors":
         """Return the errors of ``quadrat.tasks.pixel_regression.scoring.tally.sums``."""
         known, pixels, error, absolute, squared, off, off_squared = tally.tolist()
-        spread = max(0.0, off_squared - off**2 / max(pixels, 1))
+        spread = off_squared - off**2 / max(pixels, 1)
+        spread = spread if spread > ROUNDING * off_squared else 0.0  # of labels that are all equal, it is rounding
         truth = off + middle * pixels
         return cls(int(pixels), error, absolute, squared, truth, spread, int(known - pixels))
 
