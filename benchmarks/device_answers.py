@@ -26,10 +26,11 @@ MOST = 256
 
 @dataclass(frozen=True)
 class Chips:
-    """Chips in memory: ``pixels`` (chip, band, y, x) and ``classes`` (chip, y, x)."""
+    """Chips in memory: ``pixels`` (chip, band, y, x) and ``classes`` (chip, y, x), of so many ``kinds``."""
 
     pixels: NDArray[Any]
     classes: NDArray[np.uint8]
+    kinds: int
 
     @classmethod
     def of(cls, setting: Setting, scene: int) -> "Chips":
@@ -42,7 +43,8 @@ class Chips:
             np.s_[..., r * side : (r + 1) * side, c * side : (c + 1) * side] for r in range(rows) for c in range(cols)
         ]
         some = cut[: min(MOST, setting.sizes.held)]
-        return cls(np.stack([pixels[place] for place in some]), np.stack([classes[place] for place in some]))
+        pixels, classes = (np.stack([whole[place] for place in some]) for whole in (pixels, classes))
+        return cls(pixels, classes, ground.classes)
 
     def __len__(self) -> int:
         """Return the number of chips."""
@@ -54,21 +56,29 @@ class Chips:
 
     def class_counts(self) -> NDArray[np.int64]:
         """Return the px of each class."""
-        return np.bincount(self.classes.ravel(), minlength=int(self.classes.max()) + 1)
+        return np.bincount(self.classes.ravel(), minlength=self.kinds)
 
 
 def answers(setting: Setting) -> dict[str, Any]:
     """Train in each precision twice, label unseen chips in each, and tell what is the same."""
     learnt, unseen, told = Chips.of(setting, 0), Chips.of(setting, setting.ground.count - 1), []
+    fitted: list[Fitted] = []
     with compiling(compiled=False):
-        kept: dict[str, Fitted] = {}
         for precision in setting.sizes.precisions:
             with variable("QUADRAT_PRECISION", precision):
-                kept[precision], again = (_trained(setting, learnt, number) for number in range(2))
-            told.append(f"Trained twice in {precision}, {apart(kept[precision].weights, again.weights)}.")
-        expected = _labels(setting, kept["fp32"], unseen, None)
+                one, again = (_trained(setting, learnt, number) for number in range(2))
+            fitted.append(one)
+            told.append(f"Trained twice in {precision}, {apart(one.weights, again.weights)}.")
+        network = network_of(setting)
+        network.load_state_dict(
+            {name: torch.from_numpy(np.array(values)) for name, values in fitted[0].weights.items()}
+        )
+        run = TorchPredictor(network.to(device()).eval())
+        with in_full():
+            expected = _labels(run, unseen)
         for precision in setting.sizes.precisions:
-            same = (_labels(setting, kept["fp32"], unseen, precision) == expected).mean()
+            with variable("QUADRAT_PRECISION", precision):
+                same = (_labels(run, unseen) == expected).mean()
             told.append(f"{100 * same:.2f} % of {expected.size:,} labels in {precision} are those in float32.")
     return {"told": told}
 
@@ -85,22 +95,11 @@ def apart(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) ->
 def _trained(setting: Setting, chips: Chips, number: int) -> Fitted:
     job = Job(setting.ground, setting.ground.folder)
     how = replace(recipe(min(BATCH, len(chips) // 2)), epochs=min(EPOCHS, setting.sizes.steps), lr=1e-3)
-    few = Chips(chips.pixels[:4], chips.classes[:4])
+    few = replace(chips, pixels=chips.pixels[:4], classes=chips.classes[:4])
     return fit(network_of(setting), chips, few, plan.task(setting.ground), how, plan.fresh(job, f"repeated-{number}"))
 
 
-def _labels(setting: Setting, fitted: Fitted, chips: Chips, precision: str | None) -> NDArray[np.int64]:
-    """Return the classes of chips (chip, y, x); in float32 throughout without a ``precision``."""
-    network = network_of(setting)
-    network.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in fitted.weights.items()})
-    run, found = TorchPredictor(network.to(device()).eval()), []
-    for first in range(0, len(chips), BATCH):
-        pixels = on_device(chips.pixels[first : first + BATCH])
-        if precision is None:
-            with in_full():
-                scores = run.tensors(pixels)["scores"]
-        else:
-            with variable("QUADRAT_PRECISION", precision):
-                scores = run.tensors(pixels)["scores"]
-        found.append(scores.argmax(1).cpu().numpy())
-    return np.concatenate(found)
+def _labels(run: TorchPredictor, chips: Chips) -> NDArray[np.int64]:
+    """Return the classes of chips (chip, y, x)."""
+    parts = (on_device(chips.pixels[first : first + BATCH]) for first in range(0, len(chips), BATCH))
+    return np.concatenate([run.tensors(pixels)["scores"].argmax(1).cpu().numpy() for pixels in parts])
